@@ -1,0 +1,83 @@
+# velro-auth: `make` prints this help.
+
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+PORT    ?= 8000
+WORKERS ?= 2
+UV      := $(shell command -v uv 2>/dev/null)
+SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
+
+RUN_READY  := $(VENV)/.run-ready
+TEST_READY := $(VENV)/.test-ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format bench clean system-packages
+
+help: ## print this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(RUN_READY) ## run the gateway against a local Supabase (PORT=8100 for another port)
+	@exec $(BIN)/velro-auth dev --port $(PORT)
+
+test: check ## set up, then pass every check and every test
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+check: $(TEST_READY) ## formatting, lint, types, import arrows, spelling
+	$(BIN)/ruff format --check --no-cache .
+	$(BIN)/ruff check --no-cache .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/codespell
+
+format: $(TEST_READY) ## format the code and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(TEST_READY) ## compare the service with its peers, side by side (about 20 minutes; BENCH=--quick for 4)
+ifdef UV
+	$(UV) pip install --quiet --python $(BIN)/python --group bench
+else
+	$(BIN)/pip install --quiet --disable-pip-version-check --group bench
+endif
+	$(BIN)/python -m benchmarks $(BENCH) --page docs/benchmarks.md
+	$(BIN)/python -m benchmarks.verify
+
+setup: $(TEST_READY) ## install everything that developing needs
+
+system-packages: ## install what some tests need: nginx, caddy, redis, … (Debian, Ubuntu)
+	$(SUDO) apt-get update -q
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends \
+	  python3-venv nginx-light caddy redis-server postgresql prometheus
+	command -v npm >/dev/null || $(SUDO) apt-get install -yq --no-install-recommends nodejs npm
+
+clean: ## remove what was built and the local database
+	rm -rf $(VENV) .velro build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.12 …"; exit 1; }
+ifdef UV
+	$(UV) venv --quiet --python $(PYTHON) $(VENV)
+else
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
+endif
+
+$(RUN_READY): pyproject.toml | $(VENV)/bin/python
+ifdef UV
+	$(UV) pip install --quiet --python $(BIN)/python -e '.[dev]'
+else
+	@echo "Installing (about half a minute the first time) …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+endif
+	@touch $@
+
+$(TEST_READY): pyproject.toml $(RUN_READY)
+ifdef UV
+	$(UV) pip install --quiet --python $(BIN)/python --group dev
+else
+	@$(BIN)/pip install --quiet --disable-pip-version-check --group dev
+endif
+	@if command -v npm >/dev/null; then cd tests/js && npm install --no-package-lock --no-audit --no-fund --silent; fi
+	@touch $@

@@ -1,0 +1,1 @@
+"""What is measured: a function each, from a setting to a ``Measure``."""

@@ -1,0 +1,1 @@
+"""What this service is compared with: each a fair, idiomatic version of the same three routes."""

@@ -1,0 +1,192 @@
+"""A double of Supabase Auth that is never the slow part: it answers each login the same after a set delay.
+
+A bare asyncio protocol, in a process of its own. Each session carries its user's address in the refresh token, so
+that an answer that went to somebody else is noticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+
+_KEY_ID: Final = "benchmark"
+_END: Final = b"\r\n\r\n"
+_HOUR_S: Final = 3600
+
+
+class Sessions:
+    """Makes sessions out of one template: signing each would be most of the work.
+
+    Args:
+        issuer: Address of the Auth API, as tokens name it.
+        clock: The current time, in seconds since the epoch.
+    """
+
+    def __init__(self, issuer: str, clock: Callable[[], float] = time.time) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        public = jwt.algorithms.ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+        self.jwks = json.dumps({"keys": [{**public, "kid": _KEY_ID, "alg": "ES256", "use": "sig"}]}).encode()
+        now_s = int(clock())
+        token = jwt.encode(_claims(issuer, now_s), key, algorithm="ES256", headers={"kid": _KEY_ID})
+        self._before, self._between, self._after = json.dumps(_session(token, now_s)).encode().split(b"EMAIL")
+
+    def of(self, email: bytes) -> bytes:
+        """Return the session of the user with this address."""
+        return b"".join((self._before, email, self._between, email, self._after))
+
+
+def _claims(issuer: str, now_s: int) -> dict[str, Any]:
+    return {
+        "iss": issuer,
+        "sub": str(uuid.uuid4()),
+        "aud": "authenticated",
+        "exp": now_s + _HOUR_S,
+        "iat": now_s,
+        "email": "bench@example.com",
+        "role": "authenticated",
+        "aal": "aal1",
+        "session_id": str(uuid.uuid4()),
+        "is_anonymous": False,
+        "user_role": "viewer",
+    }
+
+
+def _session(token: str, now_s: int) -> dict[str, Any]:
+    """Return what Supabase Auth answers, as large as it answers it; EMAIL stands for the address."""
+    moment = "2026-08-01T10:00:02.481913Z"
+    identity = {
+        "identity_id": str(uuid.uuid4()),
+        "id": str(uuid.uuid4()),
+        "user_id": str(uuid.uuid4()),
+        "identity_data": {"display_name": "Ada Example", "email_verified": True, "phone_verified": False},
+        "provider": "email",
+        "last_sign_in_at": moment,
+        "created_at": moment,
+        "updated_at": moment,
+    }
+    return {
+        "access_token": token,
+        "token_type": "bearer",
+        "expires_in": _HOUR_S,
+        "expires_at": now_s + _HOUR_S,
+        "refresh_token": "rt-EMAIL",
+        "user": {
+            "id": str(uuid.uuid4()),
+            "aud": "authenticated",
+            "role": "authenticated",
+            "email": "EMAIL",
+            "email_confirmed_at": moment,
+            "phone": "",
+            "confirmation_sent_at": moment,
+            "confirmed_at": moment,
+            "last_sign_in_at": moment,
+            "app_metadata": {"provider": "email", "providers": ["email"]},
+            "user_metadata": {"display_name": "Ada Example", "email_verified": True, "phone_verified": False},
+            "identities": [identity],
+            "created_at": moment,
+            "updated_at": moment,
+            "is_anonymous": False,
+        },
+        "weak_password": None,
+    }
+
+
+class Connection(asyncio.Protocol):
+    """One connection, one request at a time, as HTTP clients use them.
+
+    Args:
+        sessions: What logins are answered with.
+        delay_s: How long a login takes.
+        idle_s: How long a silent connection is kept; 0 keeps it.
+    """
+
+    def __init__(self, sessions: Sessions, *, delay_s: float, idle_s: float) -> None:
+        self._sessions = sessions
+        self._delay_s = delay_s
+        self._idle_s = idle_s
+        self._loop = asyncio.get_running_loop()
+        self._buffer = b""
+        self._idle: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for a request."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._rest()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Forget the timer."""
+        self._wake()
+
+    def data_received(self, data: bytes) -> None:
+        """Answer when a request is complete."""
+        self._buffer += data
+        head, found, rest = self._buffer.partition(_END)
+        if not found or len(rest) < (length := _length(head)):
+            return
+        self._buffer = rest[length:]
+        self._wake()
+        if head.startswith(b"POST /auth/v1/token"):
+            email = json.loads(rest[:length])["email"].encode()
+            self._loop.call_later(self._delay_s, self._answer, self._sessions.of(email))
+        else:
+            self._answer(self._sessions.jwks)
+
+    def _answer(self, body: bytes) -> None:
+        if not self._transport.is_closing():
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+            self._transport.write(head + body)
+            self._rest()
+
+    def _rest(self) -> None:
+        if self._idle_s:
+            self._idle = self._loop.call_later(self._idle_s, self._transport.close)
+
+    def _wake(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+
+
+def _length(head: bytes) -> int:
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return int(value)
+    return 0
+
+
+async def serve(port: int, make: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None = None) -> None:
+    """Serve until somebody ends the process."""
+    server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", port, ssl=tls, backlog=512)
+    async with server:
+        await server.serve_forever()
+
+
+@click.command()
+@click.option("--port", type=int, required=True)
+@click.option("--issuer", required=True)
+@click.option("--delay-ms", type=float, default=0)
+@click.option("--idle-s", type=float, default=0)
+@click.option("--certificate", type=click.Path(path_type=Path), help="Serve TLS with this certificate and key.")
+def main(port: int, issuer: str, delay_ms: float, idle_s: float, certificate: Path | None) -> None:
+    """Run the double."""
+    sessions = Sessions(issuer)
+    tls = None
+    if certificate is not None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(certificate)
+    asyncio.run(serve(port, lambda: Connection(sessions, delay_s=delay_ms / 1000, idle_s=idle_s), tls))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""How gunicorn runs this service. A global named like a setting *is* a setting; other names start with _."""
+
+import socket as _socket
+from typing import Any as _Any
+
+from velro_auth.settings import Settings as _Settings
+from velro_auth.telemetry.logs import configuration as _configuration
+from velro_auth.worker_affinity import Affinity as _Affinity
+from velro_auth.worker_affinity import core_of as _core_of
+from velro_auth.worker_affinity import pin as _pin
+
+_settings = _Settings.from_environment()
+
+# [::] takes IPv4 as well; binding 0.0.0.0 beside it would fail.
+bind = f"[::]:{_settings.port}" if _socket.has_dualstack_ipv6() else f"0.0.0.0:{_settings.port}"
+# gunicorn's own is "gthread".
+worker_class = _settings.gunicorn_worker_class
+workers = _settings.web_concurrency
+threads = _settings.gunicorn_threads
+preload_app = True
+backlog = 1024
+
+# Longer than the 60 s after which edges close idle connections, so that they never reuse one just closed.
+keepalive = 75
+# The heartbeat of the worker's main loop; upstream calls have deadlines of their own.
+timeout = 30
+# Below the 30 s that docs/how-to tell Railway to wait between SIGTERM and SIGKILL.
+graceful_timeout = 25
+# Recycling would throw away warm connections and counters, and nothing here grows.
+max_requests = 0
+
+# One JSON line a request comes from the edge; gunicorn's own log costs 45 µs a request more.
+accesslog = None
+logconfig_dict = _configuration(_settings.log_level)
+# Otherwise a thread in the master and a socket in $HOME.
+control_socket_disable = True
+# Sets nothing but the scheme; the caller's address is the edge's business (velro_auth/addresses.py).
+forwarded_allow_ips = "*"
+# Otherwise a peer's SCRIPT_NAME header would rewrite the path.
+forwarder_headers = ""
+limit_request_line = 4094
+limit_request_fields = 64
+limit_request_field_size = 8190
+
+_affinity = _Affinity(workers=workers) if _settings.worker_cpu_affinity else None
+
+
+def pre_fork(server: _Any, worker: _Any) -> None:
+    """Choose the worker's core in the master, the one place that knows all workers."""
+    if _affinity:
+        worker.core = _affinity.choose(_core_of(sibling) for sibling in server.WORKERS.values())
+
+
+def post_fork(_server: _Any, worker: _Any) -> None:
+    """Move to that core, before any thread is started."""
+    _pin(_core_of(worker))
+
+
+def post_worker_init(worker: _Any) -> None:
+    """Let the application start its threads: they would not survive a fork."""
+    if start := getattr(worker.wsgi, "start", None):
+        start()
+
+
+def worker_exit(_server: _Any, worker: _Any) -> None:
+    """Let the application stop them."""
+    if stop := getattr(getattr(worker, "wsgi", None), "stop", None):
+        stop()

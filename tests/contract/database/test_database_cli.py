@@ -1,0 +1,122 @@
+"""``velro-auth db …`` as somebody at a terminal meets it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.contract.database.project import Project
+from velro_auth.cli.db import db
+from velro_auth.database.files import load, shipped
+
+LABELS = [migration.label for migration in load(shipped())]
+
+
+def run(project: Project, *words: str, said: str = "") -> Result:
+    return CliRunner().invoke(db, words, input=said, env={"DATABASE_URL": project.dsn()})
+
+
+def test_from_nothing_there_and_back(project: Project) -> None:
+    project.fill(7)
+
+    assert run(project, "plan").output.split() == LABELS
+    up = run(project, "up")
+    assert [f"applied {label}" for label in LABELS] == up.output.splitlines()[: len(LABELS)]
+    assert "7 users looked at, 7 rows written, 0 failed" in up.output
+    assert run(project, "up").output == "Nothing to apply.\n"
+    assert run(project, "plan").output == "Nothing to do.\n"
+    assert run(project, "status").output.count("applied") == len(LABELS)
+    assert run(project, "verify").output == "As the migrations say.\n"
+
+    down = run(project, "down", "--all", "--drop-data", said="y\n")
+
+    assert down.exit_code == 0
+    assert "Switch the hook off in the project first" in down.output
+    assert "drops: table public.users (7 rows)" in down.output
+    assert run(project, "status").output.count("pending") == len(LABELS)
+
+
+def test_down_asks_and_takes_no_for_an_answer(migrated: Project) -> None:
+    before = migrated.dump()
+
+    result = run(migrated, "down", "--all", said="n\n")
+
+    assert result.exit_code == 1
+    assert "keeps: table public.users (0 rows)" in result.output
+    assert migrated.dump() == before
+
+
+def test_down_takes_back_one_by_default(migrated: Project) -> None:
+    result = run(migrated, "down", "--yes")
+
+    assert result.output.splitlines()[-1] == f"took back {LABELS[-1]}"
+    assert run(migrated, "plan").output.split() == LABELS[-1:]
+
+
+def test_a_dry_run_prints_the_sql(project: Project) -> None:
+    before = project.dump()
+
+    up = run(project, "up", "--dry-run").output
+
+    assert "create or replace function public.handle_new_auth_user()" in up
+    assert project.dump() == before
+    project.migrated()
+    assert "drop function if exists velro_auth.custom_access_token_hook" in run(project, "down", "--dry-run").output
+
+
+def test_verify_ends_with_status_1_and_a_list(migrated: Project) -> None:
+    migrated.sql("alter table public.users disable row level security")
+
+    result = run(migrated, "verify")
+
+    assert result.exit_code == 1
+    assert result.output == (
+        "differs: row level security of public.users\n    expected: on\n    found:    off\n1 difference\n"
+    )
+
+
+def test_again_mends(migrated: Project) -> None:
+    migrated.sql("alter table public.users disable row level security")
+
+    run(migrated, "up", "--again")
+
+    assert run(migrated, "verify").exit_code == 0
+
+
+def test_the_back_fill_can_be_left_for_later(project: Project) -> None:
+    project.fill(3)
+
+    run(project, "up", "--no-backfill")
+
+    assert "not mirrored yet: velro-auth db backfill" in run(project, "status").output
+    assert "3 rows written" in run(project, "backfill", "--batch-size", "2").output
+    assert "not mirrored yet" not in run(project, "status").output
+
+
+def test_a_back_fill_with_bad_rows_ends_with_status_1(migrated: Project) -> None:
+    migrated.fill(3)
+    migrated.sql("alter table public.users add constraint obstacle check (email <> 'user2@example.com')")
+
+    result = run(migrated, "backfill")
+
+    assert result.exit_code == 1
+    assert "2 rows written, 1 failed" in result.output
+    assert 'violates check constraint "obstacle"' in result.output
+
+
+def test_export_needs_no_database(tmp_path: Path) -> None:
+    result = CliRunner().invoke(db, ["export", str(tmp_path / "out")], env={"DATABASE_URL": ""})
+
+    assert [Path(line).stem for line in result.output.splitlines()] == LABELS
+
+
+@pytest.mark.parametrize("address", ["", "https://project.supabase.co", "postgresql://postgres:s3cr/t@h:5432/postgres"])
+def test_a_bad_address_is_one_sentence(address: str) -> None:
+    result = CliRunner().invoke(db, ["status"], env={"DATABASE_URL": address})
+
+    assert result.exit_code == 1
+    assert len(result.output.splitlines()) == 1
+    assert result.output.startswith("Error: DATABASE_URL ")
+    assert "s3cr" not in result.output

@@ -1,0 +1,138 @@
+"""Databases, roles and tables that will not do: one sentence each, and nothing is changed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.contract.database.project import OWN_TABLE, Project
+from velro_auth.database import Runner
+from velro_auth.database.errors import (
+    AnotherRole,
+    DatabaseUnreachable,
+    MigrationRefused,
+    MissingRights,
+    WrongDatabase,
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "sentence"),
+    [
+        ("drop schema auth cascade", WrongDatabase, "has no table auth.users"),
+        ("revoke trigger on auth.users from postgres", MissingRights, "lacks TRIGGER on auth.users"),
+        ("revoke references on auth.users from postgres", MissingRights, "lacks REFERENCES on auth.users"),
+        ("revoke usage on schema auth from postgres, anon, authenticated, service_role",
+         MissingRights, "lacks USAGE on the schema auth"),
+        ("create table public.users (id uuid)", MissingRights, "may not change the table public.users"),
+        ("create schema velro_auth", AnotherRole, "schema velro_auth, which belongs to supabase_admin"),
+        ("revoke all on schema public from postgres, public; alter schema public owner to supabase_admin",
+         MissingRights, "may not create anything in the schema public"),
+    ],
+)  # fmt: skip
+def test_a_database_that_will_not_do_is_one_sentence(
+    project: Project, change: str, error: type[Exception], sentence: str
+) -> None:
+    project.sql(change, user="supabase_admin")
+
+    with pytest.raises(error, match=sentence) as caught:
+        project.runner().up()
+
+    assert "\n" not in str(caught.value)
+
+
+def test_a_role_that_row_level_security_binds_is_refused(project: Project) -> None:
+    """It would see no users, and the back-fill would silently do nothing."""
+    project.sql("grant all on database " + project.name + " to dashboard_user;"
+                "grant all on schema public, auth to dashboard_user", user="supabase_admin")  # fmt: skip
+    with project.connected("supabase_admin") as connection:
+        connection.execute("alter role dashboard_user login password 'x'")
+    dsn = project.dsn("dashboard_user")
+
+    with pytest.raises(MissingRights, match=r"Row level security hides auth\.users from the role dashboard_user"):
+        Runner(replace_password(dsn)).up()
+
+
+def replace_password(dsn: str) -> str:
+    scheme, rest = dsn.split("://", 1)
+    return f"{scheme}://dashboard_user:x@{rest.split('@', 1)[1]}"
+
+
+def test_a_wrong_password_is_one_sentence(project: Project) -> None:
+    scheme, rest = project.dsn().split("://", 1)
+    dsn = f"{scheme}://postgres:canary@{rest.split('@', 1)[1]}"
+
+    with pytest.raises(DatabaseUnreachable, match="the password or the user name is wrong") as caught:
+        Runner(dsn).up()
+
+    assert "canary" not in str(caught.value)
+
+
+def test_columns_of_another_type_are_refused_with_the_list(project: Project) -> None:
+    project.sql("create table public.users (id bigint primary key, role text, created_at timestamptz, email json)")
+    before = project.dump()
+
+    with pytest.raises(MigrationRefused) as caught:
+        project.runner().up()
+
+    for line in ("id is bigint, needs uuid", "email is json, needs text", "role is text, needs user_role"):
+        assert line in str(caught.value)
+    assert "created_at" not in str(caught.value)
+    assert project.runner().down(steps=99, drop_data=True)
+    assert project.dump() == before
+
+
+THEIR_TRIGGER = """
+create function public.f() returns trigger language plpgsql as 'begin return new; end';
+create trigger on_auth_user_created after insert on auth.users for each row execute function public.f()
+"""
+
+
+@pytest.mark.parametrize(
+    ("own", "sentence"),
+    [
+        ("create view public.users as select 1 as id", "not an ordinary table"),
+        ("create table public.users (id uuid)", "neither primary key nor unique"),
+        ("create domain public.user_role as text", "not an enum"),
+        (THEIR_TRIGGER, "a trigger on_auth_user_created of yours, which calls public.f"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(project: Project, own: str, sentence: str) -> None:
+    project.sql(own)
+    before = project.dump()
+
+    with pytest.raises(MigrationRefused, match=sentence):
+        project.runner().up()
+
+    project.runner().down(steps=99, drop_data=True)
+    assert project.dump() == before
+
+
+def test_an_existing_enum_keeps_its_labels(project: Project) -> None:
+    """A label that is missing is added in a transaction of its own, or it could not be used yet."""
+    project.sql("create type public.user_role as enum ('boss')")
+    warnings: list[str] = []
+
+    project.runner(on_notice=warnings.append).up()
+
+    labels = project.sql("select enumlabel from pg_enum order by enumsortorder")
+    assert ("boss",) in labels
+    assert ("viewer",) in labels
+    assert "PostgreSQL cannot remove a label again" in warnings[0]
+    assert project.profile(project.sign_up()) == (None, None, None, "viewer", 0, True)
+
+
+def test_orphans_leave_the_foreign_key_unvalidated_with_a_warning(project: Project) -> None:
+    """Rows without a user must not fail a deploy; once they are gone, the back-fill validates."""
+    project.sql(OWN_TABLE)
+    warnings: list[str] = []
+
+    project.runner(on_notice=warnings.append).up()
+
+    assert any("users_id_auth_users_fkey stays not validated" in line for line in warnings)
+    found = {one.subject: one.found for one in project.runner().verify()}
+    assert found["foreign key of public.users to auth.users"] == "not validated"
+    assert found["rows of public.users without a user in auth.users"] == "2"
+
+    project.sql("delete from public.users")
+    project.runner().backfill()
+    assert "foreign key of public.users to auth.users" not in {one.subject for one in project.runner().verify()}

@@ -1,0 +1,83 @@
+"""A small service under gunicorn with telemetry as the gateway has it: every answer is what the query says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from werkzeug.wrappers import Request
+
+from velro_auth.endpoints.metrics import MetricsEndpoint
+from velro_auth.exchange import Exchange
+from velro_auth.guards.breaker import Breaker
+from velro_auth.guards.floor import FailureFloor
+from velro_auth.guards.gate import Gate
+from velro_auth.guards.size import FixedSize
+from velro_auth.telemetry.answered import Answered
+from velro_auth.telemetry.assembly import Telemetry, assemble
+from velro_auth.telemetry.audit import AuditTrail, open_trail
+from velro_auth.telemetry.gauges import Gauge
+from velro_auth.telemetry.sink import Sink
+from velro_auth.telemetry.slo import Promise
+from velro_auth.telemetry.standard import LOG_TALLY, cache_gauge, guard_gauges, key_gauges, pool_gauges
+from velro_auth.telemetry.webhook import Webhook
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+OUTCOMES = ("ok", "invalid_credentials", "too_many_attempts", "upstream_timeout", "upstream_misconfigured")
+
+
+def _gauges() -> list[Gauge]:
+    gate = Gate(size=FixedSize(24), wait_s=1.0, max_waiting=4)
+    return [
+        *guard_gauges(gate=gate, breaker=Breaker(), floor=FailureFloor(places=30)),
+        *pool_gauges(idle=lambda: 3.0),
+        *key_gauges(count=lambda: 2.0, age_s=lambda: 5.0),
+        cache_gauge("introspection", lambda: 10.0),
+    ]
+
+
+def build(*, workers: int, audit_file: str = "", webhook_url: str = "") -> Telemetry:
+    """Return telemetry as a gateway has it, with its watch in a hurry."""
+    sink = Sink(lambda: open_trail(Path(audit_file)))
+    return assemble(
+        routes=["login", "health", "metrics"],
+        outcomes=OUTCOMES,
+        workers=workers,
+        promise=Promise(),
+        gauges=_gauges(),
+        tallies=[LOG_TALLY],
+        build={"version": "test"},
+        outputs=[Webhook(webhook_url)] if webhook_url else [],
+        audit=AuditTrail(sink.write) if audit_file else None,
+        watch_every_s=0.2,
+    )
+
+
+class Service:
+    """``/login?status=503&took_ms=900&outcome=…`` answers just so, at once; ``/metrics`` shows what was counted."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._metrics = MetricsEndpoint(telemetry.render, is_production=False)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        route = environ["PATH_INFO"].strip("/")
+        if route == "metrics":
+            return self._metrics(Request(environ))(environ, start_response)
+        asked = {name: values[0] for name, values in parse_qs(environ["QUERY_STRING"]).items()}
+        status, took_ms = int(asked.get("status", 200)), float(asked.get("took_ms", 120))
+        exchange = Exchange("a-request", "192.0.2.7", 0.0, lane="fast", outcome=asked.get("outcome", "ok"))
+        exchange.upstream_ms = took_ms - 2
+        self._telemetry.answered(Answered.after(took_ms, route=route, status=status, exchange=exchange))
+        start_response(f"{status} As Asked", [("Content-Length", "0"), ("X-Pid", str(os.getpid()))])
+        return [b""]
+
+
+def create() -> Service:
+    """Return what gunicorn serves: ``gunicorn "tests.contract.telemetry_app:create()"``."""
+    return Service(build(workers=int(os.environ["WORKERS"]), audit_file=os.environ.get("AUDIT", "")))

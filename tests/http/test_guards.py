@@ -1,0 +1,160 @@
+"""The guards as callers meet them, through both lanes."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from werkzeug.test import Client, TestResponse
+
+from tests.asserts import assert_problem
+from tests.conftest import GOOD_LOGIN, MakeClient
+from tests.upstream_double import UpstreamDouble, session
+
+LOGIN = "/api/v1/auth/login"
+REFUSED = {"code": "invalid_credentials"}
+
+
+def log_in(client: Client, email: str = GOOD_LOGIN["email"], address: str = "203.0.113.7") -> TestResponse:
+    return client.post(LOGIN, json={"email": email, "password": "x"}, environ_overrides={"REMOTE_ADDR": address})
+
+
+def test_a_guesser_is_stopped_and_told_when_to_come_back(client: Client, upstream: UpstreamDouble) -> None:
+    upstream.answers(REFUSED, status=400)
+
+    answers = [log_in(client) for _ in range(20)]
+
+    statuses = [answer.status_code for answer in answers]
+    assert statuses == sorted(statuses)
+    assert len(upstream.asked) == statuses.count(401) <= 10
+    assert_problem(answers[-1], 429, "too_many_attempts")
+    assert int(answers[-1].headers["Retry-After"]) >= 25
+
+
+def test_a_refusal_tells_how_many_tries_are_left(client: Client, upstream: UpstreamDouble) -> None:
+    upstream.answers(REFUSED, status=400)
+
+    told = [log_in(client).headers["RateLimit"] for _ in range(6)]
+
+    assert [int(value.split("r=")[1].split(";")[0]) for value in told] == [4, 3, 2, 1, 0, 0]
+    assert log_in(client).headers["RateLimit-Policy"].startswith('"login";q=5;w=')
+    upstream.answers(session())
+    assert "RateLimit" not in log_in(client, "other@example.com").headers
+
+
+def test_supabase_is_not_asked_for_somebody_who_is_held_back(client: Client, upstream: UpstreamDouble) -> None:
+    """Whether the password is right makes no difference then, or it would tell."""
+    upstream.answers(REFUSED, status=400)
+    while log_in(client).status_code == 401:
+        pass
+    asked = len(upstream.asked)
+    upstream.answers(session())
+
+    assert_problem(log_in(client), 429, "too_many_attempts")
+    assert len(upstream.asked) == asked
+
+
+def test_strangers_cannot_lock_out_who_logged_in_before(client: Client, upstream: UpstreamDouble) -> None:
+    assert log_in(client, address="198.51.100.1").status_code == 200
+    upstream.answers(REFUSED, status=400)
+    for number in range(60):
+        log_in(client, address=f"203.0.{number}.7")
+    upstream.answers(session())
+
+    assert_problem(log_in(client, address="192.0.2.1"), 429, "too_many_attempts")
+    assert log_in(client, address="198.51.100.1").status_code == 200
+
+
+def test_an_outage_locks_nobody_out(client: Client, upstream: UpstreamDouble) -> None:
+    upstream.answers("<html>", status=502, headers={"Content-Type": "text/html"})
+    for _ in range(15):
+        assert_problem(log_in(client), 503, "upstream_unavailable")
+    upstream.answers(session())
+
+    assert log_in(client).status_code == 200
+
+
+def test_an_outage_opens_the_breaker(client: Client, upstream: UpstreamDouble) -> None:
+    upstream.answers("<html>", status=502, headers={"Content-Type": "text/html"})
+
+    codes = [log_in(client).get_json()["code"] for _ in range(25)]
+
+    assert codes[:20] == ["upstream_unavailable"] * 20
+    assert codes[20:] == ["resting"] * 5
+    assert len(upstream.asked) == 20
+    assert client.get("/health").status_code == 200
+    ready = client.get("/health/ready").get_json()
+    assert ready["checks"]["breaker"][0]["status"] == "warn"
+
+
+def test_a_storm_of_wrong_passwords_does_not(make_client: MakeClient, upstream: UpstreamDouble) -> None:
+    client = make_client(AUTH_THROTTLE_SCALE="1000")
+    upstream.answers(REFUSED, status=400)
+
+    assert {log_in(client).status_code for _ in range(100)} == {401}
+
+
+def test_without_forwarding_the_twin_of_supabase_s_limit_speaks_first(
+    make_client: MakeClient, upstream: UpstreamDouble
+) -> None:
+    client = make_client(AUTH_FORWARD_CLIENT_IP="off", AUTH_THROTTLE_SCALE="1000")
+
+    answers = [log_in(client, email=f"user{number}@example.com") for number in range(40)]
+
+    assert len(upstream.asked) < 30
+    assert_problem(answers[-1], 429, "upstream_throttled")
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
+
+
+def test_a_refusal_waits_for_the_floor_and_a_limit_does_not(make_client: MakeClient, upstream: UpstreamDouble) -> None:
+    """The time of a refusal must not tell whether Supabase compared a password."""
+    client = make_client(AUTH_FAILURE_FLOOR_MS="200")
+    upstream.answers(REFUSED, status=400)
+
+    started_s = time.monotonic()
+    assert_problem(log_in(client), 401, "invalid_credentials")
+    assert time.monotonic() - started_s >= 0.199
+    while log_in(client).status_code == 401:
+        pass
+    started_s = time.monotonic()
+    assert_problem(log_in(client), 429, "too_many_attempts")
+    assert time.monotonic() - started_s < 0.199
+
+
+def test_logins_beyond_the_slots_are_told_so_and_probes_are_not(
+    make_client: MakeClient, upstream: UpstreamDouble
+) -> None:
+    client = make_client(LOGIN_CONCURRENCY="2", LOGIN_QUEUE_S="0.1", GUNICORN_THREADS="8")
+    released, inside = threading.Event(), threading.Semaphore(0)
+
+    def answer(_: object) -> tuple[int, dict[str, str], str]:
+        inside.release()
+        released.wait(10)
+        return 400, {}, '{"code": "invalid_credentials"}'
+
+    upstream.calls_back(answer)
+    statuses: list[int] = []
+    threads = [
+        threading.Thread(target=lambda n=n: statuses.append(log_in(client, f"user{n}@example.com").status_code))
+        for n in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        assert inside.acquire(timeout=10)
+
+    assert_problem(log_in(client, "late@example.com"), 503, "busy")
+    assert client.get("/health").status_code == 200
+    released.set()
+    for thread in threads:
+        thread.join()
+    assert statuses == [401, 401]
+
+
+def test_a_defect_gives_everything_back(client: Client, upstream: UpstreamDouble) -> None:
+    upstream.answers(ZeroDivisionError("defect"))
+    for _ in range(30):
+        assert_problem(log_in(client), 500, "internal_error")
+    upstream.answers(session())
+
+    assert log_in(client).status_code == 200

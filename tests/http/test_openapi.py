@@ -1,0 +1,98 @@
+"""The OpenAPI document says what the service does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from werkzeug.test import Client
+
+from tests.asserts import assert_problem
+from tests.conftest import ENVIRONMENT, MakeClient
+from tests.upstream_double import UpstreamDouble
+from velro_auth.app import create_app
+from velro_auth.endpoints.openapi import OPERATIONS
+from velro_auth.settings import Settings
+from velro_auth.wiring import wire
+
+
+def document(client: Client) -> dict[str, Any]:
+    return dict(json.loads(client.get("/openapi.json").data))
+
+
+def test_every_endpoint_but_the_documents_themselves_is_described() -> None:
+    endpoints = {endpoint.name for endpoint in wire(Settings.from_environment(ENVIRONMENT)).endpoints}
+
+    assert set(OPERATIONS) == endpoints - {"openapi", "docs", "metrics"}
+
+
+def test_the_document_names_every_route_and_no_password_flow(client: Client) -> None:
+    """ROPC is forbidden (RFC 9700, 2.4); a login is not dressed up as one."""
+    told = document(client)
+
+    assert told["openapi"] == "3.1.0"
+    assert told["paths"]["/api/v1/auth/login"]["post"]["responses"]["401"]["description"].count("`") >= 4
+    assert "oauth2" not in json.dumps(told)
+
+
+def test_the_page_needs_nothing_from_elsewhere(client: Client) -> None:
+    response = client.get("/docs")
+
+    assert response.mimetype == "text/html"
+    assert "script" not in response.get_data(as_text=True)
+    assert response.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src")
+    assert len(response.headers.getlist("Content-Security-Policy")) == 1
+
+
+def test_documents_are_closed_in_a_deployment_unless_opened(make_client: MakeClient) -> None:
+    for path in ("/docs", "/openapi.json"):
+        assert_problem(make_client(RAILWAY_ENVIRONMENT_NAME="production").get(path), 404, "not_found")
+        opened = make_client(RAILWAY_ENVIRONMENT_NAME="production", DOCS_ENABLED="on")
+        assert opened.get(path).status_code == 200
+        assert_problem(make_client(DOCS_ENABLED="off").get(path), 404, "not_found")
+
+
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
+def test_only_documents_are_compressed(client: Client, path: str) -> None:
+    headers = {"Accept-Encoding": "gzip"}
+
+    assert client.get(path, headers=headers).headers["Content-Encoding"] == "gzip"
+    assert "Content-Encoding" not in client.get("/health/ready", headers=headers).headers
+
+
+def schema_of(*, fast_lane: bool) -> Any:
+    environment = {**ENVIRONMENT, "AUTH_THROTTLE_SCALE": "100000"}
+    app = create_app(Settings.from_environment(environment), fast_lane=fast_lane)
+    return schemathesis.openapi.from_wsgi("/openapi.json", app)
+
+
+GENERATED = settings(max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+CONFORMANCE = (content_type_conformance, response_schema_conformance, status_code_conformance)
+
+
+def check(case: Any) -> None:
+    """Send a generated request, good or bad: no defect, and nothing that the document does not know."""
+    response = case.call()
+
+    assert response.status_code != 500
+    case.validate_response(response, checks=CONFORMANCE)
+
+
+@GENERATED
+@schema_of(fast_lane=True).parametrize()  # type: ignore[untyped-decorator] # schemathesis makes it at run time
+def test_the_fast_lane_answers_as_documented(case: Any, upstream: UpstreamDouble) -> None:
+    check(case)
+
+
+@GENERATED
+@schema_of(fast_lane=False).parametrize()  # type: ignore[untyped-decorator] # the same
+def test_flask_answers_as_documented(case: Any, upstream: UpstreamDouble) -> None:
+    check(case)

@@ -1,0 +1,105 @@
+"""Both lanes answer alike: same status, same body, same headers, but for what tells the lane."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from werkzeug.test import Client
+
+from tests.conftest import ENVIRONMENT, GOOD_LOGIN
+from tests.upstream_double import UpstreamDouble, session
+from velro_auth.app import create_app
+from velro_auth.settings import Settings
+
+LOGIN = "/api/v1/auth/login"
+JSON = {"content_type": "application/json"}
+
+REQUESTS: dict[str, dict[str, Any]] = {
+    "health": {"path": "/health"},
+    "health, HEAD": {"path": "/health", "method": "HEAD"},
+    "health, POST": {"path": "/health", "method": "POST"},
+    "health, query": {"path": "/health", "query_string": "a=b"},
+    "health, cross origin": {"path": "/health", "headers": {"Origin": "https://app.example.com"}},
+    "heartbeat": {"path": "/__lbheartbeat__"},
+    "ping": {"path": "/api/v1/auth/ping"},
+    "ping, encoded answer asked": {"path": "/api/v1/auth/ping", "headers": {"Accept-Encoding": "gzip, br"}},
+    "version": {"path": "/__version"},
+    "version, problem": {"path": "/__version", "method": "PUT", "headers": {"Accept": "application/problem+json"}},
+    "options": {"path": LOGIN, "method": "OPTIONS"},
+    "login": {"path": LOGIN, "method": "POST", "json": GOOD_LOGIN},
+    "login, encoded answer asked": {
+        "path": LOGIN,
+        "method": "POST",
+        "json": GOOD_LOGIN,
+        "headers": {"Accept-Encoding": "gzip, br"},
+    },
+    "login, invalid": {"path": LOGIN, "method": "POST", "json": {"email": 1}},
+    "login, broken": {"path": LOGIN, "method": "POST", "data": b"{", **JSON},
+    "login, empty": {"path": LOGIN, "method": "POST", "data": b"", **JSON},
+    "login, large": {"path": LOGIN, "method": "POST", "data": b"x" * 20_000, **JSON},
+    "login, text": {"path": LOGIN, "method": "POST", "data": b"{}", "content_type": "text/plain"},
+    "login, GET": {"path": LOGIN},
+    "login, HEAD": {"path": LOGIN, "method": "HEAD"},
+    "login, slash": {"path": LOGIN + "/", "method": "POST", "json": GOOD_LOGIN},
+    "login, escaped": {"path": LOGIN, "method": "POST", "json": GOOD_LOGIN, "environ_overrides": {"RAW_URI": "/%6c"}},
+    "refresh": {"path": "/api/v1/auth/refresh", "method": "POST", "json": {"refresh_token": "abcdefghijkl"}},
+    "refresh, invalid": {"path": "/api/v1/auth/refresh", "method": "POST", "json": {}},
+    "logout, no token": {"path": "/api/v1/auth/logout", "method": "POST"},
+    "me, no token": {"path": "/api/v1/auth/me"},
+    "verify, no token": {"path": "/api/v1/auth/verify"},
+    "verify, bad token": {"path": "/api/v1/auth/verify/a", "method": "PUT", "headers": {"Authorization": "Bearer x"}},
+    "verify, options": {"path": "/api/v1/auth/verify", "method": "OPTIONS"},
+    "verify, head": {"path": "/api/v1/auth/verify//b", "method": "HEAD"},
+    "nowhere": {"path": "/nowhere"},
+}
+
+ANSWERS: dict[str, dict[str, Any]] = {
+    "session": {},
+    "refusal": {"body": {"code": "invalid_credentials"}, "status": 400},
+    "limit": {"body": {"code": "over_request_rate_limit"}, "status": 429},
+    "outage": {"body": "<html>", "status": 502, "headers": {"Content-Type": "text/html"}},
+    "defect": {"body": ZeroDivisionError("defect")},
+}
+
+#: What differs by its nature.
+VOLATILE = ("Server-Timing", "X-Request-ID")
+
+
+def answered(request: dict[str, Any], *, fast_lane: bool) -> tuple[int, list[tuple[str, str]], Any]:
+    """Send *request* through one lane and return the answer, less what cannot be the same."""
+    client = Client(create_app(Settings.from_environment(ENVIRONMENT), fast_lane=fast_lane))
+    response = client.open(**request)
+    headers = [(name, value) for name, value in response.headers if name not in (*VOLATILE, "X-Fastlane-Time-Ms")]
+    body: Any = response.data
+    if response.is_json and body:
+        body = json.loads(body)
+        for name in {"bypass_middleware", "fastpath"} & body.keys():
+            assert body.pop(name) == ("X-Fastlane-Time-Ms" in response.headers)
+        for name in {"timestamp", "request_id"} & body.keys():
+            body.pop(name)
+        if response.status_code == 200:
+            # Timestamps have more or fewer digits.
+            headers = [(name, value) for name, value in headers if name != "Content-Length"]
+    elif request.get("method") == "HEAD":
+        headers = [(name, value) for name, value in headers if name != "Content-Length"]
+    return response.status_code, sorted(headers), body
+
+
+@pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS.keys())
+@pytest.mark.parametrize("upstream_answer", ANSWERS.values(), ids=ANSWERS.keys())
+def test_both_lanes_answer_alike(
+    upstream: UpstreamDouble, request_: dict[str, Any], upstream_answer: dict[str, Any]
+) -> None:
+    fixed = {"body": session(), **upstream_answer}
+    upstream.answers(**fixed)
+
+    assert answered(request_, fast_lane=True) == answered(request_, fast_lane=False)
+
+
+def test_the_flag_sends_login_through_flask(upstream: UpstreamDouble) -> None:
+    app = create_app(Settings.from_environment({**ENVIRONMENT, "AUTH_FAST_LOGIN": "0"}))
+
+    assert "X-Fastlane-Time-Ms" not in Client(app).post(LOGIN, json=GOOD_LOGIN).headers
+    assert "X-Fastlane-Time-Ms" in Client(app).get("/health").headers

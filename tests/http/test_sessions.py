@@ -1,0 +1,391 @@
+"""Refresh, logout, me and verify, through both lanes, with Supabase faked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import responses
+from werkzeug.test import Client, TestResponse
+
+from tests.asserts import assert_problem
+from tests.conftest import GOOD_LOGIN, SECRET_KEY, LogLines, MakeClient
+from tests.fixtures.tokens import SESSION_ID, USER_ID, SigningKey, claims_at, document, hmac_token
+from tests.upstream_double import PROJECT, TOKEN, session
+
+REFRESH = "/api/v1/auth/refresh"
+LOGOUT = "/api/v1/auth/logout"
+ME = "/api/v1/auth/me"
+VERIFY = "/api/v1/auth/verify"
+USER = f"{PROJECT}/auth/v1/user"
+KEY = SigningKey("key-1")
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:supabase", "ignore::DeprecationWarning:postgrest")
+
+
+@pytest.fixture
+def supabase() -> Iterator[responses.RequestsMock]:
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        mock.get(f"{PROJECT}/auth/v1/.well-known/jwks.json", body=document([KEY]))
+        yield mock
+
+
+def token(key: SigningKey = KEY, **changes: Any) -> str:
+    return key.token(claims_at(time.time(), **{"iss": f"{PROJECT}/auth/v1", **changes}))
+
+
+def bearer(value: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {value}"}
+
+
+def verify(client: Client, value: str | None = None, path: str = VERIFY, **options: Any) -> TestResponse:
+    return client.open(path, headers=bearer(value) if value else {}, **options)
+
+
+# Refresh
+
+
+def test_a_refresh_answers_like_a_login(client: Client, supabase: responses.RequestsMock) -> None:
+    supabase.post(TOKEN, json={key: value for key, value in session().items() if key != "weak_password"})
+
+    response = client.post(REFRESH, json={"refresh_token": "abcdefghijkl"})
+
+    assert response.status_code == 200
+    assert response.get_json().keys() == {
+        "access_token",
+        "token_type",
+        "expires_in",
+        "expires_at",
+        "refresh_token",
+        "user",
+        "weak_password",
+    }
+    assert response.headers["Cache-Control"] == "no-store"
+    request = supabase.calls[0].request
+    assert str(request.url).endswith("grant_type=refresh_token")
+    assert "Authorization" not in request.headers
+
+
+def test_a_refresh_that_follows_within_ten_seconds_gets_the_same_answer(
+    client: Client, supabase: responses.RequestsMock, logs: LogLines
+) -> None:
+    """Two tabs refresh at once; Supabase takes a second use for theft."""
+    supabase.post(TOKEN, json=session())
+
+    answers = {client.post(REFRESH, json={"refresh_token": "abcdefghijkl"}).data for _ in range(3)}
+
+    assert len(answers) == 1
+    assert len(supabase.calls) == 1
+    assert "abcdefghijkl" not in str(logs)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "refresh_token_not_found"),
+        (400, "refresh_token_already_used"),
+        (400, "session_expired"),
+        (400, "session_not_found"),
+        (400, "user_banned"),
+        (400, "validation_failed"),
+    ],
+)
+def test_a_session_that_is_over_is_401(
+    client: Client, supabase: responses.RequestsMock, status: int, code: str
+) -> None:
+    supabase.post(TOKEN, json={"code": code}, status=status)
+
+    assert_problem(client.post(REFRESH, json={"refresh_token": "abcdefghijkl"}), 401, "session_expired")
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "code"),
+    [
+        ({"body": "<html>", "status": 502}, 503, "upstream_unavailable"),
+        ({"json": {"code": "unexpected_failure"}, "status": 500}, 503, "upstream_error"),
+        ({"json": {"code": "conflict"}, "status": 409}, 503, "upstream_error"),
+        ({"json": {"code": "over_request_rate_limit"}, "status": 429}, 429, "upstream_throttled"),
+        ({"json": {"message": "Invalid API key"}, "status": 401}, 503, "upstream_misconfigured"),
+        ({"body": ConnectionResetError()}, 503, "upstream_unavailable"),
+    ],
+)
+def test_supabase_s_troubles_do_not_end_a_session(
+    client: Client, supabase: responses.RequestsMock, answer: dict[str, Any], status: int, code: str
+) -> None:
+    """A frontend that reads 401 here would log its user out."""
+    supabase.post(TOKEN, **answer)
+
+    assert_problem(client.post(REFRESH, json={"refresh_token": "abcdefghijkl"}), status, code)
+
+
+@pytest.mark.parametrize("body", [{}, {"refresh_token": 7}, {"refresh_token": ""}, {"refresh_token": "ä" * 12}])
+def test_what_is_no_refresh_token_is_told_so(client: Client, body: dict[str, Any]) -> None:
+    assert_problem(client.post(REFRESH, json=body), 422, "invalid_request")
+
+
+# Verify
+
+
+def test_a_good_token_is_200_with_the_identity(client: Client, supabase: responses.RequestsMock) -> None:
+    response = verify(client, token(user_role="editor", email="ada@exämple.com"))
+
+    assert response.status_code == 200
+    assert response.data == b""
+    assert response.headers["X-Auth-User-Id"] == USER_ID
+    assert response.headers["X-Auth-User-Email"] == "ada@ex%C3%A4mple.com"
+    assert response.headers["X-Auth-User-Role"] == "editor"
+    assert response.headers["X-Auth-Aal"] == "aal1"
+    assert response.headers["X-Auth-Session-Id"] == SESSION_ID
+    assert len(supabase.calls) == 1
+
+
+def test_identity_headers_are_always_all_there(client: Client, supabase: responses.RequestsMock) -> None:
+    """A proxy that copies only what it gets would let the client's own through."""
+    response = verify(client, token(email=None, aal=None))
+
+    for name in ("X-Auth-User-Email", "X-Auth-User-Role", "X-Auth-Aal"):
+        assert response.headers[name] == ""
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"])
+@pytest.mark.parametrize("path", ["", "/", "/a/b", "//a", "/../x", "/%2e%2e/y", "/a%2Fb"])
+def test_any_method_and_any_path_below_is_answered(
+    client: Client, supabase: responses.RequestsMock, method: str, path: str
+) -> None:
+    """Envoy appends the original path and keeps the method."""
+    supported = {"method": method, "environ_overrides": {"RAW_URI": VERIFY + path}, "data": b"not looked at"}
+
+    assert verify(client, token(), VERIFY + path, **supported).status_code == 200
+    assert verify(client, None, VERIFY + path, **supported).status_code == 401
+
+
+def test_what_only_begins_like_it_is_something_else(client: Client) -> None:
+    assert_problem(client.get("/api/v1/auth/verifyx"), 404, "not_found")
+
+
+def test_no_token_is_told_apart_from_a_bad_one(client: Client, supabase: responses.RequestsMock) -> None:
+    missing, invalid = verify(client), verify(client, "abc")
+    expired = verify(client, token(exp=int(time.time()) - 60, iat=int(time.time()) - 3660))
+
+    assert_problem(missing, 401, "token_missing")
+    assert missing.headers["WWW-Authenticate"] == 'Bearer realm="velro-auth"'
+    assert_problem(invalid, 401, "token_invalid")
+    assert invalid.headers["WWW-Authenticate"] == 'Bearer realm="velro-auth", error="invalid_token"'
+    assert_problem(expired, 401, "token_expired")
+
+
+def test_a_token_is_never_taken_from_the_address(client: Client, supabase: responses.RequestsMock) -> None:
+    assert_problem(client.get(f"{VERIFY}?access_token={token()}"), 401, "token_missing")
+
+
+@pytest.mark.parametrize("key", [SECRET_KEY, "sb_publishable_canary0123456789"])
+def test_an_api_key_is_no_user(client: Client, supabase: responses.RequestsMock, key: str) -> None:
+    assert_problem(verify(client, key), 401, "token_invalid")
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("role=editor", 200),
+        ("role=admin,editor", 200),
+        ("role=admin", 403),
+        ("role=admin&role=editor", 403),
+        ("role=", 403),
+        ("aal=aal1", 200),
+        ("aal=aal2", 403),
+        ("aal=nonsense", 403),
+        ("role=editor&aal=aal2", 403),
+    ],
+)
+def test_demands_are_all_met_or_it_is_403(
+    client: Client, supabase: responses.RequestsMock, query: str, status: int
+) -> None:
+    """Adding a demand must never talk away the gateway's own."""
+    assert verify(client, token(user_role="editor"), f"{VERIFY}?{query}").status_code == status
+
+
+def test_what_is_demanded_is_told(client: Client, supabase: responses.RequestsMock) -> None:
+    assert_problem(verify(client, token(), VERIFY + "?role=admin"), 403, "forbidden")
+    assert_problem(verify(client, token(), VERIFY + "?aal=aal2"), 403, "insufficient_aal")
+
+
+def test_strict_asks_supabase_with_the_user_s_token(client: Client, supabase: responses.RequestsMock) -> None:
+    supabase.get(USER, json=session()["user"])
+    mine = token()
+
+    assert verify(client, mine, VERIFY + "?strict=1").status_code == 200
+    assert verify(client, mine, VERIFY + "?strict=1").status_code == 200
+
+    asked = [call.request for call in supabase.calls if call.request.url == USER]
+    assert [request.headers["Authorization"] for request in asked] == [f"Bearer {mine}"]
+    assert "X-Auth-Mode" not in verify(client, mine, VERIFY + "?strict=1").headers
+
+
+def test_strict_refuses_whom_supabase_refuses(client: Client, supabase: responses.RequestsMock) -> None:
+    supabase.get(USER, json={"code": "user_banned"}, status=403)
+    mine = token()
+
+    assert_problem(verify(client, mine, VERIFY + "?strict=1"), 401, "token_invalid")
+    assert verify(client, mine).status_code == 200
+
+
+def test_strict_without_supabase_judges_here_and_says_so(client: Client, supabase: responses.RequestsMock) -> None:
+    supabase.get(USER, body="<html>", status=502)
+
+    response = verify(client, token(), VERIFY + "?strict=1")
+
+    assert response.status_code == 200
+    assert response.headers["X-Auth-Mode"] == "degraded"
+
+
+def test_the_mode_makes_every_question_strict(make_client: MakeClient, supabase: responses.RequestsMock) -> None:
+    supabase.get(USER, json={"code": "session_not_found"}, status=403)
+
+    assert_problem(verify(make_client(AUTH_VERIFY_MODE="strict"), token()), 401, "token_invalid")
+
+
+def test_a_token_that_cannot_be_judged_here_is_supabase_s_to_judge(
+    make_client: MakeClient, supabase: responses.RequestsMock
+) -> None:
+    """HS256 without a secret: never "invalid", never "valid" unproved."""
+    mine = hmac_token(claims_at(time.time(), iss=f"{PROJECT}/auth/v1"), "s" * 40, kid="hs")
+
+    supabase.get(USER, json=session()["user"])
+    assert verify(make_client(), mine).status_code == 200
+
+    supabase.replace("GET", USER, json={"code": "bad_jwt"}, status=403)
+    assert_problem(verify(make_client(), mine), 401, "token_invalid")
+
+    supabase.replace("GET", USER, body="<html>", status=502)
+    assert_problem(verify(make_client(), mine), 503, "upstream_unavailable")
+
+
+def test_with_the_secret_it_is_judged_here(make_client: MakeClient, supabase: responses.RequestsMock) -> None:
+    client = make_client(SUPABASE_JWT_SECRET="s" * 40)
+    claims = claims_at(time.time(), iss=f"{PROJECT}/auth/v1")
+
+    assert verify(client, hmac_token(claims, "s" * 40, kid="hs")).status_code == 200
+    assert_problem(verify(client, hmac_token(claims, "t" * 40, kid="hs")), 401, "token_invalid")
+    assert not [call for call in supabase.calls if call.request.url == USER]
+
+
+# Logout
+
+
+@pytest.mark.parametrize("scope", ["global", "local"])
+def test_a_logout_ends_the_session_here_at_once(client: Client, supabase: responses.RequestsMock, scope: str) -> None:
+    supabase.post(f"{PROJECT}/auth/v1/logout?scope={scope}", status=204)
+    mine = token(iat=int(time.time()) - 60)
+    assert verify(client, mine).status_code == 200
+
+    response = client.post(f"{LOGOUT}?scope={scope}", headers=bearer(mine))
+
+    assert (response.status_code, response.data) == (204, b"")
+    assert response.headers["Cache-Control"] == "no-store"
+    assert_problem(verify(client, mine), 401, "token_invalid")
+
+
+def test_the_default_scope_is_supabase_s(client: Client, supabase: responses.RequestsMock) -> None:
+    supabase.post(f"{PROJECT}/auth/v1/logout?scope=global", status=204)
+
+    assert client.post(LOGOUT, headers=bearer(token())).status_code == 204
+
+
+def test_others_leaves_this_session_alone(client: Client, supabase: responses.RequestsMock) -> None:
+    supabase.post(f"{PROJECT}/auth/v1/logout?scope=others", status=204)
+    mine = token(iat=int(time.time()) - 60)
+    other = token(iat=int(time.time()) - 60, session_id="11111111-2222-4333-8444-555555555555")
+
+    assert client.post(LOGOUT + "?scope=others", headers=bearer(mine)).status_code == 204
+
+    assert verify(client, mine).status_code == 200
+    assert_problem(verify(client, other), 401, "token_invalid")
+
+
+@pytest.mark.parametrize("code", ["session_not_found", "user_not_found", "user_banned", "bad_jwt"])
+def test_who_is_out_already_is_out(client: Client, supabase: responses.RequestsMock, code: str) -> None:
+    supabase.post(f"{PROJECT}/auth/v1/logout?scope=global", json={"code": code}, status=403)
+    mine = token()
+
+    assert client.post(LOGOUT, headers=bearer(mine)).status_code == 204
+    assert client.post(LOGOUT, headers=bearer(mine)).status_code == 204
+
+
+def test_an_expired_token_logs_out_cleanly(client: Client, supabase: responses.RequestsMock) -> None:
+    old = token(exp=int(time.time()) - 60, iat=int(time.time()) - 3660)
+
+    assert client.post(LOGOUT, headers=bearer(old)).status_code == 204
+
+
+def test_a_logout_that_supabase_did_not_hear_is_told_and_holds_here(
+    client: Client, supabase: responses.RequestsMock
+) -> None:
+    supabase.post(f"{PROJECT}/auth/v1/logout?scope=global", body="<html>", status=502)
+    mine = token(iat=int(time.time()) - 60)
+
+    assert_problem(client.post(LOGOUT, headers=bearer(mine)), 503, "upstream_unavailable")
+    assert_problem(verify(client, mine), 401, "token_invalid")
+
+
+def test_nobody_is_logged_out_by_a_made_up_token(client: Client, supabase: responses.RequestsMock) -> None:
+    forged = token(SigningKey("key-1"))
+
+    assert_problem(client.post(LOGOUT, headers=bearer(forged)), 401, "token_invalid")
+    assert verify(client, token()).status_code == 200
+
+
+def test_a_logout_needs_a_token_and_a_scope_there_is(client: Client) -> None:
+    assert_problem(client.post(LOGOUT), 401, "token_missing")
+    assert_problem(client.post(LOGOUT + "?scope=everywhere", headers=bearer("x")), 422, "invalid_request")
+
+
+# Me
+
+
+def test_me_is_what_the_token_says_and_the_profile_row(client: Client, supabase: responses.RequestsMock) -> None:
+    row = {"display_name": "Ada", "avatar_url": None, "credits_balance": 7}
+    supabase.get(f"{PROJECT}/rest/v1/users", json=[row])
+    mine = token(user_role="editor")
+
+    response = client.get(ME, headers=bearer(mine))
+
+    assert response.status_code == 200
+    assert response.headers["Cache-Control"] == "no-store"
+    body = response.get_json()
+    assert body["id"] == USER_ID
+    assert (body["role"], body["aal"], body["session_id"]) == ("editor", "aal1", SESSION_ID)
+    assert {name: body[name] for name in row} == row
+    asked = supabase.calls[-1].request
+    assert asked.headers["Authorization"] == f"Bearer {mine}"
+
+
+def test_me_without_a_profile_is_what_the_token_says(client: Client, supabase: responses.RequestsMock) -> None:
+    supabase.get(f"{PROJECT}/rest/v1/users", body="<html>", status=502)
+
+    body = client.get(ME, headers=bearer(token())).get_json()
+
+    assert (body["id"], body["display_name"], body["credits_balance"]) == (USER_ID, None, None)
+
+
+def test_me_needs_a_good_token(client: Client, supabase: responses.RequestsMock) -> None:
+    assert_problem(client.get(ME), 401, "token_missing")
+    assert_problem(client.get(ME, headers=bearer("x")), 401, "token_invalid")
+
+
+def test_tokens_are_in_no_log_line(client: Client, supabase: responses.RequestsMock, logs: LogLines) -> None:
+    supabase.post(TOKEN, json=session())
+    supabase.post(f"{PROJECT}/auth/v1/logout?scope=global", json={"code": "bad_jwt"}, status=403)
+    supabase.get(USER, json={"code": "bad_jwt"}, status=403)
+    mine = token()
+
+    client.post("/api/v1/auth/login", json=GOOD_LOGIN)
+    for path in (VERIFY, VERIFY + "?strict=1", ME):
+        client.get(path, headers=bearer(mine))
+    client.post(LOGOUT, headers=bearer(mine))
+    verify(client, mine)
+
+    assert mine not in str(logs)
+    assert mine.split(".")[2] not in str(logs)
+    assert SECRET_KEY not in str(logs)

@@ -1,0 +1,228 @@
+"""What the tests of the gateway recipes run: the application, a backend that tells what it got, a proxy."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import pytest
+
+from tests.fixtures.tokens import ISSUER, SigningKey, claims_at, document
+from velro_auth.app import create_app
+from velro_auth.settings import Settings
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+RECIPES = Path(__file__).parents[2] / "deploy" / "gateways"
+START_S = 10.0
+
+
+class VerifyEndpoint:
+    """The real application, which judges tokens by the keys of a made-up project, and a list of its requests.
+
+    With ``cannot_judge`` the tokens seem to be signed with a key nobody knows, and the project does not answer.
+    """
+
+    def __init__(self, project_url: str) -> None:
+        environment = {
+            "SUPABASE_URL": project_url,
+            "SUPABASE_SECRET_KEY": "sb_secret_of_the_gateway_lab",
+            "AUTH_ISSUERS": ISSUER,
+        }
+        self._app = create_app(Settings.from_environment(environment))
+        self.requests: list[tuple[str, str]] = []
+        self.cannot_judge = False
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        self.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+        if self.cannot_judge and "HTTP_AUTHORIZATION" in environ:
+            stranger = SigningKey("nobody-knows").token(claims_at(time.time()))
+            environ["HTTP_AUTHORIZATION"] = f"Bearer {stranger}"
+        return self._app(environ, start_response)
+
+
+class Project(BaseHTTPRequestHandler):
+    """A project that publishes its keys and can do nothing else."""
+
+    keys = b""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
+        pass
+
+    def do_GET(self) -> None:
+        is_key_set = self.path.endswith("/jwks.json")
+        self.send_response(200 if is_key_set else 503)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(self.keys)))
+        self.end_headers()
+        self.wfile.write(self.keys)
+
+
+@contextmanager
+def project_server(key: SigningKey) -> Iterator[str]:
+    """Serve the project that *key* belongs to; give its address."""
+    handler = type("ProjectOfKey", (Project,), {"keys": document([key])})
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+class QuietHandler(WSGIRequestHandler):
+    """Logs nothing, and speaks HTTP/1.1 with connections that end: enough for a lab."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
+        pass
+
+
+class Backend(BaseHTTPRequestHandler):
+    """The protected service: tells what it got."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
+        pass
+
+    def _tell(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        told = json.dumps(
+            {
+                "method": self.command,
+                "path": self.path,
+                "headers": [[name, value] for name, value in self.headers.items()],
+                "body": body.decode("latin-1"),
+            }
+        ).encode()
+        self.send_response(500 if self.path == "/broken" else 200)
+        self.send_header("Content-Length", str(len(told)))
+        self.end_headers()
+        self.wfile.write(told if self.command != "HEAD" else b"")
+
+    # The names that http.server calls.
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _tell  # noqa: N815
+
+
+@contextmanager
+def serving(server: Any) -> Iterator[int]:
+    """Serve in a thread; give the port."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join(5)
+        server.server_close()
+
+
+@contextmanager
+def verify_server(app: VerifyEndpoint) -> Iterator[int]:
+    """Serve the verify endpoint; give the port."""
+    with serving(make_server("127.0.0.1", 0, app, WSGIServer, QuietHandler)) as port:
+        yield port
+
+
+@contextmanager
+def backend_server() -> Iterator[int]:
+    """Serve the protected service; give the port."""
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Backend)) as port:
+        yield port
+
+
+@contextmanager
+def nginx(folder: Path, verify_port: int, backend_port: int) -> Iterator[int]:
+    """Run nginx with the recipe; give the port. Only addresses and places are changed."""
+    binary, port = _binary("nginx", "/usr/sbin/nginx"), _free_port()
+    recipe = (RECIPES / "nginx.conf").read_text()
+    for ours, theirs in {
+        "listen 80;": f"listen 127.0.0.1:{port};",
+        "127.0.0.1:8000": f"127.0.0.1:{verify_port}",
+        "127.0.0.1:8080": f"127.0.0.1:{backend_port}",
+        "/dev/shm/velro-auth-cache": str(folder / "cache"),  # noqa: S108 (replaced here)
+        # Debian's own places belong to root.
+        "http {": "http {\n" + "".join(f"{place}_temp_path {folder}/{place};\n" for place in _NGINX_PLACES),
+    }.items():
+        assert ours in recipe, ours
+        recipe = recipe.replace(ours, theirs, 1)
+    (folder / "nginx.conf").write_text(f"pid {folder}/pid;\nerror_log {folder}/error.log;\n{recipe}")
+    shutil.copy(RECIPES / "velro-auth-request.conf", folder)
+    start = [binary, "-p", str(folder), "-c", "nginx.conf", "-e", str(folder / "error.log")]
+    with _running([*start, "-g", "daemon off; master_process off;"], port, folder, {}):
+        yield port
+
+
+@contextmanager
+def caddy(folder: Path, verify_port: int, backend_port: int) -> Iterator[int]:
+    """Run Caddy with the recipe; give the port. The recipe takes its addresses from the environment."""
+    binary, port = _binary("caddy"), _free_port()
+    recipe = (RECIPES / "Caddyfile").read_text()
+    # No management port, which other tests on this machine might want too.
+    (folder / "Caddyfile").write_text("{\n\tadmin off\n}\n" + recipe)
+    environment = {
+        "VELRO_AUTH": f"127.0.0.1:{verify_port}",
+        "BACKEND": f"127.0.0.1:{backend_port}",
+        "SITE": f"http://127.0.0.1:{port}",
+        "HOME": str(folder),
+    }
+    start = [binary, "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
+    with _running(start, port, folder, environment):
+        yield port
+
+
+_NGINX_PLACES = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+
+
+@contextmanager
+def _running(command: Sequence[str], port: int, folder: Path, environment: dict[str, str]) -> Iterator[None]:
+    log = folder / "output.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={"PATH": os.environ["PATH"], **environment},
+        )
+    try:
+        _await(process, port, log)
+        yield
+    finally:
+        process.terminate()
+        process.wait(START_S)
+
+
+def _await(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    until_s = time.monotonic() + START_S
+    while time.monotonic() < until_s and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    raise AssertionError(f"the proxy did not start: {log.read_text()}")
+
+
+def _binary(name: str, *places: str) -> str:
+    found = shutil.which(name) or next((place for place in places if Path(place).exists()), None)
+    if found is None:
+        reason = f"no {name}: install the Debian package of that name"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

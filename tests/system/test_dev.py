@@ -1,0 +1,166 @@
+"""``velro-auth dev``: the whole product on one machine, as ``make run`` starts it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.fixtures.programs import ROOT, Program, clean_environment, free_port, program
+
+DEMO = {"email": "demo@example.com", "password": "correct-horse-battery-staple"}
+
+
+@pytest.fixture(scope="module")
+def data_dir() -> Iterator[Path]:
+    """A place that the account PostgreSQL runs as can reach."""
+    with tempfile.TemporaryDirectory(prefix="velro-dev-", dir="/tmp") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder) / "data"
+
+
+def dev(data_dir: Path, port: int) -> list[str]:
+    return ["-m", "velro_auth", "dev", "--port", str(port), "--data-dir", str(data_dir)]
+
+
+def log_in(port: int, email: str, password: str = DEMO["password"]) -> requests.Response:
+    url = f"http://127.0.0.1:{port}/api/v1/auth/login"
+    return requests.post(url, json={"email": email, "password": password}, timeout=10)
+
+
+def test_the_main_job_runs_and_ends_without_a_trace(data_dir: Path, tmp_path: Path) -> None:
+    for attempt in ("first", "second"):
+        port = free_port()
+        started_s = time.monotonic()
+        with program(dev(data_dir, port), tmp_path / f"{attempt}.log") as running:
+            running.wait_for("Stop with Ctrl-C.")
+            took_s = time.monotonic() - started_s
+            family = _family(running.process.pid)
+            good = log_in(port, DEMO["email"])
+            refused = {
+                log_in(port, email, password).json()["code"]
+                for email, password in (
+                    (DEMO["email"], "wrong"),
+                    ("banned@example.com", DEMO["password"]),
+                    ("nobody@example.com", "wrong"),
+                )
+            }
+            status = running.stop(signal.SIGINT)
+
+        assert good.status_code == 200, running.output
+        assert good.json()["access_token"]
+        assert good.json()["user"]["role"] == "viewer"
+        assert refused == {"invalid_credentials"}
+        assert status == 0
+        assert f"curl -i http://localhost:{port}/api/v1/auth/login" in running.output
+        assert len(family) > 3
+        _assert_gone(family)
+        assert not [path for path in data_dir.rglob("*") if path.is_socket() or path.suffix == ".lock"]
+    # The second start finds its database made: the promise is 5 s, whatever else the machine does.
+    assert took_s < 5
+
+
+def test_the_flag_fills_in_the_profile(data_dir: Path, tmp_path: Path) -> None:
+    with program(dev(data_dir, port := free_port()), tmp_path / "log", AUTH_FAST_LOGIN="0") as running:
+        running.wait_for("Stop with Ctrl-C.")
+        response = log_in(port, DEMO["email"])
+
+        assert "X-Fastlane-Time-Ms" not in response.headers
+        user = response.json()["user"]
+        assert (user["role"], user["display_name"], user["credits_balance"]) == ("viewer", "Demo", 0)
+
+
+def test_killing_it_takes_everything_along(data_dir: Path, tmp_path: Path) -> None:
+    with program(dev(data_dir, port := free_port()), tmp_path / "log") as running:
+        running.wait_for("Stop with Ctrl-C.")
+        family = _family(running.process.pid)
+        running.process.kill()
+        running.process.wait()
+
+        _assert_gone(family)
+
+    with program(dev(data_dir, port), tmp_path / "again") as running:
+        running.wait_for("Stop with Ctrl-C.")
+
+
+@pytest.mark.parametrize("variable", ["RAILWAY_ENVIRONMENT_NAME"])
+def test_it_refuses_to_run_where_it_would_be_public(data_dir: Path, variable: str) -> None:
+    done = _run(dev(data_dir, free_port()), **{variable: "production"})
+
+    assert done.returncode == 1
+    assert "Railway" in done.stderr
+
+
+def test_a_taken_port_is_said_with_the_way_out(data_dir: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        done = _run(dev(data_dir, port))
+
+    assert done.returncode == 1
+    assert f"Port {port} is taken" in done.stderr
+    assert "make run" in done.stderr
+
+
+def test_a_directory_that_cannot_be_written_is_said() -> None:
+    done = _run(dev(Path("/proc/velro"), free_port()))
+
+    assert done.returncode == 1
+    assert "/proc/velro cannot be written to" in done.stderr
+
+
+def _run(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        env=clean_environment(**environment),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _family(pid: int) -> list[int]:
+    """Return *pid* and all that descend from it."""
+    found, queue = [], [pid]
+    while queue:
+        current = queue.pop()
+        found.append(current)
+        for task in Path(f"/proc/{current}/task").iterdir():
+            queue += map(int, (task / "children").read_text().split())
+    return found
+
+
+def _assert_gone(pids: list[int], within_s: float = 20) -> None:
+    ends_s = time.monotonic() + within_s
+    while left := [pid for pid in pids if _is_running(pid)]:
+        assert time.monotonic() < ends_s, [Path(f"/proc/{pid}/cmdline").read_text() for pid in left]
+        time.sleep(0.05)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+def test_a_program_that_ends_is_seen_to_end(tmp_path: Path) -> None:
+    """The checks above must notice what they claim to."""
+    with program(["-c", "import time; time.sleep(60)"], tmp_path / "log") as running:
+        assert isinstance(running, Program)
+        assert _is_running(running.process.pid)
+        running.process.kill()
+        running.process.wait()
+        assert not _is_running(running.process.pid)

@@ -1,0 +1,201 @@
+"""The guards with several processes, a real Redis and real parallelism."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.fixtures.programs import Program, gateway
+from tests.fixtures.redis import RedisServer
+from velro_auth.standin import Standin
+
+PASSWORD = "correct horse battery staple"
+LOGIN = "/api/v1/auth/login"
+
+#: Guesses that strangers have before the first wait (guards.limits, ``strangers.free``).
+FREE_GUESSES = 10
+
+
+@pytest.fixture
+def environment(standin: Standin) -> dict[str, str]:
+    return {
+        "SUPABASE_URL": standin.url,
+        "SUPABASE_SECRET_KEY": standin.secret_key,
+        "AUTH_FAILURE_FLOOR_MS": "0",
+        "LOGIN_QUEUE_S": "5",
+    }
+
+
+@pytest.fixture
+def fleet(environment: dict[str, str], own_redis: RedisServer, tmp_path: Path) -> Iterator[Program]:
+    """Four processes that share a Redis."""
+    shared = {"REDIS_URL": own_redis.url, "WEB_CONCURRENCY": "4"}
+    with gateway(tmp_path / "fleet.log", **environment, **shared) as running:
+        yield running
+
+
+@pytest.fixture
+def email(standin: Standin) -> str:
+    return new_account(standin)
+
+
+def new_account(standin: Standin) -> str:
+    address = f"guards-{random.getrandbits(48):x}@example.com"
+    standin.create_user(address, PASSWORD)
+    standin.requests.clear()
+    return address
+
+
+_networks = itertools.count(1)
+
+
+def somewhere() -> str:
+    """Return an address in a network of its own."""
+    number = next(_networks)
+    return f"{100 + number // 65_536}.{number // 256 % 256}.{number % 256}.7"
+
+
+def log_in(program: Program, email: str, password: str, address: str) -> int:
+    """Log in on a connection of its own and return the status, 0 when there was no answer."""
+    host, port = program.url.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=60)
+    try:
+        connection.request("POST", LOGIN, json.dumps({"email": email, "password": password}), headers_from(address))
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def headers_from(address: str) -> Mapping[str, str]:
+    """Return headers as the platform's edge sends them for *address*."""
+    return {"Content-Type": "application/json", "X-Real-IP": address}
+
+
+def at_once(count: int, program: Program, email: str) -> Counter[int]:
+    """Try *count* wrong passwords in parallel, each from another network."""
+    start = threading.Barrier(count)
+
+    def once(_: int) -> int:
+        address = somewhere()
+        start.wait()
+        return log_in(program, email, "wrong", address)
+
+    with ThreadPoolExecutor(count) as pool:
+        return Counter(pool.map(once, range(count)))
+
+
+def test_500_parallel_guesses_reach_supabase_as_often_as_the_limit_says(fleet: Program, standin: Standin) -> None:
+    """Twenty times in a row: counted before asking, atomically, over four processes."""
+    for _ in range(20):
+        email = new_account(standin)
+
+        statuses = at_once(500, fleet, email)
+
+        assert len(standin.requests.of("/auth/v1/token")) == FREE_GUESSES, statuses
+        assert statuses[401] == FREE_GUESSES
+        assert set(statuses) <= {401, 429, 503}
+        assert sum(statuses.values()) == 500
+
+
+def test_the_owner_still_logs_in_from_a_network_that_did_before(fleet: Program, standin: Standin, email: str) -> None:
+    home = somewhere()
+    assert log_in(fleet, email, PASSWORD, home) == 200
+
+    at_once(200, fleet, email)
+
+    assert log_in(fleet, email, PASSWORD, somewhere()) == 429
+    assert log_in(fleet, email, PASSWORD, home) == 200
+
+
+def test_guesses_from_one_address_do_not_keep_others_out(fleet: Program, standin: Standin) -> None:
+    """A spray over many accounts; the network's own limit stops it."""
+    owners = [new_account(standin) for _ in range(20)]
+    standin.requests.clear()
+    attacker = somewhere()
+    with ThreadPoolExecutor(16) as pool:
+        guesses = pool.map(lambda number: log_in(fleet, f"victim{number}@example.com", "wrong", attacker), range(2000))
+        logins = [log_in(fleet, owner, PASSWORD, somewhere()) for owner in owners]
+        statuses = Counter(guesses)
+
+    assert logins == [200] * 20
+    assert statuses[401] <= 60
+    assert statuses[429] + statuses[503] + statuses[401] == 2000
+
+
+def test_redis_in_trouble_is_nobody_else_s(
+    environment: dict[str, str], own_redis: RedisServer, standin: Standin, tmp_path: Path
+) -> None:
+    """Killed, flapping, hanging, full, holding nonsense: no 5xx, no unlimited guessing."""
+    owner = new_account(standin)
+    with gateway(tmp_path / "log", **environment, REDIS_URL=own_redis.url) as running:
+        for trouble in _troubles(own_redis):
+            trouble()
+            victim = new_account(standin)
+            statuses = [log_in(running, victim, "wrong", somewhere()) for _ in range(30)]
+            assert set(statuses) <= {401, 429}, trouble
+            assert statuses.count(401) <= 2 * FREE_GUESSES, trouble
+            assert log_in(running, owner, PASSWORD, somewhere()) == 200, trouble
+            assert all(json.loads(line).get("status", 0) < 500 for line in running.output.splitlines())
+
+
+def _troubles(redis: RedisServer) -> Iterator[Any]:
+    def nonsense() -> None:
+        client = redis.client()
+        for key in client.keys("*"):
+            client.delete(key)
+            client.set(key, "nonsense")
+
+    def full() -> None:
+        redis.client().config_set("maxmemory", "1")
+
+    def empty_again() -> None:
+        redis.client().config_set("maxmemory", "0")
+
+    yield nonsense
+    yield full
+    yield empty_again
+    yield redis.pause
+    yield redis.resume
+    yield redis.kill
+    yield redis.start
+    yield redis.kill
+    yield redis.start
+
+
+def test_a_hanging_supabase_leaves_the_probes_alone(
+    environment: dict[str, str], standin: Standin, tmp_path: Path, email: str
+) -> None:
+    """All login slots hang; probes answer, logins beyond the slots are told so."""
+    limits = {"LOGIN_QUEUE_S": "0.3", "UPSTREAM_DEADLINE_S": "4", "AUTH_THROTTLE_SCALE": "1000"}
+    with gateway(tmp_path / "log", **{**environment, **limits}) as running:
+        standin.faults.on("hang", path="/auth/v1/token")
+        with ThreadPoolExecutor(60) as pool:
+            logins = [
+                pool.submit(log_in, running, f"user{number}@example.com", "x", somewhere()) for number in range(60)
+            ]
+            while len(standin.requests.of("/auth/v1/token")) < 24:
+                time.sleep(0.01)
+            probes = [
+                requests.get(f"{running.url}{path}", timeout=2).status_code
+                for _ in range(20)
+                for path in ("/health", "/api/v1/auth/ping")
+            ]
+            under_way = sum(not login.done() for login in logins)
+            statuses = Counter(login.result() for login in logins)
+
+    assert probes == [200] * 40
+    assert under_way >= 24
+    assert statuses == {503: 60}
+    assert len(standin.requests.of("/auth/v1/token")) == 24

@@ -1,0 +1,191 @@
+"""The service as it is deployed: gunicorn, a process of its own, real sockets."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.fixtures.programs import ROOT, Program, clean_environment, gateway
+from velro_auth.standin import Standin
+
+LOGIN = "/api/v1/auth/login"
+CANARY = "canary-in-the-password"
+GOOD = {"email": "system@example.com", "password": CANARY}
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def account(standin_with: Callable[..., Standin]) -> dict[str, str]:
+    standin_with().create_user(GOOD["email"], GOOD["password"])
+    return GOOD
+
+
+@pytest.fixture
+def running(standin: Standin, account: dict[str, str], tmp_path: Path) -> Iterator[Program]:
+    with gateway(
+        tmp_path / "gateway.log",
+        SUPABASE_URL=standin.url,
+        SUPABASE_SECRET_KEY=standin.secret_key,
+        UPSTREAM_DEADLINE_S="2",
+        # One account logs in many times at once here, which else looks like guessing.
+        AUTH_THROTTLE_SCALE="1000",
+    ) as program:
+        yield program
+
+
+def test_it_logs_in_through_the_fast_lane(running: Program) -> None:
+    response = requests.post(running.url + LOGIN, json=GOOD, timeout=10)
+
+    assert response.status_code == 200
+    assert "X-Fastlane-Time-Ms" in response.headers
+    assert response.headers["Cache-Control"] == "no-store"
+    assert {"access_token", "refresh_token", "user"} <= response.json().keys()
+
+
+def test_probes_tell_their_lane_and_answer_head(running: Program) -> None:
+    assert requests.get(running.url + "/health", timeout=10).json()["bypass_middleware"] is True
+    assert requests.get(running.url + "/api/v1/auth/ping", timeout=10).json()["fastpath"] is True
+    assert requests.get(running.url + "/__version", timeout=10).json()["deployment"]["id"] is None
+    for path in ("/health", "/api/v1/auth/ping", "/__version"):
+        assert requests.head(running.url + path, timeout=10).status_code == 200
+
+
+def test_wrong_settings_do_not_keep_it_from_starting(tmp_path: Path) -> None:
+    with gateway(tmp_path / "gateway.log", SUPABASE_URL="ftp://nowhere", GUNICORN_THREADS="many") as program:
+        response = requests.post(program.url + LOGIN, json=GOOD, timeout=10)
+
+        assert (response.status_code, response.json()["code"]) == (503, "upstream_misconfigured")
+        assert {"SUPABASE_URL", "SUPABASE_SECRET_KEY", "GUNICORN_THREADS"} <= {
+            json.loads(line).get("variable") for line in program.output.splitlines()
+        }
+
+
+def test_every_line_of_output_is_json_and_none_holds_a_secret(running: Program, standin: Standin) -> None:
+    answers = [requests.post(running.url + LOGIN, json=GOOD, timeout=10) for _ in range(3)]
+    for fault in ("hang", "reset", "html", "wrong_json", "failure"):
+        switch = standin.faults.on(fault, path="/auth/v1/token", times=1)
+        assert requests.post(running.url + LOGIN, json=GOOD, timeout=10).status_code == 503
+        assert switch.fired == 1
+    requests.post(running.url + LOGIN, data=f"{{{CANARY}", headers=JSON, timeout=10)
+    requests.post(running.url + LOGIN, json={**GOOD, "email": CANARY}, timeout=10)
+    requests.get(f"{running.url}/{CANARY[:0]}?{CANARY}", headers={"Authorization": f"Bearer {CANARY}"}, timeout=10)
+    running.stop()
+
+    lines = [json.loads(line) for line in running.output.splitlines()]
+    assert sum(line["logger"] == "velro_auth.access" for line in lines) >= 11
+    assert CANARY not in running.output
+    assert standin.secret_key not in running.output
+    for answer in answers:
+        assert answer.json()["access_token"] not in running.output
+        assert answer.json()["refresh_token"] not in running.output
+
+
+def test_sigterm_lets_accepted_logins_finish(running: Program, standin: Standin) -> None:
+    standin.faults.on("latency", path="/auth/v1/token", seconds=1.0)
+    answers: list[int] = []
+
+    def log_in() -> None:
+        answers.append(requests.post(running.url + LOGIN, json=GOOD, timeout=10).status_code)
+
+    threads = [threading.Thread(target=log_in) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    while len(standin.requests.of("/auth/v1/token")) < 10:
+        time.sleep(0.01)
+    status = running.stop(signal.SIGTERM)
+    for thread in threads:
+        thread.join()
+
+    assert answers == [200] * 10
+    assert status == 0
+
+
+def test_a_login_worker_is_small_and_has_no_client_library_in_it(running: Program) -> None:
+    for _ in range(5):
+        requests.post(running.url + LOGIN, json=GOOD, timeout=10)
+    (worker,) = _children(running.process.pid)
+
+    assert _resident_mib(worker) <= 60
+    # Compiled parts of what supabase and httpx would bring along.
+    maps = Path(f"/proc/{worker}/maps").read_text()
+    assert "pydantic_core" not in maps
+
+
+def test_neither_supabase_nor_httpx_is_imported_by_a_login(standin: Standin, account: dict[str, str]) -> None:
+    script = (
+        "import sys\n"
+        "from wsgi import app\n"
+        "from werkzeug.test import Client\n"
+        f"answer = Client(app).post('{LOGIN}', json={GOOD!r})\n"
+        "assert answer.status_code == 200, answer.data\n"
+        "print(sorted({'supabase', 'httpx', 'postgrest', 'pydantic'} & sys.modules.keys()))\n"
+    )
+    for flag, imported in (("1", "[]"), ("0", "['httpx', 'postgrest', 'pydantic', 'supabase']")):
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", script],
+            env=clean_environment(
+                SUPABASE_URL=standin.url, SUPABASE_SECRET_KEY=standin.secret_key, AUTH_FAST_LOGIN=flag
+            ),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.splitlines()[-1] == imported
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Content-Length: 2\r\nContent-Length: 3\r\n",
+        "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked, identity\r\n",
+        "Content-Length: -1\r\n",
+        "Content Length: 2\r\n",
+    ],
+)
+def test_a_request_that_two_readers_could_read_differently_is_refused(running: Program, head: str) -> None:
+    """Request smuggling (ASVS 4.2.1)."""
+    answer = _raw(running, f"POST {LOGIN} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{head}\r\n{{}}")
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_a_chunked_body_is_read_and_bounded(running: Program) -> None:
+    def chunks(count: int) -> Iterator[bytes]:
+        yield json.dumps(GOOD).encode()
+        for _ in range(count):
+            yield b" " * 1000
+
+    assert requests.post(running.url + LOGIN, data=chunks(3), headers=JSON, timeout=10).status_code == 200
+    assert requests.post(running.url + LOGIN, data=chunks(30), headers=JSON, timeout=10).status_code == 413
+
+
+def _raw(program: Program, request: str) -> bytes:
+    host, port = program.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as sock:
+        sock.sendall(request.encode())
+        answer = b""
+        while more := sock.recv(65536):
+            answer += more
+    return answer
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _resident_mib(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024

@@ -1,0 +1,62 @@
+"""What is documented is what is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ENVIRONMENT
+from velro_auth.cli import COMMANDS
+from velro_auth.cli.config import dotenv, table
+from velro_auth.cli.dev import DEMO_EMAIL, DEMO_PASSWORD
+from velro_auth.problems import ANSWERS
+from velro_auth.settings import Settings
+from velro_auth.wiring import wire
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def text(path: str) -> str:
+    return (ROOT / path).read_text("utf-8")
+
+
+def test_every_setting_is_in_the_reference_and_in_the_example() -> None:
+    assert text(".env.example") == dotenv(), "run: velro-auth config example > .env.example"
+    assert text("docs/reference/settings.md") == table(), (
+        "run: velro-auth config reference > docs/reference/settings.md"
+    )
+
+
+def test_every_error_is_in_the_reference_with_its_status() -> None:
+    documented = {
+        (int(status), code)
+        for status, codes in re.findall(r"^\| (\d{3}) \| ([^|]+) \|", text("docs/reference/errors.md"), re.MULTILINE)
+        for code in re.findall(r"`(\w+)`", codes)
+    }
+
+    assert documented == {(answer.status, answer.code) for answer in ANSWERS.values()}
+
+
+def test_every_route_is_in_the_reference() -> None:
+    parts = wire(Settings.from_environment(ENVIRONMENT))
+
+    for endpoint in parts.endpoints:
+        for path in endpoint.paths:
+            assert f"`{path}`" in re.sub(r"`[A-Z, ]+ /", "`/", text("docs/reference/endpoints.md")), path
+
+
+def test_every_command_is_in_the_readme() -> None:
+    for command in COMMANDS:
+        assert f"velro-auth {command}" in text("README.md")
+
+
+def test_the_readme_logs_in_as_the_demo_user() -> None:
+    assert f'"email": "{DEMO_EMAIL}", "password": "{DEMO_PASSWORD}"' in text("README.md")
+
+
+@pytest.mark.parametrize("path", sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")}), ids=lambda path: path.name)
+def test_every_link_leads_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text("utf-8")):
+        assert target.startswith(("http://", "https://")) or (path.parent / target).exists(), target

@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from tests.fixtures.tokens import SECRET, START_S, HandClock, HeldKeys, SigningKey, claims_at, hmac_token, rules
+from velro_auth.auth.denylist import MemoryDenyList, denials_of_logout
+from velro_auth.auth.introspection import AskLimits, RemoteJudge, TokenJudge
+from velro_auth.auth.verifier import TokenVerifier, token_digest
+from velro_auth.errors import (
+    Busy,
+    CircuitOpen,
+    InvalidCredentials,
+    TokenExpired,
+    TokenInvalid,
+    UpstreamThrottled,
+    UpstreamUnavailable,
+    VelroAuthError,
+)
+
+ONE = SigningKey("one")
+PROVEN = ONE.token(claims_at())
+#: Cannot be judged here: no secret is set.
+UNPROVEN = hmac_token(claims_at(), SECRET)
+
+
+class Supabase:
+    """Answers questions about tokens, or fails to."""
+
+    def __init__(self) -> None:
+        self.error: VelroAuthError | None = None
+        self.asked: list[str] = []
+        self.open = threading.Event()
+        self.open.set()
+
+    def user(self, token: str) -> dict[str, str]:
+        self.asked.append(token)
+        assert self.open.wait(10)
+        if self.error is not None:
+            raise self.error
+        return {"id": "whoever"}
+
+
+class Lab:
+    """A judge with everything it needs."""
+
+    def __init__(self, limits: AskLimits | None = None) -> None:
+        self.clock = HandClock()
+        self.supabase = Supabase()
+        self.denied = MemoryDenyList(now=self.clock)
+        self.remote = RemoteJudge(limits=limits, clock=self.clock, now=self.clock)
+        verifier = TokenVerifier(keys=HeldKeys(ONE), rules=rules(self.clock), denied=self.denied, clock=self.clock)
+        self._judge = TokenJudge(verifier=verifier, remote=self.remote)
+
+    def verdict(self, token: str, *, strict: bool = False) -> tuple[str, bool]:
+        verdict = self._judge.judge(token, partial(self.supabase.user, token), strict=strict)
+        assert verdict.claims.sub
+        return verdict.source, verdict.degraded
+
+
+@pytest.fixture
+def lab() -> Lab:
+    return Lab()
+
+
+def test_a_token_that_is_good_here_needs_nobody_else(lab: Lab) -> None:
+    assert lab.verdict(PROVEN) == ("local", False)
+    assert lab.supabase.asked == []
+
+
+def test_a_token_that_cannot_be_judged_here_is_judged_by_supabase(lab: Lab) -> None:
+    assert lab.verdict(UNPROVEN) == ("remote", False)
+
+    lab.supabase.error = TokenInvalid("bad_jwt")
+    with pytest.raises(TokenInvalid, match="bad_jwt"):
+        lab.verdict(hmac_token(claims_at(nonce=1), SECRET))
+
+
+@pytest.mark.parametrize("error", [UpstreamUnavailable("down"), UpstreamThrottled("slow down"), CircuitOpen("resting")])
+def test_what_nobody_can_judge_is_neither_good_nor_invalid(lab: Lab, error: VelroAuthError) -> None:
+    lab.supabase.error = error
+
+    for strict in (False, True):
+        with pytest.raises(type(error)):
+            lab.verdict(UNPROVEN, strict=strict)
+
+
+def test_strict_asks_supabase_about_good_tokens_too(lab: Lab) -> None:
+    assert lab.verdict(PROVEN, strict=True) == ("remote", False)
+
+    lab.supabase.error = TokenInvalid("session_not_found")
+    with pytest.raises(TokenInvalid, match="session_not_found"):
+        lab.verdict(ONE.token(claims_at(nonce=1)), strict=True)
+
+
+@pytest.mark.parametrize("error", [UpstreamUnavailable("down"), UpstreamThrottled("slow down"), CircuitOpen("resting")])
+def test_strict_without_supabase_is_degraded_and_says_so(lab: Lab, error: VelroAuthError) -> None:
+    lab.supabase.error = error
+
+    assert lab.verdict(PROVEN, strict=True) == ("local", True)
+
+
+def test_strict_never_asks_about_a_token_that_is_bad_here(lab: Lab) -> None:
+    for token, error in (
+        (SigningKey("one").token(claims_at()), TokenInvalid),
+        (ONE.token(claims_at(START_S - 7200)), TokenExpired),
+        (hmac_token(claims_at(aud="other"), SECRET), TokenInvalid),
+    ):
+        with pytest.raises(error):
+            lab.verdict(token, strict=True)
+    assert lab.supabase.asked == []
+
+
+def test_good_is_believed_for_a_minute(lab: Lab) -> None:
+    lab.verdict(UNPROVEN)
+    lab.clock.advance(59)
+    lab.verdict(UNPROVEN)
+    assert len(lab.supabase.asked) == 1
+
+    lab.clock.advance(2)
+    lab.verdict(UNPROVEN)
+
+    assert len(lab.supabase.asked) == 2
+
+
+def test_good_is_never_believed_beyond_the_tokens_end(lab: Lab) -> None:
+    token = hmac_token(claims_at(exp=int(START_S) + 2), SECRET)
+    lab.verdict(token)
+    lab.supabase.error = TokenInvalid("expired")
+
+    lab.clock.advance(3)
+
+    with pytest.raises(TokenInvalid):
+        lab.verdict(token)
+
+
+def test_refused_is_believed_for_ten_seconds(lab: Lab) -> None:
+    lab.supabase.error = TokenInvalid("bad_jwt")
+    for _ in range(3):
+        with pytest.raises(TokenInvalid):
+            lab.verdict(UNPROVEN)
+    assert len(lab.supabase.asked) == 1
+    lab.supabase.error = None
+
+    lab.clock.advance(11)
+
+    assert lab.verdict(UNPROVEN) == ("remote", False)
+
+
+def test_no_verdict_is_not_remembered(lab: Lab) -> None:
+    lab.supabase.error = UpstreamUnavailable("down")
+    with pytest.raises(UpstreamUnavailable):
+        lab.verdict(UNPROVEN)
+
+    lab.supabase.error = None
+
+    assert lab.verdict(UNPROVEN) == ("remote", False)
+
+
+def test_any_refusal_of_supabase_is_about_the_token(lab: Lab) -> None:
+    """Whoever asked for a token's verdict must not be told about credentials."""
+    lab.supabase.error = InvalidCredentials("user_banned")
+
+    with pytest.raises(TokenInvalid, match="user_banned"):
+        lab.verdict(PROVEN, strict=True)
+
+
+def test_an_ended_session_is_refused_whatever_supabase_said(lab: Lab) -> None:
+    lab.verdict(UNPROVEN)
+    lab.verdict(PROVEN, strict=True)
+    claims = rules(lab.clock).check(claims_at())
+
+    lab.denied.deny(denials_of_logout(claims, "local", now_s=START_S))
+
+    for token in (UNPROVEN, PROVEN):
+        with pytest.raises(TokenInvalid, match="session was ended"):
+            lab.verdict(token, strict=True)
+
+
+def test_parallel_questions_about_one_token_are_one(lab: Lab) -> None:
+    lab.supabase.open.clear()
+    verdicts: list[tuple[str, bool]] = []
+    threads = [threading.Thread(target=lambda: verdicts.append(lab.verdict(UNPROVEN))) for _ in range(12)]
+
+    for thread in threads:
+        thread.start()
+    time.sleep(0.05)
+    lab.supabase.open.set()
+    for thread in threads:
+        thread.join(5)
+
+    assert verdicts == [("remote", False)] * 12
+    assert len(lab.supabase.asked) == 1
+
+
+def test_made_up_tokens_cannot_make_us_flood_supabase() -> None:
+    """Ten thousand in ten seconds: the burst, then twenty a second."""
+    lab = Lab(AskLimits(unproven_per_s=20, unproven_burst=100))
+    lab.supabase.error = TokenInvalid("bad_jwt")
+    refused = 0
+
+    for number in range(10_000):
+        lab.clock.advance(0.001)
+        try:
+            lab.verdict(hmac_token(claims_at(nonce=number), "guess"))
+        except Busy:
+            refused += 1
+        except TokenInvalid:
+            pass
+
+    assert 290 <= len(lab.supabase.asked) <= 301
+    assert refused == 10_000 - len(lab.supabase.asked)
+
+
+def test_the_burst_is_exact() -> None:
+    lab = Lab(AskLimits(unproven_per_s=20, unproven_burst=7))
+
+    for number in range(7):
+        lab.verdict(hmac_token(claims_at(nonce=number), SECRET))
+
+    with pytest.raises(Busy):
+        lab.verdict(hmac_token(claims_at(nonce="one more"), SECRET))
+
+
+def test_made_up_tokens_cannot_take_the_place_of_proven_ones() -> None:
+    """Else a banned user could fill all places and be judged "degraded": good."""
+    lab = Lab(AskLimits(in_flight=2, queue_s=0.02))
+    lab.supabase.open.clear()
+    strangers = [
+        threading.Thread(target=lab.verdict, args=(hmac_token(claims_at(nonce=number), SECRET),)) for number in range(2)
+    ]
+    for stranger in strangers:
+        stranger.start()
+    while len(lab.supabase.asked) < 2:
+        time.sleep(0.001)
+
+    with pytest.raises(Busy):
+        lab.verdict(UNPROVEN)
+    proven = threading.Thread(target=lab.verdict, args=(PROVEN,), kwargs={"strict": True})
+    proven.start()
+    while PROVEN not in lab.supabase.asked:
+        time.sleep(0.001)
+
+    lab.supabase.open.set()
+    for thread in (*strangers, proven):
+        thread.join(5)
+
+
+def test_answers_are_bounded_and_hold_no_token() -> None:
+    lab = Lab(replace(AskLimits(), cache_size=3))
+    tokens = [hmac_token(claims_at(nonce=number), SECRET) for number in range(10)]
+
+    for token in tokens:
+        lab.verdict(token)
+
+    assert set(lab.remote._answers) == {token_digest(token) for token in tokens[-3:]}

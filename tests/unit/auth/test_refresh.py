@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.fixtures.tokens import HandClock
+from velro_auth.auth.refresh import Refreshes
+from velro_auth.errors import SessionExpired, UpstreamThrottled, UpstreamUnavailable
+
+
+class Upstream:
+    """Answers with a new number each time, after a moment that lets others come."""
+
+    def __init__(self, error: Exception | None = None, pause_s: float = 0.0) -> None:
+        self.error = error
+        self.calls = 0
+        self._pause_s = pause_s
+
+    def __call__(self) -> str:
+        self.calls += 1
+        time.sleep(self._pause_s)
+        if self.error is not None:
+            raise self.error
+        return f"session {self.calls}"
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def refreshes(clock: HandClock) -> Refreshes[str]:
+    return Refreshes(clock=clock)
+
+
+def in_parallel(count: int, call: Callable[[], str]) -> list[str]:
+    outcomes: list[str] = []
+
+    def run() -> None:
+        try:
+            outcomes.append(call())
+        except (SessionExpired, UpstreamUnavailable) as error:
+            outcomes.append(type(error).__name__)
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    return outcomes
+
+
+def test_twenty_parallel_refreshes_are_one(refreshes: Refreshes[str]) -> None:
+    upstream = Upstream(pause_s=0.05)
+
+    answers = in_parallel(20, lambda: refreshes.refresh("token", upstream))
+
+    assert answers == ["session 1"] * 20
+    assert upstream.calls == 1
+
+
+def test_the_same_answer_is_given_for_ten_seconds(refreshes: Refreshes[str], clock: HandClock) -> None:
+    upstream = Upstream()
+    refreshes.refresh("token", upstream)
+
+    clock.advance(9.9)
+    assert refreshes.refresh("token", upstream) == "session 1"
+    clock.advance(0.2)
+
+    assert refreshes.refresh("token", upstream) == "session 2"
+
+
+def test_another_token_is_another_refresh(refreshes: Refreshes[str]) -> None:
+    upstream = Upstream()
+
+    assert refreshes.refresh("one", upstream) != refreshes.refresh("two", upstream)
+
+
+def test_the_end_of_a_session_is_final(refreshes: Refreshes[str]) -> None:
+    upstream = Upstream(SessionExpired("refresh_token_already_used"), pause_s=0.05)
+
+    assert in_parallel(5, lambda: refreshes.refresh("token", upstream)) == ["SessionExpired"] * 5
+    with pytest.raises(SessionExpired, match="refresh_token_already_used"):
+        refreshes.refresh("token", upstream)
+
+    assert upstream.calls == 1
+
+
+def test_trouble_on_the_way_is_shared_and_forgotten(refreshes: Refreshes[str]) -> None:
+    """Kept, it would turn one lost packet into ten seconds of outage for a user."""
+    upstream = Upstream(UpstreamUnavailable("down"), pause_s=0.05)
+
+    assert in_parallel(5, lambda: refreshes.refresh("token", upstream)) == ["UpstreamUnavailable"] * 5
+    assert upstream.calls == 1
+    upstream.error = None
+
+    assert refreshes.refresh("token", upstream) == "session 2"
+
+
+def test_supabases_rate_limit_says_nothing_about_the_session(refreshes: Refreshes[str]) -> None:
+    upstream = Upstream(UpstreamThrottled("slow down"))
+
+    with pytest.raises(UpstreamThrottled):
+        refreshes.refresh("token", upstream)
+    upstream.error = None
+
+    assert refreshes.refresh("token", upstream) == "session 2"
+
+
+def test_what_is_kept_is_bounded_and_holds_no_token(clock: HandClock) -> None:
+    refreshes: Refreshes[str] = Refreshes(size=3, clock=clock)
+
+    for number in range(10):
+        refreshes.refresh(f"token {number}", Upstream())
+
+    assert len(refreshes._outcomes) == 3
+    assert "token" not in str([*refreshes._outcomes])
+
+
+def test_any_text_is_a_token(refreshes: Refreshes[str]) -> None:
+    """JSON may hold a lone surrogate; that is for Supabase to refuse."""
+    assert refreshes.refresh("\ud800", Upstream()) == "session 1"

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from velro_auth.auth.singleflight import SingleFlight
+from velro_auth.errors import UpstreamTimeout, UpstreamUnavailable
+
+
+class Call:
+    """A call that ends when it is told to."""
+
+    def __init__(self, outcome: Callable[[], str]) -> None:
+        self._outcome = outcome
+        self.count = 0
+        self.started = threading.Event()
+        self.go = threading.Event()
+
+    def __call__(self) -> str:
+        self.count += 1
+        self.started.set()
+        assert self.go.wait(10)
+        return self._outcome()
+
+
+def fail() -> str:
+    raise UpstreamUnavailable("down")
+
+
+def ask_from_many_threads(flights: SingleFlight[str], call: Call, count: int = 20) -> list[str]:
+    """Return what each thread got, an error as its class's name."""
+    outcomes: list[str] = []
+
+    def ask() -> None:
+        try:
+            outcomes.append(flights.do("key", call))
+        except UpstreamUnavailable as error:
+            outcomes.append(type(error).__name__)
+
+    threads = [threading.Thread(target=ask) for _ in range(count)]
+    threads[0].start()
+    assert call.started.wait(5)
+    for thread in threads[1:]:
+        thread.start()
+    time.sleep(0.05)
+    call.go.set()
+    for thread in threads:
+        thread.join(5)
+    return outcomes
+
+
+def test_parallel_callers_share_one_call() -> None:
+    call = Call(lambda: "answer")
+
+    assert ask_from_many_threads(SingleFlight(wait_s=5), call) == ["answer"] * 20
+    assert call.count == 1
+
+
+def test_parallel_callers_share_a_failure() -> None:
+    call = Call(fail)
+
+    assert ask_from_many_threads(SingleFlight(wait_s=5), call) == ["UpstreamUnavailable"] * 20
+    assert call.count == 1
+
+
+def test_nothing_is_kept_once_a_call_has_ended() -> None:
+    flights: SingleFlight[int] = SingleFlight(wait_s=5)
+    answers = iter([1, 2])
+
+    assert flights.do("key", lambda: next(answers)) == 1
+    assert flights.do("key", lambda: next(answers)) == 2
+
+
+def test_another_question_does_not_wait() -> None:
+    """No lock is held during a call."""
+    flights: SingleFlight[str] = SingleFlight(wait_s=5)
+    slow = Call(lambda: "slow")
+    thread = threading.Thread(target=flights.do, args=("slow", slow))
+    thread.start()
+    assert slow.started.wait(5)
+
+    assert flights.do("other", lambda: "quick") == "quick"
+
+    assert thread.is_alive()
+    slow.go.set()
+    thread.join(5)
+
+
+def test_one_waits_for_another_only_so_long() -> None:
+    flights: SingleFlight[str] = SingleFlight(wait_s=0.02)
+    slow = Call(lambda: "slow")
+    thread = threading.Thread(target=flights.do, args=("key", slow))
+    thread.start()
+    assert slow.started.wait(5)
+
+    with pytest.raises(UpstreamTimeout):
+        flights.do("key", slow)
+
+    slow.go.set()
+    thread.join(5)
+
+
+def test_a_timeout_of_the_call_itself_is_its_outcome() -> None:
+    flights: SingleFlight[str] = SingleFlight(wait_s=5)
+
+    def time_out() -> str:
+        raise TimeoutError("the call's own")
+
+    with pytest.raises(TimeoutError, match="own"):
+        flights.do("key", time_out)
+
+
+def test_a_call_that_is_broken_off_frees_those_who_wait() -> None:
+    """A worker told to exit raises SystemExit in the middle of a request."""
+    flights: SingleFlight[str] = SingleFlight(wait_s=5)
+    broken_off = Call(lambda: "never")
+    waiting: list[str] = []
+
+    def stop() -> str:
+        broken_off()
+        raise SystemExit
+
+    def wait() -> None:
+        try:
+            flights.do("key", lambda: "mine")
+        except SystemExit:
+            waiting.append("freed")
+
+    def fly() -> None:
+        with pytest.raises(SystemExit):
+            flights.do("key", stop)
+
+    first = threading.Thread(target=fly)
+    first.start()
+    assert broken_off.started.wait(5)
+    second = threading.Thread(target=wait)
+    second.start()
+    time.sleep(0.05)
+    broken_off.go.set()
+    first.join(5)
+    second.join(5)
+
+    assert waiting == ["freed"]

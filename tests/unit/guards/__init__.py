@@ -1,0 +1,1 @@
+"""The guards, without sockets and without waiting."""

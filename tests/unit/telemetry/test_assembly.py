@@ -1,0 +1,102 @@
+"""All parts together: one call for each answer."""
+
+from __future__ import annotations
+
+import gc
+import json
+import threading
+import time
+from collections.abc import Callable
+
+from tests.conftest import LogLines
+from tests.unit.telemetry.answers import HandClock, answer, samples
+from velro_auth.telemetry.alerts import Announcement
+from velro_auth.telemetry.assembly import Telemetry, assemble
+from velro_auth.telemetry.audit import AuditTrail
+from velro_auth.telemetry.watch import Watch
+
+
+def new_telemetry(**options: object) -> Telemetry:
+    return assemble(routes=["login", "ping"], outcomes=["ok"], watch_every_s=3600.0, **options)  # type: ignore[arg-type]  # passed on as given
+
+
+def watching() -> int:
+    return sum(thread.name == "watch" for thread in threading.enumerate())
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < give_up
+        time.sleep(0.005)
+
+
+def test_an_answer_reaches_every_part(clock: HandClock) -> None:
+    lines: list[str] = []
+
+    def write(line: str) -> bool:
+        lines.append(line)
+        return True
+
+    audit = AuditTrail(write)
+    telemetry = new_telemetry(clock=clock, audit=audit)
+
+    telemetry.answered(answer())
+    telemetry.answered(answer(503, outcome="upstream_misconfigured"))
+    telemetry.answered(answer(route="ping", upstream_ms=0.0))
+
+    found = samples(telemetry.render())
+    assert found['velro_auth_logins_total{outcome="ok"}'] == 1
+    assert found['velro_auth_events_total{event="upstream_misconfigured"}'] == 1
+    assert found['velro_auth_requests_total{lane="fast",route="ping",status="2xx"}'] == 1
+    assert telemetry.window.recent().count.logins == 2
+    assert [json.loads(line)["event"] for line in lines] == ["login_succeeded", "upstream_failed"]
+
+
+def test_a_service_level_that_is_missed_is_everywhere(clock: HandClock, logs: LogLines) -> None:
+    announced: list[Announcement] = []
+    telemetry = new_telemetry(clock=clock, outputs=[announced.append])
+
+    for _ in range(6):
+        for _ in range(10):
+            telemetry.answered(answer(503, outcome="upstream_timeout", took_ms=5000.0, upstream_ms=4990.0))
+        clock.advance(5)
+        telemetry.watch.look()
+
+    found = samples(telemetry.render())
+    assert found['velro_auth_alert_level{alert="login_p95"}'] == 2
+    assert found['velro_auth_alert_level{alert="login_success"}'] == 2
+    assert found["velro_auth_slo_logins"] == found["velro_auth_slo_failures"] == 60
+    assert 4.5 < found["velro_auth_slo_p95_seconds"] < 5.5
+    assert telemetry.check().status == "fail"
+    assert telemetry.check().output.startswith("critical: ")
+    assert {change.alert for change in announced} == {"login_p95", "login_success", "login_burn"}
+    assert sum(record.name == "velro_auth.alerts" for record in logs.records) == 3
+
+
+def test_the_watch_starts_with_the_first_answer_and_ends_with_its_owner() -> None:
+    before = watching()
+    telemetry = new_telemetry()
+    assert watching() == before
+
+    telemetry.answered(answer())
+    telemetry.answered(answer())
+    assert watching() == before + 1
+
+    del telemetry
+    gc.collect()
+    wait_until(lambda: watching() <= before)
+
+
+def test_a_job_that_fails_stops_neither_the_watch_nor_the_other_jobs(logs: LogLines) -> None:
+    looks: list[int] = []
+
+    def fail() -> None:
+        raise ValueError("a defect")
+
+    watch = Watch((fail, lambda: looks.append(1)), every_s=0.01)
+    watch.ensure()
+
+    wait_until(lambda: len(looks) >= 3)
+    watch.stop()
+    assert any(record.exc_info for record in logs.records)

@@ -1,0 +1,173 @@
+"""No record can be changed, removed or moved unseen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from velro_auth.cli.audit import audit
+from velro_auth.telemetry.audit import AuditTrail
+from velro_auth.telemetry.chain import verify
+
+
+def trail(*, events: int = 6, name: str = "chain-a", closes: bool = True) -> list[bytes]:
+    """Return the lines of one process."""
+    lines: list[bytes] = []
+
+    def write(line: str) -> bool:
+        lines.append(line.encode() + b"\n")
+        return True
+
+    chain = AuditTrail(write, wall_clock=lambda: 1_800_000_000.25, new_id=lambda: name)
+    for number in range(events):
+        chain.record("login_refused", level="warning", account=f"{number:032x}", address="192.0.2.7", status=401)
+    if closes:
+        chain.close()
+    return lines
+
+
+LINES = trail()
+
+
+def test_an_unbroken_trail_has_no_fault() -> None:
+    verdict = verify(LINES)
+
+    assert verdict.faults == []
+    assert not verdict.is_torn
+    chain = verdict.chains["chain-a"]
+    assert (chain.records, chain.is_closed) == (7, True)
+    assert chain.head == json.loads(LINES[-1])["hash"]
+
+
+@given(st.data())
+def test_every_changed_byte_is_found(data: st.DataObject) -> None:
+    where = data.draw(st.integers(0, len(LINES) - 1))
+    place = data.draw(st.integers(0, len(LINES[where]) - 2))
+    byte = data.draw(st.integers(0, 255).filter(lambda byte: byte != LINES[where][place] and byte != ord("\n")))
+    line = LINES[where][:place] + bytes([byte]) + LINES[where][place + 1 :]
+    changed = [*LINES[:where], line, *LINES[where + 1 :]]
+
+    verdict = verify(changed)
+
+    if _means_the_same(line, LINES[where]):
+        assert not verdict.faults
+    elif verdict.faults:
+        assert verdict.faults[0].line in {where + 1, where + 2}
+    else:
+        # Made a line of nobody's: seen only by those after it, or by the end that is missing.
+        assert where == len(LINES) - 1
+        assert not verdict.chains["chain-a"].is_closed
+
+
+def _means_the_same(line: bytes, original: bytes) -> bool:
+    try:
+        return bool(json.loads(line) == json.loads(original))
+    except ValueError:
+        return False
+
+
+@given(st.integers(0, len(LINES) - 2))
+def test_a_removed_line_is_found(where: int) -> None:
+    verdict = verify(LINES[:where] + LINES[where + 1 :])
+
+    assert verdict.faults[0].line == where + 1
+    assert "missing" in verdict.faults[0].what
+
+
+@given(st.permutations(LINES))
+def test_a_moved_line_is_found(lines: list[bytes]) -> None:
+    assert bool(verify(lines).faults) is (lines != LINES)
+
+
+@given(st.integers(0, len(LINES) - 1), st.integers(0, len(LINES)))
+def test_a_repeated_line_is_found(which: int, where: int) -> None:
+    verdict = verify([*LINES[:where], LINES[which], *LINES[where:]])
+
+    assert verdict.faults
+
+
+@given(st.integers(1, len(LINES[-1]) - 2))
+def test_a_torn_last_line_is_no_fault(length: int) -> None:
+    verdict = verify([*LINES[:-1], LINES[-1][:length]])
+
+    assert verdict.faults == []
+    assert verdict.is_torn
+    assert not verdict.chains["chain-a"].is_closed
+
+
+def test_a_cut_off_end_leaves_the_chain_open() -> None:
+    """All that its hashes can tell; the head has to be compared with what was shipped elsewhere."""
+    verdict = verify(LINES[:-3])
+
+    assert verdict.faults == []
+    assert not verdict.chains["chain-a"].is_closed
+
+
+def test_a_record_put_in_with_the_right_number_is_found() -> None:
+    """Whoever recomputes one hash has to recompute all that follow."""
+    forged: list[bytes] = []
+
+    def write(line: str) -> bool:
+        forged.append(line.encode() + b"\n")
+        return True
+
+    AuditTrail(write, new_id=lambda: "chain-a").record("login_succeeded")
+
+    verdict = verify([*forged, *LINES[1:]])
+
+    assert [(fault.line, "another chain" in fault.what) for fault in verdict.faults] == [(2, True)]
+
+
+def test_chains_of_several_workers_and_other_log_lines_share_a_file() -> None:
+    other = trail(name="chain-b", events=3)
+    log_line = b'{"message": "GET /health 200", "level": "info"}\n'
+    mixed = [LINES[0], other[0], log_line, *LINES[1:4], *other[1:], log_line, *LINES[4:]]
+
+    verdict = verify(mixed)
+
+    assert verdict.faults == []
+    assert {name: chain.records for name, chain in verdict.chains.items()} == {"chain-a": 7, "chain-b": 4}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{\n",
+        b"\xff\xfe\n",
+        b'"text"\n',
+        b'{"chain": "chain-a"}\n',
+        b'{"chain": "chain-a", "seq": true, "prev": "0", "hash": "0"}\n',
+        b"[" * 100_000 + b"\n",
+    ],
+)
+def test_damaged_lines_are_faults_and_no_crash(line: bytes) -> None:
+    verdict = verify([line, *LINES])
+
+    assert [fault.line for fault in verdict.faults] == [1]
+
+
+def test_the_command_says_where_it_is_broken(tmp_path: Path) -> None:
+    file = tmp_path / "audit.jsonl"
+    file.write_bytes(b"".join(LINES))
+    good = CliRunner().invoke(audit, ["verify", str(file)])
+    file.write_bytes(b"".join(LINES).replace(b'"status": 401', b'"status": 200', 3))
+    changed = CliRunner().invoke(audit, ["verify", str(file)])
+    file.write_bytes(b"".join(LINES[:2] + LINES[3:]))
+    missing = CliRunner().invoke(audit, ["verify", str(file)])
+    file.write_bytes(b"".join(LINES)[:-30])
+    torn = CliRunner().invoke(audit, ["verify", str(file)])
+
+    assert (good.exit_code, good.output.splitlines()[-1]) == (0, "Unbroken: 7 records.")
+    assert changed.exit_code == 1
+    assert [f"{file}:{line}: record {line} does not match its own hash: changed" for line in (1, 2, 3)] == [
+        line for line in changed.output.splitlines() if line.startswith(str(file)) and "own hash" in line
+    ]
+    assert missing.exit_code == 1
+    assert f"{file}:3: records 3 to 3 are missing before record 4" in missing.output
+    assert torn.exit_code == 0
+    assert "unfinished" in torn.output

@@ -1,0 +1,52 @@
+"""Single bad answers that an operator should hear of, without a line for each."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+from tests.conftest import LogLines
+from tests.unit.telemetry.answers import HandClock, answer
+from velro_auth.telemetry.events import EVENTS, EventLog, event_of
+from velro_auth.upstream.translate import PASSWORD_GRANT, refusal
+from velro_auth.upstream.transport import Reply
+
+
+def test_the_first_is_logged_at_once_and_the_rest_once_a_minute(logs: LogLines, clock: HandClock) -> None:
+    events, exchange = EventLog(clock=clock), answer(503, outcome="upstream_misconfigured").exchange
+
+    for _ in range(50):
+        events.note("upstream_misconfigured", exchange)
+        clock.advance(1)
+    events.note("upstream_throttled", exchange)
+    clock.advance(30)
+    events.note("upstream_misconfigured", exchange)
+
+    lines = [vars(record) for record in logs.records]
+    assert [(line["event"], line["more_since_last"]) for line in lines] == [
+        ("upstream_misconfigured", 0),
+        ("upstream_throttled", 0),
+        ("upstream_misconfigured", 49),
+    ]
+    assert {line["levelname"] for line in lines} == {"ERROR"}
+
+
+def test_what_supabase_says_about_a_raising_trigger_is_told_from_other_failures() -> None:
+    """Tied to the words that the translation notes, so that changing them is noticed here."""
+    bodies = {"unexpected_failure": "upstream_db_trigger", "extra_failure": None}
+    for code, event in bodies.items():
+        reply = SimpleNamespace(
+            status=500, headers={"Content-Type": "application/json"}, body=f'{{"error_code": "{code}"}}'.encode()
+        )
+        error = refusal(cast("Reply", reply), PASSWORD_GRANT)
+        exchange = answer(503, outcome="upstream_error", reason=error.reason).exchange
+
+        assert event_of(exchange) == event
+
+
+def test_outcomes_that_are_events_are_found_and_others_are_not() -> None:
+    for event in ("upstream_misconfigured", "upstream_throttled"):
+        assert event_of(answer(503, outcome=event).exchange) == event
+    assert event_of(answer(401, outcome="invalid_credentials").exchange) is None
+    assert event_of(answer(200).exchange) is None
+    assert set(EVENTS) == {"upstream_misconfigured", "upstream_throttled", "upstream_db_trigger"}

@@ -1,0 +1,297 @@
+"""A pipe that nobody reads blocks nobody; nothing is lost while somebody reads."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.telemetry.answers import Child
+from velro_auth.telemetry.logs import configuration, dropped_lines
+from velro_auth.telemetry.sink import PATIENCE_S, Sink, SinkHandler
+
+Fork = Callable[[Callable[[], object]], Child]
+
+#: The smallest a pipe can be on Linux.
+PIPE_BYTES = 4096
+LINE = "x" * 99
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+class Pipe:
+    """A small pipe."""
+
+    def __init__(self) -> None:
+        self.sinks: list[Sink] = []
+        self.reading, self.writing = os.pipe()
+        if sys.platform == "linux":
+            fcntl.fcntl(self.writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+    def read_until(self, ending: bytes) -> list[bytes]:
+        """Read until *ending* came."""
+        data = b""
+        while not data.endswith(ending):
+            data += os.read(self.reading, 65536)
+        return data.splitlines()
+
+    def lines_in_it(self) -> list[bytes]:
+        os.set_blocking(self.reading, False)
+        data = b""
+        while True:
+            try:
+                data += os.read(self.reading, 65536)
+            except BlockingIOError:
+                return data.splitlines()
+
+    def close(self) -> None:
+        # Or a thread would write into whatever is given this descriptor next.
+        for sink in self.sinks:
+            while not sink.flush(0.01):
+                self.lines_in_it()
+        os.close(self.reading)
+        os.close(self.writing)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    pipe = Pipe()
+    yield pipe
+    pipe.close()
+
+
+def sink_of_a_worker(pipe: Pipe, *, max_lines: int = 1000, max_bytes: int = 1_000_000) -> Sink:
+    """Return a sink as a forked worker has it."""
+    sink = Sink(lambda: pipe.writing, max_lines=max_lines, max_bytes=max_bytes, wall_clock=lambda: 0.0)
+    sink.after_fork()
+    pipe.sinks.append(sink)
+    return sink
+
+
+def test_a_pipe_that_nobody_reads_blocks_no_caller_and_what_is_lost_is_said_once(pipe: Pipe) -> None:
+    sink = sink_of_a_worker(pipe, max_lines=500)
+    slowest_s = 0.0
+
+    taken = 0
+    for number in range(2000):
+        started = time.monotonic()
+        taken += sink.write(f"{number:06} {LINE}")
+        slowest_s = max(slowest_s, time.monotonic() - started)
+    assert slowest_s < 0.05
+    assert 500 <= taken < 2000
+    assert sink.dropped == 2000 - taken
+
+    lines = pipe.read_until(b"}\n")
+    assert [int(line[:6]) for line in lines[:-1]] == sorted({int(line[:6]) for line in lines[:-1]})
+    assert len(lines) - 1 == taken
+    assert json.loads(lines[-1]) == {
+        "message": "log lines were dropped",
+        "level": "warning",
+        "logger": "velro_auth.telemetry",
+        "time": "1970-01-01T00:00:00Z",
+        "dropped": 2000 - taken,
+    }
+    assert sink.write("after")
+    assert pipe.read_until(b"after\n") == [b"after"]
+
+
+def test_no_line_is_lost_from_many_threads_while_somebody_reads(pipe: Pipe) -> None:
+    sink = sink_of_a_worker(pipe, max_lines=100_000, max_bytes=100_000_000)
+
+    def say(name: int) -> None:
+        for number in range(500):
+            assert sink.write(f"{name} {number} {LINE}")
+
+    threads = [threading.Thread(target=say, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sink.write("end")
+    lines = pipe.read_until(b"end\n")[:-1]
+
+    assert len(lines) == 4000
+    for name in range(8):
+        mine = [int(line.split()[1]) for line in lines if line.startswith(b"%d " % name)]
+        assert mine == list(range(500))
+
+
+def test_lines_of_two_workers_never_mix(pipe: Pipe, fork: Fork) -> None:
+    """More than PIPE_BUF bytes at a time could."""
+    sink = Sink(lambda: pipe.writing)
+
+    def say(letter: str) -> Callable[[], None]:
+        def work() -> None:
+            for _ in range(300):
+                sink.write(letter * 700)
+
+        return work
+
+    fork(say("a"))
+    fork(say("b"))
+
+    lines: list[bytes] = []
+    while len(lines) < 600:
+        lines += pipe.read_until(b"\n")
+    assert {bytes(set(line)) for line in lines} == {b"a", b"b"}
+    assert {len(line) for line in lines} == {700}
+
+
+def test_the_bytes_that_wait_are_bounded(pipe: Pipe) -> None:
+    sink = sink_of_a_worker(pipe, max_bytes=50_000)
+
+    while sink.write("y" * 9_999):
+        pass
+
+    assert sink.dropped == 1
+    assert sink._bytes <= 50_000
+
+
+def test_a_child_does_not_say_again_what_its_parent_has_not_said_yet(pipe: Pipe, fork: Fork) -> None:
+    sink = sink_of_a_worker(pipe)
+    for _ in range(100):
+        sink.write(LINE)
+
+    fork(lambda: sink.write("of the child"))
+    sink.write("last")
+    lines: list[bytes] = []
+    while len(lines) < 102:
+        lines += pipe.read_until(b"\n")
+
+    assert sorted(lines) == sorted([LINE.encode()] * 100 + [b"of the child", b"last"])
+
+
+def test_the_process_that_built_it_starts_no_thread_and_waits_only_once(pipe: Pipe) -> None:
+    """gunicorn's master forks again and again, and forking with threads is asking for trouble."""
+    sink, before = Sink(lambda: pipe.writing), threading.active_count()
+    while sink.write(LINE):
+        pass
+    assert threading.active_count() == before
+
+    started = time.monotonic()
+    for _ in range(100):
+        assert not sink.write(LINE)
+    assert time.monotonic() - started < PATIENCE_S
+
+    assert sink.dropped == 101
+    assert all(line == LINE.encode() for line in pipe.lines_in_it())
+    assert sink.write("again")
+    confession, again = pipe.lines_in_it()
+    assert json.loads(confession)["dropped"] == 101
+    assert again == b"again"
+
+
+def test_a_descriptor_that_does_not_block_is_waited_for(pipe: Pipe) -> None:
+    """Another process that shares stdout may have made it so."""
+    os.set_blocking(pipe.writing, False)
+    sink = sink_of_a_worker(pipe)
+
+    for _ in range(500):
+        assert sink.write(LINE)
+    sink.write("end")
+
+    assert len(pipe.read_until(b"end\n")) == 501
+
+
+def test_a_closed_pipe_is_counted_and_stops_nobody(pipe: Pipe) -> None:
+    sink = sink_of_a_worker(pipe)
+    os.close(pipe.reading)
+    pipe.reading = os.open(os.devnull, os.O_RDONLY)
+
+    assert sink.write(LINE)
+    assert sink.flush(5.0)
+
+    give_up = time.monotonic() + 5
+    while not sink.dropped:
+        assert time.monotonic() < give_up
+        time.sleep(0.001)
+    assert sink.dropped == 1
+
+
+def test_a_full_disk_is_counted() -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    fd = os.open(full, os.O_WRONLY)
+    sink = Sink(lambda: fd)
+
+    assert not sink.write(LINE)
+
+    assert sink.dropped == 1
+    os.close(fd)
+
+
+def test_flushing_gives_up_in_time(pipe: Pipe) -> None:
+    sink = sink_of_a_worker(pipe)
+    for _ in range(500):
+        sink.write(LINE)
+
+    started = time.monotonic()
+
+    assert not sink.flush(0.1)
+    assert 0.09 <= time.monotonic() - started < 1.0
+
+
+SCRIPT = """
+import logging, logging.config, os, sys
+from velro_auth.telemetry.logs import configuration
+logging.config.dictConfig(configuration())
+logging.getLogger("master").info("before the fork")
+if os.fork() == 0:
+    for number in range(3000):
+        logging.getLogger("worker").info("line %d", number)
+    sys.exit()
+os.wait()
+"""
+
+
+def test_a_process_that_ends_has_written_all_its_lines() -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=60)
+
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["message"] for line in lines] == ["before the fork", *(f"line {number}" for number in range(3000))]
+    assert done.stderr == ""
+
+
+def test_a_process_whose_pipe_nobody_reads_ends_all_the_same(pipe: Pipe) -> None:
+    started = time.monotonic()
+
+    subprocess.run([sys.executable, "-c", SCRIPT], stdout=pipe.writing, check=True, timeout=60)
+
+    assert time.monotonic() - started < 30
+
+
+def test_dropped_lines_of_the_process_are_known_to_the_metrics(pipe: Pipe) -> None:
+    assert dropped_lines() == 0
+    handler = SinkHandler(Sink(lambda: pipe.writing))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        while handler.sink.write(LINE):
+            pass
+        assert dropped_lines() == handler.sink.dropped == 1
+    finally:
+        root.removeHandler(handler)
+
+
+def test_a_record_that_cannot_be_formatted_stops_nobody(pipe: Pipe, capsys: pytest.CaptureFixture[str]) -> None:
+    handler = SinkHandler(Sink(lambda: pipe.writing))
+
+    handler.emit(logging.LogRecord("a", logging.INFO, "", 0, "%d", ("no number",), None))
+
+    assert "Logging error" in capsys.readouterr().err
+    assert pipe.lines_in_it() == []
+
+
+def test_levels_are_what_the_settings_say() -> None:
+    assert configuration("warning")["root"]["level"] == "WARNING"
+    assert configuration()["handlers"]["stdout"]["()"] is SinkHandler

@@ -1,0 +1,382 @@
+"""The way to Supabase, against a server that does everything wrong."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.fixtures.rude import Rude, answer, hangs, resets, says, says_and_closes, trickles
+from velro_auth.errors import UpstreamTimeout, UpstreamUnavailable
+from velro_auth.upstream.connections import Resolver
+from velro_auth.upstream.transport import Reply, Transport
+
+DEADLINE_S = 0.4
+#: What a loaded machine may take beyond a deadline.
+SLACK_S = 1.0
+
+Ask = Callable[[], Reply]
+
+
+@pytest.fixture
+def transport(rude: Rude) -> Iterator[Transport]:
+    made = Transport(rude.url, key="k" * 20, pool_size=4, connect_timeout_s=0.3, deadline_s=DEADLINE_S)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ask(transport: Transport) -> Ask:
+    prepared = transport.prepare("POST", "/auth/v1/token?grant_type=password")
+    return lambda: transport.send(prepared, b'{"email": "a@b.c"}')
+
+
+def test_an_answer_is_its_status_headers_and_body(rude: Rude, ask: Ask) -> None:
+    rude.does(says(answer(b'{"a": 1}', status="400 Bad Request", headers=("X-Sb-Error-Code: bad_json",))))
+
+    reply = ask()
+
+    assert (reply.status, reply.body) == (400, b'{"a": 1}')
+    assert reply.headers["x-sb-error-code"] == "bad_json"
+
+
+def test_a_connection_is_used_again(rude: Rude, ask: Ask) -> None:
+    rude.does(says(answer()))
+
+    for _ in range(5):
+        ask()
+
+    assert (rude.connected, len(rude.requests)) == (1, 5)
+
+
+def test_an_answer_without_a_length_is_read_to_its_end(rude: Rude, ask: Ask) -> None:
+    rude.does(says_and_closes(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{}"))
+
+    assert ask().body == b"{}"
+
+
+def test_a_chunked_answer_is_read_and_its_connection_used_again(rude: Rude, ask: Ask) -> None:
+    rude.does(says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"))
+
+    assert [ask().body, ask().body] == [b"{}", b"{}"]
+    assert rude.connected == 1
+
+
+def test_a_server_that_hangs_is_left_at_the_deadline_and_not_asked_again(rude: Rude, ask: Ask) -> None:
+    """A login is not idempotent: the first one may have happened."""
+    rude.does(hangs)
+    started_s = time.monotonic()
+
+    with pytest.raises(UpstreamTimeout):
+        ask()
+
+    assert DEADLINE_S <= time.monotonic() - started_s < DEADLINE_S + SLACK_S
+    assert len(rude.requests) == 1
+
+
+@pytest.mark.parametrize("prompt", [0, len(answer(b"x" * 100)) - 90], ids=["from the status line", "in the body"])
+def test_a_trickling_answer_cannot_stretch_the_deadline(rude: Rude, ask: Ask, prompt: int) -> None:
+    whole = answer(b"x" * 100)
+
+    def behave(connection: socket.socket) -> None:
+        connection.sendall(whole[:prompt])
+        trickles(whole[prompt:])(connection)
+
+    rude.does(behave)
+    started_s = time.monotonic()
+
+    with pytest.raises(UpstreamTimeout):
+        ask()
+
+    assert DEADLINE_S <= time.monotonic() - started_s < DEADLINE_S + SLACK_S
+
+
+def test_a_fresh_connection_that_is_reset_is_no_reason_to_ask_again(rude: Rude, ask: Ask) -> None:
+    rude.does(resets)
+
+    with pytest.raises(UpstreamUnavailable):
+        ask()
+
+    assert len(rude.requests) == 1
+
+
+@pytest.mark.parametrize("behaviour", [resets, says_and_closes(b"")], ids=["reset", "closed"])
+def test_a_used_connection_that_died_is_replaced_once(rude: Rude, ask: Ask, behaviour: object) -> None:
+    """The race of idle connections: the other side closes as we send."""
+    rude.does(says(answer()), behaviour, says(answer(b'{"second": 1}')))  # type: ignore[arg-type]
+    ask()
+
+    assert ask().body == b'{"second": 1}'
+    assert (rude.connected, len(rude.requests)) == (2, 3)
+
+
+def test_it_is_replaced_once_and_not_twice(rude: Rude, ask: Ask) -> None:
+    rude.does(says(answer()), resets)
+    ask()
+
+    with pytest.raises(UpstreamUnavailable):
+        ask()
+
+    assert len(rude.requests) == 3
+
+
+def test_after_a_first_byte_nothing_is_asked_again(rude: Rude, ask: Ask) -> None:
+    rude.does(says(answer()), says_and_closes(b"HTTP/1.1 2"))
+    ask()
+
+    with pytest.raises(UpstreamUnavailable):
+        ask()
+
+    assert len(rude.requests) == 2
+
+
+def test_nor_after_a_reset_in_the_middle_of_an_answer(rude: Rude, ask: Ask) -> None:
+    def behave(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 2")
+        time.sleep(0.1)
+        resets(connection)
+
+    rude.does(says(answer()), behave)
+    ask()
+
+    with pytest.raises(UpstreamUnavailable):
+        ask()
+
+    assert len(rude.requests) == 2
+
+
+def test_an_answer_that_trickles_and_then_stops_ends_at_the_same_deadline(rude: Rude) -> None:
+    transport = Transport(rude.url, key="k" * 20, pool_size=1, deadline_s=1.5)
+
+    def behave(connection: socket.socket) -> None:
+        trickles(answer(b"x" * 100)[:28])(connection)
+        hangs(connection)
+
+    rude.does(behave)
+    started_s = time.monotonic()
+
+    with pytest.raises(UpstreamTimeout):
+        transport.send(transport.prepare("GET", "/"))
+
+    assert 1.5 <= time.monotonic() - started_s < 1.5 + SLACK_S
+
+
+def test_a_restarted_server_is_met_on_new_connections(rude: Rude, transport: Transport, ask: Ask) -> None:
+    rude.does(says(answer()))
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    rude.close_connections()
+
+    assert [ask().status for _ in range(8)] == [200] * 8
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"garbage\r\n\r\n",
+        answer(b"{}")[:-1],
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nA: " + b"x" * 70_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope",
+    ],
+)
+def test_an_answer_that_is_none_is_unavailable(rude: Rude, ask: Ask, data: bytes) -> None:
+    rude.does(says_and_closes(data))
+
+    with pytest.raises(UpstreamUnavailable):
+        ask()
+
+
+def test_a_large_body_is_not_read_to_its_end(rude: Rude, ask: Ask) -> None:
+    rude.does(says(answer(b"x" * 300_000)))
+
+    with pytest.raises(UpstreamUnavailable):
+        ask()
+
+
+def test_a_small_body_that_unpacks_to_a_large_one_is_refused(rude: Rude, ask: Ask) -> None:
+    rude.does(says(answer(gzip.compress(b"x" * 50_000_000), headers=("Content-Encoding: gzip",))))
+
+    with pytest.raises(UpstreamUnavailable):
+        ask()
+
+
+def test_a_redirect_is_an_answer_and_not_a_way(rude: Rude, ask: Ask) -> None:
+    """Following it would carry the password somewhere else (ASVS 15.3.2)."""
+    rude.does(says(answer(status="307 Temporary Redirect", headers=(f"Location: {rude.url}/elsewhere",))))
+
+    assert ask().status == 307
+    assert len(rude.requests) == 1
+
+
+def test_a_cookie_of_one_answer_is_not_sent_with_the_next_request(rude: Rude, ask: Ask) -> None:
+    rude.does(says(answer(headers=("Set-Cookie: __cf_bm=somebody; path=/",))))
+
+    ask()
+    ask()
+
+    assert b"cookie" not in b"".join(rude.requests).lower()
+
+
+def test_nobody_there_is_unavailable_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    transport = Transport(f"http://127.0.0.1:{port}", key="k" * 20, pool_size=1)
+
+    with pytest.raises(UpstreamUnavailable):
+        transport.send(transport.prepare("GET", "/"))
+
+
+def test_a_name_that_does_not_exist_is_unavailable() -> None:
+    transport = Transport("http://velro-auth.invalid", key="k" * 20, pool_size=1, connect_timeout_s=5)
+
+    with pytest.raises(UpstreamUnavailable):
+        transport.send(transport.prepare("GET", "/"))
+
+
+def test_name_servers_that_hang_are_left_in_time_and_asked_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``getaddrinfo`` has no limit of its own."""
+    release, calls = threading.Event(), []
+
+    def slow(*args: object, **_: object) -> list[object]:
+        calls.append(args)
+        release.wait(10)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    resolver = Resolver()
+
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            resolver.resolve("slow.example.com", 443, 0.05)
+
+    release.set()
+    assert len(calls) == 1
+
+
+def test_an_address_that_swallows_everything_leaves_time_for_the_next(
+    rude: Rude, ask: Ask, transport: Transport
+) -> None:
+    """A broken IPv6 route must not eat the time that IPv4 needs."""
+    rude.does(says(answer()))
+    with _full_backlog() as hole:
+        both = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for port in (hole, rude.port)]
+        transport._adapter._resolver.resolve = lambda *_: both  # type: ignore[method-assign]
+
+        assert ask().status == 200
+
+
+class _full_backlog:  # noqa: N801 - a context manager
+    """A port whose listener accepts nothing any more: connecting to it hangs."""
+
+    def __enter__(self) -> int:
+        self._server = socket.socket()
+        self._server.bind(("127.0.0.1", 0))
+        self._server.listen(0)
+        self._clients = []
+        for _ in range(4):
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex(self._server.getsockname())
+            self._clients.append(client)
+        return int(self._server.getsockname()[1])
+
+    def __exit__(self, *_: object) -> None:
+        for sock in (*self._clients, self._server):
+            sock.close()
+
+
+def test_the_environment_s_proxies_are_not_used(rude: Rude, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    rude.does(says(answer()))
+
+    assert ask().status == 200
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for localhost, with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    path.write_bytes(
+        certificate.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return path
+
+
+@pytest.fixture
+def tls_rude(authority: Path) -> Iterator[Rude]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority)
+    server = Rude(context)
+    yield server
+    server.stop()
+
+
+def over_tls(url: str, trust: ssl.SSLContext | None) -> Reply:
+    transport = Transport(url, key="k" * 20, pool_size=1, connect_timeout_s=2, deadline_s=2, tls=trust)
+    try:
+        return transport.send(transport.prepare("POST", "/"), b'{"password": "canary"}')
+    finally:
+        transport.close()
+
+
+def test_tls_is_spoken_with_those_who_can_prove_who_they_are(tls_rude: Rude, authority: Path) -> None:
+    tls_rude.does(says(answer()))
+
+    assert over_tls(tls_rude.url, ssl.create_default_context(cafile=authority)).status == 200
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_others_get_not_one_byte_of_a_request(tls_rude: Rude, authority: Path, host: str) -> None:
+    """An unknown authority, and a known one with the wrong name."""
+    tls_rude.does(says(answer()))
+    trust = None if host == "localhost" else ssl.create_default_context(cafile=authority)
+
+    with pytest.raises(UpstreamUnavailable):
+        over_tls(f"https://{host}:{tls_rude.port}", trust)
+
+    assert not tls_rude.requests
+
+
+def test_a_trickle_over_tls_cannot_stretch_the_deadline_either(tls_rude: Rude, authority: Path) -> None:
+    tls_rude.does(trickles(answer(b"x" * 100)))
+    started_s = time.monotonic()
+
+    with pytest.raises(UpstreamTimeout):
+        over_tls(tls_rude.url, ssl.create_default_context(cafile=authority))
+
+    assert 2 <= time.monotonic() - started_s < 2 + SLACK_S

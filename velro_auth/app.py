@@ -1,0 +1,125 @@
+"""The WSGI application: Flask with its extensions and blueprints, wrapped in the fast lane and the edge."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import flask
+from flask_limiter.errors import RateLimitExceeded
+from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import MethodNotAllowed as WrongMethod
+from werkzeug.wrappers import Response
+
+from velro_auth import problems
+from velro_auth.addresses import Addresses
+from velro_auth.blueprints import Everything
+from velro_auth.blueprints.auth import auth
+from velro_auth.blueprints.operations import operations
+from velro_auth.cors import Cors
+from velro_auth.edge import Edge
+from velro_auth.errors import MethodNotAllowed, NotFound, RequestError, Throttled
+from velro_auth.extensions import extend
+from velro_auth.fastlane import FastLane
+from velro_auth.paths import is_below
+from velro_auth.settings import Settings
+from velro_auth.wiring import Parts, wire
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+logger = logging.getLogger("velro_auth")
+
+
+class Service:
+    """The application as a server runs it: what answers, and what has to be started and stopped with a process.
+
+    Attributes:
+        main_thread_paths: Paths whose answers touch no network, no disk and no lock that a login holds, so that
+            ``velro_auth.worker`` may answer them where nothing queues.
+    """
+
+    def __init__(self, edge: Edge, parts: Parts) -> None:
+        self._edge = edge
+        self._threads = parts.threads
+        self.main_thread_paths = frozenset(path for probe in parts.instant for path in probe.paths)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        return self._edge(environ, start_response)
+
+    def start(self) -> None:
+        """Start the threads; call it after a fork, which none would survive. Without them all works, but colder."""
+        for threads in self._threads:
+            threads.start()
+
+    def stop(self) -> None:
+        """Stop the threads."""
+        for threads in self._threads:
+            threads.stop()
+
+
+def create_app(settings: Settings, *, fast_lane: bool = True) -> Service:
+    """Build the application that *settings* ask for. Connects to nothing, starts nothing, never fails on settings.
+
+    Args:
+        settings: What the environment says.
+        fast_lane: False sends everything through Flask. Answers differ in their headers and in two fields
+            that tell the lane; tests rely on nothing else differing.
+    """
+    for mistake in settings.mistakes:
+        logger.error("wrong setting", extra={"variable": mistake.variable, "advice": mistake.advice})
+    for advice in settings.advice:
+        logger.warning("setting to look at", extra={"variable": advice.variable, "advice": advice.advice})
+    parts = wire(settings)
+    app: WSGIApplication = _flask_app(parts)
+    if fast_lane:
+        app = FastLane(app, parts.fast, prefixed=parts.verify)
+    edge = Edge(
+        app,
+        cors=Cors(settings.cors_origins, settings.cors_origin_regex),
+        addresses=Addresses(settings.trusted_proxies),
+        quiet_paths=[path for probe in parts.probes for path in probe.paths],
+        own_options=parts.verify.paths,
+        on_answer=parts.observer,
+        log_quiet_every=settings.log_probes_every,
+    )
+    return Service(edge, parts)
+
+
+def _flask_app(parts: Parts) -> flask.Flask:
+    app = flask.Flask("velro_auth", static_folder=None)
+    # A path is what was asked for: // is not /, and no redirect says otherwise.
+    app.url_map.merge_slashes = False
+    app.url_map.converters["everything"] = Everything
+    management = operations(parts.operations)
+    extend(app, management=management, public_paths=parts.public_paths)
+    app.register_blueprint(auth(parts.auth, verify=parts.verify))
+    app.register_blueprint(management)
+    app.before_request(functools.partial(_refuse_escaped_slashes, but_below=parts.verify.paths))
+    app.register_error_handler(Exception, _respond)
+    return app
+
+
+def _refuse_escaped_slashes(but_below: Iterable[str]) -> None:
+    """Servers decode ``%2F`` before routing; no route of ours has one, but gateways append any path to verify."""
+    escaped = "%2f" in flask.request.environ.get("RAW_URI", "").partition("?")[0].lower()
+    if escaped and not is_below(flask.request.environ["PATH_INFO"], but_below):
+        raise NotFound("an escaped slash")
+
+
+def _respond(error: Exception) -> Response:
+    return problems.respond(_ours(error), flask.request.environ)
+
+
+def _ours(error: Exception) -> Exception:
+    """Turn what Flask and Werkzeug raise into our words; a defect stays what it is."""
+    if isinstance(error, RateLimitExceeded):
+        return Throttled("management route", retry_after_s=error.limit.limit.get_expiry() if error.limit else None)
+    if isinstance(error, WrongMethod):
+        return MethodNotAllowed(sorted({*(error.valid_methods or ()), "OPTIONS"}))
+    if not isinstance(error, HTTPException):
+        return error
+    return NotFound() if error.code == 404 else RequestError(error.name)  # noqa: PLR2004

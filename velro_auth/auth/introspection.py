@@ -1,0 +1,249 @@
+"""Judges a token here, at Supabase, or both, and says which it was.
+
+================================  =======================================  ==========================
+what is known here                normal                                   strict
+================================  =======================================  ==========================
+good                              good                                     Supabase is asked; when it
+                                                                           cannot be: good, *degraded*
+refused                           refused                                  refused, nobody is asked
+cannot be judged                  Supabase is asked; when it cannot be,    the same
+                                  the error of that (503)
+================================  =======================================  ==========================
+
+A token is never called good that nobody has proven.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from cachetools import TLRUCache
+
+from velro_auth.auth.keys import CannotJudge
+from velro_auth.auth.singleflight import SingleFlight
+from velro_auth.auth.tokens import Claims
+from velro_auth.auth.verifier import TokenVerifier, token_digest
+from velro_auth.errors import (
+    AuthError,
+    Busy,
+    TokenError,
+    TokenInvalid,
+    Unready,
+    UpstreamError,
+    UpstreamThrottled,
+)
+
+#: Asks Supabase about a token. Returns, whatever it likes, for one that is accepted. Raises an AuthError for one
+#: that is refused, and one of :data:`NO_VERDICT` when nothing was said about it.
+Ask: TypeAlias = Callable[[], object]
+
+#: Supabase gave no verdict. None of these says anything about the token.
+NO_VERDICT: Final = (UpstreamError, UpstreamThrottled, Unready)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A good token.
+
+    Attributes:
+        claims: What it says.
+        source: Who judged it.
+        degraded: Whether Supabase should have been asked too, and could not be.
+    """
+
+    claims: Claims
+    source: Literal["local", "remote"]
+    degraded: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskLimits:
+    """How much Supabase is asked.
+
+    Attributes:
+        good_for_s: How long "good" is believed, in seconds; never beyond the token's end.
+        bad_for_s: How long "refused" is believed.
+        cache_size: How many answers are remembered.
+        in_flight: How many questions of each kind may be under way. Two kinds, so that tokens anybody can make
+            up never take the place of proven ones.
+        queue_s: How long one waits for a place.
+        unproven_per_s: How many tokens that could not be judged here are asked about per second, in the long
+            run: anybody can make some up, and each would cost Supabase a request.
+        unproven_burst: How many at once.
+        wait_s: How long one waits for the same question under way: longer than an answer may take.
+    """
+
+    good_for_s: float = 60.0
+    bad_for_s: float = 10.0
+    cache_size: int = 20_000
+    in_flight: int = 8
+    queue_s: float = 0.5
+    unproven_per_s: float = 20.0
+    unproven_burst: int = 100
+    wait_s: float = 6.0
+
+
+class _Answer(NamedTuple):
+    refusal: TokenError | None
+    keep_s: float
+
+    def check(self) -> None:
+        if self.refusal is not None:
+            # A new one each time: an exception collects the traceback of everybody who raises it.
+            raise type(self.refusal)(self.refusal.reason)
+
+
+class RemoteJudge:
+    """Asks Supabase whether tokens are good, once per token and minute.
+
+    Args:
+        limits: See :class:`AskLimits`.
+        clock: A clock that never jumps.
+        now: The wall clock, which ``exp`` is measured with.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: AskLimits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._limits = limits = limits or AskLimits()
+        self._now = now
+        self._flights: SingleFlight[_Answer] = SingleFlight(wait_s=limits.wait_s)
+        self._lock = threading.Lock()
+        self._answers: TLRUCache[bytes, _Answer] = TLRUCache(
+            limits.cache_size, lambda _, answer, time_s: time_s + answer.keep_s, timer=clock
+        )
+        self._proven_places = _Places(limits)
+        self._unproven_places = _Places(limits)
+        self._pace = _Pace(limits, clock)
+
+    def check(self, token: str, claims: Claims, ask: Ask, *, is_proven: bool) -> None:
+        """Return when Supabase says that *token* is good.
+
+        Args:
+            token: The token.
+            claims: Its claims; they only tell how long the answer may be kept.
+            ask: Asks Supabase.
+            is_proven: Whether its signature was proven here.
+
+        Raises:
+            TokenError: Supabase refuses it.
+            Busy: Too many questions are under way, or too many unproven tokens came in.
+            UpstreamError: Supabase gave no verdict.
+            UpstreamThrottled: The same, because of its rate limit.
+            Unready: The same, because it gets a rest.
+        """
+        digest = token_digest(token)
+        with self._lock:
+            answer = self._answers.get(digest)
+        if answer is None:
+            answer = self._flights.do(digest, lambda: self._asked(digest, claims, ask, is_proven=is_proven))
+        answer.check()
+
+    def _asked(self, digest: bytes, claims: Claims, ask: Ask, *, is_proven: bool) -> _Answer:
+        if not is_proven:
+            self._pace.take()
+        places = self._proven_places if is_proven else self._unproven_places
+        with places.taken():
+            try:
+                ask()
+            except AuthError as error:
+                refusal = error if isinstance(error, TokenError) else TokenInvalid(error.reason)
+                answer = _Answer(refusal, self._limits.bad_for_s)
+            else:
+                answer = _Answer(None, min(self._limits.good_for_s, claims.exp - self._now()))
+        with self._lock:
+            self._answers[digest] = answer
+        return answer
+
+
+class TokenJudge:
+    """Says whether a token is good, and asks Supabase where that is needed or wanted.
+
+    Args:
+        verifier: Judges here.
+        remote: Asks Supabase.
+    """
+
+    def __init__(self, *, verifier: TokenVerifier, remote: RemoteJudge) -> None:
+        self._verifier = verifier
+        self._remote = remote
+
+    def judge(self, token: str, ask: Ask, *, strict: bool = False) -> Verdict:
+        """Return the verdict on a good token.
+
+        Args:
+            token: The token.
+            ask: Asks Supabase about it. Not called when the answer is known or not needed.
+            strict: Ask Supabase even about tokens that are good by themselves: it knows about bans, deleted
+                users and sessions ended elsewhere.
+
+        Raises:
+            TokenInvalid: The token was judged and refused.
+            TokenExpired: The token was good once.
+            UpstreamError: Nobody could judge it (among them CannotJudge).
+            UpstreamThrottled: The same, because of Supabase's rate limit.
+            Unready: The same, because Supabase gets a rest, or too many such tokens came in.
+        """
+        try:
+            claims = self._verifier.verify(token)
+        except CannotJudge:
+            return self._vouched(token, ask)
+        return self._confirmed(token, claims, ask) if strict else Verdict(claims, "local")
+
+    def _vouched(self, token: str, ask: Ask) -> Verdict:
+        claims = self._verifier.read_vouched(token)
+        self._remote.check(token, claims, ask, is_proven=False)
+        return Verdict(claims, "remote")
+
+    def _confirmed(self, token: str, claims: Claims, ask: Ask) -> Verdict:
+        try:
+            self._remote.check(token, claims, ask, is_proven=True)
+        except NO_VERDICT:
+            return Verdict(claims, "local", degraded=True)
+        return Verdict(claims, "remote")
+
+
+class _Places:
+    """So many at a time, and a short wait for a place."""
+
+    def __init__(self, limits: AskLimits) -> None:
+        self._free = threading.BoundedSemaphore(limits.in_flight)
+        self._queue_s = limits.queue_s
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        if not self._free.acquire(timeout=self._queue_s):
+            raise Busy("too many tokens are being asked about", retry_after_s=1)
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+class _Pace:
+    """So many per second in the long run, with a burst (the generic cell rate algorithm)."""
+
+    def __init__(self, limits: AskLimits, clock: Callable[[], float]) -> None:
+        self._each_s = 1 / limits.unproven_per_s
+        self._burst_s = limits.unproven_burst * self._each_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._due_s = float("-inf")
+
+    def take(self) -> None:
+        with self._lock:
+            now_s = self._clock()
+            due_s = max(self._due_s, now_s) + self._each_s
+            # A hair of tolerance: the sum of a hundred 0.05 is not exactly 5.
+            if due_s - now_s > self._burst_s + self._each_s / 2:
+                raise Busy("too many tokens that cannot be judged here", retry_after_s=1)
+            self._due_s = due_s

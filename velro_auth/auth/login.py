@@ -1,0 +1,74 @@
+"""Logging in: the way from credentials to a session, past the guards."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from velro_auth.auth.models import Credentials, Session
+from velro_auth.auth.ports import Identity, Profiles
+from velro_auth.exchange import Exchange
+from velro_auth.guards import Guards
+from velro_auth.guards.throttle import TooManyAttempts
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Login:
+    """Logs people in.
+
+    Attributes:
+        identity: Who is asked.
+        guards: What stands before that.
+        profiles: Who knows the profile row; None leaves the profile out (the fast lane).
+    """
+
+    identity: Identity
+    guards: Guards
+    profiles: Profiles | None = None
+
+    def __call__(self, credentials: Credentials, exchange: Exchange) -> Session:
+        """Return a new session for *credentials*.
+
+        The attempt is counted before Supabase is asked, so that a burst of parallel guesses cannot slip under
+        the limit. A success gives the count back. A refusal is told no sooner than the floor allows.
+
+        Raises:
+            Throttled: Too many recent failures for this account or network.
+            Busy: Too many logins are on their way.
+            CircuitOpen: Supabase gets a rest.
+            InvalidCredentials: Supabase refused the pair.
+            EmailNotConfirmed: The password is right, the address not confirmed.
+            CaptchaRequired: Supabase demands a captcha.
+            InvalidRequest: Supabase does not take the address for one.
+            UpstreamThrottled: Supabase's rate limit, or our twin of it.
+            UpstreamError: Supabase could not be asked, or gave no usable answer.
+        """
+        exchange.notes["account"] = self.guards.throttle.name(credentials.email)
+        session = self._attempted(credentials, exchange)
+        exchange.shows_upstream = True
+        # A success gives the attempt back: there is nothing to tell.
+        exchange.allowance = None
+        return session if self.profiles is None else self._with_profile(session, self.profiles)
+
+    def _attempted(self, credentials: Credentials, exchange: Exchange) -> Session:
+        def note_held(held_s: float) -> None:
+            exchange.notes["held_ms"] = held_s * 1000
+
+        try:
+            with (
+                self.guards.throttle.attempt(credentials.email, exchange.address) as attempt,
+                self.guards.floor.hold(exchange.arrived_s, on_held=note_held),
+            ):
+                exchange.allowance = attempt.allowance
+                self.guards.quota.take(is_known=attempt.is_known)
+                with self.guards.asking():
+                    return self.identity.sign_in(credentials, exchange)
+        except TooManyAttempts as error:
+            exchange.allowance = error.allowance
+            raise
+
+    @staticmethod
+    def _with_profile(session: Session, profiles: Profiles) -> Session:
+        profile = profiles.of(session.access_token, session.user.id)
+        if profile is None:
+            return session
+        return dataclasses.replace(session, user=dataclasses.replace(session.user, profile=profile))

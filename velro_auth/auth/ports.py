@@ -1,0 +1,58 @@
+"""What the core needs from the outside. Each port has two real implementations."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from velro_auth.auth.denylist import Scope
+from velro_auth.auth.models import Credentials, Profile, Session
+from velro_auth.exchange import Exchange
+
+
+class Identity(Protocol):
+    """Whoever knows the users: Supabase, or nobody while the settings are wrong."""
+
+    def sign_in(self, credentials: Credentials, exchange: Exchange, /) -> Session:
+        """Return a new session for *credentials*.
+
+        Raises:
+            InvalidCredentials: The pair was refused.
+            EmailNotConfirmed: The password is right, the address not confirmed.
+            CaptchaRequired: A captcha is demanded or was refused.
+            UpstreamThrottled: Supabase's rate limit.
+            UpstreamError: Supabase could not be asked, or gave no usable answer.
+        """
+
+    def refresh(self, refresh_token: str, exchange: Exchange, /) -> Session:
+        """Return the session that follows *refresh_token*, which is spent by this.
+
+        Raises:
+            SessionExpired: The token is unknown, used or expired, or its session is gone.
+            UpstreamThrottled: Supabase's rate limit.
+            UpstreamError: Supabase could not be asked, or gave no usable answer.
+        """
+
+    def check(self, access_token: str, exchange: Exchange, /) -> None:
+        """Return when the session and the user of *access_token* still exist.
+
+        Raises:
+            TokenInvalid: Supabase refuses the token.
+            UpstreamThrottled: Supabase's rate limit.
+            UpstreamError: Supabase could not be asked, or gave no usable answer.
+        """
+
+    def sign_out(self, access_token: str, scope: Scope, exchange: Exchange, /) -> None:
+        """End sessions of the user of *access_token*.
+
+        Raises:
+            TokenInvalid: Supabase refuses the token; among the reasons, the session has ended already.
+            UpstreamThrottled: Supabase's rate limit.
+            UpstreamError: Supabase could not be asked, or gave no usable answer.
+        """
+
+
+class Profiles(Protocol):
+    """Reads the caller's row of ``public.users``."""
+
+    def of(self, access_token: str, user_id: str) -> Profile | None:
+        """Return the profile row of a user, None where it cannot be read. Never raises."""

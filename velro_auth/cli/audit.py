@@ -1,0 +1,41 @@
+"""``velro-auth audit``: is the audit trail complete and unchanged?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from velro_auth.telemetry.chain import Verdict, verify
+
+
+@click.group()
+def audit() -> None:
+    """Look into the audit trail."""
+
+
+@audit.command(name="verify")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def verify_file(file: Path) -> None:
+    """Follow every chain of records in FILE; exit with 1 where a line was changed, removed or moved.
+
+    FILE may hold other log lines, too. An unfinished last line is no fault. Compare the heads with what was
+    shipped elsewhere: a cut-off end leaves no other trace.
+    """
+    with file.open("rb") as lines:
+        verdict = verify(lines)
+    _print(verdict, file)
+    sys.exit(1 if verdict.faults else 0)
+
+
+def _print(verdict: Verdict, file: Path) -> None:
+    for name, chain in verdict.chains.items():
+        end = "closed" if chain.is_closed else "open end"
+        print(f"{name}  {chain.records} records  {end}  head {chain.head}")
+    if verdict.is_torn:
+        print("The last line is unfinished: torn off while it was written.")
+    for fault in verdict.faults:
+        print(f"{file}:{fault.line}: {fault.what}")
+    records = sum(chain.records for chain in verdict.chains.values())
+    print(f"{len(verdict.faults)} faults" if verdict.faults else f"Unbroken: {records} records.")

@@ -1,0 +1,69 @@
+"""Child processes that end with us, whichever way we end."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+#: ``prctl`` option of Linux: the signal a process gets when its parent dies.
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class Stopped(Exception):
+    """Somebody asked this process to end (Ctrl-C or SIGTERM)."""
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """Raise ``Stopped`` in the main thread on SIGINT and SIGTERM."""
+
+    def stop(_: int, __: FrameType | None) -> None:
+        # Once is enough: a second Ctrl-C must not interrupt the tidying up.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        raise Stopped
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def start(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, **options: Any) -> subprocess.Popen[str]:
+    """Start *command* in a session of its own, so that a Ctrl-C in the terminal reaches us alone.
+
+    On Linux it gets SIGTERM when we die without a chance to stop it.
+    """
+    return subprocess.Popen(  # noqa: S603 - our own programs
+        command,
+        env=dict(env),
+        cwd=cwd,
+        text=True,
+        start_new_session=True,
+        preexec_fn=_follow_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - no thread runs yet
+        **options,
+    )
+
+
+def stop(process: subprocess.Popen[str], *, within_s: float) -> None:
+    """Ask *process* to end, and insist after *within_s*."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _follow_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

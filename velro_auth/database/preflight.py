@@ -1,0 +1,88 @@
+"""Looks, before anything is changed, whether this database and this role will do."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from velro_auth.database.connection import Connection
+from velro_auth.database.errors import AnotherRole, DatabaseError, MissingRights, WrongDatabase
+
+_KINDS: Final[dict[str, type[DatabaseError]]] = {
+    "wrong": WrongDatabase,
+    "rights": MissingRights,
+    "role": AnotherRole,
+}
+
+#: One row per problem: kind and sentence, the most telling first.
+_PROBLEMS: Final = """
+with users as (
+    select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = 'auth' and c.relname = 'users' and c.relkind in ('r', 'p')
+), owned as (
+    select 'the schema velro_auth' as thing, nspowner as owner, 'role' as kind
+    from pg_namespace where nspname = 'velro_auth'
+    union all
+    select 'the table public.users', relowner, 'rights'
+    from pg_class where relname = 'users' and relnamespace = to_regnamespace('public')
+    union all
+    select 'the type public.user_role', typowner, 'rights'
+    from pg_type where typname = 'user_role' and typnamespace = to_regnamespace('public')
+    union all
+    select 'the function public.handle_new_auth_user()', proowner, 'rights'
+    from pg_proc where proname = 'handle_new_auth_user' and pronamespace = to_regnamespace('public')
+)
+select kind, sentence from (
+    select 10, 'wrong', format('PostgreSQL %s is too old: 15 or newer is needed', current_setting('server_version'))
+    where current_setting('server_version_num')::int < 150000
+    union all
+    select 20, 'wrong', 'This is a read-only copy of the database; use the address of the primary'
+    where pg_is_in_recovery()
+    union all
+    select 30, 'wrong', format(
+        'The database %s has no table auth.users, so it is not the database of a Supabase project',
+        current_database())
+    where not exists (select from users)
+    union all
+    select 40, 'wrong', format('The role %s is missing: a Supabase project has it', name)
+    from unnest('{anon,authenticated,service_role,supabase_auth_admin}'::name[]) name
+    where not exists (select from pg_roles where rolname = name)
+    union all
+    select 50, kind, format('The role %s may not change %s, which belongs to %s; connect as %s',
+                            current_user, thing, owner::regrole, owner::regrole)
+    from owned where not pg_has_role(owner, 'usage')
+    union all
+    select 60, 'rights', format('The role %s may not create a schema in the database %s',
+                                current_user, current_database())
+    where not has_database_privilege(current_database(), 'create')
+    union all
+    select 70, 'rights', format('The role %s may not create anything in the schema public', current_user)
+    where not coalesce(has_schema_privilege(to_regnamespace('public')::oid, 'create'), false)
+    union all
+    select 80, 'rights', format('The role %s lacks %s on auth.users; connect as postgres', current_user, upper(needed))
+    from users, unnest('{trigger,references,select}'::text[]) needed
+    where not has_table_privilege(users.oid, needed)
+    union all
+    select 85, 'rights', format('The role %s lacks USAGE on the schema auth; connect as postgres', current_user)
+    from users where not has_schema_privilege(to_regnamespace('auth')::oid, 'usage')
+    union all
+    select 90, 'rights', format(
+        'Row level security hides auth.users from the role %s; connect as postgres', current_user)
+    from users where row_security_active(users.oid)
+) problems (rank, kind, sentence)
+order by rank, sentence
+limit 1
+"""
+
+
+def check(connection: Connection) -> None:
+    """Return if the migrations can run here.
+
+    Raises:
+        WrongDatabase: Not the database of a Supabase project, a read-only copy, or too old.
+        AnotherRole: The schema velro_auth belongs to another role.
+        MissingRights: Something the migrations need is not allowed to this role.
+    """
+    problem = connection.execute(_PROBLEMS).fetchone()
+    if problem is not None:
+        kind, sentence = problem
+        raise _KINDS[str(kind)](str(sentence))

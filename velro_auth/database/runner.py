@@ -1,0 +1,201 @@
+"""Plans, applies and takes back migrations, each in one transaction.
+
+The history is written in the transaction of its migration: a runner that is killed at any point leaves the
+database before or after a migration, never in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from velro_auth.database import files, history, preflight
+from velro_auth.database.backfill import BATCH_SIZE, Progress, backfill, is_pending
+from velro_auth.database.catalogue import Difference, differences
+from velro_auth.database.connection import Connection, connected
+from velro_auth.database.files import Migration
+from velro_auth.database.plan import Plan, State, Status, Step
+from velro_auth.database.transaction import Transactions
+from velro_auth.database.work import Work
+
+#: What of ours holds data; a table with its size.
+_AT_STAKE: Final = """
+select subject || case subject when 'table public.users'
+    then format(' (%%s rows)', (select count(*) from public.users)) else '' end
+from velro_auth.undo where drops_data and migration = any (%s)
+order by position desc
+"""
+
+
+def _silent(_message: str) -> None:
+    """Say nothing."""
+
+
+class Runner:
+    """The migrations of one database.
+
+    Every method opens its own connection, checks that the database will do, and closes the connection.
+
+    Args:
+        dsn: The database, as the role that owns (or shall own) what the migrations make: ``postgres``.
+        migrations: What to apply; the shipped ones when None.
+        transactions: How transactions are run and repeated.
+        on_notice: Told each warning of the server, as one line.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        migrations: Sequence[Migration] | None = None,
+        transactions: Transactions | None = None,
+        on_notice: Callable[[str], None] = _silent,
+    ) -> None:
+        self._dsn = dsn
+        self._migrations = tuple(files.load(files.shipped()) if migrations is None else migrations)
+        self._transactions = transactions or Transactions()
+        self._on_notice = on_notice
+
+    def status(self) -> list[Status]:
+        """Return where each migration stands, in order.
+
+        Raises:
+            DatabaseError: The database cannot be asked, or will not do.
+        """
+        with self._connected() as connection:
+            return list(self._plan(connection).statuses())
+
+    def plan(self, *, to: str | None = None) -> list[Step]:
+        """Return the steps that ``up`` would take; nothing is changed.
+
+        Raises:
+            DatabaseError: As for ``up``.
+        """
+        return self.up(to=to, dry_run=True)
+
+    def up(self, *, to: str | None = None, dry_run: bool = False, again: bool = False) -> list[Step]:
+        """Apply what is not applied yet, and return the steps that were taken.
+
+        Args:
+            to: The last version to apply; all when None.
+            dry_run: Only return the steps.
+            again: Run the applied ones once more too, which mends what was changed by hand.
+
+        Raises:
+            MigrationEdited: A file was changed after it was applied.
+            MigrationRefused: A migration will not touch what it found.
+            MigrationFailed: A migration failed and was taken back.
+            LockNotObtained: Somebody held a lock for too long.
+            DatabaseError: The database cannot be asked, or will not do.
+        """
+        with self._connected() as connection:
+            plan = self._plan(connection)
+            plan.refuse_edited()
+            chosen = [
+                migration
+                for migration in (files.upto(self._migrations, to) if to else self._migrations)
+                if again or plan.state_of(migration.version) is State.PENDING
+            ]
+            if not dry_run:
+                work = Work(connection, self._transactions)
+                work.adopt(plan.adoptable())
+                chosen = [migration for migration in chosen if work.apply(migration, again=again)]
+            return [Step(one.version, one.label, one.up_sql) for one in chosen]
+
+    def down(
+        self, *, steps: int = 1, to: str | None = None, drop_data: bool = False, dry_run: bool = False
+    ) -> list[Step]:
+        """Take back the newest applied migrations, newest first, and return the steps that were taken.
+
+        The SQL is the one that was stored when the migration was applied, so an older release can take back
+        what a newer one applied.
+
+        Args:
+            steps: How many.
+            to: Take back everything newer than this version, whatever *steps* says.
+            drop_data: Drop tables, columns and types that we made; else they stay, closed to the data API.
+            dry_run: Only return the steps.
+
+        Raises:
+            UnknownMigration: *to* is not applied.
+            MigrationFailed: A migration could not be taken back; it stays applied.
+            LockNotObtained: Somebody held a lock for too long.
+            DatabaseError: The database cannot be asked, or will not do.
+        """
+        with self._connected() as connection:
+            plan = self._plan(connection)
+            chosen = plan.newest_applied(steps) if to is None else plan.applied_after(to)
+            if not dry_run:
+                work = Work(connection, self._transactions)
+                work.adopt(plan.adoptable())
+                chosen = [applied for applied in chosen if work.take_back(applied, drop_data=drop_data)]
+            return [Step(one.version, one.label, one.down_sql) for one in chosen]
+
+    def data_at_stake(self, versions: Sequence[str]) -> list[str]:
+        """Return what taking back *versions* with *drop_data* would drop: tables, columns and types of ours.
+
+        Raises:
+            DatabaseError: The database cannot be asked, or will not do.
+        """
+        with self._connected() as connection:
+            if not history.exists(connection, "velro_auth", "undo"):
+                return []
+            rows = connection.execute(_AT_STAKE, (list(versions),))
+            return [str(subject) for (subject,) in rows]
+
+    def verify(self) -> list[Difference]:
+        """Return in what the live database differs from what the migrations say.
+
+        Raises:
+            DatabaseError: The database cannot be asked, or will not do.
+        """
+        with self._connected() as connection:
+            return differences(connection, self._plan(connection).statuses())
+
+    def backfill_is_pending(self) -> bool:
+        """Return whether the users from before the migrations still have to be mirrored.
+
+        Raises:
+            DatabaseError: The database cannot be asked, or will not do.
+        """
+        with self._connected() as connection:
+            return is_pending(connection)
+
+    def backfill(
+        self, *, batch_size: int = BATCH_SIZE, on_progress: Callable[[Progress], None] | None = None
+    ) -> Progress:
+        """Bring ``public.users`` in line with ``auth.users``; an interrupted run is continued.
+
+        Raises:
+            UnknownMigration: The migration that brings the back-fill is not applied.
+            LockNotObtained: Somebody held a lock for too long.
+            DatabaseError: The database cannot be asked, or will not do.
+        """
+        with self._connected() as connection:
+            return backfill(
+                connection, self._transactions, batch_size=batch_size, on_progress=on_progress or (lambda _: None)
+            )
+
+    def export(self, directory: Path) -> list[Path]:
+        """Write the SQL that applies the migrations into *directory*, for the Supabase CLI; return the files.
+
+        The ways back are left out: the CLI would take them for migrations.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        written = []
+        for migration in self._migrations:
+            path = directory / f"{migration.label}.sql"
+            path.write_text(migration.up_sql, encoding="utf-8", newline="\n")
+            written.append(path)
+        return written
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        with connected(self._dsn, self._on_notice) as connection:
+            preflight.check(connection)
+            yield connection
+
+    def _plan(self, connection: Connection) -> Plan:
+        return Plan(self._migrations, history.read(connection), history.cli_versions(connection))

@@ -1,0 +1,220 @@
+"""Around both lanes: what every answer gets, whoever gave it.
+
+The outermost WSGI layer. It names the request, finds out who calls, answers preflights, adds CORS, security and
+timing headers, writes the access log, and turns what nobody caught into a 500 that tells nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from werkzeug.wrappers import Response
+
+from velro_auth import problems
+from velro_auth.addresses import Addresses
+from velro_auth.cors import Cors
+from velro_auth.exchange import Exchange
+from velro_auth.paths import is_below
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+logger = logging.getLogger("velro_auth.edge")
+access_log = logging.getLogger("velro_auth.access")
+
+#: ASVS 3.4. HSTS: one year, subdomains too.
+SECURITY_HEADERS: Final = (
+    ("Strict-Transport-Security", "max-age=31536000; includeSubDomains"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+#: W3C Trace Context, version 00; all zeros are no identifiers.
+_TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_LONGEST_PATH: Final = 200
+_LONGEST_AGENT: Final = 120
+#: More than this is a wrong clock, not a queue.
+_LONGEST_QUEUE_MS: Final = 600_000
+_MISTAKEN: Final = 400
+_FAILED: Final = 500
+
+
+OnAnswer: TypeAlias = Callable[[str, int, float, Exchange, str], None]
+
+
+def _nobody(*_: object) -> None:
+    """Tell nobody."""
+
+
+class Edge:
+    """Wraps a WSGI application.
+
+    Args:
+        app: What answers.
+        cors: Which origins may read answers.
+        addresses: How the caller's address is found.
+        quiet_paths: Probes, of which only some are logged.
+        own_options: Paths below which OPTIONS is a request like any other: gateways ask about those too.
+        on_answer: Told of every answer: path, status, time taken in ms, exchange, user agent.
+        log_quiet_every: One of so many answered probes is logged; failed ones always are.
+        clock: A clock that never jumps, in seconds.
+        wall_clock: The time of day, in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        *,
+        cors: Cors,
+        addresses: Addresses,
+        quiet_paths: Collection[str] = (),
+        own_options: Collection[str] = (),
+        on_answer: OnAnswer = _nobody,
+        log_quiet_every: int = 100,
+        clock: Callable[[], float] = time.perf_counter,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._app = app
+        self._cors = cors
+        self._addresses = addresses
+        self._quiet_paths = frozenset(quiet_paths)
+        self._own_options = tuple(own_options)
+        self._on_answer = on_answer
+        self._log_quiet_every = log_quiet_every
+        self._quiet_count = itertools.count()
+        self._clock = clock
+        self._wall_clock = wall_clock
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        started_s = self._clock()
+        exchange = self._open(environ)
+        exchange.attach(environ)
+        status, headers, body = self._answer(environ, exchange)
+        took_ms = (self._clock() - started_s) * 1000
+        present = {name.lower() for name, _ in headers}
+        headers += [header for header in SECURITY_HEADERS if header[0].lower() not in present]
+        headers += self._cors.headers(environ.get("HTTP_ORIGIN"))
+        headers += [("X-Request-ID", exchange.request_id), ("Server-Timing", _server_timing(exchange, took_ms))]
+        headers += _rate_limit(exchange)
+        self._log(environ, exchange, int(status[:3]), took_ms)
+        start_response(status, headers)
+        return [body]
+
+    def _open(self, environ: WSGIEnvironment) -> Exchange:
+        peer_is_trusted = self._addresses.trusts(environ.get("REMOTE_ADDR", ""))
+        given = environ.get("HTTP_X_REQUEST_ID", "")
+        traceparent = environ.get("HTTP_TRACEPARENT", "")
+        exchange = Exchange(
+            request_id=given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex(),
+            address=self._addresses.of(environ),
+            arrived_s=time.monotonic(),
+            traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else None,
+            queue_ms=self._queue_ms(environ.get("HTTP_X_REQUEST_START", "")) if peer_is_trusted else None,
+        )
+        if railway_id := environ.get("HTTP_X_RAILWAY_REQUEST_ID"):
+            # By this name Railway joins our lines with its own.
+            exchange.notes["requestId"] = railway_id[:64]
+        return exchange
+
+    def _queue_ms(self, started: str) -> float | None:
+        """Read when the platform's edge took the request: Unix milliseconds."""
+        if not (started.isascii() and started.isdigit()):
+            return None
+        waited_ms = self._wall_clock() * 1000 - int(started)
+        return waited_ms if 0 <= waited_ms < _LONGEST_QUEUE_MS else None
+
+    def _answer(self, environ: WSGIEnvironment, exchange: Exchange) -> tuple[str, list[tuple[str, str]], bytes]:
+        try:
+            if environ["REQUEST_METHOD"] == "OPTIONS" and not is_below(environ["PATH_INFO"], self._own_options):
+                exchange.lane = "edge"
+                return _run(Response(status=204, headers=self._cors.preflight_headers(environ)), environ)
+            return _run(self._app, environ)
+        except Exception as error:  # noqa: BLE001 - the last resort: respond() logs what it does not know
+            return _run(problems.respond(error, environ), environ)
+
+    def _log(self, environ: WSGIEnvironment, exchange: Exchange, status: int, took_ms: float) -> None:
+        path, user_agent = _path(environ), environ.get("HTTP_USER_AGENT", "")[:_LONGEST_AGENT]
+        try:
+            self._on_answer(path, status, took_ms, exchange, user_agent)
+        except Exception:
+            # Whoever counts answers must not cost one.
+            logger.exception("an answer was not counted")
+        if status < _MISTAKEN and path in self._quiet_paths and next(self._quiet_count) % self._log_quiet_every:
+            return
+        fields: dict[str, Any] = {
+            "request_id": exchange.request_id,
+            "method": environ["REQUEST_METHOD"][:16],
+            "path": path,
+            "status": status,
+            "outcome": exchange.outcome,
+            "lane": exchange.lane,
+            "took_ms": round(took_ms, 2),
+            "upstream_ms": round(exchange.upstream_ms, 2),
+            "address": exchange.address,
+            "user_agent": user_agent,
+        }
+        if exchange.queue_ms is not None:
+            fields["queue_ms"] = round(exchange.queue_ms, 1)
+        if exchange.traceparent:
+            fields["traceparent"] = exchange.traceparent
+        level = logging.ERROR if status == _FAILED else logging.WARNING if status > _FAILED else logging.INFO
+        access_log.log(level, "%s %s %d", fields["method"], path, status, extra=fields | exchange.notes)
+
+
+def _run(app: WSGIApplication, environ: WSGIEnvironment) -> tuple[str, list[tuple[str, str]], bytes]:
+    """Run a WSGI application to its end, so that a failure on the way can still be answered.
+
+    Every body here is small. What is sent is decided only when all of it is there.
+    """
+    started: list[tuple[str, list[tuple[str, str]]]] = []
+    written: list[bytes] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], _: Any = None) -> Callable[[bytes], object]:
+        started[:] = [(status, list(headers))]
+        return written.append
+
+    answer = app(environ, start_response)
+    try:
+        body = b"".join([*written, *answer])
+    finally:
+        if close := getattr(answer, "close", None):
+            close()
+    status, headers = started[0]
+    return status, headers, body
+
+
+def _server_timing(exchange: Exchange, took_ms: float) -> str:
+    timing = f"total;dur={took_ms:.1f}"
+    if exchange.shows_upstream:
+        timing += f", upstream;dur={exchange.upstream_ms:.1f}"
+        if exchange.queue_ms is not None:
+            timing += f", queue;dur={exchange.queue_ms:.1f}"
+    return timing
+
+
+def _rate_limit(exchange: Exchange) -> list[tuple[str, str]]:
+    """Tell what the caller may still try (draft-ietf-httpapi-ratelimit-headers-10)."""
+    allowance = exchange.allowance
+    if allowance is None:
+        return []
+    return [
+        ("RateLimit-Policy", f'"login";q={allowance.quota};w={math.ceil(allowance.window_s)}'),
+        ("RateLimit", f'"login";r={allowance.remaining};t={math.ceil(allowance.reset_s)}'),
+    ]
+
+
+def _path(environ: Mapping[str, Any]) -> str:
+    """Return the path without the query, which may hold what no log should."""
+    path: str = environ.get("PATH_INFO", "")
+    return path.encode("latin-1", "replace").decode("utf-8", "replace")[:_LONGEST_PATH]

@@ -1,0 +1,46 @@
+"""``POST /api/v1/auth/login``: a mail address and a password for a session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Final, Protocol
+
+import marshmallow
+from werkzeug.wrappers import Request, Response
+
+from velro_auth.auth.models import Credentials, Session
+from velro_auth.endpoints.bodies import json_response, validated
+from velro_auth.endpoints.schemas import LoginBody, SessionAnswer
+from velro_auth.exchange import Exchange
+
+_BODY: Final = LoginBody(unknown=marshmallow.EXCLUDE)
+_ANSWER: Final = SessionAnswer()
+
+
+class LogsIn(Protocol):
+    """Whatever turns credentials into a session."""
+
+    def __call__(self, credentials: Credentials, exchange: Exchange) -> Session:
+        """Return a new session, or raise one of our errors."""
+
+
+@dataclass(frozen=True)
+class LoginEndpoint:
+    """Validates what came in, logs in, and shapes what goes out.
+
+    Attributes:
+        log_in: Who does it.
+        max_body_bytes: Largest request body.
+    """
+
+    log_in: LogsIn
+    max_body_bytes: int
+
+    name: ClassVar = "login"
+    methods: ClassVar = ("POST",)
+    paths: ClassVar = ("/api/v1/auth/login",)
+
+    def __call__(self, request: Request) -> Response:
+        """Answer a login."""
+        credentials = Credentials(**validated(request, _BODY, self.max_body_bytes))
+        return json_response(_ANSWER.dump(self.log_in(credentials, Exchange.of(request.environ))))

@@ -1,0 +1,200 @@
+"""The OpenAPI document, made from the endpoints, the schemas and the table of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from marshmallow import Schema
+
+from velro_auth.endpoints import Endpoint
+from velro_auth.endpoints.schemas import LoginBody, MeAnswer, RefreshBody, SessionAnswer
+from velro_auth.problems import ANSWERS, Answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What the document says about an endpoint beyond its paths and methods.
+
+    Attributes:
+        summary: One line.
+        body: Schema of the request.
+        answer: Schema of the 200; None for a plain object.
+        success: Status and what it means.
+        needs_token: Whether a bearer token is sent.
+        codes: Error codes it answers with, besides those of every route.
+        media_type: Of the answer.
+        failure: Status and meaning of an answer of the same kind that is no success.
+        has_content: Whether a success has a body.
+    """
+
+    summary: str
+    body: type[Schema] | None = None
+    answer: type[Schema] | None = None
+    success: tuple[int, str] = (200, "All is well.")
+    needs_token: bool = False
+    codes: tuple[str, ...] = ()
+    media_type: str = "application/json"
+    failure: tuple[int, str] | None = None
+    has_content: bool = True
+
+
+_BODY: Final = ("bad_json", "too_large", "unsupported_media_type", "invalid_request")
+_UPSTREAM: Final = (
+    "upstream_throttled",
+    "upstream_error",
+    "upstream_unavailable",
+    "upstream_timeout",
+    "upstream_misconfigured",
+)
+_TOKEN: Final = ("token_missing", "token_invalid", "token_expired")
+
+#: Endpoint → what is said of it.
+OPERATIONS: Final[Mapping[str, Operation]] = {
+    "login": Operation(
+        summary="Log in with a mail address and a password",
+        body=LoginBody,
+        answer=SessionAnswer,
+        success=(200, "A session."),
+        codes=(
+            *_BODY,
+            "captcha_required",
+            "invalid_credentials",
+            "email_not_confirmed",
+            "too_many_attempts",
+            *_UPSTREAM,
+            "resting",
+            "busy",
+        ),
+    ),
+    "refresh": Operation(
+        summary="Trade a refresh token for a new session",
+        body=RefreshBody,
+        answer=SessionAnswer,
+        success=(200, "A session."),
+        codes=(*_BODY, "session_expired", *_UPSTREAM),
+    ),
+    "logout": Operation(
+        summary="End this session, all of the user's (default), or all the others",
+        success=(204, "Logged out, or logged out already."),
+        has_content=False,
+        needs_token=True,
+        codes=("invalid_request", "token_missing", "token_invalid", *_UPSTREAM),
+    ),
+    "me": Operation(
+        summary="Tell who the token belongs to, with the profile row",
+        answer=MeAnswer,
+        success=(200, "The user."),
+        needs_token=True,
+        codes=(*_TOKEN, *_UPSTREAM, "busy"),
+    ),
+    "verify": Operation(
+        summary="Tell whether a token is good; for gateways, with any method and below any path",
+        success=(200, "The token is good; X-Auth-… headers say whose it is."),
+        has_content=False,
+        needs_token=True,
+        codes=(*_TOKEN, "forbidden", "insufficient_aal", *_UPSTREAM, "busy"),
+    ),
+    "ping": Operation(summary="Tell that the service is there"),
+    "health": Operation(summary="Tell that the process can serve, whatever Supabase does"),
+    "ready": Operation(
+        summary="Tell whether this instance can do its work",
+        success=(200, "Ready, or degraded."),
+        failure=(503, "Not ready."),
+        media_type="application/health+json",
+    ),
+    "version": Operation(summary="Tell which build this is"),
+}
+
+_PARAMETERS: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
+    "logout": ({"name": "scope", "in": "query", "schema": {"type": "string", "enum": ["global", "local", "others"]}},),
+    "verify": (
+        {"name": "role", "in": "query", "schema": {"type": "string"}, "description": "Any of these, comma separated."},
+        {"name": "aal", "in": "query", "schema": {"type": "string", "enum": ["aal1", "aal2"]}},
+        {"name": "strict", "in": "query", "schema": {"type": "string", "enum": ["1"]}},
+    ),
+}
+
+_PROBLEM: Final = {
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail", "request_id"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string"},
+        "detail": {"type": "string"},
+        "request_id": {"type": "string"},
+        "errors": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}},
+    },
+}
+
+
+def openapi(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
+    """Return the document for those of *endpoints* that the table knows."""
+    spec = APISpec(
+        title="velro-auth",
+        version=version,
+        openapi_version="3.1.0",
+        info={"description": "A login gateway in front of Supabase Auth."},
+        plugins=[MarshmallowPlugin()],
+    )
+    spec.components.schema("Problem", _PROBLEM)
+    # No oauth2 password flow: this is no OAuth server (RFC 9700, 2.4).
+    spec.components.security_scheme("token", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
+    for endpoint in endpoints:
+        operation = OPERATIONS.get(endpoint.name)
+        if operation is not None:
+            methods = [method.lower() for method in endpoint.methods or ("GET",)]
+            described = {method: _described(endpoint.name, method, operation) for method in methods}
+            spec.path(path=endpoint.paths[0], operations=described)
+    return spec.to_dict()
+
+
+def _described(name: str, method: str, operation: Operation) -> dict[str, Any]:
+    outcomes = {
+        str(status): _outcome(meaning, operation)
+        for status, meaning in (operation.success, *((operation.failure,) if operation.failure else ()))
+    }
+    described: dict[str, Any] = {
+        "operationId": name if method != "head" else f"{name}Head",
+        "summary": operation.summary,
+        "parameters": list(_PARAMETERS.get(name, ())),
+        "responses": {**outcomes, **_problems(operation.codes), "default": _problem("Another problem.")},
+    }
+    if operation.body:
+        described["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": operation.body}},
+        }
+    if operation.needs_token:
+        described["security"] = [{"token": []}]
+    return described
+
+
+def _outcome(meaning: str, operation: Operation) -> dict[str, Any]:
+    if not operation.has_content:
+        return {"description": meaning}
+    schema = operation.answer or {"type": "object"}
+    return {"description": meaning, "content": {operation.media_type: {"schema": schema}}}
+
+
+def _problems(codes: Iterable[str]) -> dict[str, Any]:
+    """Gather error codes by status."""
+    by_status: dict[int, list[Answer]] = {}
+    for answer in ANSWERS.values():
+        if answer.code in codes and answer not in by_status.setdefault(answer.status, []):
+            by_status[answer.status].append(answer)
+    return {
+        str(status): _problem(" ".join(f"`{answer.code}`: {answer.detail}" for answer in answers))
+        for status, answers in sorted(by_status.items())
+        if answers
+    }
+
+
+def _problem(description: str) -> dict[str, Any]:
+    content = {"application/json": {"schema": "Problem"}, "application/problem+json": {"schema": "Problem"}}
+    return {"description": description, "content": content}

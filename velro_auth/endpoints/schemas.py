@@ -1,0 +1,116 @@
+"""What goes in and what comes out, for validation and for the OpenAPI document."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from marshmallow import Schema, ValidationError, fields, pre_load
+
+LONGEST_EMAIL: Final = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
+LONGEST_PASSWORD_BYTES: Final = 1024
+LONGEST_CAPTCHA_TOKEN: Final = 8192
+LONGEST_REFRESH_TOKEN: Final = 512
+
+#: One @ between two parts without white space or control characters. Stricter patterns lock out real
+#: people; whether the address exists is Supabase's to say.
+_EMAIL: Final = re.compile(r"[^\s@\x00-\x1f\x7f]+@[^\s@\x00-\x1f\x7f]+")
+
+
+def _is_utf8(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _an_email(value: str) -> None:
+    # A NUL would reach PostgreSQL, which fails on it: Supabase's 500 for anybody's asking.
+    if len(value) > LONGEST_EMAIL or not _is_utf8(value) or not _EMAIL.fullmatch(value):
+        raise ValidationError("Not a valid mail address.")
+
+
+def _a_password(value: str) -> None:
+    if not _is_utf8(value) or "\x00" in value:
+        raise ValidationError("Has characters that no password can have.")
+    if not 1 <= len(value.encode()) <= LONGEST_PASSWORD_BYTES:
+        raise ValidationError(f"Must be 1 to {LONGEST_PASSWORD_BYTES} bytes long.")
+
+
+def _a_captcha_token(value: str) -> None:
+    if not _is_utf8(value) or len(value) > LONGEST_CAPTCHA_TOKEN:
+        raise ValidationError("Not a valid captcha token.")
+
+
+class LoginBody(Schema):
+    """What a login is asked with. Other members are ignored."""
+
+    email = fields.String(required=True, validate=_an_email, metadata={"maxLength": LONGEST_EMAIL})
+    password = fields.String(
+        required=True, validate=_a_password, metadata={"format": "password", "maxLength": LONGEST_PASSWORD_BYTES}
+    )
+    captcha_token = fields.String(allow_none=True, load_default=None, validate=_a_captcha_token)
+
+    @pre_load
+    def trim_the_address(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Remove white space around the address, which people paste along. Never around a password."""
+        email = data.get("email")
+        return {**data, "email": email.strip()} if isinstance(email, str) else data
+
+
+def _a_refresh_token(value: str) -> None:
+    # Supabase's are 12 to 62 characters and may change; anything else it refuses itself.
+    if not 1 <= len(value) <= LONGEST_REFRESH_TOKEN or not value.isascii() or not value.isprintable():
+        raise ValidationError("Not a refresh token.")
+
+
+class RefreshBody(Schema):
+    """What a refresh is asked with."""
+
+    refresh_token = fields.String(required=True, validate=_a_refresh_token)
+
+
+class UserAnswer(Schema):
+    """The user of a session, as far as frontends need it."""
+
+    id = fields.String(required=True)
+    email = fields.String(allow_none=True)
+    email_confirmed_at = fields.String(allow_none=True)
+    created_at = fields.String(allow_none=True)
+    role = fields.String(allow_none=True, metadata={"description": "Application role; null when Supabase says none."})
+    display_name = fields.String(allow_none=True, attribute="profile.display_name")
+    avatar_url = fields.String(allow_none=True, attribute="profile.avatar_url")
+    credits_balance = fields.Integer(allow_none=True, attribute="profile.credits_balance")
+    is_anonymous = fields.Boolean()
+    factors = fields.List(fields.Dict())
+    user_metadata = fields.Dict()
+
+
+class SessionAnswer(Schema):
+    """What a login or a refresh answers."""
+
+    access_token = fields.String(required=True)
+    token_type = fields.Constant("bearer")
+    expires_in = fields.Integer(metadata={"description": "Seconds."})
+    expires_at = fields.Integer(metadata={"description": "Seconds since the epoch."})
+    refresh_token = fields.String(required=True)
+    user = fields.Nested(UserAnswer)
+    weak_password = fields.Dict(allow_none=True)
+
+
+class MeAnswer(Schema):
+    """Who a token belongs to: what the token says, and the profile row."""
+
+    id = fields.String(required=True, attribute="claims.sub")
+    email = fields.String(allow_none=True, attribute="claims.email")
+    role = fields.String(allow_none=True, attribute="claims.user_role")
+    display_name = fields.String(allow_none=True, attribute="profile.display_name")
+    avatar_url = fields.String(allow_none=True, attribute="profile.avatar_url")
+    credits_balance = fields.Integer(allow_none=True, attribute="profile.credits_balance")
+    is_anonymous = fields.Boolean(attribute="claims.is_anonymous")
+    aal = fields.String(attribute="claims.aal")
+    amr = fields.List(fields.String(), attribute="claims.amr")
+    session_id = fields.String(attribute="claims.session_id")
+    expires_at = fields.Integer(attribute="claims.exp", metadata={"description": "Seconds since the epoch."})
+    user_metadata = fields.Dict(attribute="claims.raw.user_metadata")

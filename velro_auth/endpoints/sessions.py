@@ -1,0 +1,80 @@
+"""Refresh, logout and me: what a frontend does with a session after the login."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Final, cast, get_args
+
+import marshmallow
+from werkzeug.wrappers import Request, Response
+
+from velro_auth.auth.bearer import bearer_token
+from velro_auth.auth.denylist import Scope
+from velro_auth.auth.sessions import Sessions
+from velro_auth.endpoints.bodies import NO_STORE, json_response, validated
+from velro_auth.endpoints.schemas import MeAnswer, RefreshBody, SessionAnswer
+from velro_auth.errors import InvalidRequest
+from velro_auth.exchange import Exchange
+
+_REFRESH: Final = RefreshBody(unknown=marshmallow.EXCLUDE)
+_SESSION: Final = SessionAnswer()
+_ME: Final = MeAnswer()
+
+
+@dataclass(frozen=True)
+class RefreshEndpoint:
+    """``POST /api/v1/auth/refresh``: a refresh token for a new session.
+
+    Attributes:
+        sessions: Who does it.
+        max_body_bytes: Largest request body.
+    """
+
+    sessions: Sessions
+    max_body_bytes: int
+
+    name: ClassVar = "refresh"
+    methods: ClassVar = ("POST",)
+    paths: ClassVar = ("/api/v1/auth/refresh",)
+
+    def __call__(self, request: Request) -> Response:
+        """Answer a refresh."""
+        token = validated(request, _REFRESH, self.max_body_bytes)["refresh_token"]
+        return json_response(_SESSION.dump(self.sessions.refresh(token, Exchange.of(request.environ))))
+
+
+@dataclass(frozen=True)
+class LogoutEndpoint:
+    """``POST /api/v1/auth/logout``: ends this session, all of the user's, or all the others."""
+
+    sessions: Sessions
+
+    name: ClassVar = "logout"
+    methods: ClassVar = ("POST",)
+    paths: ClassVar = ("/api/v1/auth/logout",)
+
+    def __call__(self, request: Request) -> Response:
+        """Answer a logout; the body, if there is one, is ignored."""
+        scope = request.args.get("scope", "global")
+        if scope not in get_args(Scope):
+            raise InvalidRequest({"scope": ["Must be one of: " + ", ".join(get_args(Scope)) + "."]})
+        token = bearer_token(request.headers.get("Authorization"))
+        self.sessions.log_out(token, cast("Scope", scope), Exchange.of(request.environ))
+        return Response(status=204, headers=[NO_STORE])
+
+
+@dataclass(frozen=True)
+class MeEndpoint:
+    """``GET /api/v1/auth/me``: who the token belongs to, with the profile row."""
+
+    sessions: Sessions
+
+    name: ClassVar = "me"
+    methods: ClassVar = ("GET", "HEAD")
+    paths: ClassVar = ("/api/v1/auth/me",)
+
+    def __call__(self, request: Request) -> Response:
+        """Answer who it is."""
+        token = bearer_token(request.headers.get("Authorization"))
+        claims, profile = self.sessions.me(token, Exchange.of(request.environ))
+        return json_response(_ME.dump({"claims": claims, "profile": profile}))

@@ -1,0 +1,126 @@
+"""How a setting is declared, and how it is read from an environment without ever failing."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
+
+import environs
+import marshmallow
+
+from velro_auth.mistakes import Mistake
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+Spec: TypeAlias = dataclasses.Field[Any]
+
+
+def setting(
+    variable: str,
+    default: Any,
+    doc: str,
+    *,
+    aliases: Sequence[str] = (),
+    secret: bool = False,
+    check: Callable[[Any], Any] | None = None,
+    convert: Callable[[str], Any] = str.strip,
+) -> Any:
+    """Declare a field of the settings.
+
+    Args:
+        variable: The variable it is read from.
+        default: What it is without.
+        doc: One sentence for the reference page.
+        aliases: Older names of the variable.
+        secret: Whether the value must not be shown.
+        check: Raises a ValidationError for a value that is wrong.
+        convert: For lists: what becomes of each entry; may raise a ValidationError too.
+    """
+    told = {"variable": variable, "doc": doc, "aliases": tuple(aliases), "secret": secret}
+    return dataclasses.field(default=default, repr=not secret, metadata={**told, "check": check, "convert": convert})
+
+
+def between(low: float, high: float) -> Callable[[Any], Any]:
+    """Return a check for numbers."""
+    return marshmallow.validate.Range(low, high, error="must be between {min} and {max}")
+
+
+def one_of(*choices: str) -> Callable[[Any], Any]:
+    """Return a check for words."""
+    return marshmallow.validate.OneOf(choices, error="must be one of {choices}")
+
+
+def a_pattern(value: str) -> None:
+    """Check a regular expression."""
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise marshmallow.ValidationError(f"is not a regular expression: {error}") from error
+
+
+def an_origin(text: str) -> str:
+    """Convert an origin as people write it into what browsers send (RFC 6454)."""
+    origin = text.strip().rstrip("/").lower()
+    parts = urlsplit(origin)
+    if parts.scheme not in {"http", "https"} or origin != f"{parts.scheme}://{parts.netloc}":
+        raise marshmallow.ValidationError(
+            f"{text!r} is not an origin: write scheme://host[:port], with no path and no '*'"
+        )
+    return origin
+
+
+def a_network(text: str) -> Network:
+    """Convert an address or a network in CIDR notation."""
+    try:
+        return ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError as error:
+        raise marshmallow.ValidationError(str(error)) from error
+
+
+class Environment(environs.Env):
+    """Reads a given mapping and gathers all errors instead of raising the first.
+
+    Args:
+        variables: The environment.
+    """
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        super().__init__(eager=False)
+        self._variables = variables
+
+    def read(self, spec: Spec, kind: Any) -> Any:
+        """Return the value of a field of type *kind*; its default where the value is missing or wrong."""
+        names = (spec.metadata["variable"], *spec.metadata["aliases"])
+        name = next((name for name in names if self._get_value(name, "")), names[0])
+        method = _METHODS.get(kind)
+        value = self._read_list(name, spec) if method is None else self._read_one(method, name, spec)
+        return spec.default if value is None else value
+
+    def mistakes(self) -> list[Mistake]:
+        """Return what was wrong so far."""
+        return [Mistake(variable, "; ".join(messages)) for variable, messages in self._errors.items()]
+
+    def _get_value(self, env_key: str, default: Any) -> Any:
+        # An empty variable is one that somebody cleared in a dashboard, not a value.
+        return self._variables.get(env_key, "").strip() or default
+
+    def _read_one(self, method: str, name: str, spec: Spec) -> Any:
+        return getattr(self, method)(name, spec.default, validate=spec.metadata["check"])
+
+    def _read_list(self, name: str, spec: Spec) -> tuple[Any, ...] | None:
+        """Read a list, comma separated or in JSON."""
+        text = self._get_value(name, "")
+        entries = self.json(name, []) if text.startswith("[") else text.split(",")
+        if not text or entries is None:
+            return None
+        try:
+            return tuple(spec.metadata["convert"](str(entry)) for entry in entries)
+        except marshmallow.ValidationError as error:
+            self._errors[name].append(str(error.args[0]))
+            return None
+
+
+_METHODS: Final[Mapping[Any, str]] = {str: "str", int: "int", float: "float", bool: "bool"}

@@ -1,0 +1,48 @@
+"""What stands between a caller and Supabase: throttle, failure floor, quota, gate, breaker."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from velro_auth.errors import UpstreamThrottled
+from velro_auth.guards.breaker import Breaker
+from velro_auth.guards.floor import FailureFloor
+from velro_auth.guards.gate import Gate
+from velro_auth.guards.quota import Quota
+from velro_auth.guards.throttle import Throttle
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guards:
+    """All of them, in the order a login meets them.
+
+    Attributes:
+        throttle: Stops password guessing.
+        floor: Answers refusals at fixed times.
+        quota: Keeps below Supabase's own rate limit.
+        gate: Lets so many logins ask at once.
+        breaker: Leaves Supabase alone while it fails.
+    """
+
+    throttle: Throttle
+    floor: FailureFloor
+    quota: Quota
+    gate: Gate
+    breaker: Breaker
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
+        """Ask Supabase within the block: in a slot of the gate, and unless it gets a rest.
+
+        Raises:
+            Busy: No slot came free in time.
+            CircuitOpen: Supabase gets a rest.
+        """
+        try:
+            with self.gate.slot(), self.breaker.attempt():
+                yield
+        except UpstreamThrottled:
+            self.quota.refused()
+            raise

@@ -1,0 +1,161 @@
+"""Login tries counted in Redis or Valkey, for several processes at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from velro_auth.guards.attempts import Refusal, Standing, Ticket
+from velro_auth.guards.keys import Caller
+from velro_auth.guards.limits import STRANGER, Limits, Record
+from velro_auth.guards.memory import MemoryAttempts
+from velro_auth.guards.rest import Rest
+from velro_auth.guards.script import ATTEMPTS
+
+PREFIX: Final = "velro:throttle:"
+
+#: Long enough for a busy machine (a false alarm costs exactness), short enough for the one who notices.
+TIMEOUT_S: Final = 0.25
+
+#: What a store in trouble raises. A reply that makes no sense (an address that is no Redis) is trouble too.
+TROUBLE: Final = (redis.RedisError, OSError, ValueError)
+
+
+def connect(url: str, *, timeout_s: float = TIMEOUT_S, max_connections: int = 1024) -> redis.Redis:
+    """Return a client for *url* that gives up early and never tries twice; it connects on first use.
+
+    Trying again is the next login's business: ``Rest`` decides when. Threads bound the connections; the
+    pool's own limit would only turn a busy moment into a store in trouble.
+    """
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=max_connections,
+    )
+
+
+class RedisAttempts:
+    """Counters in Redis, with memory standing in while Redis cannot be used.
+
+    Every try that Redis allows is noted in memory too, so that memory neither forgets it nor grants a second
+    budget when Redis goes away, comes back and goes away again.
+
+    Args:
+        client: A client from ``connect``: short timeouts, no retries.
+        limits: The limits, for all processes together.
+        fallback: Counters of this process, with its share of the limits.
+        rest: Decides when Redis is asked again after it failed.
+        prefix: Begins every key.
+        clock: Seconds, for tests; None means Redis's own time, one clock for all gateways.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: redis.Redis,
+        limits: Limits,
+        fallback: MemoryAttempts,
+        rest: Rest,
+        prefix: str = PREFIX,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self._client = client
+        self._script = client.register_script(ATTEMPTS)
+        self._limits = limits.by_scope()
+        self._limits_json = _as_json(limits)
+        self._fallback = fallback
+        self._rest = rest
+        self._prefix = prefix
+        self._clock = clock
+
+    def begin(self, caller: Caller) -> Ticket | Refusal:
+        """Count one try in all scopes at once, or in none; in memory where Redis cannot."""
+        answer = self._ask("begin", caller)
+        if answer is None:
+            return self._fallback.begin(caller)
+        allowed, is_known, now, slowest, wait_s, full_until, streak, last, *earlier = answer
+        stamp, pair = float(now), Record(float(full_until), int(streak), float(last))
+        allowance = self._limits["pair"].allowance(pair, stamp)
+        if not allowed:
+            return Refusal(STRANGER[slowest - 1], float(wait_s), allowance)
+        shadow = self._fallback.record(caller)
+        return Ticket(caller, bool(is_known), stamp, tuple(map(float, earlier)), allowance, shadow)
+
+    def settle(self, ticket: Ticket, *, succeeded: bool) -> None:
+        """Give the try back where it was counted; after a success also end the streaks, remember the pair."""
+        self._fallback.settle(ticket.shadow or ticket, succeeded=succeeded)
+        if ticket.shadow is not None:
+            outcome = (int(succeeded), int(ticket.is_known), repr(ticket.stamp), *map(repr, ticket.earlier))
+            self._ask("settle", ticket.caller, *outcome)
+
+    def show(self, *, account: str | None = None, network: str | None = None) -> Sequence[Standing]:
+        """Return the counters of an account or of a network.
+
+        Raises:
+            redis.RedisError: Redis cannot be asked; the operator has to know.
+        """
+        now = self._now()
+        return [self._standing(key, now) for key in self._keys_of(account, network)]
+
+    def release(self, *, account: str | None = None, network: str | None = None) -> int:
+        """Forget the counters of an account or of a network; return how many there were.
+
+        Raises:
+            redis.RedisError: Redis cannot be asked; the operator has to know.
+        """
+        found = list(self._keys_of(account, network))
+        return self._client.delete(*found) if found else 0
+
+    def _ask(self, what: str, caller: Caller, *more: Any) -> list[Any] | None:
+        if not self._rest.may_ask():
+            return None
+        keys = [self._prefix + caller.key(scope) for scope in ("known", *STRANGER)]
+        now = "" if self._clock is None else repr(self._clock())
+        try:
+            answer = self._script(keys=keys, args=[what, self._limits_json, caller.network, now, *more])
+        except TROUBLE as error:
+            self._rest.failed(error)
+            return None
+        self._rest.worked()
+        return cast("list[Any]", answer) if what == "begin" else None
+
+    def _keys_of(self, account: str | None, network: str | None) -> Iterator[str]:
+        patterns = {
+            "strangers:{account}": account,
+            "account:{account}": account,
+            "pair:{account}:*": account,
+            "network:{network}": network,
+            "pair:*:{network}": network,
+        }
+        for pattern, needed in patterns.items():
+            if needed is not None:
+                name = self._prefix + pattern.format(account=account, network=network)
+                yield from (key.decode() for key in self._client.scan_iter(match=name, count=1000))
+
+    def _standing(self, key: str, now: float) -> Standing:
+        name = key.removeprefix(self._prefix)
+        limit = self._limits[scope := name.partition(":")[0]]
+        raw = cast("list[bytes | None]", self._client.hmget(key, ["full_until", "streak", "last"]))
+        full_until, streak, last = (float(value or 0) for value in raw)
+        record = limit.current(Record(full_until, int(streak), last), now)
+        return Standing(name, scope, record.streak, limit.wait_s(record, now))
+
+    def _now(self) -> float:
+        if self._clock is not None:
+            return self._clock()
+        seconds, micros = self._client.time()
+        return seconds + micros / 1e6
+
+
+def _as_json(limits: Limits) -> str:
+    scopes = [dataclasses.asdict(limit) for limit in limits.by_scope().values()]
+    known = {"known_s": limits.known_s, "known_networks": limits.known_networks}
+    return json.dumps({"scopes": scopes, **known})

@@ -1,0 +1,156 @@
+"""The one table error → HTTP, and the one shape of every error answer (RFC 9457)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from werkzeug.http import parse_accept_header
+from werkzeug.wrappers import Response
+
+from velro_auth import errors
+from velro_auth.exchange import Exchange
+
+logger = logging.getLogger("velro_auth.problems")
+
+REALM: Final = 'Bearer realm="velro-auth"'
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One row of the table.
+
+    Attributes:
+        status: The HTTP status.
+        code: What programs look at.
+        detail: What a person may be shown.
+        retry_after_s: ``Retry-After`` where the error does not know better; None for none.
+    """
+
+    status: int
+    code: str
+    detail: str
+    retry_after_s: int | None = None
+
+
+#: Error → answer. The nearest ancestor wins, so a family needs one row.
+ANSWERS: Final[Mapping[type[Exception], Answer]] = {
+    errors.BadJson: Answer(400, "bad_json", "The body must be one well-formed JSON object."),
+    errors.CaptchaRequired: Answer(400, "captcha_required", "Solve the captcha and try again."),
+    errors.AuthError: Answer(401, "unauthorized", "Authentication failed"),
+    errors.InvalidCredentials: Answer(401, "invalid_credentials", "Authentication failed"),
+    errors.EmailNotConfirmed: Answer(401, "email_not_confirmed", "Confirm your address first."),
+    errors.TokenError: Answer(401, "token_invalid", "The token is not valid."),
+    errors.TokenMissing: Answer(401, "token_missing", "Send a bearer token in the Authorization header."),
+    errors.TokenInvalid: Answer(401, "token_invalid", "The token is not valid."),
+    errors.TokenExpired: Answer(401, "token_expired", "The token has expired."),
+    errors.SessionExpired: Answer(401, "session_expired", "The session has ended. Log in again."),
+    errors.Forbidden: Answer(403, "forbidden", "This account may not do that."),
+    errors.InsufficientAal: Answer(403, "insufficient_aal", "A second factor is needed."),
+    errors.NotFound: Answer(404, "not_found", "There is nothing here."),
+    errors.MethodNotAllowed: Answer(405, "method_not_allowed", "This route does not take this method."),
+    errors.TooLarge: Answer(413, "too_large", "The body is too large."),
+    errors.UnsupportedMediaType: Answer(
+        415, "unsupported_media_type", "Send the body as Content-Type: application/json."
+    ),
+    errors.InvalidRequest: Answer(422, "invalid_request", "A field is missing or wrong."),
+    errors.RequestError: Answer(400, "bad_request", "The request cannot be understood."),
+    errors.Throttled: Answer(429, "too_many_attempts", "Too many attempts. Wait a little.", 30),
+    errors.UpstreamThrottled: Answer(429, "upstream_throttled", "Too many logins at once. Wait a little.", 5),
+    errors.UpstreamError: Answer(503, "upstream_error", "The authentication server failed. Try again.", 5),
+    errors.UpstreamUnavailable: Answer(
+        503, "upstream_unavailable", "The authentication server cannot be reached. Try again.", 5
+    ),
+    errors.UpstreamTimeout: Answer(503, "upstream_timeout", "The authentication server is too slow. Try again.", 5),
+    errors.UpstreamMisconfigured: Answer(
+        503, "upstream_misconfigured", "This service is not set up correctly. Tell its operator.", 60
+    ),
+    errors.Unready: Answer(503, "busy", "Too many logins at once. Try again.", 1),
+    errors.CircuitOpen: Answer(503, "resting", "The authentication server is recovering. Try again.", 5),
+    errors.Busy: Answer(503, "busy", "Too many logins at once. Try again.", 1),
+    errors.Stopping: Answer(503, "stopping", "This instance is stopping. Try again.", 1),
+    Exception: Answer(500, "internal_error", "Something went wrong here. It has been logged."),
+}
+
+#: RFC 9110 names, spelt out: those of ``http.HTTPStatus`` change between Python versions.
+TITLES: Final[Mapping[int, str]] = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    422: "Unprocessable Content",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
+
+
+_UNAUTHORIZED: Final = 401
+_LATER: Final = frozenset({429, 503})
+
+
+def answer_for(error: Exception) -> Answer:
+    """Return the row of the nearest ancestor of *error*."""
+    return next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
+
+
+def respond(error: Exception, environ: Mapping[str, Any]) -> Response:
+    """Turn *error* into the answer that the contract promises, and note it for the access log.
+
+    What is not one of ours is a defect of ours: it is logged with its traceback and answered as 500.
+    """
+    answer, exchange = answer_for(error), Exchange.of(environ)
+    exchange.outcome = answer.code
+    if isinstance(error, errors.VelroAuthError):
+        if error.reason:
+            exchange.notes["reason"] = error.reason[:200]
+    else:
+        logger.error("unexpected error", exc_info=error, extra={"request_id": exchange.request_id})
+    body = {
+        "type": "about:blank",
+        "title": TITLES[answer.status],
+        "status": answer.status,
+        "code": answer.code,
+        "detail": _detail(error, answer),
+        "request_id": exchange.request_id,
+    }
+    if isinstance(error, errors.InvalidRequest):
+        body["errors"] = error.fields
+    return Response(json.dumps(body), status=answer.status, headers=_headers(error, answer, environ))
+
+
+def _detail(error: Exception, answer: Answer) -> str:
+    if isinstance(error, errors.MethodNotAllowed) and "GET" not in error.allowed:
+        # Plain-http POSTs are redirected by edges and arrive as GET.
+        takes = ", ".join(method for method in error.allowed if method != "OPTIONS")
+        return f"This route takes {takes}. If you sent that, use https."
+    return answer.detail
+
+
+def _headers(error: Exception, answer: Answer, environ: Mapping[str, Any]) -> list[tuple[str, str]]:
+    headers = [("Content-Type", _media_type(environ)), ("Cache-Control", "no-store")]
+    if answer.status == _UNAUTHORIZED:
+        sent = isinstance(error, errors.TokenInvalid | errors.TokenExpired)
+        headers.append(("WWW-Authenticate", REALM + (', error="invalid_token"' if sent else "")))
+    retry_after_s = getattr(error, "retry_after_s", None) or answer.retry_after_s
+    if retry_after_s is not None and answer.status in _LATER:
+        headers.append(("Retry-After", str(max(1, math.ceil(retry_after_s)))))
+    if isinstance(error, errors.MethodNotAllowed):
+        headers.append(("Allow", ", ".join(error.allowed)))
+    return headers
+
+
+def _media_type(environ: Mapping[str, Any]) -> str:
+    """Choose ``application/problem+json`` only for those who name it: many clients parse nothing else."""
+    accept = environ.get("HTTP_ACCEPT", "")
+    named = "problem+json" in accept and any(
+        value.lower() == "application/problem+json" and quality > 0 for value, quality in parse_accept_header(accept)
+    )
+    return "application/problem+json" if named else "application/json"

@@ -1,0 +1,91 @@
+"""What can be set about the stand-in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+#: Fixed and plainly local, in the shape and length of the real ones.
+LOCAL_PUBLISHABLE_KEY: Final = "sb_publishable_local0standin0only0AAAAA_00000000"
+LOCAL_SECRET_KEY: Final = "sb_secret_local0standin0only0AAAAAAA_00000000"  # noqa: S105 - opens nothing but this
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateLimit:
+    """A token bucket per caller's address, as the hosted platform has it for ``/token``.
+
+    Attributes:
+        burst: How many requests may come at once.
+        per_s: How many tokens come back each second; the platform's default is 150 in 5 minutes.
+    """
+
+    burst: int = 30
+    per_s: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandinConfig:
+    """Everything the stand-in can be told.
+
+    Attributes:
+        data_dir: Where the database and the signing keys are kept.
+        host: The address to listen on; loopback only.
+        port: The port, 0 for any free one.
+        publishable_key: The key browsers may know.
+        secret_key: The key that stands for ``service_role``.
+        database_dsn: A running server to use, as its superuser; None starts one below *data_dir*.
+        durable: False trades the database's crash safety for speed.
+        bin_dir: PostgreSQL's programs; None finds them.
+        open_tables: Grant new tables in ``public`` to the API roles, as projects born before 2026-10-30 do.
+        pool_size: How many connections to the database each of the two services keeps at most.
+        bcrypt_cost: Of new hashes; 4 to 31, the platform uses 10.
+        password_min_length: In characters.
+        autoconfirm: Whether a new account needs no mail.
+        signups: Whether strangers may sign up.
+        email_logins: Whether a mail address and a password may log in.
+        phone_logins: Whether a phone number and a password may log in.
+        captcha: Whether login and sign-up need a captcha; any token but ``invalid`` passes.
+        token_hook: ``schema.function`` that sees every token before it is signed; None for no hook.
+        token_hook_required: Whether a missing function fails the login. False: it counts as switched off.
+        token_hook_timeout_s: What the function may take.
+        jwt_lifetime_s: Of an access token.
+        refresh_reuse_s: How long a used refresh token may be used again.
+        session_timebox_s: How long a session may live; None for ever.
+        session_inactivity_s: How long a session may go without a refresh; None for ever.
+        single_session: Whether a new login ends the older sessions of the same user.
+        rate_limit: Of ``/token``, per address; None switches it off.
+        forwarded_for: Whether ``Sb-Forwarded-For`` is believed, given the secret key.
+        idle_close_s: Close connections that were idle for so long; None never does.
+        max_requests_per_connection: Close a connection after so many answers; None never does.
+    """
+
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    publishable_key: str = LOCAL_PUBLISHABLE_KEY
+    secret_key: str = field(default=LOCAL_SECRET_KEY, repr=False)
+    database_dsn: str | None = field(default=None, repr=False)
+    durable: bool = True
+    bin_dir: Path | None = None
+    open_tables: bool = False
+    pool_size: int = 12
+    bcrypt_cost: int = 10
+    password_min_length: int = 6
+    autoconfirm: bool = True
+    signups: bool = True
+    email_logins: bool = True
+    phone_logins: bool = False
+    captcha: bool = False
+    token_hook: str | None = "velro_auth.custom_access_token_hook"  # noqa: S105 - a function
+    token_hook_required: bool = False
+    token_hook_timeout_s: float = 2.0
+    jwt_lifetime_s: int = 3600
+    refresh_reuse_s: float = 10.0
+    session_timebox_s: float | None = None
+    session_inactivity_s: float | None = None
+    single_session: bool = False
+    rate_limit: RateLimit | None = None
+    forwarded_for: bool = True
+    idle_close_s: float | None = None
+    max_requests_per_connection: int | None = None

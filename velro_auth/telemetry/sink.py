@@ -1,0 +1,214 @@
+"""Where lines go: through a bounded queue and one thread, so that a blocked pipe blocks nobody else."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+#: At one line a request this is a minute and a half at a hundred requests a second, and a few megabytes.
+MAX_LINES: Final = 10_000
+MAX_BYTES: Final = 16 * 1024 * 1024
+
+#: How long the process that built a sink waits for it, in seconds, before it drops a line.
+PATIENCE_S: Final = 0.05
+
+#: How long the end of a process waits for its last lines, in seconds.
+FLUSH_S: Final = 2.0
+
+_STDOUT: Final = 1
+
+
+def stdout() -> int:
+    """Return the descriptor of stdout."""
+    return _STDOUT
+
+
+class Sink:
+    """Takes lines and writes them to a descriptor.
+
+    In a forked process (a worker) a thread writes, started with the first line; no caller ever waits for it, and
+    lines beyond the bounds are dropped and counted. The process that built the sink (gunicorn's master, a command)
+    should have no threads and has little to say: it writes itself, and drops a line that cannot be written within
+    ``PATIENCE_S``. How many are missing is said in one line as soon as there is room again.
+
+    Args:
+        descriptor: Opens what is written to; called once in each process, with the first line.
+        max_lines: How many lines may wait.
+        max_bytes: How much they may be together.
+        wall_clock: The time of day, in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        descriptor: Callable[[], int] = stdout,
+        *,
+        max_lines: int = MAX_LINES,
+        max_bytes: int = MAX_BYTES,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._open = descriptor
+        self._max_lines, self._max_bytes = max_lines, max_bytes
+        self._wall_clock = wall_clock
+        self._is_forked = False
+        self._begin()
+        # Weak, because a hook can never be taken back.
+        reference = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _wake(reference))
+
+    def _begin(self) -> None:
+        #: Lines that were dropped in this process.
+        self.dropped = 0
+        self._unsaid = 0
+        self._fd: int | None = None
+        self._lines: deque[bytes] = deque()
+        self._bytes = 0
+        self._is_writing = False
+        self._thread: threading.Thread | None = None
+        # Reentrant: a signal's handler may log while its thread is in here.
+        self._changed = threading.Condition(threading.RLock())
+
+    def after_fork(self) -> None:
+        """Leave the parent's lines to the parent."""
+        self._is_forked = True
+        self._begin()
+
+    def write(self, line: str) -> bool:
+        """Take one line, without its end; return whether it was taken."""
+        data = line.encode("utf-8", "backslashreplace") + b"\n"
+        with self._changed:
+            taken = self._queue(data) if self._is_forked else self._put_patiently(data)
+            if not taken:
+                self.dropped += 1
+                self._unsaid += 1
+        return taken
+
+    def flush(self, within_s: float = FLUSH_S) -> bool:
+        """Wait until all lines are written, for so long at most; return whether they are."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._lines and not self._is_writing, within_s)
+
+    def _queue(self, data: bytes) -> bool:
+        if len(self._lines) >= self._max_lines or self._bytes + len(data) > self._max_bytes:
+            return False
+        self._lines.append(data)
+        self._bytes += len(data)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="log-sink", daemon=True)
+            self._thread.start()
+        if not self._is_writing:
+            self._changed.notify_all()
+        return True
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._is_writing = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._lines)
+                self._is_writing = True
+                data, count = self._take()
+            if not self._put(data):
+                with self._changed:
+                    self.dropped += count
+                    self._unsaid += count
+
+    def _take(self) -> tuple[bytes, int]:
+        """Take as many lines as the kernel writes in one piece: more could mix with another worker's."""
+        taken = [self._lines.popleft()]
+        size = len(taken[0])
+        while self._lines and size + len(self._lines[0]) <= select.PIPE_BUF:
+            taken.append(self._lines.popleft())
+            size += len(taken[-1])
+        self._bytes -= size
+        if self._unsaid and not self._lines:
+            taken.append(self._confession())
+        return b"".join(taken), len(taken)
+
+    def _confession(self) -> bytes:
+        count, self._unsaid = self._unsaid, 0
+        line = {
+            "message": "log lines were dropped",
+            "level": "warning",
+            "logger": "velro_auth.telemetry",
+            "time": datetime.fromtimestamp(self._wall_clock(), UTC).isoformat().replace("+00:00", "Z"),
+            "dropped": count,
+        }
+        return json.dumps(line).encode() + b"\n"
+
+    def _put(self, data: bytes) -> bool:
+        """Write all of *data*, however long it takes; return False when there is nowhere to write to."""
+        try:
+            fd = self._descriptor()
+            while data:
+                # Somebody may have made the descriptor non-blocking for all who share it.
+                try:
+                    data = data[os.write(fd, data) :]
+                except BlockingIOError:
+                    _wait_for_room(fd, None)
+        except OSError:
+            return False
+        return True
+
+    def _put_patiently(self, data: bytes) -> bool:
+        try:
+            fd = self._descriptor()
+            # Once is enough: while lines are dropped, the next ones are not waited with.
+            patience_s = 0.0 if self._unsaid else PATIENCE_S
+            if self._unsaid and _wait_for_room(fd, patience_s):
+                data = self._confession() + data
+            while data:
+                if not _wait_for_room(fd, patience_s):
+                    return False
+                # A pipe with room at all has room for so much.
+                data = data[os.write(fd, data[: select.PIPE_BUF]) :]
+        except OSError:
+            return False
+        return True
+
+    def _descriptor(self) -> int:
+        if self._fd is None:
+            self._fd = self._open()
+        return self._fd
+
+
+class SinkHandler(logging.Handler):
+    """Sends log records to a sink.
+
+    Args:
+        sink: Where to; stdout by default.
+    """
+
+    def __init__(self, sink: Sink | None = None) -> None:
+        super().__init__()
+        self.sink: Final = sink or Sink()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Format a record and have it written."""
+        try:
+            self.sink.write(self.format(record))
+        except Exception:  # noqa: BLE001 - logging's own rule: a line that cannot be formatted stops nobody
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Wait a little for the last lines; logging calls this when the process ends."""
+        self.sink.flush()
+
+
+def _wake(reference: weakref.ref[Sink]) -> None:
+    if (sink := reference()) is not None:
+        sink.after_fork()
+
+
+def _wait_for_room(fd: int, timeout_s: float | None) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))

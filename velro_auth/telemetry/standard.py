@@ -1,0 +1,59 @@
+"""The gauges of a gateway, by the names that its dashboard and its alert rules look for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, get_args
+
+from velro_auth.guards.breaker import Breaker, State
+from velro_auth.guards.floor import FailureFloor
+from velro_auth.guards.gate import Gate
+from velro_auth.telemetry.gauges import Gauge, Tally
+from velro_auth.telemetry.logs import dropped_lines
+
+STATES: Final[tuple[State, ...]] = get_args(State)
+
+#: Counted by the log's sink, in each process.
+LOG_TALLY: Final = Tally("log_lines_dropped", "Log lines that could not be written.", dropped_lines)
+
+
+def guard_gauges(*, gate: Gate, breaker: Breaker, floor: FailureFloor) -> Sequence[Gauge]:
+    """Return the gauges of the guards, each the sum over all workers."""
+
+    def is_in(state: State) -> Callable[[], float]:
+        return lambda: float(breaker.state == state)
+
+    return (
+        Gauge("gate_slots", "Logins that may ask Supabase at once.", lambda: gate.slots),
+        Gauge("gate_taken", "Logins that ask Supabase now.", lambda: gate.taken),
+        Gauge("gate_waiting", "Logins that wait for a slot.", lambda: gate.waiting),
+        Gauge("floor_free", "Logins that may still come in before they are turned away.", lambda: floor.free),
+        *(Gauge("breaker", "Workers by state of their breaker.", is_in(state), {"state": state}) for state in STATES),
+    )
+
+
+def pool_gauges(*, idle: Callable[[], float]) -> Sequence[Gauge]:
+    """Return the gauge of the connection pool.
+
+    Args:
+        idle: Counts connections to Supabase that are open and wait for use.
+    """
+    return (Gauge("pool_idle_connections", "Open connections to Supabase that wait for use.", idle),)
+
+
+def key_gauges(*, count: Callable[[], float], age_s: Callable[[], float]) -> Sequence[Gauge]:
+    """Return the gauges of the signing keys.
+
+    Args:
+        count: Counts the keys that are known.
+        age_s: Seconds since they were last fetched. Every worker fetches its own: the oldest is shown.
+    """
+    return (
+        Gauge("signing_keys", "Signing keys that are known.", count, is_same_everywhere=True),
+        Gauge("signing_keys_age_seconds", "Age of the oldest key set.", age_s, is_same_everywhere=True),
+    )
+
+
+def cache_gauge(cache: str, size: Callable[[], float]) -> Gauge:
+    """Return the gauge of one cache: how many entries it holds, over all workers."""
+    return Gauge("cache_entries", "Entries that caches hold.", size, {"cache": cache})

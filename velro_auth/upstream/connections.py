@@ -1,0 +1,280 @@
+"""Connections that keep one deadline for a whole answer and know when they were used before.
+
+``requests`` limits each read of a socket, so a server that sends a byte a second is never too slow for it.
+Here the time that is left shrinks with every read, from the status line to the last byte of the body.
+Name resolution and the attempts to connect share one limit too: ``getaddrinfo`` knows none at all.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import io
+import ipaddress
+import queue
+import socket
+import ssl
+import threading
+import time
+from concurrent.futures import Future
+from typing import Any, Final, TypeAlias, cast
+
+import requests.adapters
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.poolmanager import PoolManager
+from urllib3.response import HTTPResponse
+
+AddressInfo: TypeAlias = tuple[Any, Any, int, str, Any]
+
+
+class StaleConnection(ConnectionResetError):
+    """A connection that had served before died without one byte of an answer.
+
+    Most likely the other side closed it while it was idle and never saw the request: the one case in which
+    asking again is right.
+    """
+
+
+class Resolver:
+    """Resolves names within a limit; callers of one name at one time share one look-up and one thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pending: dict[tuple[str, int], Future[list[AddressInfo]]] = {}
+
+    def resolve(self, host: str, port: int, timeout_s: float | None) -> list[AddressInfo]:
+        """Return what ``getaddrinfo`` says.
+
+        Raises:
+            socket.gaierror: There is no such name, or no name server.
+            TimeoutError: The name servers did not answer in time.
+        """
+        if _is_literal(host):
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        with self._lock:
+            future = self._pending.get((host, port))
+            if future is None:
+                future = self._pending[host, port] = Future()
+                threading.Thread(target=self._look_up, args=(host, port, future), daemon=True).start()
+        return future.result(timeout_s)
+
+    def _look_up(self, host: str, port: int, future: Future[list[AddressInfo]]) -> None:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+            outcome = functools.partial(future.set_exception, error)
+        else:
+            outcome = functools.partial(future.set_result, found)
+        with self._lock:
+            del self._pending[host, port]
+        outcome()
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+class _DeadlineReader(io.RawIOBase):
+    """Reads a socket, each time with the time that is left."""
+
+    def __init__(self, sock: socket.socket, deadline_s: float | None) -> None:
+        super().__init__()
+        self._sock = sock
+        # Holds a reference to the socket: http.client closes its own before the body of an answer
+        # without keep-alive is read.
+        self._raw = cast("io.RawIOBase", sock.makefile("rb", buffering=0))
+        self._deadline_s = deadline_s
+        self.received_bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._deadline_s is not None:
+            left_s = self._deadline_s - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError("the deadline for the answer has passed")
+            self._sock.settimeout(left_s)
+        count = self._raw.readinto(buffer) or 0
+        self.received_bytes += count
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _DeadlineSocket:
+    """What ``http.client.HTTPResponse`` takes for a socket: something that makes a file."""
+
+    def __init__(self, reader: _DeadlineReader) -> None:
+        self._reader = reader
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        assert mode == "rb"
+        return io.BufferedReader(self._reader)
+
+
+class Bounded(HTTPConnection):
+    """One deadline per answer, one limit per connection attempt."""
+
+    resolver: Resolver
+    #: When it was opened and when it answered last, on the monotonic clock.
+    opened_s = used_s = 0.0
+    _answers = 0
+
+    def _new_conn(self) -> socket.socket:
+        limit_s = None if self.timeout is None else time.monotonic() + float(self.timeout)
+        addresses = self._addresses()
+        failure: OSError = OSError("no address")
+        for number, (family, kind, protocol, _, address) in enumerate(addresses):
+            sock = socket.socket(family, kind, protocol)
+            try:
+                for option in self.socket_options or ():
+                    sock.setsockopt(*option)
+                if limit_s is not None:
+                    # A share for each address left, so that one black hole does not eat it all.
+                    sock.settimeout(max(0.001, (limit_s - time.monotonic()) / (len(addresses) - number)))
+                sock.connect(address)
+            except OSError as error:
+                sock.close()
+                failure = error
+            else:
+                return sock
+        if isinstance(failure, TimeoutError):
+            raise ConnectTimeoutError(self, f"connecting to {self.host} timed out") from failure
+        raise NewConnectionError(self, f"failed to connect: {failure}") from failure
+
+    def _addresses(self) -> list[AddressInfo]:
+        timeout_s = None if self.timeout is None else float(self.timeout)
+        try:
+            return self.resolver.resolve(self._dns_host, self.port or 0, timeout_s)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"resolving {self.host} timed out") from error
+
+    def connect(self) -> None:
+        """Open the connection and note when."""
+        self._answers = 0
+        super().connect()
+        self.opened_s = self.used_s = time.monotonic()
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        """Send a request.
+
+        Raises:
+            StaleConnection: The connection had served before and cannot be written to any more.
+        """
+        try:
+            super().request(*args, **kwargs)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            if self._answers:
+                raise StaleConnection(str(error)) from error
+            raise
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override] # as urllib3 does
+        """Read an answer's head, and have its body read before one deadline.
+
+        Raises:
+            StaleConnection: The connection had served before and died without one byte of this answer.
+        """
+        deadline_s = None if self.timeout is None else time.monotonic() + float(self.timeout)
+        reader = _DeadlineReader(self.sock, deadline_s)
+
+        def bounded_response(_: socket.socket, method: str | None = None) -> http.client.HTTPResponse:
+            return http.client.HTTPResponse(cast("socket.socket", _DeadlineSocket(reader)), method=method)
+
+        self.response_class = bounded_response  # type: ignore[assignment] # what http.client calls it with
+        try:
+            response = super().getresponse()
+        except ConnectionError as error:  # RemoteDisconnected is one
+            reader.close()
+            if self._answers and not reader.received_bytes:
+                raise StaleConnection(str(error)) from error
+            raise
+        except BaseException:
+            reader.close()
+            raise
+        self._answers += 1
+        self.used_s = time.monotonic()
+        return response
+
+
+class _BoundedTls(Bounded, HTTPSConnection):
+    """The same over TLS. The handshake is one call with one limit already."""
+
+
+class Idle(queue.LifoQueue[Any]):
+    """A pool's idle connections, the one used last on top; ``None`` is a place for one more."""
+
+    def snapshot(self) -> tuple[Bounded, ...]:
+        """Return the connections, the one unused for longest first."""
+        with self.mutex:
+            return tuple(connection for connection in self.queue if connection is not None)
+
+    def take(self, wanted: Bounded | None) -> bool:
+        """Take out *wanted* wherever it is; False when somebody else has it."""
+        with self.mutex:
+            if wanted not in self.queue:
+                return False
+            self.queue.remove(wanted)
+            self.not_full.notify()
+        return True
+
+
+#: The kernel probes idle connections too, so that a peer that vanished is noticed at all.
+_SOCKET_OPTIONS: Final = (
+    *HTTPConnection.default_socket_options,
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+)
+
+
+class Adapter(requests.adapters.HTTPAdapter):
+    """A ``requests`` adapter whose connections keep deadlines. Never retries, never blocks on its pool.
+
+    Args:
+        pool_size: How many idle connections are kept; more may be open at once.
+        tls: What https trusts. Made once: loading the authorities costs 20 ms of processor time a connection.
+    """
+
+    def __init__(self, *, pool_size: int, tls: ssl.SSLContext | None = None) -> None:
+        self._resolver = Resolver()
+        self._tls = tls
+        super().__init__(pool_connections=1, pool_maxsize=pool_size, pool_block=False)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **_: Any) -> None:  # noqa: FBT001, FBT002
+        """Build the pool manager with connections of our own."""
+        resolver = {"resolver": self._resolver}
+        trust: dict[str, Any] = {"ssl_context": self._tls} if self._tls else {}
+        plain, tls = type("Plain", (Bounded,), resolver), type("Tls", (_BoundedTls,), resolver)
+        self.poolmanager = PoolManager(
+            num_pools=connections,
+            maxsize=maxsize,
+            block=block,
+            socket_options=_SOCKET_OPTIONS,
+            **trust,
+        )
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": type("PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain, "QueueCls": Idle}),
+            "https": type("TlsPool", (HTTPSConnectionPool,), {"ConnectionCls": tls, "QueueCls": Idle}),
+        }
+
+    def cert_verify(self, *_: Any, **__: Any) -> None:
+        """Leave it to the TLS context, which always verifies; the inherited one reloads the authorities."""
+
+    def drop_idle(self) -> None:
+        """Close the idle connections: after one was found dead, its siblings are suspects."""
+        self.poolmanager.clear()
+
+    def pool_of(self, request: requests.PreparedRequest) -> HTTPConnectionPool:
+        """Return the pool that ``send`` takes a connection for *request* from."""
+        return cast("HTTPConnectionPool", self.get_connection_with_tls_context(request, verify=True))

@@ -1,0 +1,64 @@
+"""Does Supabase's login path work? ``/auth/v1/health`` would not tell: it is green with a dead database."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from velro_auth.checks import Finding
+from velro_auth.errors import UpstreamError, UpstreamMisconfigured, UpstreamThrottled
+from velro_auth.upstream import translate
+from velro_auth.upstream.transport import Transport
+
+#: What an empty login is answered when all is well: refused before any account is looked at.
+_HEALTHY: Final = "validation_failed"
+
+
+class LoginPathCheck:
+    """Asks for a login without an address, at most once per *every_s*, and shares the answer.
+
+    Each question costs one of the logins that Supabase allows this address, hence the interval. While one
+    caller asks, the others get the former answer.
+
+    Args:
+        transport: The way to the project.
+        every_s: Shortest time between two questions, in seconds.
+        clock: A clock that never jumps.
+    """
+
+    def __init__(
+        self, transport: Transport, *, every_s: float = 30.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._transport = transport
+        self._every_s = every_s
+        self._clock = clock
+        self._asking = threading.Lock()
+        self._finding = Finding("warn", "Supabase was not asked yet")
+        self._fresh_until_s = -1.0
+        self._request = transport.prepare("POST", "/auth/v1/token?grant_type=password")
+
+    def __call__(self) -> Finding:
+        """Return the newest finding, asking when it is too old."""
+        if self._clock() >= self._fresh_until_s and self._asking.acquire(blocking=False):
+            try:
+                self._finding = self._ask()
+                self._fresh_until_s = self._clock() + self._every_s
+            finally:
+                self._asking.release()
+        return self._finding
+
+    def _ask(self) -> Finding:
+        try:
+            reply = self._transport.send(self._request, b"{}")
+        except UpstreamError as error:
+            return Finding("fail", f"Supabase does not answer ({error.reason})")
+        body = translate.content(reply)
+        if translate.code_of(reply, body) == _HEALTHY:
+            return Finding("pass")
+        refused = translate.refusal(reply, translate.PASSWORD_GRANT)
+        if isinstance(refused, UpstreamThrottled):
+            return Finding("warn", "Supabase's rate limit is reached: turn on IP address forwarding")
+        advice = "; check SUPABASE_URL and the keys" if isinstance(refused, UpstreamMisconfigured) else ""
+        return Finding("fail" if isinstance(refused, UpstreamError) else "warn", refused.reason + advice)

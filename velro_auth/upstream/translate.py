@@ -1,0 +1,193 @@
+"""The one table from Supabase's answers to our errors.
+
+Decided by ``code``, never by status alone or by message: statuses 400 and 422 are interchangeable and messages
+change (contract of Supabase Auth, 2.1). A 401 without a code comes from the edge in front of Supabase Auth
+and means that our key is wrong; it must never look like a wrong password.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from velro_auth import errors
+from velro_auth.errors import VelroAuthError
+from velro_auth.upstream.transport import Reply
+
+logger = logging.getLogger("velro_auth.upstream")
+
+Codes: TypeAlias = Mapping[str, type[VelroAuthError]]
+
+#: Codes that mean the same whatever was asked.
+_ANYWHERE: Final[Codes] = {
+    "captcha_failed": errors.CaptchaRequired,
+    "over_request_rate_limit": errors.UpstreamThrottled,
+    "over_email_send_rate_limit": errors.UpstreamThrottled,
+    "over_sms_send_rate_limit": errors.UpstreamThrottled,
+    "email_provider_disabled": errors.UpstreamMisconfigured,
+    "phone_provider_disabled": errors.UpstreamMisconfigured,
+    "no_authorization": errors.UpstreamMisconfigured,
+    "not_admin": errors.UpstreamMisconfigured,
+    # OAuth's word for us, not for the user.
+    "invalid_client": errors.UpstreamMisconfigured,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was asked, and what the answers to it mean.
+
+    Attributes:
+        codes: Error code → our error.
+        refused: What an unknown code means that has a word of refusal in it.
+    """
+
+    codes: Codes
+    refused: type[VelroAuthError]
+
+
+#: ``POST /token?grant_type=password``.
+PASSWORD_GRANT: Final = Question(
+    codes={
+        **_ANYWHERE,
+        "invalid_credentials": errors.InvalidCredentials,
+        # Told before the password is looked at: passing it on would tell who has an account.
+        "user_banned": errors.InvalidCredentials,
+        "user_not_found": errors.InvalidCredentials,
+        # Told only after the right password.
+        "email_not_confirmed": errors.EmailNotConfirmed,
+        "phone_not_confirmed": errors.EmailNotConfirmed,
+        # The status is a hook's choice, the code says no more than that there was one.
+        "unknown": errors.InvalidCredentials,
+        "validation_failed": errors.InvalidRequest,
+        "email_address_invalid": errors.InvalidRequest,
+    },
+    refused=errors.InvalidCredentials,
+)
+
+#: ``POST /token?grant_type=refresh_token``. Whatever is wrong with the token, the client has to log in again.
+REFRESH_GRANT: Final = Question(
+    codes={
+        **_ANYWHERE,
+        "refresh_token_not_found": errors.SessionExpired,
+        "refresh_token_already_used": errors.SessionExpired,
+        "session_not_found": errors.SessionExpired,
+        "session_expired": errors.SessionExpired,
+        "user_banned": errors.SessionExpired,
+        "user_not_found": errors.SessionExpired,
+        # Not of a refresh token's shape.
+        "validation_failed": errors.SessionExpired,
+        # A session of Supabase's OAuth server: not ours to refresh.
+        "invalid_client": errors.SessionExpired,
+        "unknown": errors.SessionExpired,
+    },
+    refused=errors.SessionExpired,
+)
+
+#: ``GET /user`` and ``POST /logout``, with the user's own token. Refusals are 403 there, not 401.
+BEARER: Final = Question(
+    codes={
+        **_ANYWHERE,
+        "no_authorization": errors.TokenInvalid,
+        "bad_jwt": errors.TokenInvalid,
+        "session_not_found": errors.TokenInvalid,
+        "session_expired": errors.TokenInvalid,
+        "user_banned": errors.TokenInvalid,
+        "user_not_found": errors.TokenInvalid,
+        # Another audience.
+        "validation_failed": errors.TokenInvalid,
+    },
+    refused=errors.TokenInvalid,
+)
+
+#: What ``content`` returns for a body that is none; ``null`` is JSON.
+NO_JSON: Final = object()
+
+_TOO_MANY: Final = 429
+_SERVER_CLASS: Final = 500
+
+#: Statuses of edges and gateways in front of Supabase Auth: nobody behind them was reached.
+_UNREACHED: Final = frozenset({502, 503, 504, *range(520, 531)})
+
+#: A code nobody has seen yet is still a refusal of the credentials when one of these is in it.
+_REFUSAL: Final = re.compile(r"invalid|denied|refused|forbidden|banned|blocked|locked|suspended|not_allowed|wrong")
+
+
+def is_json(reply: Reply) -> bool:
+    """Tell whether the answer says that it is JSON; an edge's page of HTML does not."""
+    media_type = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
+
+
+def content(reply: Reply) -> Any:
+    """Return the parsed body, ``NO_JSON`` when there is no JSON in it."""
+    if not is_json(reply):
+        return NO_JSON
+    try:
+        return json.loads(reply.body)
+    except (ValueError, RecursionError):
+        return NO_JSON
+
+
+def code_of(reply: Reply, body: Any) -> str | None:
+    """Return the error code, in whichever of Supabase's formats it comes.
+
+    2024: ``{"code": "…"}``; legacy: ``{"code": 400, "error_code": "…"}``; OAuth: ``{"error": "…"}``; and the header
+    ``x-sb-error-code``.
+    """
+    told = body if isinstance(body, dict) else {}
+    candidates = (
+        told.get("error_code"),
+        told.get("code"),
+        reply.headers.get("x-sb-error-code"),
+        told.get("error"),
+    )
+    return next((code for code in candidates if isinstance(code, str) and code), None)
+
+
+def refusal(reply: Reply, question: Question) -> VelroAuthError:
+    """Turn an answer that is no success into the error it means.
+
+    Args:
+        reply: The answer, its status outside of 2xx.
+        question: What was asked.
+    """
+    body = content(reply)
+    code = code_of(reply, body)
+    kind = _kind(reply.status, code, question, has_json=body is not NO_JSON)
+    reason = f"Supabase answered {reply.status} {code or 'without a code'}"
+    if kind is errors.UpstreamRefused:
+        logger.warning("unknown refusal", extra={"upstream_status": reply.status, "upstream_code": code})
+    if issubclass(kind, errors.InvalidRequest):
+        return kind({"email": ["The authentication server does not accept this address."]})
+    return kind(reason, retry_after_s=_retry_after_s(reply))
+
+
+def _kind(status: int, code: str | None, question: Question, *, has_json: bool) -> type[VelroAuthError]:
+    if status == _TOO_MANY:
+        return errors.UpstreamThrottled
+    if code == "request_timeout":
+        return errors.UpstreamTimeout
+    if status >= _SERVER_CLASS:
+        return errors.UpstreamUnavailable if status in _UNREACHED or not has_json else errors.UpstreamFailed
+    if code is None:
+        # Redirects, unknown routes and refused keys: what stands at this address is not our project's Auth.
+        return errors.UpstreamMisconfigured if status in _NOT_OURS else errors.UpstreamUnavailable
+    if code in question.codes:
+        return question.codes[code]
+    return question.refused if _REFUSAL.search(code) else errors.UpstreamRefused
+
+
+_NOT_OURS: Final = frozenset({301, 302, 303, 307, 308, 401, 404, 405})
+
+_LONGEST_WAIT_S: Final = 300
+
+
+def _retry_after_s(reply: Reply) -> float | None:
+    """Read ``Retry-After`` in seconds, kept between 1 and 300; Supabase itself never sends one."""
+    value = reply.headers.get("Retry-After", "")
+    return float(min(max(int(value), 1), _LONGEST_WAIT_S)) if value.isascii() and value.isdigit() else None

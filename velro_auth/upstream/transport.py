@@ -1,0 +1,204 @@
+"""How bytes get to Supabase and back: one pool per process, one deadline per call, one cap per body."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import certifi
+import requests
+import urllib3.exceptions
+from urllib3.util import Timeout
+
+from velro_auth import __version__
+from velro_auth.errors import UpstreamTimeout, UpstreamUnavailable, VelroAuthError
+from velro_auth.upstream.connections import Adapter, StaleConnection
+from velro_auth.upstream.spares import Spares
+
+#: Selects the newer error bodies, which hide database texts (contract of Supabase Auth, 2.1).
+API_VERSION: Final = "2024-01-01"
+#: Supabase refuses secret keys that come with a browser's name; the caller's is never passed on.
+USER_AGENT: Final = f"velro-auth/{__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back: the whole body, already capped. ``headers`` are looked up without regard to case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Transport:
+    """Sends requests to one Supabase project.
+
+    Safe for any number of threads. Connects on first use and starts no thread, so it may be built before a
+    fork. Knows no proxy, no ``.netrc`` and no cookie: ``requests`` would take them from the environment, and
+    a cookie jar would carry one user's into the next one's login.
+
+    Args:
+        base_url: Address of the project, without a path.
+        key: The project's API key.
+        pool_size: Idle connections to keep.
+        connect_timeout_s: Limit for resolving the name and opening a connection.
+        deadline_s: Limit for the whole call, which a trickling answer cannot stretch.
+        max_body_bytes: Largest answer; Supabase's are 2 to 4 KiB.
+        tls: What https trusts; the usual authorities when None.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        key: str,
+        pool_size: int,
+        connect_timeout_s: float = 2.0,
+        deadline_s: float = 5.0,
+        max_body_bytes: int = 256 * 1024,
+        tls: ssl.SSLContext | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._key = key
+        if tls is None and self._base_url.startswith("https:"):
+            tls = _usual_authorities()
+        self._adapter = Adapter(pool_size=pool_size, tls=tls)
+        self._connect_timeout_s = connect_timeout_s
+        self._deadline_s = deadline_s
+        self._max_body_bytes = max_body_bytes
+        self._clock = clock
+
+    def prepare(self, method: str, path: str) -> requests.PreparedRequest:
+        """Return a request to be sent any number of times: preparing costs as much as sending."""
+        request = requests.PreparedRequest()
+        request.prepare(
+            method=method,
+            url=self._base_url + path,
+            headers={
+                "apikey": self._key,
+                "User-Agent": USER_AGENT,
+                "X-Supabase-Api-Version": API_VERSION,
+                "Content-Type": "application/json",
+            },
+        )
+        return request
+
+    def send(
+        self,
+        prepared: requests.PreparedRequest,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Send a copy of *prepared* and return the whole answer, whatever its status.
+
+        Asks a second time only when a connection that had served before died without one byte of an answer;
+        never after a timeout, since a login is not idempotent.
+
+        Raises:
+            UpstreamUnavailable: No connection, a broken one, or an answer beyond the cap.
+            UpstreamTimeout: The deadline passed.
+        """
+        request = prepared.copy()
+        request.headers.update(headers or {})
+        if body is not None:
+            request.body = body
+            request.headers["Content-Length"] = str(len(body))
+        ends_s = self._clock() + self._deadline_s
+        try:
+            return self._ask(request, ends_s)
+        except requests.ConnectionError as error:
+            if not _was_stale(error):
+                raise _failure(error) from error
+        except _FOREIGN as error:
+            raise _failure(error) from error
+        self._adapter.drop_idle()
+        try:
+            return self._ask(request, ends_s)
+        except _FOREIGN as error:
+            raise _failure(error) from error
+
+    def pass_on(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
+        """Send a request that somebody else made, a library for example, under the same limits as ``send``.
+
+        Raises:
+            UpstreamUnavailable: No connection, a broken one, or an answer beyond the cap.
+            UpstreamTimeout: The deadline passed.
+        """
+        request = requests.PreparedRequest()
+        request.prepare(method=method, url=url, headers={**headers, "Accept-Encoding": "identity"}, data=body)
+        return self.send(request)
+
+    def spares(self, path: str = "/auth/v1/health") -> Spares:
+        """Return the idle connections, to be kept warm by asking for *path*."""
+        return Spares(
+            self._adapter,
+            self.prepare("GET", path),
+            connect_timeout_s=self._connect_timeout_s,
+            deadline_s=self._deadline_s,
+        )
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        self._adapter.close()
+
+    def _ask(self, request: requests.PreparedRequest, ends_s: float) -> Reply:
+        left_s = max(0.001, ends_s - self._clock())
+        limits = Timeout(connect=min(self._connect_timeout_s, left_s), total=left_s)
+        response = self._adapter.send(request, stream=True, timeout=limits)  # type: ignore[arg-type] # typeshed
+        try:
+            body = response.raw.read(self._max_body_bytes + 1, decode_content=True)
+        finally:
+            # Gives nothing back to the pool unless the answer was read to its end.
+            response.raw.close()
+        if len(body) > self._max_body_bytes:
+            raise UpstreamUnavailable(f"answer of more than {self._max_body_bytes} bytes")
+        return Reply(response.status_code, response.headers, body)
+
+
+@functools.cache
+def _usual_authorities() -> ssl.SSLContext:
+    """Return a context that verifies against certifi's authorities; loading them takes 20 ms."""
+    return ssl.create_default_context(cafile=certifi.where())
+
+
+#: What ``requests`` and the body reader raise. ``OSError`` is their common root for sockets and TLS.
+_FOREIGN: Final = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+
+#: Foreign failure → ours; the first that fits. A connection that never opened was no slow answer.
+_FAILURES: Final[tuple[tuple[type[Exception], type[VelroAuthError]], ...]] = (
+    (requests.exceptions.ConnectTimeout, UpstreamUnavailable),
+    (requests.exceptions.ReadTimeout, UpstreamTimeout),
+    (urllib3.exceptions.ReadTimeoutError, UpstreamTimeout),
+    (TimeoutError, UpstreamTimeout),
+    (Exception, UpstreamUnavailable),
+)
+
+
+def _failure(error: Exception) -> VelroAuthError:
+    kind = next(ours for theirs, ours in _FAILURES if isinstance(error, theirs))
+    return kind(f"{type(error).__name__}: {_cause(error)}")
+
+
+def _cause(error: BaseException) -> str:
+    """Name the innermost exception. Its text stays out: it may quote what the other side sent."""
+    while True:
+        inner: Any = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
+        inner = inner or getattr(error, "reason", None)
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    number = error.errno if isinstance(error, OSError) else None
+    return type(error).__name__ + (f" {errno.errorcode.get(number, number)}" if number else "")
+
+
+def _was_stale(error: requests.ConnectionError) -> bool:
+    inner = error.args[0] if error.args else None
+    return isinstance(inner, urllib3.exceptions.ProtocolError) and any(
+        isinstance(arg, StaleConnection) for arg in inner.args
+    )

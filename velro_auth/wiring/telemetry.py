@@ -1,0 +1,117 @@
+"""Builds what operators see: metrics, the window of logins, alerts, the audit trail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from velro_auth import __version__
+from velro_auth.exchange import Exchange
+from velro_auth.problems import ANSWERS
+from velro_auth.settings import Settings
+from velro_auth.telemetry.answered import Answered, Routes
+from velro_auth.telemetry.assembly import Telemetry, assemble
+from velro_auth.telemetry.audit import AuditTrail, open_trail
+from velro_auth.telemetry.gauges import Gauge
+from velro_auth.telemetry.logs import stdout_sink
+from velro_auth.telemetry.sink import Sink
+from velro_auth.telemetry.slo import Promise
+from velro_auth.telemetry.standard import LOG_TALLY
+from velro_auth.telemetry.webhook import Webhook
+
+#: ``AUDIT_FILE`` for the trail to go among the log lines on stdout.
+STDOUT = "-"
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Tells telemetry of every answer, by the name of its route.
+
+    Attributes:
+        telemetry: Who is told.
+        routes: Names the endpoint of a path.
+        stops: What has to be stopped with the process, in this order.
+    """
+
+    telemetry: Telemetry
+    routes: Routes
+    stops: Sequence[Callable[[], object]]
+
+    def __call__(self, path: str, status: int, took_ms: float, exchange: Exchange, user_agent: str) -> None:
+        """Take note of one answer."""
+        route = self.routes.name(path)
+        answered = Answered.after(took_ms, route=route, status=status, exchange=exchange, user_agent=user_agent)
+        self.telemetry.answered(answered)
+
+    def start(self) -> None:
+        """Do nothing: the thread that judges starts with the first answer of a process."""
+
+    def stop(self) -> None:
+        """Stop the threads and write down what is left."""
+        for stop in self.stops:
+            stop()
+
+
+class Later:
+    """A hook that is connected when both of its ends exist."""
+
+    def __init__(self) -> None:
+        self.to: Callable[[str], None] = _nobody
+
+    def __call__(self, told: str) -> None:
+        """Pass it on."""
+        self.to(told)
+
+
+def _nobody(_told: str) -> None:
+    """Tell nobody."""
+
+
+def wire_telemetry(settings: Settings, *, routes: Routes, gauges: Sequence[Gauge]) -> Observer:
+    """Build telemetry, before the workers are forked that share it.
+
+    Args:
+        settings: What is demanded of logins, and who is told of alerts.
+        routes: What the metrics call which path.
+        gauges: What other parts can be asked for.
+    """
+    audit, audit_stops = _audit(settings)
+    webhook = _webhook(settings)
+    telemetry = assemble(
+        routes=routes.names,
+        outcomes=sorted({answer.code for answer in ANSWERS.values()} | {"ok"}),
+        workers=settings.web_concurrency,
+        promise=Promise(
+            p95_warning_ms=settings.auth_p95_warning,
+            p95_critical_ms=settings.auth_p95_critical,
+            success_rate_min=settings.auth_success_rate_min,
+        ),
+        window_s=settings.auth_slo_window_s,
+        gauges=gauges,
+        tallies=[LOG_TALLY],
+        build={"version": __version__, "commit": settings.commit},
+        outputs=[webhook] if webhook else [],
+        audit=audit,
+    )
+    stops = [*audit_stops, telemetry.watch.stop, *([webhook.stop] if webhook else [])]
+    return Observer(telemetry, routes, stops)
+
+
+def _webhook(settings: Settings) -> Webhook | None:
+    if not settings.alert_webhook_url:
+        return None
+    return Webhook(
+        settings.alert_webhook_url, secret=settings.alert_webhook_secret, source=settings.service or "velro-auth"
+    )
+
+
+def _audit(settings: Settings) -> tuple[AuditTrail | None, list[Callable[[], object]]]:
+    if not settings.audit_file:
+        return None, []
+    sink = stdout_sink() if settings.audit_file == STDOUT else Sink(lambda: open_trail(Path(settings.audit_file)))
+    if sink is None:
+        # Nobody configured the log, so this is no server.
+        return None, []
+    audit = AuditTrail(sink.write)
+    return audit, [audit.close, sink.flush]
