@@ -49,12 +49,10 @@ class Repository:
         Raises:
             GitFailed: Git refused; it does without a name and a mail address to sign with.
         """
-        if self.has_tag(name):
-            return False
         # Verbatim: git would take lines that begin with # for comments.
         made = self._run("tag", "--annotate", "--cleanup=verbatim", "--file=-", name, "HEAD", given=message)
         if made.returncode and self.has_tag(name):
-            return False  # somebody else was faster
+            return False
         self._refuse_failed(made, "tag", GitFailed)
         return True
 

@@ -41,6 +41,7 @@ def test_a_checkpoint_is_an_annotated_tag_of_what_is_checked_out(tags: Tags, che
     assert made == FIRST
     assert checkout.git("cat-file", "-t", made) == "tag"
     assert checkout.git("rev-parse", f"{made}^{{commit}}") == head
+    assert "\n#1 before the hook\n" in checkout.message(made)
     found = tags.read(made)
     assert (found.commit, found.at, found.note) == (head, AT, "#1 before the hook")
     assert (found.deployment_id, found.migrations) == ("of-the-platform", (applied(1),))
