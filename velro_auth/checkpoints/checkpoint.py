@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
 
@@ -135,7 +135,7 @@ class Checkpoint:
         return cls(
             commit=_fit(_COMMIT, block["commit"]),
             release=_fit(_WORD, block["release"]),
-            at=datetime.fromisoformat(block["at"]),
+            at=datetime.fromisoformat(block["at"]).astimezone(UTC),
             settings=Fingerprint(
                 {_fit(_WORD, name): _fit(_WORD, digest) for name, digest in settings["changed"].items()},
                 frozenset(_fit(_WORD, name) for name in settings["secrets"]),

@@ -35,6 +35,14 @@ class Repository:
             raise NothingCommitted("Nothing is committed yet, so there is nothing to come back to")
         return found.stdout.strip()
 
+    def tree(self, commit: str) -> str:
+        """Return the name of the contents of *commit*: two commits with the same one hold the same files.
+
+        Raises:
+            GitFailed: It is not in this repository.
+        """
+        return self._say("rev-parse", "--verify", f"{commit}^{{tree}}")
+
     def is_dirty(self) -> bool:
         """Return whether there is something that no commit holds.
 
@@ -53,7 +61,7 @@ class Repository:
         made = self._run("tag", "--annotate", "--cleanup=verbatim", "--file=-", name, "HEAD", given=message)
         if made.returncode and self.has_tag(name):
             return False
-        self._refuse_failed(made, "tag", GitFailed)
+        _refuse_failed(made, "tag", GitFailed)
         return True
 
     def tag(self, name: str) -> tuple[str, str] | None:
@@ -92,7 +100,7 @@ class Repository:
         Raises:
             GitFailed: One of both is not in this repository.
         """
-        return self._say("log", "--format=%h %s", f"{since}..{until}", "--").splitlines()
+        return self._say("log", "--no-show-signature", "--format=%h %s", f"{since}..{until}", "--").splitlines()
 
     def has_merges(self, since: str, until: str) -> bool:
         """Return whether there is a merge among those commits.
@@ -104,13 +112,8 @@ class Repository:
 
     def _say(self, *words: str, error: type[GitFailed] = GitFailed) -> str:
         done = self._run(*words)
-        self._refuse_failed(done, words[0], error)
+        _refuse_failed(done, words[0], error)
         return done.stdout.strip()
-
-    def _refuse_failed(self, done: subprocess.CompletedProcess[str], command: str, error: type[GitFailed]) -> None:
-        if done.returncode:
-            said = [line for line in done.stderr.splitlines() if line.strip()]
-            raise error(f"git {command}: {said[-1] if said else f'exit status {done.returncode}'}")
 
     def _run(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
         command: Sequence[str] = ("git", "--no-pager", *words)
@@ -128,3 +131,9 @@ class Repository:
             )
         except FileNotFoundError as error:
             raise GitMissing("git is not installed; checkpoints are git tags") from error
+
+
+def _refuse_failed(done: subprocess.CompletedProcess[str], command: str, error: type[GitFailed]) -> None:
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        raise error(f"git {command}: {said[-1] if said else f'exit status {done.returncode}'}")

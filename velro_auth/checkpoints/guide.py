@@ -25,8 +25,8 @@ def git_lines(repository: Repository, tag: str, checkpoint: Checkpoint) -> Itera
         GitFailed: The commit of the checkpoint is not in this repository.
     """
     name, head = shlex.quote(tag), repository.head()
-    if head == checkpoint.commit:
-        yield "Nothing to do: the commit of the checkpoint is checked out."
+    if repository.tree(head) == repository.tree(checkpoint.commit):
+        yield "Nothing to do: what is checked out holds the same files as the checkpoint."
     else:
         yield from _since(repository, checkpoint.commit, head)
         yield f"to run it:       git switch --detach {name}"

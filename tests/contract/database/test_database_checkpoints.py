@@ -197,7 +197,7 @@ def test_a_database_that_cannot_be_asked_makes_no_checkpoint_and_leaves_the_rest
 
     assert (made.exit_code, planned.exit_code, applied.exit_code) == (1, 0, 1)
     assert "No connection to nowhere" in made.stderr
-    assert "Nothing to do: the commit of the checkpoint is checked out." in planned.output
+    assert "Nothing to do: what is checked out holds the same files as the checkpoint." in planned.output
     assert "No connection to nowhere" in planned.output
     assert "No connection to nowhere" in applied.stderr
     assert len(checkout.tags()) == 1

@@ -102,6 +102,12 @@ def test_a_checkpoint_made_up_by_somebody_is_refused(edit: dict[str, Any]) -> No
         read(changed(checkpoint().message(), digest=True, **edit))
 
 
+def test_a_time_that_lacks_its_zone_can_be_reckoned_with() -> None:
+    made_up = changed(checkpoint().message(), digest=True, at="2026-11-25T21:11:05")
+
+    assert read(made_up).at.tzinfo is not None
+
+
 def test_another_message_is_no_checkpoint() -> None:
     with pytest.raises(ForeignTag):
         read("Before the great migration\n")

@@ -15,6 +15,8 @@ from velro_auth.settings import Settings
 
 SETTINGS = Settings.from_environment({})
 
+NOTHING = "Nothing to do: what is checked out holds the same files as the checkpoint."
+
 
 def lines(checkout: Checkout, tag: str) -> list[str]:
     return list(git_lines(checkout.repository, tag, Tags(checkout.repository).read(tag)))
@@ -40,7 +42,7 @@ def test_the_commands_bring_the_code_back_on_the_branch(checkout: Checkout) -> N
 
     assert checkout.git("rev-parse", "HEAD^{tree}") == checkout.git("rev-parse", f"{tag}^{{tree}}")
     assert checkout.git("branch", "--show-current") == "main"
-    assert lines(checkout, tag)[0] == "4 commits since then"
+    assert lines(checkout, tag) == [NOTHING]
 
 
 def test_the_commands_get_past_a_merge_too(checkout: Checkout) -> None:
@@ -62,7 +64,7 @@ def test_at_the_checkpoint_there_is_nothing_to_do_in_git(checkout: Checkout) -> 
     head = checkout.commit("second")
     checkout.git("switch", "--quiet", "--detach", tag)
 
-    assert lines(checkout, tag) == ["Nothing to do: the commit of the checkpoint is checked out."]
+    assert lines(checkout, tag) == [NOTHING]
     assert checkout.git("rev-parse", "main") == head
 
 
@@ -78,6 +80,13 @@ def test_a_checkpoint_of_another_branch_is_told_apart(checkout: Checkout) -> Non
     do(checkout, told, "on the branch:")
 
     assert checkout.git("rev-parse", "HEAD^{tree}") == checkout.git("rev-parse", f"{tag}^{{tree}}")
+
+
+def test_what_a_commit_calls_itself_cannot_give_orders_to_a_terminal(checkout: Checkout) -> None:
+    tag = Tags(checkout.repository).make(settings=SETTINGS)
+    checkout.commit("\x1b[2J")
+
+    assert not any("\x1b" in line for line in lines(checkout, tag))
 
 
 def test_changes_that_are_not_committed_are_mentioned(checkout: Checkout) -> None:
