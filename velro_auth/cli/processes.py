@@ -7,6 +7,7 @@ import ctypes
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -33,6 +34,19 @@ def stop_on_signals() -> Iterator[None]:
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def noting_signals() -> Iterator[threading.Event]:
+    """Yield an event that SIGINT and SIGTERM set: for work that must not be cut off in the middle of a step."""
+    asked = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda _, __: asked.set()) for number in numbers}
+    try:
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
