@@ -23,6 +23,7 @@ from tests.fixtures.standin import (
     standin,
     standin_with,
 )
+from tests.fixtures.tls import authority, tls_rude
 from tests.upstream_double import PROJECT, UpstreamDouble
 from velro_auth.app import create_app
 from velro_auth.settings import Settings
@@ -50,6 +51,7 @@ hypothesis.settings.load_profile("any machine")
 
 __all__ = [
     "auth_database",
+    "authority",
     "new_database",
     "new_standin",
     "open_folder",
@@ -59,6 +61,7 @@ __all__ = [
     "rude",
     "standin",
     "standin_with",
+    "tls_rude",
 ]
 
 MakeClient: TypeAlias = Callable[..., Client]

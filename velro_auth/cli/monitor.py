@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from rich.console import Console
 
 from velro_auth.bench.target import is_this_machine
 from velro_auth.cli.processes import noting_signals
+from velro_auth.cli.values import Span, address
 from velro_auth.monitor import document, report
 from velro_auth.monitor.book import Book
 from velro_auth.monitor.clock import DayClock
@@ -46,38 +46,14 @@ _LOG_WIDTH: Final = 120
 _SETTINGS: Final = ("AUTH_P95_WARNING", "AUTH_P95_CRITICAL", "AUTH_SUCCESS_RATE_MIN", "AUTH_SLO_WINDOW_S")
 
 
-class _Span(click.ParamType[float]):
-    """A stretch of time: ``90``, ``90s``, ``30m``, ``24h``, ``7d``."""
-
-    name = "TIME"
-    _UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read a number with a unit."""
-        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhd]?)", str(value))
-        if found is None or not float(found[1]):
-            self.fail(f"{value!r} is no time: write 90, 30m, 24h or 7d", param, ctx)
-        return float(found[1]) * self._UNITS[found[2]]
-
-
-def _address(_: click.Context, __: click.Parameter, url: str) -> str:
-    """Check an address; it goes into the file, so it must hold no password."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
-        raise click.BadParameter("write http(s)://host[:port]")
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        raise click.BadParameter("without a path: write http(s)://host[:port]")
-    return f"{parts.scheme}://{parts.netloc}"
-
-
 @click.group(invoke_without_command=True)
 @click.option(
-    "--url", default="http://127.0.0.1:8000", show_default=True, callback=_address, help="Address of the service."
+    "--url", default="http://127.0.0.1:8000", show_default=True, callback=address, help="Address of the service."
 )
 @click.option(
     "--interval", type=click.FloatRange(0.1, 300), default=5, show_default=True, help="Seconds between two looks."
 )
-@click.option("--duration", type=_Span(), help="How long: 90, 30m, 24h, 7d. Default: until Ctrl-C or SIGTERM.")
+@click.option("--duration", type=Span(), help="How long: 90, 30m, 24h, 7d. Default: until Ctrl-C or SIGTERM.")
 @click.option("--timeout", type=click.FloatRange(0.1, 60), default=5, show_default=True, help="Seconds for one answer.")
 @click.option(
     "--email", envvar="AUTH_BENCH_EMAIL", show_envvar=True, help="An account to log in with. Default: no logins."
@@ -163,9 +139,9 @@ def _watch(options: Mapping[str, Any], ledger: Ledger, console: Console) -> tupl
         raise_after_s=plan.raise_after_s,
         clear_after_s=plan.clear_after_s,
     )
-    wire = Wire(plan.url, timeout_s=plan.timeout_s)
-    patrol = Patrol(rounds(plan, wire, email=options["email"] or "", password=password, clock=clock), clock=clock)
-    with contextlib.closing(wire), contextlib.closing(journal), noting_signals() as stopped:
+    ask = Wire(plan.url, timeout_s=plan.timeout_s)
+    patrol = Patrol(rounds(plan, ask, email=options["email"] or "", password=password, clock=clock), clock=clock)
+    with contextlib.closing(journal), noting_signals() as stopped:
         journal.open()
         unreadable = _take_up(path, plan, ledger, levels) if options["resume"] and path.exists() else 0
         display.say(clock(), f"Watching {plan.url}, every {plan.interval_s:g} s, into {path}")

@@ -21,8 +21,6 @@ from velro_auth.monitor.observation import Failure
 from velro_auth.upstream.connections import Adapter
 
 _MAX_BODY_BYTES: Final = 256 * 1024
-#: More than are ever in flight: the pool keeps none of them, see ``Wire``.
-_PLACES: Final = 128
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 #: Foreign failure → class; the first row that fits anything in the chain of causes decides.
@@ -78,7 +76,7 @@ class Wire:
         self._timeout_s = timeout_s
         if tls is None and self._url.startswith("https:"):
             tls = ssl.create_default_context(cafile=certifi.where())
-        self._adapter = Adapter(pool_size=_PLACES, tls=tls)
+        self._tls = tls
 
     def __call__(
         self, method: str, path: str, *, body: Mapping[str, str] | None = None, bearer: str | None = None
@@ -89,20 +87,20 @@ class Wire:
         if bearer is not None:
             headers["Authorization"] = f"Bearer {bearer}"
         limits = Timeout(connect=self._timeout_s, total=self._timeout_s)
+        adapter = Adapter(pool_size=1, tls=self._tls)
         try:
             request.prepare(method=method, url=self._url + path, headers=headers, json=body)
-            response = self._adapter.send(request, stream=True, timeout=limits)  # type: ignore[arg-type] # typeshed
+            response = adapter.send(request, stream=True, timeout=limits)  # type: ignore[arg-type] # typeshed
             try:
                 text = response.raw.read(_MAX_BODY_BYTES, decode_content=True)
             finally:
                 response.raw.close()
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             return Heard(None, failure_of(error), {}, {})
+        finally:
+            # Whether or not the other side closes, too.
+            adapter.close()
         return Heard(response.status_code, "", response.headers, _object(text))
-
-    def close(self) -> None:
-        """Close what is open."""
-        self._adapter.close()
 
 
 def failure_of(error: BaseException) -> Failure:
