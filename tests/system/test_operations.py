@@ -144,7 +144,7 @@ def test_a_drill(environment: dict[str, str], email: str, standin: Standin, page
     texts = [json.loads(body)["text"] for _, body in pager.calls]
     assert any("critical" in text for text in texts)
     for headers, body in pager.calls:
-        assert _is_signed(headers, body)
+        assert is_signed(headers, body)
     assert PASSWORD not in running.output + "".join(texts)
 
 
@@ -153,7 +153,7 @@ def _alerts(program: Program, level: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["logger"] == "velro_auth.alerts" and level in json.dumps(line)]
 
 
-def _is_signed(headers: dict[str, str], body: bytes) -> bool:
+def is_signed(headers: dict[str, str], body: bytes) -> bool:
     (name,) = [name for name in headers if "signature" in name]
     fields = dict(part.split("=", 1) for part in headers[name].split(","))
     expected = hmac.new(SECRET.encode(), f"{fields['t']}.".encode() + body, hashlib.sha256).hexdigest()

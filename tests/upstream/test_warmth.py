@@ -18,8 +18,6 @@ from tests.fixtures.rude import Behaviour, Rude, answer, hangs, says, says_and_c
 from velro_auth.upstream.transport import Transport
 from velro_auth.upstream.warmth import Warmth
 
-__all__ = ["authority", "tls_rude"]
-
 PATIENCE_S = 20
 
 
