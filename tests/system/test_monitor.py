@@ -201,6 +201,10 @@ def _assert_the_crash(night: Night) -> None:
     """What was written stayed, and the gap is neither an outage nor watched."""
     assert len(night.report["runs"]) == 2
     assert len(lines(night.folder)) > night.killed_after
+    # An alert that was on is taken up, not raised again.
+    announced = [line["alert"] for line in lines(night.folder) if line["kind"] == "alert"]
+    assert "health_success" in announced
+    assert len(announced) == len(set(announced))
     [gap] = night.report["not_watched"]
     assert gap["duration_s"] >= 2
     [path] = night.folder.glob("observe_*.jsonl")

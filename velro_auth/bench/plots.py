@@ -130,7 +130,7 @@ def timeline(
         y_label: What is measured upwards.
     """
     heights = [value for pieces in series.values() for piece in pieces for _, value in piece] or [1.0, 100.0]
-    x, y = _across(x_label, 0, span), _up(y_label, max(0.1, min(heights)) * 0.8, max(heights) * 1.2, is_log=True)
+    x, y = _across(x_label, 0, span), _up(y_label, max(0.1, min(heights)) * 0.8, max(heights) * 2, is_log=True)
     shades = "".join(
         f'<rect class="{escape(name)}" x="{x(start)}" y="{_TOP}" width="{max(2.0, round(x(end) - x(start), 1))}"'
         f' height="{y.start - _TOP}"><title>{escape(title)}</title></rect>'

@@ -146,7 +146,7 @@ def _watch(options: Mapping[str, Any], ledger: Ledger, console: Console) -> tupl
         unreadable = _take_up(path, plan, ledger, levels) if options["resume"] and path.exists() else 0
         display.say(clock(), f"Watching {plan.url}, every {plan.interval_s:g} s, into {path}")
         with contextlib.closing(display):
-            display.start()
+            display.start(clock())
             Watch(plan, patrol=patrol, book=book, levels=levels, clock=clock).run(stopped.is_set)
         if webhook is not None:
             webhook.drain(_WEBHOOK_PATIENCE_S)

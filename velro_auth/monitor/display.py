@@ -18,7 +18,7 @@ from velro_auth.monitor.observation import TARGETS
 from velro_auth.telemetry.slo import Reading
 
 #: Between two plain lines: often enough to see that it lives, seldom enough to read a night of it.
-PLAIN_EVERY_S: Final = 60.0
+PLAIN_EVERY_S: Final = 30.0
 
 _COLUMNS: Final = ("last", "p50 ms", "p95 ms", "p99 ms", "success", "now")
 
@@ -37,10 +37,11 @@ class Display:
         self._ledger = ledger
         self._title = title
         self._live: Live | None = None
-        self._said_s = -math.inf
+        self._says_s = math.inf
 
-    def start(self) -> None:
+    def start(self, now_s: float) -> None:
         """Begin."""
+        self._says_s = now_s + PLAIN_EVERY_S
         if self._console.is_terminal:
             self._live = Live(console=self._console, refresh_per_second=4)
             self._live.start()
@@ -49,8 +50,8 @@ class Display:
         """Show the state of this moment; *reading* tells the service level of a target."""
         if self._live is not None:
             self._live.update(self._table(reading))
-        elif now_s - self._said_s >= PLAIN_EVERY_S and self._ledger.accounts:
-            self._said_s = now_s
+        elif now_s >= self._says_s:
+            self._says_s = now_s + PLAIN_EVERY_S
             parts = (_line(name, account, reading(name)) for name, account in self._accounts())
             self.say(now_s, " · ".join(parts))
 

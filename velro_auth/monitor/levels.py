@@ -48,7 +48,7 @@ class Levels:
         self._alerts: Final[Mapping[str, Alerts]] = {
             name: Alerts(
                 workers,
-                rules=slo.rules(promise, name=name, plural=TARGETS[name]),
+                rules=_rules(promise, name),
                 min_samples=promise.min_samples,
                 outputs=[partial(output, name) for output in outputs],
                 raise_after_s=raise_after_s,
@@ -90,3 +90,12 @@ class Levels:
 
     def _time(self) -> float:
         return self._now_s
+
+
+def _rules(promise: Promise, target: str) -> list[slo.Rule]:
+    """Return the demands on one target.
+
+    Without the one on the burn rate: what burns six times as fast as allowed misses the demand on success already, and
+    one outage of a gateway is told once for each target as it is.
+    """
+    return [rule for rule in slo.rules(promise, name=target, plural=TARGETS[target]) if not rule.name.endswith("_burn")]

@@ -20,7 +20,8 @@ rect.outage { fill: #c4473b; opacity: .3 } rect.account { fill: #b7791f; opacity
 rect.gap { fill: #888; opacity: .25 } rect.alert { fill: #d9b324; opacity: .18 }
 .mark { stroke: #3f9d5d; stroke-width: 1.5; stroke-dasharray: 4 3 }
 span.outage { color: #c4473b } span.account { color: #b7791f } span.alert { color: #d9b324 } span.gap { color: #888 }
-span.deploy { color: #3f9d5d } td { white-space: nowrap } td:last-child { white-space: normal; text-align: left }
+span.deploy { color: #3f9d5d } td { white-space: nowrap }
+th:last-child, td:last-child { white-space: normal; text-align: left }
 """
 _KEYS: Final = {
     "p50": "p50",

@@ -30,11 +30,12 @@ def test_a_log_gets_a_line_now_and_then_and_news_at_once() -> None:
     display, out = shown(ledger_of(seen(0), seen(1, 503, target="login", code="busy")), is_terminal=False)
     judge = levels()
 
-    display.start()
-    display.update(BEGAN_S, judge.reading)
-    display.update(BEGAN_S + PLAIN_EVERY_S - 1, judge.reading)
-    display.say(BEGAN_S, "health: [no] markup")
+    display.start(BEGAN_S)
+    display.update(BEGAN_S + 1, judge.reading)
     display.update(BEGAN_S + PLAIN_EVERY_S, judge.reading)
+    display.update(BEGAN_S + 2 * PLAIN_EVERY_S - 1, judge.reading)
+    display.say(BEGAN_S, "health: [no] markup")
+    display.update(BEGAN_S + 2 * PLAIN_EVERY_S, judge.reading)
     display.close()
 
     lines = out.getvalue().splitlines()
@@ -53,7 +54,7 @@ def test_a_terminal_gets_a_table_with_what_is_wrong_now() -> None:
     )
     display, out = shown(ledger, is_terminal=True)
 
-    display.start()
+    display.start(BEGAN_S)
     display.update(BEGAN_S, levels().reading)
     display.close()
 
@@ -62,11 +63,3 @@ def test_a_terminal_gets_a_table_with_what_is_wrong_now() -> None:
     assert "warning: much fails" in text
     assert "100.00 %" in text
     assert "well" in text
-
-
-def test_nothing_is_said_before_something_was_seen() -> None:
-    display, out = shown(ledger_of(), is_terminal=False)
-
-    display.update(BEGAN_S, levels().reading)
-
-    assert out.getvalue() == ""

@@ -38,10 +38,10 @@ def test_an_outage_is_announced_once_and_so_is_its_end() -> None:
 
     watch(judge, 0, 60)
     watch(judge, 60, 60, status=503)
-    assert heard.levels == [("health_success", "critical"), ("health_burn", "critical")]
+    assert heard.levels == [("health_success", "critical")]
 
     watch(judge, 120, 400)
-    assert sorted(heard.levels[2:]) == [("health_burn", "ok"), ("health_success", "ok")]
+    assert heard.levels[1:] == [("health_success", "ok")]
     assert {target for target, _ in heard.all} == {"health"}
     assert "of answers of /health fail" in heard.all[0][1].text
 
@@ -82,14 +82,13 @@ def test_an_alert_of_an_earlier_run_is_called_off_and_not_raised_again() -> None
     for second in range(60):
         judge.note(seen(second, 503))
     judge.take_up("health_success", "critical")
-    judge.take_up("health_burn", "critical")
     judge.take_up("nobody_knows", "critical")
 
     watch(judge, 60, 30, status=503)
     assert heard.all == []
 
     watch(judge, 90, 400)
-    assert sorted(heard.levels) == [("health_burn", "ok"), ("health_success", "ok")]
+    assert heard.levels == [("health_success", "ok")]
 
 
 def test_the_login_tells_its_own_share() -> None:
