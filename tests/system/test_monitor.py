@@ -27,7 +27,7 @@ __all__ = ["pager"]
 
 CANARY = "canary-in-the-password"
 PATIENCE_S = 40
-FAST = ("--interval", "0.1", "--login-every", "0.1", "--timeout", "1", "--raise-after", "0.1")
+FAST = ("--interval", "0.1", "--login-every", "0.1", "--timeout", "3", "--raise-after", "0.1")
 
 
 def command(url: str, folder: Path, *options: str) -> list[str]:
@@ -81,7 +81,7 @@ def gateway_on(port: int, log: Path, standin: Standin) -> Iterator[Program]:
         "SUPABASE_URL": standin.url,
         "SUPABASE_SECRET_KEY": standin.secret_key,
         "AUTH_THROTTLE_SCALE": "1000",
-        "UPSTREAM_DEADLINE_S": "0.3",
+        "UPSTREAM_DEADLINE_S": "1",
     }
     with program(["-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}"], log, **environment) as running:
         running.url = f"http://127.0.0.1:{port}"
@@ -171,8 +171,9 @@ def test_a_night_with_an_outage_a_restart_and_a_crash(standin: Standin, pager: P
     assert any(alert["alert"].startswith("login_") and alert["level"] == "critical" for alert in alerts)
     assert all(is_signed(headers, body) for headers, body in pager.calls)
     # Each login was followed by its logout; one that an outage or the kill cut off may have left its session.
-    assert seen(lines(night.folder), "logout") > 20
-    assert sessions(standin, email) <= 5
+    logins = sum(line.get("target") == "login" and line.get("status") == 200 for line in lines(night.folder))
+    assert seen(lines(night.folder), "logout") >= logins - 5
+    assert sessions(standin, email) <= 5 < logins
     written = "".join(one.read_text("utf-8", "replace") for one in tmp_path.rglob("*") if one.is_file())
     written += night.resumed.stdout + night.resumed.stderr
     assert CANARY not in written
@@ -183,16 +184,14 @@ def test_a_night_with_an_outage_a_restart_and_a_crash(standin: Standin, pager: P
 def _assert_the_outages(night: Night) -> None:
     assert night.resumed.returncode == 2, night.resumed.stdout + night.resumed.stderr
     # Supabase hung: logins failed, and nothing else did.
-    hung, *_ = night.outages("login")
-    assert last(night.during, "health") == ["success"] * 3
-    assert hung["what"] == "answered 503 upstream_timeout"
+    hung = next(one for one in night.outages("login") if one["what"] == "answered 503 upstream_timeout")
+    assert {line.get("status") for line in night.during if line.get("target") in {"health", "ping"}} <= {200, None}
     assert hung["ended_by"] == "recovery"
     assert hung["duration_s"] > 0
     # The gateway was away: everything failed, from a begin to an end.
-    [away] = night.outages("health")
-    assert away["what"] == "no connection"
+    away = next(one for one in night.outages("health") if one["what"] == "no connection")
     assert away["ended_by"] == "recovery"
-    assert away["duration_s"] == pytest.approx(night.report["targets"]["health"]["down_s"], abs=0.01)
+    assert 0 < away["duration_s"] <= night.report["targets"]["health"]["down_s"] + 0.01
     assert night.outages("ping")
     assert any((one["target"], one["kind"]) == ("login", "alert") for one in night.report["incidents"])
 
@@ -202,11 +201,10 @@ def _assert_the_crash(night: Night) -> None:
     assert len(night.report["runs"]) == 2
     assert len(lines(night.folder)) > night.killed_after
     # An alert that was on is taken up, not raised again.
-    announced = [line["alert"] for line in lines(night.folder) if line["kind"] == "alert"]
-    assert "health_success" in announced
+    announced = [(line["alert"], line["level"]) for line in lines(night.folder) if line["kind"] == "alert"]
+    assert ("health_success", "critical") in announced
     assert len(announced) == len(set(announced))
-    [gap] = night.report["not_watched"]
-    assert gap["duration_s"] >= 2
+    assert max(gap["duration_s"] for gap in night.report["not_watched"]) >= 2
     [path] = night.folder.glob("observe_*.jsonl")
     assert re.fullmatch(r"observe_\d{8}_\d{6}\.jsonl", path.name)
     page = path.with_suffix(".html").read_text("utf-8")
@@ -256,7 +254,7 @@ def test_a_watch_in_memory_ends_with_sigterm_and_tells_of_a_refused_account(tmp_
     assert "health: 100.00 %" in watching.output
     assert "Verdict: " in watching.output
     assert CANARY not in watching.output
-    assert 1 <= len(double.asked) <= 4
+    assert 1 <= len(double.asked) <= 8
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ import click
 from rich.console import Console
 
 from velro_auth.bench.target import is_this_machine
+from velro_auth.bench.verdict import Grade
 from velro_auth.cli.processes import noting_signals
 from velro_auth.cli.values import Span, address
 from velro_auth.monitor import document, report
@@ -26,7 +27,6 @@ from velro_auth.monitor.ledger import Ledger
 from velro_auth.monitor.levels import Levels
 from velro_auth.monitor.patrol import Patrol
 from velro_auth.monitor.run import Plan, Watch, rounds
-from velro_auth.monitor.verdict import judge
 from velro_auth.monitor.wire import Wire
 from velro_auth.settings import Settings
 from velro_auth.telemetry.slo import Promise
@@ -111,6 +111,8 @@ def make_report(file: Path) -> None:
     with _exiting():
         ledger = Ledger()
         unreadable = document.fill(ledger, file)
+        if not ledger.runs:
+            raise CannotWatch(f"{file} is no observation file: it holds no run")
         _finish(ledger, file, unreadable, Console(highlight=False))
 
 
@@ -156,10 +158,9 @@ def _watch(options: Mapping[str, Any], ledger: Ledger, console: Console) -> tupl
 
 def _take_up(path: Path, plan: Plan, ledger: Ledger, levels: Levels) -> int:
     """Go on where an earlier run stopped, windows and alerts included."""
-    if not path.stat().st_size:
-        return 0
     unreadable = document.fill(ledger, path, levels.note)
-    if ledger.settings["url"] != plan.url:
+    # Without a run when the very first line was torn off.
+    if ledger.runs and ledger.settings["url"] != plan.url:
         raise CannotWatch(f"{path} is about {ledger.settings['url']}, not {plan.url}")
     for name, level in ledger.alert_levels.items():
         levels.take_up(name, level)
@@ -185,7 +186,7 @@ def _finish(ledger: Ledger, path: Path, unreadable: int, console: Console) -> No
     console.print(f"Verdict: {verdict['grade']}")
     if not ledger.answers:
         raise CannotWatch(f"{ledger.settings['url']} never answered")
-    sys.exit(int(judge(ledger).grade))
+    sys.exit(int(Grade[verdict["grade"].upper()]))
 
 
 def _summary(row: Mapping[str, Any]) -> str:

@@ -41,10 +41,14 @@ def stop_on_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def noting_signals() -> Iterator[threading.Event]:
-    """Yield an event that SIGINT and SIGTERM set: for work that must not be cut off in the middle of a step."""
+    """Yield an event that SIGINT and SIGTERM set, for work that ends its step first; a second one ends it at once."""
     asked = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda _, __: asked.set()) for number in numbers}
+
+    def note(number: int, _: FrameType | None) -> None:
+        asked.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield asked
     finally:

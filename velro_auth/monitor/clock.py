@@ -14,7 +14,7 @@ class DayClock:
     """Seconds since the epoch that never go back.
 
     A clock set back would put observations before earlier ones and stop every schedule. One that is ahead by far is
-    followed: the machine was asleep, and what was due meanwhile was not watched.
+    followed: the machine was asleep, and what was due meanwhile was not watched. Safe for any number of threads.
 
     Args:
         monotonic: Seconds that never jump, but may stand still while the machine sleeps.
@@ -32,7 +32,8 @@ class DayClock:
 
     def __call__(self) -> float:
         """Return the time."""
-        ahead_s = self._wall_clock() - self._monotonic() - self._offset_s
-        if ahead_s > _JUMP_S:
-            self._offset_s += ahead_s
+        offset_s = self._wall_clock() - self._monotonic()
+        if offset_s > self._offset_s + _JUMP_S:
+            # Set, not added to: all threads notice at one time.
+            self._offset_s = offset_s
         return self._monotonic() + self._offset_s

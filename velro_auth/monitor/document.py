@@ -35,7 +35,7 @@ def fill(ledger: Ledger, path: Path, note: Callable[[Observation], object] = lam
         note: Told of every observation.
 
     Raises:
-        CannotWatch: It cannot be read, or is no file of a watch.
+        CannotWatch: It cannot be read, or is a file of something else.
     """
     bad = 0
 
@@ -52,8 +52,6 @@ def fill(ledger: Ledger, path: Path, note: Callable[[Observation], object] = lam
             if not ledger.runs:
                 raise CannotWatch(f"{path} is no observation file: {error}") from error
             skip()
-    if not ledger.runs:
-        raise CannotWatch(f"{path} is no observation file: it holds no run")
     return bad
 
 
@@ -71,7 +69,7 @@ def document(ledger: Ledger, *, unreadable_lines: int) -> Document:
         "watched_s": round(ledger.watched_s, 3),
         "settings": {name: value for name, value in ledger.settings.items() if name not in _NOT_SETTINGS},
         "verdict": {"grade": verdict.grade.name.lower(), "reasons": list(verdict.reasons)},
-        "targets": {name: _target(ledger.accounts[name], ledger.last_s) for name in targets},
+        "targets": {name: _target(ledger.accounts[name], ledger) for name in targets},
         "incidents": [_incident(one, ledger) for one in ledger.incidents],
         "deploys": [{"at": _iso(one.at_s), "was": one.was, "is": one.now} for one in ledger.deploys],
         "runs": _stretches(ledger.runs),
@@ -85,16 +83,18 @@ def document(ledger: Ledger, *, unreadable_lines: int) -> Document:
     }
 
 
-def _target(account: Account, now_s: float) -> Document:
+def _target(account: Account, ledger: Ledger) -> Document:
     total, times = account.total, account.total.percentiles_ms()
     current = account.tracker.current
-    down_s = account.down_s + (current.lasted_s(now_s) if current else 0.0)
+    down_s = account.down_s + (current.lasted_s(ledger.last_s) if current else 0.0)
+    up_share = max(0.0, 1 - down_s / ledger.watched_s) if ledger.watched_s else 1.0
     rate = total.success_percent
     return {
         "observations": total.verdicts.total(),
         **{name: total.verdicts[name] for name in ("success", "failure", "throttled", "unsent")},
         "success_percent": None if rate is None else round(rate, 3),
         "down_s": round(down_s, 3),
+        "available_percent": round(100 * up_share, 3),
         "latency_ms": None if times is None else {**_times(times), "max": round(total.slowest_ms, 3)},
         "outcomes": dict(sorted(account.outcomes.items())),
     }

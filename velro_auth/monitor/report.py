@@ -33,7 +33,19 @@ _KEYS: Final = {
     "gap": "not watched",
     "deploy": "another build",
 }
-_TARGETS: Final = ("target", "seen", "failed", "429", "success", "down", "p50 ms", "p95 ms", "p99 ms", "answers")
+_TARGETS: Final = (
+    "target",
+    "seen",
+    "failed",
+    "429",
+    "success",
+    "available",
+    "down",
+    "p50 ms",
+    "p95 ms",
+    "p99 ms",
+    "answers",
+)
 _INCIDENTS: Final = ("target", "kind", "grade", "began", "ended", "lasted", "what")
 
 #: From a span of so many seconds on, time is told in the larger unit.
@@ -62,7 +74,8 @@ def _about(contents: Document) -> str:
     return (
         f"{contents['url']}, from {_clock(contents['began_at'])} to {_clock(contents['ended_at'])} UTC;"
         f" watched for {_span(contents['watched_s'])} in {len(contents['runs'])} run(s)."
-        " Success is the share of right answers; a time includes looking up the name and connecting."
+        " Success is the share of right answers, availability that of the time without an incident;"
+        " latency includes looking up the name and connecting."
     )
 
 
@@ -70,7 +83,7 @@ def _cells(name: str, row: Document) -> Iterator[str]:
     rate, times = row["success_percent"], row["latency_ms"] or {}
     yield from (name, str(row["observations"]), str(row["failure"]), str(row["throttled"]))
     yield "" if rate is None else f"{rate:.2f} %"
-    yield _span(row["down_s"])
+    yield from (f"{row['available_percent']:.2f} %", _span(row["down_s"]))
     yield from (f"{times[key]:.0f}" if key in times else "" for key in ("p50", "p95", "p99"))
     yield ", ".join(f"{outcome}: {count}" for outcome, count in row["outcomes"].items())
 

@@ -74,8 +74,9 @@ def test_a_file_that_is_not_there_cannot_be_resumed(tmp_path: Path) -> None:
     assert "is not there to be resumed" in result.output
 
 
-def test_a_file_that_is_none_makes_no_report(tmp_path: Path) -> None:
-    (tmp_path / "observe.jsonl").write_text("{}\n")
+@pytest.mark.parametrize("text", ["", "{}\n", '{"kind":"ru'])
+def test_a_file_that_is_none_makes_no_report(text: str, tmp_path: Path) -> None:
+    (tmp_path / "observe.jsonl").write_text(text)
 
     result = call("report", str(tmp_path / "observe.jsonl"))
 

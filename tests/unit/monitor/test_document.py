@@ -80,6 +80,7 @@ def test_the_report_tells_the_night() -> None:
     assert contents["targets"]["health"]["latency_ms"]["max"] == 5000
     assert contents["targets"]["login"]["throttled"] == 1
     assert contents["watched_s"] == 661 - 536
+    assert contents["targets"]["health"]["available_percent"] == pytest.approx(100 * (1 - 4 / 125), abs=0.001)
     assert len(contents["runs"]) == 2
 
 
@@ -97,15 +98,23 @@ def test_a_file_gives_the_report_that_the_watch_gave(tmp_path: Path) -> None:
     assert len(noted) == sum(isinstance(one, Observation) for one in NIGHT)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{}", '{"kind":"observation","at":1}', "\xff", '{"kind":"run","at":1,"schema":9}']
-)
+@pytest.mark.parametrize("text", ["{}", '{"kind":"observation","at":1}', '{"kind":"run","at":1,"schema":9}'])
 def test_what_is_no_such_file_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "observe.jsonl"
     path.write_text(text, "latin-1")
 
     with pytest.raises(CannotWatch, match=r"observe\.jsonl"):
         documents.fill(Ledger(), path)
+
+
+@pytest.mark.parametrize("text", ["", '{"kind":"ru'])
+def test_a_file_whose_first_line_was_torn_off_holds_nothing(text: str, tmp_path: Path) -> None:
+    """And can be resumed all the same: a service that starts again and again must not be stuck with it."""
+    path, ledger = tmp_path / "observe.jsonl", Ledger()
+    path.write_text(text)
+
+    assert documents.fill(ledger, path) == bool(text)
+    assert ledger.runs == []
 
 
 @pytest.mark.parametrize("records", [NIGHT, [], [seen(status=503)]], ids=["night", "nothing", "failed"])
