@@ -259,7 +259,7 @@ def test_a_watch_in_memory_ends_with_sigterm_and_tells_of_a_refused_account(tmp_
 
 @pytest.mark.slow
 def test_nothing_to_watch(tmp_path: Path) -> None:
-    done = monitor(f"http://127.0.0.1:{free_port()}", tmp_path, "--duration", "1")
+    done = monitor(f"http://127.0.0.1:{free_port()}", tmp_path, "--duration", "1", "--resume", "latest")
 
     assert done.returncode == 3
     assert "never answered" in done.stderr

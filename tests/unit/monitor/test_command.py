@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.unit.monitor.records import run
 from velro_auth.cli.monitor import monitor
 
 
@@ -72,6 +74,17 @@ def test_a_file_that_is_not_there_cannot_be_resumed(tmp_path: Path) -> None:
 
     assert result.exit_code == 3
     assert "is not there to be resumed" in result.output
+
+
+def test_a_file_about_another_address_is_not_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "observe_20260801_160000.jsonl"
+    path.write_text(json.dumps(run()) + "\n")
+
+    result = call("--url", "http://127.0.0.1:1", "--resume", "latest", "--output-dir", str(tmp_path))
+
+    assert result.exit_code == 3
+    assert "is about http://127.0.0.1:8000, not http://127.0.0.1:1" in result.output
+    assert path.read_text().count("\n") == 1
 
 
 @pytest.mark.parametrize("text", ["", "{}\n", '{"kind":"ru'])

@@ -88,12 +88,13 @@ def test_a_file_gives_the_report_that_the_watch_gave(tmp_path: Path) -> None:
     live, noted = ledger_of(*NIGHT), list[Observation]()
     lines = [json.dumps(one.record() if isinstance(one, Observation) else one) for one in (run(), *NIGHT)]
     path = tmp_path / "observe.jsonl"
-    path.write_text("\n".join([*lines[:50], '{"kind":"observation","at":178', *lines[50:], '{"ki']))
+    torn, strange = '{"kind":"observation","at":178', '{"kind":"mood","at":1785600001}'
+    path.write_text("\n".join([*lines[:50], torn, strange, *lines[50:], '{"ki']))
 
     again = Ledger()
     unreadable = documents.fill(again, path, noted.append)
 
-    assert unreadable == 2
+    assert unreadable == 3
     assert documents.document(again, unreadable_lines=0) == documents.document(live, unreadable_lines=0)
     assert len(noted) == sum(isinstance(one, Observation) for one in NIGHT)
 
