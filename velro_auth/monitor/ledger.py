@@ -132,6 +132,7 @@ class Ledger:
         self.settings = {**record, "interval_s": float(record["interval_s"])}
         self.timeline = self.timeline or Timeline(at_s, max(1.0, 2 * self.settings["interval_s"]))
         self._keep("runs", self.runs, Stretch(at_s, at_s))
+        self.runs[-1].ended_s = at_s
         self._is_running = True
         return news
 

@@ -120,11 +120,13 @@ class Watch:
                 self._take(_TURN_S)
                 self._look()
         finally:
+            # The end is now: while the last answers are waited for, nothing new is asked.
+            ended_s = self._clock()
             self._patrol.stop(self._plan.longest_s)
             while self._take(0):
                 pass
-            self._levels.look(self._clock())
-            self._book.keep({"kind": "end", "at": round(self._clock(), 3)})
+            self._levels.look(ended_s)
+            self._book.keep({"kind": "end", "at": round(ended_s, 3)})
 
     def _take(self, within_s: float) -> bool:
         """Take in one observation; tell whether there was one."""

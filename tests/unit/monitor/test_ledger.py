@@ -122,6 +122,16 @@ def test_a_restless_target_takes_no_more_memory_than_this() -> None:
     assert ledger.accounts["health"].down_s == 3000
 
 
+def test_a_monitor_that_restarts_for_ever_counts_each_gap_once() -> None:
+    ledger = ledger_of()
+    for number in range(1, MOST_KEPT + 101):
+        for record in (run(100 * number), seen(100 * number).record()):
+            ledger.add(record)
+
+    assert len(ledger.runs) == MOST_KEPT
+    assert ledger.unwatched_s == 100 * (MOST_KEPT + 100)
+
+
 @pytest.mark.parametrize(
     "record",
     [

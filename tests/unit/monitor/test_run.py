@@ -37,6 +37,7 @@ class Script:
 
     def stop(self, within_s: float) -> None:
         self.log.append(f"stop within {within_s:g}")
+        self._clock.advance(within_s)
 
     def get(self, *, block: bool, timeout: float) -> Observation:
         if not self._left:
@@ -74,6 +75,14 @@ def test_every_observation_is_a_line_and_so_are_begin_and_end(clock: HandClock, 
     assert [line["kind"] for line in lines] == ["run", "observation", "observation", "end"]
     assert ledger.answers == 2
     assert script.log == ["start", "stop within 10.2"]
+
+
+def test_waiting_for_the_last_answers_is_no_gap_and_ends_no_incident(clock: HandClock, tmp_path: Path) -> None:
+    lines, ledger, _, _ = watch(clock, tmp_path, [seen(1, 503), seen(2, 503)])
+
+    assert lines[-1]["at"] == BEGAN_S + 2
+    assert ledger.gaps == []
+    assert [incident.ended_s for incident in ledger.incidents] == [None]
 
 
 def test_an_alert_is_a_line_too_and_is_shown(clock: HandClock, tmp_path: Path) -> None:
