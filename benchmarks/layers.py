@@ -11,14 +11,14 @@ import contextlib
 import io
 import json
 import logging
+import logging.config
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import click
 from gunicorn.config import Config
@@ -26,17 +26,18 @@ from gunicorn.http import get_parser, wsgi
 
 from benchmarks.peers import bare
 from benchmarks.servers import SECRET_KEY, Fleet
-from benchmarks.wire import Question, get, login
-from velro_auth.app import Service, create_app
-from velro_auth.auth.models import Credentials
-from velro_auth.endpoints.login import _ANSWER, _BODY
+from benchmarks.wire import TOKEN_PATH, Question, get, login
+from velro_auth.app import create_app
+from velro_auth.endpoints.schemas import LoginBody, SessionAnswer
 from velro_auth.exchange import AFTERWARDS, Exchange
+from velro_auth.fastlane import FastLane
 from velro_auth.guards.keys import Keyring
 from velro_auth.settings import Settings
 from velro_auth.telemetry.logs import configuration
-from velro_auth.upstream.identity import SupabaseIdentity, session_from
+from velro_auth.upstream.identity import session_from
 from velro_auth.upstream.transport import Reply, Transport
 from velro_auth.wiring import wire
+from velro_auth.wiring.guards import wire_guards
 from velro_auth.worker_intake import Arrival, Intake
 from velro_auth.worker_plain import Reader
 
@@ -44,7 +45,7 @@ _CLIENT: Final = ("::ffff:100.64.0.5", 40000)
 _SERVER: Final = ("::", 8000)
 _PING: Final = "/api/v1/auth/ping"
 
-Row = tuple[str, float]
+Row: TypeAlias = tuple[str, float]
 
 
 def microseconds(call: Callable[[], object], *, times: int = 2000, rounds: int = 7) -> float:
@@ -104,88 +105,103 @@ class Requests:
         response.close()
 
 
-def ping_rows(service: Service, flask_only: Service) -> list[Row]:
+def ping_rows(settings: Settings) -> list[Row]:
     """Measure a ping, from its bytes to its answer."""
-    requests, ping = Requests(), get(_PING)
+    requests, ping, parts = Requests(), get(_PING), wire(settings)
     environ = requests.ours(ping)
+    service, flask_only = create_app(settings), create_app(settings, fast_lane=False)
+    lane = FastLane(bare.app, parts.fast, prefixed=parts.verify)
 
-    def ask(app: Any) -> Callable[[], object]:
-        return lambda: [*app({**environ, AFTERWARDS: []}, _started)]
+    def ask(app: Any) -> float:
+        def once() -> None:
+            fresh = {**environ, AFTERWARDS: []}
+            Exchange(request_id="0" * 32, address="203.0.113.7", arrived_s=0.0).attach(fresh)
+            for item in app(fresh, _started):
+                assert item
 
-    answered = [*ask(service)()]
-    assert b'"fastpath":true' in answered[0], answered
-    bare_us, ours_us = microseconds(ask(bare.app)), microseconds(ask(service))
-    edge = service._edge
-    lane_us = microseconds(lambda: [*edge._app({**environ, "velro_auth.exchange": _exchange()}, _started)])
+        return microseconds(once)
+
+    def sent() -> None:
+        requests.answer({**environ, AFTERWARDS: []}, service)
+
+    bare_us, lane_us, all_us = ask(bare.app), ask(lane), ask(service)
     return [
-        ("the head of 16 fields, read by gunicorn's parser (for comparison)", microseconds(lambda: requests.gunicorns(ping))),
-        ("the same, read by the worker", microseconds(lambda: requests.ours(ping))),
+        ("the head of 16 fields, read by gunicorn's parser", microseconds(lambda: requests.gunicorns(ping))),
+        ("the same, read by the worker itself", microseconds(lambda: requests.ours(ping))),
         ("fast lane and endpoint", lane_us - bare_us),
-        ("edge: request id, address, CORS, headers, metrics", ours_us - lane_us),
-        ("gunicorn's response: checks of 13 header fields", microseconds(lambda: requests.answer({**environ}, service)) - ours_us),
-        ("Flask and its extensions instead of the fast lane (for comparison)", microseconds(ask(flask_only)) - ours_us),
-    ]  # fmt: skip
+        ("edge: request id, address, CORS, header fields, metrics", all_us - lane_us),
+        ("gunicorn's response: checks of the header fields", microseconds(sent) - all_us),
+        ("Flask and its extensions, where they take the fast lane's place", ask(flask_only) - all_us),
+    ]
 
 
-def login_rows(settings: Settings, service: Service, url: str) -> list[Row]:
-    """Measure a login, part by part; the whole of it last."""
-    requests, parts = Requests(), wire(settings)
-    questions = [login(number) for number in range(500)]
-    numbers = iter(range(10**9))
-    transport = Transport(url, key=SECRET_KEY, pool_size=4)
-    identity = SupabaseIdentity(transport, forwards_address=True)
-    body = questions[1].request.partition(b"\r\n\r\n")[2]
-    given = json.loads(body)
-    session = identity.sign_in(Credentials(**given), _exchange())
-    reply = _reply(transport, body)
-    guards = parts.auth[0].log_in.guards  # type: ignore[attr-defined] # the login endpoint's
-    keyring = Keyring(b"benchmark")
+class Logins:
+    """Logins of many users, in parts and as a whole.
 
-    def guarded() -> None:
-        number = next(numbers) % 500
+    Args:
+        settings: What the service is told.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._requests, self._service = Requests(), create_app(settings)
+        self._guards = wire_guards(settings, on_refused=print)
+        self._questions = [login(number) for number in range(500)]
+        self._numbers = iter(range(10**9))
+        self._transport = Transport(settings.supabase_url, key=SECRET_KEY, pool_size=4)
+        self._request = self._transport.prepare("POST", TOKEN_PATH)
+        self._body = self._questions[1].request.partition(b"\r\n\r\n")[2]
+        self._access = logging.getLogger("velro_auth.access")
+
+    def rows(self) -> list[Row]:
+        """Measure each part, and all of it last."""
+        given, reply = json.loads(self._body), self._asked()
+        session = session_from(reply, time.time())
+        keyring = Keyring(b"benchmark")
+        parts: Mapping[str, Callable[[], object]] = {
+            "the request, read by the worker itself": lambda: self._requests.ours(self._questions[1]),
+            "body: JSON and schema": lambda: LoginBody(unknown="exclude").load(given),
+            "names of the counters: HMAC of account and network": lambda: keyring.caller(given["email"], "198.18.0.1"),
+            "throttle, floor, quota, gate, breaker": self._guarded,
+            "the call of Supabase by requests and urllib3, the kernel's part included": self._asked,
+            "the session, read from the answer": lambda: session_from(reply, time.time()),
+            "the answer: schema and JSON": lambda: json.dumps(SessionAnswer().dump(session)),
+            "the line of the access log, written when the answer has left": self._logged,
+            "**all of it, without that line**": self._whole,
+        }
+        return [(name, microseconds(part, times=500)) for name, part in parts.items()]
+
+    def _asked(self) -> Reply:
+        return self._transport.send(self._request, self._body)
+
+    def _guarded(self) -> None:
+        number = next(self._numbers) % 500
         with (
-            guards.throttle.attempt(f"user{number}@example.com", f"198.18.0.{number % 250}"),
-            guards.floor.hold(time.monotonic()),
+            self._guards.throttle.attempt(f"user{number}@example.com", f"198.18.0.{number % 250}"),
+            self._guards.floor.hold(time.monotonic()),
         ):
-            guards.quota.take(is_known=True)
-            with guards.asking():
+            self._guards.quota.take(is_known=True)
+            with self._guards.asking():
                 pass
 
-    def whole() -> None:
-        environ = requests.ours(questions[next(numbers) % 500])
-        for item in service(environ, _started):
+    def _logged(self) -> None:
+        self._access.info("POST %s %d", "/api/v1/auth/login", 200, extra=_FIELDS)
+
+    def _whole(self) -> None:
+        environ = self._requests.ours(self._questions[next(self._numbers) % 500])
+        for item in self._service(environ, _started):
             assert item
 
-    access = logging.getLogger("velro_auth.access")
-    return [
-        ("the request, read by the worker", microseconds(lambda: requests.ours(questions[1]), times=500)),
-        ("body: JSON and schema", microseconds(partial(_BODY.load, given), times=500)),
-        ("names of the counters: HMAC of account and network", microseconds(partial(keyring.caller, given["email"], "198.18.0.1"), times=500)),
-        ("throttle, floor, quota, gate, breaker", microseconds(guarded, times=500)),
-        ("the call of Supabase by requests, of which a third is the kernel's", microseconds(lambda: _reply(transport, body), times=500)),
-        ("the session, read from the answer", microseconds(partial(session_from, reply, time.time()), times=500)),
-        ("the answer: schema and JSON", microseconds(lambda: json.dumps(_ANSWER.dump(session)), times=500)),
-        ("the line of the access log, written when the answer has left", microseconds(lambda: access.info("POST %s %d", "/api/v1/auth/login", 200, extra=_FIELDS), times=500)),
-        ("**all of it, without the log line**", microseconds(whole, times=500)),
-    ]  # fmt: skip
 
-
+#: As many fields as the edge writes.
 _FIELDS: Final = {
-    "request_id": "0" * 32, "method": "POST", "path": "/api/v1/auth/login", "status": 200, "outcome": "ok",
-    "lane": "fast", "took_ms": 71.2, "upstream_ms": 70.1, "address": "198.18.0.1", "user_agent": "Mozilla/5.0", "account": "0" * 32,
-}  # fmt: skip
+    **dict.fromkeys(("request_id", "account"), "0" * 32),
+    **dict.fromkeys(("method", "path", "outcome", "lane", "address", "user_agent"), "a word or two"),
+    **dict.fromkeys(("status", "took_ms", "upstream_ms"), 70.1),
+}
 
 
 def _started(_status: str, _headers: list[tuple[str, str]], *_: Any) -> Callable[[bytes], object]:
     return io.BytesIO().write
-
-
-def _exchange() -> Exchange:
-    return Exchange(request_id="0" * 32, address="203.0.113.7", arrived_s=0.0)
-
-
-def _reply(transport: Transport, body: bytes) -> Reply:
-    return transport.send(transport.prepare("POST", "/auth/v1/token?grant_type=password"), body)
 
 
 @contextlib.contextmanager
@@ -212,9 +228,8 @@ def main(first_port: int) -> None:
             settings = Settings.from_environment(
                 {"SUPABASE_URL": upstream.url, "SUPABASE_SECRET_KEY": SECRET_KEY, "AUTH_THROTTLE_SCALE": "1000"}
             )
-            service, flask_only = create_app(settings), create_app(settings, fast_lane=False)
             with _quiet_log():
-                tables = {"ping": ping_rows(service, flask_only), "login": login_rows(settings, service, upstream.url)}
+                tables = {"ping": ping_rows(settings), "login": Logins(settings).rows()}
     for name, rows in tables.items():
         click.echo(f"| a {name} | µs |\n| --- | --- |")
         for title, value in rows:

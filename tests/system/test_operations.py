@@ -152,7 +152,7 @@ def test_a_drill(environment: dict[str, str], email: str, standin: Standin, page
     assert sorted(cleared) == sorted({call["alert"] for call in told})
     assert [line["alert"]["alert"] for line in _alerts(running, "ok")] == cleared
     for headers, body in pager.calls:
-        assert _is_signed(headers, body)
+        assert is_signed(headers, body)
     assert PASSWORD not in running.output + "".join(texts)
 
 
@@ -172,7 +172,7 @@ def _raised(program: Program) -> set[str]:
     return {alert for alert, level in levels.items() if level != "ok"}
 
 
-def _is_signed(headers: dict[str, str], body: bytes) -> bool:
+def is_signed(headers: dict[str, str], body: bytes) -> bool:
     (name,) = [name for name in headers if "signature" in name]
     fields = dict(part.split("=", 1) for part in headers[name].split(","))
     expected = hmac.new(SECRET.encode(), f"{fields['t']}.".encode() + body, hashlib.sha256).hexdigest()

@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "prove": "velro_auth.cli.prove:prove",
     "audit": "velro_auth.cli.audit:audit",
     "bench": "velro_auth.cli.bench:bench",
+    "monitor": "velro_auth.cli.monitor:monitor",
 }
 
 
