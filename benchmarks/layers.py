@@ -156,15 +156,15 @@ class Logins:
         """Measure each part, and all of it last."""
         given, reply = json.loads(self._body), self._asked()
         session = session_from(reply, time.time())
-        keyring = Keyring(b"benchmark")
+        keyring, login_body, session_answer = Keyring(b"benchmark"), LoginBody(unknown="exclude"), SessionAnswer()
         parts: Mapping[str, Callable[[], object]] = {
             "the request, read by the worker itself": lambda: self._requests.ours(self._questions[1]),
-            "body: JSON and schema": lambda: LoginBody(unknown="exclude").load(given),
+            "body: JSON and schema": lambda: login_body.load(given),
             "names of the counters: HMAC of account and network": lambda: keyring.caller(given["email"], "198.18.0.1"),
             "throttle, floor, quota, gate, breaker": self._guarded,
             "the call of Supabase by requests and urllib3, the kernel's part included": self._asked,
             "the session, read from the answer": lambda: session_from(reply, time.time()),
-            "the answer: schema and JSON": lambda: json.dumps(SessionAnswer().dump(session)),
+            "the answer: schema and JSON": lambda: json.dumps(session_answer.dump(session)),
             "the line of the access log, written when the answer has left": self._logged,
             "**all of it, without that line**": self._whole,
         }
