@@ -297,7 +297,8 @@ class Settings:
     draining: str = setting(
         "RAILWAY_DEPLOYMENT_DRAINING_SECONDS",
         "",
-        "Seconds that Railway lets an old deployment finish its requests; for Railway, looked at by `velro-auth doctor`.",
+        "Seconds that Railway lets an old deployment finish its requests; for Railway, looked at by `velro-auth"
+        " doctor`.",
     )
     overlap: str = setting(
         "RAILWAY_DEPLOYMENT_OVERLAP_SECONDS",

@@ -18,6 +18,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "dev": "velro_auth.cli.dev:dev",
     "config": "velro_auth.cli.config:config",
     "db": "velro_auth.cli.db:db",
+    "doctor": "velro_auth.cli.doctor:doctor",
     "guard": "velro_auth.cli.guard:guard",
     "prove": "velro_auth.cli.prove:prove",
     "audit": "velro_auth.cli.audit:audit",

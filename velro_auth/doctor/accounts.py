@@ -13,7 +13,9 @@ _HOOK: Final = "velro_auth.custom_access_token_hook"
 
 def _allowed(case: Case) -> Finding:
     if case.settings.forwards_client_ip:
-        return Finding("pass", "the setting and the key allow it; whether the project listens shows in forwarding.proof")
+        return Finding(
+            "pass", "the setting and the key allow it; whether the project listens shows in forwarding.proof"
+        )
     return Finding("warn", "the caller's address is not passed on: all logins count as one caller")
 
 
@@ -41,14 +43,6 @@ def _proof(case: Case) -> Finding:
 
 CHECKS: Final = (
     Check(
-        name="forwarding.allowed",
-        what="The setting and the key allow to pass on the caller's address.",
-        why="Without it Supabase counts all users as one caller: 30 logins at once, then one every 2 s.",
-        mend="Put an sb_secret_ key into SUPABASE_SECRET_KEY and leave AUTH_FORWARD_CLIENT_IP at 'auto'.",
-        look=_allowed,
-        needs=("settings.keys",),
-    ),
-    Check(
         name="account.login",
         what="The test account (AUTH_BENCH_EMAIL, AUTH_BENCH_PASSWORD) can log in.",
         why="Nothing else shows that a real login works; what follows needs its token.",
@@ -57,12 +51,20 @@ CHECKS: Final = (
         needs=("upstream.login",),
     ),
     Check(
-        name="token.claim",
+        name="account.claim",
         what="The token of the test account carries the claim user_role.",
         why="Without the claim everybody has the lowest role.",
         mend=f"Switch the hook on: Authentication, Hooks, Customize Access Token, function {_HOOK}.",
         look=_claim,
         needs=("account.login",),
+    ),
+    Check(
+        name="forwarding.allowed",
+        what="The setting and the key allow to pass on the caller's address.",
+        why="Without it Supabase counts all users as one caller: 30 logins at once, then one every 2 s.",
+        mend="Put an sb_secret_ key into SUPABASE_SECRET_KEY and leave AUTH_FORWARD_CLIENT_IP at 'auto'.",
+        look=_allowed,
+        needs=("settings.keys",),
     ),
     Check(
         name="forwarding.proof",

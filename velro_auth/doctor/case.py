@@ -35,6 +35,11 @@ class NotApplicable(VelroAuthError):
     """There is nothing to look at; the reason is a sentence."""
 
 
+def _disk_free(folder: Path) -> tuple[int, int]:
+    usage = shutil.disk_usage(folder)
+    return usage.free, usage.total
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """One gateway with all it depends on. Every check may ask; each question is asked once.
@@ -54,7 +59,7 @@ class Case:
     account: Credentials | None = None
     now: Callable[[], float] = time.time
     tls: ssl.SSLContext | None = None
-    disk_free: Callable[[Path], tuple[int, int]] = lambda folder: _disk_free(folder)
+    disk_free: Callable[[Path], tuple[int, int]] = _disk_free
     cores: int = field(default_factory=lambda: os.cpu_count() or 1)
 
     def transport(self, key: str = "") -> Transport:
@@ -154,8 +159,3 @@ class Case:
 
 def _exchange() -> Exchange:
     return Exchange(request_id="doctor", address=PROBE_ADDRESS, arrived_s=time.monotonic())
-
-
-def _disk_free(folder: Path) -> tuple[int, int]:
-    usage = shutil.disk_usage(folder)
-    return usage.free, usage.total

@@ -59,9 +59,7 @@ class Unknown(VelroAuthError):
     """There is no check of that name."""
 
 
-def run(
-    checks: Sequence[Check], case: Case, *, only: Iterable[str] = (), limit_s: float = LIMIT_S
-) -> list[Result]:
+def run(checks: Sequence[Check], case: Case, *, only: Iterable[str] = (), limit_s: float = LIMIT_S) -> list[Result]:
     """Run *checks* in their order and return what they found.
 
     With *only*, what the chosen ones need is looked at too, and told where it is not well.
@@ -109,7 +107,8 @@ def _examine(check: Check, case: Case, before: Mapping[str, Result], limit_s: fl
         return Result(check, "skip", f"needs {', '.join(missing)}", "", 0.0)
     started_s = time.perf_counter()
     status, found, mend = _within(limit_s, lambda: _look(check, case))
-    return Result(check, status, found, mend or check.mend, (time.perf_counter() - started_s) * 1000)
+    advice = (mend or check.mend) if status in {"warn", "fail"} else ""
+    return Result(check, status, found, advice, (time.perf_counter() - started_s) * 1000)
 
 
 def _look(check: Check, case: Case) -> tuple[Status, str, str]:

@@ -13,7 +13,7 @@ from velro_auth.doctor.case import Case, NotApplicable
 from velro_auth.doctor.checkup import Check
 
 #: Where Railway's edge connects from (RFC 6598).
-RAILWAY_EDGE: Final = ipaddress.ip_network("100.64.0.0/10")
+RAILWAY_EDGE: Final[ipaddress.IPv4Network] = ipaddress.IPv4Network("100.64.0.0/10")
 
 #: gunicorn's graceful timeout is 25 s (gunicorn.conf.py).
 DRAINING_S: Final = 30.0
@@ -27,8 +27,9 @@ def _trusted(case: Case) -> Finding:
     networks = case.settings.trusted_proxies
     if anybody := [network for network in networks if network.prefixlen == 0]:
         return Finding("fail", f"{anybody[0]} is trusted, so every caller may claim any address")
-    is_covered = any(isinstance(network, ipaddress.IPv4Network) and RAILWAY_EDGE.subnet_of(network)
-                     for network in networks)  # fmt: skip
+    is_covered = any(
+        isinstance(network, ipaddress.IPv4Network) and RAILWAY_EDGE.subnet_of(network) for network in networks
+    )
     if case.settings.environment and not is_covered:
         return Finding("fail", f"TRUSTED_PROXIES leaves out {RAILWAY_EDGE}, where Railway's edge connects from")
     return Finding("pass", f"{len(networks)} networks are trusted")

@@ -14,7 +14,7 @@ from velro_auth.doctor.checkup import Check
 #: What the name of a difference looks like → the check that tells of it; the first that fits.
 TOPICS: Final = (
     (r"migration ", "database.migrations"),
-    (r".*(custom_access_token_hook|supabase_auth_admin|Auth server can read roles)", "token.hook"),
+    (r".*(custom_access_token_hook|supabase_auth_admin|Auth server can read roles)", "database.hook"),
     (r"trigger ", "database.triggers"),
     (r"(body|settings|owner) of function |function ", "database.functions"),
     (r"policy ", "database.policies"),
@@ -177,11 +177,11 @@ CHECKS: Final = (
         needs=_NEEDS,
     ),
     Check(
-        name="token.hook",
+        name="database.hook",
         what="The token hook, its policy and its rights are in the database.",
         why="Without them tokens have no user_role; with the hook on and its function gone nobody can log in.",
         mend=f"{_FIX} Then see that it is on: Authentication, Hooks.",
-        look=_differences("token.hook"),
+        look=_differences("database.hook"),
         needs=_NEEDS,
     ),
 )

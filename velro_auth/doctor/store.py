@@ -6,7 +6,7 @@ import contextlib
 import statistics
 import time
 from collections.abc import Iterator
-from typing import Any, Final, cast
+from typing import Final
 
 import redis
 
@@ -73,8 +73,8 @@ def _latency(case: Case) -> Finding:
 
 def _memory(case: Case) -> Finding:
     with _store(case) as client:
-        about = cast("dict[str, Any]", client.info("memory"))
-        evicted = int(cast("dict[str, Any]", client.info("stats")).get("evicted_keys", 0))
+        about = client.info("memory")
+        evicted = int(client.info("stats").get("evicted_keys", 0))
     most, used = int(about.get("maxmemory", 0)), int(about.get("used_memory", 0))
     policy = str(about.get("maxmemory_policy", "unknown"))
     said = f"policy {policy}, {used / 1024**2:.1f} MiB used of {f'{most / 1024**2:.1f} MiB' if most else 'no limit'}"

@@ -1,0 +1,301 @@
+"""``doctor --fix``: mends in one transaction, once, and its file leads back to exactly what was there."""
+
+from __future__ import annotations
+
+import datetime as dt
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.contract.database.conftest import MakeProject
+from tests.contract.database.project import OWN_TABLE, Project
+from tests.contract.database.test_database_verify import CHANGES
+from velro_auth.database import errors
+from velro_auth.database.catalogue import snapshot
+from velro_auth.database.connection import connected
+from velro_auth.database.transaction import Transactions
+from velro_auth.doctor import mend
+from velro_auth.doctor.mend import Mended
+
+#: What somebody did by hand, as whom → how often the check that tells of it is part of a drill.
+BROKEN = (
+    ("drop trigger on_auth_user_created on auth.users", "supabase_admin"),
+    ("alter table public.users disable trigger velro_auth_guard_truncate", "postgres"),
+    ("drop trigger velro_auth_guard_user on public.users", "postgres"),
+    ("alter policy \"Users can update self\" on public.users using (true)", "postgres"),
+    ("drop policy \"Users can view self\" on public.users", "postgres"),
+    ("alter table public.users disable row level security", "postgres"),
+    ("grant all on public.users to authenticated, anon with grant option", "postgres"),
+    ("grant update (role) on public.users to authenticated", "postgres"),
+    ("revoke select on public.users from service_role", "postgres"),
+    ("revoke usage on schema velro_auth from supabase_auth_admin", "postgres"),
+    ("grant execute on function velro_auth.custom_access_token_hook to public", "postgres"),
+    ("create or replace function public.handle_new_auth_user() returns trigger language plpgsql security definer"
+     " as $$ begin return new; end $$", "postgres"),
+    ("drop function velro_auth.validate_users()", "postgres"),
+    ("alter table public.users drop constraint users_credits_balance_not_negative", "postgres"),
+    ("alter table public.users alter column credits_balance set default 7", "postgres"),
+    ("alter table public.users drop column avatar_url", "postgres"),
+)  # fmt: skip
+
+
+def rows(project: Project) -> list[tuple[object, ...]]:
+    return project.sql("select to_jsonb(u) from public.users u order by id")
+
+
+def at(second: int = 0) -> Callable[[], dt.datetime]:
+    return lambda: dt.datetime(2026, 11, 25, 12, 0, second)  # noqa: DTZ001 - a local time, as in the file's name
+
+
+def fix(project: Project, folder: Path, second: int = 0) -> Mended:
+    return mend.mend(project.dsn(), folder=folder, now=at(second))
+
+
+def faults(project: Project) -> list[str]:
+    return [one.subject for one in project.runner().verify() if not one.is_remark]
+
+
+def broken(project: Project) -> Project:
+    """Users, rows that do not follow them, and every kind of change by hand."""
+    ada, bob, carol = (project.sign_up(f"{name}@example.com") for name in ("ada", "bob", "carol"))
+    project.fill(3)
+    for statement, user in BROKEN:
+        project.sql(statement, user=user)
+    with project.connected("supabase_admin") as connection:
+        connection.execute("set session_replication_role = replica")
+        connection.execute("delete from public.users where id = %s", (ada,))
+        connection.execute("update public.users set email = 'old@example.com' where id = %s", (bob,))
+        connection.execute("update auth.users set deleted_at = now() where id = %s", (carol,))
+    return project
+
+
+def test_all_is_mended_and_the_file_leads_back(migrated: Project, tmp_path: Path) -> None:
+    project = broken(migrated)
+    dump_before, rows_before = project.dump(), rows(project)
+
+    mended = fix(project, tmp_path)
+
+    assert faults(project) == []
+    assert "rows of public.users: 4 made, 2 brought up to date" in mended.changes
+    assert mended.rollback_file == tmp_path / "doctor_rollback_20261125_120000.sql"
+    assert stat.S_IMODE(mended.rollback_file.stat().st_mode) == 0o600
+
+    project.sql(mended.rollback_file.read_text("utf-8"))
+
+    assert rows(project) == rows_before
+    assert differing(project.dump(), dump_before) == []
+
+
+def differing(after: str, before: str) -> list[str]:
+    """Return the lines of two dumps that are in one of them only; a column that came back stands last."""
+    return sorted(set(after.splitlines()) ^ set(before.splitlines()))
+
+
+def test_a_second_run_changes_nothing_and_writes_nothing(migrated: Project, tmp_path: Path) -> None:
+    project = broken(migrated)
+    fix(project, tmp_path)
+    before = project.dump()
+
+    again = fix(project, tmp_path, second=1)
+
+    assert again == Mended()
+    assert project.dump() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_changes_by_hand_are_mended_and_taken_back(migrated: Project, tmp_path: Path, part: int) -> None:
+    for change in list(CHANGES)[part::3]:
+        migrated.sql(change)
+    before = taken_down(migrated)
+
+    mended = fix(migrated, tmp_path)
+
+    assert faults(migrated) == []
+    assert mended.rollback_file is not None
+    migrated.sql(mended.rollback_file.read_text("utf-8"))
+    assert taken_down(migrated) == before
+
+
+def taken_down(project: Project) -> dict[str, str]:
+    """What the catalogue says of ours."""
+    with connected(project.dsn(), print) as connection:
+        return snapshot(connection)
+
+
+def test_a_table_of_the_projects_own_keeps_what_it_had(project: Project, tmp_path: Path) -> None:
+    """Orphans, another constraint, a second trigger on our function: neither lost nor taken for a fault of ours."""
+    project.sql(OWN_TABLE)
+    project.runner().up()
+    project.sql("alter table auth.users disable trigger on_auth_user_created", user="supabase_admin")
+    before = project.dump()
+
+    mended = fix(project, tmp_path)
+
+    assert "again AFTER INSERT" in "".join(
+        project.sql("select string_agg(pg_get_triggerdef(oid), '') from pg_trigger")[0]
+    )
+    assert "trigger on_auth_user_created on auth.users" not in faults(project)
+    assert mended.rollback_file is not None
+    project.sql(mended.rollback_file.read_text("utf-8"), user="supabase_admin")
+    assert differing(project.dump(), before) == []
+    assert fix(project, tmp_path, 1).rollback_file is not None
+    assert fix(project, tmp_path, 2) == Mended()
+
+
+def test_a_trigger_that_only_the_owner_can_switch_off_is_left_out_on_the_way_back(
+    migrated: Project, tmp_path: Path
+) -> None:
+    migrated.sql("alter table auth.users disable trigger on_auth_user_created", user="supabase_admin")
+
+    mended = fix(migrated, tmp_path)
+
+    assert faults(migrated) == []
+    assert mended.rollback_file is not None
+    migrated.sql(mended.rollback_file.read_text("utf-8"))
+    assert faults(migrated) == ["trigger on_auth_user_created on auth.users"]
+    assert migrated.profile(migrated.sign_up("eve@example.com")) is None
+
+
+def test_nothing_is_changed_when_the_file_cannot_be_written(migrated: Project, tmp_path: Path) -> None:
+    project = broken(migrated)
+    before = project.dump()
+
+    with pytest.raises(mend.CannotWrite, match="nothing was changed"):
+        fix(project, tmp_path / "absent")
+
+    assert project.dump() == before
+
+
+def test_a_file_that_is_there_is_not_written_over(migrated: Project, tmp_path: Path) -> None:
+    path = tmp_path / "doctor_rollback_20261125_120000.sql"
+    path.write_text("precious", "utf-8")
+    migrated.sql("alter table public.users disable row level security")
+
+    with pytest.raises(mend.CannotWrite, match="there already"):
+        fix(migrated, tmp_path)
+
+    assert path.read_text("utf-8") == "precious"
+    assert faults(migrated) == ["row level security of public.users"]
+
+
+def test_a_held_lock_leaves_the_database_and_the_folder_as_they_were(migrated: Project, tmp_path: Path) -> None:
+    migrated.sql("alter table public.users disable row level security")
+    patience = Transactions(lock_timeout_ms=5, pauses_s=(0.0, 0.0))
+
+    with migrated.connected() as other, other.transaction():
+        other.execute("select from public.users")
+        with pytest.raises(errors.LockNotObtained):
+            mend.mend(migrated.dsn(), folder=tmp_path, transactions=patience)
+
+    assert faults(migrated) == ["row level security of public.users"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_is_complete_before_the_transaction_ends(
+    migrated: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks at the moment the file is on the disk still finds the database unchanged."""
+    migrated.sql("alter table public.users disable row level security")
+    seen: list[str] = []
+    really = mend._sync_folder
+
+    def look(folder: Path) -> None:
+        really(folder)
+        [path] = folder.iterdir()
+        seen.append(path.read_text("utf-8"))
+        seen.extend(str(one[0]) for one in migrated.sql("select relrowsecurity from pg_class where oid ="
+                                                        " 'public.users'::regclass"))  # fmt: skip
+
+    # Reading pg_class needs no lock on the table itself.
+    monkeypatch.setattr(mend, "_sync_folder", look)
+    fix(migrated, tmp_path)
+
+    assert seen[0].endswith("commit;\n")
+    assert seen[1] == "False"
+
+
+def test_a_row_that_a_constraint_refuses_is_left_to_the_back_fill(migrated: Project, tmp_path: Path) -> None:
+    migrated.fill(3)
+    migrated.sql("alter table public.users add constraint obstacle check (email <> 'user2@example.com')")
+    migrated.sql("alter table public.users disable row level security")
+
+    mended = fix(migrated, tmp_path)
+
+    [remark] = mended.remarks
+    assert "obstacle" in remark
+    assert "velro-auth db backfill" in remark
+    assert "user2" not in remark
+    assert "row level security of public.users" not in faults(migrated)
+    assert rows(migrated) == []
+
+
+def test_many_rows_are_left_to_the_back_fill(
+    migrated: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("velro_auth.doctor.rows.MOST_ROWS", 2)
+    migrated.fill(3)
+
+    mended = fix(migrated, tmp_path)
+
+    assert mended.rollback_file is None
+    assert "velro-auth db backfill" in mended.remarks[0]
+
+
+def test_orphans_are_not_deleted(migrated: Project, tmp_path: Path) -> None:
+    migrated.sql("alter table public.users drop constraint users_id_auth_users_fkey;"
+                 "insert into public.users (id) values (gen_random_uuid())")  # fmt: skip
+
+    fix(migrated, tmp_path)
+
+    assert len(rows(migrated)) == 1
+
+
+def test_without_migrations_it_says_so(project: Project, tmp_path: Path) -> None:
+    before = project.dump()
+
+    with pytest.raises(errors.UnknownMigration, match="velro-auth db up"):
+        fix(project, tmp_path)
+
+    assert project.dump() == before
+
+
+def test_pending_migrations_stay_pending(make_project: MakeProject, tmp_path: Path) -> None:
+    project = make_project("migrated")
+    project.runner().down(steps=1)
+    project.sql("alter table public.users disable row level security")
+
+    mended = fix(project, tmp_path)
+
+    assert mended.changes == ["row level security public.users: changed"]
+    assert fix(project, tmp_path, 1) == Mended()
+    assert "migration 20261122100500_token_hook" in faults(project)
+
+
+def test_what_is_wanted_is_told_without_a_change(migrated: Project) -> None:
+    project = broken(migrated)
+    before = project.dump()
+
+    subjects = [one.subject for one in mend.wanted(project.dsn())]
+
+    assert "row level security of public.users" in subjects
+    assert 'policy "Users can view self" on public.users' in subjects
+    assert project.dump() == before
+
+
+def test_the_file_runs_in_one_transaction(migrated: Project, tmp_path: Path) -> None:
+    """A way back that fails half way leaves what was mended."""
+    project = broken(migrated)
+    mended = fix(project, tmp_path)
+    assert mended.rollback_file is not None
+    project.sql("drop function velro_auth.validate_users() cascade")
+    before = project.dump()
+    statements = mended.rollback_file.read_text("utf-8").replace("commit;", "select 1 / 0;\ncommit;")
+
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        project.sql(statements)
+
+    assert project.dump() == before
