@@ -22,6 +22,7 @@ from velro_auth.database.connection import connected
 from velro_auth.errors import VelroAuthError
 from velro_auth.exchange import Exchange
 from velro_auth.settings import Settings
+from velro_auth.upstream.connections import AddressInfo, Resolver
 from velro_auth.upstream.identity import SupabaseIdentity
 from velro_auth.upstream.transport import Reply, Transport
 
@@ -50,6 +51,7 @@ class Case:
         account: An account to log in with; None for none.
         now: The current time, in seconds since the epoch.
         tls: What https trusts; the usual authorities when None.
+        resolve: Looks up a host and a port within so many seconds.
         disk_free: Returns the free bytes of a folder's disk, and all of them.
         cores: How many processor cores there are.
     """
@@ -59,6 +61,7 @@ class Case:
     account: Credentials | None = None
     now: Callable[[], float] = time.time
     tls: ssl.SSLContext | None = None
+    resolve: Callable[[str, int, float], Sequence[AddressInfo]] = field(default_factory=lambda: Resolver().resolve)
     disk_free: Callable[[Path], tuple[int, int]] = _disk_free
     cores: int = field(default_factory=lambda: os.cpu_count() or 1)
 

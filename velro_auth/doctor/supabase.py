@@ -18,7 +18,6 @@ from velro_auth.checks import Finding
 from velro_auth.doctor.case import Case, NotApplicable
 from velro_auth.doctor.checkup import Check
 from velro_auth.upstream import translate
-from velro_auth.upstream.connections import Resolver
 from velro_auth.upstream.probe import LoginPathCheck
 
 HEALTH: Final = "/auth/v1/health"
@@ -51,7 +50,7 @@ def _place(case: Case) -> tuple[str, int, bool]:
 def _dns(case: Case) -> Finding:
     host, port, _ = _place(case)
     try:
-        found = Resolver().resolve(host, port, case.settings.upstream_deadline_s)
+        found = case.resolve(host, port, case.settings.upstream_deadline_s)
     except TimeoutError:
         return Finding("fail", f"the name servers do not answer for {host}")
     except OSError:

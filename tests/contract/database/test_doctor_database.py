@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.contract.database.conftest import Cluster
 from tests.contract.database.project import Project
 from velro_auth.doctor import mend
 from velro_auth.doctor.case import Case
@@ -44,12 +45,18 @@ FAULTS = {
     "database.missing_rows": (("delete from public.users", "postgres"),),
     "database.outdated_rows": (("update public.users set email = 'old@example.com'", "postgres"),),
     "database.hook": (
-        ("drop function velro_auth.custom_access_token_hook", "postgres"),
         ("revoke execute on function velro_auth.custom_access_token_hook from supabase_auth_admin", "postgres"),
         ("revoke select (role) on public.users from supabase_auth_admin", "postgres"),
         ('drop policy "Auth server can read roles" on public.users', "postgres"),
+        ("drop function velro_auth.custom_access_token_hook", "postgres"),
     ),
 }  # fmt: skip
+
+
+@pytest.fixture
+def cluster(clusters: Callable[[int], Cluster]) -> Cluster:
+    """One version: what the checks are told is tested on both with ``verify``."""
+    return clusters(18)
 
 
 def look(project: Project, *, dsn: str = "") -> dict[str, Result]:
