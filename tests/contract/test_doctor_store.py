@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import socketserver
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -47,6 +51,32 @@ def test_a_redis_that_hangs_is_not_waited_for(own_redis: RedisServer) -> None:
         assert look("redis.reachable", own_redis.url).found == "no answer (TimeoutError)"
     finally:
         own_redis.resume()
+
+
+@pytest.fixture
+def far_redis(redis_server: RedisServer) -> Iterator[str]:
+    """The address of one that is 40 ms away."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.socket(socket.AF_UNIX) as near:
+                near.connect(str(redis_server.socket))
+                while received := self.request.recv(4096):
+                    time.sleep(0.04)
+                    near.sendall(received)
+                    self.request.sendall(near.recv(65536))
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"redis://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_a_redis_that_is_far_away(far_redis: str) -> None:
+    result = look("redis.latency", far_redis)
+
+    assert result.status == "warn"
+    assert "same region" in result.mend
 
 
 def test_an_address_of_another_kind() -> None:

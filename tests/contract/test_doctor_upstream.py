@@ -206,7 +206,7 @@ def tls_url(trust: Trust) -> Iterator[str]:
 
 
 def days_before_its_end(days: float) -> Callable[[], float]:
-    return lambda: (dt.datetime.now(dt.UTC) + dt.timedelta(days=1 - days)).timestamp()
+    return (dt.datetime.now(dt.UTC) + dt.timedelta(days=1 - days)).timestamp
 
 
 @pytest.mark.parametrize(("days", "status"), [(40.5, "pass"), (10.5, "warn"), (2.5, "fail")])

@@ -7,9 +7,7 @@ changed and the file is not there. Where it cannot be written nothing is changed
 from __future__ import annotations
 
 import datetime as dt
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,13 +15,14 @@ from typing import Final
 from velro_auth.database import Difference, files, history, preflight
 from velro_auth.database.catalogue import differences
 from velro_auth.database.connection import Connection, connected
-from velro_auth.database.errors import DatabaseError, MigrationRefused, UnknownMigration
+from velro_auth.database.errors import MigrationRefused, UnknownMigration
 from velro_auth.database.files import Migration
 from velro_auth.database.plan import Plan, State
 from velro_auth.database.transaction import Transactions
 from velro_auth.database.work import in_our_words
 from velro_auth.doctor import rows, state
 from velro_auth.doctor.schema import topic
+from velro_auth.doctor.wayback import WayBack
 
 #: What is not mended from here: data would be deleted, or a migration is to be applied.
 _LEFT_ALONE: Final = frozenset({"database.migrations", "database.orphans"})
@@ -50,10 +49,6 @@ _OTHERS: Final = """
 select pg_get_triggerdef(t.oid) from pg_trigger t
 where t.tgfoid = %s::regprocedure and not t.tgisinternal and t.tgname <> %s and t.tgenabled = 'O'
 """
-
-
-class CannotWrite(DatabaseError):
-    """The file with the way back cannot be written, so nothing was changed."""
 
 
 class _NothingToDo(Exception):
@@ -105,21 +100,20 @@ def mend(
         LockNotObtained: Somebody held a lock through all tries; nothing was changed.
         DatabaseError: The database cannot be asked, or will not do; or no migration is applied.
     """
-    path = folder.absolute() / f"doctor_rollback_{now():%Y%m%d_%H%M%S}.sql"
-    if path.exists():
-        raise CannotWrite(f"{path} is there already, so nothing was changed")
-    with connected(dsn, lambda _: None) as connection, _kept_if_committed(connection, path):
+    file = WayBack(folder.absolute() / f"doctor_rollback_{now():%Y%m%d_%H%M%S}.sql")
+    with connected(dsn, lambda _: None) as connection, file.kept_if_committed(connection):
         preflight.check(connection)
         plan = _plan(connection)
         plan.refuse_edited()
         migrations = _applied(plan)
         try:
-            return (transactions or Transactions()).run(connection, lambda: _mend(connection, plan, migrations, path))
+            return (transactions or Transactions()).run(connection, lambda: _mend(connection, plan, migrations, file))
         except _NothingToDo as nothing:
+            file.discard()
             return Mended(remarks=nothing.args)
 
 
-def _mend(connection: Connection, plan: Plan, migrations: Sequence[Migration], path: Path) -> Mended:
+def _mend(connection: Connection, plan: Plan, migrations: Sequence[Migration], file: WayBack) -> Mended:
     found = _mendable(connection, plan)
     before = state.take(connection)
     if {topic(one) for one in found} - _ROWS:
@@ -132,8 +126,8 @@ def _mend(connection: Connection, plan: Plan, migrations: Sequence[Migration], p
     remarks = (mirrored.remark,) if mirrored.remark else ()
     if not changes:
         raise _NothingToDo(*remarks)
-    _write(path, [*mirrored.way_back, *state.way_back(before, after)])
-    return Mended(changes, remarks, path)
+    file.write([*mirrored.way_back, *state.way_back(before, after)])
+    return Mended(changes, remarks, file.path)
 
 
 def _mend_objects(connection: Connection, migrations: Sequence[Migration], found: Sequence[Difference]) -> None:
@@ -181,41 +175,3 @@ def _mendable(connection: Connection, plan: Plan) -> list[Difference]:
 def _can_mirror(connection: Connection) -> bool:
     row = connection.execute("select to_regprocedure('velro_auth.mirror_users(uuid[])') is not null").fetchone()
     return bool(row and row[0])
-
-
-@contextmanager
-def _kept_if_committed(connection: Connection, path: Path) -> Iterator[None]:
-    try:
-        yield
-    except Exception:
-        # When the connection broke nobody knows whether the commit arrived.
-        if not connection.broken:
-            path.unlink(missing_ok=True)
-        raise
-
-
-def _write(path: Path, statements: Sequence[str]) -> None:
-    head = (
-        "-- Takes back what 'velro-auth doctor --fix' changed. Run it as the role postgres, in the SQL editor or with"
-        " psql.\n-- It holds addresses of users where rows were changed: keep it as you keep the database.\n\n"
-    )
-    body = ";\n\n".join(("begin", *statements, "commit"))
-    try:
-        # A try that met a lock may have left one.
-        path.unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write(f"{head}{body};\n")
-            file.flush()
-            os.fsync(file.fileno())
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise CannotWrite(f"{path} cannot be written ({error.strerror}), so nothing was changed") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

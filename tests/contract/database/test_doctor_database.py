@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,8 +24,8 @@ FAULTS = {
     ),
     "database.functions": (
         ("alter function public.handle_new_auth_user() security invoker", "postgres"),
-        ("create or replace function velro_auth.guard_user() returns trigger language plpgsql set search_path = ''"
-         " as 'begin return new; end'", "postgres"),
+        (("create or replace function velro_auth.guard_user() returns trigger language plpgsql set search_path = ''"
+         " as 'begin return new; end'"), "postgres"),
         ("grant execute on function velro_auth.mirror_users to anon", "postgres"),
     ),
     "database.policies": (
@@ -150,8 +150,8 @@ def test_a_policy_of_the_projects_own_is_a_warning(migrated: Project) -> None:
 
 
 @pytest.fixture
-def addresses(migrated: Project) -> Iterator[dict[str, str]]:
-    yield {
+def addresses(migrated: Project) -> dict[str, str]:
+    return {
         "http": "https://project.supabase.co",
         "database": migrated.dsn().replace(migrated.name, "nowhere"),
         "no project": migrated.server.dsn(database="postgres"),

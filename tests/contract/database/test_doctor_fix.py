@@ -17,24 +17,28 @@ from velro_auth.database import errors
 from velro_auth.database.catalogue import snapshot
 from velro_auth.database.connection import connected
 from velro_auth.database.transaction import Transactions
-from velro_auth.doctor import mend
+from velro_auth.doctor import mend, wayback
 from velro_auth.doctor.mend import Mended
+from velro_auth.doctor.wayback import CannotWrite
 
-#: What somebody did by hand, as whom → how often the check that tells of it is part of a drill.
+#: What somebody did by hand, and as whom.
 BROKEN = (
     ("drop trigger on_auth_user_created on auth.users", "supabase_admin"),
     ("alter table public.users disable trigger velro_auth_guard_truncate", "postgres"),
     ("drop trigger velro_auth_guard_user on public.users", "postgres"),
-    ("alter policy \"Users can update self\" on public.users using (true)", "postgres"),
-    ("drop policy \"Users can view self\" on public.users", "postgres"),
+    ('alter policy "Users can update self" on public.users using (true)', "postgres"),
+    ('drop policy "Users can view self" on public.users', "postgres"),
     ("alter table public.users disable row level security", "postgres"),
     ("grant all on public.users to authenticated, anon with grant option", "postgres"),
     ("grant update (role) on public.users to authenticated", "postgres"),
     ("revoke select on public.users from service_role", "postgres"),
     ("revoke usage on schema velro_auth from supabase_auth_admin", "postgres"),
     ("grant execute on function velro_auth.custom_access_token_hook to public", "postgres"),
-    ("create or replace function public.handle_new_auth_user() returns trigger language plpgsql security definer"
-     " as $$ begin return new; end $$", "postgres"),
+    (
+        ("create or replace function public.handle_new_auth_user() returns trigger language plpgsql security definer as"
+        " $$ begin return new; end $$"),
+        "postgres",
+    ),
     ("drop function velro_auth.validate_users()", "postgres"),
     ("alter table public.users drop constraint users_credits_balance_not_negative", "postgres"),
     ("alter table public.users alter column credits_balance set default 7", "postgres"),
@@ -164,7 +168,7 @@ def test_nothing_is_changed_when_the_file_cannot_be_written(migrated: Project, t
     project = broken(migrated)
     before = project.dump()
 
-    with pytest.raises(mend.CannotWrite, match="nothing was changed"):
+    with pytest.raises(CannotWrite, match="nothing was changed"):
         fix(project, tmp_path / "absent")
 
     assert project.dump() == before
@@ -175,7 +179,7 @@ def test_a_file_that_is_there_is_not_written_over(migrated: Project, tmp_path: P
     path.write_text("precious", "utf-8")
     migrated.sql("alter table public.users disable row level security")
 
-    with pytest.raises(mend.CannotWrite, match="there already"):
+    with pytest.raises(CannotWrite, match="File exists"):
         fix(migrated, tmp_path)
 
     assert path.read_text("utf-8") == "precious"
@@ -201,7 +205,7 @@ def test_the_file_is_complete_before_the_transaction_ends(
     """Whoever looks at the moment the file is on the disk still finds the database unchanged."""
     migrated.sql("alter table public.users disable row level security")
     seen: list[str] = []
-    really = mend._sync_folder
+    really = wayback._sync
 
     def look(folder: Path) -> None:
         really(folder)
@@ -211,7 +215,7 @@ def test_the_file_is_complete_before_the_transaction_ends(
                                                         " 'public.users'::regclass"))  # fmt: skip
 
     # Reading pg_class needs no lock on the table itself.
-    monkeypatch.setattr(mend, "_sync_folder", look)
+    monkeypatch.setattr(wayback, "_sync", look)
     fix(migrated, tmp_path)
 
     assert seen[0].endswith("commit;\n")
