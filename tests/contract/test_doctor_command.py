@@ -103,6 +103,7 @@ def test_fix_says_what_it_does_and_the_second_time_nothing(
     assert "would mend: row level security of public.users" in dry.stdout
     assert "FAIL  database.row_security" in dry.stdout
     assert dry.exit_code == 2
+    assert "would mend: " in doctor(chosen, "--fix", "--dry-run", "--json").stdout
     assert list(tmp_path.iterdir()) == []
 
     first = doctor(chosen, "--fix", "--rollback-dir", str(tmp_path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -84,6 +85,9 @@ def test_everything_is_looked_at_where_everything_is_there(
     }
     assert document["schema"] == "velro-auth/doctor/1"
     assert document["fix"] is None
+    [pool] = [one["found"] for one in document["checks"] if one["id"] == "gateway.pool"]
+    # Its metrics came after its first look at them: they are young, and not unknown.
+    assert re.fullmatch(r"2 idle, the oldest opened \d+ s ago, the longest unused for \d+ s", pool)
     assert set(document["checks"][0]) == {"id", "group", "status", "found", "why", "mend", "took_ms"}
     assert said.stderr == ""
     assert Api(project).sql("select count(*) from auth.sessions") == [(0,)]
@@ -94,6 +98,8 @@ def running_metrics(url: str) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     for _ in range(200):
         requests.get(f"{url}/health/ready", timeout=10)
-        if "velro_auth_pool_idle_connections 2.0" in requests.get(f"{url}/metrics", headers=headers, timeout=10).text:
+        shown = requests.get(f"{url}/metrics", headers=headers, timeout=10).text
+        if "velro_auth_pool_idle_connections 2.0" in shown:
+            assert re.search(r"^velro_auth_pool_connection_age_seconds (0\.\d*[1-9]|[1-9])", shown, re.MULTILINE)
             return
     raise AssertionError("no warm connections")

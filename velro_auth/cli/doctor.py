@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -69,8 +69,13 @@ def doctor(
         gateway_url=url,
         account=Credentials(email, password) if email and password else None,
     )
-    mended = _fix(settings.database_url, rollback_dir, dry_run=dry_run, quiet=as_json) if fix else None
+    say = _silent if as_json else click.echo
+    mended = _fix(settings.database_url, rollback_dir, dry_run=dry_run, say=say) if fix else None
     _look(case, chosen, mended, as_json=as_json)
+
+
+def _silent(_line: str) -> None:
+    """Say nothing: the JSON document tells all."""
 
 
 def _look(case: Case, chosen: Sequence[str], mended: Mended | None, *, as_json: bool) -> None:
@@ -89,24 +94,20 @@ def _look(case: Case, chosen: Sequence[str], mended: Mended | None, *, as_json: 
     sys.exit(report.EXIT[overall(results)])
 
 
-def _fix(dsn: str, folder: Path, *, dry_run: bool, quiet: bool) -> Mended:
-    def say(text: str) -> None:
-        if not quiet:
-            click.echo(text)
+def _fix(dsn: str, folder: Path, *, dry_run: bool, say: Callable[[str], None]) -> Mended:
 
     try:
-        for one in mend.wanted(dsn):
-            say(f"{'would mend' if dry_run else 'to mend'}: {one.subject}")
-        mended = Mended() if dry_run else mend.mend(dsn, folder=folder)
+        wanted = [one.subject for one in mend.wanted(dsn)]
+        if dry_run:
+            mended = Mended(remarks=[f"would mend: {subject}" for subject in wanted])
+        else:
+            for subject in wanted:
+                say(f"to mend: {subject}")
+            mended = mend.mend(dsn, folder=folder)
     except DatabaseError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(report.EXIT["fail"])
-    for change in mended.changes:
-        say(f"mended: {change}")
-    for remark in mended.remarks:
-        say(f"left alone: {remark}")
-    if mended.rollback_file:
-        say(f"The way back is in {mended.rollback_file}")
-    elif not dry_run:
-        say("Nothing was changed.")
+    for line in (*(f"mended: {change}" for change in mended.changes), *mended.remarks):
+        say(line)
+    say(f"The way back is in {mended.rollback_file}" if mended.rollback_file else "Nothing was changed.")
     return mended

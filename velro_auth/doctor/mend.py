@@ -107,7 +107,10 @@ def mend(
         plan.refuse_edited()
         migrations = _applied(plan)
         try:
-            return (transactions or Transactions()).run(connection, lambda: _mend(connection, plan, migrations, file))
+            with in_our_words("doctor --fix"):
+                return (transactions or Transactions()).run(
+                    connection, lambda: _mend(connection, plan, migrations, file)
+                )
         except _NothingToDo as nothing:
             file.discard()
             return Mended(remarks=nothing.args)

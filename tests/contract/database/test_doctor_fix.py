@@ -7,19 +7,14 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-import psycopg
 import pytest
 
-from tests.contract.database.conftest import MakeProject
 from tests.contract.database.project import OWN_TABLE, Project
 from tests.contract.database.test_database_verify import CHANGES
-from velro_auth.database import errors
 from velro_auth.database.catalogue import snapshot
 from velro_auth.database.connection import connected
-from velro_auth.database.transaction import Transactions
-from velro_auth.doctor import mend, wayback
+from velro_auth.doctor import mend
 from velro_auth.doctor.mend import Mended
-from velro_auth.doctor.wayback import CannotWrite
 
 #: What somebody did by hand, and as whom.
 BROKEN = (
@@ -162,144 +157,3 @@ def test_a_trigger_that_only_the_owner_can_switch_off_is_left_out_on_the_way_bac
     migrated.sql(mended.rollback_file.read_text("utf-8"))
     assert faults(migrated) == ["trigger on_auth_user_created on auth.users"]
     assert migrated.profile(migrated.sign_up("eve@example.com")) is None
-
-
-def test_nothing_is_changed_when_the_file_cannot_be_written(migrated: Project, tmp_path: Path) -> None:
-    project = broken(migrated)
-    before = project.dump()
-
-    with pytest.raises(CannotWrite, match="nothing was changed"):
-        fix(project, tmp_path / "absent")
-
-    assert project.dump() == before
-
-
-def test_a_file_that_is_there_is_not_written_over(migrated: Project, tmp_path: Path) -> None:
-    path = tmp_path / "doctor_rollback_20261125_120000.sql"
-    path.write_text("precious", "utf-8")
-    migrated.sql("alter table public.users disable row level security")
-
-    with pytest.raises(CannotWrite, match="File exists"):
-        fix(migrated, tmp_path)
-
-    assert path.read_text("utf-8") == "precious"
-    assert faults(migrated) == ["row level security of public.users"]
-
-
-def test_a_held_lock_leaves_the_database_and_the_folder_as_they_were(migrated: Project, tmp_path: Path) -> None:
-    migrated.sql("alter table public.users disable row level security")
-    patience = Transactions(lock_timeout_ms=5, pauses_s=(0.0, 0.0))
-
-    with migrated.connected() as other, other.transaction():
-        other.execute("select from public.users")
-        with pytest.raises(errors.LockNotObtained):
-            mend.mend(migrated.dsn(), folder=tmp_path, transactions=patience)
-
-    assert faults(migrated) == ["row level security of public.users"]
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_file_is_complete_before_the_transaction_ends(
-    migrated: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever looks at the moment the file is on the disk still finds the database unchanged."""
-    migrated.sql("alter table public.users disable row level security")
-    seen: list[str] = []
-    really = wayback._sync
-
-    def look(folder: Path) -> None:
-        really(folder)
-        [path] = folder.iterdir()
-        seen.append(path.read_text("utf-8"))
-        seen.extend(str(one[0]) for one in migrated.sql("select relrowsecurity from pg_class where oid ="
-                                                        " 'public.users'::regclass"))  # fmt: skip
-
-    # Reading pg_class needs no lock on the table itself.
-    monkeypatch.setattr(wayback, "_sync", look)
-    fix(migrated, tmp_path)
-
-    assert seen[0].endswith("commit;\n")
-    assert seen[1] == "False"
-
-
-def test_a_row_that_a_constraint_refuses_is_left_to_the_back_fill(migrated: Project, tmp_path: Path) -> None:
-    migrated.fill(3)
-    migrated.sql("alter table public.users add constraint obstacle check (email <> 'user2@example.com')")
-    migrated.sql("alter table public.users disable row level security")
-
-    mended = fix(migrated, tmp_path)
-
-    [remark] = mended.remarks
-    assert "obstacle" in remark
-    assert "velro-auth db backfill" in remark
-    assert "user2" not in remark
-    assert "row level security of public.users" not in faults(migrated)
-    assert rows(migrated) == []
-
-
-def test_many_rows_are_left_to_the_back_fill(
-    migrated: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("velro_auth.doctor.rows.MOST_ROWS", 2)
-    migrated.fill(3)
-
-    mended = fix(migrated, tmp_path)
-
-    assert mended.rollback_file is None
-    assert "velro-auth db backfill" in mended.remarks[0]
-
-
-def test_orphans_are_not_deleted(migrated: Project, tmp_path: Path) -> None:
-    migrated.sql("alter table public.users drop constraint users_id_auth_users_fkey;"
-                 "insert into public.users (id) values (gen_random_uuid())")  # fmt: skip
-
-    fix(migrated, tmp_path)
-
-    assert len(rows(migrated)) == 1
-
-
-def test_without_migrations_it_says_so(project: Project, tmp_path: Path) -> None:
-    before = project.dump()
-
-    with pytest.raises(errors.UnknownMigration, match="velro-auth db up"):
-        fix(project, tmp_path)
-
-    assert project.dump() == before
-
-
-def test_pending_migrations_stay_pending(make_project: MakeProject, tmp_path: Path) -> None:
-    project = make_project("migrated")
-    project.runner().down(steps=1)
-    project.sql("alter table public.users disable row level security")
-
-    mended = fix(project, tmp_path)
-
-    assert mended.changes == ["row level security public.users: changed"]
-    assert fix(project, tmp_path, 1) == Mended()
-    assert "migration 20261122100500_token_hook" in faults(project)
-
-
-def test_what_is_wanted_is_told_without_a_change(migrated: Project) -> None:
-    project = broken(migrated)
-    before = project.dump()
-
-    subjects = [one.subject for one in mend.wanted(project.dsn())]
-
-    assert "row level security of public.users" in subjects
-    assert 'policy "Users can view self" on public.users' in subjects
-    assert project.dump() == before
-
-
-def test_the_file_runs_in_one_transaction(migrated: Project, tmp_path: Path) -> None:
-    """A way back that fails half way leaves what was mended."""
-    project = broken(migrated)
-    mended = fix(project, tmp_path)
-    assert mended.rollback_file is not None
-    project.sql("drop function velro_auth.validate_users() cascade")
-    before = project.dump()
-    statements = mended.rollback_file.read_text("utf-8").replace("commit;", "select 1 / 0;\ncommit;")
-
-    with pytest.raises(psycopg.errors.DivisionByZero):
-        project.sql(statements)
-
-    assert project.dump() == before
