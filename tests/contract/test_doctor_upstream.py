@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import json
-import random
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from benchmarks.certificate import Trust, issue
-from tests.fixtures.standin import Api
-from velro_auth.auth.models import Credentials
-from velro_auth.database import Runner
 from velro_auth.doctor.case import Case
 from velro_auth.doctor.checks import CHECKS
 from velro_auth.doctor.checkup import Result, run
 from velro_auth.settings import Settings
 from velro_auth.standin import Standin
-
-PASSWORD = "canary-in-the-password"
 
 
 def settings_of(standin: Standin, **changes: str) -> Settings:
@@ -228,156 +220,3 @@ def test_a_certificate_that_nobody_vouches_for(tls_url: str) -> None:
 
 def test_a_server_that_speaks_no_tls(standin: Standin) -> None:
     assert look("upstream.tls", settings_of_url(standin.url.replace("http:", "https:"))).status == "fail"
-
-
-# A test account
-
-
-@pytest.fixture(scope="module")
-def project(new_standin: Callable[..., Standin]) -> Standin:
-    """A project with the migrations, whose hook is on."""
-    standin = new_standin()
-    Runner(standin.database_dsn).up()
-    return standin
-
-
-@pytest.fixture
-def account(project: Standin) -> Credentials:
-    email = f"doctor-{random.getrandbits(48):x}@example.com"
-    project.create_user(email, PASSWORD)
-    return Credentials(email, PASSWORD)
-
-
-def test_an_account_that_logs_in_shows_the_claim_and_leaves_no_session(project: Standin, account: Credentials) -> None:
-    result = look("account.claim", settings_of(project), account=account)
-
-    assert (result.status, result.found) == ("pass", "user_role is 'viewer'")
-    sessions = "select count(*) from auth.sessions s join auth.users u on u.id = s.user_id where u.email = %s"
-    assert Api(project).sql(sessions, account.email) == [(0,)]
-
-
-def test_an_account_that_cannot_log_in(project: Standin, account: Credentials) -> None:
-    wrong = Credentials(account.email, "canary-of-another-kind")
-
-    assert look("account.login", settings_of(project), account=wrong).status == "fail"
-    assert look("account.login", settings_of(project), account=account).status == "pass"
-
-
-def test_a_hook_that_is_off(new_standin: Callable[..., Standin]) -> None:
-    standin = new_standin(token_hook=None)
-    standin.create_user("ada@example.com", PASSWORD)
-
-    result = look("account.claim", settings_of(standin), account=Credentials("ada@example.com", PASSWORD))
-
-    assert result.status == "fail"
-    assert "Authentication, Hooks" in result.mend
-
-
-def test_forwarding_that_works_is_proven_by_the_session(project: Standin, account: Credentials) -> None:
-    settings = settings_of(project, DATABASE_URL=project.database_dsn)
-
-    assert look("forwarding.proof", settings, account=account).status == "pass"
-    assert look("forwarding.proof", settings_of(project), account=account).status == "skip"
-
-
-def test_a_project_that_does_not_listen(new_standin: Callable[..., Standin]) -> None:
-    standin = new_standin(forwarded_for=False)
-    standin.create_user("ada@example.com", PASSWORD)
-    settings = settings_of(standin, DATABASE_URL=standin.database_dsn)
-
-    result = look("forwarding.proof", settings, account=Credentials("ada@example.com", PASSWORD))
-
-    assert result.status == "fail"
-    assert "127.0.0.1" in result.found
-    assert "Rate limits" in result.mend
-
-
-def test_a_key_that_forwards_nothing(standin: Standin) -> None:
-    settings = settings_of(standin, SUPABASE_SECRET_KEY="", SUPABASE_PUBLISHABLE_KEY=standin.publishable_key)
-
-    assert look("forwarding.allowed", settings).status == "warn"
-    assert look("forwarding.allowed", settings_of(standin)).status == "pass"
-
-
-# A running gateway
-
-
-class Gateway:
-    """Answers what a gateway could; the real one takes minutes to come into such trouble."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, tuple[int, str]] = {
-            "/health": (200, json.dumps({"status": "healthy"})),
-            "/health/ready": (200, json.dumps({"status": "pass", "checks": {"slo": [{"status": "pass"}]}})),
-            "/metrics": (200, metrics()),
-        }
-        self.sent: list[str | None] = []
-        double = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                double.sent.append(self.headers["Authorization"])
-                status, body = double.answers[self.path]
-                if not status:
-                    return
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body.encode())
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-
-
-def metrics(idle: int = 2, age_s: float = 50, unused_s: float = 20) -> str:
-    return (
-        f"velro_auth_pool_idle_connections {idle:.1f}\nvelro_auth_pool_connection_age_seconds {age_s:.1f}\n"
-        f"velro_auth_pool_connection_unused_seconds {unused_s:.1f}\n"
-    )
-
-
-@pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    double = Gateway()
-    yield double
-    double.server.shutdown()
-    double.server.server_close()
-
-
-READY = json.dumps({"status": "fail", "checks": {"breaker": [{"status": "warn", "output": "open"}]}})
-
-
-@pytest.mark.parametrize(
-    ("name", "path", "answer", "status", "said"),
-    [
-        ("gateway.health", "/health", (0, ""), "fail", "no answer (ProtocolError)"),
-        ("gateway.health", "/health", (502, "<html>"), "fail", "answers 502"),
-        ("gateway.ready", "/health/ready", (503, READY), "fail", "breaker (open)"),
-        ("gateway.ready", "/health/ready", (200, "[]"), "fail", "nothing that can be read"),
-        ("gateway.pool", "/metrics", (200, metrics(idle=0)), "warn", "0 idle"),
-        ("gateway.pool", "/metrics", (200, metrics(age_s=700)), "warn", "opened 700 s ago"),
-        ("gateway.pool", "/metrics", (200, metrics(unused_s=99)), "warn", "unused for 99 s"),
-        ("gateway.pool", "/metrics", (404, "{}"), "skip", "METRICS_TOKEN"),
-        ("gateway.pool", "/metrics", (200, ""), "skip", "after the first request"),
-    ],
-)
-def test_a_gateway_in_trouble(
-    gateway: Gateway, standin: Standin, name: str, path: str, answer: tuple[int, str], status: str, said: str
-) -> None:
-    assert is_well(name, standin, gateway_url=gateway.url)
-    gateway.answers[path] = answer
-
-    result = look(name, settings_of(standin), gateway_url=gateway.url)
-
-    assert result.status == status
-    assert said in result.found
-
-
-def test_only_the_metrics_are_asked_for_with_the_token(gateway: Gateway, standin: Standin) -> None:
-    look("gateway.pool", settings_of(standin, METRICS_TOKEN="scrape"), gateway_url=gateway.url)
-
-    assert gateway.sent == [None, "Bearer scrape"]

@@ -12,7 +12,6 @@ from typing import Final
 
 import click
 from rich.console import Console
-from rich.markup import escape
 
 from velro_auth.auth.models import Credentials
 from velro_auth.database import DatabaseError
@@ -89,7 +88,7 @@ def _look(case: Case, chosen: Sequence[str], mended: Mended | None, *, as_json: 
         click.echo(json.dumps(report.document(results, mended=mended, at=at), indent=2, ensure_ascii=False))
     else:
         console = Console(highlight=False, soft_wrap=True)
-        for line in report.lines(results, escape):
+        for line in report.lines(results):
             console.print(line)
     sys.exit(report.EXIT[overall(results)])
 

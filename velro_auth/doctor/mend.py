@@ -126,7 +126,7 @@ def _mend(connection: Connection, plan: Plan, migrations: Sequence[Migration], f
     changes = state.changes(before, after)
     if mirrored.made or mirrored.changed:
         changes.append(f"rows of public.users: {mirrored.made} made, {mirrored.changed} brought up to date")
-    remarks = (mirrored.remark,) if mirrored.remark else ()
+    remarks = [remark for remark in (mirrored.remark, _pending(plan)) if remark]
     if not changes:
         raise _NothingToDo(*remarks)
     file.write([*mirrored.way_back, *state.way_back(before, after)])
@@ -168,6 +168,11 @@ def _applied(plan: Plan) -> list[Migration]:
     if not found:
         raise UnknownMigration("No migration is applied, so there is nothing to mend; run velro-auth db up")
     return found
+
+
+def _pending(plan: Plan) -> str:
+    found = [one.label for one in plan.statuses() if one.state is State.PENDING]
+    return f"what {', '.join(found)} brings is not mended here: run velro-auth db up" if found else ""
 
 
 def _mendable(connection: Connection, plan: Plan) -> list[Difference]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any, Final
 
+from rich.markup import escape
+
 from velro_auth import __version__
 from velro_auth.checks import Grade
 from velro_auth.doctor.checkup import Check, Result, overall
@@ -22,13 +24,8 @@ EXIT: Final[Mapping[Grade, int]] = {"pass": 0, "warn": 1, "fail": 2}
 _MARKS: Final = {"pass": "[green]pass[/]", "warn": "[yellow]warn[/]", "fail": "[red]FAIL[/]", "skip": "[dim]skip[/]"}
 
 
-def lines(results: Sequence[Result], escape: Any) -> Iterator[str]:
-    """Return the table, line by line, in rich's markup.
-
-    Args:
-        results: What was found.
-        escape: Makes a text safe to stand in markup.
-    """
+def lines(results: Sequence[Result]) -> Iterator[str]:
+    """Return the table, line by line, in rich's markup."""
     width = max((len(result.check.name) for result in results), default=0)
     for group, members in itertools.groupby(results, key=lambda result: result.check.group):
         yield f"\n[bold]{group}[/]"

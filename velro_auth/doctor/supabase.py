@@ -17,6 +17,7 @@ from velro_auth.auth.keys import UnusableKeySet, read_key_set
 from velro_auth.checks import Finding
 from velro_auth.doctor.case import Case, NotApplicable
 from velro_auth.doctor.checkup import Check
+from velro_auth.errors import UpstreamError
 from velro_auth.upstream import translate
 from velro_auth.upstream.probe import LoginPathCheck
 
@@ -82,7 +83,10 @@ def _tls(case: Case) -> Finding:
 
 
 def _reachable(case: Case) -> Finding:
-    status = case.get(HEALTH).status
+    try:
+        status = case.get(HEALTH).status
+    except UpstreamError as error:
+        return Finding("fail", f"Supabase does not answer ({error.reason})")
     return Finding("pass" if status < _SERVER_CLASS else "fail", f"{HEALTH} answers {status}")
 
 

@@ -14,7 +14,6 @@ from tests.contract.database.test_doctor_fix import broken, faults, fix, rows
 from velro_auth.database import errors
 from velro_auth.database.transaction import Transactions
 from velro_auth.doctor import mend, wayback
-from velro_auth.doctor.mend import Mended
 from velro_auth.doctor.wayback import CannotWrite
 
 
@@ -146,11 +145,15 @@ def test_pending_migrations_stay_pending(make_project: MakeProject, tmp_path: Pa
     project.runner().down(steps=1)
     project.sql("alter table public.users disable row level security")
 
-    mended = fix(project, tmp_path)
+    mended, again = fix(project, tmp_path), fix(project, tmp_path, 1)
 
     assert mended.changes == ["row level security public.users: changed"]
-    assert fix(project, tmp_path, 1) == Mended()
+    assert again.changes == ()
+    assert again.rollback_file is None
+    for one in (mended, again):
+        assert list(one.remarks) == ["what 20261122100500_token_hook brings is not mended here: run velro-auth db up"]
     assert "migration 20261122100500_token_hook" in faults(project)
+    assert "migration 20261122100500_token_hook" not in [one.subject for one in mend.wanted(project.dsn())]
 
 
 def test_what_is_wanted_is_told_without_a_change(migrated: Project) -> None:
