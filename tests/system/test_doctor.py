@@ -7,6 +7,7 @@ import random
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.fixtures.programs import ROOT, clean_environment, gateway
+from tests.fixtures.programs import PATIENCE_S, ROOT, clean_environment, gateway
 from tests.fixtures.redis import RedisServer
 from tests.fixtures.standin import Api
 from velro_auth.database import Runner
@@ -94,12 +95,14 @@ def test_everything_is_looked_at_where_everything_is_there(
 
 
 def running_metrics(url: str) -> None:
-    """Wait until the gateway tells of its connections: its watch starts with the first answer."""
+    """Wait until the gateway tells of its connections: its watch starts with the first answer, and looks every 5 s."""
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    for _ in range(200):
+    ends_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < ends_s:
         requests.get(f"{url}/health/ready", timeout=10)
         shown = requests.get(f"{url}/metrics", headers=headers, timeout=10).text
         if "velro_auth_pool_idle_connections 2.0" in shown:
             assert re.search(r"^velro_auth_pool_connection_age_seconds (0\.\d*[1-9]|[1-9])", shown, re.MULTILINE)
             return
+        time.sleep(0.1)
     raise AssertionError("no warm connections")
