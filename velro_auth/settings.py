@@ -25,7 +25,7 @@ from velro_auth.environment import (
     one_of,
     setting,
 )
-from velro_auth.mistakes import Mistake, project_mistakes
+from velro_auth.mistakes import LEGACY, Mistake, project_mistakes
 
 #: Loopback, private ranges, and the shared address space (RFC 6598) that Railway's edge connects from.
 TRUSTED_PROXIES: Final = (
@@ -294,6 +294,17 @@ class Settings:
     service: str = setting("RAILWAY_SERVICE_NAME", "", "Name of the service; Railway sets it.")
     region: str = setting("RAILWAY_REPLICA_REGION", "", "Region of this replica; Railway sets it.")
     replica: str = setting("RAILWAY_REPLICA_ID", "", "Identifier of this replica; Railway sets it.")
+    draining: str = setting(
+        "RAILWAY_DEPLOYMENT_DRAINING_SECONDS",
+        "",
+        "Seconds that Railway lets an old deployment finish its requests; for Railway, looked at by `velro-auth"
+        " doctor`.",
+    )
+    overlap: str = setting(
+        "RAILWAY_DEPLOYMENT_OVERLAP_SECONDS",
+        "",
+        "Seconds that the old deployment serves beside the new one; for Railway, looked at by `velro-auth doctor`.",
+    )
 
     #: What is wrong; empty when all is well.
     mistakes: Sequence[Mistake] = ()
@@ -350,7 +361,7 @@ class Settings:
                     " project (Authentication, Rate limits)",
                 )
             )
-        if "eyJ" in {self.supabase_publishable_key[:3], self.supabase_secret_key[:3]}:
+        if LEGACY in {self.supabase_publishable_key[:3], self.supabase_secret_key[:3]}:
             found.append(
                 Mistake("SUPABASE_SECRET_KEY", "legacy keys are about to end at Supabase: move to sb_secret_ keys")
             )
@@ -405,7 +416,13 @@ def _contradictions(settings: Settings) -> list[Mistake]:
             Mistake("AUTH_FORWARD_CLIENT_IP", "'on' needs an sb_secret_ key in SUPABASE_SECRET_KEY; or set 'auto'")
         )
     if settings.login_concurrency >= settings.gunicorn_threads:
-        found.append(Mistake("LOGIN_CONCURRENCY", "must be less than GUNICORN_THREADS, or probes wait with logins"))
+        found.append(
+            Mistake(
+                "LOGIN_CONCURRENCY",
+                "must be less than GUNICORN_THREADS, or probes wait with logins",
+                "gunicorn.threads",
+            )
+        )
     if settings.redis_url and urlsplit(settings.redis_url).scheme not in {"redis", "rediss", "unix"}:
         found.append(Mistake("REDIS_URL", "must start with redis://, rediss:// or unix://"))
     if settings.auth_p95_critical < settings.auth_p95_warning:
