@@ -304,8 +304,21 @@ def test_an_answer_beyond_the_cap_is_refused(login: LogIn, upstream: UpstreamDou
     assert_problem(login(), 503, "upstream_unavailable")
 
 
-def test_a_refused_key_is_our_fault_and_not_a_wrong_password(login: LogIn, upstream: UpstreamDouble) -> None:
-    upstream.answers({"message": "Invalid API key"}, status=401)
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"message": "Invalid API key"},
+        {"code": 401, "message": "Invalid API key"},
+        {"error": "invalid_api_key"},
+        {"code": "UNAUTHORIZED_INVALID_API_KEY", "message": "Invalid API key"},
+        {"code": "forbidden_key"},
+    ],
+)
+def test_a_refused_key_is_our_fault_and_not_a_wrong_password(
+    login: LogIn, upstream: UpstreamDouble, body: dict[str, Any]
+) -> None:
+    """Whatever words the edge finds for it: Supabase Auth itself answers no login with 401."""
+    upstream.answers(body, status=401)
 
     assert_problem(login(), 503, "upstream_misconfigured")
 
