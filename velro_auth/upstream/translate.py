@@ -178,8 +178,10 @@ def _kind(status: int, code: str | None, question: Question, *, has_json: bool) 
     if code is None:
         # Redirects, unknown routes and refused keys: what stands at this address is not our project's Auth.
         return errors.UpstreamMisconfigured if status in _NOT_OURS else errors.UpstreamUnavailable
-    if code in question.codes:
-        return question.codes[code]
+    return question.codes.get(code) or _unknown(status, code, question)
+
+
+def _unknown(status: int, code: str, question: Question) -> type[VelroAuthError]:
     if status == _UNAUTHORIZED:
         # Supabase Auth answers no login with it: this is the edge, and its word for our key ("invalid_api_key").
         return errors.UpstreamMisconfigured
