@@ -127,6 +127,17 @@ def test_a_preflight_is_204_with_what_is_allowed(client: Client) -> None:
     assert response.headers["Access-Control-Max-Age"] == "600"
 
 
+@pytest.mark.parametrize("given", ["9" * 5000, "²", "-1", "1e3", " ", "99999999999999999"])
+def test_a_queue_time_that_is_none_is_ignored(
+    client: Client, upstream: UpstreamDouble, logs: LogLines, given: str
+) -> None:
+    """Python refuses to read a number of more than 4300 digits."""
+    environ = {"HTTP_X_REQUEST_START": given, "REMOTE_ADDR": "100.64.0.3"}
+
+    assert client.post(LOGIN, json=GOOD_LOGIN, environ_overrides=environ).status_code == 200
+    assert "queue_ms" not in logs.access[-1]
+
+
 @pytest.mark.parametrize("given", ["abc-123_4.5", "x" * 64])
 def test_a_request_id_that_fits_is_kept(client: Client, given: str) -> None:
     assert client.get("/health", headers={"X-Request-ID": given}).headers["X-Request-ID"] == given

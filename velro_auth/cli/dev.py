@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import secrets
 import socket
@@ -121,12 +122,10 @@ def free_port_beside(port: int, *, is_free: Callable[[int], bool] = _is_free) ->
         CannotStart: A hundred on either side are taken.
     """
     above, below = range(port + 1, min(port + 100, LAST_PORT) + 1), range(port - 1, max(port - 100, 1024), -1)
-    found = next((candidate for candidate in (*above, *below) if is_free(candidate)), None)
-    if found is None:
-        raise CannotStart(
-            f"No port near {port} is free for the local Supabase: choose another, as in PORT=8100 make run."
-        )
-    return found
+    for candidate in itertools.chain(above, below):
+        if is_free(candidate):
+            return candidate
+    raise CannotStart(f"No port near {port} is free for the local Supabase: choose another, as in PORT=8100 make run.")
 
 
 @contextlib.contextmanager

@@ -191,9 +191,10 @@ def _unknown(status: int, code: str, question: Question) -> type[VelroAuthError]
 _NOT_OURS: Final = frozenset({301, 302, 303, 307, 308, _UNAUTHORIZED, 404, 405})
 
 _LONGEST_WAIT_S: Final = 300
+_SECONDS: Final = re.compile(r"[0-9]{1,16}")
 
 
 def _retry_after_s(reply: Reply) -> float | None:
     """Read ``Retry-After`` in seconds, kept between 1 and 300; Supabase itself never sends one."""
     value = reply.headers.get("Retry-After", "")
-    return float(min(max(int(value), 1), _LONGEST_WAIT_S)) if value.isascii() and value.isdigit() else None
+    return float(min(max(int(value), 1), _LONGEST_WAIT_S)) if _SECONDS.fullmatch(value) else None
