@@ -66,6 +66,21 @@ def test_a_dry_run_prints_the_sql(project: Project) -> None:
     assert "drop function if exists velro_auth.custom_access_token_hook" in run(project, "down", "--dry-run").output
 
 
+def test_a_dry_run_of_the_way_back_says_what_it_would_drop_and_runs_by_hand(project: Project) -> None:
+    before = project.dump()
+    migrated = project.migrated().dump()
+
+    kept = run(project, "down", "--all", "--dry-run").output
+    dropped = run(project, "down", "--all", "--dry-run", "--drop-data").output
+
+    assert "-- keeps: table public.users (0 rows)\n" in kept
+    assert "-- drops: table public.users (0 rows)\n" in dropped
+    assert project.dump() == migrated
+    project.sql(dropped)
+    project.sql("drop table velro_auth.schema_migrations; drop schema velro_auth")
+    assert project.dump() == before
+
+
 def test_verify_ends_with_status_1_and_a_list(migrated: Project) -> None:
     migrated.sql("alter table public.users disable row level security")
 
