@@ -89,7 +89,7 @@ def test_no_self_insert_brings_a_role(opened: Project, ada: uuid.UUID) -> None:
         try:
             api.execute(
                 "insert into public.users (id, display_name, role, credits_balance, is_active, email, created_at)"
-                " values (%s, 'A', 'admin', 1000000, true, 'boss@example.com', '2000-01-01')",
+                " values (%s, 'A', 'admin', 1000000, false, 'boss@example.com', '2000-01-01')",
                 (ada,),
             )
         except InsufficientPrivilege:
