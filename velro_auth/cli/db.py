@@ -166,7 +166,11 @@ def backfill(runner: Runner, batch_size: int) -> None:
 @click.pass_obj
 def export(runner: Runner, directory: Path) -> None:
     """Write the migrations into DIRECTORY, for who deploys with the Supabase CLI (supabase/migrations)."""
-    for path in runner.export(directory):
+    try:
+        written = runner.export(directory)
+    except OSError as error:
+        raise click.ClickException(f"{directory} cannot be written to ({error.strerror})") from error
+    for path in written:
         click.echo(path)
 
 

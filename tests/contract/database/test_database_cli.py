@@ -127,6 +127,12 @@ def test_export_needs_no_database(tmp_path: Path) -> None:
     assert [Path(line).stem for line in result.output.splitlines()] == LABELS
 
 
+def test_a_folder_that_cannot_be_made_is_one_sentence() -> None:
+    result = CliRunner().invoke(db, ["export", "/proc/out"])
+
+    assert result.output == "Error: /proc/out cannot be written to (No such file or directory)\n"
+
+
 @pytest.mark.parametrize("address", ["", "https://project.supabase.co", "postgresql://postgres:s3cr/t@h:5432/postgres"])
 def test_a_bad_address_is_one_sentence(address: str) -> None:
     result = CliRunner().invoke(db, ["status"], env={"DATABASE_URL": address})

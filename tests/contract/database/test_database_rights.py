@@ -182,11 +182,15 @@ def test_no_function_can_be_called_through_the_data_api(migrated: Project, subte
 @pytest.mark.parametrize("kind", ["new", "open"])
 def test_only_the_auth_server_may_run_the_hook_and_nobody_anything_else(make_project: MakeProject, kind: str) -> None:
     """Asked of the functions themselves: today the closed schema keeps strangers out as well."""
-    allowed = make_project(kind).migrated().sql("""
+    allowed = (
+        make_project(kind)
+        .migrated()
+        .sql("""
         select r.rolname, p.oid::regprocedure::text from pg_proc p, pg_roles r
         where (p.pronamespace = 'velro_auth'::regnamespace or p.proname = 'handle_new_auth_user')
           and r.rolname in ('anon', 'authenticated', 'service_role', 'authenticator', 'supabase_auth_admin')
           and has_function_privilege(r.oid, p.oid, 'execute')""")
+    )
 
     assert allowed == [("supabase_auth_admin", "velro_auth.custom_access_token_hook(jsonb)")]
 
