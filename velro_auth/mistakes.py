@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
@@ -23,6 +24,8 @@ _VARIABLES: Final[Mapping[Slot, str]] = {
     "secret": "SUPABASE_SECRET_KEY",
 }
 _SHORTEST_KEY: Final = 20
+#: Names in DNS (RFC 1035, 2.3.4), underscores included. Others fail where nobody expects it: when a request is made.
+_HOST: Final = re.compile(r"[a-z0-9_][a-z0-9_-]{0,62}(\.[a-z0-9_-]{1,63})*\.?")
 
 #: How a legacy key begins: it is a JWT.
 LEGACY: Final = "eyJ"
@@ -67,13 +70,22 @@ def _url_advice(url: str) -> list[str]:
         host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
-    if not host or parts.scheme not in {"http", "https"}:
+    if not host or not _is_host(host) or parts.scheme not in {"http", "https"}:
         return ["is not an address: write https://<ref>.supabase.co"]
     if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
         return ["must be the bare address of the project, without a path or a user"]
     if parts.scheme == "http" and not _is_private(host):
         return ["must start with https://, because passwords go there"]
     return []
+
+
+def _is_host(host: str) -> bool:
+    """Tell whether *host* is an address or can be a name; a placeholder or a slip of the keyboard is neither."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return _HOST.fullmatch(host) is not None
+    return True
 
 
 def _is_private(host: str) -> bool:

@@ -12,7 +12,6 @@ import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, get_type_hints
-from urllib.parse import urlsplit
 
 from velro_auth.environment import (
     Environment,
@@ -20,6 +19,7 @@ from velro_auth.environment import (
     Spec,
     a_network,
     a_pattern,
+    a_redis_address,
     an_origin,
     between,
     one_of,
@@ -187,6 +187,7 @@ class Settings:
         "",
         "Redis or Valkey for what several processes share: failed logins, refreshes under way, ended sessions.",
         secret=True,
+        check=a_redis_address,
     )
     database_url: str = setting(
         "DATABASE_URL",
@@ -234,6 +235,7 @@ class Settings:
         "GUNICORN_WORKER_CLASS",
         "velro_auth.worker.Worker",
         "Worker class; `gthread` is gunicorn's own. See docs/explanation/worker.md.",
+        check=one_of("velro_auth.worker.Worker", "gthread"),
     )
     worker_cpu_affinity: bool = setting(
         "WORKER_CPU_AFFINITY", True, "Pin each worker to a core where workers do not outnumber cores."
@@ -423,8 +425,6 @@ def _contradictions(settings: Settings) -> list[Mistake]:
                 "gunicorn.threads",
             )
         )
-    if settings.redis_url and urlsplit(settings.redis_url).scheme not in {"redis", "rediss", "unix"}:
-        found.append(Mistake("REDIS_URL", "must start with redis://, rediss:// or unix://"))
     if settings.auth_p95_critical < settings.auth_p95_warning:
         found.append(Mistake("AUTH_P95_CRITICAL", "must not be less than AUTH_P95_WARNING"))
     return found

@@ -267,6 +267,34 @@ def test_name_servers_that_hang_are_left_in_time_and_asked_by_one_thread(monkeyp
     assert len(calls) == 1
 
 
+def test_a_look_up_that_could_not_begin_is_not_waited_for_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process out of threads for a moment must not stay without names for ever."""
+    resolver = Resolver()
+
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(TimeoutError):
+            resolver.resolve("localhost", 443, 5)
+
+    assert resolver.resolve("localhost", 443, 5)
+
+
+def test_a_request_waits_for_name_servers_no_longer_than_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: release.wait(20) and [])
+    transport = Transport("http://slow.example.com", key="k" * 20, pool_size=1, connect_timeout_s=0.2, deadline_s=5)
+    started_s = time.monotonic()
+
+    with pytest.raises(UpstreamUnavailable):
+        transport.send(transport.prepare("GET", "/"))
+
+    assert time.monotonic() - started_s < 0.2 + SLACK_S
+    release.set()
+
+
 def test_an_address_that_swallows_everything_leaves_time_for_the_next(
     rude: Rude, ask: Ask, transport: Transport
 ) -> None:

@@ -18,20 +18,23 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 class Stopped(Exception):
-    """Somebody asked this process to end (Ctrl-C or SIGTERM)."""
+    """Somebody asked this process to end (Ctrl-C, SIGTERM, or a terminal that was closed)."""
+
+
+_ENDS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Raise ``Stopped`` in the main thread on SIGINT and SIGTERM."""
+    """Raise ``Stopped`` in the main thread on SIGINT, SIGTERM and SIGHUP."""
 
     def stop(_: int, __: FrameType | None) -> None:
         # Once is enough: a second Ctrl-C must not interrupt the tidying up.
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _ENDS:
             signal.signal(number, signal.SIG_IGN)
         raise Stopped
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in _ENDS}
     try:
         yield
     finally:
