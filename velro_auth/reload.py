@@ -105,6 +105,9 @@ def _tell(found: Amendment) -> None:
     if found.changed:
         logger.info("the settings were read anew", extra={"changed": dict(found.changed)})
     else:
-        logger.info("the settings were read anew: nothing has changed that can change at run time")
+        file = found.settings.auth_env_file or "none: name one in AUTH_ENV_FILE"
+        logger.info(
+            "the settings were read anew: nothing has changed that can change at run time", extra={"file": file}
+        )
     for variable in found.waiting:
         logger.warning("this setting has changed and needs a restart: kept the old value", extra={"variable": variable})
