@@ -30,7 +30,7 @@ AUTH = "/api/v1/auth"
 ORIGIN = "https://new.example.com"
 IN_FORCE = "new settings are in force in this worker"
 KEPT = "kept the old"
-#: Throttle and floor out of the way.
+#: One account logs in many times here, which else looks like guessing.
 OPEN = "AUTH_THROTTLE_SCALE=1000\n"
 
 
