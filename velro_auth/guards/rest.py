@@ -30,6 +30,8 @@ class Rest:
     changes nothing: the next one asks after the next rest.
 
     Args:
+        what: Who does not answer, for the log.
+        instead: What happens meanwhile, for the log.
         clock: Seconds that never go back.
         on_degraded: Told 1 when the store fails, 0 when it works again; fits a gauge's ``set``.
         first_s: The first rest.
@@ -39,11 +41,15 @@ class Rest:
     def __init__(
         self,
         *,
+        what: str = "the shared login counters",
+        instead: str = "this process counts alone, with its share of the limits",
         clock: Callable[[], float] = time.monotonic,
         on_degraded: Callable[[float], None] = _nobody,
         first_s: float = FIRST_REST_S,
         longest_s: float = LONGEST_REST_S,
     ) -> None:
+        self._what = what
+        self._instead = instead
         self._clock = clock
         self._on_degraded = on_degraded
         self._first_s = first_s
@@ -80,7 +86,7 @@ class Rest:
             self._last_trouble = self._clock()
         if was_degraded:
             self._on_degraded(0.0)
-            logger.warning("the shared login counters work again")
+            logger.warning("%s work again", self._what)
 
     def failed(self, error: Exception) -> None:
         """Note that the store did not answer, or not as it should."""
@@ -92,7 +98,4 @@ class Rest:
                 self._rest_s = self._first_s
             self._until = now + self._rest_s
         self._on_degraded(1.0)
-        logger.warning(
-            "the shared login counters do not answer (%s): this process counts alone, with its share of the limits",
-            type(error).__name__,
-        )
+        logger.warning("%s do not answer (%s): %s", self._what, type(error).__name__, self._instead)
