@@ -9,10 +9,10 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import requests
@@ -23,6 +23,9 @@ from velro_auth.standin import Standin
 
 PASSWORD = "correct horse battery staple"
 LOGIN = "/api/v1/auth/login"
+VERIFY = "/api/v1/auth/verify"
+
+T = TypeVar("T")
 
 #: Guesses that strangers have before the first wait (guards.limits, ``strangers.free``).
 FREE_GUESSES = 10
@@ -174,28 +177,97 @@ def _troubles(redis: RedisServer) -> Iterator[Any]:
     yield redis.start
 
 
-def test_a_hanging_supabase_leaves_the_probes_alone(
+def test_a_hanging_supabase_leaves_probes_and_checks_of_tokens_alone(
     environment: dict[str, str], standin: Standin, tmp_path: Path, email: str
 ) -> None:
-    """All login slots hang; probes answer, logins beyond the slots are told so."""
-    limits = {"LOGIN_QUEUE_S": "0.3", "UPSTREAM_DEADLINE_S": "4", "AUTH_THROTTLE_SCALE": "1000"}
+    """All login slots hang; what needs no Supabase answers, logins beyond the slots are told so, and not late."""
+    limits = {"LOGIN_QUEUE_S": "0.3", "UPSTREAM_DEADLINE_S": "5", "AUTH_THROTTLE_SCALE": "1000"}
     with gateway(tmp_path / "log", **{**environment, **limits}) as running:
+        good = bearer(token_of(running, email))
+        standin.requests.clear()
         standin.faults.on("hang", path="/auth/v1/token")
         with ThreadPoolExecutor(60) as pool:
             logins = [
-                pool.submit(log_in, running, f"user{number}@example.com", "x", somewhere()) for number in range(60)
+                pool.submit(timed, log_in, running, f"user{number}@example.com", "x", somewhere())
+                for number in range(60)
             ]
             while len(standin.requests.of("/auth/v1/token")) < 24:
                 time.sleep(0.01)
-            probes = [
-                requests.get(f"{running.url}{path}", timeout=2).status_code
-                for _ in range(20)
-                for path in ("/health", "/api/v1/auth/ping")
-            ]
+            answers = quick_answers(running, good)
             under_way = sum(not login.done() for login in logins)
-            statuses = Counter(login.result() for login in logins)
+            results = sorted(login.result() for login in logins)
 
-    assert probes == [200] * 40
+    assert answers == Counter({("/health", 200): 20, ("/api/v1/auth/ping", 200): 20, (VERIFY, 200): 20})
     assert under_way >= 24
-    assert statuses == {503: 60}
+    assert [status for _, status in results] == [503] * 60
+    # 0.3 s and what a busy machine takes on top; those in a slot wait for the whole deadline.
+    assert results[35][0] < 3
     assert len(standin.requests.of("/auth/v1/token")) == 24
+
+
+def test_refreshes_and_strict_checks_that_hang_leave_the_others_alone(
+    environment: dict[str, str], standin: Standin, tmp_path: Path, email: str
+) -> None:
+    """More of each than there are threads: made-up refresh tokens, and good tokens that Supabase is asked about."""
+    with gateway(tmp_path / "log", **{**environment, "AUTH_THROTTLE_SCALE": "1000"}) as running:
+        good = bearer(token_of(running, email))
+        standin.requests.clear()
+        standin.faults.on("hang", path="/auth/v1/token")
+        standin.faults.on("hang", path="/auth/v1/user")
+        with ThreadPoolExecutor(80) as pool:
+            refreshes = [pool.submit(refresh, running, "abcdefghijkl") for _ in range(40)]
+            checks = [pool.submit(requests.get, f"{running.url}{VERIFY}?strict=1", headers=good) for _ in range(40)]
+            while not standin.requests.of("/auth/v1/token"):
+                time.sleep(0.01)
+            answers = quick_answers(running, good)
+            statuses = Counter(answer.result() for answer in refreshes)
+            judged = {(answer.result().status_code, answer.result().headers["X-Auth-Mode"]) for answer in checks}
+
+    assert answers == Counter({("/health", 200): 20, ("/api/v1/auth/ping", 200): 20, (VERIFY, 200): 20})
+    assert statuses == {503: 40}
+    assert judged == {(200, "degraded")}
+
+
+def test_a_strict_check_is_answered_before_a_gateway_gives_up(
+    environment: dict[str, str], standin: Standin, tmp_path: Path, email: str
+) -> None:
+    """nginx waits for two seconds (deploy/gateways), Supabase's deadline here is ten."""
+    with gateway(tmp_path / "log", **{**environment, "UPSTREAM_DEADLINE_S": "10"}) as running:
+        good = bearer(token_of(running, email))
+        standin.faults.on("hang", path="/auth/v1/user")
+
+        took_s, answer = timed(requests.get, f"{running.url}{VERIFY}?strict=1", headers=good)
+
+    assert (answer.status_code, answer.headers["X-Auth-Mode"]) == (200, "degraded")
+    assert took_s < 5
+
+
+def token_of(program: Program, email: str) -> str:
+    body = {"email": email, "password": PASSWORD}
+    response = requests.post(program.url + LOGIN, json=body, timeout=10)
+    assert response.status_code == 200, response.text
+    return str(response.json()["access_token"])
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def refresh(program: Program, token: str) -> int:
+    return requests.post(f"{program.url}/api/v1/auth/refresh", json={"refresh_token": token}, timeout=30).status_code
+
+
+def quick_answers(program: Program, good: dict[str, str]) -> Counter[tuple[str, int]]:
+    """Ask twenty times for everything that never waits for Supabase; two seconds are a failure."""
+    return Counter(
+        (path, requests.get(program.url + path, headers=good, timeout=2).status_code)
+        for _ in range(20)
+        for path in ("/health", "/api/v1/auth/ping", VERIFY)
+    )
+
+
+def timed(action: Callable[..., T], *arguments: Any, **options: Any) -> tuple[float, T]:
+    """Return what *action* took, in seconds, and what it returned."""
+    started_s = time.monotonic()
+    result = action(*arguments, **options)
+    return time.monotonic() - started_s, result

@@ -18,7 +18,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -103,6 +103,8 @@ class RemoteJudge:
 
     Args:
         limits: See :class:`AskLimits`.
+        place: Entered by whoever waits for an answer, its own or another's: what else waits for Supabase shares
+            it, so that not all threads can end up there. Raises Busy when there is none left.
         clock: A clock that never jumps.
         now: The wall clock, which ``exp`` is measured with.
     """
@@ -111,10 +113,12 @@ class RemoteJudge:
         self,
         *,
         limits: AskLimits | None = None,
+        place: Callable[[], AbstractContextManager[object]] = nullcontext,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._limits = limits = limits or AskLimits()
+        self._place = place
         self._now = now
         self._flights: SingleFlight[_Answer] = SingleFlight(wait_s=limits.wait_s)
         self._lock = threading.Lock()
@@ -145,7 +149,8 @@ class RemoteJudge:
         with self._lock:
             answer = self._answers.get(digest)
         if answer is None:
-            answer = self._flights.do(digest, lambda: self._asked(digest, claims, ask, is_proven=is_proven))
+            with self._place():
+                answer = self._flights.do(digest, lambda: self._asked(digest, claims, ask, is_proven=is_proven))
         answer.check()
 
     def _asked(self, digest: bytes, claims: Claims, ask: Ask, *, is_proven: bool) -> _Answer:

@@ -27,7 +27,7 @@ def guard_gauges(*, gate: Gate, breaker: Breaker, floor: FailureFloor) -> Sequen
         Gauge("gate_slots", "Logins that may ask Supabase at once.", lambda: gate.slots),
         Gauge("gate_taken", "Logins that ask Supabase now.", lambda: gate.taken),
         Gauge("gate_waiting", "Logins that wait for a slot.", lambda: gate.waiting),
-        Gauge("floor_free", "Logins that may still come in before they are turned away.", lambda: floor.free),
+        Gauge("floor_free", "Requests that may still set out for Supabase.", lambda: floor.free),
         *(Gauge("breaker", "Workers by state of their breaker.", is_in(state), {"state": state}) for state in STATES),
     )
 

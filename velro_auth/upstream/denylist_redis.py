@@ -12,9 +12,10 @@ The next request after the 204 finds the denial in every process. A process whos
 connection (silent for two heartbeats, or only starting) asks Redis with each token until it is.
 
 Redis down: every process knows of its own logouts only and no request fails. After a failure the listener goes on
-trying, twice a second, and of the requests one now and then; the others do not wait. Redis back, even empty: each listener first fetches the list, then adds what it has itself, so logouts
-made meanwhile reach everybody. A connection that dies without a word is noticed after two heartbeats; what another
-process denied in those seconds is learnt as soon as the connection is back.
+trying, twice a second, and of the requests one now and then; the others do not wait. Redis back, even empty: each
+listener first fetches the list, then adds what it has itself, so logouts made meanwhile reach everybody. A
+connection that dies without a word is noticed after two heartbeats; what another process denied in those seconds
+is learnt as soon as the connection is back.
 """
 
 from __future__ import annotations

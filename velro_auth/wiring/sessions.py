@@ -43,7 +43,10 @@ def wire_sessions(
         guards=guards,
         refreshes=Refreshes(relay=relay, wait_s=settings.upstream_deadline_s + 1),
         verifier=_verifier(settings, keys),
-        judge=TokenJudge(verifier=_verifier(settings, keys, denied), remote=RemoteJudge(limits=limits)),
+        judge=TokenJudge(
+            verifier=_verifier(settings, keys, denied),
+            remote=RemoteJudge(limits=limits, place=guards.floor.place),
+        ),
         denied=denied,
         profiles=profiles,
         is_strict=settings.auth_verify_mode == "strict",

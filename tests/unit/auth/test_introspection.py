@@ -2,12 +2,24 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 
 import pytest
 
-from tests.fixtures.tokens import SECRET, START_S, HandClock, HeldKeys, SigningKey, claims_at, hmac_token, rules
+from tests.fixtures.tokens import (
+    SECRET,
+    START_S,
+    HandClock,
+    HeldKeys,
+    SigningKey,
+    checked_claims,
+    claims_at,
+    hmac_token,
+    rules,
+)
 from velro_auth.auth.denylist import MemoryDenyList, denials_of_logout
 from velro_auth.auth.introspection import AskLimits, RemoteJudge, TokenJudge
 from velro_auth.auth.verifier import TokenVerifier, token_digest
@@ -258,3 +270,40 @@ def test_answers_are_bounded_and_hold_no_token() -> None:
         lab.verdict(token)
 
     assert set(lab.remote._answers) == {token_digest(token) for token in tokens[-3:]}
+
+
+def test_who_waits_for_an_answer_takes_a_place_and_who_knows_it_does_not() -> None:
+    """Places are threads: those that ask, and those that wait for the same answer."""
+    taken: list[str] = []
+
+    @contextmanager
+    def place() -> Iterator[None]:
+        taken.append("in")
+        yield
+        taken.append("out")
+
+    clock, supabase = HandClock(), Supabase()
+    remote = RemoteJudge(place=place, clock=clock, now=clock)
+    for _ in range(5):
+        remote.check(PROVEN, checked_claims(), partial(supabase.user, PROVEN), is_proven=True)
+
+    assert taken == ["in", "out"]
+    assert len(supabase.asked) == 1
+
+
+def test_without_a_place_a_proven_token_is_still_good() -> None:
+    clock = HandClock()
+    verifier = TokenVerifier(keys=HeldKeys(ONE), rules=rules(clock), clock=clock)
+    judge = TokenJudge(verifier=verifier, remote=RemoteJudge(place=_no_place, clock=clock, now=clock))
+
+    assert judge.judge(PROVEN, fail_to_be_asked, strict=True).degraded
+    with pytest.raises(Busy):
+        judge.judge(UNPROVEN, fail_to_be_asked)
+
+
+def _no_place() -> AbstractContextManager[None]:
+    raise Busy
+
+
+def fail_to_be_asked() -> None:
+    raise AssertionError("nobody may be asked")

@@ -104,3 +104,15 @@ def test_every_way_out_frees_the_place(clock: HandClock, error: type[Exception])
         refuse(floor, clock, 0.0, error)
 
     assert floor.free == 1
+
+
+def test_whatever_else_waits_for_supabase_shares_the_places() -> None:
+    clock = HandClock()
+    floor = make(clock, places=2)
+
+    with floor.place(), floor.hold(clock.now):
+        assert floor.free == 0
+        with pytest.raises(Busy), floor.place():
+            pass
+
+    assert floor.free == 2

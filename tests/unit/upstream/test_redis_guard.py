@@ -55,9 +55,8 @@ def test_when_the_rest_is_over_one_request_tries_and_the_others_do_not_wait_for_
     fail(guard)
     clock.advance(1)
 
-    with pytest.raises(RedisGone), guard.attempt():
+    with guard.attempt():
         assert not any(is_let_through(guard) for _ in range(100))
-        raise TimeoutError
 
 
 def test_what_happens_in_the_background_is_always_tried_and_its_success_is_everybody_s(guard: RedisGuard) -> None:
