@@ -129,6 +129,11 @@ class RemoteJudge:
         self._unproven_places = _Places(limits)
         self._pace = _Pace(limits, clock)
 
+    @property
+    def remembered(self) -> int:
+        """How many answers are remembered; for a metric."""
+        return len(self._answers)
+
     def check(self, token: str, claims: Claims, ask: Ask, *, is_proven: bool) -> None:
         """Return when Supabase says that *token* is good.
 

@@ -95,6 +95,11 @@ class Refreshes(Generic[T]):
         self._outcomes: TTLCache[bytes, Outcome[T]] = TTLCache(size, same_answer_s, timer=clock)
         self._flights: SingleFlight[Outcome[T]] = SingleFlight(wait_s=wait_s)
 
+    @property
+    def remembered(self) -> int:
+        """How many outcomes are remembered; for a metric."""
+        return len(self._outcomes)
+
     def refresh(self, token: str, spend: Callable[[], T]) -> T:
         """Return the session that follows *token*.
 

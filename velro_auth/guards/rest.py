@@ -64,6 +64,11 @@ class Rest:
         """Whether the store failed and has not worked since."""
         return self._until is not None
 
+    @property
+    def trouble(self) -> str:
+        """What an operator should know; empty while the store works."""
+        return f"{self._what} do not answer: {self._instead}" if self.is_degraded else ""
+
     def may_ask(self) -> bool:
         """Return whether this caller should ask the store."""
         if self._until is None:
@@ -99,3 +104,8 @@ class Rest:
             self._until = now + self._rest_s
         self._on_degraded(1.0)
         logger.warning("%s do not answer (%s): %s", self._what, type(error).__name__, self._instead)
+
+
+def sessions_rest() -> Rest:
+    """Return what decides when the store of refreshes and logouts is asked again."""
+    return Rest(what="the shared refreshes and logouts", instead="this process knows of its own only")

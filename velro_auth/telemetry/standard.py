@@ -54,6 +54,15 @@ def key_gauges(*, count: Callable[[], float], age_s: Callable[[], float]) -> Seq
     )
 
 
+def store_gauge(is_degraded: Callable[[], bool]) -> Gauge:
+    """Return the gauge of the shared store.
+
+    Args:
+        is_degraded: Says whether this worker goes on without it.
+    """
+    return Gauge("store_degraded", "Workers that go on without the shared store.", lambda: float(is_degraded()))
+
+
 def cache_gauge(cache: str, size: Callable[[], float]) -> Gauge:
     """Return the gauge of one cache: how many entries it holds, over all workers."""
     return Gauge("cache_entries", "Entries that caches hold.", size, {"cache": cache})

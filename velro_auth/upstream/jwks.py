@@ -55,7 +55,8 @@ class KeyState:
     Attributes:
         names: The names of the usable keys.
         age_s: The age of the set; None before the first one.
-        is_stale: Whether it is older than its TTL: fetches fail.
+        is_stale: Whether it is older than its TTL: fetches fail, or nobody asked for a key meanwhile.
+        is_failing: Whether the last fetch failed.
         fetches: Fetches started so far.
         failures: Those that failed.
     """
@@ -63,6 +64,7 @@ class KeyState:
     names: tuple[str, ...]
     age_s: float | None
     is_stale: bool
+    is_failing: bool
     fetches: int
     failures: int
 
@@ -173,6 +175,7 @@ class KeyStore:
             names=tuple(snapshot.keys) if snapshot is not None else (),
             age_s=age_s,
             is_stale=age_s is not None and age_s > self._times.ttl_s,
+            is_failing=progress.last_failed,
             fetches=progress.fetches,
             failures=progress.failures,
         )

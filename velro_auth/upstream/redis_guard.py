@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from redis.exceptions import RedisError
 
-from velro_auth.guards.rest import Rest
+from velro_auth.guards.rest import Rest, sessions_rest
 
 
 class RedisGone(Exception):
@@ -46,8 +46,3 @@ class RedisGuard:
             self._rest.failed(error)
             raise RedisGone(str(error)) from error
         self._rest.worked()
-
-
-def sessions_rest() -> Rest:
-    """Return what decides when the Redis of refreshes and logouts is tried again."""
-    return Rest(what="the shared refreshes and logouts", instead="this process knows of its own only")

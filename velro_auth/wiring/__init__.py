@@ -24,7 +24,7 @@ from velro_auth.guards.breaker import Breaker
 from velro_auth.settings import Settings
 from velro_auth.telemetry.answered import Routes
 from velro_auth.telemetry.gauges import Gauge
-from velro_auth.telemetry.standard import guard_gauges, pool_gauges
+from velro_auth.telemetry.standard import guard_gauges, pool_gauges, store_gauge
 from velro_auth.upstream.identity import SupabaseIdentity, Unconfigured
 from velro_auth.upstream.probe import LoginPathCheck
 from velro_auth.upstream.profiles import SupabaseProfiles
@@ -32,6 +32,7 @@ from velro_auth.upstream.transport import Transport
 from velro_auth.upstream.warmth import Warmth
 from velro_auth.wiring.guards import wire_guards
 from velro_auth.wiring.sessions import wire_sessions
+from velro_auth.wiring.store import SharedStore
 from velro_auth.wiring.telemetry import Later, Observer, wire_telemetry
 
 _ENDPOINTS: Final = (
@@ -108,11 +109,14 @@ def wire(settings: Settings) -> Parts:
     transport = None if settings.mistakes else _transport(settings)
     identity, profiles = _identity(settings, transport), _profiles(settings, transport)
     refused = Later()
-    guards = wire_guards(settings, on_refused=refused)
+    store = SharedStore() if settings.redis_url else None
+    guards = wire_guards(settings, on_refused=refused, store=store)
     warmth = _warmth(settings, transport)
-    observer = wire_telemetry(settings, routes=ROUTES, gauges=_gauges(guards, warmth))
+    wired = wire_sessions(settings, identity=identity, guards=guards, profiles=profiles, store=store)
+    sessions = wired.service
+    gauges = [*_gauges(guards, warmth), *wired.gauges, *([store_gauge(store.is_degraded)] if store else [])]
+    observer = wire_telemetry(settings, routes=ROUTES, gauges=gauges)
     refused.to = observer.telemetry.metrics.throttled
-    sessions, sessions_threads = wire_sessions(settings, identity=identity, guards=guards, profiles=profiles)
     log_in = Login(identity=identity, guards=guards, profiles=None if settings.auth_fast_login else profiles)
 
     login = LoginEndpoint(log_in, settings.auth_max_body_bytes)
@@ -120,7 +124,9 @@ def wire(settings: Settings) -> Parts:
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
     auth = (login, refresh, LogoutEndpoint(sessions), MeEndpoint(sessions), ping)
     verify = VerifyEndpoint(sessions)
-    checks = {**_checks(settings, transport, guards), "slo": observer.telemetry.check}
+    checks = {**_checks(settings, transport, guards), **wired.checks, "slo": observer.telemetry.check}
+    if store:
+        checks["shared_store"] = store.check
     ready = ReadyEndpoint(checks, __version__)
     metrics = MetricsEndpoint(
         observer.telemetry.render, settings.metrics_token, is_production=bool(settings.environment)
@@ -134,7 +140,7 @@ def wire(settings: Settings) -> Parts:
         probes=(ping, health, ready, version),
         instant=(ping, health, version),
         observer=observer,
-        threads=(*sessions_threads, *([warmth] if warmth else []), observer),
+        threads=(*wired.beside, *([warmth] if warmth else []), observer),
     )
 
 

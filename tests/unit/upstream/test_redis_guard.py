@@ -9,7 +9,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.unit.guards.clock import HandClock
 from velro_auth.guards.rest import Rest
-from velro_auth.upstream.redis_guard import RedisGone, RedisGuard, sessions_rest
+from velro_auth.upstream.redis_guard import RedisGone, RedisGuard
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_defect_is_no_trouble_of_redis(guard: RedisGuard) -> None:
 
 
 def test_the_log_says_what_is_missing_once_each_way(caplog: pytest.LogCaptureFixture) -> None:
-    guard = RedisGuard(rest=sessions_rest())
+    guard = RedisGuard()
 
     with caplog.at_level(logging.WARNING, "velro_auth.guards"):
         for _ in range(3):
