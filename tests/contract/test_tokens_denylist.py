@@ -212,6 +212,27 @@ def test_what_is_no_news_is_ignored(here: RedisDenyList, own_redis: RedisServer)
     assert read_news(b"junk") == ("", [])
 
 
+def test_an_index_that_somebody_wrote_over_is_replaced(
+    here: RedisDenyList, there: RedisDenyList, own_redis: RedisServer
+) -> None:
+    """Otherwise every process would take Redis for broken, for good: one key switches off what they share."""
+    for denied in (here, there):
+        denied.start()
+    assert settled(lambda: here.is_live and there.is_live)
+    log_out(here, session(1))
+    with own_redis.client() as client:
+        client.set("velro:denials", "nonsense")
+
+    log_out(here, session(2))
+
+    assert there._memory.denies(session(2))
+    assert [denial.subject for denial in here._store.read_all()] == ["session:" + session(2).session_id]
+    with own_redis.client() as client:
+        client.set("velro:denials", "nonsense")
+        client.client_kill_filter(_type="pubsub")
+    assert settled(lambda: len(here._store.read_all()) == 2)
+
+
 def test_entries_expire_by_themselves(here: RedisDenyList, own_redis: RedisServer) -> None:
     log_out(here, session(1))
 
