@@ -251,6 +251,7 @@ def test_a_supabase_that_fails_is_soon_left_alone_by_strict_questions(
 
     assert [(answer.status_code, answer.headers["X-Auth-Mode"]) for answer in answers] == [(200, "degraded")] * 10
     assert len([call for call in supabase.calls if call.request.url == USER]) == CHECKS_MIN_CALLS
+    assert "checks of tokens open" in client.get("/health/ready").get_json()["checks"]["breaker"][0]["output"]
 
 
 def test_questions_about_tokens_that_fail_do_not_close_the_login(

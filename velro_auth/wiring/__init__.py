@@ -20,7 +20,6 @@ from velro_auth.endpoints.sessions import LogoutEndpoint, MeEndpoint, RefreshEnd
 from velro_auth.endpoints.verify import VerifyEndpoint
 from velro_auth.endpoints.version import VersionEndpoint
 from velro_auth.guards import Guards
-from velro_auth.guards.breaker import Breaker
 from velro_auth.settings import Settings
 from velro_auth.telemetry.answered import Routes
 from velro_auth.telemetry.gauges import Gauge
@@ -204,12 +203,13 @@ def _checks(settings: Settings, transport: Transport | None, guards: Guards) -> 
         found = "; ".join(map(str, settings.mistakes))
         return Finding("fail", found) if found else Finding("pass")
 
-    checks: dict[str, Check] = {"settings": settings_check, "breaker": lambda: _breaker_check(guards.breaker)}
+    checks: dict[str, Check] = {"settings": settings_check, "breaker": lambda: _breaker_check(guards)}
     if transport is not None:
         checks["upstream:login"] = LoginPathCheck(transport)
     return checks
 
 
-def _breaker_check(breaker: Breaker) -> Finding:
-    state = breaker.state
-    return Finding("pass") if state == "closed" else Finding("warn", f"{state}: Supabase fails and gets a rest")
+def _breaker_check(guards: Guards) -> Finding:
+    states = {"logins": guards.breaker.state, "checks of tokens": guards.checks.state}
+    resting = [f"{what} {state}" for what, state in states.items() if state != "closed"]
+    return Finding("warn", f"{', '.join(resting)}: Supabase fails and gets a rest") if resting else Finding("pass")
