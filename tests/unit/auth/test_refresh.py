@@ -133,7 +133,7 @@ class Elsewhere:
         self._clock = clock
         self._until_s = until_s
 
-    def share(self, token: str, spend: Callable[[], Outcome[str]]) -> Outcome[str]:  # noqa: ARG002 (protocol)
+    def share(self, token: str, spend: Callable[[], Outcome[str]]) -> Outcome[str]:
         return Outcome("of another process") if self._clock() < self._until_s else spend()
 
 
