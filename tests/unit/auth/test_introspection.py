@@ -272,7 +272,7 @@ def test_answers_are_bounded_and_hold_no_token() -> None:
     assert set(lab.remote._answers) == {token_digest(token) for token in tokens[-3:]}
 
 
-def test_who_waits_for_an_answer_takes_a_place_and_who_knows_it_does_not() -> None:
+def test_who_waits_for_an_unproven_token_takes_a_place_and_who_knows_the_answer_does_not() -> None:
     """Places are threads: those that ask, and those that wait for the same answer."""
     taken: list[str] = []
 
@@ -285,25 +285,24 @@ def test_who_waits_for_an_answer_takes_a_place_and_who_knows_it_does_not() -> No
     clock, supabase = HandClock(), Supabase()
     remote = RemoteJudge(place=place, clock=clock, now=clock)
     for _ in range(5):
-        remote.check(PROVEN, checked_claims(), partial(supabase.user, PROVEN), is_proven=True)
+        remote.check(UNPROVEN, checked_claims(), partial(supabase.user, UNPROVEN), is_proven=False)
 
     assert taken == ["in", "out"]
     assert len(supabase.asked) == 1
 
 
-def test_without_a_place_a_proven_token_is_still_good() -> None:
-    clock = HandClock()
-    verifier = TokenVerifier(keys=HeldKeys(ONE), rules=rules(clock), clock=clock)
-    judge = TokenJudge(verifier=verifier, remote=RemoteJudge(place=_no_place, clock=clock, now=clock))
+def test_strict_checks_need_no_place(lab: Lab) -> None:
+    """Or whoever crowds the service would make them lenient: without an answer a proven token is good."""
+    verifier = TokenVerifier(keys=HeldKeys(ONE), rules=rules(lab.clock), clock=lab.clock)
+    judge = TokenJudge(verifier=verifier, remote=RemoteJudge(place=_no_place, clock=lab.clock, now=lab.clock))
 
-    assert judge.judge(PROVEN, fail_to_be_asked, strict=True).degraded
+    verdict = judge.judge(PROVEN, partial(lab.supabase.user, PROVEN), strict=True)
+
+    assert (verdict.source, verdict.degraded) == ("remote", False)
     with pytest.raises(Busy):
-        judge.judge(UNPROVEN, fail_to_be_asked)
+        judge.judge(UNPROVEN, partial(lab.supabase.user, UNPROVEN))
+    assert lab.supabase.asked == [PROVEN]
 
 
 def _no_place() -> AbstractContextManager[None]:
     raise Busy
-
-
-def fail_to_be_asked() -> None:
-    raise AssertionError("nobody may be asked")
