@@ -12,6 +12,7 @@ import pytest
 import responses
 from werkzeug.test import Client, TestResponse
 
+from tests.fixtures.checkout import checkout
 from tests.fixtures.redis import own_redis, redis_server
 from tests.fixtures.rude import rude
 from tests.fixtures.standin import (
@@ -50,6 +51,7 @@ hypothesis.settings.load_profile("any machine")
 
 __all__ = [
     "auth_database",
+    "checkout",
     "new_database",
     "new_standin",
     "open_folder",

@@ -39,12 +39,14 @@ class Service:
     Attributes:
         main_thread_paths: Paths whose answers touch no network, no disk and no lock that a login holds, so that
             ``velro_auth.worker`` may answer them where nothing queues.
+        hot_paths: Paths where each microsecond counts; the worker reads plain requests for them itself.
     """
 
     def __init__(self, edge: Edge, parts: Parts) -> None:
         self._edge = edge
         self._threads = parts.threads
         self.main_thread_paths = frozenset(path for probe in parts.instant for path in probe.paths)
+        self.hot_paths = frozenset(path for endpoint in (*parts.fast, parts.verify) for path in endpoint.paths)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""

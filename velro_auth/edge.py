@@ -6,13 +6,14 @@ timing headers, writes the access log, and turns what nobody caught into a 500 t
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import math
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from werkzeug.wrappers import Response
@@ -20,7 +21,7 @@ from werkzeug.wrappers import Response
 from velro_auth import problems
 from velro_auth.addresses import Addresses
 from velro_auth.cors import Cors
-from velro_auth.exchange import Exchange
+from velro_auth.exchange import AFTERWARDS, Exchange
 from velro_auth.paths import is_below
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ SECURITY_HEADERS: Final = (
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
+
+_SECURITY_NAMES: Final = frozenset(name.lower() for name, _ in SECURITY_HEADERS)
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: W3C Trace Context, version 00; all zeros are no identifiers.
@@ -102,12 +105,11 @@ class Edge:
         exchange.attach(environ)
         status, headers, body = self._answer(environ, exchange)
         took_ms = (self._clock() - started_s) * 1000
-        present = {name.lower() for name, _ in headers}
-        headers += [header for header in SECURITY_HEADERS if header[0].lower() not in present]
+        headers += _security_headers(headers)
         headers += self._cors.headers(environ.get("HTTP_ORIGIN"))
         headers += [("X-Request-ID", exchange.request_id), ("Server-Timing", _server_timing(exchange, took_ms))]
         headers += _rate_limit(exchange)
-        self._log(environ, exchange, int(status[:3]), took_ms)
+        self._note(environ, exchange, int(status[:3]), took_ms)
         start_response(status, headers)
         return [body]
 
@@ -143,33 +145,43 @@ class Edge:
         except Exception as error:  # noqa: BLE001 - the last resort: respond() logs what it does not know
             return _run(problems.respond(error, environ), environ)
 
-    def _log(self, environ: WSGIEnvironment, exchange: Exchange, status: int, took_ms: float) -> None:
-        path, user_agent = _path(environ), environ.get("HTTP_USER_AGENT", "")[:_LONGEST_AGENT]
+    def _note(self, environ: WSGIEnvironment, exchange: Exchange, status: int, took_ms: float) -> None:
+        """Count an answer, and have it logged: after it has left, where the server knows when that is."""
+        path = _path(environ)
         try:
-            self._on_answer(path, status, took_ms, exchange, user_agent)
+            self._on_answer(path, status, took_ms, exchange, _user_agent(environ))
         except Exception:
             # Whoever counts answers must not cost one.
             logger.exception("an answer was not counted")
         if status < _MISTAKEN and path in self._quiet_paths and next(self._quiet_count) % self._log_quiet_every:
             return
-        fields: dict[str, Any] = {
-            "request_id": exchange.request_id,
-            "method": environ["REQUEST_METHOD"][:16],
-            "path": path,
-            "status": status,
-            "outcome": exchange.outcome,
-            "lane": exchange.lane,
-            "took_ms": round(took_ms, 2),
-            "upstream_ms": round(exchange.upstream_ms, 2),
-            "address": exchange.address,
-            "user_agent": user_agent,
-        }
-        if exchange.queue_ms is not None:
-            fields["queue_ms"] = round(exchange.queue_ms, 1)
-        if exchange.traceparent:
-            fields["traceparent"] = exchange.traceparent
-        level = logging.ERROR if status == _FAILED else logging.WARNING if status > _FAILED else logging.INFO
-        access_log.log(level, "%s %s %d", fields["method"], path, status, extra=fields | exchange.notes)
+        line = functools.partial(_log, environ, exchange, status, took_ms)
+        if (later := environ.get(AFTERWARDS)) is None:
+            line()
+        else:
+            later.append(line)
+
+
+def _log(environ: WSGIEnvironment, exchange: Exchange, status: int, took_ms: float) -> None:
+    path = _path(environ)
+    fields: dict[str, Any] = {
+        "request_id": exchange.request_id,
+        "method": environ["REQUEST_METHOD"][:16],
+        "path": path,
+        "status": status,
+        "outcome": exchange.outcome,
+        "lane": exchange.lane,
+        "took_ms": round(took_ms, 2),
+        "upstream_ms": round(exchange.upstream_ms, 2),
+        "address": exchange.address,
+        "user_agent": _user_agent(environ),
+    }
+    if exchange.queue_ms is not None:
+        fields["queue_ms"] = round(exchange.queue_ms, 1)
+    if exchange.traceparent:
+        fields["traceparent"] = exchange.traceparent
+    level = logging.ERROR if status == _FAILED else logging.WARNING if status > _FAILED else logging.INFO
+    access_log.log(level, "%s %s %d", fields["method"], path, status, extra=fields | exchange.notes)
 
 
 def _run(app: WSGIApplication, environ: WSGIEnvironment) -> tuple[str, list[tuple[str, str]], bytes]:
@@ -194,6 +206,14 @@ def _run(app: WSGIApplication, environ: WSGIEnvironment) -> tuple[str, list[tupl
     return status, headers, body
 
 
+def _security_headers(headers: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
+    """Return those that the answer does not have itself."""
+    present = {name.lower() for name, _ in headers}
+    if present.isdisjoint(_SECURITY_NAMES):
+        return SECURITY_HEADERS
+    return [header for header in SECURITY_HEADERS if header[0].lower() not in present]
+
+
 def _server_timing(exchange: Exchange, took_ms: float) -> str:
     timing = f"total;dur={took_ms:.1f}"
     if exchange.shows_upstream:
@@ -214,7 +234,14 @@ def _rate_limit(exchange: Exchange) -> list[tuple[str, str]]:
     ]
 
 
+def _user_agent(environ: Mapping[str, Any]) -> str:
+    agent: str = environ.get("HTTP_USER_AGENT", "")
+    return agent[:_LONGEST_AGENT]
+
+
 def _path(environ: Mapping[str, Any]) -> str:
     """Return the path without the query, which may hold what no log should."""
     path: str = environ.get("PATH_INFO", "")
+    if path.isascii():
+        return path[:_LONGEST_PATH]
     return path.encode("latin-1", "replace").decode("utf-8", "replace")[:_LONGEST_PATH]

@@ -8,6 +8,9 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 Lane: TypeAlias = Literal["fast", "flask", "edge"]
 
+#: A list that a server may put into the environment; what is in it is called when the answer has left.
+AFTERWARDS: Final = "velro_auth.afterwards"
+
 _KEY: Final = "velro_auth.exchange"
 
 

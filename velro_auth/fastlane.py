@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from werkzeug.wrappers import Request
 
@@ -55,14 +55,17 @@ class FastLane:
         if endpoint is None:
             return self._app(environ, start_response)
         started_s = self._clock()
-        exchange = Exchange.of(environ)
-        exchange.lane = "fast"
+        Exchange.of(environ).lane = "fast"
         try:
-            response = endpoint(Request(environ))
+            answer = endpoint(Request(environ))
         except Exception as error:  # noqa: BLE001 - respond() knows our own and logs the others
-            response = problems.respond(error, environ)
-        response.headers[HEADER] = f"{(self._clock() - started_s) * 1000:.2f}"
-        return response(environ, start_response)
+            answer = problems.respond(error, environ)
+        took_ms = (self._clock() - started_s) * 1000
+
+        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Callable[[bytes], object]:
+            return start_response(status, [*headers, (HEADER, f"{took_ms:.2f}")], *error)
+
+        return answer(environ, start)
 
     def _endpoint(self, environ: WSGIEnvironment) -> Endpoint | None:
         if environ.get("SCRIPT_NAME"):

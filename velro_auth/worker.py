@@ -17,16 +17,19 @@ import errno
 import selectors
 import time
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 from gunicorn import util
 from gunicorn.workers.gthread import ThreadWorker
 
+from velro_auth.worker_answer import AnsweringWorker
 from velro_auth.worker_channel import SEND_TIMEOUT_S
 from velro_auth.worker_connection import Connection
 from velro_auth.worker_fit import unfit
 from velro_auth.worker_intake import Intake, Stage
+from velro_auth.worker_plain import Reader
 
 #: How long a client may stay silent after connecting, and how long a whole request may take to arrive.
 REQUEST_TIMEOUT_S: Final = 10.0
@@ -44,8 +47,12 @@ _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EN
 _NOBODY: Final = frozenset({errno.EAGAIN, errno.ECONNABORTED, errno.EPERM, errno.EINTR})
 
 
-class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
-    """Serves an application, of which ``main_thread_paths`` may name paths that are fast and never block."""
+class Worker(AnsweringWorker):
+    """Serves an application.
+
+    The application may have two attributes: ``main_thread_paths``, of paths that are fast and never block, and
+    ``hot_paths``, where time matters, so that plain requests for them are read by ``worker_plain``.
+    """
 
     def __new__(cls, *args: Any) -> Any:
         """Return a worker; gunicorn's own where this one does not fit (gunicorn calls it as it calls a class)."""
@@ -71,8 +78,9 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         self.keepalived_conns: dict[Connection, None] = {}
 
     def load_wsgi(self) -> None:
-        """Load the application and ask it for its probes."""
+        """Load the application and ask it for its probes, and for the paths where time matters."""
         super().load_wsgi()
+        self._reader = Reader(self.cfg, getattr(self.wsgi, "hot_paths", ()))
         self._intake = Intake(
             probe_paths=getattr(self.wsgi, "main_thread_paths", ()),
             limit_request_line=self.cfg.limit_request_line,
@@ -142,7 +150,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         self.nr_conns += 1
         if self.nr_conns >= self.worker_connections:
             self._make_room()
-        conn = Connection(self.cfg, sock, client, listener.getsockname())
+        conn = Connection(self.cfg, sock, client, listener.getsockname(), self._reader)
         self._wait(conn, self._silent, REQUEST_TIMEOUT_S)
         return True
 
@@ -219,6 +227,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             return
         ends_s = conn.ends_s if conn.place is self._arriving else self._clock() + REQUEST_TIMEOUT_S
         self._leave(conn)
+        conn.parser.arrival = None if stage is Stage.OPEN else conn.arrival
         if stage is Stage.PROBE:
             self._probes.append(conn)
             return
@@ -250,13 +259,22 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             self.method_queue.defer(self._worked, conn, keep)
 
     def handle(self, conn: Connection) -> bool:
-        """Answer one request with gunicorn's own parser and response; True when the connection may go on."""
+        """Answer one request with gunicorn's own response and error pages; True when the connection may go on."""
         keep = bool(super().handle(conn))
         with contextlib.suppress(OSError):
             # The main thread sends what is left, and notices who is gone.
             conn.sock.flush()
+        while conn.afterwards:
+            self._do(conn.afterwards.pop(0))
         # After an end that was only a deadline, the rest of a body would look like the next request.
         return keep and not conn.sock.has_ended
+
+    def _do(self, job: Callable[[], object]) -> None:
+        try:
+            job()
+        except Exception:
+            # The answer has left; the connection is not to blame.
+            self.log.exception("something was not done after an answer")
 
     def _worked(self, conn: Connection, keep: bool) -> None:  # noqa: FBT001 - called through a queue
         if conn.is_open:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from gunicorn.http import get_parser
 
 from velro_auth.worker_channel import Channel
 from velro_auth.worker_intake import Arrival
+from velro_auth.worker_plain import Parser, Reader
 
 
 class Connection:
@@ -19,18 +21,20 @@ class Connection:
         ends_s: When the wait in its place is over.
         is_watched: Whether it is in the selector.
         is_open: Whether its request counts against the share of threads that may wait for a body.
+        afterwards: What the application wants to be done when its answer has left.
     """
 
     # gunicorn's: nothing to initialize, and there is data.
     initialized = data_ready = True
     is_http2 = False
 
-    def __init__(self, cfg: Any, sock: Any, client: Any, server: Any) -> None:
+    def __init__(self, cfg: Any, sock: Any, client: Any, server: Any, reader: Reader) -> None:
         self.sock = Channel(sock)
         self.client = client
         self.server = server
-        self.parser = get_parser(cfg, self.sock, client)
+        self.parser = Parser(get_parser(cfg, self.sock, client), reader, client, server)
         self.arrival = Arrival(self.sock.inbox)
+        self.afterwards: list[Callable[[], object]] = []
         self.place: dict[Connection, None] | None = None
         self.ends_s = 0.0
         self.is_watched = False

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.programs import gateway
-from tests.system.worker_lab import HEALTH, Served, in_background, read_all, read_answer, served, workers_of
+from tests.system.worker_lab import HEALTH, PATIENCE_S, Served, in_background, read_all, read_answer, served, workers_of
 
 LAST_HEALTH = HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 #: Longer than any threshold here has to be, shorter than what it is told from.
@@ -123,6 +123,23 @@ def test_a_connection_serves_many_requests(site: Served) -> None:
             assert read_answer(client)[1] == body
             client.sendall(HEALTH)
             assert read_answer(client)[1] == b"MainThread"
+
+
+def test_what_is_left_to_do_is_done_when_the_answer_has_left(site: Served, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+
+    with site.connect() as client:
+        client.sendall(f"GET /afterwards?fifo={fifo} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert read_answer(client)[1]
+        assert not fifo.with_suffix(".done").exists()
+        fifo.write_bytes(b"go on")
+        ends_s = time.monotonic() + PATIENCE_S
+        while not fifo.with_suffix(".done").exists():
+            assert time.monotonic() < ends_s
+            time.sleep(0.01)
+        client.sendall(HEALTH)
+        assert read_answer(client)[1] == b"MainThread"
 
 
 def test_pipelined_requests_are_answered_in_their_order(site: Served) -> None:

@@ -25,6 +25,7 @@ class Application:
     """``/health`` may be answered on the main thread; ``/hang`` is a login whose upstream never answers."""
 
     main_thread_paths = ("/health", "/broken")
+    hot_paths = ("/health", "/echo", "/broken", "/afterwards")
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer with the name of the thread that does."""
@@ -34,6 +35,9 @@ class Application:
             time.sleep(float(parse_qs(environ["QUERY_STRING"])["s"][0]))
         elif path == "/echo":
             body = environ["wsgi.input"].read()
+        elif path == "/afterwards":
+            fifo = Path(parse_qs(environ["QUERY_STRING"])["fifo"][0])
+            environ["velro_auth.afterwards"] += [self._fails, fifo.read_bytes, fifo.with_suffix(".done").touch]
         elif path == "/broken":
             start_response("200 OK", [("Content-Length", "10")])
             return self._breaks()
@@ -43,6 +47,9 @@ class Application:
             body = b"x" * 20_000_000
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
         return [body]
+
+    def _fails(self) -> None:
+        raise ValueError("after the answer")
 
     def _breaks(self) -> Iterator[bytes]:
         yield b"12345"
@@ -101,6 +108,8 @@ def served(folder: Path, *options: str, worker_class: str = "velro_auth.worker.W
     empty.write_text("")
     command = ["-m", "gunicorn", "tests.system.worker_lab:app", "-c", str(empty), "--bind", f"127.0.0.1:{port}"]
     command += ["-k", worker_class, "--threads", "4", "--keep-alive", "75", "--no-control-socket", *options]
+    # As the project has it; only then does the worker read plain requests itself.
+    command += ["--forwarded-allow-ips", "*"]
     with program(command, folder / "gunicorn.log") as running:
         site = Served(running, port)
         _await(site)

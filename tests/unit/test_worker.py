@@ -25,6 +25,7 @@ from velro_auth.worker_channel import Channel
 from velro_auth.worker_connection import Connection
 from velro_auth.worker_fit import unfit
 from velro_auth.worker_intake import GATHERED_BYTES, Arrival, Intake, Stage
+from velro_auth.worker_plain import Reader
 
 INTAKE = Intake(probe_paths=["/health"], limit_request_line=4094)
 HEALTH = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -302,7 +303,7 @@ def test_a_flood_of_probes_is_answered_a_few_at_a_time() -> None:
         counting.poller = stack.enter_context(selectors.DefaultSelector())
         for _ in range(PROBES_PER_TURN + 5):
             ours, _ = map(stack.enter_context, socket.socketpair())
-            counting._probes.append(Connection(config(), ours, "", ""))
+            counting._probes.append(Connection(config(), ours, "", "", Reader(config(), ())))
 
         counting._turn(wait_s=0)
         assert counting.answered == PROBES_PER_TURN

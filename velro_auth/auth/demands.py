@@ -58,4 +58,6 @@ def identity_headers(claims: Claims) -> dict[str, str]:
 
 
 def _printable(value: str | None) -> str:
-    return quote(value or "", safe=_PLAIN, errors="surrogatepass")
+    if not value or (value.isascii() and value.isprintable() and "%" not in value):
+        return value or ""
+    return quote(value, safe=_PLAIN, errors="surrogatepass")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import flask
 from werkzeug.routing import BaseConverter
-from werkzeug.wrappers import Response
 
 from velro_auth.endpoints import Endpoint
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 
 def blueprint(name: str, endpoints: Iterable[Endpoint]) -> flask.Blueprint:
@@ -51,7 +54,7 @@ class Everything(BaseConverter):
 
 
 def _view(endpoint: Endpoint) -> flask.typing.RouteCallable:
-    def view(**_: str) -> Response:
+    def view(**_: str) -> WSGIApplication:
         return endpoint(flask.request._get_current_object())  # type: ignore[attr-defined] # noqa: SLF001 - the request itself, as the fast lane has it
 
     return view

@@ -18,6 +18,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "dev": "velro_auth.cli.dev:dev",
     "config": "velro_auth.cli.config:config",
     "db": "velro_auth.cli.db:db",
+    "checkpoint": "velro_auth.cli.checkpoint:checkpoint",
+    "rollback": "velro_auth.cli.rollback:rollback",
     "guard": "velro_auth.cli.guard:guard",
     "prove": "velro_auth.cli.prove:prove",
     "audit": "velro_auth.cli.audit:audit",

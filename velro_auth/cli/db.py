@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from velro_auth.database import DatabaseError, Runner
+from velro_auth.cli.manners import OneSentenceGroup, database_option, warn
 from velro_auth.database import Progress as Backfill
+from velro_auth.database import Runner
 from velro_auth.database.backfill import BATCH_SIZE
 from velro_auth.database.transaction import LOCK_TIMEOUT_MS, Transactions
 
@@ -22,28 +23,8 @@ HOOK_WARNING: Final = (
 )
 
 
-class _Database(click.Group):
-    """A group that turns our errors into one sentence and exit status 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except DatabaseError as error:
-            raise click.ClickException(str(error)) from error
-
-
-def _warn(message: str) -> None:
-    click.echo(f"warning: {message}", err=True)
-
-
-@click.group(cls=_Database)
-@click.option(
-    "--database-url",
-    envvar="DATABASE_URL",
-    show_envvar=True,
-    default="",
-    help="The database, as the role postgres.",
-)
+@click.group(cls=OneSentenceGroup)
+@database_option
 @click.option(
     "--lock-timeout-ms",
     type=click.IntRange(1),
@@ -55,7 +36,7 @@ def _warn(message: str) -> None:
 def db(context: click.Context, database_url: str, lock_timeout_ms: int) -> None:
     """Keep public.users in step with auth.users: migrations, back-fill, checks."""
     transactions = Transactions(lock_timeout_ms=lock_timeout_ms)
-    context.obj = Runner(database_url, transactions=transactions, on_notice=_warn)
+    context.obj = Runner(database_url, transactions=transactions, on_notice=warn)
 
 
 @db.command()

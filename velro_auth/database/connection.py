@@ -73,7 +73,7 @@ def connected(dsn: str, on_notice: Callable[[str], None]) -> Iterator[Connection
         BadDatabaseUrl: The address cannot be used.
         DatabaseUnreachable: No connection came about, or it broke.
     """
-    place = _place(parsed(dsn))
+    where = place(dsn)
     try:
         connection = psycopg.connect(
             dsn,
@@ -83,7 +83,7 @@ def connected(dsn: str, on_notice: Callable[[str], None]) -> Iterator[Connection
             fallback_application_name="velro-auth",
         )
     except psycopg.OperationalError as error:
-        raise DatabaseUnreachable(f"No connection to {place}: {_meaning(str(error))}") from error
+        raise DatabaseUnreachable(f"No connection to {where}: {_meaning(str(error))}") from error
     connection.add_notice_handler(lambda diagnostic: _pass_on(diagnostic, on_notice))
     with connection:
         try:
@@ -92,11 +92,17 @@ def connected(dsn: str, on_notice: Callable[[str], None]) -> Iterator[Connection
             if not connection.broken:
                 raise
             raise DatabaseUnreachable(
-                f"The connection to {place} broke; what was committed is recorded, so run the command again"
+                f"The connection to {where} broke; what was committed is recorded, so run the command again"
             ) from error
 
 
-def _place(parts: dict[str, str]) -> str:
+def place(dsn: str) -> str:
+    """Return which database that is, in words and without its password.
+
+    Raises:
+        BadDatabaseUrl: The address cannot be used.
+    """
+    parts = parsed(dsn)
     host, database = parts.get("host", "the local server"), parts.get("dbname", "its default database")
     return f"{database} on {host}"
 

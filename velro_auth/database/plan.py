@@ -23,13 +23,17 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where one migration stands, since when and by whom."""
+    """Where one migration stands, since when and by whom.
+
+    The checksum is that of the SQL that was applied: empty where nothing was, or the Supabase CLI did it.
+    """
 
     version: str
     label: str
     state: State
     applied_at: datetime | None = None
     applied_by: str = ""
+    checksum: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ class Plan:
     def _status(self, version: str, label: str) -> Status:
         applied = self.history.get(version)
         if applied is not None:
-            return Status(version, label, self.state_of(version), applied.applied_at, applied.applied_by)
+            state = self.state_of(version)
+            return Status(version, label, state, applied.applied_at, applied.applied_by, applied.checksum)
         by = SUPABASE_CLI if version in self.cli_versions else ""
         return Status(version, label, self.state_of(version), applied_by=by)

@@ -1,10 +1,13 @@
-"""Each endpoint turns a request into a response, or raises one of our errors; both lanes share the object."""
+"""Each endpoint turns a request into an answer, or raises one of our errors; both lanes share the object."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Request
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 
 class Endpoint(Protocol):
@@ -22,5 +25,5 @@ class Endpoint(Protocol):
     def paths(self) -> tuple[str, ...]:
         """The exact paths it answers, the documented one first."""
 
-    def __call__(self, request: Request, /) -> Response:
+    def __call__(self, request: Request, /) -> WSGIApplication:
         """Answer *request*, or raise one of our errors."""

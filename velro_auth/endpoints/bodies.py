@@ -8,14 +8,20 @@ from typing import Any, Final, NoReturn, cast
 
 from marshmallow import Schema, ValidationError
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Request
 
+from velro_auth.answers import Ready
 from velro_auth.errors import BadJson, InvalidRequest, TooLarge, UnsupportedMediaType
 
 #: Deeper than this is an attack, not a login (ASVS 15.3: bound what parsers do).
 DEEPEST: Final = 16
 
 NO_STORE: Final = ("Cache-Control", "no-store")
+
+_JSON: Final = (("Content-Type", "application/json"), NO_STORE)
+
+#: Made once: ``json.dumps`` makes an encoder for each call that is not the plainest.
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def json_object(request: Request, max_bytes: int) -> dict[str, Any]:
@@ -76,12 +82,14 @@ def parse_object(data: bytes) -> dict[str, Any]:
     return value
 
 
-def json_response(body: Mapping[str, Any], *, media_type: str = "application/json") -> Response:
+def json_bytes(body: Mapping[str, Any]) -> bytes:
+    """Return *body* as JSON; lone surrogates, which UTF-8 cannot hold, as escapes."""
+    return _ENCODER.encode(body).encode("utf-8", "backslashreplace")
+
+
+def json_answer(body: Mapping[str, Any]) -> Ready:
     """Return 200 with *body*, not to be stored by anybody (RFC 6749, 5.1)."""
-    return Response(
-        json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace"),
-        headers=[("Content-Type", media_type), NO_STORE],
-    )
+    return Ready(json_bytes(body), _JSON)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, Protocol
 
 import marshmallow
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Request
 
+from velro_auth.answers import Ready
 from velro_auth.auth.models import Credentials, Session
-from velro_auth.endpoints.bodies import json_response, validated
+from velro_auth.endpoints.bodies import json_answer, validated
 from velro_auth.endpoints.schemas import LoginBody, SessionAnswer
 from velro_auth.exchange import Exchange
 
@@ -40,7 +41,7 @@ class LoginEndpoint:
     methods: ClassVar = ("POST",)
     paths: ClassVar = ("/api/v1/auth/login",)
 
-    def __call__(self, request: Request) -> Response:
+    def __call__(self, request: Request) -> Ready:
         """Answer a login."""
         credentials = Credentials(**validated(request, _BODY, self.max_body_bytes))
-        return json_response(_ANSWER.dump(self.log_in(credentials, Exchange.of(request.environ))))
+        return json_answer(_ANSWER.dump(self.log_in(credentials, Exchange.of(request.environ))))

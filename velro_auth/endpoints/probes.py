@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Request
 
-from velro_auth.endpoints.bodies import json_response
+from velro_auth.answers import Ready
+from velro_auth.endpoints.bodies import json_answer
 from velro_auth.exchange import Exchange
 
 
@@ -23,10 +24,10 @@ class PingEndpoint:
     methods: ClassVar = ("GET", "HEAD")
     paths: ClassVar = ("/api/v1/auth/ping",)
 
-    def __call__(self, request: Request) -> Response:
+    def __call__(self, request: Request) -> Ready:
         """Answer a ping."""
         is_fast = Exchange.of(request.environ).lane == "fast"
-        return json_response({"status": "ok", "service": "auth", "fastpath": is_fast, "timestamp": self.clock()})
+        return json_answer({"status": "ok", "service": "auth", "fastpath": is_fast, "timestamp": self.clock()})
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class HealthEndpoint:
     methods: ClassVar = ("GET", "HEAD")
     paths: ClassVar = ("/health", "/__lbheartbeat__")
 
-    def __call__(self, request: Request) -> Response:
+    def __call__(self, request: Request) -> Ready:
         """Answer that the process is there."""
         is_fast = Exchange.of(request.environ).lane == "fast"
-        return json_response({"status": "healthy", "bypass_middleware": is_fast, "timestamp": self.clock()})
+        return json_answer({"status": "healthy", "bypass_middleware": is_fast, "timestamp": self.clock()})

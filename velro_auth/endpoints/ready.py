@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Request
 
+from velro_auth.answers import Ready
 from velro_auth.checks import Check, worst
-from velro_auth.endpoints.bodies import json_response
+from velro_auth.endpoints.bodies import NO_STORE, json_bytes
 
 #: What keeps an instance from work is 503, so that a balancer looks elsewhere; a warning is not.
-_STATUS: Final = {"pass": 200, "warn": 200, "fail": 503}
+_STATUS: Final = {"pass": "200 OK", "warn": "200 OK", "fail": "503 Service Unavailable"}
+_HEADERS: Final = (("Content-Type", "application/health+json"), NO_STORE)
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class ReadyEndpoint:
     methods: ClassVar = ("GET", "HEAD")
     paths: ClassVar = ("/health/ready", "/__heartbeat__")
 
-    def __call__(self, _: Request) -> Response:
+    def __call__(self, _: Request) -> Ready:
         """Answer with every finding."""
         findings = {name: check() for name, check in self.checks.items()}
         status = worst(finding.status for finding in findings.values())
@@ -42,6 +44,4 @@ class ReadyEndpoint:
                 name: [{"status": finding.status, "output": finding.output}] for name, finding in findings.items()
             },
         }
-        response = json_response(body, media_type="application/health+json")
-        response.status_code = _STATUS[status]
-        return response
+        return Ready(json_bytes(body), _HEADERS, _STATUS[status])

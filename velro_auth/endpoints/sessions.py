@@ -8,10 +8,11 @@ from typing import ClassVar, Final, cast, get_args
 import marshmallow
 from werkzeug.wrappers import Request, Response
 
+from velro_auth.answers import Ready
 from velro_auth.auth.bearer import bearer_token
 from velro_auth.auth.denylist import Scope
 from velro_auth.auth.sessions import Sessions
-from velro_auth.endpoints.bodies import NO_STORE, json_response, validated
+from velro_auth.endpoints.bodies import NO_STORE, json_answer, validated
 from velro_auth.endpoints.schemas import MeAnswer, RefreshBody, SessionAnswer
 from velro_auth.errors import InvalidRequest
 from velro_auth.exchange import Exchange
@@ -37,10 +38,10 @@ class RefreshEndpoint:
     methods: ClassVar = ("POST",)
     paths: ClassVar = ("/api/v1/auth/refresh",)
 
-    def __call__(self, request: Request) -> Response:
+    def __call__(self, request: Request) -> Ready:
         """Answer a refresh."""
         token = validated(request, _REFRESH, self.max_body_bytes)["refresh_token"]
-        return json_response(_SESSION.dump(self.sessions.refresh(token, Exchange.of(request.environ))))
+        return json_answer(_SESSION.dump(self.sessions.refresh(token, Exchange.of(request.environ))))
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ class MeEndpoint:
     methods: ClassVar = ("GET", "HEAD")
     paths: ClassVar = ("/api/v1/auth/me",)
 
-    def __call__(self, request: Request) -> Response:
+    def __call__(self, request: Request) -> Ready:
         """Answer who it is."""
         token = bearer_token(request.headers.get("Authorization"))
         claims, profile = self.sessions.me(token, Exchange.of(request.environ))
-        return json_response(_ME.dump({"claims": claims, "profile": profile}))
+        return json_answer(_ME.dump({"claims": claims, "profile": profile}))

@@ -7,15 +7,18 @@ not looked at. A token is taken from ``Authorization`` only, never from the addr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Request
 
+from velro_auth.answers import Ready
 from velro_auth.auth.bearer import bearer_token
 from velro_auth.auth.demands import Demands, identity_headers
 from velro_auth.auth.sessions import Sessions
 from velro_auth.endpoints.bodies import NO_STORE
 from velro_auth.exchange import Exchange
+
+_PLAIN_TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
 
 
 @dataclass(frozen=True)
@@ -29,18 +32,20 @@ class VerifyEndpoint:
     methods: ClassVar[tuple[str, ...]] = ()
     paths: ClassVar = ("/api/v1/auth/verify",)
 
-    def __call__(self, request: Request) -> Response:
+    def __call__(self, request: Request) -> Ready:
         """Answer whether the token is good, and whose it is."""
-        token = bearer_token(request.headers.get("Authorization"))
-        verdict = self.sessions.verify(
-            token, Exchange.of(request.environ), strict=request.args.get("strict", "") in {"1", "true"}
-        )
-        for demands in demands_of(request):
+        environ = request.environ
+        token = bearer_token(environ.get("HTTP_AUTHORIZATION"))
+        # Most gateways ask for nothing more: parsing nothing costs a quarter of the rest.
+        asks_more = bool(environ.get("QUERY_STRING"))
+        strict = asks_more and request.args.get("strict", "") in {"1", "true"}
+        verdict = self.sessions.verify(token, Exchange.of(environ), strict=strict)
+        for demands in demands_of(request) if asks_more else ():
             demands.check(verdict.claims)
-        response = Response(status=200, headers=[NO_STORE, *identity_headers(verdict.claims).items()])
+        headers = [_PLAIN_TEXT, NO_STORE, *identity_headers(verdict.claims).items()]
         if verdict.degraded:
-            response.headers["X-Auth-Mode"] = "degraded"
-        return response
+            headers.append(("X-Auth-Mode", "degraded"))
+        return Ready(b"", headers)
 
 
 def demands_of(request: Request) -> list[Demands]:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Request
 
-from velro_auth.endpoints.bodies import json_response
+from velro_auth.answers import Ready
+from velro_auth.endpoints.bodies import json_answer
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,6 @@ class VersionEndpoint:
     methods: ClassVar = ("GET", "HEAD")
     paths: ClassVar = ("/__version", "/__version__")
 
-    def __call__(self, _: Request) -> Response:
+    def __call__(self, _: Request) -> Ready:
         """Answer with the build."""
-        return json_response(self.build)
+        return json_answer(self.build)

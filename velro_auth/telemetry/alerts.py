@@ -24,6 +24,9 @@ _LOG_LEVELS: Final[Mapping[Level, int]] = {
 }
 _GRADES: Final[Mapping[Level, Grade]] = {"ok": "pass", "warning": "warn", "critical": "fail"}
 
+#: Where the page says what to do, with the name of the alert behind.
+RUNBOOK: Final = "docs/how-to/runbook.md#"
+
 #: What the row of an alert holds: its level, the last value, and since when (monotonic, 0 for not at all) the
 #: value has been worse, and better, than the level says.
 _LEVEL, _VALUE, _WORSE_SINCE, _BETTER_SINCE, _WIDTH = 0, 1, 2, 3, 4
@@ -50,10 +53,10 @@ class Announcement:
     at: float
 
     def fields(self) -> dict[str, Any]:
-        """Return all of it as JSON has it."""
+        """Return all of it as JSON has it, with the place where the runbook says what to do."""
         fields = asdict(self)
         fields["reading"] = {name: round(value, 3) for name, value in fields["reading"].items()}
-        return fields
+        return fields | {"runbook": RUNBOOK + self.alert}
 
 
 def log(announcement: Announcement) -> None:

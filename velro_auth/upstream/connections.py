@@ -128,6 +128,7 @@ class Bounded(HTTPConnection):
     #: When it was opened and when it answered last, on the monotonic clock.
     opened_s = used_s = 0.0
     _answers = 0
+    _outbox: bytearray | None = None
 
     def _new_conn(self) -> socket.socket:
         limit_s = None if self.timeout is None else time.monotonic() + float(self.timeout)
@@ -172,14 +173,27 @@ class Bounded(HTTPConnection):
         Raises:
             StaleConnection: The connection had served before and cannot be written to any more.
         """
+        self._outbox = bytearray()
         try:
             super().request(*args, **kwargs)
+            self.sock.sendall(self._outbox)
         except TimeoutError:
             raise
         except OSError as error:
             if self._answers:
                 raise StaleConnection(str(error)) from error
             raise
+        finally:
+            self._outbox = None
+
+    def send(self, data: Any) -> None:
+        """Keep *data* while a request is put together, so that its head and its body leave in one packet."""
+        if self._outbox is None:
+            super().send(data)
+            return
+        if self.sock is None:
+            self.connect()
+        self._outbox += data
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override] # as urllib3 does
         """Read an answer's head, and have its body read before one deadline.
@@ -249,6 +263,7 @@ class Adapter(requests.adapters.HTTPAdapter):
     def __init__(self, *, pool_size: int, tls: ssl.SSLContext | None = None) -> None:
         self._resolver = Resolver()
         self._tls = tls
+        self._pools: dict[str, Any] = {}
         super().__init__(pool_connections=1, pool_maxsize=pool_size, pool_block=False)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **_: Any) -> None:  # noqa: FBT001, FBT002
@@ -271,8 +286,24 @@ class Adapter(requests.adapters.HTTPAdapter):
     def cert_verify(self, *_: Any, **__: Any) -> None:
         """Leave it to the TLS context, which always verifies; the inherited one reloads the authorities."""
 
+    def get_connection_with_tls_context(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the pool for *request*; working out which one it is costs 25 µs, so it is remembered."""
+        # What every address of the project begins with.
+        key = request.url[: request.url.index("/", len("https://"))]
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = super().get_connection_with_tls_context(request, *args, **kwargs)
+        return pool
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        """Return status, headers and what reads the body. No cookies: they would be one user's in another's login."""
+        response = requests.Response()
+        response.status_code, response.headers, response.raw, response.request = resp.status, resp.headers, resp, req
+        return response
+
     def drop_idle(self) -> None:
         """Close the idle connections: after one was found dead, its siblings are suspects."""
+        self._pools.clear()
         self.poolmanager.clear()
 
     def pool_of(self, request: requests.PreparedRequest) -> HTTPConnectionPool:

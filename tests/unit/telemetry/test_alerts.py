@@ -231,6 +231,7 @@ def test_an_announcement_is_fit_for_json(service: Service) -> None:
     fields = service.announced[0].fields()
 
     assert fields["alert"] == "login_p95"
+    assert fields["runbook"] == "docs/how-to/runbook.md#login_p95"
     assert fields["reading"]["logins"] >= 20
     assert fields["at"] == 1_800_000_000.0
     assert fields["text"].startswith("critical: the slowest 5 % of logins take ")
