@@ -188,7 +188,7 @@ class TokenJudge:
         self._verifier = verifier
         self._remote = remote
 
-    def judge(self, token: str, ask: Ask, *, strict: bool = False) -> Verdict:
+    def judge(self, token: str, ask: Ask, *, strict: bool = False, hurried: Ask | None = None) -> Verdict:
         """Return the verdict on a good token.
 
         Args:
@@ -196,6 +196,7 @@ class TokenJudge:
             ask: Asks Supabase about it. Not called when the answer is known or not needed.
             strict: Ask Supabase even about tokens that are good by themselves: it knows about bans, deleted
                 users and sessions ended elsewhere.
+            hurried: How to ask about those, where that is another way: not for long, since there is a verdict.
 
         Raises:
             TokenInvalid: The token was judged and refused.
@@ -208,7 +209,7 @@ class TokenJudge:
             claims = self._verifier.verify(token)
         except CannotJudge:
             return self._vouched(token, ask)
-        return self._confirmed(token, claims, ask) if strict else Verdict(claims, "local")
+        return self._confirmed(token, claims, hurried or ask) if strict else Verdict(claims, "local")
 
     def _vouched(self, token: str, ask: Ask) -> Verdict:
         claims = self._verifier.read_vouched(token)

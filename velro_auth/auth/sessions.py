@@ -19,8 +19,8 @@ from velro_auth.errors import TokenExpired, TokenInvalid
 from velro_auth.exchange import Exchange
 from velro_auth.guards import Guards
 
-#: How long a strict check may take. Gateways wait for a second or two and then fail the request, so an answer
-#: from here has to come before that.
+#: How long a strict check of a token proven here may take. Gateways wait for a second or two and then fail the
+#: request, so an answer from here has to come before that.
 STRICT_DEADLINE_S: Final = 0.8
 
 
@@ -82,14 +82,14 @@ class Sessions:
             UpstreamThrottled: The same, because of Supabase's rate limit.
             Unready: The same, because Supabase gets a rest, or too many such tokens came in.
         """
-        is_strict = strict or self.is_strict
-        deadline_s = STRICT_DEADLINE_S if is_strict else None
 
-        def ask() -> None:
+        def ask(deadline_s: float | None = None) -> None:
             with self.guards.checks.attempt():
                 self.identity.check(token, exchange, deadline_s=deadline_s)
 
-        return self.judge.judge(token, ask, strict=is_strict)
+        return self.judge.judge(
+            token, ask, strict=strict or self.is_strict, hurried=lambda: ask(deadline_s=STRICT_DEADLINE_S)
+        )
 
     def me(self, token: str, exchange: Exchange) -> tuple[Claims, Profile]:
         """Return what a good token says about its user, and the user's profile row (empty when it cannot be read).

@@ -28,8 +28,8 @@ class Guards:
         quota: Keeps below Supabase's own rate limit.
         gate: Lets so many logins ask at once.
         breaker: Leaves Supabase alone while it fails.
-        checks: The same for questions about tokens. Apart from the other, so that neither closes the login when
-            only ``GET /user`` fails; and quicker to open, because most tokens can be judged without an answer.
+        checks: The same for questions about tokens. Apart from the other, so that a failing ``GET /user`` does not
+            close the login; and quicker to open, because most tokens can be judged without an answer.
     """
 
     throttle: Throttle

@@ -291,6 +291,17 @@ def test_who_waits_for_an_unproven_token_takes_a_place_and_who_knows_the_answer_
     assert len(supabase.asked) == 1
 
 
+def test_only_what_can_be_judged_without_an_answer_is_asked_about_in_a_hurry(lab: Lab) -> None:
+    verifier = TokenVerifier(keys=HeldKeys(ONE), rules=rules(lab.clock), clock=lab.clock)
+    judge = TokenJudge(verifier=verifier, remote=RemoteJudge(clock=lab.clock, now=lab.clock))
+    asked: list[str] = []
+
+    for token in (PROVEN, UNPROVEN):
+        judge.judge(token, lambda: asked.append("patiently"), strict=True, hurried=lambda: asked.append("in a hurry"))
+
+    assert asked == ["in a hurry", "patiently"]
+
+
 def test_strict_checks_need_no_place(lab: Lab) -> None:
     """Or whoever crowds the service would make them lenient: without an answer a proven token is good."""
     verifier = TokenVerifier(keys=HeldKeys(ONE), rules=rules(lab.clock), clock=lab.clock)
