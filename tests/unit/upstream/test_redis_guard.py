@@ -51,7 +51,7 @@ def test_after_a_failure_nobody_waits(guard: RedisGuard) -> None:
 def test_when_the_rest_is_over_one_request_tries_and_the_others_do_not_wait_for_it(
     guard: RedisGuard, clock: HandClock
 ) -> None:
-    """A quarter of a second for everybody once a second would be felt by every fifth request."""
+    """Half a second for everybody once a second would be felt by every third request."""
     fail(guard)
     clock.advance(1)
 
