@@ -69,7 +69,7 @@ ifdef UV
 	$(UV) pip install --quiet --python $(BIN)/python -e '.[dev]'
 else
 	@echo "Installing (about half a minute the first time) …"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@PYTHONWARNINGS='ignore:Editable installation' $(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 endif
 	@touch $@
 

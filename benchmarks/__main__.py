@@ -16,7 +16,7 @@ from typing import Any, Final
 import click
 
 from benchmarks import page
-from benchmarks.measures import far, life, login, probes, trouble
+from benchmarks.measures import far, life, login, models, probes, trouble
 from benchmarks.results import Measure
 from benchmarks.servers import ROOT, Cores, Fleet
 from benchmarks.setting import FULL, QUICK, Setting
@@ -37,6 +37,7 @@ MEASURES: Final[Mapping[str, Callable[[Setting], Iterator[Measure]]]] = {
     "idle": lambda setting: iter([far.after_idle(setting)]),
     "flat": lambda setting: iter([far.flatness(setting)]),
     "hung": lambda setting: iter([trouble.while_hung(setting)]),
+    "models": lambda setting: iter([models.processes_and_threads(setting)]),
     "endurance": lambda setting: iter([life.endurance(setting)]),
 }
 
@@ -87,10 +88,6 @@ def _setting(*, quick: bool, cores: Cores | None, first_port: int) -> Iterator[S
             except (OSError, AssertionError):
                 sys.stderr.write(log_file.read_text("utf-8", "replace")[-4000:])
                 raise
-
-
-def _tell(text: str) -> None:
-    click.echo(f"… {text}", err=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
@@ -38,6 +38,7 @@ class Contender:
         command: How it is started, ``{port}`` standing for the port.
         login_path: Where logins go.
         logs_in: Whether it can log anybody in.
+        settings: Variables of its own.
     """
 
     name: str
@@ -45,14 +46,21 @@ class Contender:
     command: tuple[str, ...]
     login_path: str = LOGIN_PATH
     logs_in: bool = True
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 _GUNICORN: Final = ("gunicorn", "--bind", "127.0.0.1:{port}")
 _PEER: Final = (*_GUNICORN, "--config", "benchmarks/peers/gunicorn_conf.py")
 _UVICORN: Final = ("uvicorn", "--port", "{port}", "--no-access-log", "--log-level", "warning", "--loop", "uvloop")
 
-GATEWAY: Final = Contender("velro_auth", "velro-auth", (*_GUNICORN, "wsgi:app"))
-BARE: Final = Contender("bare", "bare WSGI callable", (*_GUNICORN, "benchmarks.peers.bare:app"), logs_in=False)
+GATEWAY: Final = Contender("velro_auth", "velro-auth", (*_GUNICORN, "wsgi:app"), settings={"WEB_CONCURRENCY": "1"})
+BARE: Final = Contender(
+    "bare",
+    "bare WSGI callable",
+    (*_GUNICORN, "benchmarks.peers.bare:app"),
+    logs_in=False,
+    settings={"WEB_CONCURRENCY": "1"},
+)
 FLASK_POOLED: Final = Contender("flask_pooled", "Flask, pooled requests", (*_PEER, "benchmarks.peers.flask_pooled:app"))
 FLASK_SUPABASE: Final = Contender(
     "flask_supabase", "Flask, supabase client per login", (*_PEER, "benchmarks.peers.flask_supabase:app")
@@ -141,6 +149,13 @@ class Fleet:
         self._cores = cores
         self._log = log
 
+    def unbound(self) -> Fleet:
+        """Return one whose servers may use every core, as in a deployment; their own settings may bind them."""
+        if self._cores is None:
+            return self
+        every = self._cores.server | self._cores.load
+        return Fleet(first_port=self._port + 500, cores=Cores(every, every), log=self._log)
+
     def port(self) -> int:
         """Return a port that was not used before."""
         self._port += 1
@@ -184,7 +199,7 @@ class Fleet:
             return
         port = self.port()
         with self.program(
-            *_command(contender, port, upstream), cores=self._server_cores, **_settings(upstream)
+            *_command(contender, port, upstream), cores=self._server_cores, **_settings(upstream), **contender.settings
         ) as process:
             await_health(port, process)
             yield Server(contender, port, process)
@@ -215,7 +230,6 @@ def _settings(upstream: Upstream) -> dict[str, str]:
         "SUPABASE_URL": upstream.url,
         "SUPABASE_PUBLISHABLE_KEY": KEY,
         "SUPABASE_SECRET_KEY": SECRET_KEY,
-        "WEB_CONCURRENCY": "1",
         "REDIS_URL": "",
         "DATABASE_URL": "",
     }

@@ -24,6 +24,7 @@ from tests.fixtures.standin import (
     standin,
     standin_with,
 )
+from tests.fixtures.tls import authority, tls_rude
 from tests.upstream_double import PROJECT, UpstreamDouble
 from velro_auth.app import create_app
 from velro_auth.settings import Settings
@@ -51,6 +52,7 @@ hypothesis.settings.load_profile("any machine")
 
 __all__ = [
     "auth_database",
+    "authority",
     "checkout",
     "new_database",
     "new_standin",
@@ -61,6 +63,7 @@ __all__ = [
     "rude",
     "standin",
     "standin_with",
+    "tls_rude",
 ]
 
 MakeClient: TypeAlias = Callable[..., Client]

@@ -13,6 +13,8 @@ from velro_auth.auth.tokens import Claims
 from velro_auth.cli import COMMANDS
 from velro_auth.cli.config import dotenv, table
 from velro_auth.cli.dev import DEMO_EMAIL, DEMO_PASSWORD
+from velro_auth.doctor.checks import CHECKS
+from velro_auth.doctor.report import page
 from velro_auth.problems import ANSWERS
 from velro_auth.settings import Settings
 from velro_auth.wiring import wire
@@ -31,6 +33,15 @@ def test_every_setting_is_in_the_reference_and_in_the_example() -> None:
     assert text("docs/reference/settings.md") == table(), (
         "run: velro-auth config reference > docs/reference/settings.md"
     )
+
+
+def test_every_check_of_the_doctor_is_in_the_reference() -> None:
+    documented = text("docs/reference/doctor.md")
+
+    assert documented == page(CHECKS), "run: velro-auth doctor --reference > docs/reference/doctor.md"
+    for check in CHECKS:
+        assert f"| `{check.name}` | {check.what} | {check.why} | " in documented
+        assert check.mend
 
 
 def test_every_error_is_in_the_reference_with_its_status() -> None:

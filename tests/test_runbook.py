@@ -24,9 +24,6 @@ PAGE = ROOT / RUNBOOK.rstrip("#")
 RULES = (ROOT / "deploy" / "prometheus" / "velro-auth.rules.yml").read_text("utf-8")
 PAGES = sorted({ROOT / "README.md", *ROOT.glob("docs/**/*.md")})
 
-#: Commands that pages may name before they are there; once there, they are checked like all others.
-COMING = {"doctor", "monitor"}
-
 #: What is logged as a warning and wants nothing of anybody.
 GOOD_NEWS = {"the shared login counters work again", "Redis is back"}
 
@@ -156,7 +153,7 @@ def unknown(words: list[str]) -> str | None:
                 next(rest, None)  # its value
         elif isinstance(command, click.Group) and "…" not in word:
             if command is main and word not in COMMANDS:
-                return None if word in COMING else word
+                return word
             found = command.get_command(context, word)
             if found is None:
                 return word

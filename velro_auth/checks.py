@@ -13,10 +13,17 @@ _ORDER: Final[tuple[Grade, ...]] = ("pass", "warn", "fail")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found: a grade, and a sentence when there is something to say. Never a secret."""
+    """What one check found: a grade, and a sentence when there is something to say. Never a secret.
+
+    Attributes:
+        status: How good it is.
+        output: What was found.
+        mend: What to do about it, where that is known more exactly than from the check alone.
+    """
 
     status: Grade
     output: str = ""
+    mend: str = ""
 
 
 Check: TypeAlias = Callable[[], Finding]

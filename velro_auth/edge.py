@@ -48,6 +48,7 @@ _LONGEST_PATH: Final = 200
 _LONGEST_AGENT: Final = 120
 #: More than this is a wrong clock, not a queue.
 _LONGEST_QUEUE_MS: Final = 600_000
+_UNIX_MS: Final = re.compile(r"[0-9]{1,16}")
 _MISTAKEN: Final = 400
 _FAILED: Final = 500
 
@@ -131,7 +132,7 @@ class Edge:
 
     def _queue_ms(self, started: str) -> float | None:
         """Read when the platform's edge took the request: Unix milliseconds."""
-        if not (started.isascii() and started.isdigit()):
+        if not _UNIX_MS.fullmatch(started):
             return None
         waited_ms = self._wall_clock() * 1000 - int(started)
         return waited_ms if 0 <= waited_ms < _LONGEST_QUEUE_MS else None

@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 Slot: TypeAlias = Literal["publishable", "secret"]
@@ -23,14 +24,26 @@ _VARIABLES: Final[Mapping[Slot, str]] = {
     "secret": "SUPABASE_SECRET_KEY",
 }
 _SHORTEST_KEY: Final = 20
+#: Names in DNS (RFC 1035, 2.3.4), underscores included. Others fail where nobody expects it: when a request is made.
+_HOST: Final = re.compile(r"[a-z0-9_][a-z0-9_-]{0,62}(\.[a-z0-9_-]{1,63})*\.?")
+
+#: How a legacy key begins: it is a JWT.
+LEGACY: Final = "eyJ"
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One thing that is wrong with the environment, and what to do about it; never a secret value."""
+    """One thing that is wrong with the environment, and what to do about it; never a secret value.
+
+    Attributes:
+        variable: Which setting to change.
+        advice: What to do.
+        check: The check of ``velro-auth doctor`` that tells of it.
+    """
 
     variable: str
     advice: str
+    check: str = field(default="settings.values", compare=False)
 
     def __str__(self) -> str:
         """Return one line for a log or a terminal."""
@@ -39,12 +52,13 @@ class Mistake:
 
 def project_mistakes(*, url: str, publishable_key: str, secret_key: str) -> list[Mistake]:
     """Return what is wrong with the address and the keys of a project, all of it."""
-    found = [Mistake("SUPABASE_URL", advice) for advice in _url_advice(url)]
+    found = [Mistake("SUPABASE_URL", advice, "settings.url") for advice in _url_advice(url)]
     if not publishable_key and not secret_key:
-        found.append(Mistake("SUPABASE_SECRET_KEY", "set it to the project's sb_secret_ key"))
+        found.append(Mistake("SUPABASE_SECRET_KEY", "set it to the project's sb_secret_ key", "settings.keys"))
     keys: Mapping[Slot, str] = {"publishable": publishable_key, "secret": secret_key}
     for slot, key in keys.items():
-        found += [Mistake(_VARIABLES[slot], advice) for advice in _key_advice(slot, key, url)]
+        found += [Mistake(_VARIABLES[slot], advice, "settings.keys") for advice in _key_advice(slot, key)]
+        found += [Mistake(_VARIABLES[slot], advice, "settings.project") for advice in _project_advice(key, url)]
     return found
 
 
@@ -56,13 +70,22 @@ def _url_advice(url: str) -> list[str]:
         host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
-    if not host or parts.scheme not in {"http", "https"}:
+    if not host or not _is_host(host) or parts.scheme not in {"http", "https"}:
         return ["is not an address: write https://<ref>.supabase.co"]
     if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
         return ["must be the bare address of the project, without a path or a user"]
     if parts.scheme == "http" and not _is_private(host):
         return ["must start with https://, because passwords go there"]
     return []
+
+
+def _is_host(host: str) -> bool:
+    """Tell whether *host* is an address or can be a name; a placeholder or a slip of the keyboard is neither."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return _HOST.fullmatch(host) is not None
+    return True
 
 
 def _is_private(host: str) -> bool:
@@ -73,7 +96,7 @@ def _is_private(host: str) -> bool:
         return "." not in host or host.endswith((".localhost", ".internal"))
 
 
-def _key_advice(slot: Slot, key: str, url: str) -> list[str]:
+def _key_advice(slot: Slot, key: str) -> list[str]:
     if not key:
         return []
     if not key.isascii() or not key.isprintable() or " " in key:
@@ -83,20 +106,39 @@ def _key_advice(slot: Slot, key: str, url: str) -> list[str]:
     other: Slot = "secret" if slot == "publishable" else "publishable"
     if key.startswith(f"sb_{other}_"):
         return [f"holds a {other} key, which belongs into {_VARIABLES[other]}"]
-    return _legacy_advice(slot, key, url) if key.startswith("eyJ") else []
+    return _legacy_advice(slot, key) if key.startswith(LEGACY) else []
 
 
-def _legacy_advice(slot: Slot, key: str, url: str) -> list[str]:
-    try:
-        payload = key.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        role, ref = claims.get("role"), claims.get("ref")
-    except (IndexError, ValueError, AttributeError):
+def _legacy_advice(slot: Slot, key: str) -> list[str]:
+    claims = _claims(key)
+    if claims is None:
         return ["looks like a legacy key but cannot be read: copy it again"]
-    if role != _LEGACY_ROLES[slot]:
-        return [f"holds a key of role {role!r}, not {_LEGACY_ROLES[slot]!r}"]
-    host = urlsplit(url).hostname or ""
+    if claims.get("role") != _LEGACY_ROLES[slot]:
+        return [f"holds a key of role {claims.get('role')!r}, not {_LEGACY_ROLES[slot]!r}"]
+    return []
+
+
+def _project_advice(key: str, url: str) -> list[str]:
+    """Return what to do where a legacy key names a project; the newer ones do not say whose they are."""
+    ref = (_claims(key) or {}).get("ref") if key.startswith(LEGACY) else None
+    host = _host(url)
     project = host.split(".")[0]
     if ref and host.endswith(".supabase.co") and project != ref:
         return [f"belongs to project {ref!r}, but SUPABASE_URL to {project!r}"]
     return []
+
+
+def _claims(key: str) -> Mapping[str, Any] | None:
+    try:
+        payload = key.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (IndexError, ValueError):
+        return None
+    return claims if isinstance(claims, dict) else None
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

@@ -12,7 +12,6 @@ import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, get_type_hints
-from urllib.parse import urlsplit
 
 from velro_auth.environment import (
     Environment,
@@ -20,12 +19,13 @@ from velro_auth.environment import (
     Spec,
     a_network,
     a_pattern,
+    a_redis_address,
     an_origin,
     between,
     one_of,
     setting,
 )
-from velro_auth.mistakes import Mistake, project_mistakes
+from velro_auth.mistakes import LEGACY, Mistake, project_mistakes
 
 #: Loopback, private ranges, and the shared address space (RFC 6598) that Railway's edge connects from.
 TRUSTED_PROXIES: Final = (
@@ -187,6 +187,7 @@ class Settings:
         "",
         "Redis or Valkey for what several processes share: failed logins, refreshes under way, ended sessions.",
         secret=True,
+        check=a_redis_address,
     )
     database_url: str = setting(
         "DATABASE_URL",
@@ -234,6 +235,7 @@ class Settings:
         "GUNICORN_WORKER_CLASS",
         "velro_auth.worker.Worker",
         "Worker class; `gthread` is gunicorn's own. See docs/explanation/worker.md.",
+        check=one_of("velro_auth.worker.Worker", "gthread"),
     )
     worker_cpu_affinity: bool = setting(
         "WORKER_CPU_AFFINITY", True, "Pin each worker to a core where workers do not outnumber cores."
@@ -294,6 +296,17 @@ class Settings:
     service: str = setting("RAILWAY_SERVICE_NAME", "", "Name of the service; Railway sets it.")
     region: str = setting("RAILWAY_REPLICA_REGION", "", "Region of this replica; Railway sets it.")
     replica: str = setting("RAILWAY_REPLICA_ID", "", "Identifier of this replica; Railway sets it.")
+    draining: str = setting(
+        "RAILWAY_DEPLOYMENT_DRAINING_SECONDS",
+        "",
+        "Seconds that Railway lets an old deployment finish its requests; for Railway, looked at by `velro-auth"
+        " doctor`.",
+    )
+    overlap: str = setting(
+        "RAILWAY_DEPLOYMENT_OVERLAP_SECONDS",
+        "",
+        "Seconds that the old deployment serves beside the new one; for Railway, looked at by `velro-auth doctor`.",
+    )
 
     #: What is wrong; empty when all is well.
     mistakes: Sequence[Mistake] = ()
@@ -350,7 +363,7 @@ class Settings:
                     " project (Authentication, Rate limits)",
                 )
             )
-        if "eyJ" in {self.supabase_publishable_key[:3], self.supabase_secret_key[:3]}:
+        if LEGACY in {self.supabase_publishable_key[:3], self.supabase_secret_key[:3]}:
             found.append(
                 Mistake("SUPABASE_SECRET_KEY", "legacy keys are about to end at Supabase: move to sb_secret_ keys")
             )
@@ -405,9 +418,13 @@ def _contradictions(settings: Settings) -> list[Mistake]:
             Mistake("AUTH_FORWARD_CLIENT_IP", "'on' needs an sb_secret_ key in SUPABASE_SECRET_KEY; or set 'auto'")
         )
     if settings.login_concurrency >= settings.gunicorn_threads:
-        found.append(Mistake("LOGIN_CONCURRENCY", "must be less than GUNICORN_THREADS, or probes wait with logins"))
-    if settings.redis_url and urlsplit(settings.redis_url).scheme not in {"redis", "rediss", "unix"}:
-        found.append(Mistake("REDIS_URL", "must start with redis://, rediss:// or unix://"))
+        found.append(
+            Mistake(
+                "LOGIN_CONCURRENCY",
+                "must be less than GUNICORN_THREADS, or probes wait with logins",
+                "gunicorn.threads",
+            )
+        )
     if settings.auth_p95_critical < settings.auth_p95_warning:
         found.append(Mistake("AUTH_P95_CRITICAL", "must not be less than AUTH_P95_WARNING"))
     return found

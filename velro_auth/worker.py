@@ -43,6 +43,9 @@ PROBES_PER_TURN: Final = 16
 #: One of so many threads may wait for bodies that are still on their way.
 OPEN_SHARE: Final = 4
 
+#: How often the master hears of a worker; it waits for gunicorn's ``timeout``, 30 s here.
+BEAT_S: Final = 1.0
+
 _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _NOBODY: Final = frozenset({errno.EAGAIN, errno.ECONNABORTED, errno.EPERM, errno.EINTR})
 
@@ -68,6 +71,7 @@ class Worker(AnsweringWorker):
         self._probes: deque[Connection] = deque()
         self._waiting_to_read: deque[Connection] = deque()
         self._open_count = 0
+        self._next_beat_s = 0.0
         self._most_open = max(1, self.cfg.threads // OPEN_SHARE)
         # Each in the order of its deadlines, since all that enter one wait equally long.
         self._silent: dict[Connection, None] = {}
@@ -91,19 +95,32 @@ class Worker(AnsweringWorker):
     def run(self) -> None:
         """Serve until told to stop, then finish what was accepted."""
         self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
-        while self.alive and self.is_parent_alive():
+        while self.alive and self._beats():
             self.set_accept_enabled(self.nr_conns < self.worker_connections)
             self._turn(wait_s=1.0)
         self._stop_accepting()
         ends_s = self._clock() + self.cfg.graceful_timeout
         while self.nr_conns and self._clock() < ends_s:
+            self._beats()
             self._turn(wait_s=0.1)
         self.tpool.shutdown(wait=False)
         self.poller.close()
         self.method_queue.close()
 
-    def _turn(self, *, wait_s: float) -> None:
+    def _beats(self) -> bool:
+        """Tell the master once a second that this worker lives; False when there is no master any more.
+
+        gunicorn does so each turn. That is two system calls a request, and the first of them gives the interpreter to
+        the thread that answers and then takes it away again.
+        """
+        now_s = self._clock()
+        if now_s < self._next_beat_s:
+            return True
+        self._next_beat_s = now_s + BEAT_S
         self.notify()
+        return bool(self.is_parent_alive())
+
+    def _turn(self, *, wait_s: float) -> None:
         for key, _ in self.poller.select(0 if self._probes else wait_s):
             key.data(key.fileobj)
         for _ in range(min(len(self._probes), PROBES_PER_TURN)):

@@ -35,7 +35,7 @@ def _gauges() -> list[Gauge]:
     gate = Gate(size=FixedSize(24), wait_s=1.0, max_waiting=4)
     return [
         *guard_gauges(gate=gate, breaker=Breaker(), floor=FailureFloor(places=30)),
-        *pool_gauges(idle=lambda: 3.0),
+        *pool_gauges(idle=lambda: 3.0, age_s=lambda: 90.0, unused_s=lambda: 20.0),
         *key_gauges(count=lambda: 2.0, age_s=lambda: 5.0),
         cache_gauge("introspection", lambda: 10.0),
     ]

@@ -150,6 +150,18 @@ def test_a_failing_supabase_is_never_a_wrong_password(
     assert log_in(gateway, accounts["good"]).status_code == 200
 
 
+def test_the_time_that_supabase_took_is_told(
+    gateway: Client, accounts: dict[str, str], standin: Standin, logs: LogLines
+) -> None:
+    standin.faults.on("latency", path="/auth/v1/token", seconds=0.1)
+
+    timing = log_in(gateway, accounts["good"]).headers["Server-Timing"]
+
+    told = dict(part.strip().split(";dur=") for part in timing.split(","))
+    assert float(told["total"]) >= float(told["upstream"]) >= 100
+    assert logs.access[-1]["upstream_ms"] >= 100
+
+
 def test_a_wrong_key_is_said_to_be_ours(standin: Standin, lane: str, accounts: dict[str, str]) -> None:
     client = app_of(standin, fast_lane=lane == "fast lane", SUPABASE_SECRET_KEY="sb_secret_of_somebody_else_12")
 

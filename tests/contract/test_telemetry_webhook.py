@@ -194,3 +194,23 @@ def test_an_address_that_cannot_work_is_logged_without_the_address_or_the_secret
     assert SECRET not in str(logs)
     assert SECRET not in repr(webhook)
     assert any(record.getMessage() == "the alert webhook could not be reached" for record in logs.records)
+
+
+def test_a_process_that_ends_can_wait_for_what_is_under_way(
+    receiver: Receiver, new_webhook: Callable[..., Webhook]
+) -> None:
+    receiver.delay_s = 0.05
+    webhook = new_webhook()
+    assert webhook.drain(0)
+    for _ in range(3):
+        webhook(announcement())
+
+    assert webhook.drain(20)
+    assert webhook.delivered == 3
+
+
+def test_it_waits_no_longer_than_it_is_told(new_webhook: Callable[..., Webhook]) -> None:
+    webhook = new_webhook(f"http://127.0.0.1:{free_port()}/", pauses_s=(60.0,))
+    webhook(announcement())
+
+    assert not webhook.drain(0.05)

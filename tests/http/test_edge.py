@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -13,6 +13,9 @@ from werkzeug.test import Client, TestResponse
 from tests.asserts import assert_problem
 from tests.conftest import GOOD_LOGIN, LogLines, MakeClient
 from tests.upstream_double import UpstreamDouble
+from velro_auth.addresses import Addresses
+from velro_auth.cors import Cors
+from velro_auth.edge import Edge
 
 LOGIN = "/api/v1/auth/login"
 ORIGIN = "https://app.example.com"
@@ -28,6 +31,7 @@ REQUESTS: dict[str, Send] = {
     "200 ready": lambda client: client.get("/health/ready"),
     "200 login": lambda client: client.post(LOGIN, json=GOOD_LOGIN),
     "400": lambda client: client.post(LOGIN, data=b"{", content_type="application/json"),
+    "401": lambda client: client.get("/api/v1/auth/me"),
     "404": lambda client: client.get("/nowhere"),
     "405": lambda client: client.delete("/health"),
     "413": lambda client: client.post(LOGIN, data=b"x" * 20_000, content_type="application/json"),
@@ -54,6 +58,45 @@ def test_every_answer_carries_the_same_headers(client: Client, send: Send) -> No
     assert re.fullmatch(r"[0-9a-f]{32}", headers["X-Request-ID"])
     assert re.match(r"total;dur=\d+\.\d", headers["Server-Timing"])
     assert len(list(headers.keys())) == len(set(headers.keys()))
+
+
+@pytest.mark.parametrize(
+    ("body", "upstream_status", "status"),
+    [
+        ({"code": "invalid_credentials"}, 400, 401),
+        ({"code": "over_request_rate_limit"}, 429, 429),
+        (ZeroDivisionError("a defect"), 200, 500),
+        ("<html>", 502, 503),
+    ],
+)
+def test_so_does_what_comes_of_supabase_s_answer(
+    client: Client, upstream: UpstreamDouble, body: Any, upstream_status: int, status: int
+) -> None:
+    upstream.answers(body, status=upstream_status)
+
+    response = client.post(LOGIN, json=GOOD_LOGIN, headers={"Origin": ORIGIN})
+
+    assert response.status_code == status
+    assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert response.headers["Access-Control-Allow-Credentials"] == "true"
+    assert response.headers["Strict-Transport-Security"]
+    assert response.headers["Vary"] == "Origin"
+
+
+def test_a_defect_outside_of_both_lanes_is_a_500_like_any_other(logs: LogLines) -> None:
+    """The last resort: without it the server answers with a page of its own, and none of our headers."""
+
+    def defective(_: object, __: object) -> Iterable[bytes]:
+        raise ZeroDivisionError("the secret reason")
+
+    response = Client(Edge(defective, cors=Cors([ORIGIN]), addresses=Addresses(()))).get(
+        "/", headers={"Origin": ORIGIN}
+    )
+
+    assert_problem(response, 500, "internal_error")
+    assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert b"secret" not in response.data
+    assert any(record.exc_info for record in logs.records)
 
 
 def test_an_allowed_origin_may_read_every_answer(send: Send, make_client: MakeClient) -> None:
@@ -125,6 +168,17 @@ def test_a_preflight_is_204_with_what_is_allowed(client: Client) -> None:
         "authorization, content-type, x-request-id, traceparent"
     )
     assert response.headers["Access-Control-Max-Age"] == "600"
+
+
+@pytest.mark.parametrize("given", ["9" * 5000, "²", "-1", "1e3", " ", "99999999999999999"])
+def test_a_queue_time_that_is_none_is_ignored(
+    client: Client, upstream: UpstreamDouble, logs: LogLines, given: str
+) -> None:
+    """Python refuses to read a number of more than 4300 digits."""
+    environ = {"HTTP_X_REQUEST_START": given, "REMOTE_ADDR": "100.64.0.3"}
+
+    assert client.post(LOGIN, json=GOOD_LOGIN, environ_overrides=environ).status_code == 200
+    assert "queue_ms" not in logs.access[-1]
 
 
 @pytest.mark.parametrize("given", ["abc-123_4.5", "x" * 64])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from typing import Any
 
+import gunicorn.http.errors
 import pytest
 from werkzeug.test import Client, TestResponse
 
@@ -222,6 +224,49 @@ def test_bad_input_is_told_what_is_wrong_and_nobody_is_asked(
     assert not upstream.asked
 
 
+class _BrokenBody(io.RawIOBase):
+    """What a server's reader does when chunks are none, or the caller is gone."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, *_: Any) -> bytes:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [gunicorn.http.errors.InvalidChunkSize(b"zz"), gunicorn.http.errors.NoMoreData(), ConnectionResetError()],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_body_that_cannot_be_read_is_no_defect_of_ours(
+    client: Client, upstream: UpstreamDouble, logs: LogLines, error: Exception
+) -> None:
+    environ = {"wsgi.input": _BrokenBody(error), "wsgi.input_terminated": True}
+
+    response = client.post(PATH, content_type="application/json", environ_overrides=environ)
+
+    assert_problem(response, 400, "bad_json")
+    assert not upstream.asked
+    assert not any(record.exc_info for record in logs.records)
+
+
+@pytest.mark.parametrize(("length", "status"), [(16 * 1024, 200), (16 * 1024 + 1, 413)])
+@pytest.mark.parametrize("has_length", [True, False])
+def test_the_largest_body_is_16_kib(
+    client: Client, upstream: UpstreamDouble, length: int, status: int, has_length: bool
+) -> None:
+    stream = io.BytesIO(json.dumps(GOOD_LOGIN).ljust(length).encode())
+    sent = {"CONTENT_LENGTH": str(length)} if has_length else {"wsgi.input_terminated": True}
+
+    response = client.post(PATH, content_type="application/json", environ_overrides={"wsgi.input": stream, **sent})
+
+    assert response.status_code == status
+
+
 def test_a_wrong_field_is_named_and_its_value_is_not(login: LogIn) -> None:
     body = assert_problem(login(email="somebody's secret", password=""), 422, "invalid_request")
 
@@ -304,14 +349,28 @@ def test_an_answer_beyond_the_cap_is_refused(login: LogIn, upstream: UpstreamDou
     assert_problem(login(), 503, "upstream_unavailable")
 
 
-def test_a_refused_key_is_our_fault_and_not_a_wrong_password(login: LogIn, upstream: UpstreamDouble) -> None:
-    upstream.answers({"message": "Invalid API key"}, status=401)
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"message": "Invalid API key"},
+        {"code": 401, "message": "Invalid API key"},
+        {"error": "invalid_api_key"},
+        {"code": "UNAUTHORIZED_INVALID_API_KEY", "message": "Invalid API key"},
+        {"code": "forbidden_key"},
+    ],
+)
+def test_a_refused_key_is_our_fault_and_not_a_wrong_password(
+    login: LogIn, upstream: UpstreamDouble, body: dict[str, Any]
+) -> None:
+    """Whatever words the edge finds for it: Supabase Auth itself answers no login with 401."""
+    upstream.answers(body, status=401)
 
     assert_problem(login(), 503, "upstream_misconfigured")
 
 
 @pytest.mark.parametrize(
-    ("given", "answered"), [("7", "7"), ("0", "1"), ("1000000000", "300"), ("-5", "5"), ("soon", "5"), ("", "5")]
+    ("given", "answered"),
+    [("7", "7"), ("0", "1"), ("1000000000", "300"), ("9" * 5000, "5"), ("-5", "5"), ("soon", "5"), ("", "5")],
 )
 def test_the_wait_that_supabase_names_is_kept_sane(
     login: LogIn, upstream: UpstreamDouble, given: str, answered: str

@@ -67,6 +67,7 @@ EXPECTED: Final[dict[str, tuple[int, str]]] = {
             "login_email_provider_disabled",
             "login_phone_provider_disabled",
             "no_bearer",
+            "insufficient_aal",
             "not_admin",
             "refresh_of_oauth_client_session",
             "unknown_route",

@@ -172,6 +172,19 @@ def test_a_chunked_body_is_read_and_bounded(running: Program) -> None:
     assert requests.post(running.url + LOGIN, data=chunks(30), headers=JSON, timeout=10).status_code == 413
 
 
+@pytest.mark.parametrize("chunk", ["zz", "-5", "5;ext=1;"])
+def test_a_chunk_that_is_none_is_the_caller_s_mistake(running: Program, chunk: str) -> None:
+    """And what follows it is nobody's next request."""
+    head = "Host: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    follows = "GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    answer = _raw(running, f"POST {LOGIN} HTTP/1.1\r\n{head}{chunk}\r\n{{}}\r\n{follows}")
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert "unexpected error" not in running.output
+
+
 def _raw(program: Program, request: str) -> bytes:
     host, port = program.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as sock:

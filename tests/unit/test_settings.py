@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from werkzeug.test import Client
 
+from velro_auth.app import create_app
 from velro_auth.cli import main
 from velro_auth.mistakes import Mistake
 from velro_auth.settings import Settings, shown, specs
@@ -134,12 +137,58 @@ def test_the_newer_name_wins() -> None:
         ("SUPABASE_URL", "https://abcdefgh.supabase.co/auth/v1", "bare address"),
         ("SUPABASE_URL", "https://user:password@abcdefgh.supabase.co", "bare address"),
         ("SUPABASE_URL", "https://[abc", "not an address"),
+        ("SUPABASE_URL", "https://<ref>.supabase.co", "not an address"),
+        ("SUPABASE_URL", "https://*.supabase.co", "not an address"),
+        ("SUPABASE_URL", "https://.supabase.co", "not an address"),
+        ("SUPABASE_URL", "https://abc..supabase.co", "not an address"),
+        ("SUPABASE_URL", "https://abc def.supabase.co", "not an address"),
+        ("SUPABASE_URL", f"https://{'a' * 64}.supabase.co", "not an address"),
+        ("SUPABASE_URL", "https://\u202eabc.supabase.co", "not an address"),
+        ("REDIS_URL", "localhost:6379", "must start with redis://"),
+        ("REDIS_URL", "redis://:canary@localhost:port", "check port and options"),
+        ("REDIS_URL", "redis://:canary@localhost/0?socket_timeout=soon", "check port and options"),
+        ("REDIS_URL", "redis://:canary@localhost/0?no_such=option", "check port and options"),
+        ("GUNICORN_WORKER_CLASS", "no.such.Worker", "must be one of velro_auth.worker.Worker, gthread"),
+        ("CORS_ORIGINS", "https://[", "is not an origin"),
         ("CORS_ORIGINS", "https://app.example.com/path", "is not an origin"),
         ("AUTH_FORWARD_CLIENT_IP", "always", "must be one of auto, on, off"),
     ],
 )
 def test_a_mistake_says_what_to_do(variable: str, value: str, words: str) -> None:
-    assert words in mistakes(**{variable: value})[variable]
+    found = mistakes(**{variable: value})
+
+    assert words in found[variable]
+    assert "canary" not in str(found)
+
+
+@pytest.mark.parametrize("is_alone", [True, False], ids=["the address", "every variable"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "-1",
+        "0",
+        "99999999999999999999",
+        "nan",
+        "1e309",
+        "é",
+        "(",
+        "[1,2]",
+        "{",
+        "redis://a:b",
+        "http://[",
+        "https://*.a",
+    ],
+)
+def test_no_value_keeps_the_service_from_starting(
+    value: str, is_alone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong setting is told in the log and by the answers, not by a process that dies again and again."""
+    monkeypatch.chdir(tmp_path)  # some of these are good names of files
+    variables = ["SUPABASE_URL"] if is_alone else [spec.metadata["variable"] for spec in specs()]
+
+    service = create_app(Settings.from_environment({**GOOD, **dict.fromkeys(variables, value)}))
+
+    assert Client(service).get("/health").status_code == 200
 
 
 def test_forwarding_by_force_needs_a_key_that_can() -> None:
@@ -214,7 +263,7 @@ def test_what_works_but_could_be_better_is_advice() -> None:
     ("changes", "variable"),
     [
         ({"GUNICORN_THREADS": "8", "LOGIN_CONCURRENCY": "8"}, "LOGIN_CONCURRENCY"),
-        ({"REDIS_URL": "localhost:6379"}, "REDIS_URL"),
+        ({"AUTH_P95_CRITICAL": "100"}, "AUTH_P95_CRITICAL"),
     ],
 )
 def test_settings_that_contradict_each_other_are_mistakes(changes: dict[str, str], variable: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import gzip
 import socket
 import ssl
@@ -12,9 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.fixtures.rude import Rude, answer, hangs, resets, says, says_and_closes, trickles
 from velro_auth.errors import UpstreamTimeout, UpstreamUnavailable
@@ -284,6 +280,34 @@ def test_name_servers_that_hang_are_left_in_time_and_asked_by_one_thread(monkeyp
     assert len(calls) == 1
 
 
+def test_a_look_up_that_could_not_begin_is_not_waited_for_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process out of threads for a moment must not stay without names for ever."""
+    resolver = Resolver()
+
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(TimeoutError):
+            resolver.resolve("localhost", 443, 5)
+
+    assert resolver.resolve("localhost", 443, 5)
+
+
+def test_a_request_waits_for_name_servers_no_longer_than_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: release.wait(20) and [])
+    transport = Transport("http://slow.example.com", key="k" * 20, pool_size=1, connect_timeout_s=0.2, deadline_s=5)
+    started_s = time.monotonic()
+
+    with pytest.raises(UpstreamUnavailable):
+        transport.send(transport.prepare("GET", "/"))
+
+    assert time.monotonic() - started_s < 0.2 + SLACK_S
+    release.set()
+
+
 def test_an_address_that_swallows_everything_leaves_time_for_the_next(
     rude: Rude, ask: Ask, transport: Transport
 ) -> None:
@@ -322,41 +346,6 @@ def test_the_environment_s_proxies_are_not_used(rude: Rude, ask: Ask, monkeypatc
     rude.does(says(answer()))
 
     assert ask().status == 200
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for localhost, with its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
-    path.write_bytes(
-        certificate.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return path
-
-
-@pytest.fixture
-def tls_rude(authority: Path) -> Iterator[Rude]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(authority)
-    server = Rude(context)
-    yield server
-    server.stop()
 
 
 def over_tls(url: str, trust: ssl.SSLContext | None) -> Reply:

@@ -15,11 +15,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.fixtures.rude import Behaviour, Rude, answer, hangs, says, says_and_closes
-from tests.upstream.test_transport import authority, tls_rude
 from velro_auth.upstream.transport import Transport
 from velro_auth.upstream.warmth import Warmth
-
-__all__ = ["authority", "tls_rude"]
 
 PATIENCE_S = 20
 

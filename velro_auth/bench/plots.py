@@ -110,6 +110,44 @@ def bars(buckets: Points, *, growth: float, x_label: str, y_label: str) -> str:
     return _svg(x, y, drawn)
 
 
+def timeline(
+    series: Mapping[str, Sequence[Points]],
+    *,
+    span: float,
+    bands: Sequence[tuple[str, float, float, str]] = (),
+    marks: Sequence[tuple[float, str]] = (),
+    x_label: str,
+    y_label: str,
+) -> str:
+    """Draw what happened from 0 to *span*, the vertical axis logarithmic.
+
+    Args:
+        series: CSS class → pieces of a line, which is broken between them.
+        span: Where the horizontal axis ends.
+        bands: CSS class, start, end and title of stretches that are shaded.
+        marks: Place and title of moments that are marked.
+        x_label: What is measured along.
+        y_label: What is measured upwards.
+    """
+    heights = [value for pieces in series.values() for piece in pieces for _, value in piece] or [1.0, 100.0]
+    x, y = _across(x_label, 0, span), _up(y_label, max(0.1, min(heights)) * 0.8, max(heights) * 2, is_log=True)
+    shades = "".join(
+        f'<rect class="{escape(name)}" x="{x(start)}" y="{_TOP}" width="{max(2.0, round(x(end) - x(start), 1))}"'
+        f' height="{y.start - _TOP}"><title>{escape(title)}</title></rect>'
+        for name, start, end, title in bands
+    )
+    moments = "".join(
+        f'<line class="mark" x1="{x(at)}" x2="{x(at)}" y1="{_TOP}" y2="{y.start}"><title>{escape(title)}</title></line>'
+        for at, title in marks
+    )
+    lines = "".join(
+        f'<path class="{escape(name)}" d="{"".join(_line(piece, x, y) for piece in pieces)}"/>'
+        for name, pieces in series.items()
+        if any(pieces)
+    )
+    return _svg(x, y, shades + moments + lines)
+
+
 def _values(series: Mapping[str, Points]) -> tuple[list[float], list[float]]:
     points = [point for members in series.values() for point in members]
     return [a for a, _ in points], [b for _, b in points]
@@ -118,6 +156,12 @@ def _values(series: Mapping[str, Points]) -> tuple[list[float], list[float]]:
 def _path(points: Points, x: Callable[[float], float], y: Callable[[float], float]) -> str:
     first, *rest = points
     return f"M{x(first[0])} {y(first[1])}" + "".join(f"H{x(a)}V{y(b)}" for a, b in rest)
+
+
+def _line(points: Points, x: Callable[[float], float], y: Callable[[float], float]) -> str:
+    first, *rest = points
+    # A line of no length is a dot where ends are round.
+    return f"M{x(first[0])} {y(first[1])}" + ("".join(f"L{x(a)} {y(b)}" for a, b in rest) or "h0")
 
 
 def _svg(x: Axis, y: Axis, inside: str) -> str:

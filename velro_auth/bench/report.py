@@ -9,16 +9,12 @@ from typing import Any, Final
 from velro_auth.bench import plots
 from velro_auth.bench.answers import CLASSES
 from velro_auth.bench.document import Document
+from velro_auth.bench.page import bullets, graded, page, table
 from velro_auth.bench.stats import BUCKETS_PER_DECADE
 
 #: A class of requests has one colour throughout; the levels of the first plot get theirs in turn.
 _STYLE: Final = """
-:root { color-scheme: light dark; --line: #8884; --text: #888 }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .2rem .7rem; text-align: right }
-th:first-child, td:first-child { text-align: left } tr { border-bottom: 1px solid var(--line) }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(25rem, 1fr)); gap: 1rem }
-svg { width: 100%; height: auto } svg text { font-size: 11px; fill: var(--text) } .grid line { stroke: var(--line) }
 rect { fill: #3b82c4 } path { fill: none; stroke-width: 2 }
 .good { fill: #3b82c4 } .wrong_password { fill: #d98324 } .unknown_user { fill: #8b5cc4 } .throttled { fill: #999 }
 path.level0 { stroke: #3b82c4 } path.level1 { stroke: #d98324 } path.level2 { stroke: #3f9d5d }
@@ -27,13 +23,7 @@ path.level3 { stroke: #8b5cc4 } path.level4 { stroke: #c4473b }
 span.good { color: #3b82c4 } span.wrong_password { color: #d98324 } span.unknown_user { color: #8b5cc4 }
 span.throttled { color: #999 } span.level0 { color: #3b82c4 } span.level1 { color: #d98324 }
 span.level2 { color: #3f9d5d } span.level3 { color: #8b5cc4 } span.level4 { color: #c4473b }
-.warning { color: #b7791f } .critical { color: #c4473b } .verdict-good { color: #3f9d5d }
 """
-_TOP: Final = (
-    '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-    '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    f"<title>Login benchmark</title><style>{_STYLE}</style></head><body>"
-)
 _HOW: Final = (
     "Requests leave at random moments, whether or not earlier ones were answered; latency counts from the moment a"
     " request was due. Only 200 is a successful login; 429 is counted apart."
@@ -47,12 +37,12 @@ def html(contents: Document) -> str:
     target, verdict = contents["target"], contents["verdict"]
     about = f"{target['url']}, version {target['version'] or 'unknown'}, {contents['started_at']}."
     parts = (
-        f"<h1>Login benchmark: {_graded(verdict['grade'])}</h1>{_reasons(verdict['reasons'])}",
+        f"<h1>Login benchmark: {graded(verdict['grade'])}</h1>{bullets(verdict['reasons'])}",
         f"<p>{escape(about)} {escape(_machine(contents['machine']))}.</p><p>{_HOW}</p>",
         _overview(contents["levels"]),
         *map(_level, contents["levels"]),
     )
-    return f"{_TOP}{''.join(parts)}</body></html>\n"
+    return page("Login benchmark", *parts, style=_STYLE)
 
 
 def _overview(levels: Sequence[Document]) -> str:
@@ -73,14 +63,14 @@ def _level(level: Document) -> str:
     verdict = level["verdict"]
     keys = "".join(f'<span class="key {name}">{name.replace("_", " ")}</span>' for name in CLASSES)
     return (
-        f"<h2>{level['rps']:g} requests a second: {_graded(verdict['grade'])}</h2>"
-        f"{_reasons([*([level['cut']] if level['cut'] else []), *verdict['reasons']])}"
+        f"<h2>{level['rps']:g} requests a second: {graded(verdict['grade'])}</h2>"
+        f"{bullets([*([level['cut']] if level['cut'] else []), *verdict['reasons']])}"
         f'{_table(level)}<p>{keys}</p><div class="plots">{_over_time(level)}{_counted(level)}</div>'
     )
 
 
 def _table(level: Document) -> str:
-    rows = "".join(_row(_cells(name, row)) for name, row in level["classes"].items())
+    rows = (_cells(name, row) for name, row in level["classes"].items())
     own = level["own_ms"]
     rate = level["success_rate_percent"]
     facts = (
@@ -89,7 +79,7 @@ def _table(level: Document) -> str:
         f"wrong answers {level['failed']}",
         f"requests left at most {level['punctuality']['late_max_ms']:.1f} ms late",
     )
-    return f"<table>{_row(_HEAD, 'th')}{rows}</table><p>{escape(' · '.join(facts))}</p>"
+    return f"{table(_HEAD, rows)}<p>{escape(' · '.join(facts))}</p>"
 
 
 def _cells(name: str, row: Document) -> Iterable[str]:
@@ -97,10 +87,6 @@ def _cells(name: str, row: Document) -> Iterable[str]:
     yield from (name.replace("_", " "), str(row["count"]), str(row["expected"]))
     yield from (f"{times[key]:.1f}" if key in times else "" for key in ("p50", "p95", "p99", "max"))
     yield ", ".join(f"{answer}: {count}" for answer, count in row["outcomes"].items())
-
-
-def _row(cells: Iterable[str], tag: str = "td") -> str:
-    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
 def _over_time(level: Document) -> str:
@@ -129,14 +115,6 @@ def _good_times(level: Document) -> list[float]:
 def _distribution(level: Document) -> list[tuple[float, float]]:
     times = _good_times(level)
     return [(times[0], 0.0), *((value, 100 * (index + 1) / len(times)) for index, value in enumerate(times))]
-
-
-def _graded(grade: str) -> str:
-    return f'<span class="{"verdict-good" if grade == "good" else escape(grade)}">{escape(grade)}</span>'
-
-
-def _reasons(reasons: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{escape(reason)}</li>" for reason in reasons) + "</ul>" if reasons else ""
 
 
 def _machine(machine: dict[str, Any]) -> str:

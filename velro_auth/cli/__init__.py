@@ -20,10 +20,12 @@ COMMANDS: Final[Mapping[str, str]] = {
     "db": "velro_auth.cli.db:db",
     "checkpoint": "velro_auth.cli.checkpoint:checkpoint",
     "rollback": "velro_auth.cli.rollback:rollback",
+    "doctor": "velro_auth.cli.doctor:doctor",
     "guard": "velro_auth.cli.guard:guard",
     "prove": "velro_auth.cli.prove:prove",
     "audit": "velro_auth.cli.audit:audit",
     "bench": "velro_auth.cli.bench:bench",
+    "monitor": "velro_auth.cli.monitor:monitor",
 }
 
 

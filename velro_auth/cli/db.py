@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from velro_auth.cli.manners import OneSentenceGroup, database_option, warn
 from velro_auth.database import Progress as Backfill
 from velro_auth.database import Runner
 from velro_auth.database.backfill import BATCH_SIZE
+from velro_auth.database.plan import Step
 from velro_auth.database.transaction import LOCK_TIMEOUT_MS, Transactions
 
 #: The migration whose way back can lock everybody out, and what to do first.
@@ -75,7 +77,7 @@ def up(runner: Runner, *, to: str | None, dry_run: bool, again: bool, no_backfil
 @click.option("--to", metavar="VERSION", help="Take back everything newer than this one.")
 @click.option("--all", "everything", is_flag=True, help="Take back all of them.")
 @click.option("--drop-data", is_flag=True, help="Drop the table, columns and type that we made, with their data.")
-@click.option("--dry-run", is_flag=True, help="Print the SQL and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the SQL and what it would drop, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def down(
@@ -84,18 +86,27 @@ def down(
     """Take back the newest migrations; data stays unless asked."""
     count = len(runner.status()) if everything else steps
     planned = runner.down(steps=count, to=to, dry_run=True)
-    if not planned or dry_run:
-        click.echo("\n".join(step.sql for step in planned) or "Nothing to take back.")
+    if not planned:
+        click.echo("Nothing to take back.")
         return
-    click.echo("This takes back: " + ", ".join(step.label for step in planned))
-    if any(step.label.endswith(HOOK) for step in planned):
-        click.echo(HOOK_WARNING)
-    for thing in runner.data_at_stake([step.version for step in planned]):
-        click.echo(f"{'drops' if drop_data else 'keeps'}: {thing}")
+    for line in _consequences(runner, planned, drop_data=drop_data):
+        click.echo(f"-- {line}" if dry_run else line)
+    if dry_run:
+        click.echo("\n".join(["set velro.drop_data = 'on';"] * drop_data + [step.sql for step in planned]))
+        return
     if not yes:
         click.confirm("Go on?", abort=True)
     for step in runner.down(steps=count, to=to, drop_data=drop_data):
         click.echo(f"took back {step.label}")
+
+
+def _consequences(runner: Runner, planned: Sequence[Step], *, drop_data: bool) -> Iterator[str]:
+    """Say what taking back *planned* does, and what becomes of the data."""
+    yield "This takes back: " + ", ".join(step.label for step in planned)
+    if any(step.label.endswith(HOOK) for step in planned):
+        yield HOOK_WARNING
+    for thing in runner.data_at_stake([step.version for step in planned]):
+        yield f"{'drops' if drop_data else 'keeps'}: {thing}"
 
 
 @db.command()
@@ -136,7 +147,11 @@ def backfill(runner: Runner, batch_size: int) -> None:
 @click.pass_obj
 def export(runner: Runner, directory: Path) -> None:
     """Write the migrations into DIRECTORY, for who deploys with the Supabase CLI (supabase/migrations)."""
-    for path in runner.export(directory):
+    try:
+        written = runner.export(directory)
+    except OSError as error:
+        raise click.ClickException(f"{directory} cannot be written to ({error.strerror})") from error
+    for path in written:
         click.echo(path)
 
 

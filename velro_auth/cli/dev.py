@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import secrets
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ START_LIMIT_S: Final = 60
 STOP_LIMIT_S: Final = 20
 
 LOOPBACK: Final = "127.0.0.1"
+LAST_PORT: Final = 65535
 
 
 class CannotStart(click.ClickException):
@@ -41,7 +43,7 @@ class CannotStart(click.ClickException):
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(1, 65535), envvar="PORT", default=8000, show_default=True)
+@click.option("--port", type=click.IntRange(1, LAST_PORT), envvar="PORT", default=8000, show_default=True)
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
@@ -68,7 +70,7 @@ def dev(port: int, data_dir: Path) -> None:
 
 def _run(port: int, data_dir: Path) -> None:
     started_s = time.monotonic()
-    with _standin(data_dir, _free_port(port + 1)) as project:
+    with _standin(data_dir, free_port_beside(port)) as project:
         _migrate(project)
         _create_accounts(project)
         with _gateway(port, project) as gateway:
@@ -113,8 +115,17 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _free_port(first: int) -> int:
-    return next(port for port in range(first, first + 100) if _is_free(port))
+def free_port_beside(port: int, *, is_free: Callable[[int], bool] = _is_free) -> int:
+    """Return a free port above *port*, or below it where there is no room above.
+
+    Raises:
+        CannotStart: A hundred on either side are taken.
+    """
+    above, below = range(port + 1, min(port + 100, LAST_PORT) + 1), range(port - 1, max(port - 100, 1024), -1)
+    for candidate in itertools.chain(above, below):
+        if is_free(candidate):
+            return candidate
+    raise CannotStart(f"No port near {port} is free for the local Supabase: choose another, as in PORT=8100 make run.")
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import ctypes
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -17,22 +18,42 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 class Stopped(Exception):
-    """Somebody asked this process to end (Ctrl-C or SIGTERM)."""
+    """Somebody asked this process to end (Ctrl-C, SIGTERM, or a terminal that was closed)."""
+
+
+_ENDS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Raise ``Stopped`` in the main thread on SIGINT and SIGTERM."""
+    """Raise ``Stopped`` in the main thread on SIGINT, SIGTERM and SIGHUP."""
 
     def stop(_: int, __: FrameType | None) -> None:
         # Once is enough: a second Ctrl-C must not interrupt the tidying up.
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _ENDS:
             signal.signal(number, signal.SIG_IGN)
         raise Stopped
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in _ENDS}
     try:
         yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def noting_signals() -> Iterator[threading.Event]:
+    """Yield an event that SIGINT and SIGTERM set, for work that ends its step first; a second one ends it at once."""
+    asked = threading.Event()
+
+    def note(number: int, _: FrameType | None) -> None:
+        asked.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

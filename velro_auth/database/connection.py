@@ -9,7 +9,7 @@ from typing import Final
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from velro_auth.database.errors import BadDatabaseUrl, DatabaseUnreachable
+from velro_auth.database.errors import BadDatabaseUrl, DatabaseUnreachable, StatementFailed
 
 #: Seconds until a server that does not answer counts as unreachable.
 CONNECT_TIMEOUT_S: Final = 10
@@ -72,6 +72,7 @@ def connected(dsn: str, on_notice: Callable[[str], None]) -> Iterator[Connection
     Raises:
         BadDatabaseUrl: The address cannot be used.
         DatabaseUnreachable: No connection came about, or it broke.
+        StatementFailed: The server refused a statement, and nobody closer had better words for it.
     """
     where = place(dsn)
     try:
@@ -88,12 +89,15 @@ def connected(dsn: str, on_notice: Callable[[str], None]) -> Iterator[Connection
     with connection:
         try:
             yield connection
-        except psycopg.OperationalError as error:
-            if not connection.broken:
-                raise
-            raise DatabaseUnreachable(
-                f"The connection to {where} broke; what was committed is recorded, so run the command again"
-            ) from error
+        except psycopg.Error as error:
+            if connection.broken:
+                raise DatabaseUnreachable(
+                    f"The connection to {where} broke; what was committed is recorded, so run the command again"
+                ) from error
+            if error.sqlstate is None:
+                raise  # a mistake of ours, and no word of the server's
+            # Without the detail, which may quote somebody's data.
+            raise StatementFailed(f"{where}: {error.diag.message_primary} ({error.sqlstate})") from error
 
 
 def place(dsn: str) -> str:

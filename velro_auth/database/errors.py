@@ -17,6 +17,10 @@ class DatabaseUnreachable(DatabaseError):
     """The server cannot be reached, or does not let us in, or went away."""
 
 
+class StatementFailed(DatabaseError):
+    """The server refused a statement or cut it off: a read-only session, a statement_timeout, a full disk."""
+
+
 class WrongDatabase(DatabaseError):
     """This is a database, but not one that can be migrated: no project, a read-only copy, too old."""
 

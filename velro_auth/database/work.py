@@ -52,7 +52,7 @@ class Work:
                 history.record(self.connection, migration)
             return True
 
-        with _in_our_words(migration.label):
+        with in_our_words(migration.label):
             return self.transactions.run(self.connection, work)
 
     def adopt(self, migrations: Sequence[Migration]) -> None:
@@ -87,12 +87,18 @@ class Work:
             history.forget(self.connection, applied.version)
             return True
 
-        with _in_our_words(applied.label):
+        with in_our_words(applied.label):
             return self.transactions.run(self.connection, work)
 
 
 @contextmanager
-def _in_our_words(label: str) -> Iterator[None]:
+def in_our_words(label: str) -> Iterator[None]:
+    """Put what goes wrong with a migration into our words, for the length of a block.
+
+    Raises:
+        MigrationRefused: It will not touch what it found.
+        MigrationFailed: It failed.
+    """
     try:
         yield
     except errors.DependentObjectsStillExist as error:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NoReturn, cast
 
 from marshmallow import Schema, ValidationError
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Request
 
 from velro_auth.answers import Ready
@@ -43,8 +43,9 @@ def json_object(request: Request, max_bytes: int) -> dict[str, Any]:
         data = request.get_data(cache=False)
     except RequestEntityTooLarge as error:
         raise TooLarge from error
-    except ClientDisconnected as error:
-        raise BadJson("the body ended early") from error
+    except Exception as error:
+        # Each server has exceptions of its own for a body that breaks off, or whose chunks are none.
+        raise BadJson("the body cannot be read") from error
     if len(data) > max_bytes:
         raise TooLarge
     return parse_object(data)

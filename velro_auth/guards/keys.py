@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hmac
 import ipaddress
 import unicodedata
@@ -31,16 +32,16 @@ class Caller:
 
     def key(self, scope: str) -> str:
         """Return the name of the counter of *scope*."""
-        return _NAMES[scope].format(account=self.account, network=self.network)
+        return _NAMES[scope] % {"account": self.account, "network": self.network}
 
 
 _NAMES: Final = {
-    "pair": "pair:{account}:{network}",
-    "strangers": "strangers:{account}",
-    "network": "network:{network}",
+    "pair": "pair:%(account)s:%(network)s",
+    "strangers": "strangers:%(account)s",
+    "network": "network:%(network)s",
     "service": "service",
-    "account": "account:{account}",
-    "known": "known:{account}",
+    "account": "account:%(account)s",
+    "known": "known:%(account)s",
 }
 
 
@@ -91,10 +92,13 @@ def same_account(account: str) -> str:
     ``lower`` each ``i`` of an address would double the number of budgets. Folding more than Supabase does is
     harmless, folding less is not.
     """
+    if account.isascii():
+        return account.strip().lower()
     decomposed = unicodedata.normalize("NFKD", account.strip())
     return "".join(char for char in decomposed if not unicodedata.combining(char)).casefold()
 
 
+@functools.lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
     """Return the network that *address* is counted under: /24, or /64 for IPv6.
 

@@ -117,6 +117,10 @@ class Alerts:
                 for output in self._outputs:
                     output(change)
 
+    def take_up(self, alert: str, level: Level) -> None:
+        """Go on with an alert at the level that an earlier process announced."""
+        self._states[alert][_LEVEL] = LEVELS.index(level)
+
     def level(self, alert: str) -> Level:
         """Return what an alert is at now."""
         return LEVELS[int(self._states[alert][_LEVEL])]

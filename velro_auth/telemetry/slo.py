@@ -124,34 +124,40 @@ def read(window: Window, promise: Promise) -> Reading:
     )
 
 
-def rules(promise: Promise) -> tuple[Rule, ...]:
-    """Return the demands that *promise* makes."""
+def rules(promise: Promise, *, name: str = "login", plural: str = "logins") -> tuple[Rule, ...]:
+    """Return the demands that *promise* makes.
+
+    Args:
+        promise: What is demanded.
+        name: What the alerts' names begin with.
+        plural: What the sentences call the requests; without braces.
+    """
     allowed = 100 * promise.allowed_share
     return (
         Rule(
-            "login_p95",
+            f"{name}_p95",
             lambda reading: reading.p95_ms,
             lambda reading: reading.timed,
             promise.p95_warning_ms,
             promise.p95_critical_ms,
-            "the slowest 5 % of logins take {value} ms or longer; the limit is {limit} ms",
+            f"the slowest 5 % of {plural} take {{value}} ms or longer; the limit is {{limit}} ms",
         ),
         Rule(
-            "login_success",
+            f"{name}_success",
             lambda reading: 100 - reading.success_rate if reading.failures >= MIN_FAILURES else 0.0,
             lambda reading: reading.logins,
             # Above, not at: the promised rate itself is kept.
             allowed * (1 + 1e-9),
             min(100.0, FAILING_BADLY * allowed),
-            "{value} % of logins fail; the limit is {limit} %",
+            f"{{value}} % of {plural} fail; the limit is {{limit}} %",
         ),
         Rule(
-            "login_burn",
+            f"{name}_burn",
             lambda reading: min(reading.burn_recent, reading.burn_hour) if reading.failures >= MIN_FAILURES else 0.0,
             lambda reading: reading.logins,
             BURN_WARNING,
             BURN_CRITICAL,
-            "logins fail {value} times as often as allowed, for minutes and over the hour; the limit is {limit}",
+            f"{plural} fail {{value}} times as often as allowed, for minutes and over the hour; the limit is {{limit}}",
         ),
     )
 

@@ -32,13 +32,26 @@ def guard_gauges(*, gate: Gate, breaker: Breaker, floor: FailureFloor) -> Sequen
     )
 
 
-def pool_gauges(*, idle: Callable[[], float]) -> Sequence[Gauge]:
-    """Return the gauge of the connection pool.
+def pool_gauges(
+    *, idle: Callable[[], float], age_s: Callable[[], float], unused_s: Callable[[], float]
+) -> Sequence[Gauge]:
+    """Return the gauges of the connection pool.
 
     Args:
         idle: Counts connections to Supabase that are open and wait for use.
+        age_s: Seconds since the oldest of them was opened; 0 without any.
+        unused_s: Seconds since the one unused for longest was used; 0 without any.
     """
-    return (Gauge("pool_idle_connections", "Open connections to Supabase that wait for use.", idle),)
+    return (
+        Gauge("pool_idle_connections", "Open connections to Supabase that wait for use.", idle),
+        Gauge("pool_connection_age_seconds", "Age of the oldest of them.", age_s, is_same_everywhere=True),
+        Gauge(
+            "pool_connection_unused_seconds",
+            "Time since the last use of the one unused for longest.",
+            unused_s,
+            is_same_everywhere=True,
+        ),
+    )
 
 
 def key_gauges(*, count: Callable[[], float], age_s: Callable[[], float]) -> Sequence[Gauge]:

@@ -70,6 +70,7 @@ class Webhook:
         self._turn = threading.Condition()
         self._thread_pid = 0
         self._stopping = threading.Event()
+        self._is_delivering = False
         self.delivered = 0
         self.given_up = 0
 
@@ -80,7 +81,12 @@ class Webhook:
             if self._thread_pid != os.getpid():
                 self._thread_pid = os.getpid()
                 threading.Thread(target=self._run, name="webhook", daemon=True).start()
-            self._turn.notify()
+            self._turn.notify_all()
+
+    def drain(self, within_s: float) -> bool:
+        """Wait until all was delivered or given up; tell whether it was."""
+        with self._turn:
+            return self._turn.wait_for(lambda: not self._waiting and not self._is_delivering, within_s)
 
     def stop(self) -> None:
         """End the thread; what was not delivered is lost."""
@@ -93,11 +99,20 @@ class Webhook:
             session.trust_env = False
             while announcement := self._next():
                 self._deliver(session, announcement)
+                self._delivered()
+
+    def _delivered(self) -> None:
+        with self._turn:
+            self._is_delivering = False
+            self._turn.notify_all()
 
     def _next(self) -> Announcement | None:
         with self._turn:
             self._turn.wait_for(lambda: self._waiting or self._stopping.is_set())
-            return None if self._stopping.is_set() else self._waiting.popleft()
+            if self._stopping.is_set():
+                return None
+            self._is_delivering = True
+            return self._waiting.popleft()
 
     def _deliver(self, session: requests.Session, announcement: Announcement) -> None:
         body = self._body(announcement)

@@ -21,8 +21,10 @@ RIGHTFUL: Final = frozenset({401, 422, 429})
 
 HOUR_S: Final = 3600.0
 
-_BUCKETS: Final = len(BOUNDS_MS) + 1
-_SUCCESSES, _FAILURES, _TOTAL, _OWN = 0, 1, 2, 2 + _BUCKETS
+#: The last one has no upper bound.
+BUCKETS: Final = len(BOUNDS_MS) + 1
+
+_SUCCESSES, _FAILURES, _TOTAL, _OWN = 0, 1, 2, 2 + BUCKETS
 _FAILED: Final = 500
 
 
@@ -34,6 +36,11 @@ def verdict(status: int) -> bool | None:
     if status // 100 == 2 or status in RIGHTFUL:  # noqa: PLR2004 - the class of successes
         return True
     return False if status >= _FAILED else None
+
+
+def bucket(took_ms: float) -> int:
+    """Return the place of a duration among ``BUCKETS`` buckets."""
+    return bisect_left(BOUNDS_MS, took_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,22 +121,29 @@ class Window:
         self, workers: Workers, *, length_s: float = 300.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.length_s: Final = length_s
-        self._fine = _Spans(workers, span_s=length_s / 60, keep_s=length_s, width=2 + 2 * _BUCKETS)
+        self._fine = _Spans(workers, span_s=length_s / 60, keep_s=length_s, width=2 + 2 * BUCKETS)
         self._coarse = _Spans(workers, span_s=HOUR_S / 60, keep_s=HOUR_S, width=2)
         self._clock = clock
 
     def note(self, answered: Answered) -> None:
         """Note one login."""
         is_success = verdict(answered.status)
-        if is_success is None:
-            return
+        if is_success is not None:
+            asked = answered.exchange.upstream_ms > 0
+            self.add(is_success=is_success, took_ms=answered.took_ms if asked else None, own_ms=answered.own_ms)
+
+    def add(self, *, is_success: bool, took_ms: float | None, own_ms: float) -> None:
+        """Note one request that was judged.
+
+        Args:
+            is_success: Whether it was answered as it should be.
+            took_ms: How long it took; None when that says nothing, and then ``own_ms`` does not either.
+            own_ms: Our own share of it.
+        """
         place, now = _SUCCESSES if is_success else _FAILURES, self._clock()
         places = [place]
-        if answered.exchange.upstream_ms:
-            places += [
-                _TOTAL + bisect_left(BOUNDS_MS, answered.took_ms),
-                _OWN + bisect_left(BOUNDS_MS, answered.own_ms),
-            ]
+        if took_ms is not None:
+            places += [_TOTAL + bucket(took_ms), _OWN + bucket(own_ms)]
         self._fine.add(now, places)
         self._coarse.add(now, (place,))
 

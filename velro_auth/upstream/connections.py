@@ -49,16 +49,25 @@ class Resolver:
 
         Raises:
             socket.gaierror: There is no such name, or no name server.
-            TimeoutError: The name servers did not answer in time.
+            TimeoutError: The name servers did not answer in time, or there is no thread to ask them.
         """
         if _is_literal(host):
             return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         with self._lock:
             future = self._pending.get((host, port))
             if future is None:
-                future = self._pending[host, port] = Future()
-                threading.Thread(target=self._look_up, args=(host, port, future), daemon=True).start()
+                future = self._start(host, port)
         return future.result(timeout_s)
+
+    def _start(self, host: str, port: int) -> Future[list[AddressInfo]]:
+        future: Future[list[AddressInfo]] = Future()
+        try:
+            threading.Thread(target=self._look_up, args=(host, port, future), daemon=True).start()
+        except RuntimeError as error:
+            # Noted first, this look-up would be waited for until the process ends.
+            raise TimeoutError("no thread for a look-up") from error
+        self._pending[host, port] = future
+        return future
 
     def _look_up(self, host: str, port: int, future: Future[list[AddressInfo]]) -> None:
         try:

@@ -1,7 +1,7 @@
 """The one table from Supabase's answers to our errors.
 
 Decided by ``code``, never by status alone or by message: statuses 400 and 422 are interchangeable and messages
-change (contract of Supabase Auth, 2.1). A 401 without a code comes from the edge in front of Supabase Auth
+change (contract of Supabase Auth, 2.1). A 401 without a code of Supabase Auth comes from the edge in front of it
 and means that our key is wrong; it must never look like a wrong password.
 """
 
@@ -107,6 +107,7 @@ BEARER: Final = Question(
 #: What ``content`` returns for a body that is none; ``null`` is JSON.
 NO_JSON: Final = object()
 
+_UNAUTHORIZED: Final = 401
 _TOO_MANY: Final = 429
 _SERVER_CLASS: Final = 500
 
@@ -177,17 +178,23 @@ def _kind(status: int, code: str | None, question: Question, *, has_json: bool) 
     if code is None:
         # Redirects, unknown routes and refused keys: what stands at this address is not our project's Auth.
         return errors.UpstreamMisconfigured if status in _NOT_OURS else errors.UpstreamUnavailable
-    if code in question.codes:
-        return question.codes[code]
+    return question.codes.get(code) or _unknown(status, code, question)
+
+
+def _unknown(status: int, code: str, question: Question) -> type[VelroAuthError]:
+    if status == _UNAUTHORIZED:
+        # Supabase Auth answers no login with it: this is the edge, and its word for our key ("invalid_api_key").
+        return errors.UpstreamMisconfigured
     return question.refused if _REFUSAL.search(code) else errors.UpstreamRefused
 
 
-_NOT_OURS: Final = frozenset({301, 302, 303, 307, 308, 401, 404, 405})
+_NOT_OURS: Final = frozenset({301, 302, 303, 307, 308, _UNAUTHORIZED, 404, 405})
 
 _LONGEST_WAIT_S: Final = 300
+_SECONDS: Final = re.compile(r"[0-9]{1,16}")
 
 
 def _retry_after_s(reply: Reply) -> float | None:
     """Read ``Retry-After`` in seconds, kept between 1 and 300; Supabase itself never sends one."""
     value = reply.headers.get("Retry-After", "")
-    return float(min(max(int(value), 1), _LONGEST_WAIT_S)) if value.isascii() and value.isdigit() else None
+    return float(min(max(int(value), 1), _LONGEST_WAIT_S)) if _SECONDS.fullmatch(value) else None

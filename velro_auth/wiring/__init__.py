@@ -194,7 +194,11 @@ def _warmth(settings: Settings, transport: Transport | None) -> Warmth[Any] | No
 def _gauges(guards: Guards, warmth: Warmth[Any] | None) -> list[Gauge]:
     gauges = [*guard_gauges(gate=guards.gate, breaker=guards.breaker, floor=guards.floor)]
     if warmth:
-        gauges += pool_gauges(idle=lambda: len(warmth.ages()))
+        gauges += pool_gauges(
+            idle=lambda: len(warmth.ages()),
+            age_s=lambda: max((one.age_s for one in warmth.ages()), default=0.0),
+            unused_s=lambda: max((one.idle_s for one in warmth.ages()), default=0.0),
+        )
     return gauges
 
 

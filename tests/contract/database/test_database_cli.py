@@ -66,6 +66,21 @@ def test_a_dry_run_prints_the_sql(project: Project) -> None:
     assert "drop function if exists velro_auth.custom_access_token_hook" in run(project, "down", "--dry-run").output
 
 
+def test_a_dry_run_of_the_way_back_says_what_it_would_drop_and_runs_by_hand(project: Project) -> None:
+    before = project.dump()
+    migrated = project.migrated().dump()
+
+    kept = run(project, "down", "--all", "--dry-run").output
+    dropped = run(project, "down", "--all", "--dry-run", "--drop-data").output
+
+    assert "-- keeps: table public.users (0 rows)\n" in kept
+    assert "-- drops: table public.users (0 rows)\n" in dropped
+    assert project.dump() == migrated
+    project.sql(dropped)
+    project.sql("drop table velro_auth.schema_migrations; drop schema velro_auth")
+    assert project.dump() == before
+
+
 def test_verify_ends_with_status_1_and_a_list(migrated: Project) -> None:
     migrated.sql("alter table public.users disable row level security")
 
@@ -110,6 +125,12 @@ def test_export_needs_no_database(tmp_path: Path) -> None:
     result = CliRunner().invoke(db, ["export", str(tmp_path / "out")], env={"DATABASE_URL": ""})
 
     assert [Path(line).stem for line in result.output.splitlines()] == LABELS
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence() -> None:
+    result = CliRunner().invoke(db, ["export", "/proc/out"])
+
+    assert result.output == "Error: /proc/out cannot be written to (No such file or directory)\n"
 
 
 @pytest.mark.parametrize("address", ["", "https://project.supabase.co", "postgresql://postgres:s3cr/t@h:5432/postgres"])

@@ -11,6 +11,7 @@ from velro_auth.database.errors import (
     DatabaseUnreachable,
     MigrationRefused,
     MissingRights,
+    StatementFailed,
     WrongDatabase,
 )
 
@@ -50,6 +51,19 @@ def test_a_role_that_row_level_security_binds_is_refused(project: Project) -> No
 
     with pytest.raises(MissingRights, match=r"Row level security hides auth\.users from the role dashboard_user"):
         Runner(replace_password(dsn)).up()
+
+
+def test_what_a_setting_of_the_role_forbids_is_one_sentence(migrated: Project) -> None:
+    with pytest.raises(StatementFailed, match=rf"^{migrated.name} on \S+: .*read-only transaction \(25006\)$"):
+        Runner(f"{migrated.dsn()}&options=-c%20default_transaction_read_only%3Don").backfill()
+
+
+def test_a_question_that_the_server_cuts_off_is_one_sentence(migrated: Project) -> None:
+    with migrated.connected() as other, other.transaction():
+        other.execute("lock table public.users in access exclusive mode")
+
+        with pytest.raises(StatementFailed, match=r"statement timeout \(57014\)$"):
+            Runner(f"{migrated.dsn()}&options=-c%20statement_timeout%3D200").verify()
 
 
 def replace_password(dsn: str) -> str:

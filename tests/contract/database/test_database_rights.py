@@ -89,7 +89,7 @@ def test_no_self_insert_brings_a_role(opened: Project, ada: uuid.UUID) -> None:
         try:
             api.execute(
                 "insert into public.users (id, display_name, role, credits_balance, is_active, email, created_at)"
-                " values (%s, 'A', 'admin', 1000000, true, 'boss@example.com', '2000-01-01')",
+                " values (%s, 'A', 'admin', 1000000, false, 'boss@example.com', '2000-01-01')",
                 (ada,),
             )
         except InsufficientPrivilege:
@@ -177,6 +177,22 @@ def test_no_function_can_be_called_through_the_data_api(migrated: Project, subte
             pytest.raises(InsufficientPrivilege),
         ):
             api.execute(f"select {function}".encode())
+
+
+@pytest.mark.parametrize("kind", ["new", "open"])
+def test_only_the_auth_server_may_run_the_hook_and_nobody_anything_else(make_project: MakeProject, kind: str) -> None:
+    """Asked of the functions themselves: today the closed schema keeps strangers out as well."""
+    allowed = (
+        make_project(kind)
+        .migrated()
+        .sql("""
+        select r.rolname, p.oid::regprocedure::text from pg_proc p, pg_roles r
+        where (p.pronamespace = 'velro_auth'::regnamespace or p.proname = 'handle_new_auth_user')
+          and r.rolname in ('anon', 'authenticated', 'service_role', 'authenticator', 'supabase_auth_admin')
+          and has_function_privilege(r.oid, p.oid, 'execute')""")
+    )
+
+    assert allowed == [("supabase_auth_admin", "velro_auth.custom_access_token_hook(jsonb)")]
 
 
 @pytest.mark.parametrize("kind", ["new", "open"])

@@ -18,7 +18,7 @@ PASSWORD = "correct horse battery staple"
 
 @dataclass
 class GatewayDouble:
-    """A WSGI application: one account, and whatever else is asked of it.
+    """A WSGI application: one account, and whatever else is asked of it; GET is told the build.
 
     Attributes:
         instead: Asked first; what it returns, unless None, is the answer.
@@ -32,11 +32,14 @@ class GatewayDouble:
 
     def __call__(self, environ: Any, start_response: Any) -> Any:
         request = Request(environ)
-        answer = self._version() if request.path == "/__version" else self._log_in(request)
+        answer = self._version() if request.method == "GET" else self._post(request)
         return answer(environ, start_response)
 
     def _version(self) -> Response:
         return Response(json.dumps({"version": "9.9.9", "commit": "c0ffee"}), mimetype="application/json")
+
+    def _post(self, request: Request) -> Response:
+        return Response(status=204) if request.path.endswith("/logout") else self._log_in(request)
 
     def _log_in(self, request: Request) -> Response:
         body = json.loads(request.get_data())

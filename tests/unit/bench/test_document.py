@@ -81,7 +81,7 @@ def test_the_commit_is_told_where_there_is_one(tmp_path: Path) -> None:
     assert re.fullmatch(r"[0-9a-f]{40}", files.commit(tmp_path) or "")
 
 
-class _Page(HTMLParser):
+class Page(HTMLParser):
     """Gathers what a page is made of."""
 
     def __init__(self, page: str) -> None:
@@ -90,6 +90,15 @@ class _Page(HTMLParser):
         self.attributes: list[tuple[str, str | None]] = []
         self.open: list[str] = []
         self.feed(page)
+
+    def is_self_contained(self, page: str) -> bool:
+        """Tell whether nothing is loaded and nothing runs."""
+        return (
+            not {"script", "link", "img", "iframe", "object", "use"} & set(self.tags)
+            and not {"src", "href", "srcset", "xlink:href"} & {name for name, _ in self.attributes}
+            and "url(" not in page
+            and "@import" not in page
+        )
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
@@ -109,17 +118,14 @@ class _Page(HTMLParser):
 def test_the_report_loads_nothing(samples: list[Sample]) -> None:
     html = report.html(run_of(samples))
 
-    page = _Page(html)
+    page = Page(html)
     assert page.open == []
-    assert not {"script", "link", "img", "iframe", "object", "use"} & set(page.tags)
-    assert not {"src", "href", "srcset", "xlink:href"} & {name for name, _ in page.attributes}
-    assert "url(" not in html
-    assert "@import" not in html
+    assert page.is_self_contained(html)
     assert re.findall(r"https?://[^\s<,]+", html) == ["http://127.0.0.1:8000"]
 
 
 def test_the_report_plots_every_request() -> None:
-    page = _Page(report.html(run_of(MIXED)))
+    page = Page(report.html(run_of(MIXED)))
 
     assert page.tags.count("svg") == 3
     assert page.tags.count("circle") == len(MIXED)

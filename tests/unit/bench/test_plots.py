@@ -48,3 +48,24 @@ def test_every_dot_is_inside_the_picture(points: list[tuple[float, float]]) -> N
     places = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', svg)
     assert len(places) == len(points)
     assert all(0 <= float(x) <= WIDTH and 0 <= float(y) <= HEIGHT for x, y in places)
+
+
+@given(
+    points=st.lists(st.tuples(st.floats(0, 60), st.floats(0, 1e5)), min_size=1, max_size=9),
+    bands=st.lists(st.tuples(st.just("gap"), st.floats(0, 60), st.floats(0, 60), st.just("<&>")), max_size=3),
+)
+def test_a_timeline_stays_inside_the_picture(
+    points: list[tuple[float, float]], bands: list[tuple[str, float, float, str]]
+) -> None:
+    svg = plots.timeline(
+        {"p95": [points, points[:1]]}, span=60, bands=bands, marks=[(30, "x")], x_label="s", y_label="ms"
+    )
+
+    places = re.findall(r"[ML]([\d.]+) ([\d.]+)", svg)
+    assert len(places) == len(points) + 1
+    assert all(0 <= float(x) <= WIDTH and 0 <= float(y) <= HEIGHT for x, y in places)
+    assert svg.count("&lt;&amp;&gt;") == len(bands)
+
+
+def test_an_empty_timeline_has_axes() -> None:
+    assert "<path" not in plots.timeline({"p95": []}, span=1, x_label="s", y_label="ms")

@@ -68,7 +68,9 @@ def test_levels_run_in_turn_with_schedules_of_their_own() -> None:
     assert [level.seed for level in levels] == [1, 2]
     assert sum(level.planned for level in levels) == len(sender.sent)
     assert [word[0] for word in watcher.told] == ["begins", "ends"] * 2
-    assert all(level.verdict.grade is Grade.GOOD and level.connections_opened == 0 for level in levels)
+    assert all(level.connections_opened == 0 for level in levels)
+    # A busy machine may send late, and that is said; nothing else may be.
+    assert all("fell behind" in reason for level in levels for reason in level.verdict.reasons)
 
 
 def test_a_gentle_run_stays_below_the_limit_and_waits_between_levels() -> None:

@@ -236,3 +236,11 @@ def test_an_announcement_is_fit_for_json(service: Service) -> None:
     assert fields["at"] == 1_800_000_000.0
     assert fields["text"].startswith("critical: the slowest 5 % of logins take ")
     assert "1000 ms" in fields["text"]
+
+
+def test_an_alert_of_an_earlier_process_is_taken_up(service: Service) -> None:
+    service.alerts.take_up("login_success", "critical")
+
+    service.serve(300)
+
+    assert service.told == [("login_success", "critical", "ok")]

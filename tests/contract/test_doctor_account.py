@@ -1,0 +1,82 @@
+"""The doctor's checks that a real login shows: seen failing with each fault of the project, and well without."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from tests.contract.test_doctor_upstream import look, settings_of
+from tests.fixtures.standin import Api
+from velro_auth.auth.models import Credentials
+from velro_auth.database import Runner
+from velro_auth.standin import Standin
+
+PASSWORD = "canary-in-the-password"
+
+
+@pytest.fixture(scope="module")
+def project(new_standin: Callable[..., Standin]) -> Standin:
+    """A project with the migrations, whose hook is on."""
+    standin = new_standin()
+    Runner(standin.database_dsn).up()
+    return standin
+
+
+@pytest.fixture
+def account(project: Standin) -> Credentials:
+    email = f"doctor-{random.getrandbits(48):x}@example.com"
+    project.create_user(email, PASSWORD)
+    return Credentials(email, PASSWORD)
+
+
+def test_an_account_that_logs_in_shows_the_claim_and_leaves_no_session(project: Standin, account: Credentials) -> None:
+    result = look("account.claim", settings_of(project), account=account)
+
+    assert (result.status, result.found) == ("pass", "user_role is 'viewer'")
+    sessions = "select count(*) from auth.sessions s join auth.users u on u.id = s.user_id where u.email = %s"
+    assert Api(project).sql(sessions, account.email) == [(0,)]
+
+
+def test_an_account_that_cannot_log_in(project: Standin, account: Credentials) -> None:
+    wrong = Credentials(account.email, "canary-of-another-kind")
+
+    assert look("account.login", settings_of(project), account=wrong).status == "fail"
+    assert look("account.login", settings_of(project), account=account).status == "pass"
+
+
+def test_a_hook_that_is_off(new_standin: Callable[..., Standin]) -> None:
+    standin = new_standin(token_hook=None)
+    standin.create_user("ada@example.com", PASSWORD)
+
+    result = look("account.claim", settings_of(standin), account=Credentials("ada@example.com", PASSWORD))
+
+    assert result.status == "fail"
+    assert "Authentication, Hooks" in result.mend
+
+
+def test_forwarding_that_works_is_proven_by_the_session(project: Standin, account: Credentials) -> None:
+    settings = settings_of(project, DATABASE_URL=project.database_dsn)
+
+    assert look("forwarding.proof", settings, account=account).status == "pass"
+    assert look("forwarding.proof", settings_of(project), account=account).status == "skip"
+
+
+def test_a_project_that_does_not_listen(new_standin: Callable[..., Standin]) -> None:
+    standin = new_standin(forwarded_for=False)
+    standin.create_user("ada@example.com", PASSWORD)
+    settings = settings_of(standin, DATABASE_URL=standin.database_dsn)
+
+    result = look("forwarding.proof", settings, account=Credentials("ada@example.com", PASSWORD))
+
+    assert result.status == "fail"
+    assert "127.0.0.1" in result.found
+    assert "Rate limits" in result.mend
+
+
+def test_a_key_that_forwards_nothing(standin: Standin) -> None:
+    settings = settings_of(standin, SUPABASE_SECRET_KEY="", SUPABASE_PUBLISHABLE_KEY=standin.publishable_key)
+
+    assert look("forwarding.allowed", settings).status == "warn"
+    assert look("forwarding.allowed", settings_of(standin)).status == "pass"

@@ -1,0 +1,41 @@
+"""What ``velro-auth dev`` is made of, as far as it needs no process."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from velro_auth.cli.dev import CannotStart, free_port_beside
+from velro_auth.cli.processes import Stopped, stop_on_signals
+
+
+@pytest.mark.parametrize(
+    ("port", "taken", "found"),
+    [
+        (8000, {8000}, 8001),
+        (8000, {8000, 8001, 8002}, 8003),
+        (65535, {65535}, 65534),
+        (65530, set(range(65528, 65536)), 65527),
+        (1, {1}, 2),
+    ],
+)
+def test_the_local_supabase_takes_a_port_beside_the_gateway_s(port: int, taken: set[int], found: int) -> None:
+    """There is nothing above the last port."""
+    assert free_port_beside(port, is_free=lambda candidate: candidate not in taken) == found
+
+
+def test_no_free_port_is_said() -> None:
+    with pytest.raises(CannotStart, match="PORT=8100 make run"):
+        free_port_beside(8000, is_free=lambda _: False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_whoever_ends_it_lets_it_tidy_up(number: signal.Signals) -> None:
+    """A closed terminal says SIGHUP, and not every system ends the children of a process that just dies."""
+    before = signal.getsignal(number)
+
+    with pytest.raises(Stopped), stop_on_signals():
+        signal.raise_signal(number)
+
+    assert signal.getsignal(number) is before

@@ -1,0 +1,18 @@
+"""All checks, in the order they run: each after those it needs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from velro_auth.doctor import accounts, configuration, gateway, platform, schema, store, supabase
+from velro_auth.doctor.checkup import Check
+
+CHECKS: Final[tuple[Check, ...]] = (
+    *configuration.CHECKS,
+    *platform.CHECKS,
+    *supabase.CHECKS,
+    *accounts.CHECKS,
+    *schema.CHECKS,
+    *store.CHECKS,
+    *gateway.CHECKS,
+)
