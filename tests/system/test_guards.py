@@ -114,7 +114,7 @@ def test_500_parallel_guesses_reach_supabase_as_often_as_the_limit_says(fleet: P
 
 def redis_lines(program: Program) -> list[str]:
     """Return what a program said about its Redis: on a machine too busy to answer in time the limit is not exact."""
-    return [line for line in program.output.splitlines() if "the shared" in line]
+    return [line for line in program.output.splitlines() if "the shared store" in line]
 
 
 def test_the_owner_still_logs_in_from_a_network_that_did_before(fleet: Program, standin: Standin, email: str) -> None:

@@ -30,7 +30,7 @@ class Rest:
     changes nothing: the next one asks after the next rest.
 
     Args:
-        what: Who does not answer, for the log.
+        what: What is kept in the store, for the log.
         instead: What happens meanwhile, for the log.
         clock: Seconds that never go back.
         on_degraded: Told 1 when the store fails, 0 when it works again; fits a gauge's ``set``.
@@ -41,7 +41,7 @@ class Rest:
     def __init__(
         self,
         *,
-        what: str = "the shared login counters",
+        what: str = "login counters",
         instead: str = "this process counts alone, with its share of the limits",
         clock: Callable[[], float] = time.monotonic,
         on_degraded: Callable[[float], None] = _nobody,
@@ -67,7 +67,7 @@ class Rest:
     @property
     def trouble(self) -> str:
         """What an operator should know; empty while the store works."""
-        return f"{self._what} do not answer: {self._instead}" if self.is_degraded else ""
+        return f"the store of {self._what} does not answer: {self._instead}" if self.is_degraded else ""
 
     def may_ask(self) -> bool:
         """Return whether this caller should ask the store."""
@@ -91,7 +91,7 @@ class Rest:
             self._last_trouble = self._clock()
         if was_degraded:
             self._on_degraded(0.0)
-            logger.warning("%s work again", self._what)
+            logger.warning("the shared store answers again: %s", self._what)
 
     def failed(self, error: Exception) -> None:
         """Note that the store did not answer, or not as it should."""
@@ -103,9 +103,9 @@ class Rest:
                 self._rest_s = self._first_s
             self._until = now + self._rest_s
         self._on_degraded(1.0)
-        logger.warning("%s do not answer (%s): %s", self._what, type(error).__name__, self._instead)
+        logger.warning("the shared store does not answer (%s): %s, %s", type(error).__name__, self._what, self._instead)
 
 
 def sessions_rest() -> Rest:
     """Return what decides when the store of refreshes and logouts is asked again."""
-    return Rest(what="the shared refreshes and logouts", instead="this process knows of its own only")
+    return Rest(what="refreshes and logouts", instead="this process knows of its own only")

@@ -87,6 +87,6 @@ def test_the_log_says_what_is_missing_once_each_way(caplog: pytest.LogCaptureFix
             pass
 
     assert caplog.messages == [
-        "the shared refreshes and logouts do not answer (ConnectionError): this process knows of its own only",
-        "the shared refreshes and logouts work again",
+        "the shared store does not answer (ConnectionError): refreshes and logouts, this process knows of its own only",
+        "the shared store answers again: refreshes and logouts",
     ]
