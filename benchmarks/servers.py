@@ -46,7 +46,7 @@ class Contender:
     command: tuple[str, ...]
     login_path: str = LOGIN_PATH
     logs_in: bool = True
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 _GUNICORN: Final = ("gunicorn", "--bind", "127.0.0.1:{port}")
