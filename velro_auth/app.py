@@ -42,15 +42,15 @@ class Service:
         hot_paths: Paths where each microsecond counts; the worker reads plain requests for them itself.
     """
 
-    def __init__(self, edge: Edge, parts: Parts) -> None:
-        self._edge = edge
+    def __init__(self, app: WSGIApplication, parts: Parts) -> None:
+        self._app = app
         self._threads = parts.threads
         self.main_thread_paths = frozenset(path for probe in parts.instant for path in probe.paths)
         self.hot_paths = frozenset(path for endpoint in (*parts.fast, parts.verify) for path in endpoint.paths)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        return self._edge(environ, start_response)
+        return self._app(environ, start_response)
 
     def start(self) -> None:
         """Start the threads; call it after a fork, which none would survive. Without them all works, but colder."""
@@ -88,7 +88,7 @@ def create_app(settings: Settings, *, fast_lane: bool = True) -> Service:
         on_answer=parts.observer,
         log_quiet_every=settings.log_probes_every,
     )
-    return Service(edge, parts)
+    return Service(parts.around(edge), parts)
 
 
 def _flask_app(parts: Parts) -> flask.Flask:

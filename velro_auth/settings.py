@@ -277,6 +277,19 @@ class Settings:
     audit_file: str = setting(
         "AUDIT_FILE", "", "File that security events are appended to, hash-chained; `-` for stdout. Default: no trail."
     )
+    otel_endpoint: str = setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "",
+        "Address of an OpenTelemetry collector (OTLP over HTTP), for example `http://localhost:4318`; needs the extra"
+        " `tracing`. Default: no traces.",
+    )
+    otel_service_name: str = setting("OTEL_SERVICE_NAME", "velro-auth", "What traces call this service.")
+    sentry_dsn: str = setting(
+        "SENTRY_DSN",
+        "",
+        "Sentry project that defects are reported to; needs the extra `sentry`. Default: nobody.",
+        secret=True,
+    )
     docs_enabled: str = setting(
         "DOCS_ENABLED",
         "auto",
@@ -367,6 +380,8 @@ class Settings:
             found.append(
                 Mistake("SUPABASE_SECRET_KEY", "legacy keys are about to end at Supabase: move to sb_secret_ keys")
             )
+        if self.otel_endpoint and urlsplit(self.otel_endpoint).scheme not in {"http", "https"}:
+            found.append(Mistake("OTEL_EXPORTER_OTLP_ENDPOINT", "must start with http:// or https://"))
         return found
 
     @classmethod

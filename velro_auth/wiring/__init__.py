@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from velro_auth import __version__
 from velro_auth.auth.login import Login
@@ -25,14 +25,19 @@ from velro_auth.settings import Settings
 from velro_auth.telemetry.answered import Routes
 from velro_auth.telemetry.gauges import Gauge
 from velro_auth.telemetry.standard import guard_gauges, pool_gauges
+from velro_auth.tracing import Tracer
 from velro_auth.upstream.identity import SupabaseIdentity, Unconfigured
 from velro_auth.upstream.probe import LoginPathCheck
 from velro_auth.upstream.profiles import SupabaseProfiles
 from velro_auth.upstream.transport import Transport
 from velro_auth.upstream.warmth import Warmth
+from velro_auth.wiring.extras import wire_defects, wire_tracing
 from velro_auth.wiring.guards import wire_guards
 from velro_auth.wiring.sessions import wire_sessions
 from velro_auth.wiring.telemetry import Later, Observer, wire_telemetry
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 _ENDPOINTS: Final = (
     LoginEndpoint,
@@ -53,6 +58,14 @@ _ENDPOINTS: Final = (
 ROUTES: Final = Routes(
     {path: endpoint.name for endpoint in _ENDPOINTS for path in endpoint.paths},
     {f"{path}/": VerifyEndpoint.name for path in VerifyEndpoint.paths},
+)
+
+#: Name of an endpoint → its documented path, for traces.
+_PATHS: Final = {endpoint.name: endpoint.paths[0] for endpoint in _ENDPOINTS}
+
+#: Asked every few seconds by machines: in traces they would hide the rest.
+_NOT_TRACED: Final = frozenset(
+    endpoint.name for endpoint in (PingEndpoint, HealthEndpoint, ReadyEndpoint, VersionEndpoint, MetricsEndpoint)
 )
 
 
@@ -80,6 +93,7 @@ class Parts:
         probes: Those of which only some answers are logged.
         instant: Those that can be answered without ever waiting.
         observer: Is told of every answer.
+        around: Wraps what answers requests, outside of everything else.
         threads: What runs beside the requests of a process.
     """
 
@@ -90,6 +104,7 @@ class Parts:
     probes: tuple[Endpoint, ...]
     instant: tuple[Endpoint, ...]
     observer: Observer
+    around: Callable[[WSGIApplication], WSGIApplication]
     threads: tuple[Threads, ...]
 
     @property
@@ -105,7 +120,8 @@ class Parts:
 
 def wire(settings: Settings) -> Parts:
     """Build everything that *settings* ask for."""
-    transport = None if settings.mistakes else _transport(settings)
+    tracing = wire_tracing(settings, routes=ROUTES, paths=_PATHS, left_out=_NOT_TRACED)
+    transport = None if settings.mistakes else _transport(settings, tracing.tracer)
     identity, profiles = _identity(settings, transport), _profiles(settings, transport)
     refused = Later()
     guards = wire_guards(settings, on_refused=refused)
@@ -134,7 +150,9 @@ def wire(settings: Settings) -> Parts:
         probes=(ping, health, ready, version),
         instant=(ping, health, version),
         observer=observer,
-        threads=(*sessions_threads, *([warmth] if warmth else []), observer),
+        around=tracing.around,
+        # The last to stop are those who are told of the others.
+        threads=(*sessions_threads, *([warmth] if warmth else []), observer, *tracing.beside, *wire_defects(settings)),
     )
 
 
@@ -156,13 +174,14 @@ def build_of(settings: Settings) -> Mapping[str, Any]:
     }
 
 
-def _transport(settings: Settings) -> Transport:
+def _transport(settings: Settings, tracer: Tracer) -> Transport:
     return Transport(
         settings.supabase_url,
         key=settings.upstream_key,
         pool_size=settings.gunicorn_threads + settings.upstream_warm_connections,
         connect_timeout_s=settings.upstream_connect_timeout_s,
         deadline_s=settings.upstream_deadline_s,
+        tracer=tracer,
     )
 
 
