@@ -113,7 +113,12 @@ def scrubbed(event: Event, _: Hint) -> Event:
     """Return *event* with nothing in it but what is known to be ours."""
     kept: dict[str, Any] = {name: value for name, value in event.items() if name in _KEPT}
     exceptions: Sequence[dict[str, Any]] = kept.get("exception", {}).get("values", ())
-    kept["exception"] = {
-        "values": [{name: value for name, value in item.items() if name in _KEPT_OF_EXCEPTIONS} for item in exceptions]
-    }
+    kept["exception"] = {"values": [_without_values(exception) for exception in exceptions]}
     return kept  # type: ignore[return-value] # its keys are an event's
+
+
+def _without_values(exception: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in exception.items() if name in _KEPT_OF_EXCEPTIONS}
+    for frame in (kept.get("stacktrace") or {}).get("frames", ()):
+        frame.pop("vars", None)
+    return kept
