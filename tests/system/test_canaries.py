@@ -133,6 +133,8 @@ def troubles(visit: Visit, standin: Standin) -> None:
         ("failure", {"message": message, "status": 400, "code": "invalid_credentials"}, 401),
         ("failure", {"message": message, "status": 401, "code": ""}, 503),
         ("failure", {"message": message, "status": 429, "code": "over_request_rate_limit"}, 429),
+        ("failure", {"status": 400, "code": "canary-of-upstream is no code"}, 503),
+        ("failure", {"status": 400, "code": "canary-of-upstream is invalid"}, 401),
         ("wrong_json", {"value": {"user": message}}, 503),
         ("content_type", {"content_type": "text/canary-of-upstream"}, 503),
         ("redirect", {"location": "http://canary-of-upstream.example.com/"}, 503),
