@@ -11,9 +11,7 @@ from typing import Any, Final
 
 import sentry_sdk
 from sentry_sdk.types import Event, Hint
-from sentry_sdk.utils import BadDsn, event_from_exception
-
-logger = logging.getLogger("velro_auth.telemetry")
+from sentry_sdk.utils import event_from_exception
 
 #: Whose lines are looked at: ours, and those of the server about what it caught.
 LOGGERS: Final = ("velro_auth", "gunicorn.error")
@@ -62,28 +60,28 @@ class Defects(logging.Handler):
         self._client: sentry_sdk.Client | None = None
 
     def start(self) -> None:
-        """Listen; call it after a fork, which the SDK's threads would not survive."""
-        try:
-            self._client = sentry_sdk.Client(
-                self._dsn,
-                release=self._release,
-                environment=self._environment,
-                server_name=self._server_name,
-                before_send=scrubbed,
-                max_request_body_size="never",
-                send_default_pii=False,
-                include_local_variables=False,
-                max_breadcrumbs=0,
-                default_integrations=False,
-                auto_enabling_integrations=False,
-                auto_session_tracking=False,
-                enable_backpressure_handling=False,
-                send_client_reports=False,
-                spotlight=False,
-            )
-        except BadDsn:
-            logger.error("defects are not reported", extra={"variable": "SENTRY_DSN", "advice": "is no DSN of Sentry"})  # noqa: TRY400 - its text holds the DSN
-            return
+        """Listen; call it after a fork, which the SDK's threads would not survive.
+
+        Raises:
+            sentry_sdk.utils.BadDsn: The address is none of Sentry's.
+        """
+        self._client = sentry_sdk.Client(
+            self._dsn,
+            release=self._release,
+            environment=self._environment,
+            server_name=self._server_name,
+            before_send=scrubbed,
+            max_request_body_size="never",
+            send_default_pii=False,
+            include_local_variables=False,
+            max_breadcrumbs=0,
+            default_integrations=False,
+            auto_enabling_integrations=False,
+            auto_session_tracking=False,
+            enable_backpressure_handling=False,
+            send_client_reports=False,
+            spotlight=False,
+        )
         for name in LOGGERS:
             logging.getLogger(name).addHandler(self)
 

@@ -6,7 +6,7 @@ import functools
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from velro_auth import __version__
 from velro_auth.settings import Settings
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 logger = logging.getLogger("velro_auth.telemetry")
+
+_COLLECTOR: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_SENTRY: Final = "SENTRY_DSN"
 
 
 def _bare(app: WSGIApplication) -> WSGIApplication:
@@ -54,7 +57,7 @@ def wire_tracing(settings: Settings, *, routes: Routes, paths: Mapping[str, str]
         from velro_auth.telemetry.traced import Traced  # noqa: PLC0415 - 5 MB that few need
         from velro_auth.telemetry.traces import Traces  # noqa: PLC0415
     except ImportError:
-        _say_missing("OTEL_EXPORTER_OTLP_ENDPOINT", "tracing")
+        _say_missing(_COLLECTOR, "tracing")
         return Tracing()
     resource = {
         "service.name": settings.otel_service_name,
@@ -66,7 +69,9 @@ def wire_tracing(settings: Settings, *, routes: Routes, paths: Mapping[str, str]
         endpoint=settings.otel_endpoint, resource={name: value for name, value in resource.items() if value}
     )
     around = functools.partial(Traced, traces=traces, routes=routes, paths=paths, left_out=left_out)
-    return Tracing(tracer=traces, around=around, beside=(Beside(_never_failing(traces.start), traces.stop),))
+    return Tracing(
+        tracer=traces, around=around, beside=(Beside(_never_failing(traces.start, _COLLECTOR), traces.stop),)
+    )
 
 
 def wire_defects(settings: Settings) -> tuple[Beside, ...]:
@@ -76,7 +81,7 @@ def wire_defects(settings: Settings) -> tuple[Beside, ...]:
     try:
         from velro_auth.telemetry.defects import Defects  # noqa: PLC0415 - 4 MB that few need
     except ImportError:
-        _say_missing("SENTRY_DSN", "sentry")
+        _say_missing(_SENTRY, "sentry")
         return ()
     defects = Defects(
         settings.sentry_dsn,
@@ -84,7 +89,7 @@ def wire_defects(settings: Settings) -> tuple[Beside, ...]:
         environment=settings.environment,
         server_name=settings.replica,
     )
-    return (Beside(_never_failing(defects.start), defects.stop),)
+    return (Beside(_never_failing(defects.start, _SENTRY), defects.stop),)
 
 
 def _say_missing(variable: str, extra: str) -> None:
@@ -94,13 +99,14 @@ def _say_missing(variable: str, extra: str) -> None:
     )
 
 
-def _never_failing(start: Callable[[], None]) -> Callable[[], None]:
+def _never_failing(start: Callable[[], None], variable: str) -> Callable[[], None]:
     """Return a *start* that logs what it fails with: nobody should be kept from logging in by how we watch it."""
 
     def carefully() -> None:
         try:
             start()
-        except Exception:
-            logger.exception("an extra did not start")
+        except Exception as error:  # noqa: BLE001 - whatever a library thinks of its variables
+            # By name only: the text of the error may quote the variable.
+            logger.error("an extra did not start", extra={"variable": variable, "error": type(error).__name__})  # noqa: TRY400
 
     return carefully
