@@ -73,6 +73,17 @@ def test_an_address_that_is_none_of_sentrys_is_said_without_repeating_it(dsn: st
     assert "canary" not in str(logs)
 
 
+def test_a_variable_that_the_sdk_cannot_use_stops_no_worker(monkeypatch: pytest.MonkeyPatch, logs: LogLines) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "0")
+    (beside,) = tracing(**COLLECTOR).beside
+
+    beside.start()
+    beside.stop()
+
+    (record,) = [record for record in logs.records if record.name == "velro_auth.telemetry"]
+    assert (vars(record)["variable"], vars(record)["error"]) == ("OTEL_EXPORTER_OTLP_ENDPOINT", "ValueError")
+
+
 def test_an_endpoint_that_is_no_address_is_advice_and_stops_no_login() -> None:
     settings = Settings.from_environment({**ENVIRONMENT, "OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"})
 

@@ -72,7 +72,7 @@ class Defects(logging.Handler):
             server_name=self._server_name,
             before_send=scrubbed,
             max_request_body_size="never",
-            send_default_pii=False,
+            # send_default_pii is off unless named, and naming it is deprecated.
             include_local_variables=False,
             max_breadcrumbs=0,
             default_integrations=False,
@@ -101,7 +101,8 @@ class Defects(logging.Handler):
             event["level"] = "error"
             event["logger"] = record.name
             event["logentry"] = {"message": str(record.msg)}
-            event["tags"] = {"request_id": getattr(record, "request_id", "")}
+            if request_id := getattr(record, "request_id", None):
+                event["tags"] = {"request_id": request_id}
             self._client.capture_event(event, hint)
         except Exception:  # noqa: BLE001 - logging's own rule
             self.handleError(record)

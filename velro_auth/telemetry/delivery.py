@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 logger = logging.getLogger("velro_auth.telemetry")
 
 
-class Told(SpanExporter):
+class WatchedExporter(SpanExporter):
     """Passes spans on and logs when that stops or starts to work.
 
     Args:

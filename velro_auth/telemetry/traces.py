@@ -21,7 +21,7 @@ from opentelemetry.trace import TracerProvider as AnyProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from velro_auth import __version__
-from velro_auth.telemetry.delivery import Told
+from velro_auth.telemetry.delivery import WatchedExporter
 from velro_auth.telemetry.logs import annotate
 from velro_auth.telemetry.spans import CallSpan, RequestSpan, SpanNames, failed
 from velro_auth.tracing import NULL_CALL, Call
@@ -53,7 +53,7 @@ class Traces:
 
     def start(self) -> None:
         """Start the thread that sends; call it after a fork, which no thread survives."""
-        exporter = Told(OTLPSpanExporter(endpoint=self._endpoint))
+        exporter = WatchedExporter(OTLPSpanExporter(endpoint=self._endpoint))
         self._provider = TracerProvider(resource=Resource.create(self._resource), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self.draw_with(self._provider)
