@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -202,6 +203,8 @@ def test_no_canary_gets_out(
         read(visit)
         running.stop()
 
+    lines = [json.loads(line) for line in running.output.splitlines()]
+    assert sum(line["logger"] == "velro_auth.access" for line in lines) > 30
     outlets = {
         "log": running.output,
         "audit trail": trail.read_text(),
