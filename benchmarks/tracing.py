@@ -58,9 +58,7 @@ def best(
 
 @click.command()
 @click.option("--rounds", default=300, show_default=True)
-@click.option(
-    "--count", default=20, show_default=True, help="Requests a round; few, so that some round is undisturbed."
-)
+@click.option("--count", default=20, show_default=True, help="Requests a round: few, so that some are undisturbed.")
 def main(rounds: int, count: int) -> None:
     """Measure a login and a ping with traces and without, and print it."""
     configure("error")

@@ -380,7 +380,7 @@ class Settings:
             found.append(
                 Mistake("SUPABASE_SECRET_KEY", "legacy keys are about to end at Supabase: move to sb_secret_ keys")
             )
-        if self.otel_endpoint and urlsplit(self.otel_endpoint).scheme not in {"http", "https"}:
+        if self.otel_endpoint and not self.otel_endpoint.startswith(("http://", "https://")):
             found.append(Mistake("OTEL_EXPORTER_OTLP_ENDPOINT", "must start with http:// or https://"))
         return found
 
@@ -410,10 +410,10 @@ def _types() -> Mapping[str, Any]:
 
 
 def shown(settings: Settings, spec: Spec) -> str:
-    """Return the value of *spec* fit to be printed: secrets keep their first six characters at most."""
+    """Return the value of *spec* fit to be printed: of a secret its beginning, a quarter of it at most."""
     value = getattr(settings, spec.name)
     if spec.metadata["secret"] and value:
-        return f"{value[:MASKED_CHARACTERS]}… ({len(value)} characters)"
+        return f"{value[: min(MASKED_CHARACTERS, len(value) // 4)]}… ({len(value)} characters)"
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     if isinstance(value, bool):

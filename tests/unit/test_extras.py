@@ -84,8 +84,9 @@ def test_a_variable_that_the_sdk_cannot_use_stops_no_worker(monkeypatch: pytest.
     assert (vars(record)["variable"], vars(record)["error"]) == ("OTEL_EXPORTER_OTLP_ENDPOINT", "ValueError")
 
 
-def test_an_endpoint_that_is_no_address_is_advice_and_stops_no_login() -> None:
-    settings = Settings.from_environment({**ENVIRONMENT, "OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"})
+@pytest.mark.parametrize("endpoint", ["collector:4318", "ftp://collector", "//[collector"])
+def test_an_endpoint_that_is_no_address_is_advice_and_stops_no_login(endpoint: str) -> None:
+    settings = Settings.from_environment({**ENVIRONMENT, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint})
 
     assert not settings.mistakes
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" in {advice.variable for advice in settings.advice}

@@ -41,7 +41,7 @@ class Traced:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        route = self._routes.name(environ["PATH_INFO"])
+        route = self._routes.name(environ.get("PATH_INFO", ""))
         if route in self._left_out:
             return self._app(environ, start_response)
         traceparent = environ.get("HTTP_TRACEPARENT", "")
