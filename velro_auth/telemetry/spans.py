@@ -40,6 +40,8 @@ class RequestSpan:
             self._span.set_attribute("velro_auth.queue_ms", exchange.queue_ms)
         if status >= _FAILED:
             failed(self._span, exchange.outcome)
+        # For the line of the access log, which is written when this span has ended and the answer has left.
+        exchange.notes |= names_of(self._span)
 
 
 class CallSpan:
@@ -66,11 +68,19 @@ class SpanNames(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record pass."""
-        context = trace.get_current_span().get_span_context()
-        if context.is_valid:
-            record.trace_id = trace.format_trace_id(context.trace_id)
-            record.span_id = trace.format_span_id(context.span_id)
+        vars(record).update(names_of(trace.get_current_span()))
         return True
+
+
+def names_of(span: Span) -> Mapping[str, str]:
+    """Return the identifiers of *span* as logs call them; none outside of every span."""
+    context = span.get_span_context()
+    if not context.is_valid:
+        return {}
+    return {
+        "trace_id": trace.format_trace_id(context.trace_id),
+        "span_id": trace.format_span_id(context.span_id),
+    }
 
 
 def failed(span: Span, kind: str) -> None:
