@@ -1,5 +1,6 @@
 """How gunicorn runs this service. A global named like a setting *is* a setting; other names start with _."""
 
+import signal as _signal
 import socket as _socket
 from typing import Any as _Any
 
@@ -45,6 +46,12 @@ limit_request_field_size = 8190
 _affinity = _Affinity(workers=workers) if _settings.worker_cpu_affinity else None
 
 
+def when_ready(server: _Any) -> None:
+    """Answer SIGHUP with new settings in the workers that run, instead of with new workers, which would know less."""
+    if reload := getattr(server.app.wsgi(), "reload", None):
+        server.handle_hup = reload
+
+
 def pre_fork(server: _Any, worker: _Any) -> None:
     """Choose the worker's core in the master, the one place that knows all workers."""
     if _affinity:
@@ -58,6 +65,8 @@ def post_fork(_server: _Any, worker: _Any) -> None:
 
 def post_worker_init(worker: _Any) -> None:
     """Let the application start its threads: they would not survive a fork."""
+    # The master tells the workers. By itself the signal would kill them, and a whole group of processes may get it.
+    _signal.signal(_signal.SIGHUP, _signal.SIG_IGN)
     if start := getattr(worker.wsgi, "start", None):
         start()
 

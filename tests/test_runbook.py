@@ -106,7 +106,7 @@ def test_every_section_says_what_it_means_what_to_look_at_what_to_do_and_when_it
 
 
 def test_every_metric_of_the_runbook_is_one_of_a_wired_service() -> None:
-    rendered = wire(Settings.from_environment(ENVIRONMENT)).observer.telemetry.render().decode()
+    rendered = wire(Settings.from_environment(ENVIRONMENT)).lasting.observer.telemetry.render().decode()
     known = set(re.findall(r"^# TYPE (\S+) ", rendered, re.MULTILINE))
     asked = {name.removesuffix("_bucket") for name in re.findall(r"\bvelro_auth_\w+", PAGE.read_text("utf-8"))}
 

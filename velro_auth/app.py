@@ -24,8 +24,11 @@ from velro_auth.errors import MethodNotAllowed, NotFound, RequestError, Throttle
 from velro_auth.extensions import extend
 from velro_auth.fastlane import FastLane
 from velro_auth.paths import is_below
+from velro_auth.reload import Reloads
 from velro_auth.settings import Settings
+from velro_auth.telemetry.logs import set_level
 from velro_auth.wiring import Parts, wire
+from velro_auth.wiring.lasting import Threads
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -39,18 +42,25 @@ class Service:
     Attributes:
         main_thread_paths: Paths whose answers touch no network, no disk and no lock that a login holds, so that
             ``velro_auth.worker`` may answer them where nothing queues.
-        hot_paths: Paths where each microsecond counts; the worker reads plain requests for them itself.
+        hot_paths: Paths whose plain requests the worker may read itself.
+
+    Args:
+        settings: What the environment says.
+        fast_lane: False sends everything through Flask.
     """
 
-    def __init__(self, app: WSGIApplication, parts: Parts) -> None:
-        self._app = app
-        self._threads = parts.threads
-        self.main_thread_paths = frozenset(path for probe in parts.instant for path in probe.paths)
-        self.hot_paths = frozenset(path for endpoint in (*parts.fast, parts.verify) for path in endpoint.paths)
+    def __init__(self, settings: Settings, *, fast_lane: bool = True) -> None:
+        self._fast_lane = fast_lane
+        self._parts = wire(settings)
+        self._edge = _edge(settings, self._parts, fast_lane=fast_lane)
+        self._outermost = self._parts.lasting.tracing.around(self._edge)
+        self._reloads = Reloads(settings, take=self._take)
+        self.main_thread_paths = frozenset(path for probe in self._parts.instant for path in probe.paths)
+        self.hot_paths = frozenset(path for endpoint in self._parts.endpoints for path in endpoint.paths)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        return self._app(environ, start_response)
+        return self._outermost(environ, start_response)
 
     def start(self) -> None:
         """Start the threads; call it after a fork, which none would survive. Without them all works, but colder."""
@@ -61,6 +71,21 @@ class Service:
         """Stop the threads."""
         for threads in self._threads:
             threads.stop()
+
+    def reload(self) -> None:
+        """Read the settings anew and have all processes take them over; call it where they were forked."""
+        self._reloads.reload()
+
+    @property
+    def _threads(self) -> Iterable[Threads]:
+        return (*self._parts.lasting.threads, self._reloads)
+
+    def _take(self, settings: Settings) -> None:
+        """Serve with other settings. Requests on their way end as they began."""
+        parts = wire(settings, self._parts)
+        edge = _edge(settings, parts, fast_lane=self._fast_lane)
+        set_level(settings.log_level)
+        self._parts, self._edge, self._outermost = parts, edge, parts.lasting.tracing.around(edge)
 
 
 def create_app(settings: Settings, *, fast_lane: bool = True) -> Service:
@@ -75,20 +100,22 @@ def create_app(settings: Settings, *, fast_lane: bool = True) -> Service:
         logger.error("wrong setting", extra={"variable": mistake.variable, "advice": mistake.advice})
     for advice in settings.advice:
         logger.warning("setting to look at", extra={"variable": advice.variable, "advice": advice.advice})
-    parts = wire(settings)
+    return Service(settings, fast_lane=fast_lane)
+
+
+def _edge(settings: Settings, parts: Parts, *, fast_lane: bool) -> Edge:
     app: WSGIApplication = _flask_app(parts)
     if fast_lane:
         app = FastLane(app, parts.fast, prefixed=parts.verify)
-    edge = Edge(
+    return Edge(
         app,
         cors=Cors(settings.cors_origins, settings.cors_origin_regex),
         addresses=Addresses(settings.trusted_proxies),
         quiet_paths=[path for probe in parts.probes for path in probe.paths],
         own_options=parts.verify.paths,
-        on_answer=parts.observer,
+        on_answer=parts.lasting.observer,
         log_quiet_every=settings.log_probes_every,
     )
-    return Service(parts.around(edge), parts)
 
 
 def _flask_app(parts: Parts) -> flask.Flask:

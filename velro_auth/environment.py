@@ -25,6 +25,7 @@ def setting(
     *,
     aliases: Sequence[str] = (),
     secret: bool = False,
+    at_run_time: bool = False,
     check: Callable[[Any], Any] | None = None,
     convert: Callable[[str], Any] = str.strip,
 ) -> Any:
@@ -36,11 +37,13 @@ def setting(
         doc: One sentence for the reference page.
         aliases: Older names of the variable.
         secret: Whether the value must not be shown.
+        at_run_time: Whether a running service can take another value. Say so only of what wiring can adjust.
         check: Raises a ValidationError for a value that is wrong.
         convert: For lists: what becomes of each entry; may raise a ValidationError too.
     """
-    told = {"variable": variable, "doc": doc, "aliases": tuple(aliases), "secret": secret}
-    return dataclasses.field(default=default, repr=not secret, metadata={**told, "check": check, "convert": convert})
+    told = {"variable": variable, "doc": doc, "aliases": tuple(aliases), "secret": secret, "check": check}
+    told |= {"at_run_time": at_run_time, "convert": convert}
+    return dataclasses.field(default=default, repr=not secret, metadata=told)
 
 
 def between(low: float, high: float) -> Callable[[Any], Any]:
@@ -109,11 +112,15 @@ class Environment(environs.Env):
 
     def read(self, spec: Spec, kind: Any) -> Any:
         """Return the value of a field of type *kind*; its default where the value is missing or wrong."""
-        names = (spec.metadata["variable"], *spec.metadata["aliases"])
-        name = next((name for name in names if self._get_value(name, "")), names[0])
+        name = self.name_of(spec) or spec.metadata["variable"]
         method = _METHODS.get(kind)
         value = self._read_list(name, spec) if method is None else self._read_one(method, name, spec)
         return spec.default if value is None else value
+
+    def name_of(self, spec: Spec) -> str | None:
+        """Return the variable that has the value of a field; None where none has."""
+        names = (spec.metadata["variable"], *spec.metadata["aliases"])
+        return next((name for name in names if self._get_value(name, "")), None)
 
     def mistakes(self) -> list[Mistake]:
         """Return what was wrong so far."""

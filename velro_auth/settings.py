@@ -1,4 +1,7 @@
-"""Every knob, read once from the environment; the only reader of ``os.environ``.
+"""Every knob, read from the environment and from the environment file; the only reader of ``os.environ``.
+
+The file wins over the environment: what a process was started with cannot change while it runs, and an edit of the
+file that changed nothing because of it would be a riddle.
 
 A mistake never stops the process: a gateway that crash-loops tells nobody what is wrong. All mistakes are
 gathered in ``Settings.mistakes``; while there is one, login answers 503 ``upstream_misconfigured``, the log
@@ -11,8 +14,9 @@ import dataclasses
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, Literal, TypeAlias, get_type_hints
 
+from velro_auth import envfile
 from velro_auth.environment import (
     Environment,
     Network,
@@ -39,6 +43,8 @@ TRUSTED_PROXIES: Final = (
 )
 
 MASKED_CHARACTERS: Final = 6
+
+Origin: TypeAlias = Literal["environment", "file", "default"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,6 +78,7 @@ class Settings:
         True,
         "Answer login in the fast lane, without a profile query. Off: login goes through Flask and its"
         " extensions and reads the profile row.",
+        at_run_time=True,
     )
     auth_forward_client_ip: str = setting(
         "AUTH_FORWARD_CLIENT_IP",
@@ -79,12 +86,14 @@ class Settings:
         "Pass the caller's address to Supabase (`Sb-Forwarded-For`): `auto` does when the secret key starts"
         " with `sb_secret_`, `on` and `off` decide.",
         check=one_of("auto", "on", "off"),
+        at_run_time=True,
     )
     auth_max_body_bytes: int = setting(
         "AUTH_MAX_BODY_BYTES",
         16 * 1024,
         "Largest request body, in bytes.",
         check=between(1024, 1024 * 1024),
+        at_run_time=True,
     )
     upstream_connect_timeout_s: float = setting(
         "UPSTREAM_CONNECT_TIMEOUT_S",
@@ -115,12 +124,14 @@ class Settings:
         "local",
         "`local` judges tokens here; `strict` also asks Supabase, which knows of bans and sessions ended elsewhere.",
         check=one_of("local", "strict"),
+        at_run_time=True,
     )
     auth_verify_cache_s: float = setting(
         "AUTH_VERIFY_CACHE_S",
         60.0,
         "How long an answer of Supabase about a token is believed, in seconds; never beyond the token's end.",
         check=between(0, 300),
+        at_run_time=True,
     )
     login_concurrency: int = setting(
         "LOGIN_CONCURRENCY",
@@ -128,18 +139,21 @@ class Settings:
         "Logins that may ask Supabase at once, per process. 0: three quarters of the threads. The others stay"
         " free for probes and `verify`, whatever Supabase does.",
         check=between(0, 512),
+        at_run_time=True,
     )
     login_queue_s: float = setting(
         "LOGIN_QUEUE_S",
         0.25,
         "How long a login waits for one of those places, in seconds; then it is answered 503 `busy`.",
         check=between(0, 30),
+        at_run_time=True,
     )
     login_gate: str = setting(
         "LOGIN_GATE",
         "adaptive",
         "`fixed` keeps the number of places, `adaptive` shrinks it while Supabase answers slower than it can.",
         check=one_of("fixed", "adaptive"),
+        at_run_time=True,
     )
     auth_failure_floor_ms: float = setting(
         "AUTH_FAILURE_FLOOR_MS",
@@ -147,12 +161,14 @@ class Settings:
         "Refused logins are answered at the next multiple of so many milliseconds after their arrival, so that"
         " time does not tell who has an account. 0 switches it off.",
         check=between(0, 5000),
+        at_run_time=True,
     )
     auth_throttle_scale: float = setting(
         "AUTH_THROTTLE_SCALE",
         1.0,
         "All limits on failed logins times so much; more than 1 opens them for a test.",
         check=between(0.01, 1_000_000),
+        at_run_time=True,
     )
     auth_throttle_secret: str = setting(
         "AUTH_THROTTLE_SECRET",
@@ -165,6 +181,7 @@ class Settings:
         1,
         "Instances of this service. Each takes its part of the limits while there is no REDIS_URL, or Redis is away.",
         check=between(1, 1000),
+        at_run_time=True,
     )
     auth_upstream_quota: str = setting(
         "AUTH_UPSTREAM_QUOTA",
@@ -172,15 +189,21 @@ class Settings:
         "Keep below Supabase's rate limit for our address: `auto` does unless the caller's address is forwarded,"
         " `on` and `off` decide. A self-hosted project may have no limit.",
         check=one_of("auto", "on", "off"),
+        at_run_time=True,
     )
     upstream_quota_burst: int = setting(
-        "UPSTREAM_QUOTA_BURST", 29, "Logins that Supabase takes at once from one address.", check=between(1, 100_000)
+        "UPSTREAM_QUOTA_BURST",
+        29,
+        "Logins that Supabase takes at once from one address.",
+        check=between(1, 100_000),
+        at_run_time=True,
     )
     upstream_quota_refill_s: float = setting(
         "UPSTREAM_QUOTA_REFILL_S",
         2.0,
         "Seconds after which it takes one more.",
         check=between(0.001, 3600),
+        at_run_time=True,
     )
     redis_url: str = setting(
         "REDIS_URL",
@@ -210,18 +233,21 @@ class Settings:
         (),
         "Origins whose pages may call this service: comma separated, or a JSON list. Never `*`.",
         convert=an_origin,
+        at_run_time=True,
     )
     cors_origin_regex: str = setting(
         "CORS_ORIGIN_REGEX",
         "",
         "One pattern for further origins (preview deployments); it has to match the whole origin.",
         check=a_pattern,
+        at_run_time=True,
     )
     trusted_proxies: Sequence[Network] = setting(
         "TRUSTED_PROXIES",
         tuple(map(a_network, TRUSTED_PROXIES)),
         "Networks whose `X-Real-IP` is believed, comma separated. Default: loopback, private ranges and 100.64.0.0/10.",
         convert=a_network,
+        at_run_time=True,
     )
     port: int = setting("PORT", 8000, "Port to listen on.", check=between(1, 65535))
     web_concurrency: int = setting(
@@ -245,27 +271,42 @@ class Settings:
         "info",
         "Least important level that is logged.",
         check=one_of("debug", "info", "warning", "error"),
+        at_run_time=True,
     )
     log_probes_every: int = setting(
         "LOG_PROBES_EVERY",
         100,
         "Log one of so many answered probes (failed ones always); 1 logs all.",
         check=between(1, 1_000_000),
+        at_run_time=True,
     )
     metrics_token: str = setting(
         "METRICS_TOKEN",
         "",
         "Bearer token for `/metrics`; in Railway environments it stays closed without one.",
         secret=True,
+        at_run_time=True,
     )
     auth_p95_warning: float = setting(
-        "AUTH_P95_WARNING", 500.0, "p95 of logins from which it is a warning, in ms.", check=between(1, 60_000)
+        "AUTH_P95_WARNING",
+        500.0,
+        "p95 of logins from which it is a warning, in ms.",
+        check=between(1, 60_000),
+        at_run_time=True,
     )
     auth_p95_critical: float = setting(
-        "AUTH_P95_CRITICAL", 1000.0, "p95 of logins from which it is critical, in ms.", check=between(1, 60_000)
+        "AUTH_P95_CRITICAL",
+        1000.0,
+        "p95 of logins from which it is critical, in ms.",
+        check=between(1, 60_000),
+        at_run_time=True,
     )
     auth_success_rate_min: float = setting(
-        "AUTH_SUCCESS_RATE_MIN", 99.0, "Logins that must be answered properly, in percent.", check=between(0, 99.999)
+        "AUTH_SUCCESS_RATE_MIN",
+        99.0,
+        "Logins that must be answered properly, in percent.",
+        check=between(0, 99.999),
+        at_run_time=True,
     )
     auth_slo_window_s: float = setting(
         "AUTH_SLO_WINDOW_S", 300.0, "Length of the rolling window of logins, in seconds.", check=between(10, 3600)
@@ -295,6 +336,13 @@ class Settings:
         "auto",
         "Answer `/docs` and `/openapi.json`: `auto` does unless this is a Railway environment, `on` and `off` decide.",
         check=one_of("auto", "on", "off"),
+        at_run_time=True,
+    )
+    auth_env_file: str = setting(
+        envfile.VARIABLE,
+        "",
+        "File with further variables, one `NAME=value` a line, which win over the environment. SIGHUP reads it anew:"
+        " docs/how-to/change-settings.md.",
     )
     commit: str = setting(
         "RAILWAY_GIT_COMMIT_SHA",
@@ -323,6 +371,8 @@ class Settings:
 
     #: What is wrong; empty when all is well.
     mistakes: Sequence[Mistake] = ()
+    #: Variable → where its value came from.
+    origins: Mapping[str, Origin] = dataclasses.field(default_factory=dict, compare=False)
 
     @property
     def upstream_key(self) -> str:
@@ -386,11 +436,23 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read *environ* (the process's own by default). Never raises: see ``mistakes``."""
-        env = Environment(os.environ if environ is None else environ)
+        """Read *environ* (the process's own by default) and the file it names. Never raises: see ``mistakes``."""
+        given = os.environ if environ is None else environ
+        path = given.get(envfile.VARIABLE, "").strip()
+        file = envfile.read_env_file(path)
+        # The file cannot name another one.
+        env = Environment({**given, **file.variables, envfile.VARIABLE: path})
         settings = cls(**{spec.name: env.read(spec, _types()[spec.name]) for spec in specs()})
-        mistakes = (*env.mistakes(), *_contradictions(settings))
-        return dataclasses.replace(settings, mistakes=mistakes)
+        mistakes = (*file.mistakes, *env.mistakes(), *contradictions(settings))
+        names = {spec.metadata["variable"]: env.name_of(spec) for spec in specs()}
+        origins = {variable: _origin(name, file.variables) for variable, name in names.items()}
+        return dataclasses.replace(settings, mistakes=mistakes, origins=origins)
+
+
+def _origin(name: str | None, file: Mapping[str, str]) -> Origin:
+    if name is None:
+        return "default"
+    return "file" if name in file and name != envfile.VARIABLE else "environment"
 
 
 def inherited(**overrides: str) -> dict[str, str]:
@@ -421,7 +483,7 @@ def shown(settings: Settings, spec: Spec) -> str:
     return str(value)
 
 
-def _contradictions(settings: Settings) -> list[Mistake]:
+def contradictions(settings: Settings) -> list[Mistake]:
     """Return what no single variable shows."""
     found = project_mistakes(
         url=settings.supabase_url,

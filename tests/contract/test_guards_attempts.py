@@ -99,6 +99,11 @@ class TwinMachine(RuleBasedStateMachine):
         self.memory.settle(ours, succeeded=succeeded)
         self.redis.settle(theirs, succeeded=succeeded)
 
+    @rule(scale=st.sampled_from([1, 2, 0.5]))
+    def the_limits_change(self, scale: float) -> None:
+        for attempts in (self.memory, self.redis):
+            attempts.adjust(SMALL.scaled(scale), share=1)
+
     @rule(account=st.sampled_from("ab"))
     def the_operator_looks(self, account: str) -> None:
         ours, theirs = (

@@ -72,7 +72,10 @@ def test_the_main_job_runs_and_ends_without_a_trace(data_dir: Path, tmp_path: Pa
 
 
 def test_the_flag_fills_in_the_profile(data_dir: Path, tmp_path: Path) -> None:
-    with program(dev(data_dir, port := free_port()), tmp_path / "log", AUTH_FAST_LOGIN="0") as running:
+    """And a file for a real project is left alone: it would win over the local one."""
+    (file := tmp_path / "real.env").write_text("SUPABASE_URL=https://abcdefgh.supabase.co\nAUTH_FAST_LOGIN=1\n")
+    environment = {"AUTH_FAST_LOGIN": "0", "AUTH_ENV_FILE": str(file)}
+    with program(dev(data_dir, port := free_port()), tmp_path / "log", **environment) as running:
         running.wait_for("Stop with Ctrl-C.")
         response = log_in(port, DEMO["email"])
 

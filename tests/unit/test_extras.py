@@ -34,7 +34,7 @@ def test_with_them_nothing_runs_before_the_service_is_started() -> None:
 
     parts = wire(Settings.from_environment({**ENVIRONMENT, **COLLECTOR, **SENTRY}))
 
-    assert len(parts.threads) == len(wire(Settings.from_environment(ENVIRONMENT)).threads) + 2
+    assert len(parts.lasting.threads) == len(wire(Settings.from_environment(ENVIRONMENT)).lasting.threads) + 2
     assert threading.enumerate() == before
 
 

@@ -249,6 +249,44 @@ def test_config_check_exits_1_with_every_mistake(monkeypatch: pytest.MonkeyPatch
     assert CliRunner().invoke(main, ["config", "check"]).exit_code == 0
 
 
+def test_the_file_wins_over_the_environment(tmp_path: Path) -> None:
+    """Or an edit of the file would change nothing, and nobody would know why."""
+    file = tmp_path / "velro.env"
+    file.write_text("PORT=9000\nCORS_ORIGINS=\nLOG_LEVEL=debug\nAUTH_ENV_FILE=/another\n")
+    given = {**GOOD, "PORT": "7000", "CORS_ORIGINS": "https://a.example.com", "AUTH_REPLICAS": "2"}
+
+    settings = Settings.from_environment({**given, "AUTH_ENV_FILE": str(file)})
+
+    assert settings.mistakes == ()
+    assert (settings.port, settings.log_level, settings.auth_replicas) == (9000, "debug", 2)
+    assert settings.cors_origins == ()
+    assert settings.auth_env_file == str(file)
+    origins = {name: settings.origins[name] for name in ("PORT", "CORS_ORIGINS", "AUTH_REPLICAS", "AUTH_ENV_FILE")}
+    assert origins == {
+        "PORT": "file",
+        "CORS_ORIGINS": "default",
+        "AUTH_REPLICAS": "environment",
+        "AUTH_ENV_FILE": "environment",
+    }
+
+
+def test_a_file_that_is_not_there_is_a_mistake() -> None:
+    assert "cannot be read" in mistakes(AUTH_ENV_FILE="/nowhere/velro.env")["AUTH_ENV_FILE"]
+
+
+def test_config_check_says_where_each_value_came_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "velro.env").write_text("LOG_LEVEL=debug\n")
+    for name, value in {**GOOD, "AUTH_ENV_FILE": str(tmp_path / "velro.env")}.items():
+        monkeypatch.setenv(name, value)
+
+    result = CliRunner().invoke(main, ["config", "check"])
+
+    rows = {row[0]: row[1:] for row in map(str.split, result.output.splitlines()) if row}
+    assert rows["LOG_LEVEL"] == ["file", "debug"]
+    assert rows["SUPABASE_URL"] == ["environment", GOOD["SUPABASE_URL"]]
+    assert rows["AUTH_REPLICAS"] == ["default", "1"]
+
+
 def test_a_mistake_reads_as_one_line() -> None:
     assert str(Mistake("PORT", "is taken")) == "PORT: is taken"
 

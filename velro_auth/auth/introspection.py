@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from cachetools import TLRUCache
@@ -125,6 +125,12 @@ class RemoteJudge:
         self._unproven_places = _Places(limits)
         self._pace = _Pace(limits, clock)
 
+    def believe_for(self, good_for_s: float) -> None:
+        """Believe answers for so long from now on, and forget those that were meant to be believed longer."""
+        with self._lock:
+            self._limits = replace(self._limits, good_for_s=good_for_s)
+            self._answers.clear()
+
     def check(self, token: str, claims: Claims, ask: Ask, *, is_proven: bool) -> None:
         """Return when Supabase says that *token* is good.
 
@@ -176,6 +182,10 @@ class TokenJudge:
     def __init__(self, *, verifier: TokenVerifier, remote: RemoteJudge) -> None:
         self._verifier = verifier
         self._remote = remote
+
+    def believe_for(self, good_for_s: float) -> None:
+        """Believe Supabase's answers for so long from now on."""
+        self._remote.believe_for(good_for_s)
 
     def judge(self, token: str, ask: Ask, *, strict: bool = False) -> Verdict:
         """Return the verdict on a good token.

@@ -16,11 +16,12 @@ def config() -> None:
 
 @config.command()
 def check() -> None:
-    """Print every setting with its value, secrets masked, and every mistake. Exit status 1 when there is one."""
+    """Print every setting, where it came from, its value (secrets masked), and every mistake; with one, exit with 1."""
     settings = Settings.from_environment()
     width = max(len(spec.metadata["variable"]) for spec in specs())
     for spec in specs():
-        print(f"{spec.metadata['variable']:<{width}}  {shown(settings, spec)}")
+        variable = spec.metadata["variable"]
+        print(f"{variable:<{width}}  {settings.origins[variable]:<11}  {shown(settings, spec)}")
     print()
     for mistake in settings.mistakes:
         print(f"wrong  {mistake}")
@@ -57,12 +58,13 @@ def table() -> str:
     defaults = Settings()
     rows = [
         f"| `{spec.metadata['variable']}`{_aliases(spec.metadata['aliases'])} | {_default(shown(defaults, spec))} |"
-        f" {spec.metadata['doc']} |\n"
+        f" {'SIGHUP' if spec.metadata['at_run_time'] else 'restart'} | {spec.metadata['doc']} |\n"
         for spec in specs()
     ]
     head = (
-        "# Settings\n\nAll of them are environment variables, read once at start. Made by: `velro-auth config"
-        " reference`.\n\n| variable | default | |\n| --- | --- | --- |\n"
+        "# Settings\n\nAll of them are environment variables, or lines of the file that `AUTH_ENV_FILE` names. The"
+        " third column says what a new value takes: a SIGHUP, or a restart ([how](../how-to/change-settings.md)). Made"
+        " by: `velro-auth config reference`.\n\n| variable | default | takes | |\n| --- | --- | --- | --- |\n"
     )
     return head + "".join(rows)
 

@@ -179,6 +179,8 @@ def _gateway(port: int, project: dict[str, Any]) -> Iterator[subprocess.Popen[st
     """Run the gateway as in production, but for the address it listens on."""
     _say("Starting the gateway …")
     env = inherited(
+        # A file of the user's would win over what follows, and may name a project that is no toy.
+        AUTH_ENV_FILE="",
         PORT=str(port),
         SUPABASE_URL=project["url"],
         SUPABASE_PUBLISHABLE_KEY=project["publishable_key"],

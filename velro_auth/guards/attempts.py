@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from velro_auth.guards.keys import Caller
-from velro_auth.guards.limits import Allowance
+from velro_auth.guards.limits import Allowance, Limits
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,6 +68,14 @@ class Attempts(Protocol):
 
     def begin(self, caller: Caller) -> Ticket | Refusal:
         """Count one try in all scopes at once, or in none. Never raises."""
+
+    def adjust(self, limits: Limits, *, share: float) -> None:
+        """Judge by other limits from now on; nothing that was counted is forgotten.
+
+        Args:
+            limits: The limits, for all processes together.
+            share: The part of them that one process may grant where each counts alone.
+        """
 
     def settle(self, ticket: Ticket, *, succeeded: bool) -> None:
         """Give the try back; after a success also end the streaks and remember the pair. Never raises."""

@@ -52,10 +52,17 @@ class FailureFloor:
         self._floor_s = floor_ms / 1000
         self._clock = clock
         self._sleep = sleep
-        self._free = places
+        self._places = self._free = places
         self._lock = threading.Lock()
         self._level = 1
         self._level_ends = 0.0
+
+    def adjust(self, *, floor_ms: float, places: int) -> None:
+        """Take new numbers; logins on their way keep their places."""
+        with self._lock:
+            self._floor_s = floor_ms / 1000
+            self._free += places - self._places
+            self._places = places
 
     @property
     def free(self) -> int:
@@ -83,12 +90,14 @@ class FailureFloor:
             self._leave_place()
 
     def _wait(self, arrived: float, on_held: Callable[[float], None]) -> None:
-        if self._floor_s <= 0:
+        # Read once: it may be adjusted meanwhile.
+        floor_s = self._floor_s
+        if floor_s <= 0:
             return
         now = self._clock()
-        needed = max(1, math.floor((now - arrived) / self._floor_s) + 1)
+        needed = max(1, math.floor((now - arrived) / floor_s) + 1)
         multiples = max(needed, self._raised_to(needed, now))
-        held_s = max(0.0, arrived + multiples * self._floor_s - now)
+        held_s = max(0.0, arrived + multiples * floor_s - now)
         on_held(held_s)
         self._sleep(held_s)
 

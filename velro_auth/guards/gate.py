@@ -42,6 +42,19 @@ class Gate:
         self._waiting: deque[threading.Event] = deque()
         self._lock = threading.Lock()
 
+    def adjust(self, *, wait_s: float, max_waiting: int, size: Size | None = None) -> None:
+        """Take new numbers. Whoever holds a slot keeps it, whoever waits goes on waiting.
+
+        Args:
+            wait_s: How long a login that comes from now on waits.
+            max_waiting: How many may wait.
+            size: How many slots there are; None leaves them as they are, with what was learnt.
+        """
+        with self._lock:
+            self._wait_s, self._max_waiting = wait_s, max_waiting
+            self._size = size or self._size
+            self._call_in()
+
     @property
     def taken(self) -> int:
         """How many slots are taken; for a metric."""
@@ -111,6 +124,10 @@ class Gate:
             if took_s is not None:
                 self._size.took(took_s, in_flight=self._taken)
             self._taken -= 1
-            while self._waiting and self._taken < self._size.slots:
-                self._taken += 1
-                self._waiting.popleft().set()
+            self._call_in()
+
+    def _call_in(self) -> None:
+        """Give free slots to those who wait. Called under the lock."""
+        while self._waiting and self._taken < self._size.slots:
+            self._taken += 1
+            self._waiting.popleft().set()

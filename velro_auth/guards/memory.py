@@ -47,6 +47,11 @@ class MemoryAttempts:
         self._shelves: Mapping[str, Shelf] = {scope: Shelf(max_records) for scope in STRANGER}
         self._lock = threading.Lock()
 
+    def adjust(self, limits: Limits, *, share: float) -> None:
+        """Judge by this process's share of other limits from now on; nothing that was counted is forgotten."""
+        with self._lock:
+            self._limits = limits.scaled(share).by_scope()
+
     def begin(self, caller: Caller) -> Ticket | Refusal:
         """Count one try in all scopes at once, or in none."""
         with self._lock:

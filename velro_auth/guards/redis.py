@@ -76,6 +76,11 @@ class RedisAttempts:
         self._prefix = prefix
         self._clock = clock
 
+    def adjust(self, limits: Limits, *, share: float) -> None:
+        """Judge by other limits from now on; nothing that was counted is forgotten."""
+        self._limits, self._limits_json = limits.by_scope(), _as_json(limits)
+        self._fallback.adjust(limits, share=share)
+
     def begin(self, caller: Caller) -> Ticket | Refusal:
         """Count one try in all scopes at once, or in none; in memory where Redis cannot."""
         answer = self._ask("begin", caller)

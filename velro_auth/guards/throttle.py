@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from velro_auth.errors import InvalidCredentials, Throttled
 from velro_auth.guards.attempts import Attempts, Refusal
 from velro_auth.guards.keys import Keyring
-from velro_auth.guards.limits import Allowance
+from velro_auth.guards.limits import Allowance, Limits
 
 
 class TooManyAttempts(Throttled):
@@ -56,6 +56,10 @@ class Throttle:
         self._attempts = attempts
         self._keyring = keyring
         self._on_refused = on_refused
+
+    def adjust(self, limits: Limits, *, share: float) -> None:
+        """Judge by other limits from now on; see :class:`Attempts`."""
+        self._attempts.adjust(limits, share=share)
 
     def name(self, account: str) -> str:
         """Return what *account* is called in logs and counters: an HMAC, never the address."""

@@ -107,6 +107,10 @@ class Alerts:
             rule.name: table.rows[0][number * _WIDTH : (number + 1) * _WIDTH] for number, rule in enumerate(self._rules)
         }
 
+    def demand(self, rules: Sequence[Rule]) -> None:
+        """Judge by other limits from now on: the same rules by name, which keep their levels."""
+        self._rules = tuple(rules)
+
     def look(self, read: Callable[[], Reading]) -> None:
         """Judge a new reading, if this process leads."""
         if not self._workers.leads():

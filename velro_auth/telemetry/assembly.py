@@ -37,6 +37,7 @@ class Telemetry:
         events: Tells of single bad answers.
         audit: Records security events; None records none.
         watch: Renews gauges and judges the window.
+        judge: Judges the window.
     """
 
     metrics: PrometheusMetrics
@@ -45,6 +46,7 @@ class Telemetry:
     events: EventLog
     audit: AuditTrail | None
     watch: Watch
+    judge: Judge
 
     def answered(self, answered: Answered) -> None:
         """Take note of one answered request."""
@@ -65,6 +67,28 @@ class Telemetry:
     def check(self) -> Finding:
         """Return what readiness says about the service level."""
         return self.alerts.check()
+
+
+class Judge:
+    """Judges the window by what is demanded of logins.
+
+    Args:
+        window: The logins of the last minutes.
+        alerts: Who is told how they are.
+        promise: What is demanded.
+    """
+
+    def __init__(self, window: Window, alerts: Alerts, promise: Promise) -> None:
+        self._window, self._alerts, self._promise = window, alerts, promise
+
+    def __call__(self) -> None:
+        """Judge the window as it is now."""
+        self._alerts.look(lambda: slo.read(self._window, self._promise))
+
+    def demand(self, promise: Promise) -> None:
+        """Judge by another promise from now on; alerts that are raised stay so until it says otherwise."""
+        self._promise = promise
+        self._alerts.demand(slo.rules(promise))
 
 
 def assemble(
@@ -118,11 +142,11 @@ def assemble(
         clock=clock,
     )
 
-    def judge() -> None:
-        alerts.look(lambda: slo.read(window, promise))
-
+    judge = Judge(window, alerts, promise)
     watch = Watch((judge, metrics.refresh), every_s=watch_every_s)
-    return Telemetry(metrics=metrics, window=window, alerts=alerts, events=EventLog(), audit=audit, watch=watch)
+    return Telemetry(
+        metrics=metrics, window=window, alerts=alerts, events=EventLog(), audit=audit, watch=watch, judge=judge
+    )
 
 
 def _alert_gauges(alerts: Alerts) -> list[Gauge]:

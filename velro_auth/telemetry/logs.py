@@ -54,6 +54,8 @@ def configuration(level: str = "info") -> dict[str, Any]:
         "root": {"handlers": ["stdout"], "level": level.upper()},
         "loggers": {
             "gunicorn.error": {"level": "INFO", **handler},
+            # What an operator did is said at every level, as gunicorn's own comings and goings are.
+            "velro_auth.reload": {"level": "INFO"},
             "gunicorn.access": {"level": "WARNING", **handler},
             **{name: {"level": "WARNING"} for name in _MODEST},
             _MUTE: {"level": "CRITICAL"},
@@ -64,6 +66,11 @@ def configuration(level: str = "info") -> dict[str, Any]:
 def configure(level: str = "info") -> None:
     """Send every logger of this process to stdout as JSON."""
     logging.config.dictConfig(configuration(level))
+
+
+def set_level(level: str) -> None:
+    """Change the least important level that is logged, in this process and those forked from it later."""
+    logging.getLogger().setLevel(level.upper())
 
 
 def stdout_sink() -> Sink | None:

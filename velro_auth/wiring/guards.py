@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from velro_auth.guards import Guards
@@ -40,11 +41,39 @@ def wire_guards(settings: Settings, *, on_refused: Callable[[str], None]) -> Gua
     )
 
 
+def adjust_guards(guards: Guards, settings: Settings, *, was: Settings) -> Guards:
+    """Return the guards with the numbers of *settings*, and all that they know.
+
+    The same objects, so that nobody loses a place and nobody gains a guess. Only the quota is another one when
+    its numbers changed: Supabase keeps the true one.
+
+    Args:
+        guards: As they are.
+        settings: What they shall be like.
+        was: The settings that they were built or adjusted with before.
+    """
+    guards.throttle.adjust(_limits(settings), share=1 / _processes(settings))
+    guards.floor.adjust(floor_ms=settings.auth_failure_floor_ms, places=settings.login_places)
+    guards.gate.adjust(
+        wait_s=settings.login_queue_s,
+        max_waiting=settings.login_places - settings.login_slots,
+        size=None if _size_told(settings) == _size_told(was) else _size(settings),
+    )
+    return guards if _quota_told(settings) == _quota_told(was) else dataclasses.replace(guards, quota=_quota(settings))
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits().scaled(settings.auth_throttle_scale)
+
+
+def _processes(settings: Settings) -> int:
+    return settings.web_concurrency * settings.auth_replicas
+
+
 def _attempts(settings: Settings) -> Attempts:
     """Count in Redis where there is one; in memory each process takes its part of the limits."""
-    limits = Limits().scaled(settings.auth_throttle_scale)
-    processes = settings.web_concurrency * settings.auth_replicas
-    memory = MemoryAttempts(limits=limits.scaled(1 / processes) if processes > 1 else limits)
+    limits = _limits(settings)
+    memory = MemoryAttempts(limits=limits.scaled(1 / _processes(settings)))
     if not settings.redis_url:
         return memory
     from velro_auth.guards.redis import RedisAttempts, connect  # noqa: PLC0415 - 5 MB that few need
@@ -54,16 +83,23 @@ def _attempts(settings: Settings) -> Attempts:
 
 
 def _quota(settings: Settings) -> Quota:
-    if not settings.keeps_quota:
-        return NoQuota()
-    return UpstreamQuota(
-        burst=settings.upstream_quota_burst,
-        refill_s=settings.upstream_quota_refill_s,
-        processes=settings.web_concurrency * settings.auth_replicas,
+    is_kept, burst, refill_s, processes = _quota_told(settings)
+    return UpstreamQuota(burst=burst, refill_s=refill_s, processes=processes) if is_kept else NoQuota()
+
+
+def _quota_told(settings: Settings) -> tuple[bool, int, float, int]:
+    return (
+        settings.keeps_quota,
+        settings.upstream_quota_burst,
+        settings.upstream_quota_refill_s,
+        _processes(settings),
     )
 
 
 def _size(settings: Settings) -> Size:
-    if settings.login_gate == "adaptive":
-        return AdaptiveSize(least=min(4, settings.login_slots), most=settings.login_slots)
-    return FixedSize(settings.login_slots)
+    kind, slots = _size_told(settings)
+    return AdaptiveSize(least=min(4, slots), most=slots) if kind == "adaptive" else FixedSize(slots)
+
+
+def _size_told(settings: Settings) -> tuple[str, int]:
+    return settings.login_gate, settings.login_slots

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hmac
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from velro_auth.auth.denylist import DenyList, MemoryDenyList
 from velro_auth.auth.introspection import AskLimits, RemoteJudge, TokenJudge
@@ -23,7 +23,7 @@ from velro_auth.upstream.jwks import KeyStore
 from velro_auth.upstream.jwks_http import HttpKeySet
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Beside:
     """Something that runs beside the requests of a process."""
 
@@ -49,6 +49,24 @@ def wire_sessions(
         is_strict=settings.auth_verify_mode == "strict",
     )
     return sessions, [*keys_beside, *denied_beside]
+
+
+def adjust_sessions(
+    sessions: Sessions, settings: Settings, *, was: Settings, identity: Identity, guards: Guards
+) -> Sessions:
+    """Return the service with the numbers of *settings*, the keys it has, and all that it remembers.
+
+    Args:
+        sessions: As it is.
+        settings: What it shall be like.
+        was: The settings that it was built or adjusted with before.
+        identity: Who is asked from now on.
+        guards: What stands before that.
+    """
+    if settings.auth_verify_cache_s != was.auth_verify_cache_s:
+        sessions.judge.believe_for(settings.auth_verify_cache_s)
+    is_strict = settings.auth_verify_mode == "strict"
+    return dataclasses.replace(sessions, identity=identity, guards=guards, is_strict=is_strict)
 
 
 def _keys(settings: Settings) -> tuple[Keys, list[Beside]]:

@@ -82,11 +82,7 @@ def wire_telemetry(settings: Settings, *, routes: Routes, gauges: Sequence[Gauge
         routes=routes.names,
         outcomes=sorted({answer.code for answer in ANSWERS.values()} | {"ok"}),
         workers=settings.web_concurrency,
-        promise=Promise(
-            p95_warning_ms=settings.auth_p95_warning,
-            p95_critical_ms=settings.auth_p95_critical,
-            success_rate_min=settings.auth_success_rate_min,
-        ),
+        promise=promise_of(settings),
         window_s=settings.auth_slo_window_s,
         gauges=gauges,
         tallies=[LOG_TALLY],
@@ -96,6 +92,15 @@ def wire_telemetry(settings: Settings, *, routes: Routes, gauges: Sequence[Gauge
     )
     stops = [*audit_stops, telemetry.watch.stop, *([webhook.stop] if webhook else [])]
     return Observer(telemetry, routes, stops)
+
+
+def promise_of(settings: Settings) -> Promise:
+    """Return what *settings* demand of logins."""
+    return Promise(
+        p95_warning_ms=settings.auth_p95_warning,
+        p95_critical_ms=settings.auth_p95_critical,
+        success_rate_min=settings.auth_success_rate_min,
+    )
 
 
 def _webhook(settings: Settings) -> Webhook | None:

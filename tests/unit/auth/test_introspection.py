@@ -258,3 +258,14 @@ def test_answers_are_bounded_and_hold_no_token() -> None:
         lab.verdict(token)
 
     assert set(lab.remote._answers) == {token_digest(token) for token in tokens[-3:]}
+
+
+def test_what_is_believed_for_a_shorter_time_is_asked_again(lab: Lab) -> None:
+    lab.verdict(UNPROVEN)
+
+    lab.remote.believe_for(5)
+
+    lab.verdict(UNPROVEN)
+    lab.clock.advance(6)
+    lab.verdict(UNPROVEN)
+    assert len(lab.supabase.asked) == 3

@@ -104,3 +104,27 @@ def test_every_way_out_frees_the_place(clock: HandClock, error: type[Exception])
         refuse(floor, clock, 0.0, error)
 
     assert floor.free == 1
+
+
+def test_another_floor_holds_from_now_on() -> None:
+    clock = HandClock(0.0)
+    floor = make(clock)
+
+    floor.adjust(floor_ms=500, places=10)
+
+    assert refuse(floor, clock, 0.1) == pytest.approx(0.5)
+
+
+def test_places_that_are_taken_away_are_not_taken_from_anybody() -> None:
+    clock = HandClock(0.0)
+    floor = make(clock, places=2)
+
+    with floor.hold(0.0), floor.hold(0.0):
+        floor.adjust(floor_ms=350, places=1)
+        with pytest.raises(Busy), floor.hold(0.0):
+            pass
+        floor.adjust(floor_ms=350, places=3)
+        with floor.hold(0.0):
+            assert floor.free == 0
+
+    assert floor.free == 3

@@ -196,3 +196,38 @@ def test_only_times_that_tell_about_the_load_are_noted() -> None:
             raise error
 
     assert watcher.told == 2
+
+
+def test_a_larger_gate_lets_in_who_waits() -> None:
+    gate = Gate(size=FixedSize(1), wait_s=10, max_waiting=5)
+    with visitors(gate) as party:
+        for number in range(4):
+            party.arrive(number)
+        assert (gate.taken, gate.waiting) == (1, 3)
+
+        gate.adjust(size=FixedSize(3), wait_s=10, max_waiting=5)
+
+        assert (gate.taken, gate.waiting) == (3, 1)
+
+
+def test_a_smaller_gate_throws_nobody_out() -> None:
+    gate = Gate(size=FixedSize(3), wait_s=10, max_waiting=5)
+    with visitors(gate) as party:
+        for number in range(3):
+            party.arrive(number)
+
+        gate.adjust(size=FixedSize(1), wait_s=0.01, max_waiting=0)
+        party.arrive(3)
+
+        assert gate.taken == 3
+        assert party.turned_away == [3]
+    assert gate.taken == 0
+
+
+def test_a_gate_whose_waits_change_keeps_what_its_size_has_learnt() -> None:
+    size = FixedSize(2)
+    gate = Gate(size=size, wait_s=1, max_waiting=1)
+
+    gate.adjust(wait_s=2, max_waiting=2)
+
+    assert gate._size is size

@@ -50,6 +50,29 @@ def test_one_account_with_many_networks_does_not_wash_out_who_is_known(clock: Ha
     assert ticket.is_known
 
 
+def test_other_limits_forget_nothing(clock: HandClock) -> None:
+    """Neither a wider limit nor the way back gives a guesser anything that was counted."""
+    attempts = MemoryAttempts(limits=Limits(), clock=clock)
+    guesser = KEYRING.caller("victim@example.com", "192.0.2.1")
+    while isinstance(attempts.begin(guesser), Ticket):
+        pass
+
+    attempts.adjust(Limits().scaled(3), share=1)
+    assert isinstance(attempts.begin(guesser), Ticket)
+    attempts.adjust(Limits(), share=1)
+
+    assert isinstance(attempts.begin(guesser), Refusal)
+
+
+def test_several_processes_have_their_share_of_other_limits(clock: HandClock) -> None:
+    attempts = MemoryAttempts(limits=Limits(), clock=clock)
+    guesser = KEYRING.caller("victim@example.com", "192.0.2.1")
+
+    attempts.adjust(Limits().scaled(2), share=0.5)
+
+    assert [isinstance(attempts.begin(guesser), Ticket) for _ in range(6)] == [True] * 5 + [False]
+
+
 def test_a_pair_is_forgotten_after_its_time(clock: HandClock) -> None:
     attempts = MemoryAttempts(limits=OPEN, clock=clock)
     _log_in(attempts, "a@example.com", "192.0.2.1")

@@ -13,6 +13,7 @@ from tests.unit.telemetry.answers import HandClock, answer, samples
 from velro_auth.telemetry.alerts import Announcement
 from velro_auth.telemetry.assembly import Telemetry, assemble
 from velro_auth.telemetry.audit import AuditTrail
+from velro_auth.telemetry.slo import Promise
 from velro_auth.telemetry.watch import Watch
 
 
@@ -72,6 +73,26 @@ def test_a_service_level_that_is_missed_is_everywhere(clock: HandClock, logs: Lo
     assert telemetry.check().output.startswith("critical: ")
     assert {change.alert for change in announced} == {"login_p95", "login_success", "login_burn"}
     assert sum(record.name == "velro_auth.alerts" for record in logs.records) == 3
+
+
+def test_another_promise_is_judged_by_the_logins_there_are(clock: HandClock) -> None:
+    """And an alert that was raised is called off when the new promise is kept."""
+    telemetry = new_telemetry(clock=clock)
+
+    def look() -> str:
+        for _ in range(12):
+            for _ in range(5):
+                telemetry.answered(answer(took_ms=100.0, upstream_ms=90.0))
+            clock.advance(5)
+            telemetry.watch.look()
+        return telemetry.alerts.level("login_p95")
+
+    assert look() == "ok"
+    telemetry.judge.demand(Promise(p95_warning_ms=20, p95_critical_ms=50))
+    assert look() == "critical"
+    assert "the limit is 50 ms" in telemetry.check().output
+    telemetry.judge.demand(Promise())
+    assert look() == "ok"
 
 
 def test_the_watch_starts_with_the_first_answer_and_ends_with_its_owner() -> None:

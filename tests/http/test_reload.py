@@ -1,0 +1,98 @@
+"""Every setting that may change at run time does, in an application that goes on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from tests.conftest import ENVIRONMENT
+from velro_auth.app import Service, create_app
+from velro_auth.endpoints import Endpoint
+from velro_auth.guards import Guards
+from velro_auth.settings import Settings, specs
+from velro_auth.wiring.lasting import Lasting
+
+
+def lasting(service: Service) -> Lasting:
+    return service._parts.lasting
+
+
+def guards(service: Service) -> Guards:
+    return lasting(service).guards
+
+
+def memory(service: Service) -> Any:
+    return vars(guards(service).throttle)["_attempts"]
+
+
+def endpoint(service: Service, name: str) -> Endpoint:
+    return next(found for found in service._parts.endpoints if found.name == name)
+
+
+#: Variable → another value, and where the service has it.
+CHANGES: Mapping[str, tuple[str, Callable[[Service], object]]] = {
+    "AUTH_FAST_LOGIN": ("off", lambda service: len(service._parts.fast)),
+    "AUTH_FORWARD_CLIENT_IP": ("off", lambda service: vars(lasting(service).sessions.identity)["_forwards_address"]),
+    "AUTH_MAX_BODY_BYTES": ("2048", lambda service: vars(endpoint(service, "login"))["max_body_bytes"]),
+    "AUTH_VERIFY_MODE": ("strict", lambda service: lasting(service).sessions.is_strict),
+    "AUTH_VERIFY_CACHE_S": ("5", lambda service: vars(vars(lasting(service).sessions.judge)["_remote"])["_limits"]),
+    "LOGIN_CONCURRENCY": ("5", lambda service: guards(service).gate.slots),
+    "LOGIN_QUEUE_S": ("3", lambda service: guards(service).gate._wait_s),
+    "LOGIN_GATE": ("fixed", lambda service: type(guards(service).gate._size)),
+    "AUTH_FAILURE_FLOOR_MS": ("100", lambda service: guards(service).floor._floor_s),
+    "AUTH_THROTTLE_SCALE": ("2", lambda service: memory(service)._limits["pair"].burst),
+    "AUTH_REPLICAS": ("2", lambda service: memory(service)._limits["pair"].burst),
+    "AUTH_UPSTREAM_QUOTA": ("on", lambda service: type(guards(service).quota)),
+    "UPSTREAM_QUOTA_BURST": ("7", lambda service: vars(guards(service).quota).get("_burst")),
+    "UPSTREAM_QUOTA_REFILL_S": ("7", lambda service: vars(guards(service).quota).get("_refill_s")),
+    "CORS_ORIGINS": ("https://b.example.com", lambda service: service._edge._cors.allows("https://b.example.com")),
+    "CORS_ORIGIN_REGEX": ("https://[a-z]", lambda service: service._edge._cors.allows("https://z")),
+    "TRUSTED_PROXIES": ("192.0.2.0/24", lambda service: service._edge._addresses.trusts("192.0.2.1")),
+    "LOG_LEVEL": ("error", lambda _: logging.getLogger().level),
+    "LOG_PROBES_EVERY": ("7", lambda service: service._edge._log_quiet_every),
+    "METRICS_TOKEN": ("secret", lambda service: vars(endpoint(service, "metrics"))["token"]),
+    "AUTH_P95_WARNING": ("7", lambda service: lasting(service).observer.telemetry.alerts._rules[0].warning),
+    "AUTH_P95_CRITICAL": ("700", lambda service: lasting(service).observer.telemetry.alerts._rules[0].critical),
+    "AUTH_SUCCESS_RATE_MIN": ("90", lambda service: lasting(service).observer.telemetry.judge._promise),
+    "DOCS_ENABLED": ("off", lambda service: vars(endpoint(service, "docs"))["contract"].is_open),
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Set what a server would be started with; the log's level comes back at the end."""
+    level = logging.getLogger().level
+
+    def change(**variables: str) -> None:
+        for name, value in {**ENVIRONMENT, **variables}.items():
+            monkeypatch.setenv(name, value)
+
+    change()
+    yield change
+    logging.getLogger().setLevel(level)
+
+
+def test_the_table_has_every_setting_that_may_change() -> None:
+    assert CHANGES.keys() == {spec.metadata["variable"] for spec in specs() if spec.metadata["at_run_time"]}
+
+
+@pytest.mark.parametrize("variable", CHANGES)
+def test_it_is_in_force_after_a_reload(environment: Callable[..., None], variable: str) -> None:
+    value, read = CHANGES[variable]
+    if variable.startswith("UPSTREAM_QUOTA"):
+        environment(AUTH_UPSTREAM_QUOTA="on")
+    service = create_app(Settings.from_environment())
+    logging.getLogger().setLevel("INFO")
+    before, kept = (
+        read(service),
+        [lasting(service).transport, lasting(service).observer, lasting(service).sessions.denied],
+    )
+
+    environment(**{variable: value})
+    service.reload()
+
+    assert read(service) != before
+    assert [lasting(service).transport, lasting(service).observer, lasting(service).sessions.denied] == kept

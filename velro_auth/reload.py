@@ -1,0 +1,113 @@
+"""New settings for a service that runs, without a new process.
+
+gunicorn's master reads them, judges them and pins them up; every worker takes them over within a moment, in place.
+Replacing the workers, as gunicorn does by itself, would forget in each of them who logged out, who guessed wrong,
+what the breaker knows and every warm connection: ``docs/how-to/change-settings.md``.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from velro_auth.board import Board
+from velro_auth.changes import Amendment, amend
+from velro_auth.settings import Settings
+
+logger = logging.getLogger("velro_auth.reload")
+
+#: How often a worker looks at the board, in seconds.
+EVERY_S: Final = 0.25
+
+
+class Reloads:
+    """Brings new settings to all processes of an instance. Made before the fork.
+
+    Args:
+        settings: What the service runs with.
+        take: Has this process serve with other settings.
+        read: Reads the settings as they are now.
+        every_s: How often a worker looks whether there are new ones.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        take: Callable[[Settings], None],
+        read: Callable[[], Settings] = Settings.from_environment,
+        every_s: float = EVERY_S,
+    ) -> None:
+        self._settings = settings
+        self._take = take
+        self._read = read
+        self._every_s = every_s
+        self._board = Board()
+        self._seen = 0
+        self._stopped = threading.Event()
+
+    def reload(self) -> None:
+        """Read the settings anew, in the master. Never raises: whatever is wrong, the old ones are kept."""
+        try:
+            self._reload()
+        except Exception:
+            # A master that ends takes all workers with it.
+            logger.exception("the settings could not be read anew: kept the old settings")
+
+    def _reload(self) -> None:
+        if self._settings.mistakes:
+            logger.error("the service started with wrong settings and needs a restart: kept the old settings")
+            return
+        found = amend(self._settings, self._read())
+        for mistake in found.mistakes:
+            logger.error(
+                "wrong setting: kept the old settings", extra={"variable": mistake.variable, "advice": mistake.advice}
+            )
+        if found.mistakes:
+            return
+        if found.changed:
+            # In the master too: a worker that is forked later starts with what is here.
+            self._take(found.settings)
+            self._board.put(pickle.dumps(found.settings))
+            self._settings, self._seen = found.settings, self._board.number
+        _tell(found)
+
+    def start(self) -> None:
+        """Follow the master from a thread of this worker."""
+        threading.Thread(target=self._follow, name="reload", daemon=True).start()
+
+    def stop(self) -> None:
+        """End that thread."""
+        self._stopped.set()
+
+    def _follow(self) -> None:
+        while not self._stopped.wait(self._every_s):
+            self.look()
+
+    def look(self) -> None:
+        """Take over what the master has pinned up, if it is new to this process. Never raises."""
+        if self._board.number == self._seen or (notice := self._board.read()) is None:
+            return
+        self._seen, pinned = notice
+        try:
+            settings: Settings = pickle.loads(pinned)  # noqa: S301 - nobody but our own master can write there
+            self._take(settings)
+        except Exception:
+            logger.exception("new settings could not be taken over: this worker kept the old settings")
+        else:
+            logger.info("new settings are in force in this worker")
+
+
+def _tell(found: Amendment) -> None:
+    if found.changed:
+        logger.info("the settings were read anew", extra={"changed": dict(found.changed)})
+    else:
+        file = found.settings.auth_env_file or "none: name one in AUTH_ENV_FILE"
+        logger.info(
+            "the settings were read anew: nothing has changed that can change at run time", extra={"file": file}
+        )
+    for variable in found.waiting:
+        logger.warning("this setting has changed and needs a restart: kept the old value", extra={"variable": variable})

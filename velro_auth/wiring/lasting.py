@@ -1,0 +1,147 @@
+"""What outlives a change of settings: connections, counters, caches, what was denied, what was counted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from velro_auth.auth.ports import Identity, Profiles
+from velro_auth.auth.sessions import Sessions
+from velro_auth.guards import Guards
+from velro_auth.settings import Settings
+from velro_auth.telemetry.answered import Routes
+from velro_auth.telemetry.gauges import Gauge
+from velro_auth.telemetry.standard import guard_gauges, pool_gauges
+from velro_auth.tracing import Tracer
+from velro_auth.upstream.identity import SupabaseIdentity, Unconfigured
+from velro_auth.upstream.probe import LoginPathCheck
+from velro_auth.upstream.profiles import SupabaseProfiles
+from velro_auth.upstream.transport import Transport
+from velro_auth.upstream.warmth import Warmth
+from velro_auth.wiring.extras import Tracing, wire_defects
+from velro_auth.wiring.guards import adjust_guards, wire_guards
+from velro_auth.wiring.sessions import adjust_sessions, wire_sessions
+from velro_auth.wiring.telemetry import Later, Observer, promise_of, wire_telemetry
+
+
+class Threads(Protocol):
+    """Something that runs beside the requests."""
+
+    @property
+    def start(self) -> Callable[[], None]:
+        """Start it in this process."""
+
+    @property
+    def stop(self) -> Callable[[], None]:
+        """Stop it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lasting:
+    """The parts of a process that know something.
+
+    Attributes:
+        settings: What they were built or adjusted with.
+        transport: The way to the project; None while the settings are wrong.
+        login_path: Knows whether logins are answered; None likewise.
+        identity: Who is asked about users.
+        profiles: Who knows the profile row; None while the settings are wrong.
+        guards: What stands before Supabase.
+        sessions: Looks after sessions.
+        observer: Is told of every answer.
+        tracing: Draws requests and calls, where somebody wants to see them.
+        threads: What runs beside the requests of a process.
+    """
+
+    settings: Settings
+    transport: Transport | None
+    login_path: LoginPathCheck | None
+    identity: Identity
+    profiles: Profiles | None
+    guards: Guards
+    sessions: Sessions
+    observer: Observer
+    tracing: Tracing
+    threads: Sequence[Threads]
+
+    def adjusted(self, settings: Settings) -> Lasting:
+        """Return the same parts with the numbers of *settings*; what those were built from needs a restart."""
+        guards = adjust_guards(self.guards, settings, was=self.settings)
+        identity = _identity(settings, self.transport)
+        sessions = adjust_sessions(self.sessions, settings, was=self.settings, identity=identity, guards=guards)
+        self.observer.telemetry.judge.demand(promise_of(settings))
+        return dataclasses.replace(self, settings=settings, identity=identity, guards=guards, sessions=sessions)
+
+
+def build(settings: Settings, routes: Routes, tracing: Tracing) -> Lasting:
+    """Build what *settings* ask for.
+
+    Args:
+        settings: What the environment says.
+        routes: What the metrics call which path.
+        tracing: Is told of calls to Supabase.
+    """
+    transport = None if settings.mistakes else _transport(settings, tracing.tracer)
+    identity, profiles = _identity(settings, transport), _profiles(settings, transport)
+    refused = Later()
+    guards = wire_guards(settings, on_refused=refused)
+    warmth = _warmth(settings, transport)
+    observer = wire_telemetry(settings, routes=routes, gauges=_gauges(guards, warmth))
+    refused.to = observer.telemetry.metrics.throttled
+    sessions, beside = wire_sessions(settings, identity=identity, guards=guards, profiles=profiles)
+    return Lasting(
+        settings=settings,
+        transport=transport,
+        login_path=LoginPathCheck(transport) if transport else None,
+        identity=identity,
+        profiles=profiles,
+        guards=guards,
+        sessions=sessions,
+        observer=observer,
+        tracing=tracing,
+        # The last to stop are those who are told of the others.
+        threads=(*beside, *([warmth] if warmth else []), observer, *tracing.beside, *wire_defects(settings)),
+    )
+
+
+def _transport(settings: Settings, tracer: Tracer) -> Transport:
+    return Transport(
+        settings.supabase_url,
+        key=settings.upstream_key,
+        pool_size=settings.gunicorn_threads + settings.upstream_warm_connections,
+        connect_timeout_s=settings.upstream_connect_timeout_s,
+        deadline_s=settings.upstream_deadline_s,
+        tracer=tracer,
+    )
+
+
+def _identity(settings: Settings, transport: Transport | None) -> Identity:
+    if transport is None:
+        return Unconfigured("; ".join(map(str, settings.mistakes)))
+    return SupabaseIdentity(transport, forwards_address=settings.forwards_client_ip)
+
+
+def _profiles(settings: Settings, transport: Transport | None) -> Profiles | None:
+    if transport is None:
+        return None
+    return SupabaseProfiles(transport, url=settings.supabase_url, key=settings.upstream_key)
+
+
+def _warmth(settings: Settings, transport: Transport | None) -> Warmth[Any] | None:
+    if transport is None:
+        return None
+    return Warmth(
+        transport.spares(), connections=settings.upstream_warm_connections, every_s=settings.upstream_warm_every_s
+    )
+
+
+def _gauges(guards: Guards, warmth: Warmth[Any] | None) -> list[Gauge]:
+    gauges = [*guard_gauges(gate=guards.gate, breaker=guards.breaker, floor=guards.floor)]
+    if warmth:
+        gauges += pool_gauges(
+            idle=lambda: len(warmth.ages()),
+            age_s=lambda: max((one.age_s for one in warmth.ages()), default=0.0),
+            unused_s=lambda: max((one.idle_s for one in warmth.ages()), default=0.0),
+        )
+    return gauges
