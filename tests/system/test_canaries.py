@@ -246,18 +246,25 @@ def test_no_report_of_a_benchmark_holds_a_canary(standin: Standin, tmp_path: Pat
     assert leaks({**reports, "terminal": done.stdout + done.stderr}, [standin.secret_key]) == set()
 
 
-def test_the_check_of_the_settings_masks_them(environment: dict[str, str], standin: Standin) -> None:
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [(["config", "check"], "SENTRY_DSN"), (["doctor", "--json"], '"checks"'), (["doctor"], "REDIS_URL")],
+)
+def test_commands_that_look_at_the_settings_keep_them(
+    command: list[str], said: str, environment: dict[str, str], standin: Standin
+) -> None:
+    account = {"AUTH_BENCH_EMAIL": EMAIL, "AUTH_BENCH_PASSWORD": PASSWORD}
     for changes in ({}, {"REDIS_URL": "canary-of-redis", "SUPABASE_SECRET_KEY": "canary-of-the-key"}):
         done = subprocess.run(
-            [sys.executable, "-m", "velro_auth", "config", "check"],
-            env=clean_environment(**{**environment, **changes}),
+            [sys.executable, "-m", "velro_auth", *command],
+            env=clean_environment(**{**environment, **account, **changes}),
             cwd=ROOT,
             capture_output=True,
             text=True,
             check=False,
         )
 
-        assert "SENTRY_DSN" in done.stdout
+        assert said in done.stdout
         keys = [standin.secret_key, standin.publishable_key]
         assert leaks({"stdout": done.stdout, "stderr": done.stderr}, keys) == set()
 

@@ -38,6 +38,15 @@ def test_with_them_nothing_runs_before_the_service_is_started() -> None:
     assert threading.enumerate() == before
 
 
+def test_a_change_of_settings_keeps_what_draws_and_reports() -> None:
+    first = wire(Settings.from_environment({**ENVIRONMENT, **COLLECTOR, **SENTRY}))
+
+    second = wire(Settings.from_environment({**ENVIRONMENT, **COLLECTOR, **SENTRY, "LOG_LEVEL": "debug"}), first)
+
+    assert second.lasting.tracing is first.lasting.tracing
+    assert second.lasting.threads is first.lasting.threads
+
+
 @pytest.mark.parametrize(
     ("environment", "library", "ours", "extra"),
     [(COLLECTOR, "opentelemetry", "traces", "tracing"), (SENTRY, "sentry_sdk", "defects", "sentry")],
