@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ENVIRONMENT
+from velro_auth.auth.demands import identity_headers
+from velro_auth.auth.tokens import Claims
 from velro_auth.cli import COMMANDS
 from velro_auth.cli.config import dotenv, table
 from velro_auth.cli.dev import DEMO_EMAIL, DEMO_PASSWORD
@@ -18,6 +20,8 @@ from velro_auth.settings import Settings
 from velro_auth.wiring import wire
 
 ROOT = Path(__file__).resolve().parent.parent
+
+IDENTITY = tuple(identity_headers(Claims(sub="", session_id="", exp=0)))
 
 
 def text(path: str) -> str:
@@ -65,6 +69,18 @@ def test_every_command_is_in_the_readme() -> None:
 
 def test_the_readme_logs_in_as_the_demo_user() -> None:
     assert f'"email": "{DEMO_EMAIL}", "password": "{DEMO_PASSWORD}"' in text("README.md")
+
+
+@pytest.mark.parametrize("recipe", ["Caddyfile", "nginx.conf", "traefik.yml", "envoy.yaml"])
+def test_every_recipe_for_a_gateway_names_every_identity_header(recipe: str) -> None:
+    """One that is forgotten in a recipe is one that the client may write itself."""
+    told = text(f"deploy/gateways/{recipe}").lower().replace("_", "-")
+    if recipe == "envoy.yaml":
+        told = told.replace("prefix: x-auth-", " ".join(map(str.lower, IDENTITY)))
+    # Once where the gateway's is taken, once where the client's own is removed; Caddy removes all by one pattern.
+    least = 1 if recipe == "Caddyfile" else 2
+
+    assert {name: told.count(name.lower()) >= least for name in IDENTITY} == dict.fromkeys(IDENTITY, True)
 
 
 @pytest.mark.parametrize("path", sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")}), ids=lambda path: path.name)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def make_list(own_redis: RedisServer) -> Iterator[MakeList]:
             denied = RedisDenyList(
                 store=DenialsInRedis(client=client),
                 memory=MemoryDenyList(),
-                guard=RedisGuard(pause_s=0.1),
+                guard=RedisGuard(),
                 ack_s=5.0,
                 heartbeat_s=0.2,
             )
@@ -171,6 +172,30 @@ def test_a_redis_that_hangs_is_noticed(here: RedisDenyList, there: RedisDenyList
     assert settled(lambda: there.denies(session(1)))
 
 
+def test_a_hanging_redis_holds_up_hardly_anybody(here: RedisDenyList, own_redis: RedisServer) -> None:
+    """While it hangs one look in a while pays the timeout (a second here), and none of the others waits with it."""
+    here.start()
+    assert settled(lambda: here.is_live)
+    own_redis.pause()
+    try:
+        assert settled(lambda: not here.is_live)
+        with ThreadPoolExecutor(8) as pool:
+            took_s = list(pool.map(lambda number: look_s(here, number), range(400)))
+    finally:
+        own_redis.resume()
+
+    assert sum(took > 0.5 for took in took_s) <= 400 // 20
+    assert sorted(took_s)[380] < 0.020
+
+
+def look_s(denied: RedisDenyList, number: int) -> float:
+    """Return how long one look takes; one every ten milliseconds."""
+    time.sleep(0.08)
+    started_s = time.perf_counter()
+    assert not denied.denies(session(number))
+    return time.perf_counter() - started_s
+
+
 def test_what_is_no_news_is_ignored(here: RedisDenyList, own_redis: RedisServer) -> None:
     here.start()
     assert settled(lambda: here.is_live)
@@ -185,6 +210,27 @@ def test_what_is_no_news_is_ignored(here: RedisDenyList, own_redis: RedisServer)
     assert here.is_live
     assert here._store.read_for(session(9)) == []
     assert read_news(b"junk") == ("", [])
+
+
+def test_an_index_that_somebody_wrote_over_is_replaced(
+    here: RedisDenyList, there: RedisDenyList, own_redis: RedisServer
+) -> None:
+    """Otherwise every process would take Redis for broken, for good: one key switches off what they share."""
+    for denied in (here, there):
+        denied.start()
+    assert settled(lambda: here.is_live and there.is_live)
+    log_out(here, session(1))
+    with own_redis.client() as client:
+        client.set("velro:denials", "nonsense")
+
+    log_out(here, session(2))
+
+    assert there._memory.denies(session(2))
+    assert [denial.subject for denial in here._store.read_all()] == ["session:" + session(2).session_id]
+    with own_redis.client() as client:
+        client.set("velro:denials", "nonsense")
+        client.client_kill_filter(_type="pubsub")
+    assert settled(lambda: len(here._store.read_all()) == 2)
 
 
 def test_entries_expire_by_themselves(here: RedisDenyList, own_redis: RedisServer) -> None:

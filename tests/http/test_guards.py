@@ -151,6 +151,39 @@ def test_logins_beyond_the_slots_are_told_so_and_probes_are_not(
     assert statuses == [401, 401]
 
 
+def test_refreshes_that_wait_for_each_other_leave_threads_to_the_others(
+    make_client: MakeClient, upstream: UpstreamDouble
+) -> None:
+    """Anybody can send one made-up token many times: all but one only wait, and each costs a thread."""
+    client = make_client(LOGIN_CONCURRENCY="1", GUNICORN_THREADS="4")
+    released, inside = threading.Event(), threading.Event()
+
+    def answer(_: object) -> tuple[int, dict[str, str], str]:
+        inside.set()
+        released.wait(10)
+        return 400, {}, '{"code": "refresh_token_not_found"}'
+
+    def refresh() -> TestResponse:
+        return client.post("/api/v1/auth/refresh", json={"refresh_token": "abcdefghijkl"})
+
+    upstream.calls_back(answer)
+    statuses: list[int] = []
+    threads = [threading.Thread(target=lambda: statuses.append(refresh().status_code)) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    assert inside.wait(10)
+    while len(statuses) < 17:
+        time.sleep(0.001)
+
+    assert_problem(refresh(), 503, "busy")
+    assert_problem(log_in(client, "late@example.com"), 503, "busy")
+    released.set()
+    for thread in threads:
+        thread.join()
+    assert sorted(statuses) == [401] * 3 + [503] * 17
+    assert len(upstream.asked) == 1
+
+
 def test_a_defect_gives_everything_back(client: Client, upstream: UpstreamDouble) -> None:
     upstream.answers(ZeroDivisionError("defect"))
     for _ in range(30):

@@ -80,6 +80,19 @@ def test_a_server_that_hangs_is_left_at_the_deadline_and_not_asked_again(rude: R
     assert len(rude.requests) == 1
 
 
+@pytest.mark.parametrize(("given_s", "held_s"), [(0.1, 0.1), (60.0, DEADLINE_S)], ids=["shorter", "longer"])
+def test_one_call_may_have_a_shorter_deadline_and_none_a_longer(
+    transport: Transport, rude: Rude, given_s: float, held_s: float
+) -> None:
+    rude.does(hangs)
+    started_s = time.monotonic()
+
+    with pytest.raises(UpstreamTimeout):
+        transport.send(transport.prepare("GET", "/auth/v1/user"), deadline_s=given_s)
+
+    assert held_s <= time.monotonic() - started_s < held_s + SLACK_S
+
+
 @pytest.mark.parametrize("prompt", [0, len(answer(b"x" * 100)) - 90], ids=["from the status line", "in the body"])
 def test_a_trickling_answer_cannot_stretch_the_deadline(rude: Rude, ask: Ask, prompt: int) -> None:
     whole = answer(b"x" * 100)

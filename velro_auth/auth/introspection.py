@@ -18,7 +18,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -103,6 +103,9 @@ class RemoteJudge:
 
     Args:
         limits: See :class:`AskLimits`.
+        place: Entered by whoever waits for an answer about an unproven token, its own or another's: what else
+            waits for Supabase shares it, so that made-up tokens cannot take all threads. Raises Busy when there
+            is none left. Proven tokens go without: a crowd of logins must not make strict checks lenient.
         clock: A clock that never jumps.
         now: The wall clock, which ``exp`` is measured with.
     """
@@ -111,10 +114,12 @@ class RemoteJudge:
         self,
         *,
         limits: AskLimits | None = None,
+        place: Callable[[], AbstractContextManager[object]] = nullcontext,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._limits = limits = limits or AskLimits()
+        self._place = place
         self._now = now
         self._flights: SingleFlight[_Answer] = SingleFlight(wait_s=limits.wait_s)
         self._lock = threading.Lock()
@@ -124,6 +129,11 @@ class RemoteJudge:
         self._proven_places = _Places(limits)
         self._unproven_places = _Places(limits)
         self._pace = _Pace(limits, clock)
+
+    @property
+    def remembered(self) -> int:
+        """How many answers are remembered; for a metric."""
+        return len(self._answers)
 
     def believe_for(self, good_for_s: float) -> None:
         """Believe answers for so long from now on, and forget those that were meant to be believed longer."""
@@ -151,7 +161,8 @@ class RemoteJudge:
         with self._lock:
             answer = self._answers.get(digest)
         if answer is None:
-            answer = self._flights.do(digest, lambda: self._asked(digest, claims, ask, is_proven=is_proven))
+            with nullcontext() if is_proven else self._place():
+                answer = self._flights.do(digest, lambda: self._asked(digest, claims, ask, is_proven=is_proven))
         answer.check()
 
     def _asked(self, digest: bytes, claims: Claims, ask: Ask, *, is_proven: bool) -> _Answer:
@@ -187,7 +198,7 @@ class TokenJudge:
         """Believe Supabase's answers for so long from now on."""
         self._remote.believe_for(good_for_s)
 
-    def judge(self, token: str, ask: Ask, *, strict: bool = False) -> Verdict:
+    def judge(self, token: str, ask: Ask, *, strict: bool = False, hurried: Ask | None = None) -> Verdict:
         """Return the verdict on a good token.
 
         Args:
@@ -195,6 +206,7 @@ class TokenJudge:
             ask: Asks Supabase about it. Not called when the answer is known or not needed.
             strict: Ask Supabase even about tokens that are good by themselves: it knows about bans, deleted
                 users and sessions ended elsewhere.
+            hurried: How to ask about those, where that is another way: not for long, since there is a verdict.
 
         Raises:
             TokenInvalid: The token was judged and refused.
@@ -207,7 +219,7 @@ class TokenJudge:
             claims = self._verifier.verify(token)
         except CannotJudge:
             return self._vouched(token, ask)
-        return self._confirmed(token, claims, ask) if strict else Verdict(claims, "local")
+        return self._confirmed(token, claims, hurried or ask) if strict else Verdict(claims, "local")
 
     def _vouched(self, token: str, ask: Ask) -> Verdict:
         claims = self._verifier.read_vouched(token)

@@ -32,8 +32,13 @@ class Identity(Protocol):
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
 
-    def check(self, access_token: str, exchange: Exchange, /) -> None:
+    def check(self, access_token: str, exchange: Exchange, /, *, deadline_s: float | None = None) -> None:
         """Return when the session and the user of *access_token* still exist.
+
+        Args:
+            access_token: The user's token.
+            exchange: The request it came with.
+            deadline_s: How long the answer may take, where that is less than usual.
 
         Raises:
             TokenInvalid: Supabase refuses the token.

@@ -4,8 +4,8 @@ Browsers refresh from several tabs at once, and Supabase takes a second use of a
 session family may be revoked. So calls with one token that overlap, or follow within 10 s (Supabase's own reuse
 interval), get one upstream call and one answer.
 
-What is kept, and where: in the process, the answer, for 10 s, under the SHA-256 of the token; between processes
-whatever the :class:`Relay` does. Nothing is logged, nothing is written to disk.
+What is kept, and where: in the process that spent the token, the answer, for 10 s, under the SHA-256 of the token;
+between processes whatever the :class:`Relay` does. Nothing is logged, nothing is written to disk.
 """
 
 from __future__ import annotations
@@ -95,6 +95,11 @@ class Refreshes(Generic[T]):
         self._outcomes: TTLCache[bytes, Outcome[T]] = TTLCache(size, same_answer_s, timer=clock)
         self._flights: SingleFlight[Outcome[T]] = SingleFlight(wait_s=wait_s)
 
+    @property
+    def remembered(self) -> int:
+        """How many outcomes are remembered; for a metric."""
+        return len(self._outcomes)
+
     def refresh(self, token: str, spend: Callable[[], T]) -> T:
         """Return the session that follows *token*.
 
@@ -115,7 +120,12 @@ class Refreshes(Generic[T]):
 
     def _flown(self, token: str, digest: bytes, spend: Callable[[], T]) -> Outcome[T]:
         # Looked up again: another flight may have landed between the first look and this one's start.
-        outcome = self._kept(digest) or self._relay.share(token, lambda: _spent(spend))
+        return self._kept(digest) or self._relay.share(token, lambda: self._spent_here(digest, spend))
+
+    def _spent_here(self, digest: bytes, spend: Callable[[], T]) -> Outcome[T]:
+        # Kept by whoever spends only. An outcome of another process is as old as it is, and would be kept here
+        # for another ten seconds from now.
+        outcome = _spent(spend)
         with self._lock:
             self._outcomes[digest] = outcome
         return outcome

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from velro_auth.auth.denylist import DenyList, Scope, denials_of_logout
 from velro_auth.auth.introspection import TokenJudge, Verdict
@@ -17,6 +18,10 @@ from velro_auth.auth.verifier import TokenVerifier
 from velro_auth.errors import TokenExpired, TokenInvalid
 from velro_auth.exchange import Exchange
 from velro_auth.guards import Guards
+
+#: How long a strict check of a token proven here may take. Gateways wait for a second or two and then fail the
+#: request, so an answer from here has to come before that.
+STRICT_DEADLINE_S: Final = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +60,9 @@ class Sessions:
             UpstreamThrottled: Supabase's rate limit, or our twin of it.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
-        session = self.refreshes.refresh(refresh_token, lambda: self._spent(refresh_token, exchange))
+        # Also for those who only wait for another one's call: that costs a thread as well.
+        with self.guards.floor.place():
+            session = self.refreshes.refresh(refresh_token, lambda: self._spent(refresh_token, exchange))
         exchange.shows_upstream = True
         return session
 
@@ -73,9 +80,16 @@ class Sessions:
             TokenExpired: The token was good once.
             UpstreamError: Nobody could judge it.
             UpstreamThrottled: The same, because of Supabase's rate limit.
-            Unready: The same, because too many such tokens came in.
+            Unready: The same, because Supabase gets a rest, or too many such tokens came in.
         """
-        return self.judge.judge(token, lambda: self.identity.check(token, exchange), strict=strict or self.is_strict)
+
+        def ask(deadline_s: float | None = None) -> None:
+            with self.guards.checks.attempt():
+                self.identity.check(token, exchange, deadline_s=deadline_s)
+
+        return self.judge.judge(
+            token, ask, strict=strict or self.is_strict, hurried=lambda: ask(deadline_s=STRICT_DEADLINE_S)
+        )
 
     def me(self, token: str, exchange: Exchange) -> tuple[Claims, Profile]:
         """Return what a good token says about its user, and the user's profile row (empty when it cannot be read).
@@ -85,12 +99,13 @@ class Sessions:
             TokenExpired: The token was good once.
             UpstreamError: Nobody could judge it.
             UpstreamThrottled: The same, because of Supabase's rate limit.
-            Unready: The same, because too many such tokens came in; or too many calls are under way.
+            Unready: The same, because Supabase gets a rest, or too many such tokens came in; or too many calls
+                are under way.
         """
         claims = self.verify(token, exchange).claims
         if self.profiles is None:
             return claims, Profile()
-        with self.guards.gate.slot():
+        with self.guards.floor.place(), self.guards.gate.slot():
             return claims, self.profiles.of(token, claims.sub) or Profile()
 
     def log_out(self, token: str, scope: Scope, exchange: Exchange) -> None:
@@ -113,7 +128,7 @@ class Sessions:
         if is_proven:
             self._deny(claims, scope)
         try:
-            with self.guards.asking():
+            with self.guards.floor.place(), self.guards.asking():
                 self.identity.sign_out(token, scope, exchange)
         except TokenInvalid:
             if not is_proven:

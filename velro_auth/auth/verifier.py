@@ -78,6 +78,11 @@ class TokenVerifier:
         self._proven: TTLCache[bytes, _Proven] = TTLCache(cache_size, cache_ttl_s, timer=clock)
         self._lock = threading.Lock()
 
+    @property
+    def remembered(self) -> int:
+        """How many proven tokens are remembered; for a metric."""
+        return len(self._proven)
+
     def verify(self, token: str) -> Claims:
         """Return the claims of a good token.
 

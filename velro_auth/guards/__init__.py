@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 from velro_auth.errors import UpstreamThrottled
 from velro_auth.guards.breaker import Breaker
@@ -12,6 +13,9 @@ from velro_auth.guards.floor import FailureFloor
 from velro_auth.guards.gate import Gate
 from velro_auth.guards.quota import Quota
 from velro_auth.guards.throttle import Throttle
+
+#: Two in ten seconds, half of them bad: many callers may wait for one question about one token.
+CHECKS_MIN_CALLS: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +28,8 @@ class Guards:
         quota: Keeps below Supabase's own rate limit.
         gate: Lets so many logins ask at once.
         breaker: Leaves Supabase alone while it fails.
+        checks: The same for questions about tokens. Apart from the other, so that a failing ``GET /user`` does not
+            close the login; and quicker to open, because most tokens can be judged without an answer.
     """
 
     throttle: Throttle
@@ -31,6 +37,7 @@ class Guards:
     quota: Quota
     gate: Gate
     breaker: Breaker
+    checks: Breaker = field(default_factory=lambda: Breaker(min_calls=CHECKS_MIN_CALLS))
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:

@@ -27,7 +27,8 @@ def _nobody(_held_s: float) -> None:
 class FailureFloor:
     """Holds a refused login back until the next multiple of the floor after its arrival; per process.
 
-    Held logins cost a thread each, so only so many logins may be on their way at once. The place is taken
+    Held logins cost a thread each, and so does everything else that waits for Supabase; so only so many requests
+    may be on their way at once, and probes and checks of tokens always find a thread. The place is taken
     *before* anybody is asked: turned away later, the moment of the 503 would tell what the 401 must not.
 
     A busy Supabase may miss the first multiple, and more often so for a wrong password, which costs it a bcrypt,
@@ -36,7 +37,8 @@ class FailureFloor:
 
     Args:
         floor_ms: The floor; 0 switches it off.
-        places: How many logins may be on their way, held ones included. Fewer than the worker's threads.
+        places: How many requests may be on their way to Supabase, held ones included. Fewer than the worker's
+            threads.
         clock: The clock of ``arrived``; seconds that never go back.
         sleep: Waits for so many seconds.
     """
@@ -66,7 +68,7 @@ class FailureFloor:
 
     @property
     def free(self) -> int:
-        """How many more logins may come in; for a metric."""
+        """How many more requests may be on their way; for a metric."""
         return self._free
 
     @contextlib.contextmanager
@@ -80,12 +82,23 @@ class FailureFloor:
         Raises:
             Busy: Too many logins are on their way; nobody was asked.
         """
+        with self.place():
+            try:
+                yield
+            except AuthError:
+                self._wait(arrived, on_held)
+                raise
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """Be on the way within the block: for whatever else may wait for Supabase and so cost a thread.
+
+        Raises:
+            Busy: Too many requests are on their way.
+        """
         self._take_place()
         try:
             yield
-        except AuthError:
-            self._wait(arrived, on_held)
-            raise
         finally:
             self._leave_place()
 
@@ -113,7 +126,7 @@ class FailureFloor:
     def _take_place(self) -> None:
         with self._lock:
             if self._free <= 0:
-                raise Busy("too many logins are on their way", retry_after_s=max(1.0, self._floor_s))
+                raise Busy("too many requests are on their way", retry_after_s=max(1.0, self._floor_s))
             self._free -= 1
 
     def _leave_place(self) -> None:

@@ -20,8 +20,9 @@ from velro_auth.guards.script import ATTEMPTS
 
 PREFIX: Final = "velro:throttle:"
 
-#: Long enough for a busy machine (a false alarm costs exactness), short enough for the one who notices.
-TIMEOUT_S: Final = 0.25
+#: Long enough for a busy machine (a false alarm costs exactness: each process counts alone for a while), short
+#: enough for the one who notices.
+TIMEOUT_S: Final = 0.5
 
 #: What a store in trouble raises. A reply that makes no sense (an address that is no Redis) is trouble too.
 TROUBLE: Final = (redis.RedisError, OSError, ValueError)

@@ -30,6 +30,8 @@ class Rest:
     changes nothing: the next one asks after the next rest.
 
     Args:
+        what: What is kept in the store, for the log.
+        instead: What happens meanwhile, for the log.
         clock: Seconds that never go back.
         on_degraded: Told 1 when the store fails, 0 when it works again; fits a gauge's ``set``.
         first_s: The first rest.
@@ -39,11 +41,15 @@ class Rest:
     def __init__(
         self,
         *,
+        what: str = "login counters",
+        instead: str = "this process counts alone, with its share of the limits",
         clock: Callable[[], float] = time.monotonic,
         on_degraded: Callable[[float], None] = _nobody,
         first_s: float = FIRST_REST_S,
         longest_s: float = LONGEST_REST_S,
     ) -> None:
+        self._what = what
+        self._instead = instead
         self._clock = clock
         self._on_degraded = on_degraded
         self._first_s = first_s
@@ -57,6 +63,11 @@ class Rest:
     def is_degraded(self) -> bool:
         """Whether the store failed and has not worked since."""
         return self._until is not None
+
+    @property
+    def trouble(self) -> str:
+        """What an operator should know; empty while the store works."""
+        return f"the store of {self._what} does not answer: {self._instead}" if self.is_degraded else ""
 
     def may_ask(self) -> bool:
         """Return whether this caller should ask the store."""
@@ -80,7 +91,7 @@ class Rest:
             self._last_trouble = self._clock()
         if was_degraded:
             self._on_degraded(0.0)
-            logger.warning("the shared login counters work again")
+            logger.warning("the shared store answers again: %s", self._what)
 
     def failed(self, error: Exception) -> None:
         """Note that the store did not answer, or not as it should."""
@@ -92,7 +103,9 @@ class Rest:
                 self._rest_s = self._first_s
             self._until = now + self._rest_s
         self._on_degraded(1.0)
-        logger.warning(
-            "the shared login counters do not answer (%s): this process counts alone, with its share of the limits",
-            type(error).__name__,
-        )
+        logger.warning("the shared store does not answer (%s): %s, %s", type(error).__name__, self._what, self._instead)
+
+
+def sessions_rest() -> Rest:
+    """Return what decides when the store of refreshes and logouts is asked again."""
+    return Rest(what="refreshes and logouts", instead="this process knows of its own only")

@@ -27,7 +27,7 @@ def guard_gauges(*, gate: Gate, breaker: Breaker, floor: FailureFloor) -> Sequen
         Gauge("gate_slots", "Logins that may ask Supabase at once.", lambda: gate.slots),
         Gauge("gate_taken", "Logins that ask Supabase now.", lambda: gate.taken),
         Gauge("gate_waiting", "Logins that wait for a slot.", lambda: gate.waiting),
-        Gauge("floor_free", "Logins that may still come in before they are turned away.", lambda: floor.free),
+        Gauge("floor_free", "Requests that may still set out for Supabase.", lambda: floor.free),
         *(Gauge("breaker", "Workers by state of their breaker.", is_in(state), {"state": state}) for state in STATES),
     )
 
@@ -65,6 +65,15 @@ def key_gauges(*, count: Callable[[], float], age_s: Callable[[], float]) -> Seq
         Gauge("signing_keys", "Signing keys that are known.", count, is_same_everywhere=True),
         Gauge("signing_keys_age_seconds", "Age of the oldest key set.", age_s, is_same_everywhere=True),
     )
+
+
+def store_gauge(is_degraded: Callable[[], bool]) -> Gauge:
+    """Return the gauge of the shared store.
+
+    Args:
+        is_degraded: Says whether this worker goes on without it.
+    """
+    return Gauge("store_degraded", "Workers that go on without the shared store.", lambda: float(is_degraded()))
 
 
 def cache_gauge(cache: str, size: Callable[[], float]) -> Gauge:

@@ -11,10 +11,11 @@ changes::
 The next request after the 204 finds the denial in every process. A process whose listener is not sure of its
 connection (silent for two heartbeats, or only starting) asks Redis with each token until it is.
 
-Redis down: every process knows of its own logouts only, no request fails, and after a failure nobody tries for
-a second. Redis back, even empty: each listener first fetches the list, then adds what it has itself, so logouts
-made meanwhile reach everybody. A connection that dies without a word is noticed after two heartbeats; what another
-process denied in those seconds is learnt as soon as the connection is back.
+Redis down: every process knows of its own logouts only and no request fails. After a failure the listener goes on
+trying, twice a second, and of the requests one now and then; the others do not wait. Redis back, even empty: each
+listener first fetches the list, then adds what it has itself, so logouts made meanwhile reach everybody. A
+connection that dies without a word is noticed after two heartbeats; what another process denied in those seconds
+is learnt as soon as the connection is back.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class RedisDenyList:
     ) -> None:
         self._store = store
         self._memory = memory or MemoryDenyList()
-        self._guard = guard or RedisGuard(clock=clock)
+        self._guard = guard or RedisGuard()
         self._ack_s = ack_s
         self._heartbeat_s = heartbeat_s
         self._clock = clock
@@ -133,7 +134,7 @@ class RedisDenyList:
     def _keep_listening(self) -> None:
         while not self._closed.is_set():
             try:
-                with self._guard.attempt(), self._store.subscribe() as news:
+                with self._guard.attempt(in_background=True), self._store.subscribe() as news:
                     self._listen(news)
             except RedisGone:
                 pass
@@ -168,9 +169,12 @@ class RedisDenyList:
 
     def _catch_up(self) -> None:
         """Fetch what was denied while nobody listened here, and add what Redis does not know."""
-        stored = self._store.read_all()
-        self._memory.deny(stored)
-        known = set(stored)
-        missing = [denial for denial in self._memory.current() if denial not in known]
-        if missing:
-            self._store.write(missing)
+        # An attempt of its own: the one around the listening ends with the connection, and requests should use a
+        # Redis that is back before that.
+        with self._guard.attempt(in_background=True):
+            stored = self._store.read_all()
+            self._memory.deny(stored)
+            known = set(stored)
+            missing = [denial for denial in self._memory.current() if denial not in known]
+            if missing:
+                self._store.write(missing)

@@ -28,7 +28,8 @@ _ACK_EXPIRES_MS: Final = 5000
 class DenialsInRedis:
     """Reads and writes denials.
 
-    Every method may raise ``redis.RedisError``; the caller guards them.
+    Every method may raise ``redis.RedisError``; the caller guards them. An index that is no index (somebody wrote
+    over it) is replaced: every process adds what it knows when it fetches the list next.
 
     Args:
         client: Has short timeouts: they are the longest a request can be held up by Redis.
@@ -48,6 +49,7 @@ class DenialsInRedis:
         news_id, now_s = secrets.token_hex(8), self._now()
         lasting = [denial for denial in denials if denial.until_s > now_s]
         news = json.dumps({"id": news_id, "denials": [asdict(denial) for denial in lasting]})
+        self._heal_index()
         with self._client.pipeline(transaction=True) as commands:
             for denial in lasting:
                 expires_ms = int((denial.until_s - now_s) * 1000) + 1
@@ -59,6 +61,7 @@ class DenialsInRedis:
 
     def read_all(self) -> list[Denial]:
         """Return every denial that still matters."""
+        self._heal_index()
         subjects: Any = self._client.zrangebyscore(self._index, self._now(), "+inf")
         keys = [self._key + _text(subject) for subject in subjects]
         return [denial for start in range(0, len(keys), _BATCH) for denial in self._read(keys[start : start + _BATCH])]
@@ -84,6 +87,12 @@ class DenialsInRedis:
         subscription: PubSub = self._client.pubsub()  # type: ignore[no-untyped-call]
         subscription.subscribe(self.channel)
         return subscription
+
+    def _heal_index(self) -> None:
+        kind: Any = self._client.type(self._index)
+        if _text(kind) not in {"zset", "none"}:
+            log.warning("The index of the deny-list was something else and is replaced")
+            self._client.delete(self._index)
 
     def _read(self, keys: Sequence[str]) -> list[Denial]:
         values: Any = self._client.mget(keys)

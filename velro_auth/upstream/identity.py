@@ -71,15 +71,20 @@ class SupabaseIdentity:
         reply = self._ask(self._refresh_grant, exchange, translate.REFRESH_GRANT, body=body)
         return session_from(reply, self._clock())
 
-    def check(self, access_token: str, exchange: Exchange) -> None:
+    def check(self, access_token: str, exchange: Exchange, *, deadline_s: float | None = None) -> None:
         """Return when Supabase says that the session and the user of *access_token* still exist.
+
+        Args:
+            access_token: The user's token.
+            exchange: The request it came with.
+            deadline_s: How long the answer may take, where that is less than usual.
 
         Raises:
             TokenInvalid: Supabase refuses the token.
             UpstreamThrottled: Supabase's rate limit.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
-        self._ask(self._user, exchange, translate.BEARER, bearer=access_token)
+        self._ask(self._user, exchange, translate.BEARER, bearer=access_token, deadline_s=deadline_s)
 
     def sign_out(self, access_token: str, scope: Scope, exchange: Exchange) -> None:
         """End sessions of the user of *access_token*.
@@ -99,13 +104,15 @@ class SupabaseIdentity:
         *,
         body: dict[str, Any] | None = None,
         bearer: str = "",
+        deadline_s: float | None = None,
     ) -> Reply:
         headers = self._headers(exchange)
         if bearer:
             headers["Authorization"] = f"Bearer {bearer}"
+        payload = None if body is None else json.dumps(body).encode()
         started_s = time.perf_counter()
         try:
-            reply = self._transport.send(request, None if body is None else json.dumps(body).encode(), headers)
+            reply = self._transport.send(request, payload, headers, deadline_s=deadline_s)
         finally:
             exchange.upstream_ms += (time.perf_counter() - started_s) * 1000
         if reply.status not in _OK:
@@ -147,7 +154,7 @@ class Unconfigured:
         """
         raise UpstreamMisconfigured(self._reason)
 
-    def check(self, _: str, __: Exchange) -> None:
+    def check(self, _: str, __: Exchange, *, deadline_s: float | None = None) -> None:  # noqa: ARG002 (protocol)
         """Refuse.
 
         Raises:

@@ -55,7 +55,8 @@ class KeyState:
     Attributes:
         names: The names of the usable keys.
         age_s: The age of the set; None before the first one.
-        is_stale: Whether it is older than its TTL: fetches fail.
+        is_stale: Whether it is older than its TTL: fetches fail, or nobody asked for a key meanwhile.
+        is_failing: Whether the last fetch failed.
         fetches: Fetches started so far.
         failures: Those that failed.
     """
@@ -63,6 +64,7 @@ class KeyState:
     names: tuple[str, ...]
     age_s: float | None
     is_stale: bool
+    is_failing: bool
     fetches: int
     failures: int
 
@@ -98,8 +100,9 @@ class KeyStore:
     Args:
         fetch: Returns the JWKS document, or raises. It has to end by itself: the store sets no time limit.
         times: See :class:`KeyTimes`.
-        max_waiting: How many readers with an unknown key may wait for a fetch under way. The others are told
-            at once, so that made-up names of keys cannot occupy every thread.
+        max_waiting: How many readers with an unknown key may wait for a fetch under way; how many of all readers
+            while there is no key set and fetches fail. The others are told at once, so that neither made-up names
+            of keys nor an outage can occupy every thread.
         clock: A clock that never jumps.
     """
 
@@ -172,6 +175,7 @@ class KeyStore:
             names=tuple(snapshot.keys) if snapshot is not None else (),
             age_s=age_s,
             is_stale=age_s is not None and age_s > self._times.ttl_s,
+            is_failing=progress.last_failed,
             fetches=progress.fetches,
             failures=progress.failures,
         )
@@ -197,7 +201,8 @@ class KeyStore:
     def _awaited(self, fetching: threading.Event | None) -> _Snapshot:
         """Wait for the fetch under way, because nothing can be said without it."""
         if fetching is not None:
-            fetching.wait(self._times.wait_s)
+            # At the start everybody may wait. When fetches fail, only some: an outage must not cost every thread.
+            self._wait_for(fetching, is_bounded=self._progress.last_failed)
         snapshot = self._snapshot
         if snapshot is None or self._clock() - snapshot.fetched_s > self._last_resort_s:
             raise CannotJudge("the signing keys could not be fetched")
@@ -206,20 +211,20 @@ class KeyStore:
     def _newer(self, snapshot: _Snapshot) -> _Snapshot:
         """Return a set that is newer than *snapshot* if there is one soon, else *snapshot*."""
         fetching = self._start_fetch(self._times.cooldown_s)
-        if fetching is not None and self._may_wait():
-            try:
-                fetching.wait(self._times.wait_s)
-            finally:
-                with self._lock:
-                    self._progress.waiting -= 1
+        if fetching is not None:
+            self._wait_for(fetching, is_bounded=True)
         return self._snapshot or snapshot
 
-    def _may_wait(self) -> bool:
+    def _wait_for(self, fetching: threading.Event, *, is_bounded: bool) -> None:
         with self._lock:
-            if self._progress.waiting >= self._max_waiting:
-                return False
+            if is_bounded and self._progress.waiting >= self._max_waiting:
+                return
             self._progress.waiting += 1
-            return True
+        try:
+            fetching.wait(self._times.wait_s)
+        finally:
+            with self._lock:
+                self._progress.waiting -= 1
 
     @property
     def _last_resort_s(self) -> float:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from redis.exceptions import RedisError
 
-log = logging.getLogger(__name__)
+from velro_auth.guards.rest import Rest, sessions_rest
 
 
 class RedisGone(Exception):
@@ -19,36 +17,32 @@ class RedisGone(Exception):
 class RedisGuard:
     """Turns every failure of Redis into :class:`RedisGone`, and spares callers the wait after one.
 
-    One log line when Redis goes and one when it is back.
+    Each try at a hanging Redis costs a socket timeout. After a failure one request at a time tries, more and more
+    rarely; all others go on without at once.
 
     Args:
-        pause_s: For how long nobody tries after a failure, in seconds. Each try may cost a socket timeout.
-        clock: A clock that never jumps.
+        rest: Decides when Redis is tried again.
     """
 
-    def __init__(self, *, pause_s: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._pause_s = pause_s
-        self._clock = clock
-        self._rests_until_s = float("-inf")
-        self.is_up = True
+    def __init__(self, *, rest: Rest | None = None) -> None:
+        self._rest = rest or sessions_rest()
 
     @contextmanager
-    def attempt(self) -> Iterator[None]:
+    def attempt(self, *, in_background: bool = False) -> Iterator[None]:
         """Wrap commands to Redis.
+
+        Args:
+            in_background: Whether no request waits for them. Such an attempt is always made, and its success is
+                everybody's.
 
         Raises:
             RedisGone: They failed, or others did a moment ago.
         """
-        if self._clock() < self._rests_until_s:
+        if not in_background and not self._rest.may_ask():
             raise RedisGone("Redis failed a moment ago")
         try:
             yield
         except (RedisError, OSError) as error:
-            self._rests_until_s = self._clock() + self._pause_s
-            if self.is_up:
-                log.warning("Redis is gone, going on without it: %s", type(error).__name__)
-            self.is_up = False
+            self._rest.failed(error)
             raise RedisGone(str(error)) from error
-        if not self.is_up:
-            log.warning("Redis is back")
-        self.is_up = True
+        self._rest.worked()

@@ -148,7 +148,7 @@ class RedisRelay(Generic[T]):
         self._secret = secret
         self._dump = dump
         self._load = load
-        self._guard = guard or RedisGuard(clock=clock)
+        self._guard = guard or RedisGuard()
         self._prefix = prefix
         self._same_answer_ms = int(same_answer_s * 1000)
         self._wait_s = wait_s

@@ -99,11 +99,19 @@ class Transport:
         prepared: requests.PreparedRequest,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        *,
+        deadline_s: float | None = None,
     ) -> Reply:
         """Send a copy of *prepared* and return the whole answer, whatever its status.
 
         Asks a second time only when a connection that had served before died without one byte of an answer;
         never after a timeout, since a login is not idempotent.
+
+        Args:
+            prepared: The request.
+            body: Its body.
+            headers: What it has beyond the prepared ones.
+            deadline_s: How long the call may take, where that is less than usual.
 
         Raises:
             UpstreamUnavailable: No connection, a broken one, or an answer beyond the cap.
@@ -114,7 +122,7 @@ class Transport:
         if body is not None:
             request.body = body
             request.headers["Content-Length"] = str(len(body))
-        ends_s = self._clock() + self._deadline_s
+        ends_s = self._clock() + min(self._deadline_s, deadline_s or self._deadline_s)
         try:
             return self._ask(request, ends_s)
         except requests.ConnectionError as error:

@@ -18,7 +18,7 @@ from velro_auth.endpoints.ready import ReadyEndpoint
 from velro_auth.endpoints.sessions import LogoutEndpoint, MeEndpoint, RefreshEndpoint
 from velro_auth.endpoints.verify import VerifyEndpoint
 from velro_auth.endpoints.version import VersionEndpoint
-from velro_auth.guards.breaker import Breaker
+from velro_auth.guards import Guards
 from velro_auth.settings import Settings
 from velro_auth.telemetry.answered import Routes
 from velro_auth.wiring.extras import Tracing, wire_tracing
@@ -145,12 +145,13 @@ def _checks(lasting: Lasting) -> Mapping[str, Check]:
         found = "; ".join(map(str, lasting.settings.mistakes))
         return Finding("fail", found) if found else Finding("pass")
 
-    checks: dict[str, Check] = {"settings": settings_check, "breaker": lambda: _breaker_check(lasting.guards.breaker)}
+    checks: dict[str, Check] = {"settings": settings_check, "breaker": lambda: _breaker_check(lasting.guards)}
     if lasting.login_path is not None:
         checks["upstream:login"] = lasting.login_path
-    return {**checks, "slo": lasting.observer.telemetry.check}
+    return {**checks, **lasting.checks, "slo": lasting.observer.telemetry.check}
 
 
-def _breaker_check(breaker: Breaker) -> Finding:
-    state = breaker.state
-    return Finding("pass") if state == "closed" else Finding("warn", f"{state}: Supabase fails and gets a rest")
+def _breaker_check(guards: Guards) -> Finding:
+    states = {"logins": guards.breaker.state, "checks of tokens": guards.checks.state}
+    resting = [f"{what} {state}" for what, state in states.items() if state != "closed"]
+    return Finding("warn", f"{', '.join(resting)}: Supabase fails and gets a rest") if resting else Finding("pass")

@@ -17,20 +17,22 @@ from velro_auth.guards.quota import NoQuota, Quota, UpstreamQuota
 from velro_auth.guards.size import AdaptiveSize, FixedSize, Size
 from velro_auth.guards.throttle import Throttle
 from velro_auth.settings import Settings
+from velro_auth.wiring.store import SharedStore
 
 
-def wire_guards(settings: Settings, *, on_refused: Callable[[str], None]) -> Guards:
+def wire_guards(settings: Settings, *, on_refused: Callable[[str], None], store: SharedStore | None) -> Guards:
     """Build the guards that *settings* ask for.
 
     Args:
         settings: What they are like.
         on_refused: Told the limit that refused a login.
+        store: How Redis is; None where there is none.
     """
     # Without a key nothing is asked of anybody, and nothing is counted that matters.
     secret = throttle_secret(settings.auth_throttle_secret, api_key=settings.upstream_key or "unconfigured")
     return Guards(
         floor=FailureFloor(floor_ms=settings.auth_failure_floor_ms, places=settings.login_places),
-        throttle=Throttle(attempts=_attempts(settings), keyring=Keyring(secret), on_refused=on_refused),
+        throttle=Throttle(attempts=_attempts(settings, store), keyring=Keyring(secret), on_refused=on_refused),
         quota=_quota(settings),
         gate=Gate(
             size=_size(settings),
@@ -70,16 +72,15 @@ def _processes(settings: Settings) -> int:
     return settings.web_concurrency * settings.auth_replicas
 
 
-def _attempts(settings: Settings) -> Attempts:
+def _attempts(settings: Settings, store: SharedStore | None) -> Attempts:
     """Count in Redis where there is one; in memory each process takes its part of the limits."""
     limits = _limits(settings)
     memory = MemoryAttempts(limits=limits.scaled(1 / _processes(settings)))
-    if not settings.redis_url:
+    if store is None:
         return memory
     from velro_auth.guards.redis import RedisAttempts, connect  # noqa: PLC0415 - 5 MB that few need
-    from velro_auth.guards.rest import Rest  # noqa: PLC0415
 
-    return RedisAttempts(client=connect(settings.redis_url), limits=limits, fallback=memory, rest=Rest())
+    return RedisAttempts(client=connect(settings.redis_url), limits=limits, fallback=memory, rest=store.counters)
 
 
 def _quota(settings: Settings) -> Quota:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from velro_auth.auth.ports import Identity, Profiles
 from velro_auth.auth.sessions import Sessions
+from velro_auth.checks import Check
 from velro_auth.guards import Guards
 from velro_auth.settings import Settings
 from velro_auth.telemetry.answered import Routes
 from velro_auth.telemetry.gauges import Gauge
-from velro_auth.telemetry.standard import guard_gauges, pool_gauges
+from velro_auth.telemetry.standard import guard_gauges, pool_gauges, store_gauge
 from velro_auth.tracing import Tracer
 from velro_auth.upstream.identity import SupabaseIdentity, Unconfigured
 from velro_auth.upstream.probe import LoginPathCheck
@@ -22,6 +23,7 @@ from velro_auth.upstream.warmth import Warmth
 from velro_auth.wiring.extras import Tracing, wire_defects
 from velro_auth.wiring.guards import adjust_guards, wire_guards
 from velro_auth.wiring.sessions import adjust_sessions, wire_sessions
+from velro_auth.wiring.store import SharedStore
 from velro_auth.wiring.telemetry import Later, Observer, promise_of, wire_telemetry
 
 
@@ -51,6 +53,7 @@ class Lasting:
         sessions: Looks after sessions.
         observer: Is told of every answer.
         tracing: Draws requests and calls, where somebody wants to see them.
+        checks: What they tell ``/health/ready``.
         threads: What runs beside the requests of a process.
     """
 
@@ -63,6 +66,7 @@ class Lasting:
     sessions: Sessions
     observer: Observer
     tracing: Tracing
+    checks: Mapping[str, Check]
     threads: Sequence[Threads]
 
     def adjusted(self, settings: Settings) -> Lasting:
@@ -85,11 +89,13 @@ def build(settings: Settings, routes: Routes, tracing: Tracing) -> Lasting:
     transport = None if settings.mistakes else _transport(settings, tracing.tracer)
     identity, profiles = _identity(settings, transport), _profiles(settings, transport)
     refused = Later()
-    guards = wire_guards(settings, on_refused=refused)
+    store = SharedStore() if settings.redis_url else None
+    guards = wire_guards(settings, on_refused=refused, store=store)
     warmth = _warmth(settings, transport)
-    observer = wire_telemetry(settings, routes=routes, gauges=_gauges(guards, warmth))
+    sessions = wire_sessions(settings, identity=identity, guards=guards, profiles=profiles, store=store)
+    gauges = [*_gauges(guards, warmth), *sessions.gauges, *([store_gauge(store.is_degraded)] if store else [])]
+    observer = wire_telemetry(settings, routes=routes, gauges=gauges)
     refused.to = observer.telemetry.metrics.throttled
-    sessions, beside = wire_sessions(settings, identity=identity, guards=guards, profiles=profiles)
     return Lasting(
         settings=settings,
         transport=transport,
@@ -97,11 +103,18 @@ def build(settings: Settings, routes: Routes, tracing: Tracing) -> Lasting:
         identity=identity,
         profiles=profiles,
         guards=guards,
-        sessions=sessions,
+        sessions=sessions.service,
         observer=observer,
         tracing=tracing,
+        checks={**sessions.checks, **({"shared_store": store.check} if store else {})},
         # The last to stop are those who are told of the others.
-        threads=(*beside, *([warmth] if warmth else []), observer, *tracing.beside, *wire_defects(settings)),
+        threads=(
+            *sessions.beside,
+            *([warmth] if warmth else []),
+            observer,
+            *tracing.beside,
+            *wire_defects(settings),
+        ),
     )
 
 

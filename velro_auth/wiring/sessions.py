@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from velro_auth.auth.denylist import DenyList, MemoryDenyList
 from velro_auth.auth.introspection import AskLimits, RemoteJudge, TokenJudge
@@ -17,10 +17,14 @@ from velro_auth.auth.session_json import dump_session, load_session
 from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.tokens import ClaimRules
 from velro_auth.auth.verifier import Denied, TokenVerifier
+from velro_auth.checks import Check, Finding
 from velro_auth.guards import Guards
 from velro_auth.settings import Settings
-from velro_auth.upstream.jwks import KeyStore
+from velro_auth.telemetry.gauges import Gauge
+from velro_auth.telemetry.standard import cache_gauge, key_gauges
+from velro_auth.upstream.jwks import KeyState, KeyStore
 from velro_auth.upstream.jwks_http import HttpKeySet
+from velro_auth.wiring.store import SharedStore
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,24 +35,60 @@ class Beside:
     stop: Callable[[], None]
 
 
+@dataclasses.dataclass(frozen=True)
+class WiredSessions:
+    """The sessions service, and what belongs to it.
+
+    Attributes:
+        service: The service.
+        beside: What runs beside the requests.
+        gauges: What the metrics tell about it.
+        checks: What ``/health/ready`` tells about it.
+    """
+
+    service: Sessions
+    beside: Sequence[Beside]
+    gauges: Sequence[Gauge]
+    checks: Mapping[str, Check]
+
+
 def wire_sessions(
-    settings: Settings, *, identity: Identity, guards: Guards, profiles: Profiles | None
-) -> tuple[Sessions, list[Beside]]:
-    """Build the sessions service that *settings* ask for, and what runs beside it."""
-    keys, keys_beside = _keys(settings)
-    denied, relay, denied_beside = _shared(settings)
+    settings: Settings,
+    *,
+    identity: Identity,
+    guards: Guards,
+    profiles: Profiles | None,
+    store: SharedStore | None,
+) -> WiredSessions:
+    """Build the sessions service that *settings* ask for."""
+    store_of_keys = _key_store(settings)
+    keys: Keys = store_of_keys or NoKeys()
+    denied, relay, beside = _shared(settings, store)
     limits = AskLimits(good_for_s=settings.auth_verify_cache_s, wait_s=settings.upstream_deadline_s + 1)
+    refreshes = Refreshes[Session](relay=relay, wait_s=settings.upstream_deadline_s + 1)
+    verifier = _verifier(settings, keys, denied)
+    remote = RemoteJudge(limits=limits, place=guards.floor.place)
     sessions = Sessions(
         identity=identity,
         guards=guards,
-        refreshes=Refreshes(relay=relay, wait_s=settings.upstream_deadline_s + 1),
+        refreshes=refreshes,
         verifier=_verifier(settings, keys),
-        judge=TokenJudge(verifier=_verifier(settings, keys, denied), remote=RemoteJudge(limits=limits)),
+        judge=TokenJudge(verifier=verifier, remote=remote),
         denied=denied,
         profiles=profiles,
         is_strict=settings.auth_verify_mode == "strict",
     )
-    return sessions, [*keys_beside, *denied_beside]
+    gauges = [
+        cache_gauge("verified_tokens", lambda: verifier.remembered),
+        cache_gauge("checked_tokens", lambda: remote.remembered),
+        cache_gauge("refreshes", lambda: refreshes.remembered),
+    ]
+    if store_of_keys is None:
+        return WiredSessions(sessions, beside, gauges, {})
+    state = store_of_keys.state
+    gauges += key_gauges(count=lambda: len(state().names), age_s=lambda: state().age_s or 0.0)
+    beside = [Beside(store_of_keys.warm, store_of_keys.close), *beside]
+    return WiredSessions(sessions, beside, gauges, {"signing_keys": lambda: keys_check(state())})
 
 
 def adjust_sessions(
@@ -69,12 +109,20 @@ def adjust_sessions(
     return dataclasses.replace(sessions, identity=identity, guards=guards, is_strict=is_strict)
 
 
-def _keys(settings: Settings) -> tuple[Keys, list[Beside]]:
+def keys_check(state: KeyState) -> Finding:
+    """Return what ``/health/ready`` says about the signing keys: tokens are judged by the old ones, or by Supabase."""
+    if not state.is_failing:
+        return Finding("pass")
+    if state.age_s is None:
+        return Finding("warn", "the signing keys cannot be fetched: Supabase is asked about every token")
+    return Finding("warn", f"the signing keys cannot be fetched: those at hand are {state.age_s:.0f} s old")
+
+
+def _key_store(settings: Settings) -> KeyStore | None:
     if settings.mistakes:
-        return NoKeys(), []
+        return None
     url = f"{settings.supabase_url.rstrip('/')}/auth/v1/.well-known/jwks.json"
-    keys = KeyStore(fetch=HttpKeySet(url=url))
-    return keys, [Beside(keys.warm, keys.close)]
+    return KeyStore(fetch=HttpKeySet(url=url))
 
 
 def _verifier(settings: Settings, keys: Keys, denied: Denied | None = None) -> TokenVerifier:
@@ -86,9 +134,9 @@ def _verifier(settings: Settings, keys: Keys, denied: Denied | None = None) -> T
     )
 
 
-def _shared(settings: Settings) -> tuple[DenyList, Relay[Session] | None, list[Beside]]:
+def _shared(settings: Settings, store: SharedStore | None) -> tuple[DenyList, Relay[Session] | None, Sequence[Beside]]:
     """Return what several processes share, where there is a Redis to share it in."""
-    if not settings.redis_url:
+    if store is None:
         return MemoryDenyList(), None, []
     # 5 MB that few need.
     from velro_auth.guards.redis import connect  # noqa: PLC0415
@@ -97,7 +145,7 @@ def _shared(settings: Settings) -> tuple[DenyList, Relay[Session] | None, list[B
     from velro_auth.upstream.redis_guard import RedisGuard  # noqa: PLC0415
     from velro_auth.upstream.refresh_redis import RedisRelay  # noqa: PLC0415
 
-    guard, client = RedisGuard(), connect(settings.redis_url)
+    guard, client = RedisGuard(rest=store.sessions), connect(settings.redis_url)
     relay = RedisRelay(
         client=client,
         # What all processes know and Redis does not.

@@ -2,12 +2,24 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 
 import pytest
 
-from tests.fixtures.tokens import SECRET, START_S, HandClock, HeldKeys, SigningKey, claims_at, hmac_token, rules
+from tests.fixtures.tokens import (
+    SECRET,
+    START_S,
+    HandClock,
+    HeldKeys,
+    SigningKey,
+    checked_claims,
+    claims_at,
+    hmac_token,
+    rules,
+)
 from velro_auth.auth.denylist import MemoryDenyList, denials_of_logout
 from velro_auth.auth.introspection import AskLimits, RemoteJudge, TokenJudge
 from velro_auth.auth.verifier import TokenVerifier, token_digest
@@ -269,3 +281,50 @@ def test_what_is_believed_for_a_shorter_time_is_asked_again(lab: Lab) -> None:
     lab.clock.advance(6)
     lab.verdict(UNPROVEN)
     assert len(lab.supabase.asked) == 3
+
+
+def test_who_waits_for_an_unproven_token_takes_a_place_and_who_knows_the_answer_does_not() -> None:
+    """Places are threads: those that ask, and those that wait for the same answer."""
+    taken: list[str] = []
+
+    @contextmanager
+    def place() -> Iterator[None]:
+        taken.append("in")
+        yield
+        taken.append("out")
+
+    clock, supabase = HandClock(), Supabase()
+    remote = RemoteJudge(place=place, clock=clock, now=clock)
+    for _ in range(5):
+        remote.check(UNPROVEN, checked_claims(), partial(supabase.user, UNPROVEN), is_proven=False)
+
+    assert taken == ["in", "out"]
+    assert len(supabase.asked) == 1
+
+
+def test_only_what_can_be_judged_without_an_answer_is_asked_about_in_a_hurry(lab: Lab) -> None:
+    verifier = TokenVerifier(keys=HeldKeys(ONE), rules=rules(lab.clock), clock=lab.clock)
+    judge = TokenJudge(verifier=verifier, remote=RemoteJudge(clock=lab.clock, now=lab.clock))
+    asked: list[str] = []
+
+    for token in (PROVEN, UNPROVEN):
+        judge.judge(token, lambda: asked.append("patiently"), strict=True, hurried=lambda: asked.append("in a hurry"))
+
+    assert asked == ["in a hurry", "patiently"]
+
+
+def test_strict_checks_need_no_place(lab: Lab) -> None:
+    """Or whoever crowds the service would make them lenient: without an answer a proven token is good."""
+    verifier = TokenVerifier(keys=HeldKeys(ONE), rules=rules(lab.clock), clock=lab.clock)
+    judge = TokenJudge(verifier=verifier, remote=RemoteJudge(place=_no_place, clock=lab.clock, now=lab.clock))
+
+    verdict = judge.judge(PROVEN, partial(lab.supabase.user, PROVEN), strict=True)
+
+    assert (verdict.source, verdict.degraded) == ("remote", False)
+    with pytest.raises(Busy):
+        judge.judge(UNPROVEN, partial(lab.supabase.user, UNPROVEN))
+    assert lab.supabase.asked == [PROVEN]
+
+
+def _no_place() -> AbstractContextManager[None]:
+    raise Busy

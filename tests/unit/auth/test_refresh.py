@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.fixtures.tokens import HandClock
-from velro_auth.auth.refresh import Refreshes
+from velro_auth.auth.refresh import Outcome, Refreshes
 from velro_auth.errors import SessionExpired, UpstreamThrottled, UpstreamUnavailable
 
 
@@ -124,3 +124,26 @@ def test_what_is_kept_is_bounded_and_holds_no_token(clock: HandClock) -> None:
 def test_any_text_is_a_token(refreshes: Refreshes[str]) -> None:
     """JSON may hold a lone surrogate; that is for Supabase to refuse."""
     assert refreshes.refresh("\ud800", Upstream()) == "session 1"
+
+
+class Elsewhere:
+    """A relay whose other process spent the token, and keeps its outcome for so long."""
+
+    def __init__(self, clock: HandClock, *, until_s: float) -> None:
+        self._clock = clock
+        self._until_s = until_s
+
+    def share(self, token: str, spend: Callable[[], Outcome[str]]) -> Outcome[str]:
+        return Outcome("of another process") if self._clock() < self._until_s else spend()
+
+
+def test_an_answer_of_another_process_is_not_kept_for_another_ten_seconds(clock: HandClock) -> None:
+    """Got in the last moment, it would be given for nearly twenty seconds, long after its tokens were used."""
+    refreshes = Refreshes(relay=Elsewhere(clock, until_s=clock() + 10), clock=clock)
+    upstream = Upstream()
+
+    clock.advance(9.9)
+    assert refreshes.refresh("token", upstream) == "of another process"
+    clock.advance(0.2)
+
+    assert refreshes.refresh("token", upstream) == "session 1"

@@ -128,3 +128,15 @@ def test_places_that_are_taken_away_are_not_taken_from_anybody() -> None:
             assert floor.free == 0
 
     assert floor.free == 3
+
+
+def test_whatever_else_waits_for_supabase_shares_the_places() -> None:
+    clock = HandClock()
+    floor = make(clock, places=2)
+
+    with floor.place(), floor.hold(clock.now):
+        assert floor.free == 0
+        with pytest.raises(Busy), floor.place():
+            pass
+
+    assert floor.free == 2

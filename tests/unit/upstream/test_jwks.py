@@ -315,6 +315,27 @@ def test_a_start_during_an_outage_is_over_soon_after_it(
     assert store.find("one").kid == "one"
 
 
+def test_a_start_during_an_outage_costs_some_threads_and_not_all(
+    store: KeyStore, publisher: Publisher, clock: HandClock
+) -> None:
+    """Once a fetch has failed, four readers wait for the next one; the others are told at once."""
+    publisher.is_down = True
+    with pytest.raises(CannotJudge):
+        store.find("one")
+    publisher.open.clear()
+    clock.advance(2)
+    readers = [threading.Thread(target=_unknown, args=(store, "one")) for _ in range(12)]
+
+    for reader in readers:
+        reader.start()
+
+    assert settled(lambda: sum(reader.is_alive() for reader in readers) == 4)
+    publisher.open.set()
+    for reader in readers:
+        reader.join(5)
+    assert publisher.calls == 2
+
+
 def test_purged_keys_are_fetched_before_anything_else_is_judged(store: KeyStore, publisher: Publisher) -> None:
     """Also when a fetch is under way that may bring the revoked key back."""
     key = store.find("one")
