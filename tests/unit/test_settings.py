@@ -221,6 +221,13 @@ def test_a_key_is_not_in_the_repr_and_masked_when_shown() -> None:
         assert "0123456789" not in shown(settings, spec)
 
 
+def test_a_short_secret_is_not_shown_whole() -> None:
+    settings = Settings.from_environment({**GOOD, "METRICS_TOKEN": "scrape"})
+    (spec,) = [spec for spec in specs() if spec.metadata["variable"] == "METRICS_TOKEN"]
+
+    assert shown(settings, spec) == "s… (6 characters)"
+
+
 def test_a_mistake_never_repeats_a_key() -> None:
     for value in ("sb_publishable_canary", "canary", "eyJcanarycanarycanary", "sb_secret_ canary canary canary"):
         assert "canary" not in str(mistakes(SUPABASE_SECRET_KEY=value))

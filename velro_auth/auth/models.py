@@ -9,12 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What somebody logs in with, already validated.
+    """What somebody logs in with, already validated; its ``repr`` says nothing of it.
 
     The password is passed on exactly as given: no trimming, no change of case, no truncation (ASVS 6.2.8).
     """
 
-    email: str
+    email: str = field(repr=False)
     password: str = field(repr=False)
     captcha_token: str | None = field(default=None, repr=False)
 
@@ -38,7 +38,7 @@ class User:
     """
 
     id: str
-    email: str | None
+    email: str | None = field(repr=False)
     email_confirmed_at: str | None = None
     created_at: str | None = None
     role: str | None = None

@@ -14,6 +14,9 @@ import structlog
 
 from velro_auth.telemetry.sink import Sink, SinkHandler
 
+#: Says every few seconds that a collector is away, and quotes variables it cannot read; ``delivery`` says it once.
+_MUTE: Final = "opentelemetry"
+
 #: Loggers that say little of use, or whose debug lines hold what must not be logged.
 _MODEST: Final = ("urllib3", "requests", "httpx", "httpcore", "hpack", "flask_limiter", "flask-limiter")
 
@@ -55,6 +58,7 @@ def configuration(level: str = "info") -> dict[str, Any]:
             "velro_auth.reload": {"level": "INFO"},
             "gunicorn.access": {"level": "WARNING", **handler},
             **{name: {"level": "WARNING"} for name in _MODEST},
+            _MUTE: {"level": "CRITICAL"},
         },
     }
 
@@ -71,7 +75,17 @@ def set_level(level: str) -> None:
 
 def stdout_sink() -> Sink | None:
     """Return what the root logger writes through; None where nobody configured it."""
-    return next((handler.sink for handler in logging.getLogger().handlers if isinstance(handler, SinkHandler)), None)
+    return next((handler.sink for handler in _handlers()), None)
+
+
+def annotate(notes: logging.Filter) -> None:
+    """Let *notes* see every line that goes to stdout, to add fields to it."""
+    for handler in _handlers():
+        handler.addFilter(notes)
+
+
+def _handlers() -> list[SinkHandler]:
+    return [handler for handler in logging.getLogger().handlers if isinstance(handler, SinkHandler)]
 
 
 def dropped_lines() -> int:

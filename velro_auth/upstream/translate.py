@@ -114,6 +114,9 @@ _SERVER_CLASS: Final = 500
 #: Statuses of edges and gateways in front of Supabase Auth: nobody behind them was reached.
 _UNREACHED: Final = frozenset({502, 503, 504, *range(520, 531)})
 
+#: What codes look like.
+_CODE: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
+
 #: A code nobody has seen yet is still a refusal of the credentials when one of these is in it.
 _REFUSAL: Final = re.compile(r"invalid|denied|refused|forbidden|banned|blocked|locked|suspended|not_allowed|wrong")
 
@@ -160,12 +163,18 @@ def refusal(reply: Reply, question: Question) -> VelroAuthError:
     body = content(reply)
     code = code_of(reply, body)
     kind = _kind(reply.status, code, question, has_json=body is not NO_JSON)
-    reason = f"Supabase answered {reply.status} {code or 'without a code'}"
+    named = _fit_to_be_logged(code)
+    reason = f"Supabase answered {reply.status} {named or 'without a code'}"
     if kind is errors.UpstreamRefused:
-        logger.warning("unknown refusal", extra={"upstream_status": reply.status, "upstream_code": code})
+        logger.warning("unknown refusal", extra={"upstream_status": reply.status, "upstream_code": named})
     if issubclass(kind, errors.InvalidRequest):
         return kind({"email": ["The authentication server does not accept this address."]})
     return kind(reason, retry_after_s=_retry_after_s(reply))
+
+
+def _fit_to_be_logged(code: str | None) -> str | None:
+    """Return *code* unless it is a text that somebody put in its place: that may quote what was asked."""
+    return code if code is None or _CODE.fullmatch(code) else "with a text for a code"
 
 
 def _kind(status: int, code: str | None, question: Question, *, has_json: bool) -> type[VelroAuthError]:

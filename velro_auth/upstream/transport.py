@@ -17,6 +17,7 @@ from urllib3.util import Timeout
 
 from velro_auth import __version__
 from velro_auth.errors import UpstreamTimeout, UpstreamUnavailable, VelroAuthError
+from velro_auth.tracing import NULL_TRACER, Tracer
 from velro_auth.upstream.connections import Adapter, StaleConnection
 from velro_auth.upstream.spares import Spares
 
@@ -50,6 +51,8 @@ class Transport:
         deadline_s: Limit for the whole call, which a trickling answer cannot stretch.
         max_body_bytes: Largest answer; Supabase's are 2 to 4 KiB.
         tls: What https trusts; the usual authorities when None.
+        tracer: Is told of every request that is sent, the second try as well.
+        clock: A clock that never jumps, in seconds.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Transport:
         deadline_s: float = 5.0,
         max_body_bytes: int = 256 * 1024,
         tls: ssl.SSLContext | None = None,
+        tracer: Tracer = NULL_TRACER,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._base_url = base_url.rstrip("/")
@@ -72,6 +76,7 @@ class Transport:
         self._connect_timeout_s = connect_timeout_s
         self._deadline_s = deadline_s
         self._max_body_bytes = max_body_bytes
+        self._tracer = tracer
         self._clock = clock
 
     def prepare(self, method: str, path: str) -> requests.PreparedRequest:
@@ -158,15 +163,18 @@ class Transport:
     def _ask(self, request: requests.PreparedRequest, ends_s: float) -> Reply:
         left_s = max(0.001, ends_s - self._clock())
         limits = Timeout(connect=min(self._connect_timeout_s, left_s), total=left_s)
-        response = self._adapter.send(request, stream=True, timeout=limits)  # type: ignore[arg-type] # typeshed
-        try:
-            body = response.raw.read(self._max_body_bytes + 1, decode_content=True)
-        finally:
-            # Gives nothing back to the pool unless the answer was read to its end.
-            response.raw.close()
-        if len(body) > self._max_body_bytes:
-            raise UpstreamUnavailable(f"answer of more than {self._max_body_bytes} bytes")
-        return Reply(response.status_code, response.headers, body)
+        with self._tracer.call(request.method or "", request.url or "") as call:
+            request.headers.update(call.headers)
+            response = self._adapter.send(request, stream=True, timeout=limits)  # type: ignore[arg-type] # typeshed
+            call.answered(response.status_code)
+            try:
+                body = response.raw.read(self._max_body_bytes + 1, decode_content=True)
+            finally:
+                # Gives nothing back to the pool unless the answer was read to its end.
+                response.raw.close()
+            if len(body) > self._max_body_bytes:
+                raise UpstreamUnavailable(f"answer of more than {self._max_body_bytes} bytes")
+            return Reply(response.status_code, response.headers, body)
 
 
 @functools.cache

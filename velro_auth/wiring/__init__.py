@@ -21,6 +21,7 @@ from velro_auth.endpoints.version import VersionEndpoint
 from velro_auth.guards import Guards
 from velro_auth.settings import Settings
 from velro_auth.telemetry.answered import Routes
+from velro_auth.wiring.extras import Tracing, wire_tracing
 from velro_auth.wiring.lasting import Lasting, build
 
 _ENDPOINTS: Final = (
@@ -42,6 +43,14 @@ _ENDPOINTS: Final = (
 ROUTES: Final = Routes(
     {path: endpoint.name for endpoint in _ENDPOINTS for path in endpoint.paths},
     {f"{path}/": VerifyEndpoint.name for path in VerifyEndpoint.paths},
+)
+
+#: Name of an endpoint → its documented path, for traces.
+_PATHS: Final = {endpoint.name: endpoint.paths[0] for endpoint in _ENDPOINTS}
+
+#: Asked every few seconds by machines: in traces they would hide the rest.
+_NOT_TRACED: Final = frozenset(
+    endpoint.name for endpoint in (PingEndpoint, HealthEndpoint, ReadyEndpoint, VersionEndpoint, MetricsEndpoint)
 )
 
 
@@ -85,7 +94,7 @@ def wire(settings: Settings, earlier: Parts | None = None) -> Parts:
         settings: What the environment says.
         earlier: What has served this process so far; the parts that know something are taken over from it.
     """
-    lasting = earlier.lasting.adjusted(settings) if earlier else build(settings, ROUTES)
+    lasting = earlier.lasting.adjusted(settings) if earlier else build(settings, ROUTES, _tracing(settings))
     sessions, telemetry = lasting.sessions, lasting.observer.telemetry
     profiles = None if settings.auth_fast_login else lasting.profiles
     log_in = Login(identity=lasting.identity, guards=lasting.guards, profiles=profiles)
@@ -107,6 +116,10 @@ def wire(settings: Settings, earlier: Parts | None = None) -> Parts:
         instant=(ping, health, version),
         lasting=lasting,
     )
+
+
+def _tracing(settings: Settings) -> Tracing:
+    return wire_tracing(settings, routes=ROUTES, paths=_PATHS, left_out=_NOT_TRACED)
 
 
 def build_of(settings: Settings) -> Mapping[str, Any]:

@@ -14,11 +14,13 @@ from velro_auth.settings import Settings
 from velro_auth.telemetry.answered import Routes
 from velro_auth.telemetry.gauges import Gauge
 from velro_auth.telemetry.standard import guard_gauges, pool_gauges, store_gauge
+from velro_auth.tracing import Tracer
 from velro_auth.upstream.identity import SupabaseIdentity, Unconfigured
 from velro_auth.upstream.probe import LoginPathCheck
 from velro_auth.upstream.profiles import SupabaseProfiles
 from velro_auth.upstream.transport import Transport
 from velro_auth.upstream.warmth import Warmth
+from velro_auth.wiring.extras import Tracing, wire_defects
 from velro_auth.wiring.guards import adjust_guards, wire_guards
 from velro_auth.wiring.sessions import adjust_sessions, wire_sessions
 from velro_auth.wiring.store import SharedStore
@@ -50,6 +52,7 @@ class Lasting:
         guards: What stands before Supabase.
         sessions: Looks after sessions.
         observer: Is told of every answer.
+        tracing: Draws requests and calls, where somebody wants to see them.
         checks: What they tell ``/health/ready``.
         threads: What runs beside the requests of a process.
     """
@@ -62,6 +65,7 @@ class Lasting:
     guards: Guards
     sessions: Sessions
     observer: Observer
+    tracing: Tracing
     checks: Mapping[str, Check]
     threads: Sequence[Threads]
 
@@ -74,14 +78,15 @@ class Lasting:
         return dataclasses.replace(self, settings=settings, identity=identity, guards=guards, sessions=sessions)
 
 
-def build(settings: Settings, routes: Routes) -> Lasting:
+def build(settings: Settings, routes: Routes, tracing: Tracing) -> Lasting:
     """Build what *settings* ask for.
 
     Args:
         settings: What the environment says.
         routes: What the metrics call which path.
+        tracing: Is told of calls to Supabase.
     """
-    transport = None if settings.mistakes else _transport(settings)
+    transport = None if settings.mistakes else _transport(settings, tracing.tracer)
     identity, profiles = _identity(settings, transport), _profiles(settings, transport)
     refused = Later()
     store = SharedStore() if settings.redis_url else None
@@ -100,18 +105,27 @@ def build(settings: Settings, routes: Routes) -> Lasting:
         guards=guards,
         sessions=sessions.service,
         observer=observer,
+        tracing=tracing,
         checks={**sessions.checks, **({"shared_store": store.check} if store else {})},
-        threads=(*sessions.beside, *([warmth] if warmth else []), observer),
+        # The last to stop are those who are told of the others.
+        threads=(
+            *sessions.beside,
+            *([warmth] if warmth else []),
+            observer,
+            *tracing.beside,
+            *wire_defects(settings),
+        ),
     )
 
 
-def _transport(settings: Settings) -> Transport:
+def _transport(settings: Settings, tracer: Tracer) -> Transport:
     return Transport(
         settings.supabase_url,
         key=settings.upstream_key,
         pool_size=settings.gunicorn_threads + settings.upstream_warm_connections,
         connect_timeout_s=settings.upstream_connect_timeout_s,
         deadline_s=settings.upstream_deadline_s,
+        tracer=tracer,
     )
 
 
