@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from tests.fixtures.programs import ROOT, Program, await_health, clean_environment, free_port, program
-from tests.system.test_operations import Pager, is_signed, pager
+from tests.system.test_operations import SECRET, Pager, is_signed, pager
 from tests.unit.bench.gateway import EMAIL, PASSWORD, GatewayDouble, served
 from velro_auth.standin import Standin
 
@@ -162,7 +162,7 @@ def test_a_night_with_an_outage_a_restart_and_a_crash(standin: Standin, pager: P
         AUTH_BENCH_PASSWORD=CANARY,
         AUTH_SLO_WINDOW_S="10",
         ALERT_WEBHOOK_URL=pager.url,
-        ALERT_WEBHOOK_SECRET="webhook-secret",
+        ALERT_WEBHOOK_SECRET=SECRET,
     )
 
     _assert_the_outages(night)

@@ -40,10 +40,10 @@ def _shared(case: Case) -> Finding:
 
 
 def _reachable(case: Case) -> Finding:
-    if not case.settings.redis_url:
-        raise NotApplicable("REDIS_URL is not set")
     if wrong := _mistake(case):
         return Finding("fail", str(wrong))
+    if not case.settings.redis_url:
+        raise NotApplicable("REDIS_URL is not set")
     try:
         with _store(case) as client:
             client.ping()
