@@ -14,7 +14,7 @@ import pytest
 
 from tests.fixtures.rude import Rude, answer, hangs, resets, says, says_and_closes, trickles
 from velro_auth.errors import UpstreamTimeout, UpstreamUnavailable
-from velro_auth.upstream.connections import Resolver
+from velro_auth.upstream.connections import Idle, Resolver
 from velro_auth.upstream.transport import Reply, Transport
 
 DEADLINE_S = 0.4
@@ -53,6 +53,42 @@ def test_a_connection_is_used_again(rude: Rude, ask: Ask) -> None:
         ask()
 
     assert (rude.connected, len(rude.requests)) == (1, 5)
+
+
+def test_head_and_body_of_a_request_leave_in_one_packet() -> None:
+    """Or the other side wakes up for the head, and once more for the body."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        first: list[bytes] = []
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                first.append(connection.recv(65536))
+                connection.sendall(answer())
+
+        server = threading.Thread(target=serve)
+        server.start()
+        transport = Transport(f"http://127.0.0.1:{listener.getsockname()[1]}", key="k" * 20, pool_size=1)
+        transport.send(transport.prepare("POST", "/auth/v1/token"), b'{"email": "a@b.c"}')
+        server.join()
+        transport.close()
+
+    assert first[0].endswith(b'\r\n\r\n{"email": "a@b.c"}')
+
+
+def test_connections_that_are_dropped_leave_their_pool_to_others(rude: Rude, transport: Transport, ask: Ask) -> None:
+    """Somebody may have it in hand at that very moment."""
+    rude.does(says(answer()))
+    ask()
+    pool = transport._adapter.pool_of(transport.prepare("GET", "/"))
+    assert isinstance(pool.pool, Idle)
+
+    transport._adapter.drop_idle()
+
+    assert pool.pool.snapshot() == ()
+    assert pool.urlopen("GET", "/").status == 200
+    assert transport._adapter.pool_of(transport.prepare("GET", "/")) is pool
+    assert rude.connected == 2
 
 
 def test_an_answer_without_a_length_is_read_to_its_end(rude: Rude, ask: Ask) -> None:

@@ -254,6 +254,13 @@ class Idle(queue.LifoQueue[Any]):
         return True
 
 
+def discard(pool: HTTPConnectionPool, connection: Bounded) -> None:
+    """Close an idle connection, unless somebody took it in the meantime."""
+    if isinstance(pool.pool, Idle) and pool.pool.take(connection):
+        connection.close()
+        pool._put_conn(None)  # noqa: SLF001 - a place for another one
+
+
 #: The kernel probes idle connections too, so that a peer that vanished is noticed at all.
 _SOCKET_OPTIONS: Final = (
     *HTTPConnection.default_socket_options,
@@ -311,9 +318,13 @@ class Adapter(requests.adapters.HTTPAdapter):
         return response
 
     def drop_idle(self) -> None:
-        """Close the idle connections: after one was found dead, its siblings are suspects."""
-        self._pools.clear()
-        self.poolmanager.clear()
+        """Close the idle connections: after one was found dead, its siblings are suspects.
+
+        One by one, and not their pool: others are about to ask it for a connection.
+        """
+        for pool in tuple(self._pools.values()):
+            for connection in pool.pool.snapshot():
+                discard(pool, connection)
 
     def pool_of(self, request: requests.PreparedRequest) -> HTTPConnectionPool:
         """Return the pool that ``send`` takes a connection for *request* from."""

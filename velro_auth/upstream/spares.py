@@ -7,7 +7,7 @@ from typing import Final, cast
 import requests
 from urllib3.connectionpool import HTTPConnectionPool
 
-from velro_auth.upstream.connections import Adapter, Bounded, Idle
+from velro_auth.upstream.connections import Adapter, Bounded, Idle, discard
 
 _LARGEST_ANSWER_BYTES: Final = 64 * 1024
 
@@ -59,10 +59,7 @@ class Spares:
 
     def discard(self, connection: Bounded) -> None:
         """Close an idle connection, unless somebody took it in the meantime."""
-        pool = self._adapter.pool_of(self._request)
-        if isinstance(pool.pool, Idle) and pool.pool.take(connection):
-            connection.close()
-            pool._put_conn(None)  # noqa: SLF001
+        discard(self._adapter.pool_of(self._request), connection)
 
     def _ask(self, pool: HTTPConnectionPool, connection: Bounded) -> None:
         works = False
