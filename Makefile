@@ -34,7 +34,7 @@ format: $(TEST_READY) ## format the code and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(TEST_READY) ## compare the service with its peers, side by side (about 20 minutes; BENCH=--quick for 4)
+bench: $(TEST_READY) ## compare the service with its peers, side by side (about 25 minutes; BENCH=--quick for 5)
 ifdef UV
 	$(UV) pip install --quiet --python $(BIN)/python --group bench
 else
@@ -42,6 +42,7 @@ else
 endif
 	$(BIN)/python -m benchmarks $(BENCH) --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.verify
+	$(BIN)/python -m benchmarks.layers
 
 setup: $(TEST_READY) ## install everything that developing needs
 

@@ -9,6 +9,10 @@ from velro_auth.telemetry.logs import configuration as _configuration
 from velro_auth.worker_affinity import Affinity as _Affinity
 from velro_auth.worker_affinity import core_of as _core_of
 from velro_auth.worker_affinity import pin as _pin
+from velro_auth.worker_memory import use_one_heap as _use_one_heap
+
+# Here, where there is no thread yet; workers inherit it.
+_use_one_heap()
 
 _settings = _Settings.from_environment()
 

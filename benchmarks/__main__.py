@@ -43,7 +43,7 @@ MEASURES: Final[Mapping[str, Callable[[Setting], Iterator[Measure]]]] = {
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="About two minutes instead of about twenty; for a first look.")
+@click.option("--quick", is_flag=True, help="About five minutes instead of about twenty-five; for a first look.")
 @click.option("--only", type=click.Choice(list(MEASURES)), multiple=True, help="Only this; may be given several times.")
 @click.option("--no-pin", is_flag=True, help="Leave it to the system which core does what.")
 @click.option("--first-port", type=click.IntRange(1024, 60000), default=18600, show_default=True)

@@ -44,14 +44,15 @@ from velro_auth.worker_plain import Reader
 _CLIENT: Final = ("::ffff:100.64.0.5", 40000)
 _SERVER: Final = ("::", 8000)
 _PING: Final = "/api/v1/auth/ping"
+_ROUNDS: Final = 7
 
 Row: TypeAlias = tuple[str, float]
 
 
-def microseconds(call: Callable[[], object], *, times: int = 2000, rounds: int = 7) -> float:
-    """Return the processor time of one *call*: the least of some rounds."""
+def microseconds(call: Callable[[], object], times: int) -> float:
+    """Return the processor time of one *call*: the least of some rounds of so many calls."""
     taken = []
-    for _ in range(rounds):
+    for _ in range(_ROUNDS):
         started_s = time.thread_time()
         for _ in range(times):
             call()
@@ -105,7 +106,7 @@ class Requests:
         response.close()
 
 
-def ping_rows(settings: Settings) -> list[Row]:
+def ping_rows(settings: Settings, times: int) -> list[Row]:
     """Measure a ping, from its bytes to its answer."""
     requests, ping, parts = Requests(), get(_PING), wire(settings)
     environ = requests.ours(ping)
@@ -119,18 +120,18 @@ def ping_rows(settings: Settings) -> list[Row]:
             for item in app(fresh, _started):
                 assert item
 
-        return microseconds(once)
+        return microseconds(once, times)
 
     def sent() -> None:
         requests.answer({**environ, AFTERWARDS: []}, service)
 
     bare_us, lane_us, all_us = ask(bare.app), ask(lane), ask(service)
     return [
-        ("the head of 16 fields, read by gunicorn's parser", microseconds(lambda: requests.gunicorns(ping))),
-        ("the same, read by the worker itself", microseconds(lambda: requests.ours(ping))),
+        ("the head of 16 fields, read by gunicorn's parser", microseconds(lambda: requests.gunicorns(ping), times)),
+        ("the same, read by the worker itself", microseconds(lambda: requests.ours(ping), times)),
         ("fast lane and endpoint", lane_us - bare_us),
         ("edge: request id, address, CORS, header fields, metrics", all_us - lane_us),
-        ("gunicorn's response: checks of the header fields", microseconds(sent) - all_us),
+        ("gunicorn's response: checks of the header fields", microseconds(sent, times) - all_us),
         ("Flask and its extensions, where they take the fast lane's place", ask(flask_only) - all_us),
     ]
 
@@ -144,7 +145,7 @@ class Logins:
 
     def __init__(self, settings: Settings) -> None:
         self._requests, self._service = Requests(), create_app(settings)
-        self._guards = wire_guards(settings, on_refused=print)
+        self._guards = wire_guards(settings, on_refused=print, store=None)
         self._questions = [login(number) for number in range(500)]
         self._numbers = iter(range(10**9))
         self._transport = Transport(settings.supabase_url, key=SECRET_KEY, pool_size=4)
@@ -152,7 +153,7 @@ class Logins:
         self._body = self._questions[1].request.partition(b"\r\n\r\n")[2]
         self._access = logging.getLogger("velro_auth.access")
 
-    def rows(self) -> list[Row]:
+    def rows(self, times: int) -> list[Row]:
         """Measure each part, and all of it last."""
         given, reply = json.loads(self._body), self._asked()
         session = session_from(reply, time.time())
@@ -168,7 +169,7 @@ class Logins:
             "the line of the access log, written when the answer has left": self._logged,
             "**all of it, without that line**": self._whole,
         }
-        return [(name, microseconds(part, times=500)) for name, part in parts.items()]
+        return [(name, microseconds(part, times)) for name, part in parts.items()]
 
     def _asked(self) -> Reply:
         return self._transport.send(self._request, self._body)
@@ -219,8 +220,9 @@ def _quiet_log() -> Iterator[None]:
 
 
 @click.command()
-@click.option("--first-port", type=click.IntRange(1024, 60000), default=18900, show_default=True)
-def main(first_port: int) -> None:
+@click.option("--first-port", type=click.IntRange(1024, 65000), default=18900, show_default=True)
+@click.option("--times", type=click.IntRange(1), default=2000, show_default=True, help="Calls in a round.")
+def main(first_port: int, times: int) -> None:
     """Measure, and print two tables."""
     with tempfile.TemporaryFile() as log:
         fleet = Fleet(first_port=first_port, cores=None, log=log)
@@ -229,7 +231,7 @@ def main(first_port: int) -> None:
                 {"SUPABASE_URL": upstream.url, "SUPABASE_SECRET_KEY": SECRET_KEY, "AUTH_THROTTLE_SCALE": "1000"}
             )
             with _quiet_log():
-                tables = {"ping": ping_rows(settings), "login": Logins(settings).rows()}
+                tables = {"ping": ping_rows(settings, times), "login": Logins(settings).rows(max(1, times // 4))}
     for name, rows in tables.items():
         click.echo(f"| a {name} | µs |\n| --- | --- |")
         for title, value in rows:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.programs import ROOT, clean_environment
+from tests.fixtures.programs import ROOT, clean_environment, free_port
 from tests.unit.bench.gateway import EMAIL, PASSWORD, GatewayDouble, served
 
 COMMAND = [sys.executable, "-c", "from velro_auth.cli.bench import bench; bench()"]
@@ -45,3 +45,13 @@ def test_the_whole_way_from_load_to_report(tmp_path: Path) -> None:
     assert "Since" in second.stdout
     assert "REGRESSION" not in second.stdout
     assert first.stderr == second.stderr == ""
+
+
+def test_every_layer_of_the_hot_path_can_be_measured() -> None:
+    """For the page docs/explanation/hot-path.md; the numbers of so few calls say nothing."""
+    command = [sys.executable, "-m", "benchmarks.layers", "--times", "4", "--first-port", str(free_port())]
+    done = subprocess.run(command, cwd=ROOT, env=clean_environment(), capture_output=True, check=False, timeout=60)
+
+    assert done.returncode == 0, done.stderr.decode()
+    rows = [line for line in done.stdout.decode().splitlines() if line.startswith("| ")]
+    assert len(rows) == 2 * 2 + 6 + 9
