@@ -17,6 +17,7 @@ from tests.fixtures.redis import own_redis, redis_server
 from tests.fixtures.rude import rude
 from tests.fixtures.standin import (
     auth_database,
+    migrated,
     new_database,
     new_standin,
     open_folder,
@@ -54,6 +55,7 @@ __all__ = [
     "auth_database",
     "authority",
     "checkout",
+    "migrated",
     "new_database",
     "new_standin",
     "open_folder",

@@ -1,4 +1,4 @@
-"""The doctor's checks that a real login shows: seen failing with each fault of the project, and well without."""
+"""The doctor's checks that a real login shows: seen failing with each fault of the migrated, and well without."""
 
 from __future__ import annotations
 
@@ -10,40 +10,31 @@ import pytest
 from tests.contract.test_doctor_upstream import look, settings_of
 from tests.fixtures.standin import Api
 from velro_auth.auth.models import Credentials
-from velro_auth.database import Runner
 from velro_auth.standin import Standin
 
 PASSWORD = "canary-in-the-password"
 
 
-@pytest.fixture(scope="module")
-def project(new_standin: Callable[..., Standin]) -> Standin:
-    """A project with the migrations, whose hook is on."""
-    standin = new_standin()
-    Runner(standin.database_dsn).up()
-    return standin
-
-
 @pytest.fixture
-def account(project: Standin) -> Credentials:
+def account(migrated: Standin) -> Credentials:
     email = f"doctor-{random.getrandbits(48):x}@example.com"
-    project.create_user(email, PASSWORD)
+    migrated.create_user(email, PASSWORD)
     return Credentials(email, PASSWORD)
 
 
-def test_an_account_that_logs_in_shows_the_claim_and_leaves_no_session(project: Standin, account: Credentials) -> None:
-    result = look("account.claim", settings_of(project), account=account)
+def test_an_account_that_logs_in_shows_the_claim_and_leaves_no_session(migrated: Standin, account: Credentials) -> None:
+    result = look("account.claim", settings_of(migrated), account=account)
 
     assert (result.status, result.found) == ("pass", "user_role is 'viewer'")
     sessions = "select count(*) from auth.sessions s join auth.users u on u.id = s.user_id where u.email = %s"
-    assert Api(project).sql(sessions, account.email) == [(0,)]
+    assert Api(migrated).sql(sessions, account.email) == [(0,)]
 
 
-def test_an_account_that_cannot_log_in(project: Standin, account: Credentials) -> None:
+def test_an_account_that_cannot_log_in(migrated: Standin, account: Credentials) -> None:
     wrong = Credentials(account.email, "canary-of-another-kind")
 
-    assert look("account.login", settings_of(project), account=wrong).status == "fail"
-    assert look("account.login", settings_of(project), account=account).status == "pass"
+    assert look("account.login", settings_of(migrated), account=wrong).status == "fail"
+    assert look("account.login", settings_of(migrated), account=account).status == "pass"
 
 
 def test_a_hook_that_is_off(new_standin: Callable[..., Standin]) -> None:
@@ -56,11 +47,11 @@ def test_a_hook_that_is_off(new_standin: Callable[..., Standin]) -> None:
     assert "Authentication, Hooks" in result.mend
 
 
-def test_forwarding_that_works_is_proven_by_the_session(project: Standin, account: Credentials) -> None:
-    settings = settings_of(project, DATABASE_URL=project.database_dsn)
+def test_forwarding_that_works_is_proven_by_the_session(migrated: Standin, account: Credentials) -> None:
+    settings = settings_of(migrated, DATABASE_URL=migrated.database_dsn)
 
     assert look("forwarding.proof", settings, account=account).status == "pass"
-    assert look("forwarding.proof", settings_of(project), account=account).status == "skip"
+    assert look("forwarding.proof", settings_of(migrated), account=account).status == "skip"
 
 
 def test_a_project_that_does_not_listen(new_standin: Callable[..., Standin]) -> None:

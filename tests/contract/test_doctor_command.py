@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,28 +12,20 @@ from click.testing import CliRunner, Result
 
 from tests.fixtures.standin import Api
 from velro_auth.cli.doctor import doctor as command
-from velro_auth.database import Runner
 from velro_auth.standin import Standin
 
 PASSWORD = "canary-in-the-password"
 
 
-@pytest.fixture(scope="module")
-def project(new_standin: Callable[..., Standin]) -> Standin:
-    standin = new_standin()
-    Runner(standin.database_dsn).up()
-    return standin
-
-
 @pytest.fixture
-def environment(project: Standin) -> dict[str, str]:
+def environment(migrated: Standin) -> dict[str, str]:
     email = f"doctor-{random.getrandbits(48):x}@example.com"
-    project.create_user(email, PASSWORD)
+    migrated.create_user(email, PASSWORD)
     return {
-        "SUPABASE_URL": project.url,
-        "SUPABASE_SECRET_KEY": project.secret_key,
-        "SUPABASE_PUBLISHABLE_KEY": project.publishable_key,
-        "DATABASE_URL": project.database_dsn,
+        "SUPABASE_URL": migrated.url,
+        "SUPABASE_SECRET_KEY": migrated.secret_key,
+        "SUPABASE_PUBLISHABLE_KEY": migrated.publishable_key,
+        "DATABASE_URL": migrated.database_dsn,
         "METRICS_TOKEN": "canary-in-the-metrics-token",
         "RAILWAY_ENVIRONMENT_NAME": "production",
         "RAILWAY_DEPLOYMENT_DRAINING_SECONDS": "30",
@@ -61,7 +53,7 @@ def test_the_worst_grade_is_the_exit_status(environment: dict[str, str]) -> None
     assert "mend  Set the service variable RAILWAY_DEPLOYMENT_DRAINING_SECONDS=30." in failed.stdout
 
 
-def test_no_secret_is_in_any_output(environment: dict[str, str], project: Standin, tmp_path: Path) -> None:
+def test_no_secret_is_in_any_output(environment: dict[str, str], migrated: Standin, tmp_path: Path) -> None:
     """Wherever everything is wrong, too: a refused key, a refused password, a database and a Redis that refuse."""
     canaries = {
         "SUPABASE_SECRET_KEY": "sb_secret_canary-secret-key-of-the-service",
@@ -84,17 +76,17 @@ def test_no_secret_is_in_any_output(environment: dict[str, str], project: Standi
 
     said = "".join(one.output for one in outputs)
     assert "canary" not in said
-    assert project.secret_key not in said
-    assert project.publishable_key not in said
+    assert migrated.secret_key not in said
+    assert migrated.publishable_key not in said
     assert "eyJ" not in said
     assert all(isinstance(one.exception, SystemExit | None) for one in outputs)
     assert outputs[-1].exit_code == 2
 
 
 def test_fix_says_what_it_does_and_the_second_time_nothing(
-    environment: dict[str, str], project: Standin, tmp_path: Path
+    environment: dict[str, str], migrated: Standin, tmp_path: Path
 ) -> None:
-    api = Api(project)
+    api = Api(migrated)
     chosen = {**environment, "AUTH_BENCH_EMAIL": ""}
     api.sql("alter table public.users disable row level security")
     api.sql("delete from public.users")

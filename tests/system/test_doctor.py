@@ -1,4 +1,4 @@
-"""``velro-auth doctor`` as somebody at a terminal meets it: a real gateway, a project, a database, a Redis."""
+"""``velro-auth doctor`` as somebody at a terminal meets it: a real gateway, a migrated, a database, a Redis."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ import requests
 from tests.fixtures.programs import PATIENCE_S, ROOT, clean_environment, gateway
 from tests.fixtures.redis import RedisServer
 from tests.fixtures.standin import Api
-from velro_auth.database import Runner
 from velro_auth.doctor.checks import CHECKS
 from velro_auth.standin import Standin
 
@@ -27,22 +26,15 @@ PASSWORD = "canary-in-the-password"
 TOKEN = "canary-in-the-metrics-token"
 
 
-@pytest.fixture(scope="module")
-def project(new_standin: Callable[..., Standin]) -> Standin:
-    standin = new_standin()
-    Runner(standin.database_dsn).up()
-    return standin
-
-
 @pytest.fixture
-def environment(project: Standin, redis_server: RedisServer) -> dict[str, str]:
+def environment(migrated: Standin, redis_server: RedisServer) -> dict[str, str]:
     email = f"doctor-{random.getrandbits(48):x}@example.com"
-    project.create_user(email, PASSWORD)
+    migrated.create_user(email, PASSWORD)
     return {
-        "SUPABASE_URL": project.url,
-        "SUPABASE_SECRET_KEY": project.secret_key,
-        "SUPABASE_PUBLISHABLE_KEY": project.publishable_key,
-        "DATABASE_URL": project.database_dsn,
+        "SUPABASE_URL": migrated.url,
+        "SUPABASE_SECRET_KEY": migrated.secret_key,
+        "SUPABASE_PUBLISHABLE_KEY": migrated.publishable_key,
+        "DATABASE_URL": migrated.database_dsn,
         "REDIS_URL": redis_server.url,
         "METRICS_TOKEN": TOKEN,
         "RAILWAY_ENVIRONMENT_NAME": "production",
@@ -70,7 +62,7 @@ def statuses(said: subprocess.CompletedProcess[str]) -> dict[str, str]:
 
 
 def test_everything_is_looked_at_where_everything_is_there(
-    environment: dict[str, str], project: Standin, tmp_path: Path
+    environment: dict[str, str], migrated: Standin, tmp_path: Path
 ) -> None:
     with gateway(tmp_path / "log", **environment, AUDIT_FILE=str(tmp_path / "audit.jsonl")) as running:
         running_metrics(running.url)
@@ -91,7 +83,7 @@ def test_everything_is_looked_at_where_everything_is_there(
     assert re.fullmatch(r"2 idle, the oldest opened \d+ s ago, the longest unused for \d+ s", pool)
     assert set(document["checks"][0]) == {"id", "group", "status", "found", "why", "mend", "took_ms"}
     assert said.stderr == ""
-    assert Api(project).sql("select count(*) from auth.sessions") == [(0,)]
+    assert Api(migrated).sql("select count(*) from auth.sessions") == [(0,)]
 
 
 def running_metrics(url: str) -> None:
