@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from tests.fixtures.standin import PASSWORD, Api, new_email
+from tests.waiting import eventually
 from velro_auth.standin import Standin
 
 HEALTH = "/auth/v1/health"
@@ -77,7 +78,7 @@ def test_a_hanging_request_ends_when_the_client_goes_away(api: Api) -> None:
     before = set(threading.enumerate())
 
     with closing(raw(api)):
-        wait_until(lambda: switch.fired == 1)
+        eventually(lambda: switch.fired == 1)
         (serving,) = set(threading.enumerate()) - before
         assert serving.is_alive()
 
@@ -89,7 +90,7 @@ def test_hanging_requests_end_when_the_stand_in_stops(new_standin: Callable[...,
     api = Api(new_standin())
     switch = api.server.faults.on("hang")
     connections = [raw(api) for _ in range(20)]
-    wait_until(lambda: switch.fired == 20)
+    eventually(lambda: switch.fired == 20)
 
     took_s = seconds_of(api.server.stop)
 
@@ -97,13 +98,6 @@ def test_hanging_requests_end_when_the_stand_in_stops(new_standin: Callable[...,
     assert [connection.recv(1) for connection in connections] == [b""] * 20
     for connection in connections:
         connection.close()
-
-
-def wait_until(condition: Callable[[], bool], *, patience_s: float = 5.0) -> None:
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_an_answer_can_trickle_from_its_first_byte(api: Api) -> None:

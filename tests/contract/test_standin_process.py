@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ from typing import Any
 import psycopg
 import pytest
 import requests
+
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 QUICK = ("--not-durable", "--bcrypt-cost", "4")
@@ -163,10 +164,7 @@ def test_it_ends_with_its_parent(data_dir: Path) -> None:
     shell.kill()
     shell.communicate(timeout=20)
 
-    deadline = time.monotonic() + 10
-    while is_alive(pid) or is_alive(postmaster):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    eventually(lambda: not is_alive(pid) and not is_alive(postmaster))
 
 
 def test_it_does_not_run_in_a_deployment(data_dir: Path) -> None:

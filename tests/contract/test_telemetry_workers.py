@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,8 +12,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.fixtures.programs import PATIENCE_S, Program, await_health, free_port, program
+from tests.fixtures.programs import Program, await_health, free_port, program
 from tests.unit.telemetry.answers import samples
+from tests.waiting import eventually
 from velro_auth.telemetry.chain import verify
 
 
@@ -77,19 +77,17 @@ def test_a_thousand_logins_over_two_workers_add_up_and_a_killed_one_loses_none(
 def test_gauges_are_those_of_all_living_workers(service: Program) -> None:
     log_in(service, 100)
 
-    give_up = time.monotonic() + PATIENCE_S
-    while scrape(service)["velro_auth_workers"] < 2:
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
+    eventually(lambda: scrape(service)["velro_auth_workers"] == 2)
     assert scrape(service)["velro_auth_gate_slots"] == 48.0
     assert scrape(service)["velro_auth_signing_keys_age_seconds"] == 5.0
 
 
 def await_new_worker(service: Program, known: set[int]) -> None:
     """Log in until a worker answers that is not among *known*; a dying one may reset a connection."""
-    give_up = time.monotonic() + PATIENCE_S
-    while time.monotonic() < give_up:
+
+    def is_there() -> bool:
         with contextlib.suppress(requests.ConnectionError):
-            if log_in(service, 1) - known:
-                return
-    raise AssertionError(service.output)
+            return bool(log_in(service, 1) - known)
+        return False
+
+    eventually(is_there, or_say=lambda: service.output)

@@ -10,6 +10,7 @@ from werkzeug.test import Client, TestResponse
 from tests.asserts import assert_problem
 from tests.conftest import GOOD_LOGIN, MakeClient
 from tests.upstream_double import UpstreamDouble, session
+from tests.waiting import eventually
 
 LOGIN = "/api/v1/auth/login"
 REFUSED = {"code": "invalid_credentials"}
@@ -117,8 +118,9 @@ def test_a_refusal_waits_for_the_floor_and_a_limit_does_not(make_client: MakeCli
     while log_in(client).status_code == 401:
         pass
     started_s = time.monotonic()
-    assert_problem(log_in(client), 429, "too_many_attempts")
-    assert time.monotonic() - started_s < 0.199
+    for _ in range(5):
+        assert_problem(log_in(client), 429, "too_many_attempts")
+    assert time.monotonic() - started_s < 5 * 0.199
 
 
 def test_logins_beyond_the_slots_are_told_so_and_probes_are_not(
@@ -172,8 +174,7 @@ def test_refreshes_that_wait_for_each_other_leave_threads_to_the_others(
     for thread in threads:
         thread.start()
     assert inside.wait(10)
-    while len(statuses) < 17:
-        time.sleep(0.001)
+    eventually(lambda: len(statuses) == 17)
 
     assert_problem(refresh(), 503, "busy")
     assert_problem(log_in(client, "late@example.com"), 503, "busy")

@@ -19,6 +19,7 @@ import requests
 
 from tests.fixtures.programs import Program, gateway
 from tests.fixtures.redis import RedisServer, slow_way_to
+from tests.waiting import eventually
 from velro_auth.standin import Standin
 
 PASSWORD = "correct horse battery staple"
@@ -234,8 +235,7 @@ def test_a_hanging_supabase_leaves_probes_and_checks_of_tokens_alone(
                 pool.submit(timed, log_in, running, f"user{number}@example.com", "x", somewhere())
                 for number in range(60)
             ]
-            while len(standin.requests.of("/auth/v1/token")) < 24:
-                time.sleep(0.01)
+            eventually(lambda: len(standin.requests.of("/auth/v1/token")) >= 24)
             answers = quick_answers(running, good)
             under_way = sum(not login.done() for login in logins)
             results = sorted(login.result() for login in logins)

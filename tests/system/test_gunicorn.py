@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 import requests
 
 from tests.fixtures.programs import ROOT, Program, clean_environment, gateway
+from tests.waiting import eventually
 from velro_auth.standin import Standin
 
 LOGIN = "/api/v1/auth/login"
@@ -79,8 +79,7 @@ def test_sigterm_lets_accepted_logins_finish(running: Program, standin: Standin)
     threads = [threading.Thread(target=log_in) for _ in range(10)]
     for thread in threads:
         thread.start()
-    while len(standin.requests.of("/auth/v1/token")) < 10:
-        time.sleep(0.01)
+    eventually(lambda: len(standin.requests.of("/auth/v1/token")) == 10)
     status = running.stop(signal.SIGTERM)
     for thread in threads:
         thread.join()

@@ -21,12 +21,12 @@ import pytest
 from tests.fixtures.programs import ROOT, Program, await_health, clean_environment, free_port, program
 from tests.system.test_operations import SECRET, Pager, is_signed, pager
 from tests.unit.bench.gateway import EMAIL, PASSWORD, GatewayDouble, served
+from tests.waiting import eventually
 from velro_auth.standin import Standin
 
 __all__ = ["pager"]
 
 CANARY = "canary-in-the-password"
-PATIENCE_S = 40
 FAST = ("--interval", "0.1", "--login-every", "0.1", "--timeout", "3", "--raise-after", "0.1")
 
 
@@ -58,11 +58,11 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def wait_until(is_so: Callable[[list[dict[str, Any]]], bool], folder: Path, running: Program) -> None:
-    ends_s = time.monotonic() + PATIENCE_S
-    while not is_so(lines(folder)):
+    def is_there() -> bool:
         assert running.process.poll() is None, running.output
-        assert time.monotonic() < ends_s, running.output
-        time.sleep(0.05)
+        return is_so(lines(folder))
+
+    eventually(is_there, or_say=lambda: running.output)
 
 
 def last(records: list[dict[str, Any]], target: str) -> list[str]:

@@ -8,8 +8,7 @@ import re
 import shutil
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,12 @@ from werkzeug.serving import make_server
 
 from tests.contract.telemetry_app import Service, build
 from tests.fixtures.programs import ROOT, free_port
+from tests.waiting import PATIENCE_S, eventually
 from velro_auth.telemetry.assembly import Telemetry
 
 RULES = ROOT / "deploy" / "prometheus" / "velro-auth.rules.yml"
 DASHBOARD = ROOT / "deploy" / "grafana" / "velro-auth.json"
 
-PATIENCE_S = 60
 
 #: Everything at once: what lasts a quarter of a minute in production lasts a fifth of a second here.
 CONFIG = """
@@ -126,14 +125,6 @@ def live(tmp_path: Path) -> Iterator[Live]:
     live.close()
 
 
-def await_that(is_so: Callable[[], object], doing: Callable[[], object] = lambda: None) -> None:
-    give_up = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < give_up
-        doing()
-        time.sleep(0.02)
-
-
 def test_the_rules_are_valid_and_pass_their_own_tests() -> None:
     assert "SUCCESS: 15 rules found" in promtool("check", "rules", str(RULES))
     assert "SUCCESS" in promtool("test", "rules", str(RULES.with_name("velro-auth.rules.test.yml")))
@@ -170,22 +161,23 @@ def test_every_metric_that_rules_and_dashboard_ask_for_exists() -> None:
 
 @pytest.mark.slow
 def test_a_failing_upstream_is_seen_by_a_real_prometheus_from_beginning_to_end(live: Live) -> None:
-    await_that(live.is_scraping)
+    eventually(live.is_scraping)
     for _ in range(50):
         live.log_in()
-    await_that(lambda: live.ask('velro_auth_requests_total{route="login",status="2xx"} >= 50'))
+    eventually(lambda: live.ask('velro_auth_requests_total{route="login",status="2xx"} >= 50'))
     assert live.firing() == set()
 
-    def fail() -> None:
+    def fires_while_logins_fail() -> bool:
         live.log_in(status=503, outcome="upstream_timeout", took_ms=5000)
+        return wanted <= live.firing()
 
     live.log_in(status=503, outcome="upstream_misconfigured", took_ms=50)
     wanted = {"VelroAuthServiceLevelCritical", "VelroAuthLoginsFail", "VelroAuthMisconfigured"}
-    await_that(lambda: wanted <= live.firing(), doing=fail)
+    eventually(fires_while_logins_fail)
 
     for expression in expressions():
         assert live.ask(expression), f"the dashboard would show nothing for: {expression}"
     assert live.ask("velro_auth_slo_p95_seconds")[0]["value"][1].startswith("5")
 
     live.stop_service()
-    await_that(lambda: "VelroAuthDown" in live.firing())
+    eventually(lambda: "VelroAuthDown" in live.firing())

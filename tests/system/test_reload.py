@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.fixtures.programs import PATIENCE_S, ROOT, Program, clean_environment, gateway
+from tests.fixtures.programs import ROOT, Program, clean_environment, gateway
+from tests.waiting import eventually
 from velro_auth.standin import Standin
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks at processes in /proc")
@@ -61,13 +61,13 @@ class Running:
         """Change the file, tell the master, and wait until every worker has followed."""
         expected = len(self.lines(IN_FORCE)) + len(self.workers)
         self.hang_up(text)
-        wait_until(lambda: len(self.lines(IN_FORCE)) == expected)
+        eventually(lambda: len(self.lines(IN_FORCE)) == expected)
 
     def reload_in_vain(self, text: str | None, *, complaints: int) -> list[dict[str, Any]]:
         """Change the file (None: take it away), tell the master, and return what it complains of."""
         before = len(self.lines(KEPT))
         self.hang_up(text)
-        wait_until(lambda: len(self.lines(KEPT)) == before + complaints)
+        eventually(lambda: len(self.lines(KEPT)) == before + complaints)
         return self.lines(KEPT)[before:]
 
     def hang_up(self, text: str | None) -> None:
@@ -93,13 +93,6 @@ class Running:
         return sum(float(line.rpartition(" ")[2]) for line in counts)
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    ends_s = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < ends_s
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def email(standin: Standin) -> str:
     address = f"reload-{random.getrandbits(48):x}@example.com"
@@ -123,7 +116,7 @@ def run(standin: Standin, tmp_path: Path) -> Iterator[Callable[..., Running]]:
                 **more,
             }
             running = Running(stack.enter_context(gateway(tmp_path / "log", **environment)), file)
-            wait_until(lambda: len(running.workers) == int(environment.get("WEB_CONCURRENCY", "1")))
+            eventually(lambda: len(running.workers) == int(environment.get("WEB_CONCURRENCY", "1")))
             return running
 
         yield start
@@ -153,7 +146,7 @@ def test_new_settings_are_in_force_in_the_workers_that_run(
     assert running.log_in(email, "x" * 2000).status_code == 413
     flags = requests.get(f"{running.program.url}/__version", timeout=10).json()["flags"]
     assert flags == {"auth_fast_login": False}
-    wait_until(lambda: len(running.lines("POST /api/v1/auth/login 200")) == 8)
+    eventually(lambda: len(running.lines("POST /api/v1/auth/login 200")) == 8)
     (told,) = running.lines("the settings were read anew")
     assert told["changed"]["CORS_ORIGINS"] == f"none -> {ORIGIN}"
     assert told["changed"]["AUTH_P95_CRITICAL"] == "1000.0 -> 2000.0"
@@ -230,7 +223,7 @@ def test_no_request_fails_while_settings_change(run: Callable[..., Running], ema
         for fast, concurrency in ((0, 6), (1, 12)):
             seen = len(statuses)
             running.reload(f"{OPEN}AUTH_FAST_LOGIN={fast}\nLOGIN_CONCURRENCY={concurrency}\n")
-            wait_until(lambda seen=seen: len(statuses) > seen + 30)  # type: ignore[misc]
+            eventually(lambda seen=seen: len(statuses) > seen + 30)  # type: ignore[misc]
     finally:
         is_over.set()
         for thread in threads:
@@ -249,17 +242,17 @@ def test_twenty_reloads_leave_nothing_behind(run: Callable[..., Running]) -> Non
 
     for number in range(2):
         running.reload(f"LOG_PROBES_EVERY={number + 5}\n")
-    wait_until(lambda: traces()[1] == 1)
+    eventually(lambda: traces()[1] == 1)
     before, resident = traces(), resident_mib(running.master)
 
     for number in range(20):
         # The worker may miss some of them.
         running.hang_up(f"LOG_PROBES_EVERY={number + 10}\nCORS_ORIGINS={ORIGIN}\n")
-        wait_until(lambda told=number + 3: len(running.lines("the settings were read anew")) == told)  # type: ignore[misc]
-    wait_until(lambda: running.allows(ORIGIN))
+        eventually(lambda told=number + 3: len(running.lines("the settings were read anew")) == told)  # type: ignore[misc]
+    eventually(lambda: running.allows(ORIGIN))
 
     # Not at once: the last request's connection lingers, and Flask-Limiter's memory has a thread for its first 10 ms.
-    wait_until(lambda: all(now <= then for now, then in zip(traces(), before, strict=True)))
+    eventually(lambda: all(now <= then for now, then in zip(traces(), before, strict=True)))
     assert resident_mib(running.master) < resident + 16
 
 
@@ -273,7 +266,7 @@ def test_a_worker_that_comes_later_has_the_new_settings(run: Callable[..., Runni
     assert running.workers == [worker]
 
     os.kill(worker, signal.SIGKILL)
-    wait_until(lambda: running.workers not in ([worker], []))
+    eventually(lambda: running.workers not in ([worker], []))
 
     assert running.allows(ORIGIN)
 

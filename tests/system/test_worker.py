@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.programs import gateway
-from tests.system.worker_lab import HEALTH, PATIENCE_S, Served, in_background, read_all, read_answer, served, workers_of
+from tests.system.worker_lab import HEALTH, Served, in_background, read_all, read_answer, served, workers_of
+from tests.waiting import eventually
 
 LAST_HEALTH = HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 #: Longer than any threshold here has to be, shorter than what it is told from.
@@ -134,10 +135,7 @@ def test_what_is_left_to_do_is_done_when_the_answer_has_left(site: Served, tmp_p
         assert read_answer(client)[1]
         assert not fifo.with_suffix(".done").exists()
         fifo.write_bytes(b"go on")
-        ends_s = time.monotonic() + PATIENCE_S
-        while not fifo.with_suffix(".done").exists():
-            assert time.monotonic() < ends_s
-            time.sleep(0.01)
+        eventually(fifo.with_suffix(".done").exists)
         client.sendall(HEALTH)
         assert read_answer(client)[1] == b"MainThread"
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
 from tests.fixtures.programs import Program, free_port, program
+from tests.waiting import PATIENCE_S, eventually
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-PATIENCE_S: Final = 30
 HEALTH: Final = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -117,16 +117,14 @@ def served(folder: Path, *options: str, worker_class: str = "velro_auth.worker.W
 
 
 def _await(site: Served) -> None:
-    ends_s = time.monotonic() + PATIENCE_S
-    while True:
+    def is_listening() -> bool:
         assert site.running.process.poll() is None, site.running.output
-        assert time.monotonic() < ends_s, site.running.output
-        try:
+        with contextlib.suppress(ConnectionRefusedError):
             site.ask(b"GET /health HTTP/1.0\r\n\r\n")
-        except ConnectionRefusedError:
-            time.sleep(0.02)
-        else:
-            return
+            return True
+        return False
+
+    eventually(is_listening, or_say=lambda: site.running.output)
 
 
 def workers_of(running: Program) -> list[int]:

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.fixtures.rude import Behaviour, Rude, answer, hangs, says, says_and_closes
+from tests.waiting import PATIENCE_S, eventually
 from velro_auth.upstream.transport import Transport
 from velro_auth.upstream.warmth import Warmth
-
-PATIENCE_S = 20
 
 
 @dataclass
@@ -234,13 +233,6 @@ def transport_to(url: str, trust: ssl.SSLContext | None = None) -> Iterator[Tran
 
 def log_in(transport: Transport) -> int:
     return transport.send(transport.prepare("POST", "/auth/v1/token"), b"{}").status
-
-
-def eventually(is_so: Callable[[], bool]) -> None:
-    ends_s = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < ends_s
-        time.sleep(0.02)
 
 
 def test_the_first_login_finds_an_open_connection(rude: Rude) -> None:

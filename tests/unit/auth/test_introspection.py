@@ -20,6 +20,7 @@ from tests.fixtures.tokens import (
     hmac_token,
     rules,
 )
+from tests.waiting import eventually
 from velro_auth.auth.denylist import MemoryDenyList, denials_of_logout
 from velro_auth.auth.introspection import AskLimits, RemoteJudge, TokenJudge
 from velro_auth.auth.verifier import TokenVerifier, token_digest
@@ -247,15 +248,13 @@ def test_made_up_tokens_cannot_take_the_place_of_proven_ones() -> None:
     ]
     for stranger in strangers:
         stranger.start()
-    while len(lab.supabase.asked) < 2:
-        time.sleep(0.001)
+    eventually(lambda: len(lab.supabase.asked) == 2)
 
     with pytest.raises(Busy):
         lab.verdict(UNPROVEN)
     proven = threading.Thread(target=lab.verdict, args=(PROVEN,), kwargs={"strict": True})
     proven.start()
-    while PROVEN not in lab.supabase.asked:
-        time.sleep(0.001)
+    eventually(lambda: PROVEN in lab.supabase.asked)
 
     lab.supabase.open.set()
     for thread in (*strangers, proven):

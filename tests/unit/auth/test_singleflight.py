@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
 
+from tests.waiting import eventually
 from velro_auth.auth.singleflight import SingleFlight
 from velro_auth.errors import UpstreamTimeout, UpstreamUnavailable
 
@@ -26,6 +26,17 @@ class Call:
         return self._outcome()
 
 
+class Key:
+    """A key that counts how often it was looked up: once by whoever waits, twice by whoever makes the call."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def __hash__(self) -> int:
+        self.looks += 1
+        return 1
+
+
 def fail() -> str:
     raise UpstreamUnavailable("down")
 
@@ -33,10 +44,11 @@ def fail() -> str:
 def ask_from_many_threads(flights: SingleFlight[str], call: Call, count: int = 20) -> list[str]:
     """Return what each thread got, an error as its class's name."""
     outcomes: list[str] = []
+    key = Key()
 
     def ask() -> None:
         try:
-            outcomes.append(flights.do("key", call))
+            outcomes.append(flights.do(key, call))
         except UpstreamUnavailable as error:
             outcomes.append(type(error).__name__)
 
@@ -45,7 +57,7 @@ def ask_from_many_threads(flights: SingleFlight[str], call: Call, count: int = 2
     assert call.started.wait(5)
     for thread in threads[1:]:
         thread.start()
-    time.sleep(0.05)
+    eventually(lambda: key.looks > count)
     call.go.set()
     for thread in threads:
         thread.join(5)
@@ -116,7 +128,7 @@ def test_a_timeout_of_the_call_itself_is_its_outcome() -> None:
 def test_a_call_that_is_broken_off_frees_those_who_wait() -> None:
     """A worker told to exit raises SystemExit in the middle of a request."""
     flights: SingleFlight[str] = SingleFlight(wait_s=5)
-    broken_off = Call(lambda: "never")
+    broken_off, key = Call(lambda: "never"), Key()
     waiting: list[str] = []
 
     def stop() -> str:
@@ -125,20 +137,20 @@ def test_a_call_that_is_broken_off_frees_those_who_wait() -> None:
 
     def wait() -> None:
         try:
-            flights.do("key", lambda: "mine")
+            flights.do(key, lambda: "mine")
         except SystemExit:
             waiting.append("freed")
 
     def fly() -> None:
         with pytest.raises(SystemExit):
-            flights.do("key", stop)
+            flights.do(key, stop)
 
     first = threading.Thread(target=fly)
     first.start()
     assert broken_off.started.wait(5)
     second = threading.Thread(target=wait)
     second.start()
-    time.sleep(0.05)
+    eventually(lambda: key.looks == 3)
     broken_off.go.set()
     first.join(5)
     second.join(5)

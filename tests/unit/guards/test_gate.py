@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.waiting import eventually
 from velro_auth.errors import Busy, InvalidCredentials, UpstreamRefused, UpstreamTimeout
 from velro_auth.guards.gate import Gate
 from velro_auth.guards.size import FixedSize
@@ -33,9 +34,7 @@ class Visitors:
         thread = threading.Thread(target=self._visit, args=(number,))
         self._threads.append(thread)
         thread.start()
-        give_up = time.monotonic() + 10
-        while self._known() <= before and time.monotonic() < give_up:
-            time.sleep(0.0005)
+        eventually(lambda: self._known() > before)
 
     def _known(self) -> int:
         return len(self.inside) + len(self.turned_away) + self._gate.waiting
@@ -102,12 +101,12 @@ def test_a_login_beyond_the_slots_is_busy_after_its_wait() -> None:
         with pytest.raises(Busy), crowded.slot():
             pass
 
-        assert 0.1 <= time.monotonic() - started < 0.5
+        assert 0.1 <= time.monotonic() - started < 5
         assert crowded.waiting == 0
 
 
 def test_a_login_beyond_the_queue_is_busy_at_once() -> None:
-    crowded = gate(1, max_waiting=2)
+    crowded = gate(1, max_waiting=2, wait_s=60.0)
     with visitors(crowded) as party:
         for number in range(3):
             party.arrive(number)
@@ -116,7 +115,7 @@ def test_a_login_beyond_the_queue_is_busy_at_once() -> None:
         with pytest.raises(Busy), crowded.slot():
             pass
 
-        assert time.monotonic() - started < 0.1
+        assert time.monotonic() - started < 5
         assert (crowded.taken, crowded.waiting) == (1, 2)
 
 
@@ -132,8 +131,7 @@ def test_a_slot_that_comes_free_as_the_wait_ends_is_not_lost() -> None:
     waiter = threading.Thread(target=pass_through)
     with hurried.slot():
         waiter.start()
-        while not hurried.waiting:
-            time.sleep(0.001)
+        eventually(lambda: hurried.waiting)
         with hurried._lock:
             time.sleep(0.05)
             hurried._taken += 1

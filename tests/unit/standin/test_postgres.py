@@ -9,14 +9,14 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from tests.unit.standin.conftest import needs_root
+from tests.waiting import eventually
 from velro_auth.standin import binaries, schema
 from velro_auth.standin.accounts import Account
 from velro_auth.standin.postgres import Postgres, PostgresError
@@ -52,13 +52,6 @@ def is_alive(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
-
-
-def wait_until(condition: Callable[[], bool], *, patience_s: float = 10.0) -> None:
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @contextlib.contextmanager
@@ -225,7 +218,7 @@ def test_the_server_ends_with_its_killed_parent(place: Path) -> None:
     with child(place / "data") as (process, pid, _):
         assert is_alive(pid)
         process.kill()
-        wait_until(lambda: not is_alive(pid))
+        eventually(lambda: not is_alive(pid))
 
     assert not (place / "data" / "pgdata" / "postmaster.pid").exists()
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import gc
 import json
 import threading
-import time
-from collections.abc import Callable
 
 from tests.conftest import LogLines
 from tests.unit.telemetry.answers import HandClock, answer, samples
+from tests.waiting import eventually
 from velro_auth.telemetry.alerts import Announcement
 from velro_auth.telemetry.assembly import Telemetry, assemble
 from velro_auth.telemetry.audit import AuditTrail
@@ -23,13 +22,6 @@ def new_telemetry(**options: object) -> Telemetry:
 
 def watches() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name == "watch"}
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 10
-    while not is_so():
-        assert time.monotonic() < give_up
-        time.sleep(0.005)
 
 
 def test_an_answer_reaches_every_part(clock: HandClock) -> None:
@@ -107,7 +99,7 @@ def test_the_watch_starts_with_the_first_answer_and_ends_with_its_owner() -> Non
 
     del telemetry
     gc.collect()
-    wait_until(lambda: not watch.is_alive())
+    eventually(lambda: not watch.is_alive())
 
 
 def test_a_job_that_fails_stops_neither_the_watch_nor_the_other_jobs(logs: LogLines) -> None:
@@ -119,6 +111,6 @@ def test_a_job_that_fails_stops_neither_the_watch_nor_the_other_jobs(logs: LogLi
     watch = Watch((fail, lambda: looks.append(1)), every_s=0.01)
     watch.ensure()
 
-    wait_until(lambda: len(looks) >= 3)
+    eventually(lambda: len(looks) >= 3)
     watch.stop()
     assert any(record.exc_info for record in logs.records)

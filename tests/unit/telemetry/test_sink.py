@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.telemetry.answers import Child
+from tests.waiting import eventually
 from velro_auth.telemetry.logs import configuration, dropped_lines
 from velro_auth.telemetry.sink import PATIENCE_S, Sink, SinkHandler
 
@@ -86,7 +87,8 @@ def test_a_pipe_that_nobody_reads_blocks_no_caller_and_what_is_lost_is_said_once
         started = time.monotonic()
         taken += sink.write(f"{number:06} {LINE}")
         slowest_s = max(slowest_s, time.monotonic() - started)
-    assert slowest_s < 0.05
+    # Whoever was blocked would be for good: nobody reads.
+    assert slowest_s < 5
     assert 500 <= taken < 2000
     assert sink.dropped == 2000 - taken
 
@@ -210,10 +212,7 @@ def test_a_closed_pipe_is_counted_and_stops_nobody(pipe: Pipe) -> None:
     assert sink.write(LINE)
     assert sink.flush(5.0)
 
-    give_up = time.monotonic() + 5
-    while not sink.dropped:
-        assert time.monotonic() < give_up
-        time.sleep(0.001)
+    eventually(lambda: sink.dropped)
     assert sink.dropped == 1
 
 
@@ -238,7 +237,7 @@ def test_flushing_gives_up_in_time(pipe: Pipe) -> None:
     started = time.monotonic()
 
     assert not sink.flush(0.1)
-    assert 0.09 <= time.monotonic() - started < 1.0
+    assert 0.09 <= time.monotonic() - started < 10
 
 
 SCRIPT = """

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from tests.fixtures.tokens import HandClock, SigningKey, document
+from tests.waiting import eventually
 from velro_auth.auth.keys import CannotJudge
 from velro_auth.errors import UpstreamUnavailable
 from velro_auth.upstream.jwks import KeyStore, KeyTimes
@@ -54,17 +55,9 @@ def store(publisher: Publisher, clock: HandClock) -> Iterator[KeyStore]:
     store.close()
 
 
-def settled(condition: Callable[[], bool]) -> bool:
-    """Wait for another thread to come to it."""
-    until_s = time.monotonic() + 5
-    while not condition() and time.monotonic() < until_s:
-        time.sleep(0.001)
-    return condition()
-
-
 def test_nothing_happens_before_the_first_key_is_asked_for(store: KeyStore, publisher: Publisher) -> None:
     assert publisher.calls == 0
-    assert not [thread for thread in threading.enumerate() if thread.name == "jwks"]
+    assert store._progress.under_way is None
     assert store.state().age_s is None
 
 
@@ -95,7 +88,7 @@ def test_a_set_is_renewed_ahead_of_need_and_nobody_waits(
     assert store.find("one") is key
     publisher.open.set()
 
-    assert settled(lambda: store.state().age_s == 0)
+    eventually(lambda: store.state().age_s == 0)
     assert publisher.calls == 2
 
 
@@ -156,7 +149,7 @@ def test_an_outage_that_makes_fetches_hang_slows_nobody_down(
     publisher.is_down = True
     clock.advance(500)
     store.find("one")
-    assert settled(lambda: store.state().failures == 1)
+    eventually(lambda: store.state().failures == 1)
     publisher.open.clear()
     clock.advance(200)
 
@@ -177,7 +170,7 @@ def test_during_an_outage_the_keys_are_asked_for_once_per_cooldown(
     for _ in range(480, 1080):
         clock.advance(1)
         store.find("one")
-        assert settled(lambda: store._progress.under_way is None)
+        eventually(lambda: store._progress.under_way is None)
 
     assert publisher.calls <= 1 + 600 / 30 + 1
 
@@ -187,7 +180,7 @@ def test_keys_older_than_the_last_resort_judge_nothing(store: KeyStore, publishe
     publisher.is_down = True
     clock.advance(599)
     store.find("one")
-    assert settled(lambda: store.state().failures == 1)
+    eventually(lambda: store.state().failures == 1)
 
     clock.advance(3601)
     assert store.trusts(key)
@@ -203,7 +196,7 @@ def test_after_an_outage_the_new_keys_are_found(store: KeyStore, publisher: Publ
     publisher.is_down = True
     clock.advance(700)
     store.find("one")
-    assert settled(lambda: store.state().failures == 1)
+    eventually(lambda: store.state().failures == 1)
 
     publisher.is_down = False
     publisher.publish(ONE, TWO)
@@ -222,7 +215,7 @@ def test_an_answer_that_is_no_key_set_changes_nothing(
     clock.advance(700)
     store.find("one")
 
-    assert settled(lambda: store.state().failures == 1)
+    eventually(lambda: store.state().failures == 1)
     assert store.trusts(key)
 
 
@@ -258,7 +251,7 @@ def test_made_up_names_do_not_slow_good_tokens_down(store: KeyStore, publisher: 
     strangers = [threading.Thread(target=_unknown, args=(store, f"made up {number}")) for number in range(12)]
     for stranger in strangers:
         stranger.start()
-    assert settled(lambda: store._progress.waiting == 4)
+    eventually(lambda: store._progress.waiting == 4)
 
     slowest_s = 0.0
     for _ in range(1000):
@@ -269,7 +262,7 @@ def test_made_up_names_do_not_slow_good_tokens_down(store: KeyStore, publisher: 
     # Whoever waited would have waited for 2.5 s; a busy machine takes some of this second.
     assert slowest_s < 1
     # Those who were turned away are on their way out.
-    assert settled(lambda: sum(stranger.is_alive() for stranger in strangers) == 4)
+    eventually(lambda: sum(stranger.is_alive() for stranger in strangers) == 4)
     publisher.open.set()
     for stranger in strangers:
         stranger.join(5)
@@ -330,7 +323,7 @@ def test_a_start_during_an_outage_costs_some_threads_and_not_all(
     for reader in readers:
         reader.start()
 
-    assert settled(lambda: sum(reader.is_alive() for reader in readers) == 4)
+    eventually(lambda: sum(reader.is_alive() for reader in readers) == 4)
     publisher.open.set()
     for reader in readers:
         reader.join(5)
@@ -350,7 +343,7 @@ def test_purged_keys_are_fetched_before_anything_else_is_judged(store: KeyStore,
 def test_an_answer_from_before_a_purge_is_not_used(store: KeyStore, publisher: Publisher) -> None:
     publisher.open.clear()
     store.warm()
-    assert settled(lambda: publisher.calls == 1)
+    eventually(lambda: publisher.calls == 1)
     publisher.publish(TWO)
 
     store.purge()
@@ -358,7 +351,7 @@ def test_an_answer_from_before_a_purge_is_not_used(store: KeyStore, publisher: P
     publisher.open.set()
 
     assert store.find("two").kid == "two"
-    assert settled(lambda: not [thread for thread in threading.enumerate() if thread.name == "jwks"])
+    eventually(lambda: not [thread for thread in threading.enumerate() if thread.name == "jwks"])
     assert store.state().names == ("two",)
 
 
@@ -369,7 +362,7 @@ def test_warming_up_waits_for_nothing(store: KeyStore, publisher: Publisher) -> 
     store.warm()
     publisher.open.set()
 
-    assert settled(lambda: store.state().names == ("one",))
+    eventually(lambda: store.state().names == ("one",))
     assert publisher.calls == 1
 
 
