@@ -64,6 +64,10 @@ def pre_fork(server: _Any, worker: _Any) -> None:
 
 def post_fork(_server: _Any, worker: _Any) -> None:
     """Move to that core, before any thread is started."""
+    # The master's handlers came along and would swallow a signal until the worker has its own: a worker that is told
+    # to stop while it starts would serve on, and keep the master waiting until it is killed.
+    for number in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT):
+        _signal.signal(number, _signal.SIG_DFL)
     _pin(_core_of(worker))
 
 

@@ -9,6 +9,7 @@ the two for heads of all kinds.
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
@@ -29,29 +30,41 @@ _HEAD: Final = re.compile(
 )
 _LENGTH: Final = re.compile(r"[0-9]{1,9}")
 
+#: What WSGI calls by other names than ``HTTP_...``.
+_UNPREFIXED: Final = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
 #: Fields that change how the connection, or what follows the head, has to be read.
-_GUNICORNS: Final = frozenset({"EXPECT", "TRANSFER-ENCODING", "UPGRADE", "TRAILER", "HTTP2-SETTINGS"})
+_GUNICORNS: Final = frozenset(
+    {"HTTP_EXPECT", "HTTP_TRANSFER_ENCODING", "HTTP_UPGRADE", "HTTP_TRAILER", "HTTP_HTTP2_SETTINGS"}
+)
 
 
 class PlainRequest:
     """What gunicorn's response and error page want to know of a request."""
 
-    __slots__ = ("body", "environ", "headers", "method", "path", "query", "scheme", "uri")
+    __slots__ = ("body", "environ", "method", "path", "query", "scheme", "uri")
 
     version = (1, 1)
     #: gunicorn's: neither was asked for.
     proxy_protocol_info = None
     _expected_100_continue = False
 
-    def __init__(self, environ: dict[str, Any], headers: list[tuple[str, str]]) -> None:
+    def __init__(self, environ: dict[str, Any]) -> None:
         self.environ = environ
-        self.headers = headers
         self.method: str = environ["REQUEST_METHOD"]
         self.uri: str = environ["RAW_URI"]
         self.path: str = environ["PATH_INFO"]
         self.query: str = environ["QUERY_STRING"]
         self.scheme: str = environ["wsgi.url_scheme"]
         self.body: io.BytesIO = environ["wsgi.input"]
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """The fields, as gunicorn's parser would list them."""
+        return [
+            (key.removeprefix("HTTP_").replace("_", "-"), value)
+            for key, value in self.environ.items()
+            if key in _UNPREFIXED or key.startswith("HTTP_")
+        ]
 
     def should_close(self) -> bool:
         """Say no: a head that asks for it is not plain."""
@@ -70,7 +83,7 @@ class Reader:
         self._paths = frozenset(path.encode("latin-1") for path in paths) if _is_usual(cfg) else frozenset()
         self._longest_line: int = cfg.limit_request_line
         self._most_fields: int = cfg.limit_request_fields
-        self._secure: Mapping[str, str] = cfg.secure_scheme_headers
+        self._secure: dict[str, str] = {_key_of(name): says for name, says in cfg.secure_scheme_headers.items()}
         self._base = {
             **wsgi.base_environ(cfg),
             "wsgi.multithread": True,
@@ -98,34 +111,37 @@ class Reader:
             "SERVER_NAME": server[0],
             "SERVER_PORT": str(server[1]),
         }
-        headers = self._headers(fields, environ)
-        if headers is None or not _has_body_of(arrival, environ):
+        if not self._take(fields, environ) or not _has_body_of(arrival, environ):
             return None
         end = arrival.needs or end
         environ["wsgi.input"] = io.BytesIO(data[arrival.body_at : end])
         del data[:end]
-        return PlainRequest(environ, headers)
+        return PlainRequest(environ)
 
-    def _headers(self, fields: str, environ: dict[str, Any]) -> list[tuple[str, str]] | None:
-        """Put the fields into *environ*; None when one of them is not plain."""
-        headers, scheme = [], ""
-        for line in fields.split("\r\n")[:-1]:
+    def _take(self, fields: str, environ: dict[str, Any]) -> bool:
+        """Put the fields into *environ*; False when one of them is not plain."""
+        lines = fields.split("\r\n")[:-1]
+        for line in lines:
             name, _, value = line.partition(":")
-            name, value = name.upper(), value.strip(" \t")
-            key = _KEYS.get(name) or "HTTP_" + name.replace("-", "_")
-            if key in environ or name in _GUNICORNS or (name == "CONNECTION" and value.lower() != "keep-alive"):
-                return None
-            if name in self._secure:
-                if scheme:
-                    return None
-                scheme = "https" if value == self._secure[name] else "http"
-            environ[key] = value
-            headers.append((name, value))
-        environ["wsgi.url_scheme"] = scheme or "http"
-        return headers if len(headers) <= self._most_fields else None
+            key = _key_of(name)
+            if key in environ:
+                return False
+            environ[key] = value.strip(" \t")
+        schemes = [environ[key] == says for key, says in self._secure.items() if key in environ]
+        environ["wsgi.url_scheme"] = "https" if any(schemes) else "http"
+        return (
+            len(schemes) <= 1
+            and len(lines) <= self._most_fields
+            and environ.get("HTTP_CONNECTION", "keep-alive").lower() == "keep-alive"
+            and environ.keys().isdisjoint(_GUNICORNS)
+        )
 
 
-_KEYS: Final = {"CONTENT-TYPE": "CONTENT_TYPE", "CONTENT-LENGTH": "CONTENT_LENGTH"}
+@functools.lru_cache(maxsize=512)
+def _key_of(name: str) -> str:
+    """Return what the field *name* is called in the environment."""
+    key = name.upper().replace("-", "_")
+    return key if key in _UNPREFIXED else "HTTP_" + key
 
 
 def _has_body_of(arrival: Arrival, environ: Mapping[str, Any]) -> bool:

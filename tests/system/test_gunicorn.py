@@ -8,13 +8,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import requests
 
-from tests.fixtures.programs import ROOT, Program, clean_environment, gateway
+from tests.fixtures.programs import ROOT, Program, clean_environment, gateway, program
 from tests.waiting import eventually
 from velro_auth.standin import Standin
 
@@ -38,8 +39,8 @@ def running(standin: Standin, account: dict[str, str], tmp_path: Path) -> Iterat
         UPSTREAM_DEADLINE_S="2",
         # One account logs in many times at once here, which else looks like guessing.
         AUTH_THROTTLE_SCALE="1000",
-    ) as program:
-        yield program
+    ) as service:
+        yield service
 
 
 def test_it_logs_in_through_the_fast_lane(running: Program) -> None:
@@ -59,13 +60,40 @@ def test_probes_tell_their_lane_and_answer_head(running: Program) -> None:
         assert requests.head(running.url + path, timeout=10).status_code == 200
 
 
+SLOW_START = """
+exec(compile(open({path!r}).read(), {path!r}, "exec"))
+_after_fork = post_fork
+def post_fork(server, worker):
+    import os, time
+    _after_fork(server, worker)
+    os.write(1, b"starting\\n")
+    time.sleep(60)
+"""
+
+
+def test_a_worker_that_is_told_to_stop_while_it_starts_stops(tmp_path: Path) -> None:
+    """Else the signal meets the master's handler, which came along with the fork, and is forgotten."""
+    settings = tmp_path / "slow.conf.py"
+    settings.write_text(SLOW_START.format(path=str(ROOT / "gunicorn.conf.py")), "utf-8")
+    command = ["-m", "gunicorn", "wsgi:app", "--bind", "127.0.0.1:0", "--config", str(settings)]
+    with program(command, tmp_path / "gateway.log", AUTH_ENV_FILE="") as running:
+        running.wait_for("starting")
+
+        started_s = time.monotonic()
+        status = running.stop(signal.SIGTERM)
+
+    assert status == 0
+    # The master would kill it after 25 s.
+    assert time.monotonic() - started_s < 20
+
+
 def test_wrong_settings_do_not_keep_it_from_starting(tmp_path: Path) -> None:
-    with gateway(tmp_path / "gateway.log", SUPABASE_URL="ftp://nowhere", GUNICORN_THREADS="many") as program:
-        response = requests.post(program.url + LOGIN, json=GOOD, timeout=10)
+    with gateway(tmp_path / "gateway.log", SUPABASE_URL="ftp://nowhere", GUNICORN_THREADS="many") as service:
+        response = requests.post(service.url + LOGIN, json=GOOD, timeout=10)
 
         assert (response.status_code, response.json()["code"]) == (503, "upstream_misconfigured")
         assert {"SUPABASE_URL", "SUPABASE_SECRET_KEY", "GUNICORN_THREADS"} <= {
-            json.loads(line).get("variable") for line in program.output.splitlines()
+            json.loads(line).get("variable") for line in service.output.splitlines()
         }
 
 

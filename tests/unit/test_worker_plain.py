@@ -89,6 +89,7 @@ EDGE = (
         request("X-Forwarded-Proto: http"),
         request(*EDGE, "Content-Length: 2", "Content-Type: application/json", line=f"POST {PATH} HTTP/1.1", body=b"{}"),
         request("Content-Length: 0", line=f"POST {PATH} HTTP/1.1"),
+        request(*(f"X-{number}: a" for number in range(63))),
     ],
 )
 def test_what_frontends_and_edges_send_is_read_here_and_as_gunicorn_reads_it(data: bytes) -> None:
@@ -97,6 +98,7 @@ def test_what_frontends_and_edges_send_is_read_here_and_as_gunicorn_reads_it(dat
     assert plain is not None
     environ, body = gunicorns(data)
     assert comparable(plain.environ) == comparable(environ)
+    assert plain.headers == next(get_parser(config(), iter([data]), CLIENT)).headers
     assert plain.environ["wsgi.input"].read() == body
     assert rest == b"GET /next"
 

@@ -189,16 +189,22 @@ def _gateway(port: int, project: dict[str, Any]) -> Iterator[subprocess.Popen[st
     command = [sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", f"{LOOPBACK}:{port}"]
     process = start(command, env=env, cwd=ROOT)
     try:
-        _await_health(port, process)
+        await_health(port, process)
         yield process
     finally:
         stop(process, within_s=STOP_LIMIT_S)
 
 
-def _await_health(port: int, process: subprocess.Popen[str]) -> None:
+def await_health(port: int, process: subprocess.Popen[str]) -> None:
+    """Wait until the gateway answers.
+
+    Raises:
+        CannotStart: It ended, or did not answer within ``START_LIMIT_S``.
+    """
     ends_s = time.monotonic() + START_LIMIT_S
     while time.monotonic() < ends_s and process.poll() is None:
-        with contextlib.suppress(requests.ConnectionError):
+        # A busy machine may take longer than that for its first answer.
+        with contextlib.suppress(requests.ConnectionError, requests.Timeout):
             if requests.get(f"http://{LOOPBACK}:{port}/health", timeout=2).ok:
                 return
         time.sleep(0.05)

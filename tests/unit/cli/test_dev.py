@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import signal
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
+import requests
 
-from velro_auth.cli.dev import CannotStart, free_port_beside
+from velro_auth.cli.dev import CannotStart, await_health, free_port_beside
 from velro_auth.cli.processes import Stopped, stop_on_signals
 
 
@@ -28,6 +31,29 @@ def test_the_local_supabase_takes_a_port_beside_the_gateway_s(port: int, taken: 
 def test_no_free_port_is_said() -> None:
     with pytest.raises(CannotStart, match="PORT=8100 make run"):
         free_port_beside(8000, is_free=lambda _: False)
+
+
+def test_a_gateway_that_is_slow_to_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(
+        [requests.ConnectionError(), requests.ReadTimeout(), SimpleNamespace(ok=False), SimpleNamespace(ok=True)]
+    )
+
+    def get(*_: object, **__: object) -> object:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("velro_auth.cli.dev.requests.get", get)
+
+    await_health(8000, Mock(poll=lambda: None))
+
+    assert next(answers, None) is None
+
+
+def test_a_gateway_that_ends_is_not_waited_for() -> None:
+    with pytest.raises(CannotStart, match="its lines above"):
+        await_health(8000, Mock(poll=lambda: 1))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
