@@ -40,6 +40,7 @@ from velro_auth.wiring import wire
 from velro_auth.wiring.guards import wire_guards
 from velro_auth.worker_intake import Arrival, Intake
 from velro_auth.worker_plain import Reader
+from velro_auth.worker_response import Response
 
 _CLIENT: Final = ("::ffff:100.64.0.5", 40000)
 _SERVER: Final = ("::", 8000)
@@ -97,10 +98,10 @@ class Requests:
         sink = SimpleNamespace(send=lambda _: 0, sendall=lambda _: None)
         return wsgi.create(request, sink, _CLIENT, _SERVER, self._cfg)[1]  # type: ignore[no-any-return] # no types
 
-    def answer(self, environ: dict[str, Any], app: Any) -> None:
-        """Answer with gunicorn's response, into nowhere."""
+    def answer(self, environ: dict[str, Any], app: Any, kind: type[wsgi.Response]) -> None:
+        """Answer with a response of that *kind*, into nowhere."""
         request = SimpleNamespace(method=environ["REQUEST_METHOD"], version=(1, 1), should_close=lambda: False)
-        response = wsgi.Response(request, SimpleNamespace(sendall=lambda _: None), self._cfg)
+        response = kind(request, SimpleNamespace(sendall=lambda _: None), self._cfg)
         for item in app(environ, response.start_response):
             response.write(item)
         response.close()
@@ -122,8 +123,8 @@ def ping_rows(settings: Settings, times: int) -> list[Row]:
 
         return microseconds(once, times)
 
-    def sent() -> None:
-        requests.answer({**environ, AFTERWARDS: []}, service)
+    def sending(kind: type[wsgi.Response]) -> float:
+        return microseconds(lambda: requests.answer({**environ, AFTERWARDS: []}, service, kind), times)
 
     bare_us, lane_us, all_us = ask(bare.app), ask(lane), ask(service)
     return [
@@ -131,7 +132,8 @@ def ping_rows(settings: Settings, times: int) -> list[Row]:
         ("the same, read by the worker itself", microseconds(lambda: requests.ours(ping), times)),
         ("fast lane and endpoint", lane_us - bare_us),
         ("edge: request id, address, CORS, header fields, metrics", all_us - lane_us),
-        ("gunicorn's response: checks of the header fields", microseconds(sent, times) - all_us),
+        ("gunicorn's response: checks of the header fields", sending(wsgi.Response) - all_us),
+        ("the worker's own", sending(Response) - all_us),
         ("Flask and its extensions, where they take the fast lane's place", ask(flask_only) - all_us),
     ]
 

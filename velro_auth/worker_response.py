@@ -8,12 +8,16 @@ the last word. ``tests/unit/test_worker_response.py`` compares the bytes of the 
 from __future__ import annotations
 
 import functools
+import re
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from gunicorn import util
 from gunicorn.http import wsgi
+
+#: Printable ASCII, with no blank at either end that would have to go.
+_is_plain: Final = re.compile(r"(?! )[\x20-\x7e]++(?<! )").fullmatch
 
 
 class Response(wsgi.Response):  # type: ignore[misc] # gunicorn has no types
@@ -29,11 +33,17 @@ class Response(wsgi.Response):  # type: ignore[misc] # gunicorn has no types
             TypeError: One is no string.
             InvalidHTTPHeader: One could be read as more than itself.
         """
-        for name, value in headers:
-            if type(name) is type(value) is str and _is_ordinary(name) and wsgi.HEADER_VALUE_RE.fullmatch(value):
-                self.headers.append((name, value.strip(" \t")))
+        taken = self.headers
+        for field in headers:
+            name, value = field
+            try:
+                is_ordinary = _is_ordinary(name) and _is_plain(value)
+            except TypeError:
+                is_ordinary = False
+            if is_ordinary:
+                taken.append(field)
             else:
-                super().process_headers(((name, value),))
+                super().process_headers((field,))
 
     def is_chunked(self) -> bool:
         """Tell whether the length of the body is not known."""
