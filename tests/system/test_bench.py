@@ -54,4 +54,4 @@ def test_every_layer_of_the_hot_path_can_be_measured() -> None:
 
     assert done.returncode == 0, done.stderr.decode()
     rows = [line for line in done.stdout.decode().splitlines() if line.startswith("| ")]
-    assert len(rows) == 2 * 2 + 6 + 9
+    assert len(rows) == 2 * 2 + 7 + 9
