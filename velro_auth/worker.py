@@ -278,9 +278,11 @@ class Worker(AnsweringWorker):
     def handle(self, conn: Connection) -> bool:
         """Answer one request with gunicorn's own response and error pages; True when the connection may go on."""
         keep = bool(super().handle(conn))
-        with contextlib.suppress(OSError):
-            # The main thread sends what is left, and notices who is gone.
+        try:
             conn.sock.flush()
+        except OSError:
+            # The main thread sends what is left, and notices who is gone.
+            keep = False
         while conn.afterwards:
             self._do(conn.afterwards.pop(0))
         # After an end that was only a deadline, the rest of a body would look like the next request.

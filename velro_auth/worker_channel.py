@@ -114,8 +114,10 @@ class Channel:
             OSError: The client is gone.
         """
         if self._outbox:
-            with contextlib.suppress(BlockingIOError):
+            try:
                 del self._outbox[: self._sock.send(self._outbox)]
+            except BlockingIOError:
+                return False
         return not self._outbox
 
     def _send_slowly(self) -> None:
