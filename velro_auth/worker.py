@@ -12,7 +12,6 @@ TLS and HTTP/2, the plain worker takes over.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import selectors
 import time
