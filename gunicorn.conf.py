@@ -1,5 +1,6 @@
 """How gunicorn runs this service. A global named like a setting *is* a setting; other names start with _."""
 
+import gc as _gc
 import signal as _signal
 import socket as _socket
 from typing import Any as _Any
@@ -51,9 +52,15 @@ _affinity = _Affinity(workers=workers) if _settings.worker_cpu_affinity else Non
 
 
 def when_ready(server: _Any) -> None:
-    """Answer SIGHUP with new settings in the workers that run, instead of with new workers, which would know less."""
+    """Answer SIGHUP with new settings in the workers that run, instead of with new workers, which would know less.
+
+    And leave all that is loaded by now out of garbage collection: it is there for good, and to look through it again
+    takes 40 ms, in which no thread of a worker runs.
+    """
     if reload := getattr(server.app.wsgi(), "reload", None):
         server.handle_hup = reload
+    _gc.collect()
+    _gc.freeze()
 
 
 def pre_fork(server: _Any, worker: _Any) -> None:

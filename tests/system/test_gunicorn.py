@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -58,6 +59,27 @@ def test_probes_tell_their_lane_and_answer_head(running: Program) -> None:
     assert requests.get(running.url + "/__version", timeout=10).json()["deployment"]["id"] is None
     for path in ("/health", "/api/v1/auth/ping", "/__version"):
         assert requests.head(running.url + path, timeout=10).status_code == 200
+
+
+TELLING_START = """
+exec(compile(open({path!r}).read(), {path!r}, "exec"))
+_after_start = post_worker_init
+def post_worker_init(worker):
+    import gc, os
+    _after_start(worker)
+    os.write(1, b"frozen: %d\\n" % gc.get_freeze_count())
+"""
+
+
+def test_a_worker_never_collects_garbage_among_what_is_loaded(tmp_path: Path) -> None:
+    """A full collection takes 40 ms, in which no thread runs."""
+    settings = tmp_path / "telling.conf.py"
+    settings.write_text(TELLING_START.format(path=str(ROOT / "gunicorn.conf.py")), "utf-8")
+    with gateway(tmp_path / "gateway.log", "--config", str(settings), AUTH_ENV_FILE="") as service:
+        frozen = re.search(r"frozen: (\d+)", service.output)
+
+    assert frozen is not None
+    assert int(frozen[1]) > 10_000
 
 
 SLOW_START = """
