@@ -52,13 +52,10 @@ _affinity = _Affinity(workers=workers) if _settings.worker_cpu_affinity else Non
 
 
 def when_ready(server: _Any) -> None:
-    """Answer SIGHUP with new settings in the workers that run, instead of with new workers, which would know less.
-
-    And leave all that is loaded by now out of garbage collection: it is there for good, and to look through it again
-    takes 40 ms, in which no thread of a worker runs.
-    """
+    """Answer SIGHUP with new settings in the workers that run, instead of with new workers, which would know less."""
     if reload := getattr(server.app.wsgi(), "reload", None):
         server.handle_hup = reload
+    # What is loaded by now is there for good: to look through it for garbage takes 40 ms, in which no thread runs.
     _gc.collect()
     _gc.freeze()
 

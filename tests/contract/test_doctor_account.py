@@ -1,4 +1,4 @@
-"""The doctor's checks that a real login shows: seen failing with each fault of the migrated, and well without."""
+"""The doctor's checks that a real login shows: seen failing with each fault of the project, and well without."""
 
 from __future__ import annotations
 

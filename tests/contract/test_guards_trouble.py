@@ -131,7 +131,7 @@ def test_a_store_that_comes_and_goes_grants_no_second_budget(make_gateway: MakeG
 
 
 def test_a_hanging_store_is_waited_for_once(make_gateway: MakeGateway, own_redis: RedisServer) -> None:
-    """One pays the timeout; hardly anybody after it does."""
+    """Twenty milliseconds at most are added once it was noticed; the promise is for the 95th percentile."""
     gateway = make_gateway()
     gateway.guess(1)
     own_redis.pause()
@@ -143,7 +143,7 @@ def test_a_hanging_store_is_waited_for_once(make_gateway: MakeGateway, own_redis
         own_redis.resume()
 
     assert TIMEOUT_S <= noticed_s < 2 * TIMEOUT_S
-    assert later_s[95] < TIMEOUT_S / 2
+    assert later_s[95] < 0.020
 
 
 def _took_s(action: Callable[[], object]) -> float:

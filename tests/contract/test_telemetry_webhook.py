@@ -172,8 +172,7 @@ def test_nobody_waits_for_a_receiver_that_hangs(receiver: Receiver, new_webhook:
     for _ in range(MAX_WAITING + 50):
         webhook(announcement())
 
-    # Whoever waited would have waited for 10 s.
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 0.5
     eventually(lambda: webhook.given_up >= 1)
 
 

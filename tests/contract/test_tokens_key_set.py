@@ -110,7 +110,7 @@ def test_anything_else_is_an_error_in_time(server: Server, fault: str, error: ty
     with pytest.raises(error):
         HttpKeySet(url=server.url, timeout_s=0.2)()
 
-    assert time.monotonic() - started_s < 4
+    assert time.monotonic() - started_s < 1
     assert server.requests == 1
 
 

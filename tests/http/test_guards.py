@@ -118,9 +118,8 @@ def test_a_refusal_waits_for_the_floor_and_a_limit_does_not(make_client: MakeCli
     while log_in(client).status_code == 401:
         pass
     started_s = time.monotonic()
-    for _ in range(5):
-        assert_problem(log_in(client), 429, "too_many_attempts")
-    assert time.monotonic() - started_s < 5 * 0.199
+    assert_problem(log_in(client), 429, "too_many_attempts")
+    assert time.monotonic() - started_s < 0.199
 
 
 def test_logins_beyond_the_slots_are_told_so_and_probes_are_not(

@@ -203,7 +203,7 @@ def await_health(port: int, process: subprocess.Popen[str]) -> None:
     """
     ends_s = time.monotonic() + START_LIMIT_S
     while time.monotonic() < ends_s and process.poll() is None:
-        # A busy machine may take longer than that for its first answer.
+        # On a busy machine the first answer may take longer than one attempt.
         with contextlib.suppress(requests.ConnectionError, requests.Timeout):
             if requests.get(f"http://{LOOPBACK}:{port}/health", timeout=2).ok:
                 return

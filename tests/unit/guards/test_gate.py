@@ -101,12 +101,12 @@ def test_a_login_beyond_the_slots_is_busy_after_its_wait() -> None:
         with pytest.raises(Busy), crowded.slot():
             pass
 
-        assert 0.1 <= time.monotonic() - started < 5
+        assert 0.1 <= time.monotonic() - started < 0.5
         assert crowded.waiting == 0
 
 
 def test_a_login_beyond_the_queue_is_busy_at_once() -> None:
-    crowded = gate(1, max_waiting=2, wait_s=60.0)
+    crowded = gate(1, max_waiting=2)
     with visitors(crowded) as party:
         for number in range(3):
             party.arrive(number)
@@ -115,7 +115,7 @@ def test_a_login_beyond_the_queue_is_busy_at_once() -> None:
         with pytest.raises(Busy), crowded.slot():
             pass
 
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 0.1
         assert (crowded.taken, crowded.waiting) == (1, 2)
 
 

@@ -87,8 +87,7 @@ def test_a_pipe_that_nobody_reads_blocks_no_caller_and_what_is_lost_is_said_once
         started = time.monotonic()
         taken += sink.write(f"{number:06} {LINE}")
         slowest_s = max(slowest_s, time.monotonic() - started)
-    # Whoever was blocked would be for good: nobody reads.
-    assert slowest_s < 5
+    assert slowest_s < 0.05
     assert 500 <= taken < 2000
     assert sink.dropped == 2000 - taken
 
@@ -237,7 +236,7 @@ def test_flushing_gives_up_in_time(pipe: Pipe) -> None:
     started = time.monotonic()
 
     assert not sink.flush(0.1)
-    assert 0.09 <= time.monotonic() - started < 10
+    assert 0.09 <= time.monotonic() - started < 1.0
 
 
 SCRIPT = """
