@@ -1,4 +1,4 @@
-"""``velro-auth doctor`` as somebody at a terminal meets it: a real gateway, a migrated, a database, a Redis."""
+"""``velro-auth doctor`` as somebody at a terminal meets it: a real gateway, a project, a database, a Redis."""
 
 from __future__ import annotations
 
