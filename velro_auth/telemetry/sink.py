@@ -1,4 +1,4 @@
-"""Where lines go: through a bounded queue and one thread, so that a blocked pipe blocks nobody else."""
+"""Where lines go: at once where that cannot block, else through a bounded queue and one thread."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ FLUSH_S: Final = 2.0
 
 _STDOUT: Final = 1
 
+#: Has ``pwritev`` fail rather than wait. Linux has it; pipes take it since 6.4, and so do sockets.
+_AT_ONCE: Final[int] = getattr(os, "RWF_NOWAIT", 0)
+
 
 def stdout() -> int:
     """Return the descriptor of stdout."""
@@ -35,10 +38,12 @@ def stdout() -> int:
 class Sink:
     """Takes lines and writes them to a descriptor.
 
-    In a forked process (a worker) a thread writes, started with the first line; no caller ever waits for it, and
-    lines beyond the bounds are dropped and counted. The process that built the sink (gunicorn's master, a command)
-    should have no threads and has little to say: it writes itself, and drops a line that cannot be written within
-    ``PATIENCE_S``. How many are missing is said in one line as soon as there is room again.
+    In a forked process (a worker) a line is written by the thread that has it, if no other waits and the system takes
+    it at once: waking another thread costs more than the line. Else it waits for a thread, which is started with the
+    first one that does. No caller ever waits, and lines beyond the bounds are dropped and counted. The process that
+    built the sink (gunicorn's master, a command) should have no threads and has little to say: it writes itself, and
+    drops a line that cannot be written within ``PATIENCE_S``. How many are missing is said in one line as soon as there
+    is room again.
 
     Args:
         descriptor: Opens what is written to; called once in each process, with the first line.
@@ -72,6 +77,7 @@ class Sink:
         self._lines: deque[bytes] = deque()
         self._bytes = 0
         self._is_writing = False
+        self._takes_at_once = bool(_AT_ONCE)
         self._thread: threading.Thread | None = None
         # Reentrant: a signal's handler may log while its thread is in here.
         self._changed = threading.Condition(threading.RLock())
@@ -97,6 +103,10 @@ class Sink:
             return self._changed.wait_for(lambda: not self._lines and not self._is_writing, within_s)
 
     def _queue(self, data: bytes) -> bool:
+        if self._takes_at_once and not (self._lines or self._is_writing or self._unsaid):
+            data = self._without_what_is_taken_at_once(data)
+            if not data:
+                return True
         if len(self._lines) >= self._max_lines or self._bytes + len(data) > self._max_bytes:
             return False
         self._lines.append(data)
@@ -107,6 +117,17 @@ class Sink:
         if not self._is_writing:
             self._changed.notify_all()
         return True
+
+    def _without_what_is_taken_at_once(self, data: bytes) -> bytes:
+        """Write what can be written without waiting, all or nothing up to ``PIPE_BUF``; return the rest."""
+        try:
+            return data[os.pwritev(self._descriptor(), [data], -1, _AT_ONCE) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            # A file, or an older system. If it is worse than that, the thread will find out.
+            self._takes_at_once = False
+        return data
 
     def _run(self) -> None:
         while True:

@@ -147,6 +147,83 @@ def test_lines_of_two_workers_never_mix(pipe: Pipe, fork: Fork) -> None:
     assert {len(line) for line in lines} == {700}
 
 
+def test_a_line_for_which_there_is_room_wakes_no_other_thread(pipe: Pipe) -> None:
+    probe = os.pipe()
+    try:
+        os.pwritev(probe[1], [b"x"], -1, os.RWF_NOWAIT)
+    except (OSError, AttributeError):
+        pytest.skip("pipes cannot be written without waiting here; Linux knows how since 6.4")
+    finally:
+        for fd in probe:
+            os.close(fd)
+    sink, before = sink_of_a_worker(pipe), set(threading.enumerate())
+
+    assert sink.write("one")
+    assert sink.write("two")
+
+    assert pipe.lines_in_it() == [b"one", b"two"]
+    assert not set(threading.enumerate()) - before
+
+
+def test_the_rest_of_a_line_comes_before_the_next_one(pipe: Pipe) -> None:
+    sink, lines = sink_of_a_worker(pipe), ["a" * 3 * PIPE_BYTES, "b", "c" * 2 * PIPE_BYTES, "end"]
+
+    for line in lines:
+        assert sink.write(line)
+
+    assert pipe.read_until(b"end\n") == [line.encode() for line in lines]
+
+
+def test_a_short_line_does_not_overtake_a_long_one_that_waits_for_room(pipe: Pipe) -> None:
+    os.write(pipe.writing, b"x" * (PIPE_BYTES - 100) + b"\n")
+    sink = sink_of_a_worker(pipe)
+
+    assert sink.write("long" * 50)
+    eventually(lambda: sink._is_writing and not sink._lines)
+    assert sink.write("end")
+
+    assert pipe.read_until(b"end\n")[1:] == [b"long" * 50, b"end"]
+
+
+def test_a_line_does_not_overtake_one_that_waits_for_its_thread(pipe: Pipe) -> None:
+    os.write(pipe.writing, b"x" * PIPE_BYTES)
+    sink = sink_of_a_worker(pipe)
+
+    with sink._changed:  # the thread cannot take anything meanwhile
+        assert sink.write("first")
+        os.read(pipe.reading, PIPE_BYTES)
+        assert sink.write("end")
+
+    assert pipe.read_until(b"end\n") == [b"first", b"end"]
+
+
+def test_what_was_dropped_is_said_with_the_next_line(pipe: Pipe) -> None:
+    sink = sink_of_a_worker(pipe, max_bytes=100)
+    os.write(pipe.writing, b"x" * PIPE_BYTES)
+    assert not sink.write(LINE * 2)
+    os.read(pipe.reading, PIPE_BYTES)
+
+    assert sink.write("next")
+
+    following, confession = pipe.read_until(b"}\n")
+    assert following == b"next"
+    assert json.loads(confession)["dropped"] == 1
+
+
+def test_a_file_gets_every_line(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+    sink = Sink(lambda: fd)
+    sink.after_fork()
+
+    for number in range(500):
+        assert sink.write(str(number))
+
+    assert sink.flush(5.0)
+    assert path.read_text().splitlines() == [str(number) for number in range(500)]
+    os.close(fd)
+
+
 def test_the_bytes_that_wait_are_bounded(pipe: Pipe) -> None:
     sink = sink_of_a_worker(pipe, max_bytes=50_000)
 
