@@ -385,7 +385,7 @@ def test_me_is_what_the_token_says_and_the_profile_row(client: Client, supabase:
     assert (body["role"], body["aal"], body["session_id"]) == ("editor", "aal1", SESSION_ID)
     assert {name: body[name] for name in row} == row
     asked = supabase.calls[-1].request
-    assert asked.headers["Authorization"] == f"Bearer {mine}"
+    assert asked.headers["authorization"] == f"Bearer {mine}"
 
 
 def test_me_without_a_profile_is_what_the_token_says(client: Client, supabase: responses.RequestsMock) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from tests.fixtures.rude import Rude, answer, hangs, resets, says, says_and_closes, trickles
 from velro_auth.errors import UpstreamTimeout, UpstreamUnavailable
-from velro_auth.upstream.connections import Idle, Resolver
+from velro_auth.upstream.connections import Idle
+from velro_auth.upstream.resolver import Resolver
 from velro_auth.upstream.transport import Reply, Transport
 
 DEADLINE_S = 0.4

@@ -22,8 +22,8 @@ from velro_auth.database.connection import connected
 from velro_auth.errors import VelroAuthError
 from velro_auth.exchange import Exchange
 from velro_auth.settings import Settings
-from velro_auth.upstream.connections import AddressInfo, Resolver
 from velro_auth.upstream.identity import SupabaseIdentity
+from velro_auth.upstream.resolver import AddressInfo, Resolver
 from velro_auth.upstream.transport import Reply, Transport
 
 #: Of TEST-NET-2 (RFC 5737): nobody has it, so a session from there is one of ours.

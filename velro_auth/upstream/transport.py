@@ -92,7 +92,7 @@ class Transport:
                 "Content-Type": "application/json",
             },
         )
-        return request
+        return _with_plain_headers(request)
 
     def send(
         self,
@@ -110,15 +110,16 @@ class Transport:
         Args:
             prepared: The request.
             body: Its body.
-            headers: What it has beyond the prepared ones.
+            headers: What it has beyond the prepared ones, or instead of them; each spelled in one way.
             deadline_s: How long the call may take, where that is less than usual.
 
         Raises:
             UpstreamUnavailable: No connection, a broken one, or an answer beyond the cap.
             UpstreamTimeout: The deadline passed.
         """
-        request = prepared.copy()
-        request.headers.update(headers or {})
+        request = requests.PreparedRequest()
+        request.method, request.url, request.body = prepared.method, prepared.url, prepared.body
+        request.headers = {**prepared.headers, **(headers or {})}  # type: ignore[assignment] # see below
         if body is not None:
             request.body = body
             request.headers["Content-Length"] = str(len(body))
@@ -145,7 +146,7 @@ class Transport:
         """
         request = requests.PreparedRequest()
         request.prepare(method=method, url=url, headers={**headers, "Accept-Encoding": "identity"}, data=body)
-        return self.send(request)
+        return self.send(_with_plain_headers(request))
 
     def spares(self, path: str = "/auth/v1/health") -> Spares:
         """Return the idle connections, to be kept warm by asking for *path*."""
@@ -175,6 +176,12 @@ class Transport:
             if len(body) > self._max_body_bytes:
                 raise UpstreamUnavailable(f"answer of more than {self._max_body_bytes} bytes")
             return Reply(response.status_code, response.headers, body)
+
+
+def _with_plain_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Have its headers in a plain dictionary: one without regard to case takes 20 µs to be copied and gone through."""
+    request.headers = dict(request.headers)  # type: ignore[assignment] # all that is done with it is done with a dict
+    return request
 
 
 @functools.cache

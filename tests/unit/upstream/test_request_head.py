@@ -1,0 +1,68 @@
+"""The head of a request as our connection writes it against urllib3's: the same bytes, or the same refusal."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from urllib3.connection import HTTPConnection
+from urllib3.util import SKIP_HEADER
+
+from velro_auth.upstream.connections import Bounded
+
+_NAMES = st.one_of(
+    st.sampled_from(["apikey", "Authorization", "Content-Length", "Host", "Accept-Encoding", "User-Agent", ""]),
+    st.text(st.characters(max_codepoint=300), max_size=4),
+)  # fmt: skip
+_VALUES = st.one_of(
+    st.sampled_from(["2", "Bearer a.b.c", " a", "a ", "", "a\r\nX: y", "a\r\n b", "a\n", b"bytes", SKIP_HEADER, 5]),
+    st.text(st.characters(max_codepoint=300), max_size=6),
+)  # fmt: skip
+
+
+def written_by(kind: type[HTTPConnection], headers: dict[str, Any], *, port: int = 8000) -> Any:
+    """Return what one of the two sends, or the name and the text of its complaint."""
+    sent: list[bytes] = []
+    connection = kind("project.supabase.co", port)
+    connection.sock = SimpleNamespace(sendall=lambda data: sent.append(bytes(data)), settimeout=lambda _: None)
+    try:
+        connection.request("POST", "/auth/v1/token?grant_type=password", b"{}", headers)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other has to say it too
+        return type(error), str(error)
+    return b"".join(sent)
+
+
+@settings(max_examples=500)
+@given(st.dictionaries(_NAMES, _VALUES, max_size=4))
+def test_what_is_sent_is_what_urllib3_would_send(headers: dict[str, Any]) -> None:
+    assert written_by(Bounded, headers) == written_by(HTTPConnection, headers)
+
+
+@pytest.mark.parametrize("port", [80, 443, 54321])
+def test_a_host_is_named_whatever_the_port(port: int) -> None:
+    """For the usual port ``http.client`` writes the name as bytes."""
+    written = written_by(Bounded, {"apikey": "sb_publishable_1"}, port=port)
+
+    assert written == written_by(HTTPConnection, {"apikey": "sb_publishable_1"}, port=port)
+    assert b"\r\nHost: project.supabase.co" in written
+
+
+def test_a_field_may_have_several_values() -> None:
+    written: list[bytes] = []
+    connection = Bounded("project.supabase.co")
+    connection.putrequest("GET", "/")
+    connection.putheader("Vary", "Accept", "Origin")
+    connection.send = written.append  # type: ignore[assignment]
+    connection.endheaders()
+
+    assert b"\r\nVary: Accept\r\n\tOrigin\r\n" in written[0]
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Forged: y", "a\nX-Forged: y", "a\rX-Forged: y"])
+def test_a_value_cannot_bring_a_field_of_its_own(value: str) -> None:
+    kind, _ = written_by(Bounded, {"traceparent": value})
+
+    assert kind is ValueError
