@@ -22,6 +22,9 @@ from benchmarks.results import Measure
 from benchmarks.servers import ROOT, Cores, Fleet
 from benchmarks.setting import FULL, QUICK, Setting
 
+#: How long the reader of the servers' output may take after all of them have been stopped, in seconds.
+_READ_LIMIT_S: Final = 5
+
 
 def _logins(setting: Setting) -> Iterator[Measure]:
     found = login.throughput(setting)
@@ -96,7 +99,15 @@ def _read_by_another(file: IO[bytes]) -> Iterator[IO[bytes]]:
     """Return a pipe that another process reads into *file*: what a container writes is taken like that."""
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file) as reader:  # noqa: S607 - wherever it is
         assert reader.stdin is not None
-        yield reader.stdin
+        try:
+            yield reader.stdin
+        finally:
+            reader.stdin.close()
+            try:
+                reader.wait(_READ_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                # A server that outlived its end still holds the pipe.
+                reader.kill()
 
 
 if __name__ == "__main__":

@@ -56,6 +56,34 @@ def test_a_connection_is_used_again(rude: Rude, ask: Ask) -> None:
     assert (rude.connected, len(rude.requests)) == (1, 5)
 
 
+def test_what_was_sent_for_one_is_not_sent_for_the_next(rude: Rude, transport: Transport) -> None:
+    rude.does(says(answer()))
+    prepared = transport.prepare("POST", "/auth/v1/logout?scope=local")
+    before = dict(prepared.headers)
+
+    transport.send(prepared, b"{}", {"Authorization": "Bearer hers", "traceparent": "of hers"})
+    transport.send(prepared)
+
+    hers, his = rude.requests
+    assert b"Authorization: Bearer hers\r\n" in hers
+    assert his.startswith(b"POST /auth/v1/logout?scope=local HTTP/1.1\r\n")
+    assert b"hers" not in his
+    assert b"\r\nContent-Length: 0\r\n" in his
+    assert dict(prepared.headers) == before
+    assert prepared.body is None
+
+
+def test_a_request_of_a_library_s_is_passed_on_with_its_body(rude: Rude, transport: Transport) -> None:
+    rude.does(says(answer()))
+
+    transport.pass_on("POST", f"{rude.url}/rest/v1/rpc/f?a=b", {"content-type": "application/json"}, b'{"a": 1}')
+
+    (request,) = rude.requests
+    assert request.startswith(b"POST /rest/v1/rpc/f?a=b HTTP/1.1\r\n")
+    assert request.lower().count(b"\r\ncontent-length: 8\r\n") == 1
+    assert request.endswith(b'\r\n\r\n{"a": 1}')
+
+
 def test_head_and_body_of_a_request_leave_in_one_packet() -> None:
     """Or the other side wakes up for the head, and once more for the body."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

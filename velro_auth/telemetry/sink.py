@@ -40,7 +40,7 @@ class Sink:
 
     In a forked process (a worker) a line is written by the thread that has it, if no other waits and the system takes
     it at once: waking another thread costs more than the line. Else it waits for a thread, which is started with the
-    first one that does. No caller ever waits, and lines beyond the bounds are dropped and counted. The process that
+    first line. No caller ever waits, and lines beyond the bounds are dropped and counted. The process that
     built the sink (gunicorn's master, a command) should have no threads and has little to say: it writes itself, and
     drops a line that cannot be written within ``PATIENCE_S``. How many are missing is said in one line as soon as there
     is room again.
@@ -103,30 +103,42 @@ class Sink:
             return self._changed.wait_for(lambda: not self._lines and not self._is_writing, within_s)
 
     def _queue(self, data: bytes) -> bool:
-        if self._takes_at_once and not (self._lines or self._is_writing or self._unsaid):
-            data = self._without_what_is_taken_at_once(data)
-            if not data:
-                return True
         if len(self._lines) >= self._max_lines or self._bytes + len(data) > self._max_bytes:
             return False
-        self._lines.append(data)
+        self._start()
+        if not self._takes_at_once or self._lines or self._is_writing or self._unsaid:
+            self._lines.append(data)
+        else:
+            data = self._put_at_once(data)
         self._bytes += len(data)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="log-sink", daemon=True)
-            self._thread.start()
-        if not self._is_writing:
+        if self._lines and not self._is_writing:
             self._changed.notify_all()
         return True
 
-    def _without_what_is_taken_at_once(self, data: bytes) -> bytes:
-        """Write what can be written without waiting, all or nothing up to ``PIPE_BUF``; return the rest."""
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="log-sink", daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:
+                # Out of threads for a moment: the next line tries again.
+                self._thread = None
+
+    def _put_at_once(self, data: bytes) -> bytes:
+        """Write what can be written without waiting, of a pipe all or nothing up to ``PIPE_BUF``; return what waits."""
+        # A signal's handler may log in between, and must not get into the middle of this line.
+        self._is_writing = True
         try:
-            return data[os.pwritev(self._descriptor(), [data], -1, _AT_ONCE) :]
+            data = data[os.pwritev(self._descriptor(), [data], -1, _AT_ONCE) :]
         except BlockingIOError:
             pass
-        except OSError:
-            # A file, or an older system. If it is worse than that, the thread will find out.
+        except (OSError, NotImplementedError):
+            # Not this kind of descriptor, or an older system. If it is worse than that, the thread will find out.
             self._takes_at_once = False
+        finally:
+            if data:
+                self._lines.appendleft(data)
+            self._is_writing = False
         return data
 
     def _run(self) -> None:

@@ -149,7 +149,7 @@ class Bounded(HTTPConnection):
     def putheader(self, header: str, *values: str) -> None:  # type: ignore[override] # as urllib3 does
         """Add a header field. What urllib3 and ``http.client`` would find in it is looked for at once: 1 µs, not 5."""
         value = values[0] if len(values) == 1 else None
-        if isinstance(value, str) and _is_name(header) and _is_plain(value):
+        if isinstance(value, str) and isinstance(header, str) and _is_name(header) and _is_plain(value):
             self._output(f"{header}: {value}".encode("ascii"))  # type: ignore[attr-defined] # unknown to typeshed
         else:
             super().putheader(header, *values)
@@ -227,13 +227,6 @@ _SOCKET_OPTIONS: Final = (
 )
 
 
-class _Answer(requests.Response):
-    """What is needed of an answer. No cookies, not even a jar: they would be one user's in another's login."""
-
-    def __init__(self, request: requests.PreparedRequest, raw: Any) -> None:
-        self.request, self.status_code, self.headers, self.raw = request, raw.status, raw.headers, raw
-
-
 class Adapter(requests.adapters.HTTPAdapter):
     """A ``requests`` adapter whose connections keep deadlines. Never retries, never blocks on its pool.
 
@@ -282,8 +275,10 @@ class Adapter(requests.adapters.HTTPAdapter):
         return request.path_url
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
-        """Return status, headers and what reads the body."""
-        return _Answer(req, resp)
+        """Return status, headers and what reads the body. No cookies: they would be one user's in another's login."""
+        response = requests.Response()
+        response.status_code, response.headers, response.raw, response.request = resp.status, resp.headers, resp, req
+        return response
 
     def drop_idle(self) -> None:
         """Close the idle connections: after one was found dead, its siblings are suspects.

@@ -1,8 +1,8 @@
 """Reads the heads of answers of which nothing has to be judged; any other is left to ``http.client``.
 
-``http.client`` has a head parsed as the head of a mail, which takes 45 µs for the twelve fields of a login's answer. A
-head of printable ASCII, without folding, that says in one way only how long its body is, takes 10. What is the least
-bit odd is *not refused here*: nothing of it is taken, and ``http.client`` reads it and has the last word.
+``http.client`` has a head parsed as the head of a mail, which takes 53 µs for twenty fields. A head of tabs
+and printable ASCII, without folding, that says in one way only how long its body is, takes 16. What is the least bit
+odd is *not refused here*: nothing of it is taken, and ``http.client`` reads it and has the last word.
 ``tests/unit/upstream/test_plain_head.py`` compares the two for heads of all kinds.
 """
 

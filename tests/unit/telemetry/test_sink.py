@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
@@ -147,7 +148,8 @@ def test_lines_of_two_workers_never_mix(pipe: Pipe, fork: Fork) -> None:
     assert {len(line) for line in lines} == {700}
 
 
-def test_a_line_for_which_there_is_room_wakes_no_other_thread(pipe: Pipe) -> None:
+@pytest.fixture
+def _at_once() -> None:
     probe = os.pipe()
     try:
         os.pwritev(probe[1], [b"x"], -1, os.RWF_NOWAIT)
@@ -156,13 +158,92 @@ def test_a_line_for_which_there_is_room_wakes_no_other_thread(pipe: Pipe) -> Non
     finally:
         for fd in probe:
             os.close(fd)
-    sink, before = sink_of_a_worker(pipe), set(threading.enumerate())
 
-    assert sink.write("one")
-    assert sink.write("two")
 
-    assert pipe.lines_in_it() == [b"one", b"two"]
-    assert not set(threading.enumerate()) - before
+@pytest.mark.usefixtures("_at_once")
+def test_a_line_for_which_there_is_room_needs_no_other_thread(pipe: Pipe) -> None:
+    sink = sink_of_a_worker(pipe)
+
+    with sink._changed:  # the thread can do nothing meanwhile
+        assert sink.write("one")
+        assert sink.write("two")
+        assert pipe.lines_in_it() == [b"one", b"two"]
+
+
+@pytest.mark.usefixtures("_at_once")
+def test_after_a_full_pipe_lines_need_no_other_thread_again(pipe: Pipe) -> None:
+    sink = sink_of_a_worker(pipe)
+    os.write(pipe.writing, b"x" * PIPE_BYTES)
+    assert sink.write("first")
+    pipe.read_until(b"first\n")
+    assert sink.flush(5.0)
+
+    with sink._changed:
+        assert sink.write("second")
+        assert pipe.lines_in_it() == [b"second"]
+
+
+def test_a_descriptor_that_cannot_be_written_at_once_is_not_asked_again(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def refuse(fd: int, *_: object) -> int:
+        asked.append(fd)
+        raise OSError(errno.EOPNOTSUPP, "not here")
+
+    monkeypatch.setattr(os, "pwritev", refuse, raising=False)
+    monkeypatch.setattr("velro_auth.telemetry.sink._AT_ONCE", 8)
+    sink = sink_of_a_worker(pipe)
+
+    for line in ("one", "two", "end"):
+        assert sink.write(line)
+
+    assert pipe.read_until(b"end\n") == [b"one", b"two", b"end"]
+    assert asked == [pipe.writing]
+
+
+@pytest.mark.usefixtures("_at_once")
+def test_a_signal_that_logs_does_not_get_into_the_middle_of_a_line(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink, real = sink_of_a_worker(pipe), os.pwritev
+
+    def interrupted(fd: int, data: list[bytes], *flags: int) -> int:
+        monkeypatch.setattr(os, "pwritev", real)
+        count = real(fd, data, *flags)
+        # As when the signal comes with the return of the call, and somebody reads meanwhile.
+        read.append(os.read(pipe.reading, PIPE_BYTES))
+        sink.write("from the handler")
+        return count
+
+    read: list[bytes] = []
+    monkeypatch.setattr(os, "pwritev", interrupted)
+    assert sink.write("a" * 2 * PIPE_BYTES)
+
+    rest = pipe.read_until(b"from the handler\n")
+    assert [read[0] + rest[0], rest[1]] == [b"a" * 2 * PIPE_BYTES, b"from the handler"]
+
+
+def test_a_system_that_is_out_of_threads_is_asked_again(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    sink = sink_of_a_worker(pipe)
+    os.write(pipe.writing, b"x" * (PIPE_BYTES - 1) + b"\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        assert sink.write("first")
+
+    assert sink.write("end")
+
+    assert pipe.read_until(b"end\n")[1:] == [b"first", b"end"]
+
+
+def test_a_line_beyond_the_bounds_is_dropped_whole(pipe: Pipe) -> None:
+    sink = sink_of_a_worker(pipe, max_bytes=2 * PIPE_BYTES)
+
+    assert not sink.write("y" * 3 * PIPE_BYTES)
+
+    assert pipe.lines_in_it() == []
 
 
 def test_the_rest_of_a_line_comes_before_the_next_one(pipe: Pipe) -> None:
@@ -231,7 +312,7 @@ def test_the_bytes_that_wait_are_bounded(pipe: Pipe) -> None:
         pass
 
     assert sink.dropped == 1
-    assert sink._bytes <= 50_000
+    assert sum(map(len, sink._lines)) <= 50_000
 
 
 def test_a_child_does_not_say_again_what_its_parent_has_not_said_yet(pipe: Pipe, fork: Fork) -> None:

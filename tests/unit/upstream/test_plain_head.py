@@ -110,13 +110,13 @@ def test_an_answer_is_read_as_http_client_reads_it(
     assert read_by(PlainResponse, data, method, step) == read_by(http.client.HTTPResponse, data, method, step)
 
 
-_NEARLY_PLAIN = itertools.product(
+_NEARLY_PLAIN = tuple(itertools.product(
     ["HTTP/1.1 200 OK", "HTTP/1.1 204 No", "HTTP/1.1 304 No", "HTTP/1.1 101 No", "HTTP/1.0 200 OK", "HTTP/1.1 200 a "],
     ["Content-Length: 2", "Content-Length: -2", "Transfer-Encoding: chunked", "Transfer-Encoding: gzip", "X: y"],
     ["Content-Length: 3", "content-length: 2", "Transfer-Encoding: chunked", "Connection: close",
      "Connection: keep-alive", "Content-Type: multipart/mixed", "Content-Type: text/html", "Content-Length : 3",
      "A: b ", "A: b\r\n c", "A b", " A: b"],
-)  # fmt: skip
+))  # fmt: skip
 
 
 @pytest.mark.parametrize("method", ["POST", "HEAD"])
