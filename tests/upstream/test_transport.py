@@ -325,6 +325,13 @@ def test_a_name_that_does_not_exist_is_unavailable() -> None:
         transport.send(transport.prepare("GET", "/"))
 
 
+@pytest.mark.parametrize("literal", ["127.0.0.1", "::1"])
+def test_an_address_is_resolved_without_a_thread(literal: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(threading, "Thread")
+
+    assert Resolver().resolve(literal, 443, timeout_s=0.1)[0][4][:2] == (literal, 443)
+
+
 def test_name_servers_that_hang_are_left_in_time_and_asked_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """``getaddrinfo`` has no limit of its own."""
     release, calls = threading.Event(), []

@@ -40,10 +40,10 @@ class Sink:
 
     In a forked process (a worker) a line is written by the thread that has it, if no other waits and the system takes
     it at once: waking another thread costs more than the line. Else it waits for a thread, which is started with the
-    first line. No caller ever waits, and lines beyond the bounds are dropped and counted. The process that
-    built the sink (gunicorn's master, a command) should have no threads and has little to say: it writes itself, and
-    drops a line that cannot be written within ``PATIENCE_S``. How many are missing is said in one line as soon as there
-    is room again.
+    first line. No caller ever waits, and lines beyond the bounds are dropped and counted. The process that built the
+    sink (gunicorn's master, a command) should have no threads and has little to say: it writes itself, and drops a line
+    that cannot be written within ``PATIENCE_S``. How many are missing is said in one line as soon as there is room
+    again.
 
     Args:
         descriptor: Opens what is written to; called once in each process, with the first line.
@@ -125,14 +125,14 @@ class Sink:
                 self._thread = None
 
     def _put_at_once(self, data: bytes) -> bytes:
-        """Write what can be written without waiting, of a pipe all or nothing up to ``PIPE_BUF``; return what waits."""
+        """Write what needs no waiting, of a pipe all or nothing up to ``PIPE_BUF``; queue the rest and return it."""
         # A signal's handler may log in between, and must not get into the middle of this line.
         self._is_writing = True
         try:
             data = data[os.pwritev(self._descriptor(), [data], -1, _AT_ONCE) :]
         except BlockingIOError:
             pass
-        except (OSError, NotImplementedError):
+        except OSError:
             # Not this kind of descriptor, or an older system. If it is worse than that, the thread will find out.
             self._takes_at_once = False
         finally:

@@ -1,8 +1,8 @@
 """Reads the heads of answers of which nothing has to be judged; any other is left to ``http.client``.
 
-``http.client`` has a head parsed as the head of a mail, which takes 53 µs for twenty fields. A head of tabs
-and printable ASCII, without folding, that says in one way only how long its body is, takes 16. What is the least bit
-odd is *not refused here*: nothing of it is taken, and ``http.client`` reads it and has the last word.
+``http.client`` has a head parsed as the head of a mail, which takes 53 µs for twenty fields. A head of tabs and
+printable ASCII, without folding, that says in one way only how long its body is, takes 16. What is the least bit odd
+is *not refused here*: nothing of it is taken, and ``http.client`` reads it and has the last word.
 ``tests/unit/upstream/test_plain_head.py`` compares the two for heads of all kinds.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import http.client
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 #: Possessive quantifiers: a head that does not match costs one look at each byte.
 _HEAD: Final = re.compile(
@@ -29,7 +29,7 @@ _BODILESS: Final = frozenset({204, 304})
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "content-type"})
 _WHOLE: Final = ("application/", "text/")
 
-Fields = list[tuple[str, str]]
+Fields: TypeAlias = list[tuple[str, str]]
 
 
 class PlainResponse(http.client.HTTPResponse):
