@@ -30,6 +30,12 @@ _HOST: Final = re.compile(r"[a-z0-9_][a-z0-9_-]{0,62}(\.[a-z0-9_-]{1,63})*\.?")
 #: How a legacy key begins: it is a JWT.
 LEGACY: Final = "eyJ"
 
+#: Variable that earlier releases read → what to do about it. They are accepted, so that an update breaks nothing.
+RETIRED: Final[Mapping[str, str]] = {
+    "LOGIN_GATE": "does nothing any more: the gate always has a fixed number of slots; remove the variable"
+    " and set LOGIN_CONCURRENCY if you want another number",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Mistake:

@@ -29,7 +29,7 @@ from velro_auth.environment import (
     one_of,
     setting,
 )
-from velro_auth.mistakes import LEGACY, Mistake, project_mistakes
+from velro_auth.mistakes import LEGACY, RETIRED, Mistake, project_mistakes
 
 #: Loopback, private ranges, and the shared address space (RFC 6598) that Railway's edge connects from.
 TRUSTED_PROXIES: Final = (
@@ -146,13 +146,6 @@ class Settings:
         0.25,
         "How long a login waits for one of those places, in seconds; then it is answered 503 `busy`.",
         check=between(0, 30),
-        at_run_time=True,
-    )
-    login_gate: str = setting(
-        "LOGIN_GATE",
-        "adaptive",
-        "`fixed` keeps the number of places, `adaptive` shrinks it while Supabase answers slower than it can.",
-        check=one_of("fixed", "adaptive"),
         at_run_time=True,
     )
     auth_failure_floor_ms: float = setting(
@@ -373,6 +366,8 @@ class Settings:
     mistakes: Sequence[Mistake] = ()
     #: Variable → where its value came from.
     origins: Mapping[str, Origin] = dataclasses.field(default_factory=dict, compare=False)
+    #: Variables that were given and do nothing any more.
+    retired: Sequence[str] = dataclasses.field(default=(), compare=False)
 
     @property
     def upstream_key(self) -> str:
@@ -432,7 +427,7 @@ class Settings:
             )
         if self.otel_endpoint and not self.otel_endpoint.startswith(("http://", "https://")):
             found.append(Mistake("OTEL_EXPORTER_OTLP_ENDPOINT", "must start with http:// or https://"))
-        return found
+        return found + [Mistake(name, RETIRED[name]) for name in self.retired]
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -441,12 +436,14 @@ class Settings:
         path = given.get(envfile.VARIABLE, "").strip()
         file = envfile.read_env_file(path)
         # The file cannot name another one.
-        env = Environment({**given, **file.variables, envfile.VARIABLE: path})
+        variables = {**given, **file.variables, envfile.VARIABLE: path}
+        env = Environment(variables)
         settings = cls(**{spec.name: env.read(spec, _types()[spec.name]) for spec in specs()})
         mistakes = (*file.mistakes, *env.mistakes(), *contradictions(settings))
         names = {spec.metadata["variable"]: env.name_of(spec) for spec in specs()}
         origins = {variable: _origin(name, file.variables) for variable, name in names.items()}
-        return dataclasses.replace(settings, mistakes=mistakes, origins=origins)
+        retired = tuple(name for name in RETIRED if variables.get(name, "").strip())
+        return dataclasses.replace(settings, mistakes=mistakes, origins=origins, retired=retired)
 
 
 def _origin(name: str | None, file: Mapping[str, str]) -> Origin:

@@ -15,7 +15,6 @@ from velro_auth.exchange import Exchange
 from velro_auth.guards.breaker import Breaker
 from velro_auth.guards.floor import FailureFloor
 from velro_auth.guards.gate import Gate
-from velro_auth.guards.size import FixedSize
 from velro_auth.telemetry.answered import Answered
 from velro_auth.telemetry.assembly import Telemetry, assemble
 from velro_auth.telemetry.audit import AuditTrail, open_trail
@@ -32,7 +31,7 @@ OUTCOMES = ("ok", "invalid_credentials", "too_many_attempts", "upstream_timeout"
 
 
 def _gauges() -> list[Gauge]:
-    gate = Gate(size=FixedSize(24), wait_s=1.0, max_waiting=4)
+    gate = Gate(slots=24, wait_s=1.0, max_waiting=4)
     return [
         *guard_gauges(gate=gate, breaker=Breaker(), floor=FailureFloor(places=30)),
         *pool_gauges(idle=lambda: 3.0, age_s=lambda: 90.0, unused_s=lambda: 20.0),

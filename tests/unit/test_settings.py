@@ -291,6 +291,15 @@ def test_a_mistake_reads_as_one_line() -> None:
     assert str(Mistake("PORT", "is taken")) == "PORT: is taken"
 
 
+def test_a_variable_of_an_earlier_release_is_accepted_and_said_to_do_nothing() -> None:
+    settings = Settings.from_environment({**GOOD, "LOGIN_GATE": "adaptive"})
+
+    assert settings.mistakes == ()
+    (advice,) = settings.advice
+    assert advice.variable == "LOGIN_GATE"
+    assert "does nothing any more" in advice.advice
+
+
 def test_what_works_but_could_be_better_is_advice() -> None:
     def advice(**changes: str) -> list[str]:
         return [found.variable for found in Settings.from_environment({**GOOD, **changes}).advice]

@@ -23,6 +23,8 @@ def check() -> None:
         variable = spec.metadata["variable"]
         print(f"{variable:<{width}}  {settings.origins[variable]:<11}  {shown(settings, spec)}")
     print()
+    for advice in settings.advice:
+        print(f"look at  {advice}")
     for mistake in settings.mistakes:
         print(f"wrong  {mistake}")
     if settings.mistakes:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from velro_auth.errors import Busy, UpstreamError
-from velro_auth.guards.size import Size
+from velro_auth.errors import Busy
 
 
 class Gate:
@@ -19,40 +17,33 @@ class Gate:
     the queue is bounded in length as well as in time: slots and places in the queue together have to stay
     below the worker's threads, or probes would wait with the logins.
 
+    The number of slots is fixed. A number that follows answering times refuses healthy traffic when the mix of
+    calls changes: ``docs/explanation/guards.md`` has the figures.
+
     Args:
-        size: How many slots there are, fixed or adaptive.
-        wait_s: How long a login waits for a slot at most.
+        slots: How many calls may be under way.
+        wait_s: How long a login waits for a slot at most, in seconds.
         max_waiting: How many may wait.
-        clock: Seconds that never go back.
     """
 
-    def __init__(
-        self,
-        *,
-        size: Size,
-        wait_s: float,
-        max_waiting: int,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._size = size
+    def __init__(self, *, slots: int, wait_s: float, max_waiting: int) -> None:
+        self._slots = slots
         self._wait_s = wait_s
         self._max_waiting = max_waiting
-        self._clock = clock
         self._taken = 0
         self._waiting: deque[threading.Event] = deque()
         self._lock = threading.Lock()
 
-    def adjust(self, *, wait_s: float, max_waiting: int, size: Size | None = None) -> None:
-        """Take new numbers. Whoever holds a slot keeps it, whoever waits goes on waiting.
+    def adjust(self, *, slots: int, wait_s: float, max_waiting: int) -> None:
+        """Take new numbers. Slots that are taken stay taken, and calls that wait go on waiting.
 
         Args:
-            wait_s: How long a login that comes from now on waits.
+            slots: How many calls may be under way.
+            wait_s: How long a login that comes from now on waits, in seconds.
             max_waiting: How many may wait.
-            size: How many slots there are; None leaves them as they are, with what was learnt.
         """
         with self._lock:
-            self._wait_s, self._max_waiting = wait_s, max_waiting
-            self._size = size or self._size
+            self._slots, self._wait_s, self._max_waiting = slots, wait_s, max_waiting
             self._call_in()
 
     @property
@@ -67,8 +58,8 @@ class Gate:
 
     @property
     def slots(self) -> int:
-        """How many slots there are now; for a metric."""
-        return self._size.slots
+        """How many slots there are; for a metric."""
+        return self._slots
 
     @contextlib.contextmanager
     def slot(self) -> Iterator[None]:
@@ -78,21 +69,15 @@ class Gate:
             Busy: No slot came free in time, or too many wait already.
         """
         self._enter()
-        started, took_s = self._clock(), None
         try:
             yield
-            took_s = self._clock() - started
-        except UpstreamError as error:
-            # A timeout tells about the load. A refused password does not: unknown accounts answer faster.
-            took_s = self._clock() - started if error.is_outage else None
-            raise
         finally:
-            self._leave(took_s)
+            self._leave()
 
     def _enter(self) -> None:
         with self._lock:
             # While anybody waits all slots are taken: a freed one never lies on the table.
-            if self._taken < self._size.slots:
+            if self._taken < self._slots:
                 self._taken += 1
                 return
             if len(self._waiting) >= self._max_waiting:
@@ -119,15 +104,13 @@ class Gate:
             self._waiting.remove(turn)
             return False
 
-    def _leave(self, took_s: float | None) -> None:
+    def _leave(self) -> None:
         with self._lock:
-            if took_s is not None:
-                self._size.took(took_s, in_flight=self._taken)
             self._taken -= 1
             self._call_in()
 
     def _call_in(self) -> None:
         """Give free slots to those who wait. Called under the lock."""
-        while self._waiting and self._taken < self._size.slots:
+        while self._waiting and self._taken < self._slots:
             self._taken += 1
             self._waiting.popleft().set()

@@ -14,7 +14,6 @@ from velro_auth.guards.keys import Keyring, throttle_secret
 from velro_auth.guards.limits import Limits
 from velro_auth.guards.memory import MemoryAttempts
 from velro_auth.guards.quota import NoQuota, Quota, UpstreamQuota
-from velro_auth.guards.size import AdaptiveSize, FixedSize, Size
 from velro_auth.guards.throttle import Throttle
 from velro_auth.settings import Settings
 from velro_auth.wiring.store import SharedStore
@@ -35,7 +34,7 @@ def wire_guards(settings: Settings, *, on_refused: Callable[[str], None], store:
         throttle=Throttle(attempts=_attempts(settings, store), keyring=Keyring(secret), on_refused=on_refused),
         quota=_quota(settings),
         gate=Gate(
-            size=_size(settings),
+            slots=settings.login_slots,
             wait_s=settings.login_queue_s,
             max_waiting=settings.login_places - settings.login_slots,
         ),
@@ -57,9 +56,9 @@ def adjust_guards(guards: Guards, settings: Settings, *, was: Settings) -> Guard
     guards.throttle.adjust(_limits(settings), share=1 / _processes(settings))
     guards.floor.adjust(floor_ms=settings.auth_failure_floor_ms, places=settings.login_places)
     guards.gate.adjust(
+        slots=settings.login_slots,
         wait_s=settings.login_queue_s,
         max_waiting=settings.login_places - settings.login_slots,
-        size=None if _size_told(settings) == _size_told(was) else _size(settings),
     )
     return guards if _quota_told(settings) == _quota_told(was) else dataclasses.replace(guards, quota=_quota(settings))
 
@@ -95,12 +94,3 @@ def _quota_told(settings: Settings) -> tuple[bool, int, float, int]:
         settings.upstream_quota_refill_s,
         _processes(settings),
     )
-
-
-def _size(settings: Settings) -> Size:
-    kind, slots = _size_told(settings)
-    return AdaptiveSize(least=min(4, slots), most=slots) if kind == "adaptive" else FixedSize(slots)
-
-
-def _size_told(settings: Settings) -> tuple[str, int]:
-    return settings.login_gate, settings.login_slots
