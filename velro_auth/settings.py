@@ -148,6 +148,14 @@ class Settings:
         check=between(0, 30),
         at_run_time=True,
     )
+    auth_session_calls_per_s: float = setting(
+        "AUTH_SESSION_CALLS_PER_S",
+        20.0,
+        "Refreshes, and likewise logouts, that one network (/24, or /64 of IPv6) may make per second in the long run,"
+        " per process; of `me` five times as many. Half a minute's worth may come at once.",
+        check=between(0.1, 100_000),
+        at_run_time=True,
+    )
     auth_failure_floor_ms: float = setting(
         "AUTH_FAILURE_FLOOR_MS",
         350.0,
@@ -390,6 +398,21 @@ class Settings:
     def login_places(self) -> int:
         """How many logins may be on their way at once, waiting ones included; the rest of the threads stay free."""
         return max(self.login_slots, self.gunicorn_threads - max(1, self.gunicorn_threads // 8))
+
+    @property
+    def session_slots(self) -> int:
+        """How many calls other than logins may ask Supabase at once: two thirds, so that logins keep a third."""
+        return max(1, self.login_slots * 2 // 3)
+
+    @property
+    def session_places(self) -> int:
+        """How many of those may be on their way at once, waiting ones included; two thirds likewise."""
+        return max(self.session_slots, self.login_places * 2 // 3)
+
+    @property
+    def session_places_per_network(self) -> int:
+        """How many of those one network may take: three quarters, so that one network cannot take all."""
+        return max(1, self.session_places * 3 // 4)
 
     @property
     def keeps_quota(self) -> bool:

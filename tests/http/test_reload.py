@@ -41,6 +41,7 @@ CHANGES: Mapping[str, tuple[str, Callable[[Service], object]]] = {
     "AUTH_VERIFY_CACHE_S": ("5", lambda service: vars(vars(lasting(service).sessions.judge)["_remote"])["_limits"]),
     "LOGIN_CONCURRENCY": ("5", lambda service: guards(service).gate.slots),
     "LOGIN_QUEUE_S": ("3", lambda service: guards(service).gate._wait_s),
+    "AUTH_SESSION_CALLS_PER_S": ("3", lambda service: guards(service).sessions._per_s),
     "AUTH_FAILURE_FLOOR_MS": ("100", lambda service: guards(service).floor._floor_s),
     "AUTH_THROTTLE_SCALE": ("2", lambda service: memory(service)._limits["pair"].burst),
     "AUTH_REPLICAS": ("2", lambda service: memory(service)._limits["pair"].burst),

@@ -55,7 +55,7 @@ class Sessions:
 
         Raises:
             SessionExpired: The token is unknown, used or expired, or its session is gone.
-            Busy: Too many calls are under way.
+            Busy: Too many calls are under way, or this network made too many refreshes.
             CircuitOpen: Supabase gets a rest.
             UpstreamThrottled: Supabase's rate limit, or our twin of it.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
@@ -67,10 +67,11 @@ class Sessions:
         return session
 
     def _spent(self, refresh_token: str, exchange: Exchange) -> Session:
-        # Whoever has a session has logged in before; Supabase counts refreshes with the logins.
-        self.guards.quota.take(is_known=True)
-        with self.guards.asking():
-            return self.identity.refresh(refresh_token, exchange)
+        with self.guards.sessions.place("refresh", exchange.address):
+            # Whoever has a session has logged in before; Supabase counts refreshes with the logins.
+            self.guards.quota.take(is_known=True)
+            with self.guards.asking():
+                return self.identity.refresh(refresh_token, exchange)
 
     def verify(self, token: str, exchange: Exchange, *, strict: bool = False) -> Verdict:
         """Return the verdict on a good token.
@@ -101,11 +102,16 @@ class Sessions:
             UpstreamThrottled: The same, because of Supabase's rate limit.
             Unready: The same, because Supabase gets a rest, or too many such tokens came in; or too many calls
                 are under way.
+            Throttled: This network asked too often.
         """
         claims = self.verify(token, exchange).claims
         if self.profiles is None:
             return claims, Profile()
-        with self.guards.floor.place(), self.guards.gate.slot():
+        with (
+            self.guards.sessions.place("me", exchange.address),
+            self.guards.floor.place(),
+            self.guards.gate.slot(),
+        ):
             return claims, self.profiles.of(token, claims.sub) or Profile()
 
     def log_out(self, token: str, scope: Scope, exchange: Exchange) -> None:
@@ -117,6 +123,7 @@ class Sessions:
 
         Raises:
             TokenInvalid: The token is none of this project's.
+            Throttled: This network made too many logouts; here the session is over all the same.
             Unready: Too many calls are under way, or Supabase gets a rest; here the session is over all the same.
             UpstreamThrottled: Supabase's rate limit; the same.
             UpstreamError: Supabase could not be asked; the same.
@@ -128,7 +135,11 @@ class Sessions:
         if is_proven:
             self._deny(claims, scope)
         try:
-            with self.guards.floor.place(), self.guards.asking():
+            with (
+                self.guards.sessions.place("logout", exchange.address),
+                self.guards.floor.place(),
+                self.guards.asking(),
+            ):
                 self.identity.sign_out(token, scope, exchange)
         except TokenInvalid:
             if not is_proven:

@@ -12,6 +12,7 @@ from velro_auth.guards.breaker import Breaker
 from velro_auth.guards.floor import FailureFloor
 from velro_auth.guards.gate import Gate
 from velro_auth.guards.quota import Quota
+from velro_auth.guards.sessions import SessionCalls
 from velro_auth.guards.throttle import Throttle
 
 #: Two in ten seconds, half of them bad: many callers may wait for one question about one token.
@@ -28,6 +29,7 @@ class Guards:
         quota: Keeps below Supabase's own rate limit.
         gate: Lets so many logins ask at once.
         breaker: Leaves Supabase alone while it fails.
+        sessions: Bounds refreshes, logouts and ``me`` of one network.
         checks: The same for questions about tokens. Apart from the other, so that a failing ``GET /user`` does not
             close the login; and quicker to open, because most tokens can be judged without an answer.
     """
@@ -37,6 +39,7 @@ class Guards:
     quota: Quota
     gate: Gate
     breaker: Breaker
+    sessions: SessionCalls
     checks: Breaker = field(default_factory=lambda: Breaker(min_calls=CHECKS_MIN_CALLS))
 
     @contextlib.contextmanager

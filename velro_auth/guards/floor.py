@@ -39,6 +39,7 @@ class FailureFloor:
         floor_ms: The floor; 0 switches it off.
         places: How many requests may be on their way to Supabase, held ones included. Fewer than the worker's
             threads.
+        reserved: How many of them only logins may take.
         clock: The clock of ``arrived``; seconds that never go back.
         sleep: Waits for so many seconds.
     """
@@ -48,6 +49,7 @@ class FailureFloor:
         *,
         floor_ms: float = FLOOR_MS,
         places: int,
+        reserved: int = 0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -55,16 +57,17 @@ class FailureFloor:
         self._clock = clock
         self._sleep = sleep
         self._places = self._free = places
+        self._reserved = reserved
         self._lock = threading.Lock()
         self._level = 1
         self._level_ends = 0.0
 
-    def adjust(self, *, floor_ms: float, places: int) -> None:
+    def adjust(self, *, floor_ms: float, places: int, reserved: int = 0) -> None:
         """Take new numbers; logins on their way keep their places."""
         with self._lock:
             self._floor_s = floor_ms / 1000
             self._free += places - self._places
-            self._places = places
+            self._places, self._reserved = places, reserved
 
     @property
     def free(self) -> int:
@@ -82,21 +85,25 @@ class FailureFloor:
         Raises:
             Busy: Too many logins are on their way; nobody was asked.
         """
-        with self.place():
-            try:
-                yield
-            except AuthError:
-                self._wait(arrived, on_held)
-                raise
+        self._take_place(reserved=0)
+        try:
+            yield
+        except AuthError:
+            self._wait(arrived, on_held)
+            raise
+        finally:
+            self._leave_place()
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
         """Be on the way within the block: for whatever else may wait for Supabase and so cost a thread.
 
+        Leaves the reserved places to the logins.
+
         Raises:
             Busy: Too many requests are on their way.
         """
-        self._take_place()
+        self._take_place(reserved=self._reserved)
         try:
             yield
         finally:
@@ -123,9 +130,9 @@ class FailureFloor:
                 self._level, self._level_ends = needed, now + LEVEL_S
             return self._level
 
-    def _take_place(self) -> None:
+    def _take_place(self, *, reserved: int) -> None:
         with self._lock:
-            if self._free <= 0:
+            if self._free <= reserved:
                 raise Busy("too many requests are on their way", retry_after_s=max(1.0, self._floor_s))
             self._free -= 1
 

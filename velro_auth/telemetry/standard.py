@@ -32,6 +32,11 @@ def guard_gauges(*, gate: Gate, breaker: Breaker, floor: FailureFloor) -> Sequen
     )
 
 
+def session_tally(refused: Callable[[], float]) -> Tally:
+    """Return the count of calls about sessions that were refused because of their network."""
+    return Tally("session_refusals", "Refreshes, logouts and me of networks that made too many.", refused)
+
+
 def pool_gauges(
     *, idle: Callable[[], float], age_s: Callable[[], float], unused_s: Callable[[], float]
 ) -> Sequence[Gauge]:

@@ -14,6 +14,7 @@ from velro_auth.guards.keys import Keyring, throttle_secret
 from velro_auth.guards.limits import Limits
 from velro_auth.guards.memory import MemoryAttempts
 from velro_auth.guards.quota import NoQuota, Quota, UpstreamQuota
+from velro_auth.guards.sessions import SessionCalls
 from velro_auth.guards.throttle import Throttle
 from velro_auth.settings import Settings
 from velro_auth.wiring.store import SharedStore
@@ -30,7 +31,11 @@ def wire_guards(settings: Settings, *, on_refused: Callable[[str], None], store:
     # Without a key nothing is asked of anybody, and nothing is counted that matters.
     secret = throttle_secret(settings.auth_throttle_secret, api_key=settings.upstream_key or "unconfigured")
     return Guards(
-        floor=FailureFloor(floor_ms=settings.auth_failure_floor_ms, places=settings.login_places),
+        floor=FailureFloor(
+            floor_ms=settings.auth_failure_floor_ms,
+            places=settings.login_places,
+            reserved=settings.login_places - settings.session_places,
+        ),
         throttle=Throttle(attempts=_attempts(settings, store), keyring=Keyring(secret), on_refused=on_refused),
         quota=_quota(settings),
         gate=Gate(
@@ -39,6 +44,15 @@ def wire_guards(settings: Settings, *, on_refused: Callable[[str], None], store:
             max_waiting=settings.login_places - settings.login_slots,
         ),
         breaker=Breaker(),
+        sessions=SessionCalls(
+            gate=Gate(
+                slots=settings.session_slots,
+                wait_s=settings.login_queue_s,
+                max_waiting=settings.session_places - settings.session_slots,
+            ),
+            in_flight=settings.session_places_per_network,
+            per_s=settings.auth_session_calls_per_s,
+        ),
     )
 
 
@@ -54,7 +68,17 @@ def adjust_guards(guards: Guards, settings: Settings, *, was: Settings) -> Guard
         was: The settings that they were built or adjusted with before.
     """
     guards.throttle.adjust(_limits(settings), share=1 / _processes(settings))
-    guards.floor.adjust(floor_ms=settings.auth_failure_floor_ms, places=settings.login_places)
+    guards.floor.adjust(
+        floor_ms=settings.auth_failure_floor_ms,
+        places=settings.login_places,
+        reserved=settings.login_places - settings.session_places,
+    )
+    guards.sessions.adjust(in_flight=settings.session_places_per_network, per_s=settings.auth_session_calls_per_s)
+    guards.sessions.gate.adjust(
+        slots=settings.session_slots,
+        wait_s=settings.login_queue_s,
+        max_waiting=settings.session_places - settings.session_slots,
+    )
     guards.gate.adjust(
         slots=settings.login_slots,
         wait_s=settings.login_queue_s,

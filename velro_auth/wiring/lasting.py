@@ -13,7 +13,7 @@ from velro_auth.guards import Guards
 from velro_auth.settings import Settings
 from velro_auth.telemetry.answered import Routes
 from velro_auth.telemetry.gauges import Gauge
-from velro_auth.telemetry.standard import guard_gauges, pool_gauges, store_gauge
+from velro_auth.telemetry.standard import guard_gauges, pool_gauges, session_tally, store_gauge
 from velro_auth.tracing import Tracer
 from velro_auth.upstream.identity import SupabaseIdentity, Unconfigured
 from velro_auth.upstream.probe import LoginPathCheck
@@ -94,7 +94,8 @@ def build(settings: Settings, routes: Routes, tracing: Tracing) -> Lasting:
     warmth = _warmth(settings, transport)
     sessions = wire_sessions(settings, identity=identity, guards=guards, profiles=profiles, store=store)
     gauges = [*_gauges(guards, warmth), *sessions.gauges, *([store_gauge(store.is_degraded)] if store else [])]
-    observer = wire_telemetry(settings, routes=routes, gauges=gauges)
+    tallies = [session_tally(lambda: guards.sessions.refused)]
+    observer = wire_telemetry(settings, routes=routes, gauges=gauges, tallies=tallies)
     refused.to = observer.telemetry.metrics.throttled
     return Lasting(
         settings=settings,

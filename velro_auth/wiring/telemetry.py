@@ -13,7 +13,7 @@ from velro_auth.settings import Settings
 from velro_auth.telemetry.answered import Answered, Routes
 from velro_auth.telemetry.assembly import Telemetry, assemble
 from velro_auth.telemetry.audit import AuditTrail, open_trail
-from velro_auth.telemetry.gauges import Gauge
+from velro_auth.telemetry.gauges import Gauge, Tally
 from velro_auth.telemetry.logs import stdout_sink
 from velro_auth.telemetry.sink import Sink
 from velro_auth.telemetry.slo import Promise
@@ -68,13 +68,16 @@ def _nobody(_told: str) -> None:
     """Tell nobody."""
 
 
-def wire_telemetry(settings: Settings, *, routes: Routes, gauges: Sequence[Gauge]) -> Observer:
+def wire_telemetry(
+    settings: Settings, *, routes: Routes, gauges: Sequence[Gauge], tallies: Sequence[Tally] = ()
+) -> Observer:
     """Build telemetry, before the workers are forked that share it.
 
     Args:
         settings: What is demanded of logins, and who is told of alerts.
         routes: What the metrics call which path.
         gauges: What other parts can be asked for.
+        tallies: What other parts count.
     """
     audit, audit_stops = _audit(settings)
     webhook = _webhook(settings)
@@ -85,7 +88,7 @@ def wire_telemetry(settings: Settings, *, routes: Routes, gauges: Sequence[Gauge
         promise=promise_of(settings),
         window_s=settings.auth_slo_window_s,
         gauges=gauges,
-        tallies=[LOG_TALLY],
+        tallies=[LOG_TALLY, *tallies],
         build={"version": __version__, "commit": settings.commit},
         outputs=[webhook] if webhook else [],
         audit=audit,

@@ -140,3 +140,18 @@ def test_whatever_else_waits_for_supabase_shares_the_places() -> None:
             pass
 
     assert floor.free == 2
+
+
+def test_other_calls_leave_the_reserved_places_to_the_logins(clock: HandClock) -> None:
+    floor = FailureFloor(places=3, reserved=2, clock=clock, sleep=clock.advance)
+
+    with floor.place():
+        with pytest.raises(Busy), floor.place():
+            pass
+        with floor.hold(clock()), floor.hold(clock()), pytest.raises(Busy), floor.hold(clock()):
+            pass
+        floor.adjust(floor_ms=350, places=3, reserved=1)
+        with floor.place():
+            pass
+
+    assert floor.free == 3

@@ -1,0 +1,166 @@
+"""One network cannot take all the places of refreshes, logouts and me, and none of them those of logins."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.unit.guards.clock import HandClock
+from velro_auth.errors import Busy, SessionExpired, Throttled
+from velro_auth.guards.gate import Gate
+from velro_auth.guards.sessions import BURST_S, Kind, SessionCalls
+
+HERE, THERE = "203.0.113.7", "198.51.100.1"
+
+
+def new_calls(
+    clock: HandClock, *, in_flight: int = 5, per_s: float = 2.0, slots: int = 100, max_paces: int = 100
+) -> SessionCalls:
+    gate = Gate(slots=slots, wait_s=0.0, max_waiting=0)
+    return SessionCalls(gate=gate, in_flight=in_flight, per_s=per_s, max_paces=max_paces, clock=clock)
+
+
+@contextlib.contextmanager
+def under_way(calls: SessionCalls, *addresses: str) -> Iterator[None]:
+    """Have one refresh of each address under way."""
+    with contextlib.ExitStack() as stack:
+        for address in addresses:
+            stack.enter_context(calls.place("refresh", address))
+        yield
+
+
+def taken(calls: SessionCalls, kind: Kind, address: str = HERE) -> int:
+    """Make calls one after the other until one is refused; return how many were not."""
+    count = 0
+    try:
+        while count < 10_000:
+            with calls.place(kind, address):
+                count += 1
+    except (Busy, Throttled):
+        pass
+    return count
+
+
+def test_a_network_with_too_many_calls_under_way_is_refused_and_others_are_not(clock: HandClock) -> None:
+    calls = new_calls(clock, in_flight=3)
+    with under_way(calls, HERE, HERE, "203.0.113.200"):
+        with pytest.raises(Busy), calls.place("refresh", HERE):
+            pass
+        with calls.place("refresh", THERE):
+            pass
+
+    with calls.place("refresh", HERE):
+        pass
+    assert calls.refused == 1
+
+
+@pytest.mark.parametrize(("kind", "error"), [("refresh", Busy), ("logout", Throttled), ("me", Throttled)])
+def test_only_a_refresh_is_told_busy_because_clients_end_the_session_on_429(
+    clock: HandClock, kind: Kind, error: type[Exception]
+) -> None:
+    calls = new_calls(clock, in_flight=1)
+
+    with under_way(calls, HERE), pytest.raises(error) as refusal, calls.place(kind, HERE):
+        pass
+
+    assert refusal.value.retry_after_s == 1.0  # type: ignore[attr-defined]
+
+
+def test_calls_per_second_are_bounded_and_the_wait_is_exact(clock: HandClock) -> None:
+    calls = new_calls(clock, per_s=2.0)
+    assert taken(calls, "refresh") == 2 * BURST_S
+    with pytest.raises(Busy) as refusal, calls.place("refresh", HERE):
+        pass
+
+    clock.advance(refusal.value.retry_after_s or 0)
+
+    assert taken(calls, "refresh") == 1
+    clock.advance(BURST_S)
+    assert taken(calls, "refresh") == 2 * BURST_S
+
+
+def test_a_refused_call_costs_nothing(clock: HandClock) -> None:
+    """Otherwise a client that tries too early would wait for ever."""
+    calls = new_calls(clock, per_s=1.0)
+    taken(calls, "refresh")
+    for _ in range(1000):
+        assert taken(calls, "refresh") == 0
+
+    clock.advance(1.0)
+
+    assert taken(calls, "refresh") == 1
+
+
+def test_kinds_have_paces_of_their_own(clock: HandClock) -> None:
+    calls = new_calls(clock, per_s=1.0)
+
+    assert [taken(calls, kind) for kind in ("refresh", "logout", "me", "refresh")] == [30, 30, 150, 0]
+
+
+@pytest.mark.parametrize(
+    ("neighbour", "stranger"),
+    [("203.0.113.200", "203.0.114.7"), ("2001:db8:0:1::9", "2001:db8:0:2::9"), ("::ffff:203.0.113.9", "::1")],
+)
+def test_a_network_is_a_24_or_a_64(clock: HandClock, neighbour: str, stranger: str) -> None:
+    calls = new_calls(clock, per_s=1.0)
+    address = HERE if "203.0.113" in neighbour else "2001:db8:0:1::1"
+    taken(calls, "refresh", address)
+
+    assert taken(calls, "refresh", neighbour) == 0
+    assert taken(calls, "refresh", stranger) == 30
+
+
+def test_all_networks_together_leave_slots_to_the_logins(clock: HandClock) -> None:
+    calls = new_calls(clock, slots=8)
+
+    with under_way(calls, *(f"203.0.{number}.7" for number in range(8))):
+        with pytest.raises(Busy), calls.place("me", THERE):
+            pass
+        assert calls.gate.taken == 8
+
+
+@pytest.mark.parametrize("error", [SessionExpired, KeyError, SystemExit])
+def test_every_way_out_frees_the_place(clock: HandClock, error: type[BaseException]) -> None:
+    calls = new_calls(clock, in_flight=1)
+    for _ in range(3):
+        with pytest.raises(error), calls.place("refresh", HERE):
+            raise error
+
+    assert (calls.gate.taken, calls._in_flight) == (0, {})
+
+
+def test_a_call_that_finds_no_slot_leaves_nothing_behind(clock: HandClock) -> None:
+    calls = new_calls(clock, slots=1)
+    with under_way(calls, THERE), pytest.raises(Busy), calls.place("refresh", HERE):
+        pass
+
+    assert (calls.gate.taken, calls._in_flight) == (0, {})
+
+
+def test_what_is_remembered_is_bounded_and_the_last_ones_stay(clock: HandClock) -> None:
+    calls = new_calls(clock, per_s=1.0, max_paces=10)
+    for number in range(200):
+        taken(calls, "refresh", f"10.0.{number}.1")
+
+    assert len(calls._full_until) == 10
+    assert taken(calls, "refresh", "10.0.199.1") == 0
+
+
+def test_other_numbers_are_in_force_at_once(clock: HandClock) -> None:
+    calls = new_calls(clock, in_flight=1, per_s=1.0)
+    taken(calls, "refresh")
+
+    calls.adjust(in_flight=2, per_s=2.0)
+
+    with under_way(calls, THERE, THERE):
+        pass
+    clock.advance(1.0)
+    assert taken(calls, "refresh") == 2
+
+
+def test_less_than_one_call_in_half_a_minute_is_still_one(clock: HandClock) -> None:
+    calls = new_calls(clock, per_s=0.01)
+
+    assert taken(calls, "refresh") == 1
