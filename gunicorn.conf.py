@@ -44,7 +44,8 @@ control_socket_disable = True
 forwarded_allow_ips = "*"
 # Otherwise a peer's SCRIPT_NAME header would rewrite the path.
 forwarder_headers = ""
-limit_request_line = 4094
+# What its parser takes at most. Envoy appends the address that its client asked for.
+limit_request_line = 8190
 limit_request_fields = 64
 limit_request_field_size = 8190
 

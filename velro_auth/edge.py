@@ -122,6 +122,7 @@ class Edge:
             request_id=given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex(),
             address=self._addresses.of(environ),
             arrived_s=time.monotonic(),
+            peer_is_trusted=peer_is_trusted,
             traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else None,
             queue_ms=self._queue_ms(environ.get("HTTP_X_REQUEST_START", "")) if peer_is_trusted else None,
         )

@@ -52,6 +52,18 @@ class UnsupportedMediaType(RequestError):
     """The body is not ``application/json``."""
 
 
+class BadParameter(RequestError):
+    """A parameter in the address, or a demand of a gateway, is unknown or has a value that it cannot have.
+
+    Attributes:
+        advice: What to do, fit to be shown. Never a value. Empty leaves it to the table of answers.
+    """
+
+    def __init__(self, advice: str = "") -> None:
+        super().__init__(advice)
+        self.advice = advice
+
+
 class NotFound(RequestError):
     """There is no such route."""
 

@@ -41,6 +41,7 @@ class Exchange:
     Attributes:
         request_id: The caller's, when it was fit to be repeated, else a new one.
         address: The caller's IP address, as text; empty when unknown.
+        peer_is_trusted: Whether the connection comes from one of ``TRUSTED_PROXIES``.
         arrived_s: When the edge saw it first, on the monotonic clock.
         traceparent: W3C trace context to pass upstream; None when there was none, or a malformed one.
         queue_ms: How long it waited between the platform's edge and us, when the edge said so.
@@ -56,6 +57,7 @@ class Exchange:
     request_id: str
     address: str
     arrived_s: float
+    peer_is_trusted: bool = False
     traceparent: str | None = None
     queue_ms: float | None = None
     lane: Lane = "flask"

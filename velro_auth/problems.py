@@ -40,6 +40,7 @@ class Answer:
 #: Error → answer. The nearest ancestor wins, so a family needs one row.
 ANSWERS: Final[Mapping[type[Exception], Answer]] = {
     errors.BadJson: Answer(400, "bad_json", "The body must be one well-formed JSON object."),
+    errors.BadParameter: Answer(400, "bad_parameter", "A parameter is unknown or wrong."),
     errors.CaptchaRequired: Answer(400, "captcha_required", "Solve the captcha and try again."),
     errors.AuthError: Answer(401, "unauthorized", "Authentication failed"),
     errors.InvalidCredentials: Answer(401, "invalid_credentials", "Authentication failed"),
@@ -131,6 +132,8 @@ def _detail(error: Exception, answer: Answer) -> str:
         # Plain-http POSTs are redirected by edges and arrive as GET.
         takes = ", ".join(method for method in error.allowed if method != "OPTIONS")
         return f"This route takes {takes}. If you sent that, use https."
+    if isinstance(error, errors.BadParameter):
+        return error.advice or answer.detail
     return answer.detail
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,30 @@ RECIPES = Path(__file__).parents[2] / "deploy" / "gateways"
 START_S = 10.0
 
 
+@dataclass(frozen=True)
+class Asked:
+    """One request that a proxy made to verify.
+
+    Attributes:
+        method: Its method.
+        path: Its path.
+        query: Its query.
+        headers: Its fields by WSGI's names without the prefix, and the length of its body if it told one.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+
+    @classmethod
+    def of(cls, environ: WSGIEnvironment) -> Asked:
+        headers = {name[5:]: value for name, value in environ.items() if name.startswith("HTTP_")}
+        if length := environ.get("CONTENT_LENGTH"):
+            headers["CONTENT_LENGTH"] = length
+        return cls(environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("QUERY_STRING", ""), headers)
+
+
 class VerifyEndpoint:
     """The real application, which judges tokens by the keys of a made-up project, and a list of its requests.
 
@@ -42,11 +68,11 @@ class VerifyEndpoint:
             "AUTH_ISSUERS": ISSUER,
         }
         self._app = create_app(Settings.from_environment(environment))
-        self.requests: list[tuple[str, str]] = []
+        self.requests: list[Asked] = []
         self.cannot_judge = False
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        self.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+        self.requests.append(Asked.of(environ))
         if self.cannot_judge and "HTTP_AUTHORIZATION" in environ:
             stranger = SigningKey("nobody-knows").token(claims_at(time.time()))
             environ["HTTP_AUTHORIZATION"] = f"Bearer {stranger}"
@@ -86,12 +112,17 @@ class QuietHandler(WSGIRequestHandler):
 
 
 class Backend(BaseHTTPRequestHandler):
-    """The protected service: tells what it got."""
+    """The protected service: tells what it got; takes every upgrade that arrives, and echoes from then on."""
+
+    protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
         pass
 
     def _tell(self) -> None:
+        if upgrade := self.headers.get("Upgrade"):
+            self._echo(upgrade)
+            return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         told = json.dumps(
             {
@@ -105,6 +136,15 @@ class Backend(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(told)))
         self.end_headers()
         self.wfile.write(told if self.command != "HEAD" else b"")
+
+    def _echo(self, upgrade: str) -> None:
+        self.send_response(101)
+        self.send_header("Upgrade", upgrade)
+        self.send_header("Connection", "Upgrade")
+        self.end_headers()
+        self.close_connection = True
+        while data := self.connection.recv(4096):
+            self.connection.sendall(data)
 
     # The names that http.server calls.
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _tell  # noqa: N815
@@ -138,8 +178,8 @@ def backend_server() -> Iterator[int]:
 
 
 @contextmanager
-def nginx(folder: Path, verify_port: int, backend_port: int) -> Iterator[int]:
-    """Run nginx with the recipe; give the port. Only addresses and places are changed."""
+def nginx(folder: Path, verify_port: int, backend_port: int, *, preflights: bool = False) -> Iterator[int]:
+    """Run nginx with the recipe; give the port. Only addresses and places are changed, and the option if asked for."""
     binary, port = _binary("nginx", "/usr/sbin/nginx"), _free_port()
     recipe = (RECIPES / "nginx.conf").read_text()
     for ours, theirs in {
@@ -147,6 +187,7 @@ def nginx(folder: Path, verify_port: int, backend_port: int) -> Iterator[int]:
         "127.0.0.1:8000": f"127.0.0.1:{verify_port}",
         "127.0.0.1:8080": f"127.0.0.1:{backend_port}",
         "/dev/shm/velro-auth-cache": str(folder / "cache"),  # noqa: S108 (replaced here)
+        "default 0;": f"default {int(preflights)};",
         # Debian's own places belong to root.
         "http {": "http {\n" + "".join(f"{place}_temp_path {folder}/{place};\n" for place in _NGINX_PLACES),
     }.items():
@@ -160,10 +201,11 @@ def nginx(folder: Path, verify_port: int, backend_port: int) -> Iterator[int]:
 
 
 @contextmanager
-def caddy(folder: Path, verify_port: int, backend_port: int) -> Iterator[int]:
+def caddy(folder: Path, verify_port: int, backend_port: int, *, preflights: bool = False) -> Iterator[int]:
     """Run Caddy with the recipe; give the port. The recipe takes its addresses from the environment."""
     binary, port = _binary("caddy"), _free_port()
     recipe = (RECIPES / "Caddyfile").read_text()
+    recipe = with_option(recipe) if preflights else recipe
     # No management port, which other tests on this machine might want too.
     (folder / "Caddyfile").write_text("{\n\tadmin off\n}\n" + recipe)
     environment = {
@@ -175,6 +217,13 @@ def caddy(folder: Path, verify_port: int, backend_port: int) -> Iterator[int]:
     start = [binary, "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
     with _running(start, port, folder, environment):
         yield port
+
+
+def with_option(recipe: str) -> str:
+    """Take the "#" away from the lines that a recipe offers; comments have a blank behind it."""
+    changed = re.sub(r"(?m)^([ \t]*)#(?=\S|\t|  )", r"\1", recipe)
+    assert changed != recipe
+    return changed
 
 
 _NGINX_PLACES = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

@@ -96,7 +96,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         success=(200, "The token is good; X-Auth-… headers say whose it is."),
         has_content=False,
         needs_token=True,
-        codes=(*_TOKEN, "forbidden", "insufficient_aal", *_UPSTREAM, "busy"),
+        codes=("bad_parameter", *_TOKEN, "forbidden", "insufficient_aal", *_UPSTREAM, "busy"),
     ),
     "ping": Operation(summary="Tell that the service is there"),
     "health": Operation(summary="Tell that the process can serve, whatever Supabase does"),
@@ -113,7 +113,7 @@ _PARAMETERS: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
     "logout": ({"name": "scope", "in": "query", "schema": {"type": "string", "enum": ["global", "local", "others"]}},),
     "verify": (
         {"name": "role", "in": "query", "schema": {"type": "string"}, "description": "Any of these, comma separated."},
-        {"name": "aal", "in": "query", "schema": {"type": "string", "enum": ["aal1", "aal2"]}},
+        {"name": "aal", "in": "query", "schema": {"type": "string", "enum": ["aal1", "aal2", "aal3"]}},
         {"name": "strict", "in": "query", "schema": {"type": "string", "enum": ["1"]}},
     ),
 }

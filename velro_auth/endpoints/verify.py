@@ -2,62 +2,73 @@
 
 Any method, any sub-path: Envoy appends the path of the request it asks about and keeps its method. The body is
 not looked at. A token is taken from ``Authorization`` only, never from the address.
+
+What is demanded beyond a good token stands in the query of the exact path, or in the field ``X-Auth-Require``. Below
+the path the query is the client's, because gateways append it there, and is ignored.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from werkzeug.wrappers import Request
 
 from velro_auth.answers import Ready
 from velro_auth.auth.bearer import bearer_token
-from velro_auth.auth.demands import Demands, identity_headers
+from velro_auth.auth.demands import Demands, demands_of_header, demands_of_query, identity_headers
 from velro_auth.auth.sessions import Sessions
 from velro_auth.endpoints.bodies import NO_STORE
 from velro_auth.exchange import Exchange
 
 _PLAIN_TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
 
+# A gateway asks with the same few again and again. What is wrong is not remembered.
+_of_query: Final = functools.lru_cache(maxsize=128)(demands_of_query)
+_of_header: Final = functools.lru_cache(maxsize=128)(demands_of_header)
+
 
 @dataclass(frozen=True)
 class VerifyEndpoint:
-    """Answers 200 with the identity in headers, 401, 403, or 503 when nobody can judge."""
+    """Answers 200 with the identity in headers, 400, 401, 403, or 503 when the token cannot be judged."""
 
     sessions: Sessions
 
     name: ClassVar = "verify"
-    #: Every method there is: see ``takes``.
+    #: Every method there is: the lanes hang it by its path alone.
     methods: ClassVar[tuple[str, ...]] = ()
     paths: ClassVar = ("/api/v1/auth/verify",)
 
     def __call__(self, request: Request) -> Ready:
         """Answer whether the token is good, and whose it is."""
         environ = request.environ
+        exchange = Exchange.of(environ)
+        # First, so that a misspelt demand shows with any token.
+        asked = self._demands(environ, exchange)
         token = bearer_token(environ.get("HTTP_AUTHORIZATION"))
-        # Most gateways ask for nothing more: parsing nothing costs a quarter of the rest.
-        asks_more = bool(environ.get("QUERY_STRING"))
-        strict = asks_more and request.args.get("strict", "") in {"1", "true"}
-        verdict = self.sessions.verify(token, Exchange.of(environ), strict=strict)
-        for demands in demands_of(request) if asks_more else ():
+        verdict = self.sessions.verify(token, exchange, strict=any(demands.strict for demands in asked))
+        for demands in asked:
             demands.check(verdict.claims)
         headers = [_PLAIN_TEXT, NO_STORE, *identity_headers(verdict.claims).items()]
         if verdict.degraded:
             headers.append(("X-Auth-Mode", "degraded"))
         return Ready(b"", headers)
 
+    def _demands(self, environ: Mapping[str, Any], exchange: Exchange) -> Iterable[Demands]:
+        """Return all demands; each only adds to the others.
 
-def demands_of(request: Request) -> list[Demands]:
-    """Read ``role`` and ``aal`` from the query.
-
-    Roles in one parameter are alternatives (``role=editor,admin``). A parameter given twice is two demands, so
-    that nobody can talk a gateway's demand away by adding one.
-    """
-    return [
-        *(
-            Demands(roles=frozenset(role.strip() for role in value.split(",")))
-            for value in request.args.getlist("role")
-        ),
-        *(Demands(aal=value) for value in request.args.getlist("aal")),
-    ]
+        Raises:
+            BadParameter: One of them cannot be understood.
+        """
+        query, field = environ.get("QUERY_STRING"), environ.get("HTTP_X_AUTH_REQUIRE")
+        # Most gateways demand nothing more: parsing nothing costs a quarter of the rest.
+        if not query and not field:
+            return ()
+        asked = [_of_query(query)] if query and environ["PATH_INFO"] in self.paths else []
+        if field and exchange.peer_is_trusted:
+            asked.append(_of_header(field))
+        elif field:
+            exchange.notes["ignored"] = "X-Auth-Require: its sender is not in TRUSTED_PROXIES"
+        return asked

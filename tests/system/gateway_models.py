@@ -1,0 +1,254 @@
+"""Traefik and Envoy as their documentation says they act on our recipes: what they would send is sent.
+
+Neither program can be had as a package of the system. A model reads the recipe, builds the request to velro-auth and
+the request to the backend from it, and sends both. It knows only what the recipes use, and refuses anything else.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import yaml
+
+from tests.system.gateway_lab import RECIPES, serving, with_option
+
+#: Of one connection only (RFC 9110, 7.6.1).
+HOP_BY_HOP = {"connection", "keep-alive", "trailer", "transfer-encoding", "upgrade"}
+
+
+@dataclass
+class Asked:
+    """A client's request on its way; header names in lower case."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def target(self) -> str:
+        return f"{self.path}?{self.query}" if self.query else self.path
+
+
+#: Sends a request; gives the answer.
+Send = Callable[[str, str, Mapping[str, str], bytes], requests.Response]
+
+
+@dataclass
+class Model:
+    """One proxy with its recipe.
+
+    Attributes:
+        recipe: The recipe, read.
+        ask: Sends to velro-auth.
+        forward: Sends to the backend.
+    """
+
+    recipe: Any
+    ask: Send
+    forward: Send
+
+    def answer(self, asked: Asked) -> requests.Response:
+        raise NotImplementedError
+
+
+class Traefik(Model):
+    """Traefik 3 with the file provider, forwardAuth and the headers middleware."""
+
+    def answer(self, asked: Asked) -> requests.Response:
+        # The entry point's, from the connection: forwardedHeaders trusts no client by default.
+        asked.headers = {name: of for name, of in asked.headers.items() if not name.startswith("x-forwarded-")}
+        asked.headers["x-real-ip"] = "127.0.0.1"
+        routers = self.recipe["http"]["routers"].values()
+        matching = [router for router in routers if _traefik_matches(router["rule"], asked)]
+        router = max(matching, key=lambda found: found.get("priority", len(found["rule"])))
+        for name in router["middlewares"]:
+            ((kind, options),) = self.recipe["http"]["middlewares"][name].items()
+            if kind == "headers":
+                self._set(asked, options["customRequestHeaders"])
+            elif (refusal := self._ask(asked, options)) is not None:
+                return refusal
+        return self.forward(asked.method, asked.target, asked.headers, asked.body)
+
+    @staticmethod
+    def _set(asked: Asked, custom: Mapping[str, str]) -> None:
+        for name, value in custom.items():
+            asked.headers.pop(name.lower(), None)
+            asked.headers |= {name.lower(): value} if value else {}
+
+    def _ask(self, asked: Asked, options: Mapping[str, Any]) -> requests.Response | None:
+        assert options.keys() == {"address", "trustForwardHeader", "authRequestHeaders", "authResponseHeaders"}
+        assert options["trustForwardHeader"] is False
+        named = {name.lower() for name in options["authRequestHeaders"]}
+        inner = {name: value for name, value in asked.headers.items() if name in named}
+        inner |= {"x-forwarded-method": asked.method, "x-forwarded-uri": asked.target, "x-forwarded-for": "127.0.0.1"}
+        address = urlsplit(options["address"])
+        answer = self.ask("GET", f"{address.path}?{address.query}" if address.query else address.path, inner, b"")
+        if not answer.ok:
+            return answer
+        for name in options["authResponseHeaders"]:
+            asked.headers.pop(name.lower(), None)
+            if name in answer.headers:
+                asked.headers[name.lower()] = answer.headers[name]
+        return None
+
+
+def _traefik_matches(rule: str, asked: Asked) -> bool:
+    def holds(term: str) -> bool:
+        name, arguments = re.fullmatch(r"(\w+)\((.*)\)", term).groups()  # type: ignore[union-attr]
+        values = re.findall(r"`([^`]*)`", arguments)
+        if name == "HeaderRegexp":
+            return bool(re.search(values[1], asked.headers.get(values[0].lower(), "")))
+        found: dict[str, bool] = {
+            "Path": asked.path == values[0],
+            "PathPrefix": asked.path.startswith(values[0]),
+            "Method": asked.method == values[0],
+        }
+        return found[name]
+
+    return any(all(holds(term) for term in part.split(" && ")) for part in rule.split(" || "))
+
+
+class Envoy(Model):
+    """Envoy's HTTP connection manager with ext_authz filters over HTTP."""
+
+    def answer(self, asked: Asked) -> requests.Response:
+        manager = self.recipe["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+        assert manager["normalize_path"]
+        assert manager["merge_slashes"]
+        asked.path = re.sub("/+", "/", posixpath.normpath(asked.path) + "/" * asked.path.endswith("/"))
+        assert manager["common_http_protocol_options"] == {"headers_with_underscores_action": "DROP_HEADER"}
+        asked.headers = {name: value for name, value in asked.headers.items() if "_" not in name}
+        (early,) = manager["early_header_mutation_extensions"]
+        for mutation in early["typed_config"]["mutations"]:
+            self._mutate(asked, mutation)
+        (host,) = manager["route_config"]["virtual_hosts"]
+        route = next(route for route in host["routes"] if _envoy_matches(route["match"], asked))
+        per_filter = route.get("typed_per_filter_config", {})
+        *asking, router = manager["http_filters"]
+        assert router["name"] == "envoy.filters.http.router"
+        for found in asking:
+            if per_filter.get(found["name"], {}).get("disabled"):
+                continue
+            if (refusal := self._ask(asked, found["typed_config"])) is not None:
+                return refusal
+        return self.forward(asked.method, asked.target, asked.headers, asked.body)
+
+    @staticmethod
+    def _mutate(asked: Asked, mutation: Mapping[str, Any]) -> None:
+        if "remove" in mutation:
+            asked.headers.pop(mutation["remove"], None)
+            return
+        assert mutation["append"]["append_action"] == "OVERWRITE_IF_EXISTS_OR_ADD"
+        header = mutation["append"]["header"]
+        assert header["value"] == "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"
+        asked.headers[header["key"]] = "127.0.0.1"
+
+    def _ask(self, asked: Asked, config: Mapping[str, Any]) -> requests.Response | None:
+        assert config["failure_mode_allow"] is False
+        service = config["http_service"]
+        # Always along: host, method, path, Authorization, and a Content-Length of 0.
+        inner: dict[str, str] = {
+            name: asked.headers[name] for name in ["host", "authorization"] if name in asked.headers
+        }
+        inner |= {name: asked.headers[name] for name in _named(config["allowed_headers"], asked.headers)}
+        for added in service.get("authorization_request", {}).get("headers_to_add", ()):
+            inner[added["key"]] = added["value"]
+        inner["content-length"] = "0"
+        answer = self.ask(asked.method, service["path_prefix"] + asked.target, inner, b"")
+        if answer.status_code != 200:
+            allowed = _named(service["authorization_response"]["allowed_client_headers"], answer.headers)
+            for name in {name.lower() for name in answer.headers} - set(allowed):
+                del answer.headers[name]
+            return answer
+        for name in _named(service["authorization_response"]["allowed_upstream_headers"], answer.headers):
+            asked.headers[name] = answer.headers[name]
+        return None
+
+
+def _named(matcher: Mapping[str, Any], headers: Mapping[str, str]) -> list[str]:
+    def matches(name: str) -> bool:
+        patterns = [item for pattern in matcher["patterns"] for item in pattern.items()]
+        assert {kind for kind, _ in patterns} <= {"exact", "prefix"}
+        return any(name == text if kind == "exact" else name.startswith(text) for kind, text in patterns)
+
+    return [name.lower() for name in headers if matches(name.lower())]
+
+
+def _envoy_matches(match: Mapping[str, Any], asked: Asked) -> bool:
+    def has(header: Mapping[str, Any]) -> bool:
+        if header["name"] == ":method":
+            return bool(asked.method == header["string_match"]["exact"])
+        return bool(header["present_match"]) and header["name"] in asked.headers
+
+    whole = match.get("path_separated_prefix")
+    below = (
+        asked.path == whole or asked.path.startswith(f"{whole}/") if whole else asked.path.startswith(match["prefix"])
+    )
+    return below and all(has(header) for header in match.get("headers", ()))
+
+
+@contextmanager
+def _running(kind: type[Model], file: str, verify_port: int, backend_port: int, *, preflights: bool) -> Iterator[int]:
+    text = (RECIPES / file).read_text()
+    recipe = yaml.safe_load(with_option(text) if preflights else text)
+
+    def to(port: int) -> Send:
+        def send(method: str, target: str, headers: Mapping[str, str], body: bytes) -> requests.Response:
+            # As the client wrote it: requests would tidy up the path, and add fields of its own.
+            request = requests.Request(method, f"http://127.0.0.1:{port}/", data=body).prepare()
+            request.url = f"http://127.0.0.1:{port}{target}"
+            request.headers = requests.structures.CaseInsensitiveDict(headers)
+            return requests.Session().send(request, timeout=10, allow_redirects=False)
+
+        return send
+
+    class Handler(BaseHTTPRequestHandler):
+        """A client's request, handed to the model."""
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
+            pass
+
+        def _answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            headers = {name.lower(): value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
+            path, _, query = self.path.partition("?")
+            answer = kind(recipe, to(verify_port), to(backend_port)).answer(
+                Asked(self.command, path, query, headers, body)
+            )
+            self.send_response(answer.status_code)
+            for name, value in answer.headers.items():
+                if name.lower() not in {*HOP_BY_HOP, "content-length"}:
+                    self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        # The names that http.server calls.
+        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _answer  # noqa: N815
+
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
+        yield port
+
+
+@contextmanager
+def traefik(_: Path, verify_port: int, backend_port: int, *, preflights: bool = False) -> Iterator[int]:
+    """Serve a model of Traefik with the recipe; give the port."""
+    with _running(Traefik, "traefik.yml", verify_port, backend_port, preflights=preflights) as port:
+        yield port
+
+
+@contextmanager
+def envoy(_: Path, verify_port: int, backend_port: int, *, preflights: bool = False) -> Iterator[int]:
+    """Serve a model of Envoy with the recipe; give the port."""
+    with _running(Envoy, "envoy.yaml", verify_port, backend_port, preflights=preflights) as port:
+        yield port
