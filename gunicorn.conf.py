@@ -37,7 +37,7 @@ max_requests = 0
 
 # One JSON line a request comes from the edge; gunicorn's own log costs 45 µs a request more.
 accesslog = None
-logconfig_dict = _configuration(_settings.log_level)
+logconfig_dict = _configuration(_settings.log_level, _settings.log_format)
 # Otherwise a thread in the master and a socket in $HOME.
 control_socket_disable = True
 # Sets nothing but the scheme; the caller's address is the edge's business (velro_auth/addresses.py).

@@ -274,6 +274,13 @@ class Settings:
         check=one_of("debug", "info", "warning", "error"),
         at_run_time=True,
     )
+    log_format: str = setting(
+        "LOG_FORMAT",
+        "auto",
+        "`json` writes an object a line for programs, `text` short lines for people; `auto` is text where stdout is a"
+        " terminal.",
+        check=one_of("auto", "json", "text"),
+    )
     log_probes_every: int = setting(
         "LOG_PROBES_EVERY",
         100,

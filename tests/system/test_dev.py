@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 import requests
 
@@ -82,6 +84,65 @@ def test_the_flag_fills_in_the_profile(data_dir: Path, tmp_path: Path) -> None:
         assert "X-Fastlane-Time-Ms" not in response.headers
         user = response.json()["user"]
         assert (user["role"], user["display_name"], user["credits_balance"]) == ("viewer", "Demo", 0)
+
+
+def test_the_next_steps_of_a_newcomer_work(data_dir: Path, tmp_path: Path) -> None:
+    """The banner names them: the documents, the keys, a user of one's own, a frontend on any port of this machine."""
+    with program(dev(data_dir, port := free_port()), tmp_path / "log") as running:
+        running.wait_for("Stop with Ctrl-C.")
+        gateway = f"http://localhost:{port}"
+        environment = _run([*dev(data_dir, port), "env"])
+        added = _run([*dev(data_dir, port), "add-user", email := f"ada{port}@example.com"])
+        again = _run([*dev(data_dir, port), "add-user", email])
+        logged_in = log_in(port, email, added.stdout.split()[-1])
+        page = requests.get(f"{gateway}/docs", timeout=10)
+        preflight = requests.options(
+            f"{gateway}/api/v1/auth/login",
+            headers={"Origin": "http://localhost:5173", "Access-Control-Request-Method": "POST"},
+            timeout=10,
+        )
+
+        assert logged_in.status_code == 200, added.stdout + added.stderr
+        assert (again.returncode, again.stderr) == (1, f"Error: {email} has an account already.\n")
+        assert page.ok
+        assert preflight.headers["Access-Control-Allow-Origin"] == "http://localhost:5173"
+        for step in (f"{gateway}/docs", " dev env)", " dev add-user "):
+            assert step in running.output
+        variables = dict(shlex.split(line)[1].split("=", 1) for line in environment.stdout.splitlines())
+        assert variables["AUTH_URL"] == gateway
+        settings = requests.get(
+            variables["SUPABASE_URL"] + "/auth/v1/settings",
+            headers={"apikey": variables["SUPABASE_PUBLISHABLE_KEY"]},
+            timeout=10,
+        )
+        assert settings.ok
+        with psycopg.connect(variables["DATABASE_URL"]) as connection:
+            assert connection.execute("select count(*) from public.users where email = %s", [email]).fetchone() == (1,)
+
+    after = _run([*dev(data_dir, port), "env"])
+
+    assert after.returncode == 1
+    assert "No local Supabase runs" in after.stderr
+
+
+def test_lines_in_a_pipe_are_json_and_can_be_made_text(data_dir: Path, tmp_path: Path) -> None:
+    with program(dev(data_dir, port := free_port()), tmp_path / "log", LOG_FORMAT="text") as running:
+        running.wait_for("Stop with Ctrl-C.")
+        log_in(port, DEMO["email"], "wrong")
+        running.wait_for("POST /api/v1/auth/login 401")
+
+        assert '{"' not in running.output.partition("Stop with Ctrl-C.")[2]
+
+
+def test_two_requests_to_end_while_it_starts_end_everything(data_dir: Path, tmp_path: Path) -> None:
+    with program(dev(data_dir, free_port()), tmp_path / "log") as running:
+        running.wait_for("Starting the gateway")
+        family = _family(running.process.pid)
+        running.process.send_signal(signal.SIGINT)
+        running.process.send_signal(signal.SIGTERM)
+        running.process.wait(60)
+
+        _assert_gone(family)
 
 
 def test_killing_it_takes_everything_along(data_dir: Path, tmp_path: Path) -> None:

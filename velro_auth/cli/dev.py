@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
+import os
 import secrets
+import shlex
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 import requests
 
 import velro_auth
-from velro_auth.cli.processes import Stopped, start, stop, stop_on_signals
+from velro_auth.cli.localproject import LOOPBACK, CannotStart, LocalProject
+from velro_auth.cli.processes import Stopped, StopRequest, await_end, start, stop, stop_on_signals
 from velro_auth.database import DatabaseError, Runner
 from velro_auth.settings import Settings, inherited
 
@@ -34,15 +37,13 @@ BANNED_EMAIL: Final = "banned@example.com"
 START_LIMIT_S: Final = 60
 STOP_LIMIT_S: Final = 20
 
-LOOPBACK: Final = "127.0.0.1"
+#: A frontend under development, on whichever port its tools choose.
+DEV_ORIGINS: Final = "http://localhost:*,http://127.0.0.1:*"
+
 LAST_PORT: Final = 65535
 
 
-class CannotStart(click.ClickException):
-    """Something outside has to change first; the message says what."""
-
-
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--port", type=click.IntRange(1, LAST_PORT), envvar="PORT", default=8000, show_default=True)
 @click.option(
     "--data-dir",
@@ -51,32 +52,60 @@ class CannotStart(click.ClickException):
     show_default=True,
     help="Where the local database is kept between runs.",
 )
-def dev(port: int, data_dir: Path) -> None:
+@click.pass_context
+def dev(context: click.Context, port: int, data_dir: Path) -> None:
     """Run the gateway against a local Supabase on this machine, until Ctrl-C.
 
     PostgreSQL comes from the extra 'dev', or from VELRO_PG_BIN (a folder with its programs), or from the system.
     VELRO_STANDIN_DATABASE names a running server to use instead, as its superuser.
     """
+    context.obj = data_dir
+    if context.invoked_subcommand is None:
+        _serve(port, data_dir)
+
+
+@dev.command()
+@click.pass_obj
+def env(data_dir: Path) -> None:
+    """Print the keys and addresses of the one that runs, for a shell: eval "$(velro-auth dev env)"."""
+    for name, value in LocalProject.running(data_dir).variables().items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+
+
+@dev.command("add-user")
+@click.argument("email")
+@click.option("--password", help="Printed where none is given and one is made up.")
+@click.pass_obj
+def add_user(data_dir: Path, email: str, password: str | None) -> None:
+    """Add a user with a confirmed address to the one that runs."""
+    chosen = password or secrets.token_urlsafe(12)
+    if not LocalProject.running(data_dir).add_user(email, chosen):
+        raise CannotStart(f"{email} has an account already.")
+    click.echo(f"Added {email}" + ("" if password else f" with the password {chosen}"))
+
+
+def _serve(port: int, data_dir: Path) -> None:
     settings = Settings.from_environment()
     if settings.environment:
         raise CannotStart("This is a Railway environment. 'velro-auth dev' opens accounts that everybody knows.")
     _require_programs()
     _require_directory(data_dir)
     _require_free(port)
-    with contextlib.suppress(Stopped), stop_on_signals():
-        _run(port, data_dir)
+    with contextlib.suppress(Stopped), stop_on_signals() as request:
+        _run(port, data_dir, request)
     _say("Stopped.")
 
 
-def _run(port: int, data_dir: Path) -> None:
+def _run(port: int, data_dir: Path, request: StopRequest) -> None:
     started_s = time.monotonic()
-    with _standin(data_dir, free_port_beside(port)) as project:
+    with _standin(data_dir, free_port_beside(port), gateway_url=f"http://localhost:{port}") as project:
         _migrate(project)
         _create_accounts(project)
-        with _gateway(port, project) as gateway:
+        with _gateway(port, project) as gateway, project.noted(data_dir):
             _say(f"Ready after {time.monotonic() - started_s:.1f} s.\n")
             _say(_welcome(port, project))
-            raise CannotStart(f"The gateway ended by itself, with status {gateway.wait()}; see its lines above.")
+            status = await_end(gateway, request)
+            raise CannotStart(f"The gateway ended by itself, with status {status}; see its lines above.")
 
 
 def _require_programs() -> None:
@@ -129,7 +158,7 @@ def free_port_beside(port: int, *, is_free: Callable[[int], bool] = _is_free) ->
 
 
 @contextlib.contextmanager
-def _standin(data_dir: Path, port: int) -> Iterator[dict[str, Any]]:
+def _standin(data_dir: Path, port: int, *, gateway_url: str) -> Iterator[LocalProject]:
     """Run the local Supabase; its progress goes to the terminal."""
     _say("Starting a local Supabase (PostgreSQL and Auth) …")
     command = [sys.executable, "-m", "velro_auth.standin", "--data-dir", str(data_dir.resolve()), "--port", str(port)]
@@ -139,16 +168,14 @@ def _standin(data_dir: Path, port: int) -> Iterator[dict[str, Any]]:
         line = process.stdout.readline()
         if not line:
             raise CannotStart(f"The local Supabase did not start (status {process.wait()}); see above.")
-        project = json.loads(line)
-        assert isinstance(project, dict)
-        yield project
+        yield LocalProject.announced(line, gateway_url=gateway_url)
     finally:
         stop(process, within_s=STOP_LIMIT_S)
 
 
-def _migrate(project: dict[str, Any]) -> None:
+def _migrate(project: LocalProject) -> None:
     """Bring the local database where ``velro-auth db up`` brings a real one."""
-    runner = Runner(project["database_dsn"])
+    runner = Runner(project.database_dsn)
     try:
         for step in runner.up():
             _say(f"  applied {step.label}")
@@ -158,34 +185,27 @@ def _migrate(project: dict[str, Any]) -> None:
         raise CannotStart(str(error)) from error
 
 
-def _create_accounts(project: dict[str, Any]) -> None:
+def _create_accounts(project: LocalProject) -> None:
     """Bring the accounts to try with, where they are not there yet."""
-    headers = {"apikey": project["secret_key"], "Authorization": f"Bearer {project['secret_key']}"}
-    demo = {"user_metadata": {"display_name": "Demo"}}
-    for email, more in ((DEMO_EMAIL, demo), (BANNED_EMAIL, {"ban_duration": "876000h"})):
-        answer = requests.post(
-            f"{project['url']}/auth/v1/admin/users",
-            json={"email": email, "password": DEMO_PASSWORD, "email_confirm": True, **more},
-            headers=headers,
-            timeout=10,
-        )
-        already_there = answer.status_code == 422 and "email_exists" in answer.text  # noqa: PLR2004
-        if not (answer.ok or already_there):
-            raise CannotStart(f"The local Supabase refused to create {email}: {answer.status_code} {answer.text}")
+    project.add_user(DEMO_EMAIL, DEMO_PASSWORD, user_metadata={"display_name": "Demo"})
+    project.add_user(BANNED_EMAIL, DEMO_PASSWORD, ban_duration="876000h")
 
 
 @contextlib.contextmanager
-def _gateway(port: int, project: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
+def _gateway(port: int, project: LocalProject) -> Iterator[subprocess.Popen[str]]:
     """Run the gateway as in production, but for the address it listens on."""
     _say("Starting the gateway …")
-    env = inherited(
-        # A file of the user's would win over what follows, and may name a project that is no toy.
-        AUTH_ENV_FILE="",
-        PORT=str(port),
-        SUPABASE_URL=project["url"],
-        SUPABASE_PUBLISHABLE_KEY=project["publishable_key"],
-        SUPABASE_SECRET_KEY=project["secret_key"],
-    )
+    env = {
+        "CORS_ORIGINS": DEV_ORIGINS,
+        **inherited(
+            # A file of the user's would win over what follows, and may name a project that is no toy.
+            AUTH_ENV_FILE="",
+            PORT=str(port),
+            SUPABASE_URL=project.url,
+            SUPABASE_PUBLISHABLE_KEY=project.publishable_key,
+            SUPABASE_SECRET_KEY=project.secret_key,
+        ),
+    }
     command = [sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", f"{LOOPBACK}:{port}"]
     process = start(command, env=env, cwd=ROOT)
     try:
@@ -211,17 +231,24 @@ def await_health(port: int, process: subprocess.Popen[str]) -> None:
     raise CannotStart("The gateway did not start; see its lines above.")
 
 
-def _welcome(port: int, project: dict[str, Any]) -> str:
+def _welcome(port: int, project: LocalProject) -> str:
+    program = (
+        "velro-auth" if shutil.which("velro-auth") else os.path.relpath(Path(sys.executable).parent / "velro-auth")
+    )
     return f"""\
-  gateway   http://localhost:{port}
-  Supabase  {project["url"]}
-  database  {project["database_dsn"]}
+  gateway   {project.gateway_url}   (what it can do: {project.gateway_url}/docs)
+  Supabase  {project.url}
+  database  {project.database_dsn}
 
 Log in:
 
   curl -i http://localhost:{port}/api/v1/auth/login \\
     -H 'Content-Type: application/json' \\
     -d '{{"email": "{DEMO_EMAIL}", "password": "{DEMO_PASSWORD}"}}'
+
+Add a user:                    {program} dev add-user ada@example.com
+Keys and addresses, in a shell: eval "$({program} dev env)"
+Pages of http://localhost:* may call it; CORS_ORIGINS=https://app.example make run names others.
 
 Stop with Ctrl-C.
 """

@@ -149,7 +149,7 @@ def _watch(options: Mapping[str, Any], ledger: Ledger, console: Console) -> tupl
         display.say(clock(), f"Watching {plan.url}, every {plan.interval_s:g} s, into {path}")
         with contextlib.closing(display):
             display.start(clock())
-            Watch(plan, patrol=patrol, book=book, levels=levels, clock=clock).run(stopped.is_set)
+            Watch(plan, patrol=patrol, book=book, levels=levels, clock=clock).run(lambda: stopped.is_made)
         if webhook is not None:
             webhook.drain(_WEBHOOK_PATIENCE_S)
             webhook.stop()

@@ -7,8 +7,9 @@ import ctypes
 import signal
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -18,37 +19,57 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 class Stopped(Exception):
-    """Somebody asked this process to end (Ctrl-C, SIGTERM, or a terminal that was closed)."""
+    """A signal asked this process to end (Ctrl-C, SIGTERM, or a terminal that was closed)."""
 
 
 _ENDS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+#: How often ``await_end`` looks, in seconds. A signal interrupts the pause, unless it comes in the instant before.
+_LOOK_EVERY_S: Final = 0.5
+
+
+@dataclass
+class StopRequest:
+    """Whether a signal has asked for the end.
+
+    A plain attribute, and no ``threading.Event``: an event has a lock, and a signal handler that runs while the main
+    thread holds that lock waits for it for ever.
+    """
+
+    is_made: bool = False
+
 
 @contextlib.contextmanager
-def stop_on_signals() -> Iterator[None]:
-    """Raise ``Stopped`` in the main thread on SIGINT, SIGTERM and SIGHUP."""
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Raise ``Stopped`` in the main thread on SIGINT, SIGTERM and SIGHUP, and note that one has come.
+
+    An exception that is raised while the interpreter runs a finaliser or a callback is lost, so whatever goes on
+    for long looks at the request as well (``await_end``).
+    """
+    request = StopRequest()
 
     def stop(_: int, __: FrameType | None) -> None:
         # Once is enough: a second Ctrl-C must not interrupt the tidying up.
         for number in _ENDS:
             signal.signal(number, signal.SIG_IGN)
+        request.is_made = True
         raise Stopped
 
     before = {number: signal.signal(number, stop) for number in _ENDS}
     try:
-        yield
+        yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 @contextlib.contextmanager
-def noting_signals() -> Iterator[threading.Event]:
-    """Yield an event that SIGINT and SIGTERM set, for work that ends its step first; a second one ends it at once."""
-    asked = threading.Event()
+def noting_signals() -> Iterator[StopRequest]:
+    """Yield a request that SIGINT and SIGTERM make, for work that ends its step first; a second one ends it at once."""
+    asked = StopRequest()
 
     def note(number: int, _: FrameType | None) -> None:
-        asked.set()
+        asked.is_made = True
         signal.signal(number, before[signal.Signals(number)])
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -57,6 +78,19 @@ def noting_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def await_end(process: subprocess.Popen[str], request: StopRequest) -> int:
+    """Wait until *process* has ended, and return its status.
+
+    Raises:
+        Stopped: This process was asked to end.
+    """
+    while (status := process.poll()) is None:
+        if request.is_made:
+            raise Stopped
+        time.sleep(_LOOK_EVERY_S)
+    return status
 
 
 def start(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, **options: Any) -> subprocess.Popen[str]:

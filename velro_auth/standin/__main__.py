@@ -12,12 +12,12 @@ import json
 import os
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from velro_auth.standin import RateLimit, Standin, StandinConfig, StandinError
+from velro_auth.standin.stopping import awaiting_stop
 
 PR_SET_PDEATHSIG: Final = 1
 
@@ -25,18 +25,16 @@ PR_SET_PDEATHSIG: Final = 1
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until told to stop; return 2 with one sentence on stderr when it cannot start."""
     config = _config(_parser().parse_args(arguments))
-    is_over = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: is_over.set())
-    if not _end_with_parent():
-        return 0
-    try:
-        with Standin(config, progress=_say) as standin:
-            _announce(standin)
-            is_over.wait()
-    except StandinError as error:
-        _say(str(error))
-        return 2
+    with awaiting_stop() as wait_for_stop:
+        if not _end_with_parent():
+            return 0
+        try:
+            with Standin(config, progress=_say) as standin:
+                _announce(standin)
+                wait_for_stop()
+        except StandinError as error:
+            _say(str(error))
+            return 2
     return 0
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import signal
+import socket
+import stat
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
 import requests
 
-from velro_auth.cli.dev import CannotStart, await_health, free_port_beside
-from velro_auth.cli.processes import Stopped, stop_on_signals
+from velro_auth.cli.dev import await_health, free_port_beside
+from velro_auth.cli.localproject import CannotStart, LocalProject
+from velro_auth.cli.processes import Stopped, StopRequest, await_end, noting_signals, stop_on_signals
 
 
 @pytest.mark.parametrize(
@@ -65,3 +69,73 @@ def test_whoever_ends_it_lets_it_tidy_up(number: signal.Signals) -> None:
         signal.raise_signal(number)
 
     assert signal.getsignal(number) is before
+
+
+def test_a_request_to_stop_whose_exception_was_lost_ends_the_wait() -> None:
+    """An exception that is raised inside a finaliser is reported and dropped."""
+    running = Mock(poll=lambda: None)
+
+    with pytest.raises(Stopped):
+        await_end(running, StopRequest(is_made=True))
+
+
+def test_a_signal_is_noted_as_well_as_raised() -> None:
+    with pytest.raises(Stopped), stop_on_signals() as request:
+        signal.raise_signal(signal.SIGTERM)
+
+    assert request.is_made
+
+
+def test_the_status_of_a_program_that_ends_by_itself_is_returned() -> None:
+    assert await_end(Mock(poll=lambda: 3), StopRequest()) == 3
+
+
+def test_the_first_signal_is_noted_and_the_second_one_is_not_held_back() -> None:
+    got: list[int] = []
+    seen: list[tuple[bool, int]] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: got.append(number))
+    try:
+        with noting_signals() as asked:
+            for _ in range(2):
+                signal.raise_signal(signal.SIGTERM)
+                seen.append((asked.is_made, len(got)))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert seen == [(True, 0), (True, 1)]
+
+
+def project(url: str) -> LocalProject:
+    return LocalProject(
+        gateway_url="http://localhost:8000",
+        url=url,
+        publishable_key="sb_publishable_x",
+        secret_key="sb_secret_x",
+        database_dsn="user=postgres password='a b'",
+    )
+
+
+def test_a_running_project_is_found_by_its_folder(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        running = project(f"http://127.0.0.1:{listener.getsockname()[1]}")
+
+        with running.noted(tmp_path):
+            assert LocalProject.running(tmp_path) == running
+            assert [stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()] == [0o600]
+
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_project_that_was_killed_is_not_taken_for_a_running_one(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with project(f"http://127.0.0.1:{port}").noted(tmp_path), pytest.raises(CannotStart, match="make run"):
+        LocalProject.running(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"url": 1}'])
+def test_a_note_that_cannot_be_read_counts_as_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "running.json").write_text(content)
+
+    with pytest.raises(CannotStart, match="No local Supabase runs"):
+        LocalProject.running(tmp_path)
