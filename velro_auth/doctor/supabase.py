@@ -121,7 +121,7 @@ def _key(case: Case) -> Finding:
 def _login(case: Case) -> Finding:
     with contextlib.closing(case.transport()) as transport:
         finding = LoginPathCheck(transport)()
-    return finding if finding.output else Finding(finding.status, "an empty login is refused as it should be")
+    return finding if finding.output else Finding(finding.status, "a login by mail address and password is taken")
 
 
 def _clock(case: Case) -> Finding:
@@ -203,8 +203,8 @@ CHECKS: Final = (
     ),
     Check(
         name="upstream.login",
-        what="An empty login is refused as invalid, quickly.",
-        why="Supabase's health page stays green with a dead database; this does not.",
+        what="An empty login is refused as invalid, quickly, and e-mail logins are switched on in the project.",
+        why="Supabase's health page stays green with a dead database, and with e-mail logins switched off.",
         mend="Look at the project's Auth logs, and at https://status.supabase.com.",
         look=_login,
         needs=("upstream.key",),
