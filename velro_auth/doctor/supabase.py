@@ -15,14 +15,13 @@ import certifi
 
 from velro_auth.auth.keys import UnusableKeySet, read_key_set
 from velro_auth.checks import Finding
-from velro_auth.doctor.case import Case, NotApplicable
+from velro_auth.doctor.case import JWKS, Case, NotApplicable
 from velro_auth.doctor.checkup import Check
 from velro_auth.errors import UpstreamError
 from velro_auth.upstream import translate
 from velro_auth.upstream.probe import LoginPathCheck
 
 HEALTH: Final = "/auth/v1/health"
-JWKS: Final = "/auth/v1/.well-known/jwks.json"
 
 _DAY_S: Final = 86_400
 #: Certificates of 90 days are renewed 30 days before their end: two weeks before it something is stuck.
