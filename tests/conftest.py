@@ -14,6 +14,7 @@ from werkzeug.test import Client, TestResponse
 
 from tests.fixtures.checkout import checkout
 from tests.fixtures.redis import own_redis, redis_server
+from tests.fixtures.redis_cluster import redis_cluster
 from tests.fixtures.rude import rude
 from tests.fixtures.standin import (
     auth_database,
@@ -61,6 +62,7 @@ __all__ = [
     "open_folder",
     "own_redis",
     "postgres",
+    "redis_cluster",
     "redis_server",
     "rude",
     "standin",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -115,3 +115,30 @@ def test_what_makes_no_sense_is_refused(environment: dict[str, str], options: tu
 
     assert said.exit_code == 2
     assert said.stderr.startswith("Usage: ")
+
+
+def test_without_database_and_account_it_says_what_it_could_not_check(
+    environment: dict[str, str], standin_with: Callable[..., Standin]
+) -> None:
+    """And what it knows to be broken still decides the exit status."""
+    lacking = {**environment, "DATABASE_URL": "", "AUTH_BENCH_EMAIL": "", "AUTH_BENCH_PASSWORD": "", "REDIS_URL": ""}
+    broken = standin_with(email_logins=False)
+
+    well = doctor(lacking)
+    said = doctor({**lacking, "SUPABASE_URL": broken.url})
+    told = json.loads(doctor(lacking, "--json").stdout)
+
+    assert "FAIL" not in well.stdout
+    assert said.exit_code == 2
+    assert "FAIL  upstream.login" in said.stdout
+    lines = [line for line in well.stdout.splitlines() if line.startswith("Not checked without ")]
+    assert len(lines) == 3
+    assert lines[0].startswith("Not checked without AUTH_BENCH_EMAIL and AUTH_BENCH_PASSWORD: account.login, ")
+    assert lines[1].startswith("Not checked without DATABASE_URL: database.")
+    assert lines[2] == "Not checked without --url: gateway.health, gateway.ready, gateway.pool"
+    assert [one["give"] for one in told["not_checked"]] == [
+        "AUTH_BENCH_EMAIL and AUTH_BENCH_PASSWORD",
+        "DATABASE_URL",
+        "--url",
+    ]
+    assert {name for one in told["not_checked"] for name in one["checks"]} <= {one["id"] for one in told["checks"]}

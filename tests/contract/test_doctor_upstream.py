@@ -135,6 +135,15 @@ def test_a_rate_limit_that_is_reached_is_a_warning(standin: Standin) -> None:
     assert look("upstream.login", settings_of(standin)).status == "warn"
 
 
+def test_a_project_whose_mail_logins_are_off(standin_with: Callable[..., Standin]) -> None:
+    """Case 28: its login path refuses an empty login as a healthy one does, and every real login is 503."""
+    result = look("upstream.login", settings_of(standin_with(email_logins=False)))
+
+    assert result.status == "fail"
+    assert "e-mail logins are switched off" in result.found
+    assert "Authentication, Sign In / Providers, Email" in result.mend
+
+
 @pytest.mark.parametrize(("off_s", "status"), [(-40, "fail"), (40, "fail"), (15, "warn")])
 def test_a_clock_that_is_wrong(standin: Standin, off_s: float, status: str) -> None:
     result = look("upstream.clock", settings_of(standin), now=lambda: time.time() + off_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -181,6 +182,18 @@ def test_readiness_tells_whether_logins_work(standin: Standin, lane: str) -> Non
     broken = app_of(standin, fast_lane=lane == "fast lane")
     assert broken.get("/health/ready").status_code == 503
     assert broken.get("/health").status_code == 200
+
+
+def test_a_project_whose_mail_logins_are_off_is_not_ready(standin_with: Callable[..., Standin], lane: str) -> None:
+    """Case 28."""
+    client = app_of(standin_with(email_logins=False), fast_lane=lane == "fast lane")
+
+    ready = client.get("/health/ready")
+
+    assert ready.status_code == 503
+    [found] = ready.get_json()["checks"]["upstream:login"]
+    assert found["status"] == "fail"
+    assert "switch them on in the project" in found["output"]
 
 
 def test_200_users_at_once_each_get_their_own_session(standin: Standin) -> None:

@@ -20,6 +20,7 @@ import pytest
 import requests
 
 from tests.fixtures.programs import ROOT, Program, clean_environment, gateway
+from tests.waiting import eventually
 from velro_auth.standin import Standin
 
 PASSWORD = "canary-in-the-password"
@@ -109,6 +110,28 @@ def test_metrics_are_closed_in_a_deployment_without_their_token(environment: dic
     with gateway(tmp_path / "open", **deployed, METRICS_TOKEN="scrape") as running:
         assert requests.get(f"{running.url}/metrics", timeout=10).status_code == 404
         assert metrics(running, "scrape")
+
+
+def test_one_login_whose_token_is_refused_here_rings(
+    environment: dict[str, str], email: str, pager: Pager, tmp_path: Path
+) -> None:
+    settings = {
+        **environment,
+        "WEB_CONCURRENCY": "2",
+        "AUTH_ISSUERS": "https://auth.example/auth/v1",
+        "ALERT_WEBHOOK_URL": pager.url,
+    }
+    with gateway(tmp_path / "log", **settings) as running:
+        assert log_in(running, email) == 200
+        eventually(lambda: pager.calls, or_say=lambda: running.output[-3000:])
+        ready = requests.get(f"{running.url}/health/ready", timeout=10)
+
+    told = json.loads(pager.calls[0][1])
+    assert (told["alert"], told["level"]) == ("login_tokens", "warning")
+    assert "AUTH_ISSUERS" in told["sentence"]
+    assert ready.status_code == 200
+    assert (ready.json()["status"], ready.json()["checks"]["tokens"][0]["status"]) == ("warn", "warn")
+    assert "a login was answered with a token that this service refuses" in running.output
 
 
 def test_a_drill(environment: dict[str, str], email: str, standin: Standin, pager: Pager, tmp_path: Path) -> None:

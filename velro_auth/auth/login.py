@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from velro_auth.auth.models import Credentials, Session
 from velro_auth.auth.ports import Identity, Profiles
 from velro_auth.exchange import Exchange
 from velro_auth.guards import Guards
 from velro_auth.guards.throttle import TooManyAttempts
+
+
+def note_nothing(_token: str) -> None:
+    """Tell nobody of a token."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,11 +24,13 @@ class Login:
         identity: Who is asked.
         guards: What stands before that.
         profiles: Who knows the profile row; None leaves the profile out (the fast lane).
+        note_token: Told each access token that is handed out; must not block.
     """
 
     identity: Identity
     guards: Guards
     profiles: Profiles | None = None
+    note_token: Callable[[str], None] = note_nothing
 
     def __call__(self, credentials: Credentials, exchange: Exchange) -> Session:
         """Return a new session for *credentials*.
@@ -44,6 +51,7 @@ class Login:
         """
         exchange.notes["account"] = self.guards.throttle.name(credentials.email)
         session = self._attempted(credentials, exchange)
+        self.note_token(session.access_token)
         exchange.shows_upstream = True
         # A success gives the attempt back: there is nothing to tell.
         exchange.allowance = None

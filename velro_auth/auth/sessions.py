@@ -10,6 +10,7 @@ from typing import Final
 from velro_auth.auth.denylist import DenyList, Scope, denials_of_logout
 from velro_auth.auth.introspection import TokenJudge, Verdict
 from velro_auth.auth.keys import CannotJudge
+from velro_auth.auth.login import note_nothing
 from velro_auth.auth.models import Profile, Session
 from velro_auth.auth.ports import Identity, Profiles
 from velro_auth.auth.refresh import Refreshes
@@ -37,6 +38,7 @@ class Sessions:
         denied: The deny-list.
         profiles: Who knows the profile row; None while the settings are wrong.
         is_strict: Whether Supabase is asked about every token.
+        note_token: Told each access token that is handed out; must not block.
         now: The wall clock.
     """
 
@@ -48,6 +50,7 @@ class Sessions:
     denied: DenyList
     profiles: Profiles | None = None
     is_strict: bool = False
+    note_token: Callable[[str], None] = note_nothing
     now: Callable[[], float] = time.time
 
     def refresh(self, refresh_token: str, exchange: Exchange) -> Session:
@@ -71,7 +74,9 @@ class Sessions:
             # Whoever has a session has logged in before; Supabase counts refreshes with the logins.
             self.guards.quota.take(is_known=True)
             with self.guards.asking():
-                return self.identity.refresh(refresh_token, exchange)
+                session = self.identity.refresh(refresh_token, exchange)
+        self.note_token(session.access_token)
+        return session
 
     def verify(self, token: str, exchange: Exchange, *, strict: bool = False) -> Verdict:
         """Return the verdict on a good token.

@@ -1,12 +1,16 @@
-"""Checks that a real login shows: the account, its claim, and whose address Supabase counts."""
+"""Checks that a real login shows: the account, its token, its claim, and whose address Supabase counts."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from velro_auth.auth.tokens import MAX_TOKEN_BYTES
 from velro_auth.checks import Finding
-from velro_auth.doctor.case import PROBE_ADDRESS, Case, NotApplicable
+from velro_auth.doctor.case import DATABASE, PROBE_ADDRESS, Case, NotApplicable, NotGiven
 from velro_auth.doctor.checkup import Check
+
+#: nginx's ``large_client_header_buffers`` is 8 KiB, less the name of the header and the word before the token.
+_GATEWAYS_BYTES: Final = 8192 - len("Authorization: Bearer \r\n")
 
 _HOOK: Final = "velro_auth.custom_access_token_hook"
 
@@ -23,6 +27,24 @@ def _account(case: Case) -> Finding:
     return Finding("pass", f"logged in; the session ends at {case.session.expires_at}, or with this run")
 
 
+def _token(case: Case) -> Finding:
+    token = case.session.access_token
+    if refused := case.own_tokens.refused(token):
+        return Finding("fail", f"{refused.cause.sentence} ({refused.detail})", f"{_sentence(refused.cause.mend)}.")
+    said = f"verify accepts it; {len(token):,} bytes of at most {MAX_TOKEN_BYTES:,}"
+    if len(token) > _GATEWAYS_BYTES:
+        return Finding(
+            "warn",
+            f"{said}; nginx by default refuses header lines beyond 8,192 bytes",
+            "Put less into app_metadata, user_metadata and the hook's claims, or raise the limit of the gateway.",
+        )
+    return Finding("pass", said)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _claim(case: Case) -> Finding:
     role = case.claims.get("user_role")
     if role is None:
@@ -34,7 +56,7 @@ def _proof(case: Case) -> Finding:
     if not case.settings.forwards_client_ip:
         raise NotApplicable("no address is passed on; see forwarding.allowed")
     if not case.settings.database_url:
-        raise NotApplicable("only the database shows whose address Supabase took down: set DATABASE_URL")
+        raise NotGiven("only the database shows whose address Supabase took down", give=DATABASE)
     seen = case.session_address()
     if seen == PROBE_ADDRESS:
         return Finding("pass", "Supabase took down the address that was passed on")
@@ -49,6 +71,14 @@ CHECKS: Final = (
         mend="Compare both variables with the account; confirm its address in the project (Authentication, Users).",
         look=_account,
         needs=("upstream.login",),
+    ),
+    Check(
+        name="account.token",
+        what="This service accepts the token that the test account got: issuer, signature, claims, times and size.",
+        why="Otherwise logins are 200 and everything after them is 401.",
+        mend="Set what the finding names.",
+        look=_token,
+        needs=("account.login",),
     ),
     Check(
         name="account.claim",

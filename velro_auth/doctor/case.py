@@ -17,23 +17,47 @@ import jwt
 import urllib3
 
 from velro_auth.auth.models import Credentials, Session
+from velro_auth.auth.own_tokens import OwnTokens
 from velro_auth.database import Difference, Runner, State
 from velro_auth.database.connection import connected
 from velro_auth.errors import VelroAuthError
 from velro_auth.exchange import Exchange
 from velro_auth.settings import Settings
 from velro_auth.upstream.identity import SupabaseIdentity
+from velro_auth.upstream.jwks import KeyStore
 from velro_auth.upstream.resolver import AddressInfo, Resolver
 from velro_auth.upstream.transport import Reply, Transport
+from velro_auth.wiring.sessions import own_tokens_of
 
 #: Of TEST-NET-2 (RFC 5737): nobody has it, so a session from there is one of ours.
 PROBE_ADDRESS: Final = "198.51.100.77"
+
+#: Where the project publishes its signing keys.
+JWKS: Final = "/auth/v1/.well-known/jwks.json"
 
 _CONNECTIONS: Final = 2
 
 
 class NotApplicable(VelroAuthError):
     """There is nothing to look at; the reason is a sentence."""
+
+
+class NotGiven(NotApplicable):
+    """There is something to look at, but the doctor was not given what it needs for that.
+
+    Attributes:
+        give: What to give it.
+    """
+
+    def __init__(self, reason: str, *, give: str) -> None:
+        super().__init__(f"{reason}: give {give}")
+        self.give = give
+
+
+#: What more of the checks need than the settings of the service.
+ACCOUNT: Final = "AUTH_BENCH_EMAIL and AUTH_BENCH_PASSWORD"
+DATABASE: Final = "DATABASE_URL"
+GATEWAY: Final = "--url"
 
 
 def _disk_free(folder: Path) -> tuple[int, int]:
@@ -104,17 +128,22 @@ class Case:
         """A session of the test account.
 
         Raises:
-            NotApplicable: There is no test account.
+            NotGiven: There is no test account.
             VelroAuthError: It cannot log in.
         """
         if self.account is None:
-            raise NotApplicable("no test account: set AUTH_BENCH_EMAIL and AUTH_BENCH_PASSWORD")
+            raise NotGiven("no test account", give=ACCOUNT)
         return self._identity.sign_in(self.account, _exchange())
 
     @property
     def claims(self) -> dict[str, Any]:
         """What the access token of the test account says. Read, not judged: it came from Supabase itself."""
         return dict(jwt.decode(self.session.access_token, options={"verify_signature": False}))
+
+    @functools.cached_property
+    def own_tokens(self) -> OwnTokens:
+        """Judges tokens as the gateway does, by the keys that the project publishes."""
+        return own_tokens_of(self.settings, KeyStore(fetch=lambda: self.get(JWKS).body), now=self.now)
 
     def session_address(self) -> str:
         """Return the address from which Supabase believes that the test account logged in.
@@ -132,11 +161,11 @@ class Case:
         """Ask the running gateway and return status and body.
 
         Raises:
-            NotApplicable: There is none.
+            NotGiven: There is none.
             urllib3.exceptions.HTTPError: There was no answer.
         """
         if not self.gateway_url:
-            raise NotApplicable("no running gateway was named: --url https://…")
+            raise NotGiven("no running gateway was named", give=GATEWAY)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         with urllib3.PoolManager(
             timeout=urllib3.Timeout(total=self.settings.upstream_deadline_s), retries=False, ssl_context=self.tls

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from velro_auth.checks import Finding, Grade, worst
-from velro_auth.doctor.case import Case, NotApplicable
+from velro_auth.doctor.case import Case, NotApplicable, NotGiven
 from velro_auth.errors import VelroAuthError
 
 Status: TypeAlias = Grade | Literal["skip"]
@@ -46,13 +46,23 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one check came to."""
+    """What one check came to.
+
+    Attributes:
+        check: Which one.
+        status: How good it is, or that there was nothing to look at.
+        found: What was found, or why nothing was looked at.
+        mend: What to do about it.
+        took_ms: How long it took.
+        give: What the doctor has to be given so that it can look; empty when that is not the reason.
+    """
 
     check: Check
     status: Status
     found: str
     mend: str
     took_ms: float
+    give: str = ""
 
 
 class Unknown(VelroAuthError):
@@ -90,6 +100,15 @@ def overall(results: Iterable[Result]) -> Grade:
     return worst(result.status for result in results if result.status != "skip")
 
 
+def not_made(results: Iterable[Result]) -> Mapping[str, Sequence[str]]:
+    """Return what the doctor was not given → the names of the checks that it could not make without it."""
+    lacking: dict[str, list[str]] = {}
+    for result in results:
+        if result.give:
+            lacking.setdefault(result.give, []).append(result.check.name)
+    return lacking
+
+
 def _with_needs(chosen: Iterable[str], known: Mapping[str, Check]) -> set[str]:
     wanted: set[str] = set()
     waiting = list(chosen)
@@ -104,30 +123,44 @@ def _with_needs(chosen: Iterable[str], known: Mapping[str, Check]) -> set[str]:
 def _examine(check: Check, case: Case, before: Mapping[str, Result], limit_s: float) -> Result:
     missing = [name for name in check.needs if before[name].status in {"fail", "skip"}]
     if missing:
-        return Result(check, "skip", f"needs {', '.join(missing)}", "", 0.0)
+        # Where one of them failed, giving more would not help.
+        gives = {before[name].give for name in missing}
+        return Result(check, "skip", f"needs {', '.join(missing)}", "", 0.0, give=min(gives))
     started_s = time.perf_counter()
-    status, found, mend = _within(limit_s, lambda: _look(check, case))
-    advice = (mend or check.mend) if status in {"warn", "fail"} else ""
-    return Result(check, status, found, advice, (time.perf_counter() - started_s) * 1000)
+    looked = _within(limit_s, lambda: _look(check, case))
+    advice = (looked.mend or check.mend) if looked.status in {"warn", "fail"} else ""
+    took_ms = (time.perf_counter() - started_s) * 1000
+    return Result(check, looked.status, looked.found, advice, took_ms, give=looked.give)
 
 
-def _look(check: Check, case: Case) -> tuple[Status, str, str]:
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    status: Status
+    found: str
+    mend: str = ""
+    give: str = ""
+
+
+def _look(check: Check, case: Case) -> _Looked:
     try:
         finding = check.look(case)
+    except NotGiven as reason:
+        return _Looked("skip", str(reason), give=reason.give)
     except NotApplicable as reason:
-        return "skip", str(reason), ""
+        return _Looked("skip", str(reason))
     except VelroAuthError as error:
-        return "fail", error.reason or type(error).__name__, ""
+        return _Looked("fail", error.reason or type(error).__name__)
     except Exception as error:  # noqa: BLE001 - a defect of one check must not hide the others
         # Its text stays out: nobody knows what an unforeseen error quotes.
-        return "fail", f"the check itself failed ({type(error).__name__})", "Report it, with the output of --json."
-    return finding.status, finding.output, finding.mend
+        found = f"the check itself failed ({type(error).__name__})"
+        return _Looked("fail", found, "Report it, with the output of --json.")
+    return _Looked(finding.status, finding.output, finding.mend)
 
 
-def _within(limit_s: float, look: Callable[[], tuple[Status, str, str]]) -> tuple[Status, str, str]:
+def _within(limit_s: float, look: Callable[[], _Looked]) -> _Looked:
     """Return what *look* returns; a failure when that takes too long. Its thread is left behind."""
-    told: list[tuple[Status, str, str]] = []
+    told: list[_Looked] = []
     thread = threading.Thread(target=lambda: told.append(look()), name="doctor", daemon=True)
     thread.start()
     thread.join(limit_s)
-    return told[0] if told else ("fail", f"no end after {limit_s:g} s", "")
+    return told[0] if told else _Looked("fail", f"no end after {limit_s:g} s")

@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib3.exceptions import HTTPError
 
 from velro_auth.checks import Finding
-from velro_auth.doctor.case import Case, NotApplicable
+from velro_auth.doctor.case import Case, NotApplicable, NotGiven
 from velro_auth.doctor.checkup import Check
 
 _OK: Final = 200
@@ -47,7 +47,7 @@ def _pool(case: Case) -> Finding:
     settings = case.settings
     status, body = case.ask_gateway("/metrics", token=settings.metrics_token)
     if status == _NOT_FOUND:
-        raise NotApplicable("/metrics is closed: set METRICS_TOKEN to that of the gateway")
+        raise NotGiven("/metrics of the gateway is closed", give="METRICS_TOKEN")
     found = {name.decode(): float(value) for name, value in _POOL.findall(body)}
     if "idle_connections" not in found:
         raise NotApplicable("the gateway shows no connections yet: it tells of them after the first request")

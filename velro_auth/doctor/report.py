@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from velro_auth import __version__
 from velro_auth.checks import Grade
-from velro_auth.doctor.checkup import Check, Result, overall
+from velro_auth.doctor.checkup import Check, Result, not_made, overall
 from velro_auth.doctor.mend import Mended
 
 #: Named in each document; the number changes when a member changes its meaning.
@@ -36,6 +36,8 @@ def lines(results: Sequence[Result]) -> Iterator[str]:
                 yield f"        mend  {escape(result.mend)}"
     counts = {mark: sum(result.status == mark for result in results) for mark in _MARKS}
     yield "\n" + ", ".join(f"{count} {mark}" for mark, count in counts.items() if count)
+    for give, names in not_made(results).items():
+        yield f"Not checked without {escape(give)}: {', '.join(names)}"
 
 
 def document(results: Sequence[Result], *, mended: Mended | None, at: dt.datetime) -> Mapping[str, Any]:
@@ -57,6 +59,7 @@ def document(results: Sequence[Result], *, mended: Mended | None, at: dt.datetim
             }
             for result in results
         ],
+        "not_checked": [{"give": give, "checks": names} for give, names in not_made(results).items()],
         "fix": mended
         and {
             "changes": list(mended.changes),

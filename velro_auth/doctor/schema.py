@@ -8,7 +8,7 @@ from typing import Final
 
 from velro_auth.checks import Finding, Grade
 from velro_auth.database import Difference, State
-from velro_auth.doctor.case import Case, NotApplicable
+from velro_auth.doctor.case import DATABASE, Case, NotApplicable, NotGiven
 from velro_auth.doctor.checkup import Check
 
 #: What the name of a difference looks like → the check that tells of it; the first that fits.
@@ -37,7 +37,7 @@ def topic(difference: Difference) -> str:
 
 def _reachable(case: Case) -> Finding:
     if not case.settings.database_url:
-        raise NotApplicable("DATABASE_URL is not set: the service does not need it, these checks do")
+        raise NotGiven("the service does not need the database, these checks do", give=DATABASE)
     return Finding("pass", f"{len(case.differences)} differences were found in what was looked at")
 
 

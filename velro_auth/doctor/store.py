@@ -13,6 +13,7 @@ import redis
 from velro_auth.checks import Finding
 from velro_auth.doctor.case import Case, NotApplicable
 from velro_auth.doctor.checkup import Check
+from velro_auth.doctor.sharing import sharing
 from velro_auth.guards.redis import TIMEOUT_S, TROUBLE, connect
 from velro_auth.mistakes import Mistake
 
@@ -33,7 +34,7 @@ def _shared(case: Case) -> Finding:
     settings = case.settings
     processes = settings.web_concurrency * settings.auth_replicas
     if settings.redis_url:
-        return Finding("pass", f"{processes} processes share what they count")
+        return Finding("pass", f"{processes} processes, and REDIS_URL is set; redis.sharing tries it out")
     if processes == 1:
         return Finding("pass", "one process: nothing has to be shared")
     return Finding("warn", f"{processes} processes, and no REDIS_URL")
@@ -71,6 +72,11 @@ def _latency(case: Case) -> Finding:
     return Finding("warn" if median_ms > _FAR_MS else "pass", said)
 
 
+def _sharing(case: Case) -> Finding:
+    with _store(case) as client:
+        return sharing(client)
+
+
 def _memory(case: Case) -> Finding:
     with _store(case) as client:
         about = client.info("memory")
@@ -99,6 +105,14 @@ CHECKS: Final = (
         why="While it does not, each process counts on its own, and logouts reach the others late.",
         mend="Start it, or correct REDIS_URL (Railway: ${{Redis.REDIS_URL}}, the private address).",
         look=_reachable,
+    ),
+    Check(
+        name="redis.sharing",
+        what="Redis runs the scripts and commands that count logins, end sessions and hand refreshes over.",
+        why="A cluster, a read-only replica or a user without rights answers, but each process counts alone.",
+        mend="Use a Redis or Valkey without cluster mode, at its primary, with a user who has the rights listed above.",
+        look=_sharing,
+        needs=("redis.reachable",),
     ),
     Check(
         name="redis.latency",

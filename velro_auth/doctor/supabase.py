@@ -15,14 +15,13 @@ import certifi
 
 from velro_auth.auth.keys import UnusableKeySet, read_key_set
 from velro_auth.checks import Finding
-from velro_auth.doctor.case import Case, NotApplicable
+from velro_auth.doctor.case import JWKS, Case, NotApplicable
 from velro_auth.doctor.checkup import Check
 from velro_auth.errors import UpstreamError
 from velro_auth.upstream import translate
 from velro_auth.upstream.probe import LoginPathCheck
 
 HEALTH: Final = "/auth/v1/health"
-JWKS: Final = "/auth/v1/.well-known/jwks.json"
 
 _DAY_S: Final = 86_400
 #: Certificates of 90 days are renewed 30 days before their end: two weeks before it something is stuck.
@@ -121,7 +120,7 @@ def _key(case: Case) -> Finding:
 def _login(case: Case) -> Finding:
     with contextlib.closing(case.transport()) as transport:
         finding = LoginPathCheck(transport)()
-    return finding if finding.output else Finding(finding.status, "an empty login is refused as it should be")
+    return finding if finding.output else Finding(finding.status, "a login by mail address and password is taken")
 
 
 def _clock(case: Case) -> Finding:
@@ -203,8 +202,8 @@ CHECKS: Final = (
     ),
     Check(
         name="upstream.login",
-        what="An empty login is refused as invalid, quickly.",
-        why="Supabase's health page stays green with a dead database; this does not.",
+        what="An empty login is refused as invalid, quickly, and e-mail logins are switched on in the project.",
+        why="Supabase's health page stays green with a dead database, and with e-mail logins switched off.",
         mend="Look at the project's Auth logs, and at https://status.supabase.com.",
         look=_login,
         needs=("upstream.key",),

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from velro_auth.guards.refusals import refusal_of
+
 logger = logging.getLogger("velro_auth.guards")
 
 FIRST_REST_S: Final = 1.0
@@ -57,6 +59,7 @@ class Rest:
         self._lock = threading.Lock()
         self._rest_s = first_s
         self._until: float | None = None
+        self._refusal = ""
         self._last_trouble = -math.inf
 
     @property
@@ -67,7 +70,11 @@ class Rest:
     @property
     def trouble(self) -> str:
         """What an operator should know; empty while the store works."""
-        return f"the store of {self._what} does not answer: {self._instead}" if self.is_degraded else ""
+        if not self.is_degraded:
+            return ""
+        refusal = self._refusal
+        fault = f"refuses to work ({refusal})" if refusal else "does not answer"
+        return f"the store of {self._what} {fault}: {self._instead}"
 
     def may_ask(self) -> bool:
         """Return whether this caller should ask the store."""
@@ -95,7 +102,10 @@ class Rest:
 
     def failed(self, error: Exception) -> None:
         """Note that the store did not answer, or not as it should."""
+        refusal = refusal_of(error)
         with self._lock:
+            # Kept up to date: a store may answer again, only to refuse.
+            self._refusal = refusal
             if self._until is not None:
                 return
             now = self._clock()
@@ -103,7 +113,11 @@ class Rest:
                 self._rest_s = self._first_s
             self._until = now + self._rest_s
         self._on_degraded(1.0)
-        logger.warning("the shared store does not answer (%s): %s, %s", type(error).__name__, self._what, self._instead)
+        name = type(error).__name__
+        if refusal:
+            logger.error("the shared store refuses to work (%s): %s; %s, %s", name, refusal, self._what, self._instead)
+        else:
+            logger.warning("the shared store does not answer (%s): %s, %s", name, self._what, self._instead)
 
 
 def sessions_rest() -> Rest:

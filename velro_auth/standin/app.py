@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 
 from velro_auth.standin import account, admin, bearer, edge, grants, rest, signup
 from velro_auth.standin.backend import Backend, Call
+from velro_auth.standin.discovery import DISCOVERED
 from velro_auth.standin.errors import Failure, as_json, unhandled
 
 log = logging.getLogger(__name__)
@@ -118,6 +119,7 @@ def _routes(backend: Backend) -> list[tuple[str, str, Callable[..., Response]]]:
         ("GET", "/settings", lambda: as_json(200, _settings(backend))),
         ("GET", "/health", lambda: as_json(200, _health())),
         ("GET", "/.well-known/jwks.json", lambda: _jwks(backend)),
+        ("GET", "/.well-known/openid-configuration", lambda: _discovery(backend)),
         ("GET", "/admin/users", as_admin(lambda back, call, _: admin.page(back, call))),
         ("POST", "/admin/users", as_admin(lambda back, call, _: admin.create(back, call))),
         ("GET", "/admin/users/<user_id>", as_admin(lambda back, _, user_id: admin.show(back, user_id))),
@@ -135,6 +137,24 @@ def _log_out(backend: Backend) -> Response:
 
 def _jwks(backend: Backend) -> Response:
     response = as_json(200, backend.keys.jwks())
+    response.headers["Cache-Control"] = "public, max-age=600"
+    return response
+
+
+def _discovery(backend: Backend) -> Response:
+    """Answer OpenID Connect's discovery: who issues the tokens, and where what is."""
+    issuer = backend.issuer
+    response = as_json(
+        200,
+        {
+            "issuer": issuer,
+            "authorization_endpoint": f"{issuer}/oauth/authorize",
+            "token_endpoint": f"{issuer}/oauth/token",
+            "jwks_uri": f"{issuer}/.well-known/jwks.json",
+            "userinfo_endpoint": f"{issuer}/oauth/userinfo",
+            **DISCOVERED,
+        },
+    )
     response.headers["Cache-Control"] = "public, max-age=600"
     return response
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from velro_auth.auth.own_tokens import Refused
 from velro_auth.checks import Finding
 from velro_auth.telemetry import alerts as alerting
 from velro_auth.telemetry import slo
@@ -16,9 +17,10 @@ from velro_auth.telemetry.audit import AuditTrail
 from velro_auth.telemetry.events import EventLog, event_of
 from velro_auth.telemetry.exposition import render
 from velro_auth.telemetry.gauges import Gauge, Tally
+from velro_auth.telemetry.handed_out import HandedOut
 from velro_auth.telemetry.metrics import PrometheusMetrics
 from velro_auth.telemetry.shared import Workers
-from velro_auth.telemetry.slo import Promise, Reading
+from velro_auth.telemetry.slo import Promise, Reading, Rule
 from velro_auth.telemetry.watch import Watch
 from velro_auth.telemetry.window import Window
 
@@ -38,6 +40,7 @@ class Telemetry:
         audit: Records security events; None records none.
         watch: Renews gauges and judges the window.
         judge: Judges the window.
+        handed_out: Judges samples of the tokens that are handed out.
     """
 
     metrics: PrometheusMetrics
@@ -47,6 +50,7 @@ class Telemetry:
     audit: AuditTrail | None
     watch: Watch
     judge: Judge
+    handed_out: HandedOut
 
     def answered(self, answered: Answered) -> None:
         """Take note of one answered request."""
@@ -76,10 +80,11 @@ class Judge:
         window: The logins of the last minutes.
         alerts: Who is told how they are.
         promise: What is demanded.
+        beside: Demands beside the promise.
     """
 
-    def __init__(self, window: Window, alerts: Alerts, promise: Promise) -> None:
-        self._window, self._alerts, self._promise = window, alerts, promise
+    def __init__(self, window: Window, alerts: Alerts, promise: Promise, *, beside: Sequence[Rule] = ()) -> None:
+        self._window, self._alerts, self._promise, self._beside = window, alerts, promise, tuple(beside)
 
     def __call__(self) -> None:
         """Judge the window as it is now."""
@@ -88,7 +93,11 @@ class Judge:
     def demand(self, promise: Promise) -> None:
         """Judge by another promise from now on; alerts that are raised stay so until it says otherwise."""
         self._promise = promise
-        self._alerts.demand(slo.rules(promise))
+        self._alerts.demand((*slo.rules(promise), *self._beside))
+
+
+def _accepted(_token: str) -> None:
+    """Find nothing wrong with a token."""
 
 
 def assemble(
@@ -103,6 +112,7 @@ def assemble(
     build: Mapping[str, str] | None = None,
     outputs: Sequence[Callable[[Announcement], None]] = (),
     audit: AuditTrail | None = None,
+    refused: Callable[[str], Refused | None] = _accepted,
     watch_every_s: float = 5.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> Telemetry:
@@ -119,15 +129,17 @@ def assemble(
         build: What ``velro_auth_build_info`` tells.
         outputs: Who is told of alerts besides the log.
         audit: Records security events.
+        refused: Says why this service would refuse a token that it handed out.
         watch_every_s: How often gauges are renewed and the window is judged.
         clock: Seconds that never go back, the same in all processes.
     """
     promise = promise or Promise()
     shared = Workers(workers=workers)
     window = Window(shared, length_s=window_s, clock=clock)
+    handed_out = HandedOut(refused, shared, clock=clock)
     alerts = Alerts(
         shared,
-        rules=slo.rules(promise),
+        rules=(*slo.rules(promise), handed_out.rule()),
         min_samples=promise.min_samples,
         outputs=(alerting.log, *outputs),
         clock=clock,
@@ -142,10 +154,16 @@ def assemble(
         clock=clock,
     )
 
-    judge = Judge(window, alerts, promise)
-    watch = Watch((judge, metrics.refresh), every_s=watch_every_s)
+    judge = Judge(window, alerts, promise, beside=[handed_out.rule()])
     return Telemetry(
-        metrics=metrics, window=window, alerts=alerts, events=EventLog(), audit=audit, watch=watch, judge=judge
+        metrics=metrics,
+        window=window,
+        alerts=alerts,
+        events=EventLog(),
+        audit=audit,
+        watch=Watch((handed_out.look, judge, metrics.refresh), every_s=watch_every_s),
+        judge=judge,
+        handed_out=handed_out,
     )
 
 

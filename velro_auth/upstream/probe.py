@@ -1,4 +1,8 @@
-"""Does Supabase's login path work? ``/auth/v1/health`` would not tell: it is green with a dead database."""
+"""Does Supabase's login path work, and does the project take passwords at all?
+
+``/auth/v1/health`` is green with a dead database. The login path itself refuses an empty login as invalid even where
+e-mail logins are switched off, so the project's settings are read as well.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,22 @@ from velro_auth.upstream.transport import Transport
 #: What an empty login is answered when all is well: refused before any account is looked at.
 _HEALTHY: Final = "validation_failed"
 
+#: Public settings of the project: which ways to log in are switched on.
+SETTINGS: Final = "/auth/v1/settings"
+
+_SWITCH_ON: Final = "switch them on in the project (Authentication, Sign In / Providers, Email)"
+MAIL_LOGINS_ARE_OFF: Final = Finding(
+    "fail",
+    f"e-mail logins are switched off, so every login is 503 upstream_misconfigured: {_SWITCH_ON}",
+    f"E-mail logins: {_SWITCH_ON}.",
+)
+
 
 class LoginPathCheck:
-    """Asks for a login without an address, at most once per *every_s*, and shares the answer.
+    """Asks for a login without an address and for the project's settings, at most once per *every_s*.
 
-    Each question costs one of the logins that Supabase allows this address, hence the interval. While one
-    caller asks, the others get the former answer.
+    Each empty login costs one of the logins that Supabase allows this address, hence the interval. All callers share
+    the answer; while one asks, the others get the former one.
 
     Args:
         transport: The way to the project.
@@ -38,6 +52,7 @@ class LoginPathCheck:
         self._finding = Finding("warn", "Supabase was not asked yet")
         self._fresh_until_s = -1.0
         self._request = transport.prepare("POST", "/auth/v1/token?grant_type=password")
+        self._settings_request = transport.prepare("GET", SETTINGS)
 
     def __call__(self) -> Finding:
         """Return the newest finding, asking when it is too old."""
@@ -56,9 +71,18 @@ class LoginPathCheck:
             return Finding("fail", f"Supabase does not answer ({error.reason})")
         body = translate.content(reply)
         if translate.code_of(reply, body) == _HEALTHY:
-            return Finding("pass")
+            return MAIL_LOGINS_ARE_OFF if self._takes_no_mail_logins() else Finding("pass")
         refused = translate.refusal(reply, translate.PASSWORD_GRANT)
         if isinstance(refused, UpstreamThrottled):
             return Finding("warn", "Supabase's rate limit is reached: turn on IP address forwarding")
         advice = "; check SUPABASE_URL and the keys" if isinstance(refused, UpstreamMisconfigured) else ""
         return Finding("fail" if isinstance(refused, UpstreamError) else "warn", refused.reason + advice)
+
+    def _takes_no_mail_logins(self) -> bool:
+        """Whether the project says so. Settings that cannot be read say nothing: its logins may work all the same."""
+        try:
+            told = translate.content(self._transport.send(self._settings_request))
+        except UpstreamError:
+            return False
+        ways = told.get("external") if isinstance(told, dict) else None
+        return isinstance(ways, dict) and ways.get("email") is False

@@ -97,7 +97,12 @@ def wire(settings: Settings, earlier: Parts | None = None) -> Parts:
     lasting = earlier.lasting.adjusted(settings) if earlier else build(settings, ROUTES, _tracing(settings))
     sessions, telemetry = lasting.sessions, lasting.observer.telemetry
     profiles = None if settings.auth_fast_login else lasting.profiles
-    log_in = Login(identity=lasting.identity, guards=lasting.guards, profiles=profiles)
+    log_in = Login(
+        identity=lasting.identity,
+        guards=lasting.guards,
+        profiles=profiles,
+        note_token=telemetry.handed_out.note,
+    )
 
     login = LoginEndpoint(log_in, settings.auth_max_body_bytes)
     refresh = RefreshEndpoint(sessions, settings.auth_max_body_bytes)
@@ -148,7 +153,8 @@ def _checks(lasting: Lasting) -> Mapping[str, Check]:
     checks: dict[str, Check] = {"settings": settings_check, "breaker": lambda: _breaker_check(lasting.guards)}
     if lasting.login_path is not None:
         checks["upstream:login"] = lasting.login_path
-    return {**checks, **lasting.checks, "slo": lasting.observer.telemetry.check}
+    telemetry = lasting.observer.telemetry
+    return {**checks, **lasting.checks, "tokens": telemetry.handed_out.check, "slo": telemetry.check}
 
 
 def _breaker_check(guards: Guards) -> Finding:

@@ -88,15 +88,19 @@ def build(settings: Settings, routes: Routes, tracing: Tracing) -> Lasting:
     """
     transport = None if settings.mistakes else _transport(settings, tracing.tracer)
     identity, profiles = _identity(settings, transport), _profiles(settings, transport)
-    refused = Later()
+    refused, handed_out = Later(), Later()
     store = SharedStore() if settings.redis_url else None
     guards = wire_guards(settings, on_refused=refused, store=store)
     warmth = _warmth(settings, transport)
-    sessions = wire_sessions(settings, identity=identity, guards=guards, profiles=profiles, store=store)
+    sessions = wire_sessions(
+        settings, identity=identity, guards=guards, profiles=profiles, store=store, note_token=handed_out
+    )
     gauges = [*_gauges(guards, warmth), *sessions.gauges, *([store_gauge(store.is_degraded)] if store else [])]
     tallies = [session_tally(lambda: guards.sessions.refused)]
-    observer = wire_telemetry(settings, routes=routes, gauges=gauges, tallies=tallies)
-    refused.to = observer.telemetry.metrics.throttled
+    observer = wire_telemetry(
+        settings, routes=routes, gauges=gauges, tallies=tallies, refused=sessions.own_tokens.refused
+    )
+    refused.to, handed_out.to = observer.telemetry.metrics.throttled, observer.telemetry.handed_out.note
     return Lasting(
         settings=settings,
         transport=transport,

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from velro_auth.auth.denylist import DenyList, MemoryDenyList
 from velro_auth.auth.introspection import AskLimits, RemoteJudge, TokenJudge
-from velro_auth.auth.keys import Keys, NoKeys, secret_key
+from velro_auth.auth.keys import Key, Keys, NoKeys, secret_key
 from velro_auth.auth.models import Session
+from velro_auth.auth.own_tokens import OwnTokens
 from velro_auth.auth.ports import Identity, Profiles
 from velro_auth.auth.refresh import Refreshes, Relay
 from velro_auth.auth.session_json import dump_session, load_session
@@ -44,12 +45,14 @@ class WiredSessions:
         beside: What runs beside the requests.
         gauges: What the metrics tell about it.
         checks: What ``/health/ready`` tells about it.
+        own_tokens: Judges tokens that are handed out.
     """
 
     service: Sessions
     beside: Sequence[Beside]
     gauges: Sequence[Gauge]
     checks: Mapping[str, Check]
+    own_tokens: OwnTokens
 
 
 def wire_sessions(
@@ -59,8 +62,18 @@ def wire_sessions(
     guards: Guards,
     profiles: Profiles | None,
     store: SharedStore | None,
+    note_token: Callable[[str], None],
 ) -> WiredSessions:
-    """Build the sessions service that *settings* ask for."""
+    """Build the sessions service that *settings* ask for.
+
+    Args:
+        settings: What it is like.
+        identity: Who is asked.
+        guards: What stands before that.
+        profiles: Who knows the profile row; None while the settings are wrong.
+        store: How Redis is; None where there is none.
+        note_token: Told each access token that is handed out.
+    """
     store_of_keys = _key_store(settings)
     keys: Keys = store_of_keys or NoKeys()
     denied, relay, beside = _shared(settings, store)
@@ -77,18 +90,20 @@ def wire_sessions(
         denied=denied,
         profiles=profiles,
         is_strict=settings.auth_verify_mode == "strict",
+        note_token=note_token,
     )
+    own_tokens = own_tokens_of(settings, keys)
     gauges = [
         cache_gauge("verified_tokens", lambda: verifier.remembered),
         cache_gauge("checked_tokens", lambda: remote.remembered),
         cache_gauge("refreshes", lambda: refreshes.remembered),
     ]
     if store_of_keys is None:
-        return WiredSessions(sessions, beside, gauges, {})
+        return WiredSessions(sessions, beside, gauges, {}, own_tokens)
     state = store_of_keys.state
     gauges += key_gauges(count=lambda: len(state().names), age_s=lambda: state().age_s or 0.0)
     beside = [Beside(store_of_keys.warm, store_of_keys.close), *beside]
-    return WiredSessions(sessions, beside, gauges, {"signing_keys": lambda: keys_check(state())})
+    return WiredSessions(sessions, beside, gauges, {"signing_keys": lambda: keys_check(state())}, own_tokens)
 
 
 def adjust_sessions(
@@ -125,13 +140,30 @@ def _key_store(settings: Settings) -> KeyStore | None:
     return KeyStore(fetch=HttpKeySet(url=url))
 
 
+def own_tokens_of(settings: Settings, keys: Keys, *, now: Callable[[], float] = time.time) -> OwnTokens:
+    """Build what judges the tokens that a service with these *settings* hands out.
+
+    Args:
+        settings: Those of the service.
+        keys: The signing keys of the project.
+        now: The wall clock.
+    """
+    rules = ClaimRules(issuers=settings.issuers, now=now)
+    # Remembers none: each is judged once.
+    return OwnTokens(TokenVerifier(keys=keys, rules=rules, secret=_secret(settings), cache_size=0), rules)
+
+
 def _verifier(settings: Settings, keys: Keys, denied: Denied | None = None) -> TokenVerifier:
     return TokenVerifier(
         keys=keys,
         rules=ClaimRules(issuers=settings.issuers, now=time.time),
-        secret=secret_key(settings.supabase_jwt_secret) if settings.supabase_jwt_secret else None,
+        secret=_secret(settings),
         denied=denied,
     )
+
+
+def _secret(settings: Settings) -> Key | None:
+    return secret_key(settings.supabase_jwt_secret) if settings.supabase_jwt_secret else None
 
 
 def _shared(settings: Settings, store: SharedStore | None) -> tuple[DenyList, Relay[Session] | None, Sequence[Beside]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from velro_auth import __version__
+from velro_auth.auth.own_tokens import Refused
 from velro_auth.exchange import Exchange
 from velro_auth.problems import ANSWERS
 from velro_auth.settings import Settings
@@ -69,7 +70,12 @@ def _nobody(_told: str) -> None:
 
 
 def wire_telemetry(
-    settings: Settings, *, routes: Routes, gauges: Sequence[Gauge], tallies: Sequence[Tally] = ()
+    settings: Settings,
+    *,
+    routes: Routes,
+    gauges: Sequence[Gauge],
+    refused: Callable[[str], Refused | None],
+    tallies: Sequence[Tally] = (),
 ) -> Observer:
     """Build telemetry, before the workers are forked that share it.
 
@@ -77,6 +83,7 @@ def wire_telemetry(
         settings: What is demanded of logins, and who is told of alerts.
         routes: What the metrics call which path.
         gauges: What other parts can be asked for.
+        refused: Says why this service would refuse a token that it handed out.
         tallies: What other parts count.
     """
     audit, audit_stops = _audit(settings)
@@ -92,6 +99,7 @@ def wire_telemetry(
         build={"version": __version__, "commit": settings.commit},
         outputs=[webhook] if webhook else [],
         audit=audit,
+        refused=refused,
     )
     stops = [*audit_stops, telemetry.watch.stop, *([webhook.stop] if webhook else [])]
     return Observer(telemetry, routes, stops)

@@ -11,9 +11,9 @@ import pytest
 
 from velro_auth.checks import Finding
 from velro_auth.doctor import checkup
-from velro_auth.doctor.case import Case, NotApplicable
+from velro_auth.doctor.case import Case, NotApplicable, NotGiven
 from velro_auth.doctor.checks import CHECKS
-from velro_auth.doctor.checkup import Check, Unknown, overall
+from velro_auth.doctor.checkup import Check, Unknown, not_made, overall
 from velro_auth.errors import UpstreamUnavailable
 from velro_auth.settings import Settings
 
@@ -131,3 +131,34 @@ def test_names_are_unique_and_each_check_comes_after_those_it_needs() -> None:
         assert set(one.needs) <= set(names[:place]), one.name
     # A group is one section of the table.
     assert len(set(groups)) == sum(one != other for one, other in zip(["", *groups], groups, strict=False))
+
+
+def test_what_was_not_given_is_told_with_every_check_that_needs_it() -> None:
+    lacking = raises(NotGiven("no account", give="AN_ACCOUNT"))
+    results = checkup.run(
+        [
+            check("a.login", lacking),
+            check("a.token", says("pass"), "a.login"),
+            check("a.role", says("pass"), "a.token"),
+            check("b.reachable", raises(NotGiven("no database", give="A_DATABASE"))),
+            check("c.railway", raises(NotApplicable("no Railway"))),
+            check("c.drain", says("pass"), "c.railway"),
+        ],
+        CASE,
+    )
+
+    assert not_made(results) == {"AN_ACCOUNT": ["a.login", "a.token", "a.role"], "A_DATABASE": ["b.reachable"]}
+    assert results[0].found == "no account: give AN_ACCOUNT"
+
+
+def test_what_cannot_be_looked_at_because_something_is_broken_lacks_nothing() -> None:
+    results = checkup.run(
+        [
+            check("a.login", raises(NotGiven("no account", give="AN_ACCOUNT"))),
+            check("b.broken", says("fail")),
+            check("b.next", says("pass"), "a.login", "b.broken"),
+        ],
+        CASE,
+    )
+
+    assert not_made(results) == {"AN_ACCOUNT": ["a.login"]}
