@@ -29,6 +29,7 @@ from velro_auth.environment import (
     one_of,
     setting,
 )
+from velro_auth.guards.keys import project_prefix
 from velro_auth.mistakes import LEGACY, Mistake, project_mistakes
 
 #: Loopback, private ranges, and the shared address space (RFC 6598) that Railway's edge connects from.
@@ -378,6 +379,11 @@ class Settings:
     def upstream_key(self) -> str:
         """The key that logins are sent with: the secret one where there is one."""
         return self.supabase_secret_key or self.supabase_publishable_key
+
+    @property
+    def redis_prefix(self) -> str:
+        """What every key in Redis begins with."""
+        return project_prefix(self.supabase_url)
 
     @property
     def forwards_client_ip(self) -> bool:

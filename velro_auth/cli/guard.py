@@ -78,7 +78,13 @@ def _counters() -> Iterator[tuple[RedisAttempts, Keyring]]:
     secret = throttle_secret(settings.auth_throttle_secret, api_key=settings.upstream_key)
     limits = _limits(settings)
     with connect(settings.redis_url, timeout_s=OPERATOR_TIMEOUT_S) as client:
-        counters = RedisAttempts(client=client, limits=limits, fallback=MemoryAttempts(limits=limits), rest=Rest())
+        counters = RedisAttempts(
+            client=client,
+            limits=limits,
+            fallback=MemoryAttempts(limits=limits),
+            rest=Rest(),
+            prefix=settings.redis_prefix,
+        )
         try:
             yield counters, Keyring(secret)
         except redis.RedisError as error:

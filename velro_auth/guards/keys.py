@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import hmac
 import ipaddress
 import unicodedata
 from typing import Final
+from urllib.parse import urlsplit
 
 #: 128 bits: two of a billion accounts share a key with a chance of 10⁻²¹.
 KEY_BYTES: Final = 16
@@ -16,6 +18,12 @@ KEY_BYTES: Final = 16
 PREFIXES: Final = {4: 24, 6: 64}
 
 UNKNOWN_NETWORK: Final = "unknown"
+
+#: What all keys of this service in Redis begin with, whatever the project.
+REDIS_PREFIX: Final = "velro"
+
+#: Hexadecimal characters of the hash of the project's host: 48 bits tell the projects of one Redis apart.
+PROJECT_CHARACTERS: Final = 12
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,6 +91,15 @@ def throttle_secret(given: str, *, api_key: str) -> bytes:
     if given:
         return given.encode()
     return hmac.digest(api_key.encode(), b"velro-auth throttle", "sha256")
+
+
+def project_prefix(supabase_url: str) -> str:
+    """Return what every key of a project in Redis begins with, so that several projects can share one Redis.
+
+    The host is hashed because a port or an IPv6 address in it would be read as part of a pattern.
+    """
+    host = urlsplit(supabase_url).netloc.lower()
+    return f"{REDIS_PREFIX}:{hashlib.sha256(host.encode()).hexdigest()[:PROJECT_CHARACTERS]}"
 
 
 def same_account(account: str) -> str:

@@ -18,7 +18,8 @@ from velro_auth.guards.memory import MemoryAttempts
 from velro_auth.guards.rest import Rest
 from velro_auth.guards.script import ATTEMPTS
 
-PREFIX: Final = "velro:throttle:"
+#: Begins every key unless the caller names the project too.
+PREFIX: Final = "velro"
 
 #: Long enough for a busy machine (a false alarm costs exactness: each process counts alone for a while), short
 #: enough for the one who notices.
@@ -54,7 +55,7 @@ class RedisAttempts:
         limits: The limits, for all processes together.
         fallback: Counters of this process, with its share of the limits.
         rest: Decides when Redis is asked again after it failed.
-        prefix: Begins every key.
+        prefix: Begins every key; it names the project, so that several can share one Redis.
         clock: Seconds, for tests; None means Redis's own time, one clock for all gateways.
     """
 
@@ -74,7 +75,7 @@ class RedisAttempts:
         self._limits_json = _as_json(limits)
         self._fallback = fallback
         self._rest = rest
-        self._prefix = prefix
+        self._prefix = f"{prefix}:throttle:"
         self._clock = clock
 
     def adjust(self, limits: Limits, *, share: float) -> None:

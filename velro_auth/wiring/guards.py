@@ -80,7 +80,13 @@ def _attempts(settings: Settings, store: SharedStore | None) -> Attempts:
         return memory
     from velro_auth.guards.redis import RedisAttempts, connect  # noqa: PLC0415 - 5 MB that few need
 
-    return RedisAttempts(client=connect(settings.redis_url), limits=limits, fallback=memory, rest=store.counters)
+    return RedisAttempts(
+        client=connect(settings.redis_url),
+        limits=limits,
+        fallback=memory,
+        rest=store.counters,
+        prefix=settings.redis_prefix,
+    )
 
 
 def _quota(settings: Settings) -> Quota:
