@@ -177,6 +177,14 @@ class Settings:
         "Key of the names under which failed logins are counted. Default: made from the Supabase key.",
         secret=True,
     )
+    auth_challenge: str = setting(
+        "AUTH_CHALLENGE",
+        "auto",
+        "What a login gets that would be refused only because others failed: `auto` gives a proof of work to solve"
+        " (429 `challenge_required`), `off` has it wait (429 `too_many_attempts`).",
+        check=one_of("auto", "off"),
+        at_run_time=True,
+    )
     auth_replicas: int = setting(
         "AUTH_REPLICAS",
         1,

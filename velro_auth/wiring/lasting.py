@@ -88,14 +88,14 @@ def build(settings: Settings, routes: Routes, tracing: Tracing) -> Lasting:
     """
     transport = None if settings.mistakes else _transport(settings, tracing.tracer)
     identity, profiles = _identity(settings, transport), _profiles(settings, transport)
-    refused = Later()
+    refused, challenged = Later(), Later()
     store = SharedStore() if settings.redis_url else None
-    guards = wire_guards(settings, on_refused=refused, store=store)
+    guards = wire_guards(settings, on_refused=refused, on_challenge=challenged, store=store)
     warmth = _warmth(settings, transport)
     sessions = wire_sessions(settings, identity=identity, guards=guards, profiles=profiles, store=store)
     gauges = [*_gauges(guards, warmth), *sessions.gauges, *([store_gauge(store.is_degraded)] if store else [])]
     observer = wire_telemetry(settings, routes=routes, gauges=gauges)
-    refused.to = observer.telemetry.metrics.throttled
+    refused.to, challenged.to = observer.telemetry.metrics.throttled, observer.telemetry.metrics.challenged
     return Lasting(
         settings=settings,
         transport=transport,
