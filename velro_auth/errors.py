@@ -7,7 +7,7 @@ turns them into HTTP. The nearest ancestor decides, so a new leaf needs a row on
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class VelroAuthError(Exception):
@@ -126,6 +126,18 @@ class InsufficientAal(Forbidden):
 
 class Throttled(VelroAuthError):
     """Too many attempts: our own limit."""
+
+
+class ChallengeRequired(Throttled):
+    """A limit that others used up is reached; solving the challenge opens it for one try.
+
+    Attributes:
+        challenge: What has to be solved, as JSON values.
+    """
+
+    def __init__(self, reason: str, *, challenge: Mapping[str, Any], retry_after_s: float) -> None:
+        super().__init__(reason, retry_after_s=retry_after_s)
+        self.challenge = challenge
 
 
 class UpstreamThrottled(VelroAuthError):

@@ -61,6 +61,9 @@ ANSWERS: Final[Mapping[type[Exception], Answer]] = {
     errors.InvalidRequest: Answer(422, "invalid_request", "A field is missing or wrong."),
     errors.RequestError: Answer(400, "bad_request", "The request cannot be understood."),
     errors.Throttled: Answer(429, "too_many_attempts", "Too many attempts. Wait a little.", 30),
+    errors.ChallengeRequired: Answer(
+        429, "challenge_required", "Too many attempts by others. Solve the challenge and try again, or wait.", 30
+    ),
     errors.UpstreamThrottled: Answer(429, "upstream_throttled", "Too many logins at once. Wait a little.", 5),
     errors.UpstreamError: Answer(503, "upstream_error", "The authentication server failed. Try again.", 5),
     errors.UpstreamUnavailable: Answer(
@@ -124,6 +127,8 @@ def respond(error: Exception, environ: Mapping[str, Any]) -> Response:
     }
     if isinstance(error, errors.InvalidRequest):
         body["errors"] = error.fields
+    if isinstance(error, errors.ChallengeRequired):
+        body["challenge"] = error.challenge
     return Response(json.dumps(body), status=answer.status, headers=_headers(error, answer, environ))
 
 

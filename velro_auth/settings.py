@@ -29,6 +29,7 @@ from velro_auth.environment import (
     one_of,
     setting,
 )
+from velro_auth.guards.keys import project_prefix
 from velro_auth.mistakes import LEGACY, RETIRED, Mistake, project_mistakes
 
 #: Loopback, private ranges, and the shared address space (RFC 6598) that Railway's edge connects from.
@@ -176,6 +177,14 @@ class Settings:
         "",
         "Key of the names under which failed logins are counted. Default: made from the Supabase key.",
         secret=True,
+    )
+    auth_challenge: str = setting(
+        "AUTH_CHALLENGE",
+        "auto",
+        "What a login gets that would be refused only because others failed: `auto` gives a proof of work to solve"
+        " (429 `challenge_required`), `off` has it wait (429 `too_many_attempts`).",
+        check=one_of("auto", "off"),
+        at_run_time=True,
     )
     auth_replicas: int = setting(
         "AUTH_REPLICAS",
@@ -388,6 +397,11 @@ class Settings:
     def upstream_key(self) -> str:
         """The key that logins are sent with: the secret one where there is one."""
         return self.supabase_secret_key or self.supabase_publishable_key
+
+    @property
+    def redis_prefix(self) -> str:
+        """What every key in Redis begins with."""
+        return project_prefix(self.supabase_url)
 
     @property
     def forwards_client_ip(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 from typing import ClassVar, TypeAlias
@@ -22,7 +23,7 @@ from hypothesis.stateful import (
 
 from tests.fixtures.redis import RedisServer
 from tests.unit.guards.clock import HandClock
-from tests.unit.guards.ledger import KEYRING, SMALL, machine
+from tests.unit.guards.ledger import AROUND, KEYRING, SMALL, machine
 from velro_auth.guards.attempts import Refusal, Ticket
 from velro_auth.guards.memory import MemoryAttempts
 from velro_auth.guards.redis import RedisAttempts, connect
@@ -81,16 +82,21 @@ class TwinMachine(RuleBasedStateMachine):
         """Backwards too: a store's clock may be set."""
         self.clock.advance(quarters / 4)
 
-    @rule(target=tickets, account=st.sampled_from("ab"), network=st.sampled_from(["10.0.1.7", "10.0.2.7", "::1"]))
-    def somebody_tries(self, account: str, network: str) -> Tickets:
+    @rule(
+        target=tickets,
+        account=st.sampled_from("abcd"),
+        network=st.sampled_from(sorted(AROUND)),
+        is_opened=st.booleans(),
+    )
+    def somebody_tries(self, account: str, network: str, *, is_opened: bool) -> Tickets:
         caller = KEYRING.caller(account, network)
 
-        ours, theirs = self.memory.begin(caller), self.redis.begin(caller)
+        ours, theirs = (attempts.begin(caller, is_opened=is_opened) for attempts in (self.memory, self.redis))
 
         if isinstance(ours, Refusal) or isinstance(theirs, Refusal):
             assert ours == theirs
             return multiple()
-        assert (ours.is_known, ours.stamp, ours.allowance) == (theirs.is_known, theirs.stamp, theirs.allowance)
+        assert dataclasses.replace(theirs, shadow=None, earlier=ours.earlier) == ours
         return ours, theirs
 
     @rule(pair=consumes(tickets), succeeded=st.booleans())
@@ -99,24 +105,40 @@ class TwinMachine(RuleBasedStateMachine):
         self.memory.settle(ours, succeeded=succeeded)
         self.redis.settle(theirs, succeeded=succeeded)
 
+    @rule(pair=consumes(tickets))
+    def a_solution_is_wrong(self, pair: tuple[Ticket, Ticket]) -> None:
+        """The try stays counted for its network."""
+        ours, theirs = pair
+        self.memory.settle(ours.but_for("network"), succeeded=False)
+        self.redis.settle(theirs.but_for("network"), succeeded=False)
+
     @rule(scale=st.sampled_from([1, 2, 0.5]))
     def the_limits_change(self, scale: float) -> None:
         for attempts in (self.memory, self.redis):
             attempts.adjust(SMALL.scaled(scale), share=1)
 
-    @rule(account=st.sampled_from("ab"))
-    def the_operator_looks(self, account: str) -> None:
-        ours, theirs = (
-            {standing.key: (standing.streak, standing.wait_s) for standing in attempts.show(account=key)}
-            for key in [KEYRING.account(account)]
-            for attempts in (self.memory, self.redis)
-        )
-        assert ours == theirs
+    @rule(account=st.sampled_from("ab"), network=st.sampled_from(sorted(AROUND)))
+    def the_operator_looks(self, account: str, network: str) -> None:
+        caller = KEYRING.caller(account, network)
+        for named in ({"account": caller.account}, {"network": caller.network, "wider": caller.wider}):
+            ours, theirs = (
+                {standing.key: (standing.streak, standing.wait_s) for standing in attempts.show(**named)}
+                for attempts in (self.memory, self.redis)
+            )
+            assert ours == theirs
 
     @rule(account=st.sampled_from("ab"))
     def the_operator_releases(self, account: str) -> None:
         key = KEYRING.account(account)
         assert self.memory.release(account=key) == self.redis.release(account=key)
+
+    @rule(network=st.sampled_from(sorted(AROUND)))
+    def the_operator_releases_a_network(self, network: str) -> None:
+        caller = KEYRING.caller("a", network)
+        ours, theirs = (
+            attempts.release(network=caller.network, wider=caller.wider) for attempts in (self.memory, self.redis)
+        )
+        assert ours == theirs
 
 
 def test_memory_and_redis_agree_number_for_number(shared: MakeShared) -> None:

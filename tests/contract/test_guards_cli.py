@@ -15,6 +15,7 @@ from velro_auth.guards.memory import MemoryAttempts
 from velro_auth.guards.redis import RedisAttempts, connect
 from velro_auth.guards.rest import Rest
 from velro_auth.guards.throttle import Throttle, TooManyAttempts
+from velro_auth.settings import Settings
 
 ADA = "ada@example.com"
 HOME = "192.0.2.1"
@@ -30,7 +31,8 @@ def test_an_operator_sees_and_releases_who_is_held_back(redis_server: RedisServe
     with connect(redis_server.url, timeout_s=5.0) as client:
         client.flushall()
         memory = MemoryAttempts(limits=Limits())
-        attempts = RedisAttempts(client=client, limits=Limits(), fallback=memory, rest=Rest())
+        prefix = Settings.from_environment({}).redis_prefix
+        attempts = RedisAttempts(client=client, limits=Limits(), fallback=memory, rest=Rest(), prefix=prefix)
         throttle = Throttle(attempts=attempts, keyring=Keyring(b"secret"))
         for _ in range(5):
             with pytest.raises(InvalidCredentials), throttle.attempt(ADA, HOME):

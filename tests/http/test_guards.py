@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+import altcha
+import pytest
 from werkzeug.test import Client, TestResponse
 
 from tests.asserts import assert_problem
@@ -194,3 +196,59 @@ def test_a_defect_gives_everything_back(client: Client, upstream: UpstreamDouble
     upstream.answers(session())
 
     assert log_in(client).status_code == 200
+
+
+def used_up(make_client: MakeClient, upstream: UpstreamDouble, **environment: str) -> Client:
+    """Return a client of a service of which strangers used up what all share; the next password is right."""
+    client = make_client(AUTH_THROTTLE_SCALE="0.02", **environment)
+    upstream.answers(REFUSED, status=400)
+    for number in range(12):
+        log_in(client, f"{number}@example.com", f"10.0.{number}.1")
+    upstream.answers(session())
+    return client
+
+
+def test_whom_others_hold_back_solves_a_challenge_and_is_in(make_client: MakeClient, upstream: UpstreamDouble) -> None:
+    client = used_up(make_client, upstream)
+    asked = len(upstream.asked)
+
+    refused = log_in(client)
+
+    body = assert_problem(refused, 429, "challenge_required")
+    assert body["challenge"]["parameters"]["algorithm"] == "PBKDF2/SHA-256"
+    assert "RateLimit" in refused.headers
+    assert len(upstream.asked) == asked
+    challenge = altcha.Challenge.from_dict(body["challenge"])
+    solution = altcha.solve_challenge(challenge)
+    assert solution is not None
+    sent = {**GOOD_LOGIN, "challenge": altcha.Payload(challenge, solution).to_base64()}
+    answers = [
+        client.post(LOGIN, json=sent, environ_overrides={"REMOTE_ADDR": address})
+        for address in ("198.51.100.7", "203.0.113.7")
+    ]
+    assert_problem(answers[0], 429, "challenge_required")
+    assert answers[1].status_code == 200
+    assert b"challenge" not in b"".join(call.body for call in upstream.asked)
+
+
+def test_a_used_up_budget_of_the_caller_s_own_gets_no_challenge(
+    make_client: MakeClient, upstream: UpstreamDouble
+) -> None:
+    client = used_up(make_client, upstream)
+
+    body = assert_problem(log_in(client, "0@example.com", "10.0.0.1"), 429, "too_many_attempts")
+
+    assert "challenge" not in body
+
+
+def test_challenges_can_be_switched_off(make_client: MakeClient, upstream: UpstreamDouble) -> None:
+    client = used_up(make_client, upstream, AUTH_CHALLENGE="off")
+
+    assert_problem(log_in(client), 429, "too_many_attempts")
+
+
+@pytest.mark.parametrize("challenge", [7, {}, "x" * 2049, "é"])
+def test_what_cannot_be_a_solution_is_an_invalid_field(client: Client, challenge: object) -> None:
+    body = assert_problem(client.post(LOGIN, json={**GOOD_LOGIN, "challenge": challenge}), 422, "invalid_request")
+
+    assert list(body["errors"]) == ["challenge"]

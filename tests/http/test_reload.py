@@ -44,6 +44,7 @@ CHANGES: Mapping[str, tuple[str, Callable[[Service], object]]] = {
     "AUTH_SESSION_CALLS_PER_S": ("3", lambda service: guards(service).sessions._per_s),
     "AUTH_FAILURE_FLOOR_MS": ("100", lambda service: guards(service).floor._floor_s),
     "AUTH_THROTTLE_SCALE": ("2", lambda service: memory(service)._limits["pair"].burst),
+    "AUTH_CHALLENGE": ("off", lambda service: vars(guards(service).throttle)["_is_challenging"]),
     "AUTH_REPLICAS": ("2", lambda service: memory(service)._limits["pair"].burst),
     "AUTH_UPSTREAM_QUOTA": ("on", lambda service: type(guards(service).quota)),
     "UPSTREAM_QUOTA_BURST": ("7", lambda service: vars(guards(service).quota).get("_burst")),

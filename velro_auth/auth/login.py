@@ -9,7 +9,7 @@ from velro_auth.auth.models import Credentials, Session
 from velro_auth.auth.ports import Identity, Profiles
 from velro_auth.exchange import Exchange
 from velro_auth.guards import Guards
-from velro_auth.guards.throttle import TooManyAttempts
+from velro_auth.guards.throttle import Challenged, TooManyAttempts
 
 
 def note_nothing(_token: str) -> None:
@@ -40,6 +40,7 @@ class Login:
 
         Raises:
             Throttled: Too many recent failures for this account or network.
+            ChallengeRequired: Others used up a limit; the caller may solve a challenge instead of waiting.
             Busy: Too many logins are on their way.
             CircuitOpen: Supabase gets a rest.
             InvalidCredentials: Supabase refused the pair.
@@ -63,14 +64,18 @@ class Login:
 
         try:
             with (
-                self.guards.throttle.attempt(credentials.email, exchange.address) as attempt,
+                self.guards.throttle.attempt(
+                    credentials.email, exchange.address, solution=credentials.challenge
+                ) as attempt,
                 self.guards.floor.hold(exchange.arrived_s, on_held=note_held),
             ):
                 exchange.allowance = attempt.allowance
+                if attempt.is_opened:
+                    exchange.notes["challenge"] = "solved"
                 self.guards.quota.take(is_known=attempt.is_known)
                 with self.guards.asking():
                     return self.identity.sign_in(credentials, exchange)
-        except TooManyAttempts as error:
+        except (TooManyAttempts, Challenged) as error:
             exchange.allowance = error.allowance
             raise
 

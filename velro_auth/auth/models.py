@@ -17,6 +17,8 @@ class Credentials:
     email: str = field(repr=False)
     password: str = field(repr=False)
     captcha_token: str | None = field(default=None, repr=False)
+    #: The solution of a challenge of ours; never passed on.
+    challenge: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

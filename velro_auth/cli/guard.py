@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import click
 import redis
@@ -37,7 +37,7 @@ def guard() -> None:
 @guard.command()
 @_who
 def show(who: str) -> None:
-    """Print the counters of an account (a mail address) or of a network (an IP address)."""
+    """Print the counters of an account (a mail address), or of an IP address: of its network and those around it."""
     with _counters() as (counters, keyring):
         standings = counters.show(**_named(who, keyring))
     for standing in standings:
@@ -50,7 +50,7 @@ def show(who: str) -> None:
 @guard.command()
 @_who
 def release(who: str) -> None:
-    """Forget the failures of an account or of a network. Networks that logged in before stay known."""
+    """Forget the failures of an account, or of an IP address and the networks around it. Known networks stay known."""
     with _counters() as (counters, keyring):
         forgotten = counters.release(**_named(who, keyring))
     print(f"{forgotten} counters forgotten.")
@@ -78,7 +78,13 @@ def _counters() -> Iterator[tuple[RedisAttempts, Keyring]]:
     secret = throttle_secret(settings.auth_throttle_secret, api_key=settings.upstream_key)
     limits = _limits(settings)
     with connect(settings.redis_url, timeout_s=OPERATOR_TIMEOUT_S) as client:
-        counters = RedisAttempts(client=client, limits=limits, fallback=MemoryAttempts(limits=limits), rest=Rest())
+        counters = RedisAttempts(
+            client=client,
+            limits=limits,
+            fallback=MemoryAttempts(limits=limits),
+            rest=Rest(),
+            prefix=settings.redis_prefix,
+        )
         try:
             yield counters, Keyring(secret)
         except redis.RedisError as error:
@@ -90,5 +96,7 @@ def _limits(settings: Settings) -> Limits:
     return Limits().scaled(settings.auth_throttle_scale)
 
 
-def _named(who: str, keyring: Keyring) -> dict[str, str]:
-    return {"account": keyring.account(who)} if "@" in who else {"network": keyring.network(who)}
+def _named(who: str, keyring: Keyring) -> dict[str, Any]:
+    if "@" in who:
+        return {"account": keyring.account(who)}
+    return {"network": keyring.network(who), "wider": keyring.wider(who)}

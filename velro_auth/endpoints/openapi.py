@@ -65,6 +65,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
             "invalid_credentials",
             "email_not_confirmed",
             "too_many_attempts",
+            "challenge_required",
             *_UPSTREAM,
             "resting",
             "busy",
@@ -129,6 +130,30 @@ _PROBLEM: Final = {
         "detail": {"type": "string"},
         "request_id": {"type": "string"},
         "errors": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}},
+        "challenge": {"$ref": "#/components/schemas/Challenge"},
+    },
+}
+
+_CHALLENGE: Final = {
+    "type": "object",
+    "description": "Of 429 `challenge_required`: a proof of work of ALTCHA, version 2. Hand it to the widget and send"
+    " what that makes in `challenge`.",
+    "required": ["parameters", "signature"],
+    "properties": {
+        "parameters": {
+            "type": "object",
+            "required": ["algorithm", "nonce", "salt", "cost", "keyLength", "keyPrefix", "expiresAt"],
+            "properties": {
+                "algorithm": {"type": "string", "enum": ["PBKDF2/SHA-256"]},
+                "nonce": {"type": "string"},
+                "salt": {"type": "string"},
+                "cost": {"type": "integer", "description": "Iterations."},
+                "keyLength": {"type": "integer"},
+                "keyPrefix": {"type": "string"},
+                "expiresAt": {"type": "integer", "description": "Seconds since the epoch."},
+            },
+        },
+        "signature": {"type": "string"},
     },
 }
 
@@ -142,6 +167,7 @@ def openapi(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
         info={"description": "A login gateway in front of Supabase Auth."},
         plugins=[MarshmallowPlugin()],
     )
+    spec.components.schema("Challenge", _CHALLENGE)
     spec.components.schema("Problem", _PROBLEM)
     # No oauth2 password flow: this is no OAuth server (RFC 9700, 2.4).
     spec.components.security_scheme("token", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})

@@ -11,6 +11,7 @@ LONGEST_EMAIL: Final = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
 LONGEST_PASSWORD_BYTES: Final = 1024
 LONGEST_CAPTCHA_TOKEN: Final = 8192
 LONGEST_REFRESH_TOKEN: Final = 512
+LONGEST_SOLUTION: Final = 2048  # of a challenge; the widget makes about 600
 
 #: One @ between two parts without white space or control characters. Stricter patterns lock out real
 #: people; whether the address exists is Supabase's to say.
@@ -43,6 +44,11 @@ def _a_captcha_token(value: str) -> None:
         raise ValidationError("Not a valid captcha token.")
 
 
+def _a_solution(value: str) -> None:
+    if not value.isascii() or len(value) > LONGEST_SOLUTION:
+        raise ValidationError("Not the solution of a challenge.")
+
+
 class LoginBody(Schema):
     """What a login is asked with. Other members are ignored."""
 
@@ -51,6 +57,16 @@ class LoginBody(Schema):
         required=True, validate=_a_password, metadata={"format": "password", "maxLength": LONGEST_PASSWORD_BYTES}
     )
     captcha_token = fields.String(allow_none=True, load_default=None, validate=_a_captcha_token)
+    challenge = fields.String(
+        allow_none=True,
+        load_default=None,
+        validate=_a_solution,
+        metadata={
+            "description": "The solution of the challenge that a 429 `challenge_required` gave, as the widget of"
+            " ALTCHA makes it.",
+            "maxLength": LONGEST_SOLUTION,
+        },
+    )
 
     @pre_load
     def trim_the_address(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import hmac
 import ipaddress
 import unicodedata
 from typing import Final
+from urllib.parse import urlsplit
 
 #: 128 bits: two of a billion accounts share a key with a chance of 10⁻²¹.
 KEY_BYTES: Final = 16
@@ -15,7 +17,16 @@ KEY_BYTES: Final = 16
 #: The part of an address that one caller cannot easily leave: a subscriber gets a /64 or more.
 PREFIXES: Final = {4: 24, 6: 64}
 
+#: What a subscriber or a site may have in IPv6 (RFC 6177): each has a limit of its own.
+WIDER_PREFIXES: Final = (56, 48)
+
 UNKNOWN_NETWORK: Final = "unknown"
+
+#: What all keys of this service in Redis begin with, whatever the project.
+REDIS_PREFIX: Final = "velro"
+
+#: Hexadecimal characters of the hash of the project's host: 48 bits tell the projects of one Redis apart.
+PROJECT_CHARACTERS: Final = 12
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,20 +36,25 @@ class Caller:
     Attributes:
         account: HMAC of the account.
         network: HMAC of the network.
+        wider: HMACs of the /56 and the /48 around it; empty for IPv4.
     """
 
     account: str
     network: str
+    wider: tuple[str, ...] = ()
 
     def key(self, scope: str) -> str:
-        """Return the name of the counter of *scope*."""
-        return _NAMES[scope] % {"account": self.account, "network": self.network}
+        """Return the name of the counter of *scope*; of a wider network that the caller has not, one never used."""
+        wide, widest = self.wider or ("", "")
+        return _NAMES[scope] % {"account": self.account, "network": self.network, "wide": wide, "widest": widest}
 
 
 _NAMES: Final = {
     "pair": "pair:%(account)s:%(network)s",
     "strangers": "strangers:%(account)s",
     "network": "network:%(network)s",
+    "network56": "network56:%(wide)s",
+    "network48": "network48:%(widest)s",
     "service": "service",
     "account": "account:%(account)s",
     "known": "known:%(account)s",
@@ -60,7 +76,7 @@ class Keyring:
 
     def caller(self, account: str, address: str) -> Caller:
         """Return the counter names of *account* as tried from *address*."""
-        return Caller(self.account(account), self.network(address))
+        return Caller(self.account(account), self.network(address), self.wider(address))
 
     def account(self, account: str) -> str:
         """Return the key of *account*."""
@@ -69,6 +85,10 @@ class Keyring:
     def network(self, address: str) -> str:
         """Return the key of the network of *address*; *address* may be a network in CIDR notation."""
         return self._hmac("network", network_of(address))
+
+    def wider(self, address: str) -> tuple[str, ...]:
+        """Return the keys of the /56 and the /48 around *address*; none for IPv4."""
+        return tuple(self._hmac("network", network) for network in wider_networks_of(address))
 
     def _hmac(self, kind: str, value: str) -> str:
         message = f"{kind}\0{value}".encode("utf-8", "surrogatepass")
@@ -83,6 +103,15 @@ def throttle_secret(given: str, *, api_key: str) -> bytes:
     if given:
         return given.encode()
     return hmac.digest(api_key.encode(), b"velro-auth throttle", "sha256")
+
+
+def project_prefix(supabase_url: str) -> str:
+    """Return what every key of a project in Redis begins with, so that several projects can share one Redis.
+
+    The host is hashed because a port or an IPv6 address in it would be read as part of a pattern.
+    """
+    host = urlsplit(supabase_url).netloc.lower()
+    return f"{REDIS_PREFIX}:{hashlib.sha256(host.encode()).hexdigest()[:PROJECT_CHARACTERS]}"
 
 
 def same_account(account: str) -> str:
@@ -105,10 +134,26 @@ def network_of(address: str) -> str:
     ``::ffff:`` addresses are unmapped first, zone names are dropped. What is no address at all shares one
     network: a proxy that sends nonsense must not get a budget for each word of it.
     """
+    parsed = _parsed(address)
+    return UNKNOWN_NETWORK if parsed is None else _around(parsed, PREFIXES[parsed.version])
+
+
+@functools.lru_cache(maxsize=4096)
+def wider_networks_of(address: str) -> tuple[str, ...]:
+    """Return the /56 and the /48 around *address*; none for IPv4, and for what is no address."""
+    parsed = _parsed(address)
+    if parsed is None or parsed.version == 4:  # noqa: PLR2004 - the name of the protocol
+        return ()
+    return tuple(_around(parsed, prefix) for prefix in WIDER_PREFIXES)
+
+
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         parsed = ipaddress.ip_address(address.strip().partition("/")[0].partition("%")[0])
     except ValueError:
-        return UNKNOWN_NETWORK
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
-        parsed = parsed.ipv4_mapped
-    return str(ipaddress.ip_network(f"{parsed}/{PREFIXES[parsed.version]}", strict=False))
+        return None
+    return getattr(parsed, "ipv4_mapped", None) or parsed
+
+
+def _around(address: ipaddress.IPv4Address | ipaddress.IPv6Address, prefix: int) -> str:
+    return str(ipaddress.ip_network(f"{address}/{prefix}", strict=False))

@@ -15,22 +15,43 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 NEVER: Final = 10**9
 HOUR_S: Final = 3600.0
 DAY_S: Final = 24 * HOUR_S
 
 #: What is counted for a caller, in this order everywhere. A pair that logged in before answers for itself
-#: alone, and for the account's total.
-STRANGER: Final = ("pair", "strangers", "network", "service", "account")
+#: alone, and for the account's total. Only IPv6 has the two wider networks.
+STRANGER: Final = ("pair", "strangers", "network", "network56", "network48", "service", "account")
 KNOWN: Final = ("pair", "account")
+
+#: The caller's networks, the narrowest first.
+NETWORKS: Final = ("network", "network56", "network48")
+WIDER: Final = frozenset(NETWORKS[1:])
+
+#: Limits that other people can use up. These alone are opened by the solution of a challenge.
+SHARED: Final = WIDER | {"service"}
 
 #: Streaks that a success ends. An attacker may own an account, so a success never clears a network.
 ENDED_BY_SUCCESS: Final = frozenset({"pair", "strangers", "account"})
 
 #: Waits shorter than this are rounding.
 INSTANT_S: Final = 1e-6
+
+
+def scopes_of(*, is_known: bool, is_wide: bool, is_opened: bool) -> tuple[str, ...]:
+    """Return what a try is counted under, in the order of ``STRANGER``.
+
+    Args:
+        is_known: Whether the pair logged in before.
+        is_wide: Whether the caller has wider networks (IPv6).
+        is_opened: Whether the caller solved a challenge: limits that others used up do not count then.
+    """
+    if is_known:
+        return KNOWN
+    left_out = SHARED if is_opened else frozenset[str]() if is_wide else WIDER
+    return tuple(scope for scope in STRANGER if scope not in left_out)
 
 
 class Record(NamedTuple):
@@ -81,6 +102,8 @@ class Limit:
 
     Attributes:
         burst: Tries that the bucket holds.
+        burst_again: Tries that it holds for a network that failed within the last day, so that one that did not is
+            served while the others wait; 0 for as many as for all.
         refill_s: How often it forgets one; 0 for no bucket.
         free: Failures in a row before waiting begins.
         first_delay_s: The first wait (30 s: NIST SP 800-63B-4, 3.2.2).
@@ -91,6 +114,7 @@ class Limit:
 
     burst: int
     refill_s: float
+    burst_again: int = 0
     free: int = NEVER
     first_delay_s: float = 30.0
     longest_delay_s: float = HOUR_S
@@ -111,9 +135,16 @@ class Limit:
         streak = 0 if now - last >= self.forget_s else record.streak
         return Record(min(record.full_until, now + self.burst * self.refill_s), streak, last)
 
-    def wait_s(self, record: Record, now: float) -> float:
-        """Return how long a *current* record makes its caller wait; 0 for not at all."""
-        wait = record.full_until - (self.burst - 1) * self.refill_s - now
+    def wait_s(self, record: Record, now: float, *, is_fresh: bool = True) -> float:
+        """Return how long a *current* record makes its caller wait; 0 for not at all.
+
+        Args:
+            record: What is remembered.
+            now: The time on the store's clock.
+            is_fresh: Whether no try from the caller's networks failed within the last day.
+        """
+        burst = self.burst if is_fresh or not self.burst_again else self.burst_again
+        wait = record.full_until - (burst - 1) * self.refill_s - now
         if record.streak >= self.stop_at:
             wait = max(wait, record.last + self.forget_s - now)
         elif record.streak >= self.free:
@@ -145,6 +176,7 @@ class Limit:
         return dataclasses.replace(
             self,
             burst=max(1, int(self.burst * factor)),
+            burst_again=max(1, int(self.burst_again * factor)) if self.burst_again else 0,
             refill_s=self.refill_s / factor,
             free=max(1, int(self.free * factor)),
             stop_at=max(1, int(self.stop_at * factor)),
@@ -159,7 +191,10 @@ class Limits:
         pair: One account from one network.
         strangers: One account from all networks that never logged in to it: 10 at once, 20 in any hour.
         network: All accounts from one network (/24, /64).
-        service: Everything from pairs that never logged in.
+        network56: The same for the /56 around it, which a subscriber may have; IPv6 only.
+        network48: The same for the /48 around it, which a site may have; IPv6 only.
+        service: Everything from pairs that never logged in. Half of it is kept for networks without a failure within
+            the last day: many networks that guess do not use up the share of one that does not.
         account: One account from everywhere: 100 failures in a row and it ends (NIST SP 800-63B-4, 3.2.2).
             Strangers end at 80, so that the last 20 are left to networks that did log in before.
         known_s: How long a pair is remembered after it logged in.
@@ -169,7 +204,9 @@ class Limits:
     pair: Limit = Limit(burst=16, refill_s=900.0, free=5)
     strangers: Limit = Limit(burst=16, refill_s=900.0, free=10, stop_at=80, forget_s=7 * DAY_S)
     network: Limit = Limit(burst=50, refill_s=36.0)
-    service: Limit = Limit(burst=300, refill_s=1.0)
+    network56: Limit = Limit(burst=75, refill_s=24.0)
+    network48: Limit = Limit(burst=100, refill_s=18.0)
+    service: Limit = Limit(burst=300, refill_s=1.0, burst_again=150)
     account: Limit = Limit(burst=1, refill_s=0.0, stop_at=100, forget_s=7 * DAY_S)
     known_s: float = 90 * DAY_S
     known_networks: int = 16
@@ -180,11 +217,11 @@ class Limits:
 
     def scaled(self, factor: float) -> Limits:
         """Return limits with *factor* times the tries: less than 1 for a share, more to open them for a test."""
-        return dataclasses.replace(
-            self,
-            pair=self.pair.scaled(factor),
-            strangers=self.strangers.scaled(factor),
-            network=self.network.scaled(factor),
-            service=self.service.scaled(factor),
-            account=self.account.scaled(factor),
-        )
+        scaled: dict[str, Any] = {scope: limit.scaled(factor) for scope, limit in self.by_scope().items()}
+        return dataclasses.replace(self, **scaled)
+
+
+def waits_of(limits: Mapping[str, Limit], records: Mapping[str, Record], now: float) -> Mapping[str, float]:
+    """Return how long each of the *current* records makes its caller wait."""
+    is_fresh = not any(records[scope].streak for scope in NETWORKS if scope in records)
+    return {scope: limits[scope].wait_s(record, now, is_fresh=is_fresh) for scope, record in records.items()}

@@ -11,7 +11,7 @@ from typing import Final
 
 from velro_auth.guards.attempts import Refusal, Standing, Ticket
 from velro_auth.guards.keys import Caller
-from velro_auth.guards.limits import ENDED_BY_SUCCESS, KNOWN, STRANGER, Limits, Record
+from velro_auth.guards.limits import ENDED_BY_SUCCESS, SHARED, STRANGER, Limits, Record, scopes_of, waits_of
 
 #: About 350 bytes each, so 20 MB at most with three crowded shelves. Only counted tries make records, and the
 #: service limit lets strangers have one per second: pushing somebody's record out takes five and a half hours.
@@ -52,27 +52,21 @@ class MemoryAttempts:
         with self._lock:
             self._limits = limits.scaled(share).by_scope()
 
-    def begin(self, caller: Caller) -> Ticket | Refusal:
+    def begin(self, caller: Caller, *, is_opened: bool = False) -> Ticket | Refusal:
         """Count one try in all scopes at once, or in none."""
         with self._lock:
             now = self._clock()
-            is_known = self._known.has(caller, now)
-            scopes = KNOWN if is_known else STRANGER
-            records = {scope: self._record(caller, scope, now) for scope in scopes}
-            waits = {scope: self._limits[scope].wait_s(records[scope], now) for scope in scopes}
-            slowest = max(scopes, key=lambda scope: waits[scope])
-            if waits[slowest]:
-                allowance = self._limits["pair"].allowance(records["pair"], now)
-                return Refusal(slowest, waits[slowest], allowance)
+            is_known, records = self._records(caller, now, is_opened=is_opened)
+            waits = waits_of(self._limits, records, now)
+            if any(waits.values()):
+                return self._refusal(records, waits, now)
             return self._count(caller, records, now, is_known=is_known)
 
-    def record(self, caller: Caller) -> Ticket:
+    def record(self, caller: Caller, *, is_opened: bool = False) -> Ticket:
         """Count a try that another store has allowed, whatever the limits say here."""
         with self._lock:
             now = self._clock()
-            is_known = self._known.has(caller, now)
-            scopes = KNOWN if is_known else STRANGER
-            records = {scope: self._record(caller, scope, now) for scope in scopes}
+            is_known, records = self._records(caller, now, is_opened=is_opened)
             return self._count(caller, records, now, is_known=is_known)
 
     def settle(self, ticket: Ticket, *, succeeded: bool) -> None:
@@ -84,23 +78,30 @@ class MemoryAttempts:
                 self._end_streaks(ticket.caller, now)
                 self._known.add(ticket.caller, now)
 
-    def show(self, *, account: str | None = None, network: str | None = None) -> Sequence[Standing]:
-        """Return the counters of an account or of a network."""
+    def show(
+        self, *, account: str | None = None, network: str | None = None, wider: Sequence[str] = ()
+    ) -> Sequence[Standing]:
+        """Return the counters of an account or of a network and those around it."""
         with self._lock:
             now = self._clock()
             return [
                 Standing(key, scope, record.streak, self._limits[scope].wait_s(record, now))
-                for scope, key in self._keys_of(account, network)
+                for scope, key in self._keys_of(account, network, *wider)
                 for record in [self._limits[scope].current(self._shelves[scope].get(key), now)]
             ]
 
-    def release(self, *, account: str | None = None, network: str | None = None) -> int:
-        """Forget the counters of an account or of a network; return how many there were."""
+    def release(self, *, account: str | None = None, network: str | None = None, wider: Sequence[str] = ()) -> int:
+        """Forget the counters of an account or of a network and those around it; return how many there were."""
         with self._lock:
-            found = list(self._keys_of(account, network))
+            found = list(self._keys_of(account, network, *wider))
             for scope, key in found:
                 self._shelves[scope].put(key, Record(), self._clock())
             return len(found)
+
+    def _records(self, caller: Caller, now: float, *, is_opened: bool) -> tuple[bool, Mapping[str, Record]]:
+        is_known = self._known.has(caller, now)
+        scopes = scopes_of(is_known=is_known, is_wide=bool(caller.wider), is_opened=is_opened)
+        return is_known, {scope: self._record(caller, scope, now) for scope in scopes}
 
     def _record(self, caller: Caller, scope: str, now: float) -> Record:
         shelf, key = self._shelves[scope], caller.key(scope)
@@ -111,16 +112,28 @@ class MemoryAttempts:
             shelf.put(key, record, now)
         return record
 
+    def _refusal(self, records: Mapping[str, Record], waits: Mapping[str, float], now: float) -> Refusal:
+        slowest = max(waits, key=lambda scope: waits[scope])
+        slowest_own = max((scope for scope in waits if scope not in SHARED), key=lambda scope: waits[scope])
+        own_wait_s = waits[slowest_own]
+        return Refusal(
+            slowest,
+            waits[slowest],
+            self._limits["pair"].allowance(records["pair"], now),
+            own_scope=slowest_own if own_wait_s else "",
+            own_wait_s=own_wait_s,
+            failures=records["network"].streak if "network" in records else 0,
+        )
+
     def _count(self, caller: Caller, records: Mapping[str, Record], now: float, *, is_known: bool) -> Ticket:
         for scope, record in records.items():
             self._shelves[scope].put(caller.key(scope), self._limits[scope].counted(record, now), now)
         pair = self._limits["pair"].counted(records["pair"], now)
         earlier = tuple(record.last for record in records.values())
-        return Ticket(caller, is_known, now, earlier, self._limits["pair"].allowance(pair, now))
+        return Ticket(caller, is_known, tuple(records), now, earlier, self._limits["pair"].allowance(pair, now))
 
     def _give_back(self, ticket: Ticket, now: float) -> None:
-        scopes = KNOWN if ticket.is_known else STRANGER
-        for scope, before in zip(scopes, ticket.earlier, strict=True):
+        for scope, before in zip(ticket.scopes, ticket.earlier, strict=True):
             shelf, key = self._shelves[scope], ticket.caller.key(scope)
             if key in shelf:
                 given_back = self._limits[scope].given_back(shelf.get(key), stamp=ticket.stamp, before=before)
@@ -133,9 +146,9 @@ class MemoryAttempts:
             full_until = 0.0 if scope == "pair" else shelf.get(key).full_until
             shelf.put(key, Record(full_until), now)
 
-    def _keys_of(self, account: str | None, network: str | None) -> Iterator[tuple[str, str]]:
+    def _keys_of(self, *names: str | None) -> Iterator[tuple[str, str]]:
         for scope, shelf in self._shelves.items():
-            for key in shelf.keys_naming(account, network):
+            for key in shelf.keys_naming(*names):
                 yield scope, key
 
 
@@ -173,9 +186,9 @@ class Shelf:
             oldest = itertools.islice(self._records, CANDIDATES)
             del self._records[min(oldest, key=lambda old: self._records[old].streak)]
 
-    def keys_naming(self, account: str | None, network: str | None) -> list[str]:
-        """Return the keys that have *account* or *network* in their name."""
-        return [key for key in self._records if {account, network} & set(key.split(":")[1:])]
+    def keys_naming(self, *names: str | None) -> list[str]:
+        """Return the keys that have one of these accounts or networks in their name."""
+        return [key for key in self._records if set(names) & set(key.split(":")[1:])]
 
 
 class _KnownNetworks:

@@ -12,9 +12,11 @@ from __future__ import annotations
 from typing import Final
 
 #: KEYS: known, then the scopes in the order of ``limits.STRANGER``. ARGV: 1 what to do, 2 the limits as JSON,
-#: 3 the network, 4 the time or nothing. ``begin`` answers {0|1 allowed, known, now, slowest scope, wait,
-#: full_until, streak and last of the pair, last of each scope …}; ``settle`` takes 5 succeeded, 6 known, 7 stamp,
-#: 8 … the time of the last one before, per scope.
+#: 3 the network, 4 the time or nothing, 5 the numbers of the scopes that count for a pair that never logged in.
+#: ``begin`` answers {0|1 allowed, known, now, slowest scope, wait, slowest scope and wait
+#: among those that a solution does not open, failures of the network, full_until, streak and last of the pair, last of
+#: each scope …}; ``settle`` takes in 5 the scopes that were counted, 6 succeeded,
+#: 7 stamp, 8 … the time of the last one before, per scope.
 ATTEMPTS: Final = """
 local settings = cjson.decode(ARGV[2])
 local limits = settings.scopes
@@ -25,8 +27,12 @@ if not now then
   now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 end
 
-local STRANGER, KNOWN = {1, 2, 3, 4, 5}, {1, 5}
-local PAIR, STRANGERS, ACCOUNT = 1, 2, 5
+local PAIR, STRANGERS, NETWORK, NETWORK56, NETWORK48, SERVICE, ACCOUNT = 1, 2, 3, 4, 5, 6, 7
+local KNOWN = {PAIR, ACCOUNT}
+local SHARED = {[NETWORK56] = true, [NETWORK48] = true, [SERVICE] = true}
+
+local GIVEN = {}
+for scope in string.gmatch(ARGV[5], '%d+') do GIVEN[#GIVEN + 1] = tonumber(scope) end
 
 local function text(number) return string.format('%.17g', number) end
 
@@ -71,9 +77,15 @@ local function current(scope)
   return record
 end
 
-local function wait_s(scope, record)
+local function failures_of(scope, records)
+  return records[scope] and records[scope].streak or 0
+end
+
+local function wait_s(scope, record, is_fresh)
   local limit = limits[scope]
-  local wait = record.full_until - (limit.burst - 1) * limit.refill_s - now
+  local burst = limit.burst
+  if not is_fresh and limit.burst_again > 0 then burst = limit.burst_again end
+  local wait = record.full_until - (burst - 1) * limit.refill_s - now
   if record.streak >= limit.stop_at then
     wait = math.max(wait, record.last + limit.forget_s - now)
   elseif record.streak >= limit.free then
@@ -91,12 +103,15 @@ end
 
 local function begin()
   local known = is_known()
-  local scopes = known and KNOWN or STRANGER
-  local records, slowest, longest = {}, PAIR, 0
+  local scopes = known and KNOWN or GIVEN
+  local records, slowest, longest, slowest_own, longest_own = {}, 0, 0, 0, 0
+  for _, scope in ipairs(scopes) do records[scope] = current(scope) end
+  local failures = failures_of(NETWORK, records)
+  local is_fresh = failures + failures_of(NETWORK56, records) + failures_of(NETWORK48, records) == 0
   for _, scope in ipairs(scopes) do
-    records[scope] = current(scope)
-    local wait = wait_s(scope, records[scope])
+    local wait = wait_s(scope, records[scope], is_fresh)
     if wait > longest then slowest, longest = scope, wait end
+    if wait > longest_own and not SHARED[scope] then slowest_own, longest_own = scope, wait end
   end
   local earlier = {}
   for index, scope in ipairs(scopes) do
@@ -110,6 +125,7 @@ local function begin()
   end
   local pair = records[PAIR]
   return {longest == 0 and 1 or 0, known and 1 or 0, text(now), slowest, text(longest),
+          slowest_own, text(longest_own), failures,
           text(pair.full_until), pair.streak, text(pair.last), unpack(earlier)}
 end
 
@@ -121,8 +137,8 @@ local function remember()
 end
 
 local function settle()
-  local succeeded, known, stamp = ARGV[5] == '1', ARGV[6] == '1', tonumber(ARGV[7])
-  for index, scope in ipairs(known and KNOWN or STRANGER) do
+  local succeeded, stamp = ARGV[6] == '1', tonumber(ARGV[7])
+  for index, scope in ipairs(GIVEN) do
     local record = load(scope)
     if record.streak > 0 or record.full_until > 0 then
       record.full_until = record.full_until - limits[scope].refill_s

@@ -17,7 +17,10 @@ from velro_auth.telemetry.shared import Table, Workers
 
 LANES: Final = ("fast", "flask", "edge")
 STATUS_CLASSES: Final = ("1xx", "2xx", "3xx", "4xx", "5xx")
-SCOPES: Final = ("pair", "strangers", "account", "network", "service", OTHER)
+SCOPES: Final = ("pair", "strangers", "account", "network", "network56", "network48", "service", OTHER)
+
+#: What happens to challenges.
+CHALLENGES: Final = ("given", "solved", "wrong")
 SHARES: Final = ("own", "upstream", "total")
 
 
@@ -30,6 +33,9 @@ class Metrics(Protocol):
     def throttled(self, scope: str) -> None:
         """Note a login that the throttle refused, and which limit did."""
 
+    def challenged(self, outcome: str) -> None:
+        """Note what happened to a challenge: one of ``CHALLENGES``."""
+
     def happened(self, event: str) -> None:
         """Note one of ``events.EVENTS``."""
 
@@ -41,6 +47,9 @@ class NullMetrics:
         """Note nothing."""
 
     def throttled(self, scope: str) -> None:
+        """Note nothing."""
+
+    def challenged(self, outcome: str) -> None:
         """Note nothing."""
 
     def happened(self, event: str) -> None:
@@ -105,11 +114,14 @@ class PrometheusMetrics:
         self._throttled = CounterFamily(
             PREFIX + "throttle_refusals", "Logins refused, by limit.", ("scope",), [(scope,) for scope in SCOPES]
         )
+        self._challenges = CounterFamily(
+            PREFIX + "challenges", "Challenges of the throttle.", ("outcome",), [(outcome,) for outcome in CHALLENGES]
+        )
         self._events = CounterFamily(
             PREFIX + "events", "What an operator should hear of.", ("event",), [(event,) for event in EVENTS]
         )
         self._families: Sequence[Family] = (
-            *(self._requests, self._own, self._logins, self._shares, self._throttled, self._events),
+            *(self._requests, self._own, self._logins, self._shares, self._throttled, self._challenges, self._events),
         )
 
     def _prepare(self) -> None:
@@ -124,6 +136,7 @@ class PrometheusMetrics:
         }
         self._login_places, self._scope_places = places(self._logins), places(self._throttled)
         self._event_places, self._own_places = places(self._events), places(self._own)
+        self._challenge_places = places(self._challenges)
         shares = places(self._shares)
         self._share_places = tuple(shares[share] for share in SHARES)
         self._bounds, self._sum_offset = self._own.bounds, self._own.sum_offset
@@ -158,6 +171,10 @@ class PrometheusMetrics:
     def throttled(self, scope: str) -> None:
         """Note a login that the throttle refused."""
         self._add(self._scope_places.get(scope, self._scope_places[OTHER]))
+
+    def challenged(self, outcome: str) -> None:
+        """Note what happened to a challenge."""
+        self._add(self._challenge_places[outcome])
 
     def happened(self, event: str) -> None:
         """Note one of ``EVENTS``."""

@@ -28,6 +28,7 @@ _ANYWHERE: Final[Mapping[str, str]] = {
     "forbidden": "access_denied",
     "insufficient_aal": "access_denied",
     "too_many_attempts": "throttled",
+    "challenge_required": "challenged",
     "bad_json": "input_refused",
     "too_large": "input_refused",
     "unsupported_media_type": "input_refused",

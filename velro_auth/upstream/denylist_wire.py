@@ -34,14 +34,24 @@ class DenialsInRedis:
     Args:
         client: Has short timeouts: they are the longest a request can be held up by Redis.
         prefix: Of all keys, so that several projects can share one Redis.
+        earlier_prefix: Another prefix whose denials are read too, and never written; empty for none.
         now: The wall clock.
     """
 
-    def __init__(self, *, client: Redis, prefix: str = "velro", now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        client: Redis,
+        prefix: str = "velro",
+        earlier_prefix: str = "",
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._client = client
         self._now = now
         self._key = f"{prefix}:denied:"
         self._index = f"{prefix}:denials"
+        self._earlier_key = f"{earlier_prefix}:denied:" if earlier_prefix else ""
+        self._earlier_index = f"{earlier_prefix}:denials"
         self.channel = f"{prefix}:denials:news"
 
     def write(self, denials: Iterable[Denial]) -> tuple[str, int]:
@@ -62,13 +72,16 @@ class DenialsInRedis:
     def read_all(self) -> list[Denial]:
         """Return every denial that still matters."""
         self._heal_index()
-        subjects: Any = self._client.zrangebyscore(self._index, self._now(), "+inf")
-        keys = [self._key + _text(subject) for subject in subjects]
+        keys = self._keys(self._index, self._key)
+        if self._earlier_key and _text(self._client.type(self._earlier_index)) == "zset":
+            keys += self._keys(self._earlier_index, self._earlier_key)
         return [denial for start in range(0, len(keys), _BATCH) for denial in self._read(keys[start : start + _BATCH])]
 
     def read_for(self, claims: Claims) -> list[Denial]:
         """Return the denials that may cover these claims."""
-        return self._read([f"{self._key}session:{claims.session_id}", f"{self._key}user:{claims.sub}"])
+        prefixes = filter(None, (self._key, self._earlier_key))
+        subjects = (f"session:{claims.session_id}", f"user:{claims.sub}")
+        return self._read([prefix + subject for prefix in prefixes for subject in subjects])
 
     def acknowledge(self, news_id: str) -> None:
         """Say that this process knows of these news."""
@@ -93,6 +106,10 @@ class DenialsInRedis:
         if _text(kind) not in {"zset", "none"}:
             log.warning("The index of the deny-list was something else and is replaced")
             self._client.delete(self._index)
+
+    def _keys(self, index: str, prefix: str) -> list[str]:
+        subjects: Any = self._client.zrangebyscore(index, self._now(), "+inf")
+        return [prefix + _text(subject) for subject in subjects]
 
     def _read(self, keys: Sequence[str]) -> list[Denial]:
         values: Any = self._client.mget(keys)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from velro_auth.guards import Guards
 from velro_auth.guards.attempts import Attempts
 from velro_auth.guards.breaker import Breaker
+from velro_auth.guards.challenges import Challenges, MemorySpent, Spent, challenge_secret
 from velro_auth.guards.floor import FailureFloor
 from velro_auth.guards.gate import Gate
 from velro_auth.guards.keys import Keyring, throttle_secret
@@ -19,24 +21,44 @@ from velro_auth.guards.throttle import Throttle
 from velro_auth.settings import Settings
 from velro_auth.wiring.store import SharedStore
 
+if TYPE_CHECKING:
+    import redis
 
-def wire_guards(settings: Settings, *, on_refused: Callable[[str], None], store: SharedStore | None) -> Guards:
+
+def _nobody(_told: str) -> None:
+    """Tell nobody."""
+
+
+def wire_guards(
+    settings: Settings,
+    *,
+    on_refused: Callable[[str], None],
+    on_challenge: Callable[[str], None] = _nobody,
+    store: SharedStore | None,
+) -> Guards:
     """Build the guards that *settings* ask for.
 
     Args:
         settings: What they are like.
         on_refused: Told the limit that refused a login.
+        on_challenge: Told of challenges that are given and solved.
         store: How Redis is; None where there is none.
     """
-    # Without a key nothing is asked of anybody, and nothing is counted that matters.
-    secret = throttle_secret(settings.auth_throttle_secret, api_key=settings.upstream_key or "unconfigured")
+    client = _client(settings) if store else None
     return Guards(
         floor=FailureFloor(
             floor_ms=settings.auth_failure_floor_ms,
             places=settings.login_places,
             reserved=settings.login_places - settings.session_places,
         ),
-        throttle=Throttle(attempts=_attempts(settings, store), keyring=Keyring(secret), on_refused=on_refused),
+        throttle=Throttle(
+            attempts=_attempts(settings, client, store),
+            keyring=Keyring(_secret(settings)),
+            challenges=_challenges(settings, client, store),
+            is_challenging=_is_challenging(settings),
+            on_refused=on_refused,
+            on_challenge=on_challenge,
+        ),
         quota=_quota(settings),
         gate=Gate(
             slots=settings.login_slots,
@@ -67,7 +89,7 @@ def adjust_guards(guards: Guards, settings: Settings, *, was: Settings) -> Guard
         settings: What they shall be like.
         was: The settings that they were built or adjusted with before.
     """
-    guards.throttle.adjust(_limits(settings), share=1 / _processes(settings))
+    guards.throttle.adjust(_limits(settings), share=1 / _processes(settings), is_challenging=_is_challenging(settings))
     guards.floor.adjust(
         floor_ms=settings.auth_failure_floor_ms,
         places=settings.login_places,
@@ -95,15 +117,45 @@ def _processes(settings: Settings) -> int:
     return settings.web_concurrency * settings.auth_replicas
 
 
-def _attempts(settings: Settings, store: SharedStore | None) -> Attempts:
+def _secret(settings: Settings) -> bytes:
+    # Without a key nothing is asked of anybody, and nothing is counted that matters.
+    return throttle_secret(settings.auth_throttle_secret, api_key=settings.upstream_key or "unconfigured")
+
+
+def _is_challenging(settings: Settings) -> bool:
+    return settings.auth_challenge == "auto"
+
+
+def _client(settings: Settings) -> redis.Redis:
+    from velro_auth.guards.redis import connect  # noqa: PLC0415 - 5 MB that few need
+
+    return connect(settings.redis_url)
+
+
+def _challenges(settings: Settings, client: redis.Redis | None, store: SharedStore | None) -> Challenges:
+    spent: Spent = (memory := MemorySpent())
+    if client is not None and store is not None:
+        from velro_auth.guards.redis import RedisSpent  # noqa: PLC0415 - the same
+
+        spent = RedisSpent(client=client, memory=memory, rest=store.counters, prefix=settings.redis_prefix)
+    return Challenges(secret=challenge_secret(_secret(settings)), spent=spent)
+
+
+def _attempts(settings: Settings, client: redis.Redis | None, store: SharedStore | None) -> Attempts:
     """Count in Redis where there is one; in memory each process takes its part of the limits."""
     limits = _limits(settings)
     memory = MemoryAttempts(limits=limits.scaled(1 / _processes(settings)))
-    if store is None:
+    if client is None or store is None:
         return memory
-    from velro_auth.guards.redis import RedisAttempts, connect  # noqa: PLC0415 - 5 MB that few need
+    from velro_auth.guards.redis import RedisAttempts  # noqa: PLC0415 - 5 MB that few need
 
-    return RedisAttempts(client=connect(settings.redis_url), limits=limits, fallback=memory, rest=store.counters)
+    return RedisAttempts(
+        client=client,
+        limits=limits,
+        fallback=memory,
+        rest=store.counters,
+        prefix=settings.redis_prefix,
+    )
 
 
 def _quota(settings: Settings) -> Quota:

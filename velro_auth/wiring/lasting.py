@@ -88,9 +88,9 @@ def build(settings: Settings, routes: Routes, tracing: Tracing) -> Lasting:
     """
     transport = None if settings.mistakes else _transport(settings, tracing.tracer)
     identity, profiles = _identity(settings, transport), _profiles(settings, transport)
-    refused, handed_out = Later(), Later()
+    refused, challenged, handed_out = Later(), Later(), Later()
     store = SharedStore() if settings.redis_url else None
-    guards = wire_guards(settings, on_refused=refused, store=store)
+    guards = wire_guards(settings, on_refused=refused, on_challenge=challenged, store=store)
     warmth = _warmth(settings, transport)
     sessions = wire_sessions(
         settings, identity=identity, guards=guards, profiles=profiles, store=store, note_token=handed_out
@@ -101,6 +101,7 @@ def build(settings: Settings, routes: Routes, tracing: Tracing) -> Lasting:
         settings, routes=routes, gauges=gauges, tallies=tallies, refused=sessions.own_tokens.refused
     )
     refused.to, handed_out.to = observer.telemetry.metrics.throttled, observer.telemetry.handed_out.note
+    challenged.to = observer.telemetry.metrics.challenged
     return Lasting(
         settings=settings,
         transport=transport,

@@ -20,6 +20,7 @@ from velro_auth.auth.tokens import ClaimRules
 from velro_auth.auth.verifier import Denied, TokenVerifier
 from velro_auth.checks import Check, Finding
 from velro_auth.guards import Guards
+from velro_auth.guards.keys import REDIS_PREFIX
 from velro_auth.settings import Settings
 from velro_auth.telemetry.gauges import Gauge
 from velro_auth.telemetry.standard import cache_gauge, key_gauges
@@ -185,7 +186,10 @@ def _shared(settings: Settings, store: SharedStore | None) -> tuple[DenyList, Re
         dump=dump_session,
         load=load_session,
         guard=guard,
+        prefix=settings.redis_prefix,
         wait_s=settings.upstream_deadline_s + 1,
     )
-    denied = RedisDenyList(store=DenialsInRedis(client=client), guard=guard)
+    # Logouts that an earlier release entered under keys without the project must stay in force.
+    denials = DenialsInRedis(client=client, prefix=settings.redis_prefix, earlier_prefix=REDIS_PREFIX)
+    denied = RedisDenyList(store=denials, guard=guard)
     return denied, relay, [Beside(denied.start, denied.close)]

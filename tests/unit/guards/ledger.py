@@ -23,13 +23,25 @@ SMALL = Limits(
     pair=Limit(burst=4, refill_s=64, free=3, first_delay_s=32, longest_delay_s=256, forget_s=1024),
     strangers=Limit(burst=5, refill_s=64, free=4, first_delay_s=32, longest_delay_s=256, stop_at=7, forget_s=4096),
     network=Limit(burst=6, refill_s=32, forget_s=1024),
-    service=Limit(burst=8, refill_s=16, forget_s=1024),
+    network56=Limit(burst=7, refill_s=24, forget_s=1024),
+    network48=Limit(burst=8, refill_s=20, forget_s=2048),
+    service=Limit(burst=9, refill_s=16, burst_again=6, forget_s=1024),
     account=Limit(burst=1, refill_s=0, stop_at=9, forget_s=4096),
     known_s=8192,
     known_networks=2,
 )
 
 KEYRING = Keyring(b"the key of the tests")
+
+#: Address → the /56 and the /48 around it; the last one shares its /48 only.
+AROUND: dict[str, tuple[str, ...]] = {
+    "10.0.1.7": (),
+    "10.0.2.7": (),
+    "2001:db8::7": ("2001:db8::/56", "2001:db8::/48"),
+    "2001:db8:0:1::7": ("2001:db8::/56", "2001:db8::/48"),
+    "2001:db8:0:100::7": ("2001:db8:0:100::/56", "2001:db8::/48"),
+}
+SHARED = {"network56", "network48", "service"}
 MakeAttempts: TypeAlias = Callable[[HandClock], Attempts]
 
 
@@ -42,6 +54,7 @@ class Entry:
     network: str
     succeeded: bool
     was_known: bool
+    was_opened: bool
 
 
 class Ledger:
@@ -51,9 +64,9 @@ class Ledger:
         self._limits = limits
         self._diary: list[Entry] = []
 
-    def write(self, now: float, account: str, network: str, *, succeeded: bool) -> None:
+    def write(self, now: float, account: str, network: str, *, succeeded: bool, was_opened: bool) -> None:
         was_known = self.knows(now, account, network)
-        self._diary.append(Entry(now, account, network, succeeded, was_known))
+        self._diary.append(Entry(now, account, network, succeeded, was_known, was_opened))
 
     def knows(self, now: float, account: str, network: str) -> bool:
         mine = [entry for entry in self._diary if entry.succeeded and entry.account == account]
@@ -63,7 +76,12 @@ class Ledger:
         remembered = order[: self._limits.known_networks]
         return network in remembered and latest[network] + self._limits.known_s > now
 
-    def waits(self, now: float, account: str, network: str) -> dict[str, float]:
+    def failures(self, now: float, network: str) -> int:
+        """Return the failures from *network*, until there was none for as long as the limit says."""
+        here = [entry for entry in self._diary if not entry.was_known and entry.network == network]
+        return self._streak(here, self._limits.network, now)
+
+    def waits(self, now: float, account: str, network: str, *, is_opened: bool = False) -> dict[str, float]:
         mine = [entry for entry in self._diary if entry.account == account]
         pair = [entry for entry in mine if entry.network == network]
         waits = {
@@ -72,12 +90,28 @@ class Ledger:
         }
         if not self.knows(now, account, network):
             strange = [entry for entry in self._diary if not entry.was_known]
+            common = [entry for entry in strange if not entry.was_opened]
+            wider = zip(("network56", "network48"), AROUND[network], strict=False)
+            around = {scope: [entry for entry in common if place in AROUND[entry.network]] for scope, place in wider}
             ours = [entry for entry in mine if entry.succeeded or not entry.was_known]
             here = [entry for entry in strange if entry.network == network]
             waits["strangers"] = self._wait(ours, ours, self._limits.strangers, now)
             waits["network"] = self._wait(here, [], self._limits.network, now)
-            waits["service"] = self._wait(strange, [], self._limits.service, now)
+            if not is_opened:
+                limits = self._limits.by_scope()
+                failed = self.failures(now, network) or any(
+                    self._streak(entries, limits[scope], now) for scope, entries in around.items()
+                )
+                service = dataclasses.replace(limits["service"], burst=6) if failed else limits["service"]
+                waits |= {scope: self._wait(entries, [], limits[scope], now) for scope, entries in around.items()}
+                waits["service"] = self._wait(common, [], service, now)
         return waits
+
+    def _streak(self, entries: list[Entry], limit: Limit, now: float) -> int:
+        streak, last = 0, 0.0
+        for entry in (entry for entry in entries if not entry.succeeded):
+            streak, last = (streak if entry.at - last < limit.forget_s else 0) + 1, entry.at
+        return streak if now - last < limit.forget_s else 0
 
     def _since_success(self, entries: list[Entry]) -> list[Entry]:
         ends = [index for index, entry in enumerate(entries) if entry.succeeded]
@@ -138,21 +172,27 @@ class ThrottleMachine(RuleBasedStateMachine):
         self.last_wait = min(0.25, self.last_wait)
 
     @rule(
-        account=st.sampled_from("ab"),
-        network=st.sampled_from(["10.0.1.7", "10.0.2.7", "2001:db8::7"]),
+        account=st.sampled_from("abcd"),
+        network=st.sampled_from(sorted(AROUND)),
         outcome=st.sampled_from(["refused", "refused", "refused", "succeeded", "outage"]),
         times=st.integers(1, 5),
+        is_opened=st.sampled_from([False, False, True]),
     )
-    def somebody_tries(self, account: str, network: str, outcome: str, times: int) -> None:
+    def somebody_tries(self, account: str, network: str, outcome: str, times: int, *, is_opened: bool) -> None:
         for _ in range(times):
-            self._try(account, network, outcome)
+            self._try(account, network, outcome, is_opened=is_opened)
 
-    def _try(self, account: str, network: str, outcome: str) -> None:
-        waits = self.ledger.waits(self.clock.now, account, network)
-        answer = self.attempts.begin(KEYRING.caller(account, network))
+    def _try(self, account: str, network: str, outcome: str, *, is_opened: bool) -> None:
+        waits = self.ledger.waits(self.clock.now, account, network, is_opened=is_opened)
+        answer = self.attempts.begin(KEYRING.caller(account, network), is_opened=is_opened)
         if isinstance(answer, Refusal):
             assert answer.wait_s == max(waits.values()) > 0
             assert answer.wait_s == waits[answer.scope]
+            own = {scope: wait for scope, wait in waits.items() if wait > 0 and scope not in SHARED}
+            assert answer.is_openable == (not own)
+            assert answer.own_wait_s == max(own.values(), default=0.0) == own.get(answer.own_scope, 0.0)
+            if not self.ledger.knows(self.clock.now, account, network):
+                assert answer.failures == self.ledger.failures(self.clock.now, network)
             self.last_wait = answer.wait_s
             return
         assert max(waits.values()) == 0
@@ -160,7 +200,7 @@ class ThrottleMachine(RuleBasedStateMachine):
         if outcome != "refused":
             self.attempts.settle(answer, succeeded=outcome == "succeeded")
         if outcome != "outage":
-            self.ledger.write(self.clock.now, account, network, succeeded=outcome == "succeeded")
+            self.ledger.write(self.clock.now, account, network, succeeded=outcome == "succeeded", was_opened=is_opened)
 
     @invariant()
     def the_operator_sees_the_same(self) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velro_auth.guards.keys import Keyring, network_of, same_account
+from velro_auth.guards.keys import Keyring, network_of, same_account, wider_networks_of
 
 KEYRING = Keyring(b"secret")
 
@@ -24,6 +24,21 @@ KEYRING = Keyring(b"secret")
 )
 def test_addresses_count_by_network(address: str, network: str) -> None:
     assert network_of(address) == network
+
+
+@pytest.mark.parametrize(
+    ("address", "wider"),
+    [
+        ("2001:db8:1:2:3:4:5:6", ("2001:db8:1::/56", "2001:db8:1::/48")),
+        ("2001:db8:1:102::1", ("2001:db8:1:100::/56", "2001:db8:1::/48")),
+        ("192.0.2.77", ()),
+        ("::ffff:192.0.2.77", ()),
+        ("nonsense", ()),
+    ],
+)
+def test_ipv6_also_counts_by_the_56_and_the_48_around(address: str, wider: tuple[str, ...]) -> None:
+    assert wider_networks_of(address) == wider
+    assert len(KEYRING.caller("a", address).wider) == len(wider)
 
 
 @pytest.mark.parametrize("address", ["", "unknown", "192.0.2.256", "1.2.3", "::g", "999"])

@@ -1,0 +1,48 @@
+"""A challenge is used once in all processes together, and once in each while Redis is away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.fixtures.redis import RedisServer
+from velro_auth.guards.challenges import MemorySpent
+from velro_auth.guards.redis import RedisSpent, connect
+from velro_auth.guards.rest import Rest
+
+MakeSpent = Callable[[], RedisSpent]
+
+
+@pytest.fixture
+def make_spent(own_redis: RedisServer) -> Iterator[MakeSpent]:
+    """Return a function that makes what one process would have."""
+    with ExitStack() as ends:
+
+        def make() -> RedisSpent:
+            client = ends.enter_context(connect(own_redis.url, timeout_s=5.0))
+            return RedisSpent(client=client, memory=MemorySpent(), rest=Rest(), prefix="velro:project")
+
+        yield make
+
+
+def test_one_process_of_several_uses_a_challenge(make_spent: MakeSpent, own_redis: RedisServer) -> None:
+    one, other = make_spent(), make_spent()
+    until_s = time.time() + 60
+
+    assert [spent.spend("name", until_s) for spent in (one, other, one)] == [True, False, False]
+    with own_redis.client() as client:
+        assert [key.decode() for key in client.scan_iter()] == ["velro:project:challenge:name"]
+        assert 0 < client.pttl("velro:project:challenge:name") <= 60_000
+
+
+def test_without_redis_each_process_knows_its_own(make_spent: MakeSpent, own_redis: RedisServer) -> None:
+    one, other = make_spent(), make_spent()
+    until_s = time.time() + 60
+    assert one.spend("before", until_s)
+    own_redis.kill()
+
+    assert [spent.spend("name", until_s) for spent in (one, one, other)] == [True, False, True]
+    assert not one.spend("before", until_s)
