@@ -16,6 +16,7 @@ from velro_auth.telemetry.audit import AuditTrail
 from velro_auth.telemetry.events import EventLog, event_of
 from velro_auth.telemetry.exposition import render
 from velro_auth.telemetry.gauges import Gauge, Tally
+from velro_auth.telemetry.losses import Losses
 from velro_auth.telemetry.metrics import PrometheusMetrics
 from velro_auth.telemetry.shared import Workers
 from velro_auth.telemetry.slo import Promise, Reading
@@ -36,6 +37,7 @@ class Telemetry:
         alerts: What is wrong with them.
         events: Tells of single bad answers.
         audit: Records security events; None records none.
+        losses: What of the audit trail could not be written.
         watch: Renews gauges and judges the window.
         judge: Judges the window.
     """
@@ -45,6 +47,7 @@ class Telemetry:
     alerts: Alerts
     events: EventLog
     audit: AuditTrail | None
+    losses: Losses
     watch: Watch
     judge: Judge
 
@@ -124,6 +127,9 @@ def assemble(
     """
     promise = promise or Promise()
     shared = Workers(workers=workers)
+    losses = Losses(shared, clock=clock)
+    if audit:
+        audit.on_lost = losses.note
     window = Window(shared, length_s=window_s, clock=clock)
     alerts = Alerts(
         shared,
@@ -137,15 +143,24 @@ def assemble(
         routes=routes,
         outcomes=outcomes,
         gauges=(*gauges, *_alert_gauges(alerts)),
-        tallies=tallies,
+        tallies=(
+            *tallies,
+            Tally("audit_records_lost", "Audit records that could not be written.", lambda: losses.here),
+        ),
         build=build,
         clock=clock,
     )
 
     judge = Judge(window, alerts, promise)
-    watch = Watch((judge, metrics.refresh), every_s=watch_every_s)
     return Telemetry(
-        metrics=metrics, window=window, alerts=alerts, events=EventLog(), audit=audit, watch=watch, judge=judge
+        metrics=metrics,
+        window=window,
+        alerts=alerts,
+        events=EventLog(),
+        audit=audit,
+        losses=losses,
+        watch=Watch((judge, metrics.refresh, losses.say), every_s=watch_every_s),
+        judge=judge,
     )
 
 

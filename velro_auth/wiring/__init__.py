@@ -148,7 +148,10 @@ def _checks(lasting: Lasting) -> Mapping[str, Check]:
     checks: dict[str, Check] = {"settings": settings_check, "breaker": lambda: _breaker_check(lasting.guards)}
     if lasting.login_path is not None:
         checks["upstream:login"] = lasting.login_path
-    return {**checks, **lasting.checks, "slo": lasting.observer.telemetry.check}
+    telemetry = lasting.observer.telemetry
+    if telemetry.audit:
+        checks["audit"] = telemetry.losses.check
+    return {**checks, **lasting.checks, "slo": telemetry.check}
 
 
 def _breaker_check(guards: Guards) -> Finding:

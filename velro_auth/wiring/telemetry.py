@@ -93,7 +93,7 @@ def wire_telemetry(
         outputs=[webhook] if webhook else [],
         audit=audit,
     )
-    stops = [*audit_stops, telemetry.watch.stop, *([webhook.stop] if webhook else [])]
+    stops = [*audit_stops, telemetry.losses.say_now, telemetry.watch.stop, *([webhook.stop] if webhook else [])]
     return Observer(telemetry, routes, stops)
 
 
