@@ -18,7 +18,7 @@ def audit() -> None:
 @audit.command(name="verify")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def verify_file(file: Path) -> None:
-    """Follow every chain of records in FILE; exit with 1 where a line was changed, removed or moved.
+    """Follow every chain of records in FILE; exit with 1 where one was changed, removed, moved or could not be written.
 
     FILE may hold other log lines, too. An unfinished last line is no fault. Compare the heads with what was
     shipped elsewhere: a cut-off end leaves no other trace.
@@ -26,7 +26,7 @@ def verify_file(file: Path) -> None:
     with file.open("rb") as lines:
         verdict = verify(lines)
     _print(verdict, file)
-    sys.exit(1 if verdict.faults else 0)
+    sys.exit(1 if verdict.faults or verdict.losses else 0)
 
 
 def _print(verdict: Verdict, file: Path) -> None:
@@ -35,7 +35,14 @@ def _print(verdict: Verdict, file: Path) -> None:
         print(f"{name}  {chain.records} records  {end}  head {chain.head}")
     if verdict.is_torn:
         print("The last line is unfinished: torn off while it was written.")
-    for fault in verdict.faults:
+    for fault in (*verdict.losses, *verdict.faults):
         print(f"{file}:{fault.line}: {fault.what}")
-    records = sum(chain.records for chain in verdict.chains.values())
-    print(f"{len(verdict.faults)} faults" if verdict.faults else f"Unbroken: {records} records.")
+    print(_summary(verdict))
+
+
+def _summary(verdict: Verdict) -> str:
+    if verdict.faults:
+        return f"{len(verdict.faults)} faults"
+    if verdict.losses:
+        return f"Incomplete: {verdict.lost} records could not be written; nothing else is wrong."
+    return f"Unbroken: {sum(chain.records for chain in verdict.chains.values())} records."

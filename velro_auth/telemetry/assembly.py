@@ -18,6 +18,7 @@ from velro_auth.telemetry.events import EventLog, event_of
 from velro_auth.telemetry.exposition import render
 from velro_auth.telemetry.gauges import Gauge, Tally
 from velro_auth.telemetry.handed_out import HandedOut
+from velro_auth.telemetry.losses import Losses
 from velro_auth.telemetry.metrics import PrometheusMetrics
 from velro_auth.telemetry.shared import Workers
 from velro_auth.telemetry.slo import Promise, Reading, Rule
@@ -38,6 +39,7 @@ class Telemetry:
         alerts: What is wrong with them.
         events: Tells of single bad answers.
         audit: Records security events; None records none.
+        losses: What of the audit trail could not be written.
         watch: Renews gauges and judges the window.
         judge: Judges the window.
         handed_out: Judges samples of the tokens that are handed out.
@@ -48,6 +50,7 @@ class Telemetry:
     alerts: Alerts
     events: EventLog
     audit: AuditTrail | None
+    losses: Losses
     watch: Watch
     judge: Judge
     handed_out: HandedOut
@@ -135,6 +138,9 @@ def assemble(
     """
     promise = promise or Promise()
     shared = Workers(workers=workers)
+    losses = Losses(shared, clock=clock)
+    if audit:
+        audit.on_lost = losses.note
     window = Window(shared, length_s=window_s, clock=clock)
     handed_out = HandedOut(refused, shared, clock=clock)
     alerts = Alerts(
@@ -149,7 +155,10 @@ def assemble(
         routes=routes,
         outcomes=outcomes,
         gauges=(*gauges, *_alert_gauges(alerts)),
-        tallies=tallies,
+        tallies=(
+            *tallies,
+            Tally("audit_records_lost", "Audit records that could not be written.", lambda: losses.here),
+        ),
         build=build,
         clock=clock,
     )
@@ -161,7 +170,8 @@ def assemble(
         alerts=alerts,
         events=EventLog(),
         audit=audit,
-        watch=Watch((handed_out.look, judge, metrics.refresh), every_s=watch_every_s),
+        losses=losses,
+        watch=Watch((handed_out.look, judge, metrics.refresh, losses.say), every_s=watch_every_s),
         judge=judge,
         handed_out=handed_out,
     )

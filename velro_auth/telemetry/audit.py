@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import threading
@@ -18,6 +19,9 @@ from velro_auth.telemetry.security import security_event
 
 Value: TypeAlias = str | int | float | bool | None
 
+#: Takes a line, and what to call when the line was taken and could not be written; returns whether it was taken.
+Write: TypeAlias = Callable[[str, Callable[[], None]], bool]
+
 #: Whatever a caller sends is cut here: one line stays one line of sensible length.
 LONGEST_VALUE: Final = 200
 
@@ -26,17 +30,18 @@ class AuditTrail:
     """Writes security events as a chain, one chain for each process.
 
     Accounts appear as HMACs only (``guards.keys.Keyring.account``), the same ones that ``velro-auth guard show``
-    prints. A record that cannot be written is not part of the chain; the next one says how many were lost.
+    prints. A record that cannot be written (a full disk) leaves a gap in the numbers, and the next one says how many
+    were lost: ``lost``. Where that one is lost as well, the one after it says so for both.
 
     Args:
-        write: Takes a line; returns whether it was taken. Must not block.
+        write: Takes a line. Must not block.
         wall_clock: The time of day, in seconds since the epoch.
         new_id: Makes the name of a chain.
     """
 
     def __init__(
         self,
-        write: Callable[[str], bool],
+        write: Write,
         *,
         wall_clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = lambda: secrets.token_hex(8),
@@ -45,6 +50,8 @@ class AuditTrail:
         self._wall_clock = wall_clock
         self._new_id = new_id
         self._lock = threading.Lock()
+        #: Told of every record that was lost.
+        self.on_lost: Callable[[], None] = _unheard
         self._pid = 0
         self._begin()
 
@@ -75,12 +82,20 @@ class AuditTrail:
         with self._lock:
             if self._pid != os.getpid():
                 self._begin()
-            record = self._record(event, level, fields)
+            record, carried = self._record(event, level, fields), self._lost
             record["hash"] = digest(record)
-            if self._write(dumps(record)):
-                self._seq, self._head, self._lost = record["seq"], record["hash"], 0
-            else:
-                self._lost += 1
+            self._seq, self._head, self._lost = record["seq"], record["hash"], 0
+            lost = functools.partial(self._lose, self._chain, 1 + carried)
+            if self._write(dumps(record), lost):
+                return
+        lost()
+
+    def _lose(self, chain: str, records: int) -> None:
+        """Have the next record say that *records* were lost: the one that was not written, and those it told of."""
+        with self._lock:
+            if chain == self._chain:
+                self._lost += records
+        self.on_lost()
 
     def close(self) -> None:
         """End the chain of this process, if it has one, so that a cut-off end can be told from a short life."""
@@ -105,6 +120,10 @@ class AuditTrail:
             "seq": self._seq + 1,
             "prev": self._head,
         }
+
+
+def _unheard() -> None:
+    """Tell nobody."""
 
 
 def open_trail(path: Path) -> int:

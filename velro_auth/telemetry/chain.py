@@ -3,6 +3,9 @@
 A record is one JSON line with the members ``chain`` (which process wrote it), ``seq`` (counted from 1), ``prev`` and
 ``hash``. ``hash`` is the SHA-256 of ``prev`` and of the record without ``hash`` as canonical JSON: keys sorted, no
 spaces, ASCII. Chains of several processes, and lines that are no records, may share a file.
+
+A record that could not be written has a number too, so it leaves a gap, and a later record of its chain says how many
+there were (``lost``). A gap that no record accounts for is a fault.
 """
 
 from __future__ import annotations
@@ -41,18 +44,42 @@ class Fault:
 
 
 @dataclass(slots=True)
+class Gap:
+    """Numbers that a chain skips.
+
+    Attributes:
+        line: Number of the line behind the gap.
+        first: The first number that is not there.
+        last: The last one.
+        lost: How many of them later records call lost.
+    """
+
+    line: int
+    first: int
+    last: int
+    lost: int = 0
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether all of them are."""
+        return self.lost == self.last - self.first + 1
+
+
+@dataclass(slots=True)
 class Chain:
     """How far a chain was followed.
 
     Attributes:
-        records: How many records it has; the last one's ``seq``.
+        records: How many records it has had; the last one's ``seq``.
         head: The last one's hash.
         is_closed: Whether its process ended it in good order; a killed one does not.
+        gaps: Where numbers are skipped.
     """
 
     records: int = 0
     head: str = GENESIS
     is_closed: bool = False
+    gaps: list[Gap] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -62,11 +89,15 @@ class Verdict:
     Attributes:
         chains: Every chain in it.
         faults: What is wrong; empty when nothing is.
+        losses: What could not be written, as the chains themselves say.
+        lost: How many records that are.
         is_torn: Whether the last line is unfinished, as a power failure leaves it. That is no fault.
     """
 
     chains: dict[str, Chain] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    losses: list[Fault] = field(default_factory=list)
+    lost: int = 0
     is_torn: bool = False
 
 
@@ -83,11 +114,16 @@ def verify(lines: Iterable[bytes]) -> Verdict:
         if record is None and not is_whole:
             verdict.is_torn = True
         elif record is None:
-            verdict.faults.append(Fault(number, "the line is not JSON: damaged"))
+            verdict.faults.append(Fault(number, "the line is not JSON: damaged, or torn off by a full disk"))
         elif "chain" in record:
-            what = _follow(verdict.chains, record)
+            what = _follow(verdict, record, number)
             if what:
                 verdict.faults.append(Fault(number, what))
+    for chain in verdict.chains.values():
+        for gap in chain.gaps:
+            (verdict.losses if gap.is_explained else verdict.faults).append(_told(gap))
+    verdict.faults.sort(key=lambda fault: fault.line)
+    verdict.losses.sort(key=lambda fault: fault.line)
     return verdict
 
 
@@ -105,7 +141,7 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def _follow(chains: dict[str, Chain], record: Mapping[str, Any]) -> str:
+def _follow(verdict: Verdict, record: Mapping[str, Any], line: int) -> str:
     """Take one record into its chain; return what is wrong with it."""
     seq, prev, claimed = record.get("seq"), record.get("prev"), record.get("hash")
     if type(seq) is not int or not isinstance(prev, str) or not isinstance(claimed, str):
@@ -113,18 +149,44 @@ def _follow(chains: dict[str, Chain], record: Mapping[str, Any]) -> str:
     if digest(record) != claimed:
         # What it claims about its place cannot be believed; the next one will show whether it fits.
         return f"record {seq} does not match its own hash: changed"
-    chain = chains.setdefault(str(record["chain"]), Chain())
+    chain = verdict.chains.setdefault(str(record["chain"]), Chain())
     what = _misplaced(chain, seq, prev)
-    chains[str(record["chain"])] = Chain(seq, claimed, record.get("event") == CLOSED)
+    if seq > chain.records + 1:
+        chain.gaps.append(Gap(line, chain.records + 1, seq - 1))
+    lost = record.get("lost")
+    lost = lost if type(lost) is int and lost > 0 else 0
+    verdict.lost += lost
+    unplaced = _explain(chain.gaps, lost)
+    if unplaced:
+        # Trails of earlier releases gave no numbers to what was lost.
+        verdict.losses.append(
+            Fault(line, f"{unplaced} records were lost before record {seq}: they could not be written")
+        )
+    chain.records, chain.head, chain.is_closed = seq, claimed, record.get("event") == CLOSED
     return what
+
+
+def _explain(gaps: Iterable[Gap], lost: int) -> int:
+    """Account for *lost* records, the oldest gap first; return how many lie in no gap."""
+    for gap in gaps:
+        taken = min(lost, gap.last - gap.first + 1 - gap.lost)
+        gap.lost += taken
+        lost -= taken
+    return lost
+
+
+def _told(gap: Gap) -> Fault:
+    some = f"records {gap.first} to {gap.last}"
+    if gap.is_explained:
+        return Fault(gap.line, f"{some} were lost before record {gap.last + 1}: they could not be written")
+    known = f"; {gap.lost} of them could not be written" if gap.lost else ""
+    return Fault(gap.line, f"{some} are missing before record {gap.last + 1}{known}")
 
 
 def _misplaced(chain: Chain, seq: int, prev: str) -> str:
     if seq <= chain.records:
         return f"record {seq} follows record {chain.records}: reordered or repeated"
-    if seq > chain.records + 1:
-        return f"records {chain.records + 1} to {seq - 1} are missing before record {seq}"
-    if prev != chain.head:
+    if seq == chain.records + 1 and prev != chain.head:
         return f"record {seq} does not continue record {chain.records}: another chain was put in"
     if chain.is_closed:
         return f"record {seq} follows the end of its chain"

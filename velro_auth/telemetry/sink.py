@@ -10,9 +10,11 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
+
+from velro_auth.telemetry.descriptors import wait_for_room, whole, write_on
 
 #: At one line a request this is a minute and a half at a hundred requests a second, and a few megabytes.
 MAX_LINES: Final = 10_000
@@ -33,6 +35,29 @@ _AT_ONCE: Final[int] = getattr(os, "RWF_NOWAIT", 0)
 def stdout() -> int:
     """Return the descriptor of stdout."""
     return _STDOUT
+
+
+def _unheard() -> None:
+    """Do nothing about a lost line: the sink counts it."""
+
+
+class _Line(bytes):
+    """One line, or the rest of one.
+
+    Attributes:
+        on_lost: Called when it could not be written.
+        is_rest: Whether its beginning is written already.
+        tells_of: How many dropped lines it tells of; 0 for any other line.
+    """
+
+    on_lost: Callable[[], None] = staticmethod(_unheard)
+    is_rest: bool = False
+    tells_of: int = 0
+
+    @property
+    def stands_for(self) -> int:
+        """How many lines are unsaid when this one is lost."""
+        return self.tells_of or 1
 
 
 class Sink:
@@ -74,9 +99,10 @@ class Sink:
         self.dropped = 0
         self._unsaid = 0
         self._fd: int | None = None
-        self._lines: deque[bytes] = deque()
+        self._lines: deque[_Line] = deque()
         self._bytes = 0
         self._is_writing = False
+        self._is_torn = False
         self._takes_at_once = bool(_AT_ONCE)
         self._thread: threading.Thread | None = None
         # Reentrant: a signal's handler may log while its thread is in here.
@@ -87,9 +113,15 @@ class Sink:
         self._is_forked = True
         self._begin()
 
-    def write(self, line: str) -> bool:
-        """Take one line, without its end; return whether it was taken."""
-        data = line.encode("utf-8", "backslashreplace") + b"\n"
+    def write(self, line: str, on_lost: Callable[[], None] = _unheard) -> bool:
+        """Take one line, without its end; return whether it was taken.
+
+        Args:
+            line: The line.
+            on_lost: Called from another thread when the line was taken and could not be written: the disk is full.
+        """
+        data = _Line(line.encode("utf-8", "backslashreplace") + b"\n")
+        data.on_lost = on_lost
         with self._changed:
             taken = self._queue(data) if self._is_forked else self._put_patiently(data)
             if not taken:
@@ -102,11 +134,11 @@ class Sink:
         with self._changed:
             return self._changed.wait_for(lambda: not self._lines and not self._is_writing, within_s)
 
-    def _queue(self, data: bytes) -> bool:
+    def _queue(self, data: _Line) -> bool:
         if len(self._lines) >= self._max_lines or self._bytes + len(data) > self._max_bytes:
             return False
         self._start()
-        if not self._takes_at_once or self._lines or self._is_writing or self._unsaid:
+        if not self._takes_at_once or self._lines or self._is_writing or self._unsaid or self._is_torn:
             self._lines.append(data)
         else:
             data = self._put_at_once(data)
@@ -124,22 +156,25 @@ class Sink:
                 # Out of threads for a moment: the next line tries again.
                 self._thread = None
 
-    def _put_at_once(self, data: bytes) -> bytes:
+    def _put_at_once(self, line: _Line) -> _Line:
         """Write what needs no waiting, of a pipe all or nothing up to ``PIPE_BUF``; queue the rest and return it."""
         # A signal's handler may log in between, and must not get into the middle of this line.
         self._is_writing = True
+        rest = line
         try:
-            data = data[os.pwritev(self._descriptor(), [data], -1, _AT_ONCE) :]
+            if written := os.pwritev(self._descriptor(), [line], -1, _AT_ONCE):
+                rest = _Line(line[written:])
+                rest.on_lost, rest.is_rest = line.on_lost, True
         except BlockingIOError:
             pass
         except OSError:
             # Not this kind of descriptor, or an older system. If it is worse than that, the thread will find out.
             self._takes_at_once = False
         finally:
-            if data:
-                self._lines.appendleft(data)
+            if rest:
+                self._lines.appendleft(rest)
             self._is_writing = False
-        return data
+        return rest
 
     def _run(self) -> None:
         while True:
@@ -148,13 +183,15 @@ class Sink:
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._lines)
                 self._is_writing = True
-                data, count = self._take()
-            if not self._put(data):
-                with self._changed:
-                    self.dropped += count
-                    self._unsaid += count
+                taken = self._take()
+            lost = taken[whole(taken, self._put(taken)) :]
+            for line in lost:
+                line.on_lost()
+            with self._changed:
+                self.dropped += sum(not line.tells_of for line in lost)
+                self._unsaid += sum(line.stands_for for line in lost)
 
-    def _take(self) -> tuple[bytes, int]:
+    def _take(self) -> list[_Line]:
         """Take as many lines as the kernel writes in one piece: more could mix with another worker's."""
         taken = [self._lines.popleft()]
         size = len(taken[0])
@@ -164,9 +201,9 @@ class Sink:
         self._bytes -= size
         if self._unsaid and not self._lines:
             taken.append(self._confession())
-        return b"".join(taken), len(taken)
+        return taken
 
-    def _confession(self) -> bytes:
+    def _confession(self) -> _Line:
         count, self._unsaid = self._unsaid, 0
         line = {
             "message": "log lines were dropped",
@@ -175,37 +212,45 @@ class Sink:
             "time": datetime.fromtimestamp(self._wall_clock(), UTC).isoformat().replace("+00:00", "Z"),
             "dropped": count,
         }
-        return json.dumps(line).encode() + b"\n"
+        confession = _Line(json.dumps(line).encode() + b"\n")
+        confession.tells_of = count
+        return confession
 
-    def _put(self, data: bytes) -> bool:
-        """Write all of *data*, however long it takes; return False when there is nowhere to write to."""
+    def _put(self, lines: Sequence[_Line]) -> int:
+        """Write all *lines*, however long it takes; return how many bytes, fewer where there is no room or reader."""
+        data, written = b"".join(lines), 0
         try:
             fd = self._descriptor()
-            while data:
-                # Somebody may have made the descriptor non-blocking for all who share it.
-                try:
-                    data = data[os.write(fd, data) :]
-                except BlockingIOError:
-                    _wait_for_room(fd, None)
+            if self._is_torn:
+                write_on(fd, b"\n")
+                self._is_torn = False
+            while written < len(data):
+                written += write_on(fd, data[written:])
         except OSError:
-            return False
-        return True
+            # The next line that can be written must not continue this one.
+            self._is_torn = data[written - 1 : written] != b"\n" if written else self._is_torn or lines[0].is_rest
+        return written
 
-    def _put_patiently(self, data: bytes) -> bool:
+    def _put_patiently(self, line: _Line) -> bool:
+        data, told = bytes(line), self._unsaid
         try:
             fd = self._descriptor()
             # Once is enough: while lines are dropped, the next ones are not waited with.
-            patience_s = 0.0 if self._unsaid else PATIENCE_S
-            if self._unsaid and _wait_for_room(fd, patience_s):
-                data = self._confession() + data
-            while data:
-                if not _wait_for_room(fd, patience_s):
-                    return False
+            patience_s = 0.0 if told else PATIENCE_S
+            if not wait_for_room(fd, patience_s):
+                return False
+            data = b"\n" * self._is_torn + (self._confession() if told else b"") + data
+            while wait_for_room(fd, patience_s):
                 # A pipe with room at all has room for so much.
                 data = data[os.write(fd, data[: select.PIPE_BUF]) :]
+                told, self._is_torn = 0, bool(data)
+                if not data:
+                    return True
         except OSError:
-            return False
-        return True
+            pass
+        # What was not said has to be said later.
+        self._unsaid = self._unsaid or told
+        return False
 
     def _descriptor(self) -> int:
         if self._fd is None:
@@ -239,9 +284,3 @@ class SinkHandler(logging.Handler):
 def _wake(reference: weakref.ref[Sink]) -> None:
     if (sink := reference()) is not None:
         sink.after_fork()
-
-
-def _wait_for_room(fd: int, timeout_s: float | None) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))

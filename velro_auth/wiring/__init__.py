@@ -154,6 +154,8 @@ def _checks(lasting: Lasting) -> Mapping[str, Check]:
     if lasting.login_path is not None:
         checks["upstream:login"] = lasting.login_path
     telemetry = lasting.observer.telemetry
+    if telemetry.audit:
+        checks["audit"] = telemetry.losses.check
     return {**checks, **lasting.checks, "tokens": telemetry.handed_out.check, "slo": telemetry.check}
 
 

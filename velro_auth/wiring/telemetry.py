@@ -101,7 +101,7 @@ def wire_telemetry(
         audit=audit,
         refused=refused,
     )
-    stops = [*audit_stops, telemetry.watch.stop, *([webhook.stop] if webhook else [])]
+    stops = [*audit_stops, telemetry.losses.say_now, telemetry.watch.stop, *([webhook.stop] if webhook else [])]
     return Observer(telemetry, routes, stops)
 
 

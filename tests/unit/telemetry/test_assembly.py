@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import threading
+from collections.abc import Callable
 
 from tests.conftest import LogLines
 from tests.unit.telemetry.answers import HandClock, answer, samples
@@ -27,7 +28,7 @@ def watches() -> set[threading.Thread]:
 def test_an_answer_reaches_every_part(clock: HandClock) -> None:
     lines: list[str] = []
 
-    def write(line: str) -> bool:
+    def write(line: str, _on_lost: Callable[[], None]) -> bool:
         lines.append(line)
         return True
 

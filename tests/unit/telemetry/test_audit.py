@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,14 @@ from typing import Any
 import pytest
 
 from tests.unit.telemetry.answers import Child, answer, repeat
+from tests.waiting import eventually
 from velro_auth.guards.keys import Keyring
 from velro_auth.problems import ANSWERS
 from velro_auth.telemetry.audit import LONGEST_VALUE, AuditTrail, open_trail
 from velro_auth.telemetry.chain import verify
+from velro_auth.telemetry.losses import Losses
 from velro_auth.telemetry.security import security_event
+from velro_auth.telemetry.shared import Workers
 from velro_auth.telemetry.sink import Sink
 
 Fork = Callable[[Callable[[], object]], Child]
@@ -28,16 +32,26 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threade
 
 
 class Lines:
-    """Keeps what was written, or refuses it."""
+    """Keeps what was written, refuses it, or takes it and loses it."""
 
     def __init__(self) -> None:
         self.kept: list[str] = []
         self.is_full = False
+        self.loses = False
+        self.lost: list[Callable[[], None]] = []
 
-    def __call__(self, line: str) -> bool:
-        if not self.is_full:
+    def __call__(self, line: str, on_lost: Callable[[], None]) -> bool:
+        if self.loses:
+            self.lost.append(on_lost)
+        elif not self.is_full:
             self.kept.append(line)
         return not self.is_full
+
+    def find_out(self) -> None:
+        """Tell that what was taken and not kept is lost."""
+        self.loses = False
+        while self.lost:
+            self.lost.pop()()
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -125,8 +139,10 @@ def test_a_caller_cannot_write_lines_of_their_own(lines: Lines) -> None:
     assert verify(lines.raw).faults == []
 
 
-def test_a_record_that_could_not_be_written_leaves_no_gap_and_is_counted(lines: Lines) -> None:
+def test_a_record_that_could_not_be_written_leaves_a_gap_that_the_next_one_explains(lines: Lines) -> None:
+    told: list[None] = []
     trail = AuditTrail(lines)
+    trail.on_lost = lambda: told.append(None)
     trail.record("login_succeeded")
     lines.is_full = True
     trail.record("login_refused")
@@ -137,7 +153,99 @@ def test_a_record_that_could_not_be_written_leaves_no_gap_and_is_counted(lines: 
     trail.record("login_succeeded")
 
     assert [record.get("lost") for record in lines.records] == [None, 2, None]
-    assert verify(lines.raw).faults == []
+    assert [record["seq"] for record in lines.records] == [1, 4, 5]
+    verdict = verify(lines.raw)
+    assert (verdict.faults, verdict.lost, len(told)) == ([], 2, 2)
+    assert [loss.what for loss in verdict.losses] == [
+        "records 2 to 3 were lost before record 4: they could not be written"
+    ]
+
+
+def test_records_lost_after_they_were_taken_are_told_by_a_later_one(lines: Lines) -> None:
+    """The thread that writes finds out late; one of the lost records told of others."""
+    trail = AuditTrail(lines)
+    trail.record("login_succeeded")
+    lines.is_full = True
+    trail.record("login_refused")
+    lines.is_full, lines.loses = False, True
+    trail.record("login_refused")
+    trail.record("login_refused")
+    lines.loses = False
+    trail.record("login_succeeded")
+    lines.loses = True
+    trail.record("login_refused")
+    lines.find_out()
+
+    trail.record("login_succeeded")
+
+    assert [(record["seq"], record.get("lost")) for record in lines.records] == [(1, None), (5, None), (7, 4)]
+    verdict = verify(lines.raw)
+    assert (verdict.faults, verdict.lost) == ([], 4)
+
+
+def test_a_loss_of_an_earlier_chain_is_not_told_by_the_next(lines: Lines) -> None:
+    trail = AuditTrail(lines)
+    lines.loses = True
+    trail.record("login_refused")
+    trail.close()
+    lines.loses = False
+    trail.record("login_succeeded")
+    lines.find_out()
+
+    trail.record("login_succeeded")
+
+    assert [record.get("lost") for record in lines.records] == [None, None]
+
+
+def test_a_full_disk_is_counted_and_holds_up_no_login(fork: Fork) -> None:
+    """As in a worker: a thread writes, and finds out when every record was taken."""
+
+    def work() -> None:
+        sink = Sink(lambda: open_trail(Path("/dev/full")))
+        sink.after_fork()
+        trail, losses = AuditTrail(sink.write), Losses(Workers())
+        trail.on_lost = losses.note
+        for _ in range(300):
+            trail.record("login_refused")
+        assert sink.flush(10)
+        eventually(lambda: losses.here == 300)
+        assert losses.check().status == "warn"
+
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    fork(work)
+
+
+def test_a_disk_that_was_full_for_a_while_leaves_a_gap_of_the_right_size(fork: Fork, tmp_path: Path) -> None:
+    """The system lets no file grow beyond 20 KB, then it does again."""
+    file = tmp_path / "audit.jsonl"
+
+    def work() -> None:
+        sink = Sink(lambda: open_trail(file))
+        sink.after_fork()
+        trail, losses = AuditTrail(sink.write), Losses(Workers())
+        trail.on_lost = losses.note
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+        for _ in range(300):
+            trail.record("login_refused", account="a" * 32)
+        assert sink.flush(10)
+        eventually(lambda: losses.here > 200)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        trail.record("login_succeeded")
+        trail.close()
+        assert sink.flush(10)
+        (tmp_path / "lost").write_text(str(losses.here))
+
+    fork(work)
+    with file.open("rb") as stream:
+        verdict = verify(stream)
+
+    (chain,) = verdict.chains.values()
+    assert (chain.records, chain.is_closed) == (302, True)
+    assert verdict.lost == int((tmp_path / "lost").read_text())
+    assert verdict.lost == 302 - sum(b'"seq"' in line and b'"hash"' in line for line in file.read_bytes().splitlines())
+    assert [fault for fault in verdict.faults if "torn off" not in fault.what] == []
 
 
 def test_threads_share_one_chain(lines: Lines) -> None:

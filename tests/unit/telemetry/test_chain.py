@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,14 @@ from hypothesis import strategies as st
 
 from velro_auth.cli.audit import audit
 from velro_auth.telemetry.audit import AuditTrail
-from velro_auth.telemetry.chain import verify
+from velro_auth.telemetry.chain import GENESIS, digest, verify
 
 
 def trail(*, events: int = 6, name: str = "chain-a", closes: bool = True) -> list[bytes]:
     """Return the lines of one process."""
     lines: list[bytes] = []
 
-    def write(line: str) -> bool:
+    def write(line: str, _on_lost: Callable[[], None]) -> bool:
         lines.append(line.encode() + b"\n")
         return True
 
@@ -112,7 +113,7 @@ def test_a_record_put_in_with_the_right_number_is_found() -> None:
     """Whoever recomputes one hash has to recompute all that follow."""
     forged: list[bytes] = []
 
-    def write(line: str) -> bool:
+    def write(line: str, _on_lost: Callable[[], None]) -> bool:
         forged.append(line.encode() + b"\n")
         return True
 
@@ -171,3 +172,70 @@ def test_the_command_says_where_it_is_broken(tmp_path: Path) -> None:
     assert f"{file}:3: records 3 to 3 are missing before record 4" in missing.output
     assert torn.exit_code == 0
     assert "unfinished" in torn.output
+
+
+def lossy(kept: Sequence[bool], *, name: str = "chain-a") -> list[bytes]:
+    """Return the lines of a process whose disk has room for some records only; the last one is kept."""
+    lines: list[bytes] = []
+    room = iter((*kept, True))
+
+    def write(line: str, _on_lost: Callable[[], None]) -> bool:
+        if has_room := next(room):
+            lines.append(line.encode() + b"\n")
+        return has_room
+
+    chain = AuditTrail(write, wall_clock=lambda: 1_800_000_000.25, new_id=lambda: name)
+    for _ in range(len(kept) + 1):
+        chain.record("login_refused")
+    return lines
+
+
+@given(st.lists(st.booleans(), max_size=20))
+def test_what_could_not_be_written_is_told_where_it_was(kept: list[bool]) -> None:
+    verdict = verify(lossy(kept))
+
+    assert verdict.faults == []
+    assert verdict.lost == kept.count(False)
+    assert bool(verdict.losses) is (False in kept)
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=20), st.data())
+def test_a_line_removed_from_a_trail_with_losses_is_found(kept: list[bool], data: st.DataObject) -> None:
+    lines = lossy(kept)
+    where = data.draw(st.integers(0, len(lines) - 1))
+
+    verdict = verify(lines[:where] + lines[where + 1 :])
+
+    # The last line is the end: nothing behind it can tell.
+    assert bool(verdict.faults) is (where < len(lines) - 1)
+
+
+def test_a_gap_that_is_larger_than_what_was_lost_is_a_fault() -> None:
+    lines = lossy([True, False, False, True, True])
+
+    verdict = verify([lines[0], *lines[2:]])
+
+    assert [fault.what for fault in verdict.faults] == ["records 2 to 4 are missing before record 5"]
+
+
+def test_losses_that_an_earlier_release_gave_no_numbers_are_told_too() -> None:
+    record = {"event": "login_refused", "lost": 3, "chain": "old", "seq": 1, "prev": GENESIS}
+    line = json.dumps({**record, "hash": digest(record)}).encode() + b"\n"
+
+    verdict = verify([line])
+
+    assert verdict.faults == []
+    assert [loss.what for loss in verdict.losses] == ["3 records were lost before record 1: they could not be written"]
+
+
+def test_the_command_says_what_was_lost_and_where(tmp_path: Path) -> None:
+    file = tmp_path / "audit.jsonl"
+    file.write_bytes(b"".join(lossy([True, True, False, False, False, True])))
+
+    told = CliRunner().invoke(audit, ["verify", str(file)])
+
+    assert told.exit_code == 1
+    assert told.output.splitlines()[-2:] == [
+        f"{file}:3: records 3 to 5 were lost before record 6: they could not be written",
+        "Incomplete: 3 records could not be written; nothing else is wrong.",
+    ]

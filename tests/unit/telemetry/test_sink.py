@@ -386,6 +386,31 @@ def test_a_full_disk_is_counted() -> None:
     os.close(fd)
 
 
+def test_a_taken_line_that_is_lost_is_told_and_the_next_one_begins_anew(tmp_path: Path) -> None:
+    """The disk fills up in the middle of a line: what follows must not continue it."""
+    path, lost = tmp_path / "lines", []
+    reader, writer = os.pipe()
+    fds = iter([writer])
+    sink = Sink(lambda: next(fds))
+    sink.after_fork()
+    os.close(reader)
+    assert sink.write("lost", lambda: lost.append("lost"))
+    eventually(lambda: lost == ["lost"] and sink.dropped == 1)
+
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(fd, b"half a li")
+    os.dup2(fd, writer)
+    sink._is_torn = True
+    assert sink.write("next", lambda: lost.append("next"))
+    assert sink.flush(5.0)
+
+    torn, following, confession = path.read_bytes().splitlines()
+    assert (torn, following, lost) == (b"half a li", b"next", ["lost"])
+    assert json.loads(confession)["dropped"] == 1
+    os.close(fd)
+    os.close(writer)
+
+
 def test_flushing_gives_up_in_time(pipe: Pipe) -> None:
     sink = sink_of_a_worker(pipe)
     for _ in range(500):
