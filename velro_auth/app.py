@@ -109,7 +109,7 @@ def _edge(settings: Settings, parts: Parts, *, fast_lane: bool) -> Edge:
         app = FastLane(app, parts.fast, prefixed=parts.verify)
     return Edge(
         app,
-        cors=Cors(settings.cors_origins, settings.cors_origin_regex),
+        cors=Cors(settings.cors_origins, settings.cors_origin_regex, settings.cors_allow_headers),
         addresses=Addresses(settings.trusted_proxies),
         quiet_paths=[path for probe in parts.probes for path in probe.paths],
         own_options=parts.verify.paths,
