@@ -357,6 +357,12 @@ class Settings:
         "File with further variables, one `NAME=value` a line, which win over the environment. SIGHUP reads it anew:"
         " docs/how-to/change-settings.md.",
     )
+    auth_run_dir: str = setting(
+        "AUTH_RUN_DIR",
+        "",
+        "Folder in which the running service notes its processes, for `velro-auth reload`. Default: this user's folder"
+        " `velro-auth-<uid>` below the system's temporary one.",
+    )
     commit: str = setting(
         "RAILWAY_GIT_COMMIT_SHA",
         "",
