@@ -26,8 +26,6 @@ logger = logging.getLogger("velro_auth.reload")
 #: How often a worker looks at the board, in seconds.
 EVERY_S: Final = 0.25
 
-_NEEDS_RESTART: Final = "the service started with wrong settings and needs a restart: kept the old settings"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -96,8 +94,8 @@ class Reloads:
 
     def _reload(self) -> Outcome:
         if self._settings.mistakes:
-            logger.error(_NEEDS_RESTART)
-            return Outcome(state="refused", mistakes=[_NEEDS_RESTART], number=self._seen)
+            logger.error("the service started with wrong settings and needs a restart: kept the old settings")
+            return Outcome(state="refused", mistakes=["the service started with wrong ones: it needs a restart"])
         found = amend(self._settings, self._read())
         for mistake in found.mistakes:
             logger.error(

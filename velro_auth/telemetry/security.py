@@ -29,6 +29,7 @@ _ANYWHERE: Final[Mapping[str, str]] = {
     "insufficient_aal": "access_denied",
     "too_many_attempts": "throttled",
     "bad_json": "input_refused",
+    "bad_parameter": "input_refused",
     "too_large": "input_refused",
     "unsupported_media_type": "input_refused",
     "upstream_throttled": "upstream_throttled",
