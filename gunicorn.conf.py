@@ -5,6 +5,9 @@ import signal as _signal
 import socket as _socket
 from typing import Any as _Any
 
+from velro_auth.notes import folder_of as _folder_of
+from velro_auth.running import Running as _Running
+from velro_auth.running import ports_of as _ports_of
 from velro_auth.settings import Settings as _Settings
 from velro_auth.telemetry.logs import configuration as _configuration
 from velro_auth.worker_affinity import Affinity as _Affinity
@@ -49,13 +52,16 @@ limit_request_line = 8190
 limit_request_fields = 64
 limit_request_field_size = 8190
 
+_running = _Running(_folder_of(_settings.auth_run_dir))
 _affinity = _Affinity(workers=workers) if _settings.worker_cpu_affinity else None
 
 
 def when_ready(server: _Any) -> None:
     """Answer SIGHUP with new settings in the workers that run, instead of with new workers, which would know less."""
     if reload := getattr(server.app.wsgi(), "reload", None):
-        server.handle_hup = reload
+        ports = _ports_of(server.LISTENERS)
+        server.handle_hup = _running.around(reload, ports)
+        _running.note_master(ports)
     # What is loaded by now is there for good: to look through it for garbage takes 40 ms, in which no thread runs.
     _gc.collect()
     _gc.freeze()
@@ -69,6 +75,7 @@ def pre_fork(server: _Any, worker: _Any) -> None:
 
 def post_fork(_server: _Any, worker: _Any) -> None:
     """Move to that core, before any thread is started."""
+    _running.has_forked()
     # The master's handlers came along and would swallow a signal until the worker has its own: a worker that is told
     # to stop while it starts would serve on, and keep the master waiting until it is killed.
     for number in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT):
@@ -80,11 +87,19 @@ def post_worker_init(worker: _Any) -> None:
     """Let the application start its threads: they would not survive a fork."""
     # The master tells the workers. By itself the signal would kill them, and a whole group of processes may get it.
     _signal.signal(_signal.SIGHUP, _signal.SIG_IGN)
+    if tell := getattr(worker.wsgi, "tell_of_reloads", None):
+        tell(_running.note_worker)
     if start := getattr(worker.wsgi, "start", None):
         start()
 
 
 def worker_exit(_server: _Any, worker: _Any) -> None:
     """Let the application stop them."""
+    _running.remove()
     if stop := getattr(getattr(worker, "wsgi", None), "stop", None):
         stop()
+
+
+def on_exit(_server: _Any) -> None:
+    """Take the master's note away."""
+    _running.remove()

@@ -24,7 +24,7 @@ from velro_auth.errors import MethodNotAllowed, NotFound, RequestError, Throttle
 from velro_auth.extensions import extend
 from velro_auth.fastlane import FastLane
 from velro_auth.paths import is_below
-from velro_auth.reload import Reloads
+from velro_auth.reload import OnFollowed, Outcome, Reloads
 from velro_auth.settings import Settings
 from velro_auth.telemetry.logs import set_level
 from velro_auth.wiring import Parts, wire
@@ -72,9 +72,14 @@ class Service:
         for threads in self._threads:
             threads.stop()
 
-    def reload(self) -> None:
+    def reload(self) -> Outcome:
         """Read the settings anew and have all processes take them over; call it where they were forked."""
-        self._reloads.reload()
+        return self._reloads.reload()
+
+    def tell_of_reloads(self, on_followed: OnFollowed) -> None:
+        """Call *on_followed* now, and whenever this process has followed new settings; call it after the fork."""
+        self._reloads.on_followed = on_followed
+        on_followed(self._reloads.number, is_taken=True)
 
     @property
     def _threads(self) -> Iterable[Threads]:
@@ -109,7 +114,7 @@ def _edge(settings: Settings, parts: Parts, *, fast_lane: bool) -> Edge:
         app = FastLane(app, parts.fast, prefixed=parts.verify)
     return Edge(
         app,
-        cors=Cors(settings.cors_origins, settings.cors_origin_regex),
+        cors=Cors(settings.cors_origins, settings.cors_origin_regex, settings.cors_allow_headers),
         addresses=Addresses(settings.trusted_proxies),
         quiet_paths=[path for probe in parts.probes for path in probe.paths],
         own_options=parts.verify.paths,

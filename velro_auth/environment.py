@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit
 
 import environs
 import marshmallow
 
+from velro_auth.cors import header_name
 from velro_auth.mistakes import Mistake
+from velro_auth.origins import check_pattern, normal_origin
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 Spec: TypeAlias = dataclasses.Field[Any]
@@ -57,11 +57,11 @@ def one_of(*choices: str) -> Callable[[Any], Any]:
 
 
 def a_pattern(value: str) -> None:
-    """Check a regular expression."""
+    """Check a regular expression for origins."""
     try:
-        re.compile(value)
-    except re.error as error:
-        raise marshmallow.ValidationError(f"is not a regular expression: {error}") from error
+        check_pattern(value)
+    except ValueError as error:
+        raise marshmallow.ValidationError(str(error)) from error
 
 
 def a_redis_address(value: str) -> None:
@@ -78,17 +78,19 @@ def a_redis_address(value: str) -> None:
 
 
 def an_origin(text: str) -> str:
-    """Convert an origin as people write it into what browsers send (RFC 6454)."""
-    origin = text.strip().rstrip("/").lower()
+    """Convert an origin as people write it into what browsers send."""
     try:
-        scheme, place, *_ = urlsplit(origin)
-    except ValueError:  # half a bracket
-        scheme = place = ""
-    if scheme not in {"http", "https"} or origin != f"{scheme}://{place}":
-        raise marshmallow.ValidationError(
-            f"{text!r} is not an origin: write scheme://host[:port], with no path and no '*'"
-        )
-    return origin
+        return normal_origin(text)
+    except ValueError as error:
+        raise marshmallow.ValidationError(str(error)) from error
+
+
+def a_request_header(text: str) -> str:
+    """Convert the name of a header that pages may send."""
+    try:
+        return header_name(text)
+    except ValueError as error:
+        raise marshmallow.ValidationError(str(error)) from error
 
 
 def a_network(text: str) -> Network:

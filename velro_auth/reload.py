@@ -10,17 +10,44 @@ from __future__ import annotations
 import logging
 import pickle
 import threading
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
 
 from velro_auth.board import Board
 from velro_auth.changes import Amendment, amend
 from velro_auth.settings import Settings
 
+#: Is told the number of a notice, and whether its settings are in force.
+OnFollowed: TypeAlias = Callable[..., None]
+
 logger = logging.getLogger("velro_auth.reload")
 
 #: How often a worker looks at the board, in seconds.
 EVERY_S: Final = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of reading the settings anew.
+
+    Attributes:
+        state: Whether they were taken, had nothing new, were refused, or could not be read because of a defect.
+        mistakes: Why they were refused, a line each.
+        changed: Variable → how it changed, fit to be shown.
+        waiting: Variables whose new value needs a restart.
+        number: The notice that workers have to follow.
+    """
+
+    state: Literal["taken", "unchanged", "refused", "failed"]
+    mistakes: Sequence[str] = ()
+    changed: Mapping[str, str] = field(default_factory=dict)
+    waiting: Sequence[str] = ()
+    number: int = 0
+
+
+def _unheard(_number: int, *, is_taken: bool) -> None:
+    """Do nothing."""
 
 
 class Reloads:
@@ -47,33 +74,43 @@ class Reloads:
         self._every_s = every_s
         self._board = Board()
         self._seen = 0
+        #: Told in a worker which notice it has followed, and whether it could.
+        self.on_followed: OnFollowed = _unheard
         self._stopped = threading.Event()
 
-    def reload(self) -> None:
+    @property
+    def number(self) -> int:
+        """The notice that this process follows; 0 before the first."""
+        return self._seen
+
+    def reload(self) -> Outcome:
         """Read the settings anew, in the master. Never raises: whatever is wrong, the old ones are kept."""
         try:
-            self._reload()
+            return self._reload()
         except Exception:
             # A master that ends takes all workers with it.
             logger.exception("the settings could not be read anew: kept the old settings")
+            return Outcome(state="failed", number=self._seen)
 
-    def _reload(self) -> None:
+    def _reload(self) -> Outcome:
         if self._settings.mistakes:
             logger.error("the service started with wrong settings and needs a restart: kept the old settings")
-            return
+            return Outcome(state="refused", mistakes=["the service started with wrong ones: it needs a restart"])
         found = amend(self._settings, self._read())
         for mistake in found.mistakes:
             logger.error(
                 "wrong setting: kept the old settings", extra={"variable": mistake.variable, "advice": mistake.advice}
             )
         if found.mistakes:
-            return
+            return Outcome(state="refused", mistakes=[*map(str, found.mistakes)], number=self._seen)
         if found.changed:
             # In the master too: a worker that is forked later starts with what is here.
             self._take(found.settings)
             self._board.put(pickle.dumps(found.settings))
             self._settings, self._seen = found.settings, self._board.number
         _tell(found)
+        state: Literal["taken", "unchanged"] = "taken" if found.changed else "unchanged"
+        return Outcome(state=state, changed=found.changed, waiting=found.waiting, number=self._seen)
 
     def start(self) -> None:
         """Follow the master from a thread of this worker."""
@@ -97,8 +134,10 @@ class Reloads:
             self._take(settings)
         except Exception:
             logger.exception("new settings could not be taken over: this worker kept the old settings")
+            self.on_followed(self._seen, is_taken=False)
         else:
             logger.info("new settings are in force in this worker")
+            self.on_followed(self._seen, is_taken=True)
 
 
 def _tell(found: Amendment) -> None:

@@ -24,6 +24,7 @@ from velro_auth.environment import (
     a_network,
     a_pattern,
     a_redis_address,
+    a_request_header,
     an_origin,
     between,
     one_of,
@@ -31,6 +32,7 @@ from velro_auth.environment import (
 )
 from velro_auth.guards.keys import project_prefix
 from velro_auth.mistakes import LEGACY, RETIRED, Mistake, project_mistakes
+from velro_auth.origins import has_bare_dot
 
 #: Loopback, private ranges, and the shared address space (RFC 6598) that Railway's edge connects from.
 TRUSTED_PROXIES: Final = (
@@ -241,15 +243,26 @@ class Settings:
     cors_origins: Sequence[str] = setting(
         "CORS_ORIGINS",
         (),
-        "Origins whose pages may call this service: comma separated, or a JSON list. Never `*`.",
+        "Origins whose pages may call this service, comma separated or a JSON list: `https://app.example.com`, with one"
+        " label as a wildcard (`https://*.vercel.app`), or with any port (`http://localhost:*`). Pages of the last two"
+        " cannot send cookies. Never `*`.",
         convert=an_origin,
         at_run_time=True,
     )
     cors_origin_regex: str = setting(
         "CORS_ORIGIN_REGEX",
         "",
-        "One pattern for further origins (preview deployments); it has to match the whole origin.",
+        "One pattern for further origins, of up to 128 characters; it has to match the whole origin. Their pages cannot"
+        " send cookies.",
         check=a_pattern,
+        at_run_time=True,
+    )
+    cors_allow_headers: Sequence[str] = setting(
+        "CORS_ALLOW_HEADERS",
+        (),
+        "Further headers that those pages may send, comma separated. What Supabase's clients, tracing and common"
+        " frameworks send is allowed already.",
+        convert=a_request_header,
         at_run_time=True,
     )
     trusted_proxies: Sequence[Network] = setting(
@@ -361,6 +374,12 @@ class Settings:
         "File with further variables, one `NAME=value` a line, which win over the environment. SIGHUP reads it anew:"
         " docs/how-to/change-settings.md.",
     )
+    auth_run_dir: str = setting(
+        "AUTH_RUN_DIR",
+        "",
+        "Folder in which the running service notes its processes, for `velro-auth reload`. Default: this user's folder"
+        " `velro-auth-<uid>` below the system's temporary one.",
+    )
     commit: str = setting(
         "RAILWAY_GIT_COMMIT_SHA",
         "",
@@ -469,6 +488,8 @@ class Settings:
             found.append(
                 Mistake("SUPABASE_SECRET_KEY", "legacy keys are about to end at Supabase: move to sb_secret_ keys")
             )
+        if has_bare_dot(self.cors_origin_regex):
+            found.append(Mistake("CORS_ORIGIN_REGEX", r"a bare '.' matches any character: write '\.' for a dot"))
         if self.otel_endpoint and not self.otel_endpoint.startswith(("http://", "https://")):
             found.append(Mistake("OTEL_EXPORTER_OTLP_ENDPOINT", "must start with http:// or https://"))
         return found + [Mistake(name, RETIRED[name]) for name in self.retired]

@@ -165,7 +165,8 @@ def test_a_preflight_is_204_with_what_is_allowed(client: Client) -> None:
     assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert "POST" in response.headers["Access-Control-Allow-Methods"]
     assert response.headers["Access-Control-Allow-Headers"] == (
-        "authorization, content-type, x-request-id, traceparent"
+        "authorization, content-type, apikey, x-client-info, x-supabase-api-version, x-request-id, x-requested-with,"
+        " x-csrf-token, idempotency-key, cache-control, traceparent, tracestate, baggage, sentry-trace"
     )
     assert response.headers["Access-Control-Max-Age"] == "600"
 

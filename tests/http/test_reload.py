@@ -51,6 +51,7 @@ CHANGES: Mapping[str, tuple[str, Callable[[Service], object]]] = {
     "UPSTREAM_QUOTA_REFILL_S": ("7", lambda service: vars(guards(service).quota).get("_refill_s")),
     "CORS_ORIGINS": ("https://b.example.com", lambda service: service._edge._cors.allows("https://b.example.com")),
     "CORS_ORIGIN_REGEX": ("https://[a-z]", lambda service: service._edge._cors.allows("https://z")),
+    "CORS_ALLOW_HEADERS": ("x-own", lambda service: service._edge._cors.preflight),
     "TRUSTED_PROXIES": ("192.0.2.0/24", lambda service: service._edge._addresses.trusts("192.0.2.1")),
     "LOG_LEVEL": ("error", lambda _: logging.getLogger().level),
     "LOG_PROBES_EVERY": ("7", lambda service: service._edge._log_quiet_every),

@@ -17,6 +17,7 @@ from velro_auth import __version__
 COMMANDS: Final[Mapping[str, str]] = {
     "dev": "velro_auth.cli.dev:dev",
     "config": "velro_auth.cli.config:config",
+    "reload": "velro_auth.cli.reload:reload",
     "db": "velro_auth.cli.db:db",
     "checkpoint": "velro_auth.cli.checkpoint:checkpoint",
     "rollback": "velro_auth.cli.rollback:rollback",

@@ -30,6 +30,7 @@ _ANYWHERE: Final[Mapping[str, str]] = {
     "too_many_attempts": "throttled",
     "challenge_required": "challenged",
     "bad_json": "input_refused",
+    "bad_parameter": "input_refused",
     "too_large": "input_refused",
     "unsupported_media_type": "input_refused",
     "upstream_throttled": "upstream_throttled",
