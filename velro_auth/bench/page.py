@@ -12,6 +12,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .2rem .7rem; text-align: right }
 th:first-child, td:first-child { text-align: left } tr { border-bottom: 1px solid var(--line) }
 svg { width: 100%; height: auto } svg text { font-size: 11px; fill: var(--text) } .grid line { stroke: var(--line) }
+rect.frame { fill: none; stroke: var(--line) }
 .warning { color: #b7791f } .critical { color: #c4473b } .verdict-good { color: #3f9d5d }
 """
 

@@ -12,14 +12,22 @@ Points: TypeAlias = Sequence[tuple[float, float]]
 
 WIDTH: Final = 640
 HEIGHT: Final = 240
+#: The frame leaves room for the numbers at the axes and for the names of both.
 _LEFT: Final = 56
-_RIGHT: Final = 12
-_TOP: Final = 12
+_RIGHT: Final = 24
+_TOP: Final = 24
 _BOTTOM: Final = 36
+_DOT: Final = 2
+#: Axes begin and end so far inside the frame that a dot at either end is inside, too.
+_INSET: Final = _DOT + 1
 
 #: Ticks at 1, 2 and 5 of each decade.
 _STEPS: Final = (1, 2, 5)
 _MOST_TICKS: Final = 9
+#: The least value of a logarithmic axis, in ms, and the shortest even axis.
+_LEAST: Final = 0.01
+#: A quotient that is so little above a whole number is that number.
+_ROUNDING: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +62,18 @@ class Axis:
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             found = [step * 10.0**decade for decade in decades for step in _STEPS]
         else:
-            step = next(step for step in _steps(self.high - self.low) if (self.high - self.low) / step < _MOST_TICKS)
-            found = [step * index for index in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
+            step = _even_step(self.high - self.low)
+            last = math.floor(self.high / step + _ROUNDING)
+            found = [step * index for index in range(math.ceil(self.low / step), last + 1)]
         return [value for value in found if self.low <= value <= self.high]
 
     def _scaled(self, value: float) -> float:
         return math.log10(max(value, self.low)) if self.is_log else value
+
+
+def _even_step(span: float) -> float:
+    """Return how far the ticks of an even axis are apart."""
+    return next(step for step in _steps(span) if span / step < _MOST_TICKS)
 
 
 def _steps(span: float) -> Iterator[float]:
@@ -70,19 +84,43 @@ def _steps(span: float) -> Iterator[float]:
 
 
 def _across(label: str, low: float, high: float, *, is_log: bool = False) -> Axis:
-    return Axis(label, low, max(high, low * 1.01 + 1e-6), _LEFT, WIDTH - _RIGHT, is_log)
+    return Axis(label, low, high, _LEFT + _INSET, WIDTH - _RIGHT - _INSET, is_log)
 
 
 def _up(label: str, low: float, high: float, *, is_log: bool = False) -> Axis:
-    return Axis(label, low, max(high, low * 1.01 + 1e-6), HEIGHT - _BOTTOM, _TOP, is_log)
+    return Axis(label, low, high, HEIGHT - _BOTTOM - _INSET, _TOP + _INSET, is_log)
+
+
+def _decades(values: Sequence[float], *, least: float = _LEAST) -> tuple[float, float]:
+    """Return the ends of a logarithmic axis: the nearest ticks that enclose *values*.
+
+    So no value lies beyond the numbers at its axis; what is less than *least* is drawn there.
+    """
+    low, high = max(least, min(values)), max(least, *values)
+    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
+    ticks = [step * 10.0**decade for decade in decades for step in _STEPS]
+    start = max(tick for tick in ticks if tick <= low)
+    return start, min(tick for tick in ticks if tick >= high and tick > start)
+
+
+def _from_zero(values: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of an even axis from 0: the upper one is the nearest tick that no value exceeds."""
+    high = max(*values, _LEAST)
+    while True:
+        step = _even_step(high)
+        end = step * math.ceil(high / step - _ROUNDING)
+        if end <= high:
+            return 0.0, high
+        # A longer axis may have wider steps.
+        high = end
 
 
 def scatter(series: Mapping[str, Points], *, x_label: str, y_label: str) -> str:
     """Draw a dot for each point, the vertical axis logarithmic; a series is a CSS class."""
     xs, ys = _values(series)
-    x, y = _across(x_label, 0, max(xs)), _up(y_label, max(0.01, min(ys)) * 0.9, max(ys) * 1.1, is_log=True)
+    x, y = _across(x_label, *_from_zero(xs)), _up(y_label, *_decades(ys), is_log=True)
     dots = "".join(
-        f'<circle class="{escape(name)}" cx="{x(a)}" cy="{y(b)}" r="2"/>'
+        f'<circle class="{escape(name)}" cx="{x(a)}" cy="{y(b)}" r="{_DOT}"/>'
         for name, points in series.items()
         for a, b in points
     )
@@ -92,7 +130,7 @@ def scatter(series: Mapping[str, Points], *, x_label: str, y_label: str) -> str:
 def steps(series: Mapping[str, Points], *, x_label: str, y_label: str) -> str:
     """Draw a line of steps for each series, as a distribution of counted values is; horizontal axis logarithmic."""
     xs, ys = _values(series)
-    x, y = _across(x_label, max(0.01, min(xs)) * 0.9, max(xs) * 1.1, is_log=True), _up(y_label, 0, max(ys))
+    x, y = _across(x_label, *_decades(xs), is_log=True), _up(y_label, *_from_zero(ys))
     lines = "".join(f'<path class="{escape(name)}" d="{_path(points, x, y)}"/>' for name, points in series.items())
     return _svg(x, y, lines)
 
@@ -100,10 +138,10 @@ def steps(series: Mapping[str, Points], *, x_label: str, y_label: str) -> str:
 def bars(buckets: Points, *, growth: float, x_label: str, y_label: str) -> str:
     """Draw a bar for each bucket: its upper bound and its count. *growth* is a bound over the one before."""
     bounds = [bound for bound, _ in buckets]
-    x = _across(x_label, min(bounds) / growth, max(bounds), is_log=True)
-    y = _up(y_label, 0, max(count for _, count in buckets))
+    x = _across(x_label, *_decades([min(bounds) / growth, *bounds], least=min(bounds) / growth), is_log=True)
+    y = _up(y_label, *_from_zero([count for _, count in buckets]))
     drawn = "".join(
-        f'<rect x="{x(bound / growth)}" y="{y(count)}" width="{max(1.0, round(x(bound) - x(bound / growth) - 1, 1))}"'
+        f'<rect {_stretch(x, bound / growth, bound, least=1.0, gap=1.0)} y="{y(count)}"'
         f' height="{round(y(0) - y(count), 1)}"/>'
         for bound, count in buckets
     )
@@ -130,14 +168,15 @@ def timeline(
         y_label: What is measured upwards.
     """
     heights = [value for pieces in series.values() for piece in pieces for _, value in piece] or [1.0, 100.0]
-    x, y = _across(x_label, 0, span), _up(y_label, max(0.1, min(heights)) * 0.8, max(heights) * 2, is_log=True)
+    x, y = _across(x_label, 0, span), _up(y_label, *_decades(heights), is_log=True)
     shades = "".join(
-        f'<rect class="{escape(name)}" x="{x(start)}" y="{_TOP}" width="{max(2.0, round(x(end) - x(start), 1))}"'
-        f' height="{y.start - _TOP}"><title>{escape(title)}</title></rect>'
+        f'<rect class="{escape(name)}" {_stretch(x, start, end, least=2.0)} y="{y.end}"'
+        f' height="{y.start - y.end}"><title>{escape(title)}</title></rect>'
         for name, start, end, title in bands
     )
     moments = "".join(
-        f'<line class="mark" x1="{x(at)}" x2="{x(at)}" y1="{_TOP}" y2="{y.start}"><title>{escape(title)}</title></line>'
+        f'<line class="mark" x1="{x(at)}" x2="{x(at)}" y1="{y.end}" y2="{y.start}">'
+        f"<title>{escape(title)}</title></line>"
         for at, title in marks
     )
     lines = "".join(
@@ -146,6 +185,13 @@ def timeline(
         if any(pieces)
     )
     return _svg(x, y, shades + moments + lines)
+
+
+def _stretch(x: Axis, start: float, end: float, *, least: float, gap: float = 0.0) -> str:
+    """Return where a rectangle is along an axis, at least *least* wide, and where it would leave it, moved inside."""
+    left, right = sorted((x(start), x(end)))
+    width = max(least, round(right - left - gap, 1))
+    return f'x="{round(min(left, x.end - width), 1)}" width="{width}"'
 
 
 def _values(series: Mapping[str, Points]) -> tuple[list[float], list[float]]:
@@ -167,21 +213,23 @@ def _line(points: Points, x: Callable[[float], float], y: Callable[[float], floa
 def _svg(x: Axis, y: Axis, inside: str) -> str:
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(y.label)} by {escape(x.label)}">'
+        f'<rect class="frame" x="{_LEFT}" y="{_TOP}" width="{WIDTH - _LEFT - _RIGHT}"'
+        f' height="{HEIGHT - _TOP - _BOTTOM}"/>'
         f"{_grid(x, y)}{inside}"
         f'<text x="{(x.start + x.end) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x.label)}</text>'
-        f'<text x="4" y="{_TOP + 8}">{escape(y.label)}</text></svg>'
+        f'<text x="4" y="{_TOP - 10}">{escape(y.label)}</text></svg>'
     )
 
 
 def _grid(x: Axis, y: Axis) -> str:
     upright = "".join(
-        f'<line x1="{x(tick)}" x2="{x(tick)}" y1="{y.start}" y2="{y.end}"/>'
-        f'<text x="{x(tick)}" y="{y.start + 14}" text-anchor="middle">{tick:g}</text>'
+        f'<line x1="{x(tick)}" x2="{x(tick)}" y1="{HEIGHT - _BOTTOM}" y2="{_TOP}"/>'
+        f'<text x="{x(tick)}" y="{HEIGHT - _BOTTOM + 14}" text-anchor="middle">{tick:g}</text>'
         for tick in x.ticks()
     )
     level = "".join(
-        f'<line x1="{x.start}" x2="{x.end}" y1="{y(tick)}" y2="{y(tick)}"/>'
-        f'<text x="{x.start - 4}" y="{y(tick) + 4}" text-anchor="end">{tick:g}</text>'
+        f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(tick)}" y2="{y(tick)}"/>'
+        f'<text x="{_LEFT - 4}" y="{y(tick) + 4}" text-anchor="end">{tick:g}</text>'
         for tick in y.ticks()
     )
     return f'<g class="grid">{upright}{level}</g>'

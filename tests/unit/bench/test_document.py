@@ -130,7 +130,9 @@ def test_the_report_plots_every_request() -> None:
     assert page.tags.count("svg") == 3
     assert page.tags.count("circle") == len(MIXED)
     assert page.tags.count("path") == 1
-    assert page.tags.count("rect") == len(run_of(MIXED)["levels"][0]["classes"]["good"]["histogram"])
+    frames = page.attributes.count(("class", "frame"))
+    assert frames == 3
+    assert page.tags.count("rect") == frames + len(run_of(MIXED)["levels"][0]["classes"]["good"]["histogram"])
 
 
 def test_the_report_says_what_the_file_says() -> None:
