@@ -148,6 +148,7 @@ def _checks(lasting: Lasting) -> Mapping[str, Check]:
     checks: dict[str, Check] = {"settings": settings_check, "breaker": lambda: _breaker_check(lasting.guards)}
     if lasting.login_path is not None:
         checks["upstream:login"] = lasting.login_path
+    checks["client_address"] = lasting.watch.finding
     return {**checks, **lasting.checks, "slo": lasting.observer.telemetry.check}
 
 
