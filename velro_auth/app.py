@@ -14,12 +14,12 @@ from werkzeug.exceptions import MethodNotAllowed as WrongMethod
 from werkzeug.wrappers import Response
 
 from velro_auth import problems
-from velro_auth.addresses import Addresses
 from velro_auth.blueprints import Everything
 from velro_auth.blueprints.auth import auth
 from velro_auth.blueprints.operations import operations
 from velro_auth.cors import Cors
 from velro_auth.edge import Edge
+from velro_auth.endpoints.login import LoginEndpoint
 from velro_auth.errors import MethodNotAllowed, NotFound, RequestError, Throttled
 from velro_auth.extensions import extend
 from velro_auth.fastlane import FastLane
@@ -115,7 +115,9 @@ def _edge(settings: Settings, parts: Parts, *, fast_lane: bool) -> Edge:
     return Edge(
         app,
         cors=Cors(settings.cors_origins, settings.cors_origin_regex, settings.cors_allow_headers),
-        addresses=Addresses(settings.trusted_proxies),
+        addresses=parts.lasting.addresses,
+        watch=parts.lasting.watch,
+        watched_paths=LoginEndpoint.paths,
         quiet_paths=[path for probe in parts.probes for path in probe.paths],
         own_options=parts.verify.paths,
         on_answer=parts.lasting.observer,

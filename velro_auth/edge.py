@@ -20,6 +20,7 @@ from werkzeug.wrappers import Response
 
 from velro_auth import problems
 from velro_auth.addresses import Addresses
+from velro_auth.addresswatch import AddressWatch
 from velro_auth.cors import Cors
 from velro_auth.exchange import AFTERWARDS, Exchange
 from velro_auth.paths import is_below
@@ -70,6 +71,8 @@ class Edge:
         quiet_paths: Probes, of which only some are logged.
         own_options: Paths below which OPTIONS is a request like any other: gateways ask about those too.
         on_answer: Told of every answer: path, status, time taken in ms, exchange, user agent.
+        watch: Notices when the callers' addresses cannot be right; None looks at none.
+        watched_paths: The paths whose requests it looks at.
         log_quiet_every: One of so many answered probes is logged; failed ones always are.
         clock: A clock that never jumps, in seconds.
         wall_clock: The time of day, in seconds since the epoch.
@@ -84,6 +87,8 @@ class Edge:
         quiet_paths: Collection[str] = (),
         own_options: Collection[str] = (),
         on_answer: OnAnswer = _nobody,
+        watch: AddressWatch | None = None,
+        watched_paths: Collection[str] = (),
         log_quiet_every: int = 100,
         clock: Callable[[], float] = time.perf_counter,
         wall_clock: Callable[[], float] = time.time,
@@ -94,6 +99,8 @@ class Edge:
         self._quiet_paths = frozenset(quiet_paths)
         self._own_options = tuple(own_options)
         self._on_answer = on_answer
+        self._watch = watch
+        self._watched_paths = frozenset(watched_paths)
         self._log_quiet_every = log_quiet_every
         self._quiet_count = itertools.count()
         self._clock = clock
@@ -126,6 +133,8 @@ class Edge:
             traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else None,
             queue_ms=self._queue_ms(environ.get("HTTP_X_REQUEST_START", "")) if peer_is_trusted else None,
         )
+        if self._watch is not None and self._watch.is_open and environ["PATH_INFO"] in self._watched_paths:
+            self._watch.look(environ)
         if railway_id := environ.get("HTTP_X_RAILWAY_REQUEST_ID"):
             # By this name Railway joins our lines with its own.
             exchange.notes["requestId"] = railway_id[:64]

@@ -77,6 +77,14 @@ def a_redis_address(value: str) -> None:
         raise marshmallow.ValidationError("is not an address of a Redis: check port and options") from None
 
 
+def a_header_with_an_address(value: str) -> None:
+    """Check the name of a header that holds an address."""
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", value):
+        raise marshmallow.ValidationError("is not the name of a header: letters, digits and '-' only")
+    if value.lower() == "forwarded":
+        raise marshmallow.ValidationError("Forwarded (RFC 7239) is not read: have the proxy send X-Forwarded-For too")
+
+
 def an_origin(text: str) -> str:
     """Convert an origin as people write it into what browsers send."""
     try:

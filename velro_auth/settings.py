@@ -17,10 +17,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, get_type_hints
 
 from velro_auth import envfile
+from velro_auth.addresses import PRIVATE, REAL_IP
 from velro_auth.environment import (
     Environment,
     Network,
     Spec,
+    a_header_with_an_address,
     a_network,
     a_pattern,
     a_redis_address,
@@ -33,17 +35,6 @@ from velro_auth.environment import (
 from velro_auth.guards.keys import project_prefix
 from velro_auth.mistakes import LEGACY, RETIRED, Mistake, project_mistakes
 from velro_auth.origins import has_bare_dot
-
-#: Loopback, private ranges, and the shared address space (RFC 6598) that Railway's edge connects from.
-TRUSTED_PROXIES: Final = (
-    "127.0.0.0/8",
-    "::1/128",
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "fc00::/7",
-    "100.64.0.0/10",
-)
 
 MASKED_CHARACTERS: Final = 6
 
@@ -267,9 +258,25 @@ class Settings:
     )
     trusted_proxies: Sequence[Network] = setting(
         "TRUSTED_PROXIES",
-        tuple(map(a_network, TRUSTED_PROXIES)),
-        "Networks whose `X-Real-IP` is believed, comma separated. Default: loopback, private ranges and 100.64.0.0/10.",
+        tuple(map(a_network, PRIVATE)),
+        "Networks of proxies that are believed when they name the caller's address, comma separated. Default: loopback,"
+        " private ranges and 100.64.0.0/10.",
         convert=a_network,
+        at_run_time=True,
+    )
+    auth_client_ip_header: str = setting(
+        "AUTH_CLIENT_IP_HEADER",
+        REAL_IP,
+        "The header in which trusted proxies send the caller's address. It must be one that they overwrite, or"
+        " `X-Forwarded-For`, to which they add.",
+        check=a_header_with_an_address,
+        at_run_time=True,
+    )
+    auth_trusted_hops: int = setting(
+        "AUTH_TRUSTED_HOPS",
+        1,
+        "How many proxies add to `X-Forwarded-For`: the caller's address is the entry that many from the right.",
+        check=between(1, 16),
         at_run_time=True,
     )
     port: int = setting("PORT", 8000, "Port to listen on.", check=between(1, 65535))

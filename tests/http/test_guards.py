@@ -252,3 +252,42 @@ def test_what_cannot_be_a_solution_is_an_invalid_field(client: Client, challenge
     body = assert_problem(client.post(LOGIN, json={**GOOD_LOGIN, "challenge": challenge}), 422, "invalid_request")
 
     assert list(body["errors"]) == ["challenge"]
+
+
+FORWARDED_FOR = {"AUTH_CLIENT_IP_HEADER": "X-Forwarded-For"}
+
+
+def log_in_by_proxy(client: Client, number: int, **headers: str) -> TestResponse:
+    body = {"email": f"{number}@example.com", "password": "x"}
+    return client.post(LOGIN, json=body, headers=headers, environ_overrides={"REMOTE_ADDR": "10.0.0.1"})
+
+
+def test_invented_addresses_give_no_guesses_behind_a_proxy_that_adds_the_true_one(
+    make_client: MakeClient, upstream: UpstreamDouble
+) -> None:
+    """A proxy that only adds to ``X-Forwarded-For`` and passes on whatever else the client writes."""
+    client = make_client(**FORWARDED_FOR)
+    upstream.answers(REFUSED, status=400)
+
+    statuses = [
+        log_in_by_proxy(
+            client,
+            number,
+            **{"X-Real-IP": f"192.0.{number}.1", "X-Forwarded-For": f"192.0.{number}.1, 198.51.100.7"},
+        ).status_code
+        for number in range(60)
+    ]
+
+    assert statuses == [401] * 50 + [429] * 10
+
+
+def test_a_proxy_that_adds_nothing_is_told_by_readiness(make_client: MakeClient, upstream: UpstreamDouble) -> None:
+    client = make_client()
+    assert client.get("/health/ready").get_json()["checks"]["client_address"][0]["status"] == "pass"
+
+    for number in range(20):
+        log_in_by_proxy(client, number, **{"X-Forwarded-For": f"198.51.100.{number}"})
+
+    found = client.get("/health/ready").get_json()["checks"]["client_address"][0]
+    assert found["status"] == "warn"
+    assert "AUTH_CLIENT_IP_HEADER=X-Forwarded-For" in found["output"]

@@ -53,6 +53,8 @@ CHANGES: Mapping[str, tuple[str, Callable[[Service], object]]] = {
     "CORS_ORIGIN_REGEX": ("https://[a-z]", lambda service: service._edge._cors.allows("https://z")),
     "CORS_ALLOW_HEADERS": ("x-own", lambda service: service._edge._cors.preflight),
     "TRUSTED_PROXIES": ("192.0.2.0/24", lambda service: service._edge._addresses.trusts("192.0.2.1")),
+    "AUTH_CLIENT_IP_HEADER": ("X-Forwarded-For", lambda service: service._edge._addresses._key),
+    "AUTH_TRUSTED_HOPS": ("2", lambda service: service._edge._addresses._hops),
     "LOG_LEVEL": ("error", lambda _: logging.getLogger().level),
     "LOG_PROBES_EVERY": ("7", lambda service: service._edge._log_quiet_every),
     "METRICS_TOKEN": ("secret", lambda service: vars(endpoint(service, "metrics"))["token"]),
@@ -86,6 +88,8 @@ def test_it_is_in_force_after_a_reload(environment: Callable[..., None], variabl
     value, read = CHANGES[variable]
     if variable.startswith("UPSTREAM_QUOTA"):
         environment(AUTH_UPSTREAM_QUOTA="on")
+    if variable == "AUTH_TRUSTED_HOPS":
+        environment(AUTH_CLIENT_IP_HEADER="X-Forwarded-For")
     service = create_app(Settings.from_environment())
     logging.getLogger().setLevel("INFO")
     before, kept = (

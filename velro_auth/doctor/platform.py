@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from velro_auth.addresses import FORWARDED_FOR
 from velro_auth.checks import Finding
 from velro_auth.doctor.case import Case, NotApplicable
 from velro_auth.doctor.checkup import Check
@@ -33,6 +34,17 @@ def _trusted(case: Case) -> Finding:
     if case.settings.environment and not is_covered:
         return Finding("fail", f"TRUSTED_PROXIES leaves out {RAILWAY_EDGE}, where Railway's edge connects from")
     return Finding("pass", f"{len(networks)} networks are trusted")
+
+
+def _header(case: Case) -> Finding:
+    settings = case.settings
+    header, hops = settings.auth_client_ip_header, settings.auth_trusted_hops
+    is_list = header.lower() == FORWARDED_FOR.lower()
+    if settings.environment and is_list and hops == 1:
+        return Finding("fail", f"{header} is read, whose last entry is Railway's own address")
+    if hops > 1 and not is_list:
+        return Finding("warn", f"AUTH_TRUSTED_HOPS is {hops}, and {header} has one entry")
+    return Finding("pass", f"{header}, entry {hops} from the right" if is_list else header)
 
 
 def _draining(case: Case) -> Finding:
@@ -76,11 +88,19 @@ def _disk(case: Case) -> Finding:
 CHECKS: Final = (
     Check(
         name="proxy.trusted",
-        what="X-Real-IP is believed from the platform's edge, and not from everybody.",
+        what="The caller's address is believed from the platform's edge, and not from everybody.",
         why="Limits count by address: with none believed all callers are one, with all believed a guesser is many.",
         mend="Unset TRUSTED_PROXIES (loopback, private ranges and 100.64.0.0/10), or list your own proxies and"
         " 100.64.0.0/10.",
         look=_trusted,
+    ),
+    Check(
+        name="proxy.header",
+        what="The caller's address is read from a header that the proxy in front writes.",
+        why="From one that it does not send all callers are one; from one that it passes on they are who they like.",
+        mend="On Railway unset AUTH_CLIENT_IP_HEADER and AUTH_TRUSTED_HOPS; elsewhere name the header that your proxy"
+        " overwrites, or X-Forwarded-For and the number of proxies that add to it.",
+        look=_header,
     ),
     Check(
         name="railway.drain",

@@ -31,7 +31,7 @@ Derive: TypeAlias = Callable[[altcha.ChallengeParameters, bytes, bytes], bytes]
 WORK: Final = (("00", 2000), ("00", 4000), ("000", 500), ("000", 1000), ("000", 2000))
 
 #: Failures from the caller's own network for each level.
-FAILURES_PER_LEVEL: Final = 8
+FAILURES_PER_LEVEL: Final = 4
 
 #: How long wrong passwords that were let in by a solution raise the work for all.
 PRESSURE_S: Final = 60.0

@@ -13,8 +13,9 @@ from velro_auth.guards.attempts import Refusal, Standing, Ticket
 from velro_auth.guards.keys import Caller
 from velro_auth.guards.limits import ENDED_BY_SUCCESS, SHARED, STRANGER, Limits, Record, scopes_of, waits_of
 
-#: About 350 bytes each, so 20 MB at most with three crowded shelves. Only counted tries make records, and the
-#: service limit lets strangers have one per second: pushing somebody's record out takes five and a half hours.
+#: About 350 bytes each, so 20 MB at most with three crowded shelves. Only counted tries make records: strangers
+#: have one a second, or as many as they pay for with solved challenges. To push out a row of ten failures, 20,000 other
+#: accounts need ten failures each.
 MAX_RECORDS: Final = 20_000
 
 #: How many of the oldest records compete for being dropped.

@@ -153,6 +153,7 @@ def _checks(lasting: Lasting) -> Mapping[str, Check]:
     checks: dict[str, Check] = {"settings": settings_check, "breaker": lambda: _breaker_check(lasting.guards)}
     if lasting.login_path is not None:
         checks["upstream:login"] = lasting.login_path
+    checks["client_address"] = lasting.watch.finding
     telemetry = lasting.observer.telemetry
     if telemetry.audit:
         checks["audit"] = telemetry.losses.check

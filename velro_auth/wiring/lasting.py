@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from velro_auth.addresses import Addresses, Network
+from velro_auth.addresswatch import AddressWatch
 from velro_auth.auth.ports import Identity, Profiles
 from velro_auth.auth.sessions import Sessions
 from velro_auth.checks import Check
@@ -52,6 +54,8 @@ class Lasting:
         guards: What stands before Supabase.
         sessions: Looks after sessions.
         observer: Is told of every answer.
+        addresses: Tells who calls.
+        watch: Notices when that cannot be right.
         tracing: Draws requests and calls, where somebody wants to see them.
         checks: What they tell ``/health/ready``.
         threads: What runs beside the requests of a process.
@@ -65,6 +69,8 @@ class Lasting:
     guards: Guards
     sessions: Sessions
     observer: Observer
+    addresses: Addresses
+    watch: AddressWatch
     tracing: Tracing
     checks: Mapping[str, Check]
     threads: Sequence[Threads]
@@ -75,7 +81,11 @@ class Lasting:
         identity = _identity(settings, self.transport)
         sessions = adjust_sessions(self.sessions, settings, was=self.settings, identity=identity, guards=guards)
         self.observer.telemetry.judge.demand(promise_of(settings))
-        return dataclasses.replace(self, settings=settings, identity=identity, guards=guards, sessions=sessions)
+        told = dataclasses.replace(self, settings=settings, identity=identity, guards=guards, sessions=sessions)
+        if _addressing(settings) == _addressing(self.settings):
+            return told
+        # Looked at anew: whoever changes these settings wants to know whether that was the mend.
+        return dataclasses.replace(told, addresses=_addresses(settings), watch=_watch(settings))
 
 
 def build(settings: Settings, routes: Routes, tracing: Tracing) -> Lasting:
@@ -114,6 +124,8 @@ def build(settings: Settings, routes: Routes, tracing: Tracing) -> Lasting:
         tracing=tracing,
         checks={**sessions.checks, **({"shared_store": store.check} if store else {})},
         # The last to stop are those who are told of the others.
+        addresses=_addresses(settings),
+        watch=_watch(settings),
         threads=(
             *sessions.beside,
             *([warmth] if warmth else []),
@@ -122,6 +134,19 @@ def build(settings: Settings, routes: Routes, tracing: Tracing) -> Lasting:
             *wire_defects(settings),
         ),
     )
+
+
+def _addressing(settings: Settings) -> tuple[Sequence[Network], str, int]:
+    return settings.trusted_proxies, settings.auth_client_ip_header, settings.auth_trusted_hops
+
+
+def _addresses(settings: Settings) -> Addresses:
+    networks, header, hops = _addressing(settings)
+    return Addresses(networks, header=header, hops=hops)
+
+
+def _watch(settings: Settings) -> AddressWatch:
+    return AddressWatch(_addresses(settings), header=settings.auth_client_ip_header)
 
 
 def _transport(settings: Settings, tracer: Tracer) -> Transport:

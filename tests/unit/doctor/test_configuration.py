@@ -52,6 +52,8 @@ FAULTS = (
     ("gunicorn.workers", {"WEB_CONCURRENCY": "3"}, "warn", "3 workers, 2 cores"),
     ("proxy.trusted", {"TRUSTED_PROXIES": "10.0.0.0/8"}, "fail", "100.64.0.0/10"),
     ("proxy.trusted", {"TRUSTED_PROXIES": "0.0.0.0/0"}, "fail", "any address"),
+    ("proxy.header", {"AUTH_CLIENT_IP_HEADER": "X-Forwarded-For"}, "fail", "Railway's own address"),
+    ("proxy.header", {"AUTH_TRUSTED_HOPS": "2"}, "warn", "has one entry"),
     ("proxy.trusted", {"TRUSTED_PROXIES": "100.64.0.0/10,::/0"}, "fail", "any address"),
     ("railway.drain", {"RAILWAY_DEPLOYMENT_DRAINING_SECONDS": ""}, "fail", "not set"),
     ("railway.drain", {"RAILWAY_DEPLOYMENT_DRAINING_SECONDS": "25"}, "fail", "'25'"),
@@ -59,6 +61,12 @@ FAULTS = (
     ("railway.drain", {"RAILWAY_DEPLOYMENT_DRAINING_SECONDS": "nan"}, "fail", "'nan'"),
     ("railway.overlap", {"RAILWAY_DEPLOYMENT_OVERLAP_SECONDS": ""}, "warn", "not set"),
 )
+
+
+def test_two_proxies_that_add_to_one_list_are_no_fault() -> None:
+    result = look("proxy.header", {"AUTH_CLIENT_IP_HEADER": "x-forwarded-for", "AUTH_TRUSTED_HOPS": "2"})
+
+    assert (result.status, result.found) == ("pass", "x-forwarded-for, entry 2 from the right")
 
 
 @pytest.mark.parametrize(("name", "fault", "status", "said"), FAULTS)
