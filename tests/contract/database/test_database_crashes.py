@@ -60,16 +60,16 @@ KILLED_RUNS = 9
 
 SHIPPED = """
 for number, dsn in enumerate(sys.argv[1:]):
-    killed(11 + 15 * number, Runner(dsn).up)
+    killed(11 + 25 * number, Runner(dsn).up)
 """
 
 
 #: One database gets two migrations for each point there is.
-POINTS = range(2, 60)
+POINTS = range(2, 110)
 
 
 EVERYWHERE = """
-for point in range(2, 60):
+for point in range(2, 110):
     two = [
         Migration(f"{n}{point:013}", "m", f"create table public.t{n}{point:013} ()", "select 1") for n in (1, 2)
     ]
