@@ -192,4 +192,14 @@ def _backfill(runner: Runner, batch_size: int) -> None:
         ended = runner.backfill(batch_size=batch_size, on_progress=show)
     click.echo(f"{ended.scanned} users looked at, {ended.written} rows written, {ended.failed} failed")
     if ended.failed:
-        raise click.ClickException("Some rows could not be written; mend the constraint named above and run it again.")
+        raise click.ClickException(_unwritten(ended))
+
+
+def _unwritten(ended: Backfill) -> str:
+    rows = f"{ended.failed} row{'s' * (ended.failed > 1)} could not be written"
+    if ended.problem:
+        return f"{rows}: {ended.problem}; mend that, and run velro-auth db backfill again."
+    return (
+        f"{rows} in a run that was interrupted; run velro-auth db backfill again, which writes"
+        f" {'them' if ended.failed > 1 else 'it'} or says why not."
+    )

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final, cast
 
 from velro_auth.database import files, history, preflight
-from velro_auth.database.beforehand import MIRROR
 from velro_auth.database.backfill import BATCH_SIZE, Progress, backfill, is_pending
+from velro_auth.database.beforehand import MIRROR
 from velro_auth.database.catalogue import Difference, differences
 from velro_auth.database.connection import Connection, connected
 from velro_auth.database.files import Migration
@@ -180,7 +180,7 @@ class Runner:
         """
         with self._connected() as connection:
             found = differences(connection, self._plan(connection).statuses())
-            if rehearse:
+            if rehearse and not preflight.lacking(connection):
                 shown, _ = Work(connection, self._transactions).rehearse(())
                 found += [
                     Difference(f"{one.step} (rehearsed)", "goes through", one.found, is_remark=not one.is_ours)

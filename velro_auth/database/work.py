@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,7 +66,7 @@ class Work:
                 history.create(self.connection)
             rehearsal.prepare(self.connection)
             before = self._asked()
-            with self._quiet(not shows_warnings):
+            with nullcontext() if shows_warnings else self._quiet():
                 for one in migrations:
                     with in_our_words(one.label):
                         self._run(one, take_over)
@@ -82,17 +82,15 @@ class Work:
         raise AssertionError("a rehearsal ends with its own exception")
 
     def _asked(self) -> Rehearsal:
-        with self._quiet(True):
+        with self._quiet():
             return rehearsal.rehearse(self.connection)
 
     @contextmanager
-    def _quiet(self, is_quiet: bool) -> Iterator[None]:
+    def _quiet(self) -> Iterator[None]:
         """Keep the server's warnings back for a block, inside a transaction."""
-        if is_quiet:
-            self.connection.execute("set local client_min_messages = error")
+        self.connection.execute("set local client_min_messages = error")
         yield
-        if is_quiet:
-            self.connection.execute("set local client_min_messages = warning")
+        self.connection.execute("set local client_min_messages = warning")
 
     def _run(self, migration: Migration, take_over: Sequence[str]) -> None:
         if migration.version not in NOT_REHEARSED:

@@ -149,7 +149,9 @@ def has_objects(project: Project) -> list[bool]:
                to_regproc('velro_auth.guard_truncate') is not null,
                to_regproc('public.handle_new_auth_user') is not null,
                to_regproc('velro_auth.validate_users') is not null,
-               to_regproc('velro_auth.custom_access_token_hook') is not null""")
+               to_regproc('velro_auth.custom_access_token_hook') is not null,
+               coalesce((select prosrc like '%assert_failure%' from pg_proc
+                         where oid = to_regproc('public.handle_new_auth_user')), false)""")
     return list(found)
 
 

@@ -107,8 +107,8 @@ create trigger on_auth_user_created after insert on auth.users for each row exec
         ("create view public.users as select 1 as id", r"not an ordinary table but a view; rename it: alter view"),
         ("create materialized view public.users as select 1 as id", "but a materialized view; rename it"),
         ("create table public.users (id uuid primary key) partition by hash (id)", "but a partitioned table"),
-        ("create table public.whole (id uuid primary key) partition by hash (id);"
-         "create table public.users partition of public.whole for values with (modulus 1, remainder 0)",
+        (("create table public.whole (id uuid primary key) partition by hash (id);"
+         "create table public.users partition of public.whole for values with (modulus 1, remainder 0)"),
          r"but a partition of public\.whole; rename it"),
         ("create table public.users (id uuid)",
          r"neither primary key nor unique; add one: alter table public\.users add primary key \(id\)"),
@@ -123,26 +123,26 @@ create trigger on_auth_user_created after insert on auth.users for each row exec
          "created_at is timestamp without time zone, needs timestamptz"),
         ("create domain public.rank as text; create table public.users (id uuid primary key, role public.rank)",
          r"role is public\.rank, needs user_role"),
-        ("create table public.users (id uuid primary key, email text,"
-         " display_name text generated always as (upper(email)) stored)",
+        (("create table public.users (id uuid primary key, email text,"
+         " display_name text generated always as (upper(email)) stored)"),
          "display_name is a generated column.*alter column display_name drop expression"),
         ("create table public.users (id uuid primary key, credits_balance bigint generated always as identity)",
          "credits_balance is an identity column.*drop identity"),
-        ("create table public.users (id uuid primary key);"
-         "create table public.posts (author uuid references public.users)",
+        (("create table public.users (id uuid primary key);"
+         "create table public.posts (author uuid references public.users)"),
          r"public\.posts refers to public\.users with posts_author_fkey, .* on delete cascade \(or set null\)"),
-        ("create table public.users (id uuid primary key);"
-         "create table public.posts (author uuid not null references public.users on delete set null)",
+        (("create table public.users (id uuid primary key);"
+         "create table public.posts (author uuid not null references public.users on delete set null)"),
          r"public\.posts refers to public\.users with posts_author_fkey"),
         ("create table public.users (id uuid primary key references auth.users)",
          r"deletion\) fails .*violates foreign key constraint .users_id_fkey."),
         ("create function public.handle_new_auth_user() returns int language sql as 'select 1'",
          r"cannot change return type of existing function"),
-        ("create table public.users (id uuid primary key);"
+        (("create table public.users (id uuid primary key);"
          "grant insert on public.users to supabase_auth_admin;"
          "create function public.f() returns trigger language plpgsql as"
          " $$ begin insert into public.users (id) values (new.id); return new; end $$;"
-         "create trigger a after insert on auth.users for each row execute function public.f()",
+         "create trigger a after insert on auth.users for each row execute function public.f()"),
          r"trigger a on auth\.users calls public\.f\(\).*alter function public\.f\(\) security definer"),
         (THEIR_TRIGGER, "a trigger on_auth_user_created of yours, which calls public.f"),
     ],
