@@ -41,12 +41,25 @@ def db(context: click.Context, database_url: str, lock_timeout_ms: int) -> None:
     context.obj = Runner(database_url, transactions=transactions, on_notice=warn)
 
 
+#: What `plan`, `up` and `verify` do beside reading.
+_rehearsal_option = click.option(
+    "--rehearsal/--no-rehearsal",
+    default=True,
+    help="Rehearse a sign-up in a transaction that is taken back. Triggers of yours run in it.",
+)
+_adopt_option = click.option(
+    "--adopt", is_flag=True, help="Let triggers of yours on auth.users that are in the way fire before ours."
+)
+
+
 @db.command()
 @click.option("--to", metavar="VERSION", help="The last migration to apply.")
+@_adopt_option
+@_rehearsal_option
 @click.pass_obj
-def plan(runner: Runner, to: str | None) -> None:
-    """Show what `up` would apply."""
-    steps = runner.plan(to=to)
+def plan(runner: Runner, *, to: str | None, adopt: bool, rehearsal: bool) -> None:
+    """Show what `up` would apply, or why it would refuse."""
+    steps = runner.plan(to=to, adopt=adopt, rehearse=rehearsal)
     for step in steps:
         click.echo(step.label)
     if not steps:
@@ -58,10 +71,14 @@ def plan(runner: Runner, to: str | None) -> None:
 @click.option("--dry-run", is_flag=True, help="Print the SQL and change nothing.")
 @click.option("--again", is_flag=True, help="Run the applied ones once more too: mends what was changed by hand.")
 @click.option("--no-backfill", is_flag=True, help="Leave the users from before to `backfill`.")
+@_adopt_option
+@_rehearsal_option
 @click.pass_obj
-def up(runner: Runner, *, to: str | None, dry_run: bool, again: bool, no_backfill: bool) -> None:
+def up(
+    runner: Runner, *, to: str | None, dry_run: bool, again: bool, no_backfill: bool, adopt: bool, rehearsal: bool
+) -> None:
     """Apply the migrations, then mirror the users from before."""
-    steps = runner.up(to=to, dry_run=dry_run, again=again)
+    steps = runner.up(to=to, dry_run=dry_run, again=again, adopt=adopt, rehearse=rehearsal)
     for step in steps:
         click.echo(step.sql if dry_run else f"applied {step.label}")
     if dry_run:
@@ -121,11 +138,12 @@ def status(runner: Runner) -> None:
 
 
 @db.command()
+@_rehearsal_option
 @click.pass_context
-def verify(context: click.Context) -> None:
-    """Compare the live database with the migrations; exit status 1 if it differs."""
+def verify(context: click.Context, *, rehearsal: bool) -> None:
+    """Compare the live database with the migrations, and rehearse a sign-up; exit status 1 if it differs."""
     runner: Runner = context.obj
-    found = runner.verify()
+    found = runner.verify(rehearse=rehearsal)
     for one in found:
         mark = "remark" if one.is_remark else "differs"
         click.echo(f"{mark}: {one.subject}\n    expected: {one.expected}\n    found:    {one.found}")
@@ -174,4 +192,14 @@ def _backfill(runner: Runner, batch_size: int) -> None:
         ended = runner.backfill(batch_size=batch_size, on_progress=show)
     click.echo(f"{ended.scanned} users looked at, {ended.written} rows written, {ended.failed} failed")
     if ended.failed:
-        raise click.ClickException("Some rows could not be written; mend the constraint named above and run it again.")
+        raise click.ClickException(_unwritten(ended))
+
+
+def _unwritten(ended: Backfill) -> str:
+    rows = f"{ended.failed} row{'s' * (ended.failed > 1)} could not be written"
+    if ended.problem:
+        return f"{rows}: {ended.problem}; mend that, and run velro-auth db backfill again."
+    return (
+        f"{rows} in a run that was interrupted; run velro-auth db backfill again, which writes"
+        f" {'them' if ended.failed > 1 else 'it'} or says why not."
+    )

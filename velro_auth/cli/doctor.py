@@ -40,6 +40,11 @@ _FOLDER: Final = click.Path(file_okay=False, path_type=Path)
     show_envvar=True,
     help="Its password. Better in the variable: every user of a machine sees its command lines.",
 )
+@click.option(
+    "--rehearsal/--no-rehearsal",
+    default=True,
+    help="Rehearse a sign-up in the database, in a transaction that is taken back.",
+)
 @click.option("--reference", is_flag=True, hidden=True, help="Print docs/reference/doctor.md.")
 def doctor(
     *,
@@ -51,6 +56,7 @@ def doctor(
     rollback_dir: Path,
     email: str | None,
     password: str | None,
+    rehearsal: bool,
     reference: bool,
 ) -> None:
     """Look at everything that a login depends on.
@@ -70,6 +76,7 @@ def doctor(
         settings=settings,
         gateway_url=url,
         account=Credentials(email, password) if email and password else None,
+        rehearses=rehearsal,
     )
     say = _silent if as_json else click.echo
     mended = _fix(settings.database_url, rollback_dir, dry_run=dry_run, say=say) if fix else None

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Final, cast
+
+from psycopg.errors import Diagnostic
 
 from velro_auth.database.connection import Connection
 from velro_auth.database.errors import UnknownMigration
@@ -13,6 +17,11 @@ from velro_auth.database.transaction import Transactions
 
 #: Users per transaction: small enough that a sign-up beside it finds a core and the disk free soon.
 BATCH_SIZE: Final = 2000
+
+#: What velro_auth.backfill_users() warns of.
+_UNWRITTEN: Final = re.compile(
+    r"velro-auth: \d+ rows of public\.users could not be written so far: (?P<problem>.*)", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,8 @@ class Progress:
         written: Rows of ``public.users`` made or mended.
         failed: Rows that could not be written, because of a constraint of the project's own.
         finished: Whether it has come to the end.
+        problem: What kept the last of the failed rows out, in the database's words; empty where none failed in this
+            run.
     """
 
     scanned: int
@@ -32,6 +43,7 @@ class Progress:
     written: int
     failed: int
     finished: bool
+    problem: str = ""
 
 
 def backfill(
@@ -52,11 +64,29 @@ def backfill(
     """
     total = _total(connection)
     progress = Progress(0, total, 0, 0, finished=False)
-    while not progress.finished:
-        progress = transactions.run(connection, lambda: _batch(connection, batch_size, total))
-        on_progress(progress)
+    with _problems(connection) as problems:
+        while not progress.finished:
+            progress = transactions.run(connection, lambda: _batch(connection, batch_size, total))
+            progress = replace(progress, problem=problems[-1] if problems else "")
+            on_progress(progress)
     transactions.run(connection, lambda: connection.execute("select velro_auth.validate_users()"))
     return progress
+
+
+@contextmanager
+def _problems(connection: Connection) -> Iterator[list[str]]:
+    """Collect what the back-fill says of rows that it could not write, for the length of a block."""
+    found: list[str] = []
+
+    def note(diagnostic: Diagnostic) -> None:
+        if match := _UNWRITTEN.match(diagnostic.message_primary or ""):
+            found.append(match["problem"])
+
+    connection.add_notice_handler(note)
+    try:
+        yield found
+    finally:
+        connection.remove_notice_handler(note)
 
 
 def is_pending(connection: Connection) -> bool:

@@ -13,7 +13,7 @@ _KINDS: Final[dict[str, type[DatabaseError]]] = {
     "role": AnotherRole,
 }
 
-#: One row per problem: kind and sentence, the most telling first.
+#: One row per problem: kind, sentence, and what it keeps a role from; the most telling first.
 _PROBLEMS: Final = """
 with users as (
     select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -31,7 +31,8 @@ with users as (
     select 'the function public.handle_new_auth_user()', proowner, 'rights'
     from pg_proc where proname = 'handle_new_auth_user' and pronamespace = to_regnamespace('public')
 )
-select kind, sentence from (
+select kind, sentence, case when rank = 75 then 'rehearsals' when rank between 50 and 80 then 'changes' else 'all' end
+from (
     select 10, 'wrong', format('PostgreSQL %s is too old: 15 or newer is needed', current_setting('server_version'))
     where current_setting('server_version_num')::int < 150000
     union all
@@ -62,6 +63,19 @@ select kind, sentence from (
     from users, unnest('{trigger,references,select}'::text[]) needed
     where not has_table_privilege(users.oid, needed)
     union all
+    select 75, 'rights', format('The role %s may not create temporary objects in the database %s',
+                                current_user, current_database())
+    where not has_database_privilege(current_database(), 'temporary')
+    union all
+    select 82, 'rights', format('The role %s may not read auth.users; connect as postgres', current_user)
+    from users where not has_table_privilege(users.oid, 'select')
+    union all
+    select 84, 'role', format('The role %s may not read %s; connect as %s', current_user, c.oid::regclass,
+                              c.relowner::regrole)
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = 'velro_auth' and c.relname = 'schema_migrations'
+      and not (has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select'))
+    union all
     select 85, 'rights', format('The role %s lacks USAGE on the schema auth; connect as postgres', current_user)
     from users where not has_schema_privilege(to_regnamespace('auth')::oid, 'usage')
     union all
@@ -70,19 +84,26 @@ select kind, sentence from (
     from users where row_security_active(users.oid)
 ) problems (rank, kind, sentence)
 order by rank, sentence
-limit 1
 """
 
 
-def check(connection: Connection) -> None:
-    """Return if the migrations can run here.
+def check(connection: Connection, *, changes: bool = True) -> None:
+    """Return if the migrations can run here, or can be read.
+
+    Args:
+        connection: The database.
+        changes: Whether something shall be changed; who only looks needs fewer rights.
 
     Raises:
         WrongDatabase: Not the database of a Supabase project, a read-only copy, or too old.
         AnotherRole: The schema velro_auth belongs to another role.
         MissingRights: Something the migrations need is not allowed to this role.
     """
-    problem = connection.execute(_PROBLEMS).fetchone()
-    if problem is not None:
-        kind, sentence = problem
-        raise _KINDS[str(kind)](str(sentence))
+    for kind, sentence, keeps_from in connection.execute(_PROBLEMS):
+        if keeps_from == "all" or (changes and keeps_from == "changes"):
+            raise _KINDS[str(kind)](str(sentence))
+
+
+def lacking(connection: Connection) -> str:
+    """Return what keeps this role from rehearsing the migrations, as a sentence; empty where nothing does."""
+    return next((str(sentence) for _, sentence, _ in connection.execute(_PROBLEMS)), "")

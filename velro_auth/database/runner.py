@@ -9,21 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from velro_auth.database import files, history, preflight
 from velro_auth.database.backfill import BATCH_SIZE, Progress, backfill, is_pending
+from velro_auth.database.beforehand import MIRROR
 from velro_auth.database.catalogue import Difference, differences
 from velro_auth.database.connection import Connection, connected
 from velro_auth.database.files import Migration
+from velro_auth.database.look_ahead import LookAhead
 from velro_auth.database.plan import Plan, State, Status, Step
 from velro_auth.database.transaction import Transactions
 from velro_auth.database.work import Work
 
 #: What of ours holds data; a table with its size.
 _AT_STAKE: Final = """
-select subject || case subject when 'table public.users'
-    then format(' (%%s rows)', (select count(*) from public.users)) else '' end
+select subject, subject = 'table public.users' and to_regclass('public.users') is not null
 from velro_auth.undo where drops_data and migration = any (%s)
 order by position desc
 """
@@ -31,6 +32,11 @@ order by position desc
 
 def _silent(_message: str) -> None:
     """Say nothing."""
+
+
+def _count(connection: Connection) -> int:
+    row = connection.execute("select count(*) from public.users").fetchone()
+    return cast("int", row[0]) if row else 0
 
 
 class Runner:
@@ -64,44 +70,62 @@ class Runner:
         Raises:
             DatabaseError: The database cannot be asked, or will not do.
         """
-        with self._connected() as connection:
+        with self._connected(changes=False) as connection:
             return list(self._plan(connection).statuses())
 
-    def plan(self, *, to: str | None = None) -> list[Step]:
-        """Return the steps that ``up`` would take; nothing is changed.
+    def plan(self, *, to: str | None = None, adopt: bool = False, rehearse: bool = True) -> list[Step]:
+        """Return the steps that ``up`` would take; nothing is changed, and a role that may only read is enough.
 
         Raises:
             DatabaseError: As for ``up``.
         """
-        return self.up(to=to, dry_run=True)
+        return self.up(to=to, dry_run=True, adopt=adopt, rehearse=rehearse)
 
-    def up(self, *, to: str | None = None, dry_run: bool = False, again: bool = False) -> list[Step]:
+    def up(
+        self,
+        *,
+        to: str | None = None,
+        dry_run: bool = False,
+        again: bool = False,
+        adopt: bool = False,
+        rehearse: bool = True,
+    ) -> list[Step]:
         """Apply what is not applied yet, and return the steps that were taken.
+
+        Before the first change everything is rehearsed in a transaction that is taken back: the migrations, and a
+        sign-up, a profile update and a deletion before and after them.
 
         Args:
             to: The last version to apply; all when None.
-            dry_run: Only return the steps.
+            dry_run: Only look and rehearse, and return the steps.
             again: Run the applied ones once more too, which mends what was changed by hand.
+            adopt: Let triggers of the project that are in the way of ours fire before them.
+            rehearse: Whether to rehearse; without it only what can be read is looked at.
 
         Raises:
             MigrationEdited: A file was changed after it was applied.
-            MigrationRefused: A migration will not touch what it found.
+            MigrationRefused: A migration will not touch what it found, or a sign-up would fail afterwards; nothing
+                was changed.
             MigrationFailed: A migration failed and was taken back.
             LockNotObtained: Somebody held a lock for too long.
             DatabaseError: The database cannot be asked, or will not do.
         """
-        with self._connected() as connection:
+        with self._connected(changes=not dry_run) as connection:
             plan = self._plan(connection)
             plan.refuse_edited()
+            work = Work(connection, self._transactions)
             chosen = [
                 migration
                 for migration in (files.upto(self._migrations, to) if to else self._migrations)
                 if again or plan.state_of(migration.version) is State.PENDING
             ]
+            look = LookAhead(work, tuple(chosen), adopt, shows_warnings=dry_run)
+            take_over = self._look_ahead(look, rehearse=rehearse)
             if not dry_run:
-                work = Work(connection, self._transactions)
                 work.adopt(plan.adoptable())
-                chosen = [migration for migration in chosen if work.apply(migration, again=again)]
+                chosen = [one for one in chosen if work.apply(one, again=again, take_over=take_over)]
+                if all(one.version != MIRROR for one in look.migrations):
+                    work.take_over(take_over)
             return [Step(one.version, one.label, one.up_sql) for one in chosen]
 
     def down(
@@ -142,17 +166,27 @@ class Runner:
         with self._connected() as connection:
             if not history.exists(connection, "velro_auth", "undo"):
                 return []
-            rows = connection.execute(_AT_STAKE, (list(versions),))
-            return [str(subject) for (subject,) in rows]
+            rows = list(connection.execute(_AT_STAKE, (list(versions),)))
+            return [f"{subject} ({_count(connection)} rows)" if counts else str(subject) for subject, counts in rows]
 
-    def verify(self) -> list[Difference]:
+    def verify(self, *, rehearse: bool = True) -> list[Difference]:
         """Return in what the live database differs from what the migrations say.
+
+        Args:
+            rehearse: Whether to rehearse a sign-up too, in a transaction that is taken back.
 
         Raises:
             DatabaseError: The database cannot be asked, or will not do.
         """
         with self._connected() as connection:
-            return differences(connection, self._plan(connection).statuses())
+            found = differences(connection, self._plan(connection).statuses())
+            if rehearse and not preflight.lacking(connection):
+                shown, _ = Work(connection, self._transactions).rehearse(())
+                found += [
+                    Difference(f"{one.step} (rehearsed)", "goes through", one.found, is_remark=not one.is_ours)
+                    for one in shown.problems()
+                ]
+            return found
 
     def backfill_is_pending(self) -> bool:
         """Return whether the users from before the migrations still have to be mirrored.
@@ -160,7 +194,7 @@ class Runner:
         Raises:
             DatabaseError: The database cannot be asked, or will not do.
         """
-        with self._connected() as connection:
+        with self._connected(changes=False) as connection:
             return is_pending(connection)
 
     def backfill(
@@ -191,10 +225,20 @@ class Runner:
             written.append(path)
         return written
 
+    def _look_ahead(self, look: LookAhead, *, rehearse: bool) -> list[str]:
+        """Return the triggers to take over, after everything was looked at and, where that can be, rehearsed."""
+        names = look.read()
+        if not rehearse or not (look.migrations or look.adopts):
+            return names
+        if lacking := preflight.lacking(look.work.connection):
+            self._on_notice(f"Not rehearsed, so up may still refuse: {lacking}")
+            return names
+        return look.rehearse(names)
+
     @contextmanager
-    def _connected(self) -> Iterator[Connection]:
+    def _connected(self, *, changes: bool = True) -> Iterator[Connection]:
         with connected(self._dsn, self._on_notice) as connection:
-            preflight.check(connection)
+            preflight.check(connection, changes=changes)
             yield connection
 
     def _plan(self, connection: Connection) -> Plan:

@@ -78,6 +78,7 @@ class Case:
         resolve: Looks up a host and a port within so many seconds.
         disk_free: Returns the free bytes of a folder's disk, and all of them.
         cores: How many processor cores there are.
+        rehearses: Whether a sign-up is rehearsed in the database, in a transaction that is taken back.
     """
 
     settings: Settings
@@ -88,6 +89,7 @@ class Case:
     resolve: Callable[[str, int, float], Sequence[AddressInfo]] = field(default_factory=lambda: Resolver().resolve)
     disk_free: Callable[[Path], tuple[int, int]] = _disk_free
     cores: int = field(default_factory=lambda: os.cpu_count() or 1)
+    rehearses: bool = True
 
     def transport(self, key: str = "") -> Transport:
         """Return a way to the project with the limits of the gateway, and the key that logins are sent with."""
@@ -116,7 +118,7 @@ class Case:
         Raises:
             DatabaseError: It cannot be asked, or will not do.
         """
-        return self._runner.verify()
+        return self._runner.verify(rehearse=self.rehearses)
 
     @functools.cached_property
     def is_migrated(self) -> bool:

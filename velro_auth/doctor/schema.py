@@ -13,6 +13,7 @@ from velro_auth.doctor.checkup import Check
 
 #: What the name of a difference looks like → the check that tells of it; the first that fits.
 TOPICS: Final = (
+    (r".*\(rehearsed\)", "database.sign_up"),
     (r"migration ", "database.migrations"),
     (r".*(custom_access_token_hook|supabase_auth_admin|Auth server can read roles)", "database.hook"),
     (r"trigger ", "database.triggers"),
@@ -101,6 +102,16 @@ CHECKS: Final = (
         why="A table, a policy or a hook that this release counts on may be missing.",
         mend="Run 'velro-auth db plan', then 'velro-auth db up'.",
         look=_migrations,
+        needs=_NEEDS,
+    ),
+    Check(
+        name="database.sign_up",
+        what="A rehearsed sign-up, change of mail, profile update and deletion go through; all of it is taken back.",
+        why="A trigger of the project that meets our row fails every sign-up with 500, while all else looks well.",
+        mend="Run 'velro-auth db up --adopt': it lets a trigger of yours fire before ours. What is not in a trigger of"
+        " auth.users: let it insert into public.users with 'on conflict (id) do nothing'. Where a rule of your own"
+        " refuses the rehearsed user, nothing is wrong.",
+        look=_differences("database.sign_up", remark="warn"),
         needs=_NEEDS,
     ),
     Check(

@@ -130,10 +130,10 @@ class Project:
         )
         return rows[0] if rows else None
 
-    def dump(self) -> str:
+    def dump(self, *options: str) -> str:
         """Return everything that pg_dump knows: structure, rights and rows."""
         made = subprocess.run(
-            [self.bin_dir / "pg_dump", self.dsn("supabase_admin")], capture_output=True, text=True, check=True
+            [self.bin_dir / "pg_dump", *options, self.dsn("supabase_admin")], capture_output=True, text=True, check=True
         )
         # Newer versions put a random word around the dump.
         return "\n".join(line for line in made.stdout.splitlines() if "restrict " not in line[:12])

@@ -163,6 +163,17 @@ def test_a_deleted_user_gets_an_empty_inactive_row(project: Project) -> None:
     assert project.runner().verify() == []
 
 
+def test_no_row_is_counted_twice(project: Project) -> None:
+    """A row that is made, and then loses the data of a deleted user, is one row."""
+    project.fill(10)
+    project.sql("update auth.users set deleted_at = now()")
+    project.runner().up()
+
+    ended = project.runner().backfill()
+
+    assert (ended.scanned, ended.written) == (10, 10)
+
+
 def test_a_row_is_as_old_as_its_user(project: Project) -> None:
     project.fill(1)
     project.sql("update auth.users set created_at = '2020-02-02'")

@@ -162,7 +162,7 @@ def test_what_others_take_back_meanwhile_is_not_taken_back_twice(project: Projec
     project.migrated()
     database = Database(project.dsn(), on_notice=print)
     way = database.way_back(database.applied()[:3])
-    project.runner().down(steps=2)
+    project.runner().down(steps=3)
 
     done = list(database.go(way))
 

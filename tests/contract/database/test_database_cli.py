@@ -48,6 +48,45 @@ def test_down_asks_and_takes_no_for_an_answer(migrated: Project) -> None:
     assert migrated.dump() == before
 
 
+@pytest.mark.parametrize("version", [migration.version for migration in load(shipped())])
+def test_a_partial_way_there_has_a_way_back(project: Project, version: str) -> None:
+    """Before the table was there, counting its rows failed."""
+    before = project.dump()
+    assert run(project, "up", "--to", version, "--no-backfill").exit_code == 0
+
+    down = run(project, "down", "--all", "--drop-data", "--yes")
+
+    assert down.exit_code == 0, down.output
+    assert project.dump() == before
+
+
+def test_looking_needs_no_right_to_create(project: Project) -> None:
+    """Who may read may look; what could not be rehearsed is said."""
+    project.sql(f"revoke create on database {project.name} from public, postgres;"
+                f"alter database {project.name} owner to supabase_admin", user="supabase_admin")  # fmt: skip
+    project.sql("revoke all on schema public from public, postgres; alter schema public owner to supabase_admin",
+                user="supabase_admin")  # fmt: skip
+
+    assert run(project, "status").output.count("pending") == len(LABELS)
+    plan = run(project, "plan")
+    assert plan.exit_code == 0
+    assert plan.stdout.split() == LABELS
+    assert "Not rehearsed, so up may still refuse: The role postgres may not create" in plan.stderr
+    assert "may not create" in run(project, "up").output
+
+
+def test_who_may_not_read_the_history_is_told_so(migrated: Project) -> None:
+    """It looked as if nothing were applied."""
+    with migrated.connected("supabase_admin") as connection:
+        connection.execute("alter schema velro_auth owner to supabase_admin")
+        connection.execute("revoke all on schema velro_auth from postgres")
+
+    result = run(migrated, "status")
+
+    assert result.exit_code == 1
+    assert "The role postgres may not read velro_auth.schema_migrations" in result.output
+
+
 def test_down_takes_back_one_by_default(migrated: Project) -> None:
     result = run(migrated, "down", "--yes")
 
@@ -63,7 +102,10 @@ def test_a_dry_run_prints_the_sql(project: Project) -> None:
     assert "create or replace function public.handle_new_auth_user()" in up
     assert project.dump() == before
     project.migrated()
-    assert "drop function if exists velro_auth.custom_access_token_hook" in run(project, "down", "--dry-run").output
+    assert (
+        "drop function if exists velro_auth.custom_access_token_hook"
+        in run(project, "down", "--steps", "2", "--dry-run").output
+    )
 
 
 def test_a_dry_run_of_the_way_back_says_what_it_would_drop_and_runs_by_hand(project: Project) -> None:
@@ -118,7 +160,34 @@ def test_a_back_fill_with_bad_rows_ends_with_status_1(migrated: Project) -> None
 
     assert result.exit_code == 1
     assert "2 rows written, 1 failed" in result.output
-    assert 'violates check constraint "obstacle"' in result.output
+    assert result.output.splitlines()[-1].startswith("Error: 1 row could not be written: ")
+    assert 'violates check constraint "obstacle"' in result.output.splitlines()[-1]
+    assert "mend that" in result.output.splitlines()[-1]
+
+
+def test_a_back_fill_names_what_is_no_constraint(migrated: Project) -> None:
+    migrated.fill(1)
+    migrated.sql("alter table public.users add column badge text not null")
+
+    last = run(migrated, "backfill").output.splitlines()[-1]
+
+    assert 'null value in column "badge"' in last
+    assert "constraint named above" not in last
+
+
+def test_rows_that_failed_in_an_interrupted_run_are_named_by_another(migrated: Project) -> None:
+    migrated.fill(3)
+    migrated.sql("alter table public.users add constraint obstacle check (email <> 'user2@example.com')")
+    migrated.sql("select velro_auth.backfill_users(1) from generate_series(1, 3)")
+    migrated.sql("alter table public.users drop constraint obstacle")
+
+    last = run(migrated, "backfill").output.splitlines()[-1]
+
+    assert last == (
+        "Error: 1 row could not be written in a run that was interrupted; run velro-auth db backfill again, which"
+        " writes it or says why not."
+    )
+    assert run(migrated, "backfill").exit_code == 0
 
 
 def test_export_needs_no_database(tmp_path: Path) -> None:

@@ -89,6 +89,23 @@ OBSTACLES = {
         """alter table public.users alter column role type public.user_role using 'viewer',
            alter column role set default 'viewer'""",
     ),
+    "assertion of a trigger": (
+        """create function public.no() returns trigger language plpgsql as $$ begin assert false; return new; end $$;
+           create trigger obstacle before insert on public.users for each row execute function public.no()""",
+        "drop function public.no() cascade",
+    ),
+    "check at the end of the transaction": (
+        """create table public.teams (id int primary key);
+           alter table public.users add column team int default 7 constraint obstacle
+               references public.teams deferrable initially deferred""",
+        "alter table public.users drop column team; drop table public.teams",
+    ),
+    "trigger at the end of the transaction": (
+        """create function public.no() returns trigger language plpgsql as $$ begin raise exception 'no'; end $$;
+           create constraint trigger obstacle after insert on public.users deferrable initially deferred
+               for each row execute function public.no()""",
+        "drop function public.no() cascade",
+    ),
     "trigger that raises": (
         """create function public.no() returns trigger language plpgsql as $$ begin raise exception 'no'; end $$;
            create trigger obstacle before insert on public.users for each row execute function public.no()""",

@@ -149,6 +149,49 @@ def test_a_policy_of_the_projects_own_is_a_warning(migrated: Project) -> None:
     assert "All see all" in result.found
 
 
+#: A trigger of the project that fires after ours and inserts the row that ours made.
+LATER = """
+create function public.theirs() returns trigger language plpgsql security definer as
+    $$ begin insert into public.users (id) values (new.id); return new; end $$;
+create trigger profile after insert on auth.users for each row execute function public.theirs()
+"""
+
+
+def test_sign_ups_that_fail_are_told_and_mended(migrated: Project) -> None:
+    """All else looked well."""
+    migrated.sql(LATER)
+
+    assert bad(migrated) == {"database.sign_up"}
+    result = look(migrated)["database.sign_up"]
+    assert result.status == "fail"
+    assert "fails in the trigger profile, which calls public.theirs()" in result.found
+    assert "velro-auth db up --adopt" in result.mend
+    migrated.runner().up(adopt=True)
+    assert bad(migrated) == set()
+
+
+def test_a_rule_of_the_project_that_refuses_the_rehearsed_user_is_a_warning(migrated: Project) -> None:
+    migrated.sql(
+        "create function public.invited() returns trigger language plpgsql as"
+        " $$ begin raise exception 'only with an invitation'; end $$;"
+        "create trigger invited before insert on auth.users for each row execute function public.invited()"
+    )
+
+    result = look(migrated)["database.sign_up"]
+
+    assert result.status == "warn"
+    assert "in the trigger invited, which calls public.invited(): only with an invitation" in result.found
+
+
+def test_a_rehearsal_can_be_switched_off(migrated: Project) -> None:
+    migrated.sql(LATER)
+    case = Case(settings=Settings.from_environment({"DATABASE_URL": migrated.dsn()}), rehearses=False)
+
+    [result] = run(CHECKS, case, only=["database.sign_up"])
+
+    assert result.status == "pass"
+
+
 @pytest.fixture
 def addresses(migrated: Project) -> dict[str, str]:
     return {

@@ -151,9 +151,9 @@ def test_pending_migrations_stay_pending(make_project: MakeProject, tmp_path: Pa
     assert again.changes == ()
     assert again.rollback_file is None
     for one in (mended, again):
-        assert list(one.remarks) == ["what 20261122100500_token_hook brings is not mended here: run velro-auth db up"]
-    assert "migration 20261122100500_token_hook" in faults(project)
-    assert "migration 20261122100500_token_hook" not in [one.subject for one in mend.wanted(project.dsn())]
+        assert list(one.remarks) == ["what 20261126100000_sign_ups brings is not mended here: run velro-auth db up"]
+    assert "migration 20261126100000_sign_ups" in faults(project)
+    assert "migration 20261126100000_sign_ups" not in [one.subject for one in mend.wanted(project.dsn())]
 
 
 def test_what_is_wanted_is_told_without_a_change(migrated: Project) -> None:
