@@ -20,7 +20,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from cachetools import TTLCache
 
 from velro_auth.auth.singleflight import SingleFlight
-from velro_auth.errors import SessionExpired
+from velro_auth.errors import SessionExpired, SessionRefused
 
 T = TypeVar("T")
 
@@ -54,7 +54,8 @@ class Relay(Protocol[T]):
         """Return the outcome of *spend*, called in one of the processes.
 
         Raises:
-            UpstreamError: What *spend* raised, here or in the process that called it.
+            SessionRefused: What *spend* raised, here or in the process that called it.
+            UpstreamError: The same.
             Exception: Anything else that *spend* raised here.
         """
 
@@ -70,8 +71,8 @@ class Alone(Generic[T]):
 class Refreshes(Generic[T]):
     """Refreshes sessions, each token once.
 
-    "The session is over" is final, so it is given again like an answer. Trouble on the way (UpstreamError) is
-    shared by those who were waiting and then forgotten: the next caller tries again.
+    "The session is over" is final, so it is given again like an answer. What may end otherwise next time (a refusal
+    of a hook, trouble on the way) is shared by those who were waiting and then forgotten: the next caller tries again.
 
     Args:
         relay: Between processes; by default there is but one.
@@ -98,7 +99,9 @@ class Refreshes(Generic[T]):
     @property
     def remembered(self) -> int:
         """How many outcomes are remembered; for a metric."""
-        return len(self._outcomes)
+        with self._lock:
+            # Even this drops what has expired.
+            return len(self._outcomes)
 
     def refresh(self, token: str, spend: Callable[[], T]) -> T:
         """Return the session that follows *token*.
@@ -109,6 +112,7 @@ class Refreshes(Generic[T]):
 
         Raises:
             SessionExpired: The token is unknown, used or expired, or its session is gone.
+            SessionRefused: The same for now: a later try may succeed.
             UpstreamThrottled: Supabase's rate limit.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
@@ -138,5 +142,7 @@ class Refreshes(Generic[T]):
 def _spent(spend: Callable[[], T]) -> Outcome[T]:
     try:
         return Outcome(spend())
+    except SessionRefused:
+        raise
     except SessionExpired as error:
         return Outcome(None, error.reason or "the session is over")

@@ -97,12 +97,12 @@ def wire(settings: Settings, earlier: Parts | None = None) -> Parts:
     lasting = earlier.lasting.adjusted(settings) if earlier else build(settings, ROUTES, _tracing(settings))
     sessions, telemetry = lasting.sessions, lasting.observer.telemetry
     profiles = None if settings.auth_fast_login else lasting.profiles
-    log_in = Login(identity=lasting.identity, guards=lasting.guards, profiles=profiles)
+    log_in = Login(identity=lasting.identity, guards=lasting.guards, denied=sessions.denied, profiles=profiles)
 
     login = LoginEndpoint(log_in, settings.auth_max_body_bytes)
     refresh = RefreshEndpoint(sessions, settings.auth_max_body_bytes)
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
-    auth = (login, refresh, LogoutEndpoint(sessions), MeEndpoint(sessions), ping)
+    auth = (login, refresh, LogoutEndpoint(sessions, settings.auth_max_body_bytes), MeEndpoint(sessions), ping)
     verify = VerifyEndpoint(sessions)
     ready = ReadyEndpoint(_checks(lasting), __version__)
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))

@@ -65,7 +65,7 @@ def wire_sessions(
     keys: Keys = store_of_keys or NoKeys()
     denied, relay, beside = _shared(settings, store)
     limits = AskLimits(good_for_s=settings.auth_verify_cache_s, wait_s=settings.upstream_deadline_s + 1)
-    refreshes = Refreshes[Session](relay=relay, wait_s=settings.upstream_deadline_s + 1)
+    refreshes = Refreshes[Session](relay=relay, wait_s=_longest_refresh_s(settings))
     verifier = _verifier(settings, keys, denied)
     remote = RemoteJudge(limits=limits, place=guards.floor.place)
     sessions = Sessions(
@@ -134,6 +134,11 @@ def _verifier(settings: Settings, keys: Keys, denied: Denied | None = None) -> T
     )
 
 
+def _longest_refresh_s(settings: Settings) -> float:
+    """Return how long a refresh may take: the queue of the gate, the call, and a second for the rest."""
+    return settings.login_queue_s + settings.upstream_deadline_s + 1
+
+
 def _shared(settings: Settings, store: SharedStore | None) -> tuple[DenyList, Relay[Session] | None, Sequence[Beside]]:
     """Return what several processes share, where there is a Redis to share it in."""
     if store is None:
@@ -153,7 +158,7 @@ def _shared(settings: Settings, store: SharedStore | None) -> tuple[DenyList, Re
         dump=dump_session,
         load=load_session,
         guard=guard,
-        wait_s=settings.upstream_deadline_s + 1,
+        wait_s=_longest_refresh_s(settings),
     )
     denied = RedisDenyList(store=DenialsInRedis(client=client), guard=guard)
     return denied, relay, [Beside(denied.start, denied.close)]
