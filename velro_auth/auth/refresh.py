@@ -14,13 +14,14 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
 from cachetools import TTLCache
 
 from velro_auth.auth.singleflight import SingleFlight
-from velro_auth.errors import SessionExpired, SessionRefused
+from velro_auth.errors import Busy, SessionExpired, SessionRefused
 
 T = TypeVar("T")
 
@@ -94,7 +95,7 @@ class Refreshes(Generic[T]):
         self._relay: Relay[T] = relay or Alone()
         self._lock = threading.Lock()
         self._outcomes: TTLCache[bytes, Outcome[T]] = TTLCache(size, same_answer_s, timer=clock)
-        self._flights: SingleFlight[Outcome[T]] = SingleFlight(wait_s=wait_s)
+        self._flights: SingleFlight[Outcome[T]] = SingleFlight(wait_s=wait_s, clock=clock)
 
     @property
     def remembered(self) -> int:
@@ -103,23 +104,37 @@ class Refreshes(Generic[T]):
             # Even this drops what has expired.
             return len(self._outcomes)
 
-    def refresh(self, token: str, spend: Callable[[], T]) -> T:
+    def refresh(
+        self,
+        token: str,
+        spend: Callable[[], T],
+        *,
+        place: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> T:
         """Return the session that follows *token*.
 
         Args:
             token: The refresh token.
             spend: Asks Supabase. Called by one of those who ask with this token.
+            place: Entered by those who ask or wait; see :meth:`SingleFlight.do`.
 
         Raises:
             SessionExpired: The token is unknown, used or expired, or its session is gone.
             SessionRefused: The same for now: a later try may succeed.
+            Busy: There is no place left.
             UpstreamThrottled: Supabase's rate limit.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         outcome = self._kept(digest)
         if outcome is None:
-            outcome = self._flights.do(digest, lambda: self._flown(token, digest, spend))
+            try:
+                outcome = self._flights.do(digest, lambda: self._flown(token, digest, spend), place=place)
+            except Busy:
+                # Without a place one may also come when the call has just ended.
+                outcome = self._kept(digest)
+                if outcome is None:
+                    raise
         return outcome.unwrap()
 
     def _flown(self, token: str, digest: bytes, spend: Callable[[], T]) -> Outcome[T]:

@@ -75,18 +75,18 @@ class Sessions:
 
     def _refreshed(self, refresh_token: str, exchange: Exchange) -> Session:
         try:
-            return self.refreshes.refresh(refresh_token, lambda: self._spent(refresh_token, exchange))
+            return self.refreshes.refresh(
+                refresh_token, lambda: self._spent(refresh_token, exchange), place=self.guards.floor.place
+            )
         except UpstreamThrottled as error:
             # supabase-js ends the session on a 429 of the refresh, and keeps it on a 503 (measured).
             raise Busy(error.reason, retry_after_s=error.retry_after_s or THROTTLED_S) from error
 
     def _spent(self, refresh_token: str, exchange: Exchange) -> Session:
-        # Only the one who asks takes a place: those who wait for the same answer must not be turned away.
-        with self.guards.floor.place():
-            # Whoever has a session has logged in before; Supabase counts refreshes with the logins.
-            self.guards.quota.take(is_known=True)
-            with self.guards.asking():
-                return self.identity.refresh(refresh_token, exchange)
+        # Who has a session has logged in before; Supabase counts refreshes with the logins.
+        self.guards.quota.take(is_known=True)
+        with self.guards.asking():
+            return self.identity.refresh(refresh_token, exchange)
 
     def verify(self, token: str, exchange: Exchange, *, strict: bool = False) -> Verdict:
         """Return the verdict on a good token.
