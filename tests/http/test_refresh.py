@@ -173,10 +173,14 @@ def test_a_full_quota_is_busy(make_client: MakeClient, supabase: responses.Reque
     assert 30 < int(full.headers["Retry-After"]) <= 40
 
 
-def test_supabase_s_own_limit_is_busy_for_as_long_as_it_says(client: Client, supabase: responses.RequestsMock) -> None:
+def test_supabase_s_own_limit_is_busy_for_as_long_as_it_says(
+    client: Client, supabase: responses.RequestsMock, logs: LogLines
+) -> None:
+    """The operator is told as of any other rate limit."""
     supabase.post(TOKEN, json={"code": "over_request_rate_limit"}, status=429, headers={"Retry-After": "17"})
 
     full = client.post(REFRESH, json={"refresh_token": "abcdefghijkl"})
 
     assert_problem(full, 503, "busy")
     assert full.headers["Retry-After"] == "17"
+    assert "Supabase's rate limit was reached" in str(logs)

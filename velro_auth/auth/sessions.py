@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from velro_auth.auth.denylist import BEFORE_ALL, DenyList, Scope
+from velro_auth.auth.denylist import BEFORE_ALL, DenyList, Scope, end_of_session, last_end_s
 from velro_auth.auth.introspection import TokenJudge, Verdict
 from velro_auth.auth.issued import claims_of
 from velro_auth.auth.logout import Logout
@@ -16,9 +17,11 @@ from velro_auth.auth.ports import Identity, Profiles
 from velro_auth.auth.refresh import Refreshes
 from velro_auth.auth.tokens import Claims
 from velro_auth.auth.verifier import TokenVerifier
-from velro_auth.errors import Busy, SessionExpired, UpstreamThrottled
+from velro_auth.errors import Busy, SessionExpired, UpstreamThrottled, VelroAuthError
 from velro_auth.exchange import Exchange
 from velro_auth.guards import Guards
+
+log = logging.getLogger(__name__)
 
 #: How long a strict check of a token proven here may take. Gateways wait for a second or two and then fail the
 #: request, so an answer from here has to come before that.
@@ -69,6 +72,7 @@ class Sessions:
         # Looked at each time: the answer may be an earlier one, or that of another process. A refresh begins no
         # session, so no denial is too old for it.
         if claims is not None and not self.denied.admits(claims, BEFORE_ALL):
+            self._end_for_good(session.access_token, claims, exchange)
             raise SessionExpired("the session was ended here")
         exchange.shows_upstream = True
         return session
@@ -79,8 +83,20 @@ class Sessions:
                 refresh_token, lambda: self._spent(refresh_token, exchange), place=self.guards.floor.place
             )
         except UpstreamThrottled as error:
+            exchange.notes["is_throttled"] = True
             # supabase-js ends the session on a 429 of the refresh, and keeps it on a 503 (measured).
             raise Busy(error.reason, retry_after_s=error.retry_after_s or THROTTLED_S) from error
+
+    def _end_for_good(self, token: str, claims: Claims, exchange: Exchange) -> None:
+        """End a denied session that Supabase refreshed: it had not heard of the logout."""
+        until_s = last_end_s(claims, now_s=self.now(), longest_s=self.denied.longest_s)
+        self.denied.deny([end_of_session(claims, until_s=until_s)])
+        try:
+            with self.guards.floor.place(), self.guards.asking():
+                self.identity.sign_out(token, "local", exchange)
+        except VelroAuthError as error:
+            # The session stays denied here for as long as the new token could be used.
+            log.warning("A session that was ended here lives on at Supabase: %s", error.reason)
 
     def _spent(self, refresh_token: str, exchange: Exchange) -> Session:
         # Who has a session has logged in before; Supabase counts refreshes with the logins.

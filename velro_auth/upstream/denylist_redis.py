@@ -20,6 +20,7 @@ is learnt as soon as the connection is back.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -89,9 +90,8 @@ class RedisDenyList:
 
     def denies(self, claims: Claims) -> bool:
         """Say whether the session of these claims was ended. Asks Redis only while not live."""
-        if self._memory.denies(claims):
-            return True
-        return not self._is_told() and self._asked(claims)
+        self._catch_up_on(claims)
+        return self._memory.denies(claims)
 
     def mark(self) -> int:
         """Return a mark for :meth:`admits`."""
@@ -102,12 +102,11 @@ class RedisDenyList:
 
         When that exempts it from a denial, all processes are told first: its next request may reach any of them.
         """
-        if not self._is_told():
-            self._asked(claims)
+        self._catch_up_on(claims)
         changed = self._memory.exempt(claims, mark)
         if changed is not None:
             self._share([changed])
-        return not self.denies(claims)
+        return not self._memory.denies(claims)
 
     def start(self) -> None:
         """Start listening, without waiting for anything. Call it in a worker, after the fork."""
@@ -160,13 +159,12 @@ class RedisDenyList:
         except RedisGone:
             log.warning("A logout is known to this process only until Redis is back")
 
-    def _asked(self, claims: Claims) -> bool:
-        try:
-            with self._guard.attempt():
-                self._memory.deny(self._store.read_for(claims))
-        except RedisGone:
-            return False
-        return self._memory.denies(claims)
+    def _catch_up_on(self, claims: Claims) -> None:
+        """Learn what Redis knows of one session, where this process is not told: also which logins are exempt."""
+        if self._is_told():
+            return
+        with contextlib.suppress(RedisGone), self._guard.attempt():
+            self._memory.deny(self._store.read_for(claims))
 
     def _await_acknowledgements(self, news_id: str, listeners: int) -> None:
         until_s = self._clock() + self._ack_s

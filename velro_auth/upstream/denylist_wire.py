@@ -156,7 +156,8 @@ def _denial(fields: Mapping[str, Any]) -> Denial:
 
 
 def _cut(fields: Mapping[str, Any]) -> Cut:
-    return Cut(name=str(fields["name"]), at_s=int(fields["at_s"]), exempt=tuple(map(str, fields["exempt"])))
+    exempt, replaces = (tuple(map(str, fields[name])) for name in ("exempt", "replaces"))
+    return Cut(name=str(fields["name"]), at_s=int(fields["at_s"]), exempt=exempt, replaces=replaces)
 
 
 def _cuts_of_earlier_releases(fields: Mapping[str, Any]) -> list[Cut]:
