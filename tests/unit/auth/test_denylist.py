@@ -220,6 +220,17 @@ def test_the_order_of_news_does_not_matter(some: tuple[Cut, ...], others: tuple[
     assert merged_cuts(merged, merged) == merged
 
 
+def test_a_late_copy_of_a_replaced_cut_does_not_end_later_sessions() -> None:
+    """Both logouts in one second. The copy does not know the session that began after the second one."""
+    first, second = Cut(name="first", at_s=1, exempt=("a",)), Cut(name="second", at_s=1)
+    [known] = merged_cuts([first], [second])
+    [known] = merged_cuts([known.exempting(["c"])], [first])
+
+    assert known.name == "second"
+    assert not known.covers(checked_claims(session_id="c", issued_at=1))
+    assert known.covers(checked_claims(session_id="a", issued_at=1))
+
+
 def test_sessions_exempt_from_one_cut_are_bounded() -> None:
     cut = Cut(name="one", at_s=1)
 
