@@ -108,12 +108,20 @@ class TokenInvalid(TokenError):
     """The token was judged and refused."""
 
 
+class SessionGone(TokenInvalid):
+    """Supabase knows the token, but its session or user is gone, or the user is banned."""
+
+
 class TokenExpired(TokenError):
     """The token was good once."""
 
 
 class SessionExpired(AuthError):
     """The refresh token is unknown, used or expired, or its session is gone: log in again."""
+
+
+class SessionRefused(SessionExpired):
+    """Supabase did not refresh the session, and a later try may succeed: a hook refused, or the user is banned."""
 
 
 class Forbidden(VelroAuthError):

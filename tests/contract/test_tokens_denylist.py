@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.denials import denials_of
 from tests.fixtures.redis import RedisServer
 from tests.fixtures.tokens import checked_claims
 from tests.waiting import eventually
-from velro_auth.auth.denylist import MemoryDenyList, denials_of_logout
+from velro_auth.auth.denylist import MemoryDenyList
 from velro_auth.auth.tokens import Claims
 from velro_auth.guards.redis import connect
 from velro_auth.upstream.denylist_redis import RedisDenyList
@@ -39,7 +40,7 @@ def session(number: int) -> Claims:
 
 
 def log_out(denied: RedisDenyList, claims: Claims) -> None:
-    denied.deny(denials_of_logout(claims, "local", now_s=time.time()))
+    denied.deny(denials_of(claims, "local", now_s=time.time()))
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_a_process_that_only_starts_asks_redis(here: RedisDenyList, there: Redis
 
 def test_a_process_that_starts_later_learns_the_list(here: RedisDenyList, there: RedisDenyList) -> None:
     for number in range(1200):
-        here._memory.deny(denials_of_logout(session(number), "local", now_s=time.time()))
+        here._memory.deny(denials_of(session(number), "local", now_s=time.time()))
     here._store.write(here._memory.current())
 
     there.start()

@@ -18,6 +18,7 @@ from tests.fixtures.redis import RedisServer
 from velro_auth.auth.refresh import Refreshes
 from velro_auth.errors import (
     SessionExpired,
+    SessionRefused,
     UpstreamThrottled,
     UpstreamTimeout,
     UpstreamUnavailable,
@@ -107,6 +108,29 @@ def test_a_later_refresh_in_another_process_gets_the_same_answer(make_process: M
 
     assert make_process().refresh(TOKEN, upstream) == make_process().refresh(TOKEN, upstream)
     assert upstream.calls == 1
+
+
+def test_who_finds_an_answer_leaves_no_lock(make_process: MakeProcess, own_redis: RedisServer) -> None:
+    """A lock that is kept would hold up every process, for seconds, once the answer is gone."""
+    upstream = Upstream()
+    upstream.go.set()
+    make_process().refresh(TOKEN, upstream)
+
+    make_process().refresh(TOKEN, upstream)
+
+    with own_redis.client() as client:
+        assert [key.decode().split(":")[2] for key in client.keys()] == ["answer"]
+
+
+def test_a_refusal_that_may_not_last_is_shared_by_those_who_waited_only(make_process: MakeProcess) -> None:
+    one, two, upstream = make_process(), make_process(), Upstream(SessionRefused("a hook said no"))
+
+    outcomes = both(one, two, upstream)
+
+    assert [type(outcome) for outcome in outcomes] == [SessionRefused] * 2
+    assert upstream.calls == 1
+    upstream.error = None
+    assert two.refresh(TOKEN, upstream)["session"] == 2
 
 
 def test_after_ten_seconds_nothing_is_left(make_process: MakeProcess, own_redis: RedisServer) -> None:

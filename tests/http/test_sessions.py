@@ -16,7 +16,6 @@ from tests.fixtures.tokens import SESSION_ID, USER_ID, SigningKey, claims_at, do
 from tests.upstream_double import PROJECT, TOKEN, session
 from velro_auth.guards import CHECKS_MIN_CALLS
 
-REFRESH = "/api/v1/auth/refresh"
 LOGOUT = "/api/v1/auth/logout"
 ME = "/api/v1/auth/me"
 VERIFY = "/api/v1/auth/verify"
@@ -43,87 +42,6 @@ def bearer(value: str) -> dict[str, str]:
 
 def verify(client: Client, value: str | None = None, path: str = VERIFY, **options: Any) -> TestResponse:
     return client.open(path, headers=bearer(value) if value else {}, **options)
-
-
-# Refresh
-
-
-def test_a_refresh_answers_like_a_login(client: Client, supabase: responses.RequestsMock) -> None:
-    supabase.post(TOKEN, json={key: value for key, value in session().items() if key != "weak_password"})
-
-    response = client.post(REFRESH, json={"refresh_token": "abcdefghijkl"})
-
-    assert response.status_code == 200
-    assert response.get_json().keys() == {
-        "access_token",
-        "token_type",
-        "expires_in",
-        "expires_at",
-        "refresh_token",
-        "user",
-        "weak_password",
-    }
-    assert response.headers["Cache-Control"] == "no-store"
-    request = supabase.calls[0].request
-    assert str(request.url).endswith("grant_type=refresh_token")
-    assert "Authorization" not in request.headers
-
-
-def test_a_refresh_that_follows_within_ten_seconds_gets_the_same_answer(
-    client: Client, supabase: responses.RequestsMock, logs: LogLines
-) -> None:
-    """Two tabs refresh at once; Supabase takes a second use for theft."""
-    supabase.post(TOKEN, json=session())
-
-    answers = {client.post(REFRESH, json={"refresh_token": "abcdefghijkl"}).data for _ in range(3)}
-
-    assert len(answers) == 1
-    assert len(supabase.calls) == 1
-    assert "abcdefghijkl" not in str(logs)
-
-
-@pytest.mark.parametrize(
-    ("status", "code"),
-    [
-        (400, "refresh_token_not_found"),
-        (400, "refresh_token_already_used"),
-        (400, "session_expired"),
-        (400, "session_not_found"),
-        (400, "user_banned"),
-        (400, "validation_failed"),
-    ],
-)
-def test_a_session_that_is_over_is_401(
-    client: Client, supabase: responses.RequestsMock, status: int, code: str
-) -> None:
-    supabase.post(TOKEN, json={"code": code}, status=status)
-
-    assert_problem(client.post(REFRESH, json={"refresh_token": "abcdefghijkl"}), 401, "session_expired")
-
-
-@pytest.mark.parametrize(
-    ("answer", "status", "code"),
-    [
-        ({"body": "<html>", "status": 502}, 503, "upstream_unavailable"),
-        ({"json": {"code": "unexpected_failure"}, "status": 500}, 503, "upstream_error"),
-        ({"json": {"code": "conflict"}, "status": 409}, 503, "upstream_error"),
-        ({"json": {"code": "over_request_rate_limit"}, "status": 429}, 429, "upstream_throttled"),
-        ({"json": {"message": "Invalid API key"}, "status": 401}, 503, "upstream_misconfigured"),
-        ({"body": ConnectionResetError()}, 503, "upstream_unavailable"),
-    ],
-)
-def test_supabase_s_troubles_do_not_end_a_session(
-    client: Client, supabase: responses.RequestsMock, answer: dict[str, Any], status: int, code: str
-) -> None:
-    """A frontend that reads 401 here would log its user out."""
-    supabase.post(TOKEN, **answer)
-
-    assert_problem(client.post(REFRESH, json={"refresh_token": "abcdefghijkl"}), status, code)
-
-
-@pytest.mark.parametrize("body", [{}, {"refresh_token": 7}, {"refresh_token": ""}, {"refresh_token": "ä" * 12}])
-def test_what_is_no_refresh_token_is_told_so(client: Client, body: dict[str, Any]) -> None:
-    assert_problem(client.post(REFRESH, json=body), 422, "invalid_request")
 
 
 # Verify
@@ -276,76 +194,6 @@ def test_with_the_secret_it_is_judged_here(make_client: MakeClient, supabase: re
     assert verify(client, hmac_token(claims, "s" * 40, kid="hs")).status_code == 200
     assert_problem(verify(client, hmac_token(claims, "t" * 40, kid="hs")), 401, "token_invalid")
     assert not [call for call in supabase.calls if call.request.url == USER]
-
-
-# Logout
-
-
-@pytest.mark.parametrize("scope", ["global", "local"])
-def test_a_logout_ends_the_session_here_at_once(client: Client, supabase: responses.RequestsMock, scope: str) -> None:
-    supabase.post(f"{PROJECT}/auth/v1/logout?scope={scope}", status=204)
-    mine = token(iat=int(time.time()) - 60)
-    assert verify(client, mine).status_code == 200
-
-    response = client.post(f"{LOGOUT}?scope={scope}", headers=bearer(mine))
-
-    assert (response.status_code, response.data) == (204, b"")
-    assert response.headers["Cache-Control"] == "no-store"
-    assert_problem(verify(client, mine), 401, "token_invalid")
-
-
-def test_the_default_scope_is_supabase_s(client: Client, supabase: responses.RequestsMock) -> None:
-    supabase.post(f"{PROJECT}/auth/v1/logout?scope=global", status=204)
-
-    assert client.post(LOGOUT, headers=bearer(token())).status_code == 204
-
-
-def test_others_leaves_this_session_alone(client: Client, supabase: responses.RequestsMock) -> None:
-    supabase.post(f"{PROJECT}/auth/v1/logout?scope=others", status=204)
-    mine = token(iat=int(time.time()) - 60)
-    other = token(iat=int(time.time()) - 60, session_id="11111111-2222-4333-8444-555555555555")
-
-    assert client.post(LOGOUT + "?scope=others", headers=bearer(mine)).status_code == 204
-
-    assert verify(client, mine).status_code == 200
-    assert_problem(verify(client, other), 401, "token_invalid")
-
-
-@pytest.mark.parametrize("code", ["session_not_found", "user_not_found", "user_banned", "bad_jwt"])
-def test_who_is_out_already_is_out(client: Client, supabase: responses.RequestsMock, code: str) -> None:
-    supabase.post(f"{PROJECT}/auth/v1/logout?scope=global", json={"code": code}, status=403)
-    mine = token()
-
-    assert client.post(LOGOUT, headers=bearer(mine)).status_code == 204
-    assert client.post(LOGOUT, headers=bearer(mine)).status_code == 204
-
-
-def test_an_expired_token_logs_out_cleanly(client: Client, supabase: responses.RequestsMock) -> None:
-    old = token(exp=int(time.time()) - 60, iat=int(time.time()) - 3660)
-
-    assert client.post(LOGOUT, headers=bearer(old)).status_code == 204
-
-
-def test_a_logout_that_supabase_did_not_hear_is_told_and_holds_here(
-    client: Client, supabase: responses.RequestsMock
-) -> None:
-    supabase.post(f"{PROJECT}/auth/v1/logout?scope=global", body="<html>", status=502)
-    mine = token(iat=int(time.time()) - 60)
-
-    assert_problem(client.post(LOGOUT, headers=bearer(mine)), 503, "upstream_unavailable")
-    assert_problem(verify(client, mine), 401, "token_invalid")
-
-
-def test_nobody_is_logged_out_by_a_made_up_token(client: Client, supabase: responses.RequestsMock) -> None:
-    forged = token(SigningKey("key-1"))
-
-    assert_problem(client.post(LOGOUT, headers=bearer(forged)), 401, "token_invalid")
-    assert verify(client, token()).status_code == 200
-
-
-def test_a_logout_needs_a_token_and_a_scope_there_is(client: Client) -> None:
-    assert_problem(client.post(LOGOUT), 401, "token_missing")
-    assert_problem(client.post(LOGOUT + "?scope=everywhere", headers=bearer("x")), 422, "invalid_request")
 
 
 # Me

@@ -9,10 +9,11 @@ import flask
 import pytest
 from flask.testing import FlaskClient
 
+from tests.fixtures.denials import denials_of
 from tests.fixtures.tokens import ISSUER, SECRET, USER_ID, HandClock, SigningKey, claims_at, document, hmac_token
 from velro_auth.auth.bearer import bearer_token
 from velro_auth.auth.demands import Demands
-from velro_auth.auth.denylist import MemoryDenyList, denials_of_logout
+from velro_auth.auth.denylist import MemoryDenyList
 from velro_auth.auth.keys import CannotJudge
 from velro_auth.auth.tokens import ClaimRules
 from velro_auth.client import TokenGuard
@@ -149,7 +150,7 @@ def test_a_logout_is_noticed_with_a_deny_list(project: Project, clock: HandClock
     guard.verify_bearer(header)
     claims = ClaimRules(issuers=(ISSUER,), now=clock).check(claims_at())
 
-    denied.deny(denials_of_logout(claims, "local", now_s=clock()))
+    denied.deny(denials_of(claims, "local", now_s=clock()))
 
     with pytest.raises(TokenInvalid):
         guard.verify_bearer(header)

@@ -1,32 +1,43 @@
 """Sessions that ended before their access tokens do.
 
 An access token stays valid by its signature until it expires, up to an hour after the logout. ASVS 7.4.1 wants the
-session to end at the logout, so it is remembered here until no token of it can be good any more.
+session to end at the logout, so the logout is remembered here until no token of the session can be good any more.
 
-``scope=global`` and ``others`` end sessions whose ids nobody here knows. They are denied by their user: every
-token issued before the logout, except those of the session that is spared.
+Two kinds of denials are kept. A denial of a session (``session:<id>``) refuses every token of it. A denial of a user
+(``user:<id>``) ends sessions whose ids are not known here: it has one :class:`~velro_auth.auth.cuts.Cut` for each
+logout with ``scope=global`` or ``others``.
+
+Merging two denials refuses all that either of them refuses, in any order and any number of times. So processes may
+learn of denials in different orders and still agree.
 """
 
 from __future__ import annotations
 
 import heapq
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol
 
+from velro_auth.auth.cuts import Cut, merged_cuts
 from velro_auth.auth.tokens import Claims
-
-#: A token issued this many seconds before a logout, or later, may belong to a login that followed it: ``iat`` is
-#: cut to seconds, and Supabase's clock is not ours. Such a token is believed.
-CLOCK_MARGIN_S: Final = 5
 
 #: How often ended denials are dropped, in seconds.
 SWEEP_S: Final = 60
 
-#: ``issued_before_s`` of a denial that holds whenever the token was issued.
-WHENEVER: Final = 2**53
+#: Lifetime of access tokens until a longer one was seen: Supabase's default, in seconds.
+USUAL_LIFETIME_S: Final = 3600
+
+#: The longest lifetime that Supabase lets a project choose, in seconds: a week.
+LONGEST_LIFETIME_S: Final = 604_800
+
+#: How long after its ``exp`` a token is still accepted, in seconds.
+LEEWAY_S: Final = 30.0
+
+#: The mark of a session that began before every denial.
+BEFORE_ALL: Final = -1
 
 Scope = Literal["global", "local", "others"]
 
@@ -38,57 +49,100 @@ class Denial:
     Attributes:
         subject: ``session:<id>`` or ``user:<id>``.
         until_s: When the last such token has expired; wall clock.
-        issued_before_s: Tokens issued later are not meant; wall clock.
-        spared_session: A session of that user that goes on.
+        cuts: Which tokens are meant, for a user; without any all of them are.
     """
 
     subject: str
     until_s: float
-    issued_before_s: int = WHENEVER
-    spared_session: str = ""
+    cuts: tuple[Cut, ...] = ()
 
     def covers(self, claims: Claims) -> bool:
-        """Say whether these claims are meant. A token that does not tell its age counts as old."""
-        return (claims.issued_at or 0) < self.issued_before_s and claims.session_id != self.spared_session
+        """Say whether a token of this subject with these claims is refused."""
+        return not self.cuts or any(cut.covers(claims) for cut in self.cuts)
 
     def merged(self, other: Denial) -> Denial:
-        """Return one denial for two of a subject: the later logout counts, and the stricter of two at once."""
-        later = max(self, other, key=lambda denial: (denial.issued_before_s, not denial.spared_session))
-        return replace(later, until_s=max(self.until_s, other.until_s))
+        """Return one denial for two of a subject: it refuses what either refuses, for as long as either does."""
+        cuts = merged_cuts(self.cuts, other.cuts) if self.cuts and other.cuts else ()
+        return replace(self, until_s=max(self.until_s, other.until_s), cuts=cuts)
 
 
-def denials_of_logout(claims: Claims, scope: Scope, *, now_s: float, leeway_s: float = 30.0) -> list[Denial]:
-    """Return what a logout with these claims ends.
+def end_of_session(claims: Claims, *, until_s: float) -> Denial:
+    """Return the denial of the session that these claims belong to."""
+    return Denial(subject=f"session:{claims.session_id}", until_s=until_s)
+
+
+def end_of_user(claims: Claims, scope: Literal["global", "others"], *, at_s: float, until_s: float) -> Denial:
+    """Return the denial of the sessions that a user had when Supabase ended them.
+
+    Args:
+        claims: Those of the token that logged out.
+        scope: ``others`` spares the session of that token.
+        at_s: When Supabase ended them, by its clock: the ``Date`` of its answer.
+        until_s: When no token of theirs can be good any more.
+    """
+    # Supabase issued the token itself before that, whatever clock wrote the Date.
+    second = max(int(at_s), claims.issued_at or 0)
+    spared = (claims.session_id,) if scope == "others" else ()
+    cut = Cut(name=secrets.token_hex(8), at_s=second, exempt=spared)
+    return Denial(subject=f"user:{claims.sub}", until_s=until_s, cuts=(cut,))
+
+
+def last_end_s(claims: Claims, *, now_s: float, longest_s: float) -> float:
+    """Return when no token can be good any more that exists now.
 
     Args:
         claims: Those of the token that logs out.
-        scope: As in Supabase: this session, all of the user's, or all but this one.
         now_s: The wall clock.
-        leeway_s: How long after its ``exp`` a token is still accepted.
+        longest_s: The longest lifetime of a token that was seen; a user's other sessions may have longer ones.
     """
-    # No token of this user that exists now outlives one that would be issued now.
-    lifetime_s = claims.exp - (claims.issued_at or now_s)
-    until_s = max(claims.exp, now_s + lifetime_s) + leeway_s
-    this = Denial(subject=f"session:{claims.session_id}", until_s=until_s)
-    if scope == "local":
-        return [this]
-    all_others = Denial(
-        subject=f"user:{claims.sub}",
-        until_s=until_s,
-        issued_before_s=int(now_s) - CLOCK_MARGIN_S,
-        spared_session=claims.session_id if scope == "others" else "",
-    )
-    return [all_others] if scope == "others" else [this, all_others]
+    lifetime_s = max(longest_s, claims.exp - (claims.issued_at or now_s))
+    return max(claims.exp, now_s + lifetime_s) + LEEWAY_S
 
 
 class DenyList(Protocol):
     """Where logouts are remembered."""
+
+    @property
+    def longest_s(self) -> float:
+        """The longest lifetime of an access token that was seen, in seconds."""
 
     def deny(self, denials: Iterable[Denial]) -> None:
         """Refuse these tokens from now on."""
 
     def denies(self, claims: Claims) -> bool:
         """Say whether the session of these claims was ended."""
+
+    def mark(self) -> int:
+        """Return a mark for :meth:`admits`: take it before Supabase is asked for a new session."""
+
+    def admits(self, claims: Claims, mark: int) -> bool:
+        """Take a session that Supabase began after *mark*; say whether it may be handed out.
+
+        Denials of the user that were known here at *mark* do not concern the session: it began later, also where
+        its token was issued in the second of the logout.
+        """
+
+
+@dataclass(slots=True)
+class _Known:
+    """A denial, and for each of its cuts the number of the news that brought it."""
+
+    denial: Denial
+    learnt: dict[str, int]
+
+    def learn(self, denial: Denial, news: int) -> None:
+        self.denial = self.denial.merged(denial)
+        self.learnt = {cut.name: self.learnt.get(cut.name, news) for cut in self.denial.cuts}
+
+    def exempt(self, claims: Claims, mark: int) -> Denial | None:
+        cuts = self.denial.cuts
+        earlier = {cut.name for cut in cuts if cut.covers(claims) and self.learnt[cut.name] <= mark}
+        if not earlier:
+            return None
+        session = [claims.session_id]
+        cuts = tuple(cut.exempting(session) if cut.name in earlier else cut for cut in cuts)
+        self.denial = replace(self.denial, cuts=cuts)
+        return self.denial
 
 
 class MemoryDenyList:
@@ -105,37 +159,67 @@ class MemoryDenyList:
         self._size = size
         self._now = now
         self._lock = threading.Lock()
-        self._denials: dict[str, Denial] = {}
+        self._known: dict[str, _Known] = {}
+        self._news = 0
+        self._longest_s = float(USUAL_LIFETIME_S)
         self._swept_s = now()
+
+    @property
+    def longest_s(self) -> float:
+        """The longest lifetime of an access token that was seen, in seconds."""
+        with self._lock:
+            return self._longest_s
 
     def deny(self, denials: Iterable[Denial]) -> None:
         """Refuse these tokens from now on."""
         with self._lock:
+            self._news += 1
             for denial in denials:
-                known = self._denials.get(denial.subject)
-                self._denials[denial.subject] = denial if known is None else known.merged(denial)
-            if len(self._denials) > self._size or abs(self._now() - self._swept_s) > SWEEP_S:
+                self._learn(denial)
+            if len(self._known) > self._size or abs(self._now() - self._swept_s) > SWEEP_S:
                 self._sweep()
 
     def denies(self, claims: Claims) -> bool:
         """Say whether the session of these claims was ended."""
-        # Two reads of a dict, each atomic: no lock, this runs with every request.
-        session = self._denials.get(f"session:{claims.session_id}")
-        user = self._denials.get(f"user:{claims.sub}")
-        return (session is not None and session.covers(claims)) or (user is not None and user.covers(claims))
+        with self._lock:
+            session = self._known.get(f"session:{claims.session_id}")
+            user = self._known.get(f"user:{claims.sub}")
+            return any(known is not None and known.denial.covers(claims) for known in (session, user))
+
+    def mark(self) -> int:
+        """Return a mark for :meth:`admits`."""
+        with self._lock:
+            return self._news
+
+    def admits(self, claims: Claims, mark: int) -> bool:
+        """Take a session that Supabase began after *mark*; say whether it may be handed out."""
+        self.exempt(claims, mark)
+        return not self.denies(claims)
+
+    def exempt(self, claims: Claims, mark: int) -> Denial | None:
+        """Exempt a session from the cuts that were known at *mark*; return the denial if that changed it."""
+        with self._lock:
+            lifetime_s = claims.exp - (claims.issued_at or claims.exp)
+            self._longest_s = max(self._longest_s, min(lifetime_s, LONGEST_LIFETIME_S))
+            known = self._known.get(f"user:{claims.sub}")
+            return None if known is None else known.exempt(claims, mark)
 
     def current(self) -> list[Denial]:
         """Return the denials that still matter."""
         with self._lock:
             self._sweep()
-            return list(self._denials.values())
+            return [known.denial for known in self._known.values()]
+
+    def _learn(self, denial: Denial) -> None:
+        known = self._known.setdefault(denial.subject, _Known(denial, {}))
+        known.learn(denial, self._news)
 
     def _sweep(self) -> None:
         """Drop what has ended and, where that is not enough, the tenth that would end first."""
         self._swept_s = now_s = self._now()
-        for denial in [denial for denial in self._denials.values() if denial.until_s <= now_s]:
-            del self._denials[denial.subject]
-        if len(self._denials) > self._size:
-            surplus = len(self._denials) - self._size + self._size // 10
-            for denial in heapq.nsmallest(surplus, self._denials.values(), key=lambda it: it.until_s):
-                del self._denials[denial.subject]
+        for known in [known for known in self._known.values() if known.denial.until_s <= now_s]:
+            del self._known[known.denial.subject]
+        if len(self._known) > self._size:
+            surplus = len(self._known) - self._size + self._size // 10
+            for known in heapq.nsmallest(surplus, self._known.values(), key=lambda it: it.denial.until_s):
+                del self._known[known.denial.subject]

@@ -133,7 +133,9 @@ class RemoteJudge:
     @property
     def remembered(self) -> int:
         """How many answers are remembered; for a metric."""
-        return len(self._answers)
+        with self._lock:
+            # Even this drops what has expired.
+            return len(self._answers)
 
     def believe_for(self, good_for_s: float) -> None:
         """Believe answers for so long from now on, and forget those that were meant to be believed longer."""
@@ -169,15 +171,15 @@ class RemoteJudge:
         if not is_proven:
             self._pace.take()
         places = self._proven_places if is_proven else self._unproven_places
+        refusal: TokenError | None = None
         with places.taken():
             try:
                 ask()
             except AuthError as error:
                 refusal = error if isinstance(error, TokenError) else TokenInvalid(error.reason)
-                answer = _Answer(refusal, self._limits.bad_for_s)
-            else:
-                answer = _Answer(None, min(self._limits.good_for_s, claims.exp - self._now()))
         with self._lock:
+            good_for_s = min(self._limits.good_for_s, claims.exp - self._now())
+            answer = _Answer(refusal, good_for_s if refusal is None else self._limits.bad_for_s)
             self._answers[digest] = answer
         return answer
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from velro_auth.auth.denylist import DenyList, MemoryDenyList
+from velro_auth.auth.issued import claims_of
 from velro_auth.auth.models import Credentials, Session
 from velro_auth.auth.ports import Identity, Profiles
+from velro_auth.errors import Busy
 from velro_auth.exchange import Exchange
 from velro_auth.guards import Guards
 from velro_auth.guards.throttle import Challenged, TooManyAttempts
@@ -23,12 +26,14 @@ class Login:
     Attributes:
         identity: Who is asked.
         guards: What stands before that.
+        denied: The deny-list: learns which sessions began after a logout.
         profiles: Who knows the profile row; None leaves the profile out (the fast lane).
         note_token: Told each access token that is handed out; must not block.
     """
 
     identity: Identity
     guards: Guards
+    denied: DenyList = dataclasses.field(default_factory=MemoryDenyList)
     profiles: Profiles | None = None
     note_token: Callable[[str], None] = note_nothing
 
@@ -41,7 +46,7 @@ class Login:
         Raises:
             Throttled: Too many recent failures for this account or network.
             ChallengeRequired: Others used up a limit; the caller may solve a challenge instead of waiting.
-            Busy: Too many logins are on their way.
+            Busy: Too many logins are on their way, or the user's sessions are being ended.
             CircuitOpen: Supabase gets a rest.
             InvalidCredentials: Supabase refused the pair.
             EmailNotConfirmed: The password is right, the address not confirmed.
@@ -72,12 +77,24 @@ class Login:
                 exchange.allowance = attempt.allowance
                 if attempt.is_opened:
                     exchange.notes["challenge"] = "solved"
-                self.guards.quota.take(is_known=attempt.is_known)
-                with self.guards.asking():
-                    return self.identity.sign_in(credentials, exchange)
+                return self._asked(credentials, exchange, is_known=attempt.is_known)
         except (TooManyAttempts, Challenged) as error:
             exchange.allowance = error.allowance
             raise
+
+    def _asked(self, credentials: Credentials, exchange: Exchange, *, is_known: bool) -> Session:
+        """Return a session that no logout has ended meanwhile; ask a second time where one may have."""
+        for _ in range(2):
+            self.guards.quota.take(is_known=is_known)
+            mark = self.denied.mark()
+            with self.guards.asking():
+                session = self.identity.sign_in(credentials, exchange)
+            claims = claims_of(session)
+            if claims is None or self.denied.admits(claims, mark):
+                return session
+            # The password was right, so the second try is no stranger's.
+            is_known = True
+        raise Busy("the user's sessions are being ended", retry_after_s=1)
 
     @staticmethod
     def _with_profile(session: Session, profiles: Profiles) -> Session:

@@ -28,6 +28,7 @@ class Identity(Protocol):
 
         Raises:
             SessionExpired: The token is unknown, used or expired, or its session is gone.
+            SessionRefused: The same for now: a later try may succeed.
             UpstreamThrottled: Supabase's rate limit.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
@@ -46,11 +47,12 @@ class Identity(Protocol):
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
 
-    def sign_out(self, access_token: str, scope: Scope, exchange: Exchange, /) -> None:
-        """End sessions of the user of *access_token*.
+    def sign_out(self, access_token: str, scope: Scope, exchange: Exchange, /) -> float | None:
+        """End sessions of the user of *access_token*; return when, by Supabase's clock, if it says so.
 
         Raises:
-            TokenInvalid: Supabase refuses the token; among the reasons, the session has ended already.
+            SessionGone: The session has ended already, or its user is gone or banned.
+            TokenInvalid: Supabase refuses the token, so the session may live on.
             UpstreamThrottled: Supabase's rate limit.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """

@@ -14,13 +14,14 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
 from cachetools import TTLCache
 
 from velro_auth.auth.singleflight import SingleFlight
-from velro_auth.errors import SessionExpired
+from velro_auth.errors import Busy, SessionExpired, SessionRefused
 
 T = TypeVar("T")
 
@@ -54,7 +55,8 @@ class Relay(Protocol[T]):
         """Return the outcome of *spend*, called in one of the processes.
 
         Raises:
-            UpstreamError: What *spend* raised, here or in the process that called it.
+            SessionRefused: What *spend* raised, here or in the process that called it.
+            UpstreamError: The same.
             Exception: Anything else that *spend* raised here.
         """
 
@@ -70,8 +72,8 @@ class Alone(Generic[T]):
 class Refreshes(Generic[T]):
     """Refreshes sessions, each token once.
 
-    "The session is over" is final, so it is given again like an answer. Trouble on the way (UpstreamError) is
-    shared by those who were waiting and then forgotten: the next caller tries again.
+    "The session is over" is final, so it is given again like an answer. What may end otherwise next time (a refusal
+    of a hook, trouble on the way) is shared by those who were waiting and then forgotten: the next caller tries again.
 
     Args:
         relay: Between processes; by default there is but one.
@@ -93,29 +95,46 @@ class Refreshes(Generic[T]):
         self._relay: Relay[T] = relay or Alone()
         self._lock = threading.Lock()
         self._outcomes: TTLCache[bytes, Outcome[T]] = TTLCache(size, same_answer_s, timer=clock)
-        self._flights: SingleFlight[Outcome[T]] = SingleFlight(wait_s=wait_s)
+        self._flights: SingleFlight[Outcome[T]] = SingleFlight(wait_s=wait_s, clock=clock)
 
     @property
     def remembered(self) -> int:
         """How many outcomes are remembered; for a metric."""
-        return len(self._outcomes)
+        with self._lock:
+            # Even this drops what has expired.
+            return len(self._outcomes)
 
-    def refresh(self, token: str, spend: Callable[[], T]) -> T:
+    def refresh(
+        self,
+        token: str,
+        spend: Callable[[], T],
+        *,
+        place: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> T:
         """Return the session that follows *token*.
 
         Args:
             token: The refresh token.
             spend: Asks Supabase. Called by one of those who ask with this token.
+            place: Entered by those who ask or wait; see :meth:`SingleFlight.do`.
 
         Raises:
             SessionExpired: The token is unknown, used or expired, or its session is gone.
+            SessionRefused: The same for now: a later try may succeed.
+            Busy: There is no place left.
             UpstreamThrottled: Supabase's rate limit.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         outcome = self._kept(digest)
         if outcome is None:
-            outcome = self._flights.do(digest, lambda: self._flown(token, digest, spend))
+            try:
+                outcome = self._flights.do(digest, lambda: self._flown(token, digest, spend), place=place)
+            except Busy:
+                # Without a place one may also come when the call has just ended.
+                outcome = self._kept(digest)
+                if outcome is None:
+                    raise
         return outcome.unwrap()
 
     def _flown(self, token: str, digest: bytes, spend: Callable[[], T]) -> Outcome[T]:
@@ -138,5 +157,7 @@ class Refreshes(Generic[T]):
 def _spent(spend: Callable[[], T]) -> Outcome[T]:
     try:
         return Outcome(spend())
+    except SessionRefused:
+        raise
     except SessionExpired as error:
         return Outcome(None, error.reason or "the session is over")

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from velro_auth.auth.denylist import DenyList, Scope, denials_of_logout
+from velro_auth.auth.denylist import BEFORE_ALL, DenyList, Scope, end_of_session, last_end_s
 from velro_auth.auth.introspection import TokenJudge, Verdict
-from velro_auth.auth.keys import CannotJudge
+from velro_auth.auth.issued import claims_of
+from velro_auth.auth.logout import Logout
 from velro_auth.auth.login import note_nothing
 from velro_auth.auth.models import Profile, Session
 from velro_auth.auth.ports import Identity, Profiles
 from velro_auth.auth.refresh import Refreshes
 from velro_auth.auth.tokens import Claims
 from velro_auth.auth.verifier import TokenVerifier
-from velro_auth.errors import TokenExpired, TokenInvalid
+from velro_auth.errors import Busy, SessionExpired, UpstreamThrottled, VelroAuthError
 from velro_auth.exchange import Exchange
 from velro_auth.guards import Guards
+
+log = logging.getLogger(__name__)
 
 #: How long a strict check of a token proven here may take. Gateways wait for a second or two and then fail the
 #: request, so an answer from here has to come before that.
 STRICT_DEADLINE_S: Final = 0.8
+
+#: When to try again after Supabase's 429, which does not say: its bucket gets a call back each 2 s.
+THROTTLED_S: Final = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +40,7 @@ class Sessions:
         identity: Who is asked.
         guards: What stands before that.
         refreshes: Spends refresh tokens once.
-        verifier: Judges tokens here, ended sessions or not: whoever logs out twice is logged out.
+        verifier: Judges tokens here, whether or not their sessions were ended.
         judge: Judges tokens here or at Supabase.
         denied: The deny-list.
         profiles: Who knows the profile row; None while the settings are wrong.
@@ -57,21 +64,47 @@ class Sessions:
         """Return the session that follows *refresh_token*; the same to all who ask within 10 s.
 
         Raises:
-            SessionExpired: The token is unknown, used or expired, or its session is gone.
-            Busy: Too many calls are under way, or this network made too many refreshes.
+            SessionExpired: The token is unknown, used or expired, or its session is gone or denied here.
+            SessionRefused: The same for now: a later try may succeed.
+            Busy: Too many calls are under way, or this network made too many refreshes, or Supabase's rate limit is
+                reached, or our twin of it.
             CircuitOpen: Supabase gets a rest.
-            UpstreamThrottled: Supabase's rate limit, or our twin of it.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
-        # Also for those who only wait for another one's call: that costs a thread as well.
-        with self.guards.floor.place():
-            session = self.refreshes.refresh(refresh_token, lambda: self._spent(refresh_token, exchange))
+        session = self._refreshed(refresh_token, exchange)
+        claims = claims_of(session)
+        # Looked at each time: the answer may be an earlier one, or that of another process. A refresh begins no
+        # session, so no denial is too old for it.
+        if claims is not None and not self.denied.admits(claims, BEFORE_ALL):
+            self._end_for_good(session.access_token, claims, exchange)
+            raise SessionExpired("the session was ended here")
         exchange.shows_upstream = True
         return session
 
+    def _refreshed(self, refresh_token: str, exchange: Exchange) -> Session:
+        try:
+            return self.refreshes.refresh(
+                refresh_token, lambda: self._spent(refresh_token, exchange), place=self.guards.floor.place
+            )
+        except UpstreamThrottled as error:
+            exchange.notes["is_throttled"] = True
+            # supabase-js ends the session on a 429 of the refresh, and keeps it on a 503 (measured).
+            raise Busy(error.reason, retry_after_s=error.retry_after_s or THROTTLED_S) from error
+
+    def _end_for_good(self, token: str, claims: Claims, exchange: Exchange) -> None:
+        """End a denied session that Supabase refreshed: it had not heard of the logout."""
+        until_s = last_end_s(claims, now_s=self.now(), longest_s=self.denied.longest_s)
+        self.denied.deny([end_of_session(claims, until_s=until_s)])
+        try:
+            with self.guards.floor.place(), self.guards.asking():
+                self.identity.sign_out(token, "local", exchange)
+        except VelroAuthError as error:
+            # The session stays denied here for as long as the new token could be used.
+            log.warning("A session that was ended here lives on at Supabase: %s", error.reason)
+
     def _spent(self, refresh_token: str, exchange: Exchange) -> Session:
         with self.guards.sessions.place("refresh", exchange.address):
-            # Whoever has a session has logged in before; Supabase counts refreshes with the logins.
+            # Who has a session has logged in before; Supabase counts refreshes with the logins.
             self.guards.quota.take(is_known=True)
             with self.guards.asking():
                 session = self.identity.refresh(refresh_token, exchange)
@@ -119,46 +152,30 @@ class Sessions:
         ):
             return claims, self.profiles.of(token, claims.sub) or Profile()
 
-    def log_out(self, token: str, scope: Scope, exchange: Exchange) -> None:
-        """End the session of *token*, all of the user's, or all but this one.
+    def log_out(self, token: str, scope: Scope, exchange: Exchange, *, refresh_token: str | None = None) -> None:
+        """End the session of *token*, all of the user's, or all but this one; see :mod:`velro_auth.auth.logout`.
 
-        What is proven to be the user's own wish is refused here at once, whatever Supabase says; a session that
-        has ended already is a success. An expired token cannot end anything at Supabase, but its user is as
-        good as logged out, so that is a success too.
+        Args:
+            token: The user's access token.
+            scope: Which sessions.
+            exchange: The request.
+            refresh_token: That of the session; it is spent only where the access token is refused.
 
         Raises:
-            TokenInvalid: The token is none of this project's.
+            TokenExpired: The token has expired, and the session could not be refreshed: it may live on.
+            TokenInvalid: The token was refused, likewise.
             Throttled: This network made too many logouts; here the session is over all the same.
             Unready: Too many calls are under way, or Supabase gets a rest; here the session is over all the same.
             UpstreamThrottled: Supabase's rate limit; the same.
             UpstreamError: Supabase could not be asked; the same.
         """
-        try:
-            claims, is_proven = self._whose(token)
-        except TokenExpired:
-            return
-        if is_proven:
-            self._deny(claims, scope)
-        try:
-            with (
-                self.guards.sessions.place("logout", exchange.address),
-                self.guards.floor.place(),
-                self.guards.asking(),
-            ):
-                self.identity.sign_out(token, scope, exchange)
-        except TokenInvalid:
-            if not is_proven:
-                raise
-            return
-        if not is_proven:
-            self._deny(claims, scope)
-
-    def _whose(self, token: str) -> tuple[Claims, bool]:
-        """Return the claims of *token*, and whether its signature was proven here."""
-        try:
-            return self.verifier.verify(token), True
-        except CannotJudge:
-            return self.verifier.read_vouched(token), False
-
-    def _deny(self, claims: Claims, scope: Scope) -> None:
-        self.denied.deny(denials_of_logout(claims, scope, now_s=self.now()))
+        logout = Logout(
+            scope=scope,
+            exchange=exchange,
+            identity=self.identity,
+            guards=self.guards,
+            verifier=self.verifier,
+            denied=self.denied,
+            now=self.now,
+        )
+        logout.end(token, (lambda: self._refreshed(refresh_token, exchange)) if refresh_token else None)

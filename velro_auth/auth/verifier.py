@@ -81,7 +81,9 @@ class TokenVerifier:
     @property
     def remembered(self) -> int:
         """How many proven tokens are remembered; for a metric."""
-        return len(self._proven)
+        with self._lock:
+            # Even this drops what has expired.
+            return len(self._proven)
 
     def verify(self, token: str) -> Claims:
         """Return the claims of a good token.

@@ -11,7 +11,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema
 
 from velro_auth.endpoints import Endpoint
-from velro_auth.endpoints.schemas import LoginBody, MeAnswer, RefreshBody, SessionAnswer
+from velro_auth.endpoints.schemas import LoginBody, LogoutAnswer, LogoutBody, MeAnswer, RefreshBody, SessionAnswer
 from velro_auth.problems import ANSWERS, Answer
 
 
@@ -22,6 +22,7 @@ class Operation:
     Attributes:
         summary: One line.
         body: Schema of the request.
+        is_body_optional: Whether it may be left out.
         answer: Schema of the 200; None for a plain object.
         success: Status and what it means.
         needs_token: Whether a bearer token is sent.
@@ -33,6 +34,7 @@ class Operation:
 
     summary: str
     body: type[Schema] | None = None
+    is_body_optional: bool = False
     answer: type[Schema] | None = None
     success: tuple[int, str] = (200, "All is well.")
     needs_token: bool = False
@@ -76,14 +78,16 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         body=RefreshBody,
         answer=SessionAnswer,
         success=(200, "A session."),
-        codes=(*_BODY, "session_expired", *_UPSTREAM),
+        codes=(*_BODY, "session_expired", *_UPSTREAM[1:], "resting", "busy"),
     ),
     "logout": Operation(
         summary="End this session, all of the user's (default), or all the others",
-        success=(204, "Logged out, or logged out already."),
-        has_content=False,
+        body=LogoutBody,
+        is_body_optional=True,
+        answer=LogoutAnswer,
+        success=(200, "Logged out, or logged out already."),
         needs_token=True,
-        codes=("invalid_request", "token_missing", "token_invalid", *_UPSTREAM),
+        codes=("bad_json", "too_large", "invalid_request", *_TOKEN, *_UPSTREAM, "resting", "busy"),
     ),
     "me": Operation(
         summary="Tell who the token belongs to, with the profile row",
@@ -193,7 +197,7 @@ def _described(name: str, method: str, operation: Operation) -> dict[str, Any]:
     }
     if operation.body:
         described["requestBody"] = {
-            "required": True,
+            "required": not operation.is_body_optional,
             "content": {"application/json": {"schema": operation.body}},
         }
     if operation.needs_token:

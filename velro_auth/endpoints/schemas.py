@@ -87,6 +87,18 @@ class RefreshBody(Schema):
     refresh_token = fields.String(required=True, validate=_a_refresh_token)
 
 
+class LogoutBody(Schema):
+    """What a logout may be asked with, for a session whose access token has expired."""
+
+    refresh_token = fields.String(allow_none=True, load_default=None, validate=_a_refresh_token)
+
+
+class LogoutAnswer(Schema):
+    """What a logout answers."""
+
+    message = fields.Constant("Logged out")
+
+
 class UserAnswer(Schema):
     """The user of a session, as far as frontends need it."""
 

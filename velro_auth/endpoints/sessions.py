@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, cast, get_args
 
 import marshmallow
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Request
 
 from velro_auth.answers import Ready
 from velro_auth.auth.bearer import bearer_token
 from velro_auth.auth.denylist import Scope
 from velro_auth.auth.sessions import Sessions
-from velro_auth.endpoints.bodies import NO_STORE, json_answer, validated
-from velro_auth.endpoints.schemas import MeAnswer, RefreshBody, SessionAnswer
+from velro_auth.endpoints.bodies import json_answer, validated
+from velro_auth.endpoints.schemas import LogoutBody, MeAnswer, RefreshBody, SessionAnswer
 from velro_auth.errors import InvalidRequest
 from velro_auth.exchange import Exchange
 
 _REFRESH: Final = RefreshBody(unknown=marshmallow.EXCLUDE)
+_LOGOUT: Final = LogoutBody(unknown=marshmallow.EXCLUDE)
+_LOGGED_OUT: Final = {"message": "Logged out"}
 _SESSION: Final = SessionAnswer()
 _ME: Final = MeAnswer()
 
@@ -46,22 +48,38 @@ class RefreshEndpoint:
 
 @dataclass(frozen=True)
 class LogoutEndpoint:
-    """``POST /api/v1/auth/logout``: ends this session, all of the user's, or all the others."""
+    """``POST /api/v1/auth/logout``: ends this session, all of the user's, or all the others.
+
+    Attributes:
+        sessions: Who does it.
+        max_body_bytes: Largest request body.
+    """
 
     sessions: Sessions
+    max_body_bytes: int
 
     name: ClassVar = "logout"
     methods: ClassVar = ("POST",)
     paths: ClassVar = ("/api/v1/auth/logout",)
 
-    def __call__(self, request: Request) -> Response:
-        """Answer a logout; the body, if there is one, is ignored."""
+    def __call__(self, request: Request) -> Ready:
+        """Answer a logout. A JSON body may bring the refresh token; another body is ignored."""
         scope = request.args.get("scope", "global")
         if scope not in get_args(Scope):
             raise InvalidRequest({"scope": ["Must be one of: " + ", ".join(get_args(Scope)) + "."]})
         token = bearer_token(request.headers.get("Authorization"))
-        self.sessions.log_out(token, cast("Scope", scope), Exchange.of(request.environ))
-        return Response(status=204, headers=[NO_STORE])
+        self.sessions.log_out(
+            token, cast("Scope", scope), Exchange.of(request.environ), refresh_token=self._refresh_token(request)
+        )
+        return json_answer(_LOGGED_OUT)
+
+    def _refresh_token(self, request: Request) -> str | None:
+        is_empty = not request.content_length and "chunked" not in request.headers.get("Transfer-Encoding", "").lower()
+        # Frontends send the JSON type without a body, too.
+        if is_empty or request.mimetype != "application/json":
+            return None
+        token: str | None = validated(request, _LOGOUT, self.max_body_bytes)["refresh_token"]
+        return token
 
 
 @dataclass(frozen=True)

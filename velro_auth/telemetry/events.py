@@ -27,6 +27,9 @@ def event_of(exchange: Exchange) -> str | None:
     """Return the event that an answer tells of, if any."""
     if exchange.outcome in EVENTS:
         return exchange.outcome
+    if exchange.notes.get("is_throttled"):
+        # A refresh answers "busy" then.
+        return "upstream_throttled"
     if exchange.outcome == "upstream_error" and _DATABASE_FAILED in str(exchange.notes.get("reason", "")):
         return "upstream_db_trigger"
     return None

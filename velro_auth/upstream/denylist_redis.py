@@ -5,10 +5,10 @@ one machine, over a unix socket: 45 µs for the round trip beside 6 µs for ever
 own), and would hang every request on Redis. So every process keeps the whole list in memory and is told of
 changes::
 
-    logout → 1. memory    2. SET with expiry, index, PUBLISH → every process's listener: memory, then INCR ack
-                          3. wait until all listeners have acknowledged (at most ack_s), then answer 204
+    logout → 1. memory    2. merge, SET with expiry, index, PUBLISH → every process's listener: memory, INCR ack
+                          3. wait until all listeners have acknowledged (at most ack_s), then answer 200
 
-The next request after the 204 finds the denial in every process. A process whose listener is not sure of its
+The next request after the 200 finds the denial in every process. A process whose listener is not sure of its
 connection (silent for two heartbeats, or only starting) asks Redis with each token until it is.
 
 Redis down: every process knows of its own logouts only and no request fails. After a failure the listener goes on
@@ -20,6 +20,7 @@ is learnt as soon as the connection is back.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -73,34 +74,44 @@ class RedisDenyList:
     @property
     def is_live(self) -> bool:
         """Whether this process is told of every logout at once."""
-        return self._clock() - self._heard_s < 2 * self._heartbeat_s
+        with self._lock:
+            return self._heard_lately()
+
+    @property
+    def longest_s(self) -> float:
+        """The longest lifetime of an access token that this process saw, in seconds."""
+        return self._memory.longest_s
 
     def deny(self, denials: Iterable[Denial]) -> None:
         """Refuse these tokens from now on, in every process. Never raises: memory has them in any case."""
         denials = list(denials)
         self._memory.deny(denials)
-        try:
-            with self._guard.attempt():
-                news_id, listeners = self._store.write(denials)
-                self._await_acknowledgements(news_id, listeners)
-        except RedisGone:
-            log.warning("A logout is known to this process only until Redis is back")
+        self._share(denials)
 
     def denies(self, claims: Claims) -> bool:
         """Say whether the session of these claims was ended. Asks Redis only while not live."""
-        if self._listener is None:
-            self.start()
-        if self._memory.denies(claims):
-            return True
-        return not self.is_live and self._asked(claims)
+        self._catch_up_on(claims)
+        return self._memory.denies(claims)
+
+    def mark(self) -> int:
+        """Return a mark for :meth:`admits`."""
+        return self._memory.mark()
+
+    def admits(self, claims: Claims, mark: int) -> bool:
+        """Take a session that Supabase began after *mark*; say whether it may be handed out.
+
+        When that exempts it from a denial, all processes are told first: its next request may reach any of them.
+        """
+        self._catch_up_on(claims)
+        changed = self._memory.exempt(claims, mark)
+        if changed is not None:
+            self._share([changed])
+        return not self._memory.denies(claims)
 
     def start(self) -> None:
         """Start listening, without waiting for anything. Call it in a worker, after the fork."""
         with self._lock:
-            if self._listener is None and not self._closed.is_set():
-                thread = threading.Thread(target=self._keep_listening, name="deny-list", daemon=True)
-                thread.start()
-                self._listener = thread
+            self._start_once()
 
     def close(self) -> None:
         """Stop listening, and wait for the thread."""
@@ -116,13 +127,44 @@ class RedisDenyList:
         self._listener = None
         self._heard_s = float("-inf")
 
-    def _asked(self, claims: Claims) -> bool:
+    def _is_told(self) -> bool:
+        with self._lock:
+            self._start_once()
+            return self._heard_lately()
+
+    def _start_once(self) -> None:
+        """Start the listener unless there is one. Called under the lock."""
+        if self._listener is None and not self._closed.is_set():
+            thread = threading.Thread(target=self._keep_listening, name="deny-list", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                log.warning("The deny-list's listener cannot start: no thread is left. Redis is asked with each token")
+                return
+            self._listener = thread
+
+    def _heard_lately(self) -> bool:
+        return self._clock() - self._heard_s < 2 * self._heartbeat_s
+
+    def _hears(self, heard_s: float) -> None:
+        with self._lock:
+            self._heard_s = heard_s
+
+    def _share(self, denials: Iterable[Denial]) -> None:
+        """Write *denials* and wait until every process knows of them. Never raises."""
         try:
             with self._guard.attempt():
-                self._memory.deny(self._store.read_for(claims))
+                news_id, listeners = self._store.write(denials)
+                self._await_acknowledgements(news_id, listeners)
         except RedisGone:
-            return False
-        return self._memory.denies(claims)
+            log.warning("A logout is known to this process only until Redis is back")
+
+    def _catch_up_on(self, claims: Claims) -> None:
+        """Learn what Redis knows of one session, where this process is not told: also which logins are exempt."""
+        if self._is_told():
+            return
+        with contextlib.suppress(RedisGone), self._guard.attempt():
+            self._memory.deny(self._store.read_for(claims))
 
     def _await_acknowledgements(self, news_id: str, listeners: int) -> None:
         until_s = self._clock() + self._ack_s
@@ -141,7 +183,7 @@ class RedisDenyList:
             except Exception:
                 # The thread must outlive a defect, or this process would never be live again.
                 log.exception("The deny-list's listener failed")
-            self._heard_s = float("-inf")
+            self._hears(float("-inf"))
             self._closed.wait(self._heartbeat_s / 2)
 
     def _listen(self, news: PubSub) -> None:
@@ -165,7 +207,7 @@ class RedisDenyList:
             self._memory.deny(denials)
             if news_id:
                 self._store.acknowledge(news_id)
-        self._heard_s = self._clock()
+        self._hears(self._clock())
 
     def _catch_up(self) -> None:
         """Fetch what was denied while nobody listened here, and add what Redis does not know."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from redis import Redis
-from redis.client import PubSub
+from redis import Redis, WatchError
+from redis.client import Pipeline, PubSub
 
+from velro_auth.auth.cuts import Cut
 from velro_auth.auth.denylist import Denial
 from velro_auth.auth.tokens import Claims
 
@@ -20,6 +22,9 @@ log = logging.getLogger(__name__)
 
 #: Keys per MGET: an answer of some 100 KiB.
 _BATCH: Final = 500
+
+#: How often a write is tried that others come in between with. Of those who write at once one succeeds each time.
+_TRIES: Final = 200
 
 #: Counters of acknowledgements are left to expire.
 _ACK_EXPIRES_MS: Final = 5000
@@ -55,19 +60,40 @@ class DenialsInRedis:
         self.channel = f"{prefix}:denials:news"
 
     def write(self, denials: Iterable[Denial]) -> tuple[str, int]:
-        """Store *denials* and tell all listeners; return the news' id and how many listeners there are."""
-        news_id, now_s = secrets.token_hex(8), self._now()
-        lasting = [denial for denial in denials if denial.until_s > now_s]
-        news = json.dumps({"id": news_id, "denials": [asdict(denial) for denial in lasting]})
+        """Merge *denials* with those stored, and tell all listeners.
+
+        Returns:
+            The news' id, and how many listeners there are.
+
+        Nothing is written when another process changed one of them meanwhile: then they are read and merged again.
+        """
+        lasting: dict[str, Denial] = {}
+        for denial in denials:
+            if denial.until_s > self._now():
+                lasting[denial.subject] = denial.merged(lasting.get(denial.subject, denial))
         self._heal_index()
-        with self._client.pipeline(transaction=True) as commands:
-            for denial in lasting:
-                expires_ms = int((denial.until_s - now_s) * 1000) + 1
-                commands.set(self._key + denial.subject, json.dumps(asdict(denial)), px=expires_ms)
-                commands.zadd(self._index, {denial.subject: denial.until_s})
-            commands.zremrangebyscore(self._index, "-inf", now_s)
-            commands.publish(self.channel, news)
-            return news_id, commands.execute()[-1]
+        for _ in range(_TRIES):
+            with self._client.pipeline(transaction=True) as commands, contextlib.suppress(WatchError):
+                return self._written(commands, lasting)
+        raise WatchError("the deny-list was changed by others again and again")
+
+    def _written(self, commands: Pipeline, lasting: Mapping[str, Denial]) -> tuple[str, int]:
+        keys = [self._key + subject for subject in lasting]
+        if keys:
+            commands.watch(*keys)  # type: ignore[no-untyped-call]
+        stored = {denial.subject: denial for denial in self._read(commands, keys)}
+        merged = [
+            denial.merged(stored[subject]) if subject in stored else denial for subject, denial in lasting.items()
+        ]
+        news_id, now_s = secrets.token_hex(8), self._now()
+        commands.multi()
+        for denial in merged:
+            expires_ms = max(1, int((denial.until_s - now_s) * 1000) + 1)
+            commands.set(self._key + denial.subject, json.dumps(asdict(denial)), px=expires_ms)
+            commands.zadd(self._index, {denial.subject: denial.until_s})
+        commands.zremrangebyscore(self._index, "-inf", now_s)
+        commands.publish(self.channel, json.dumps({"id": news_id, "denials": [asdict(one) for one in merged]}))
+        return news_id, commands.execute()[-1]
 
     def read_all(self) -> list[Denial]:
         """Return every denial that still matters."""
@@ -75,13 +101,13 @@ class DenialsInRedis:
         keys = self._keys(self._index, self._key)
         if self._earlier_key and _text(self._client.type(self._earlier_index)) == "zset":
             keys += self._keys(self._earlier_index, self._earlier_key)
-        return [denial for start in range(0, len(keys), _BATCH) for denial in self._read(keys[start : start + _BATCH])]
+        return self._read(self._client, keys)
 
     def read_for(self, claims: Claims) -> list[Denial]:
         """Return the denials that may cover these claims."""
         prefixes = filter(None, (self._key, self._earlier_key))
         subjects = (f"session:{claims.session_id}", f"user:{claims.sub}")
-        return self._read([prefix + subject for prefix in prefixes for subject in subjects])
+        return self._read(self._client, [prefix + subject for prefix in prefixes for subject in subjects])
 
     def acknowledge(self, news_id: str) -> None:
         """Say that this process knows of these news."""
@@ -111,9 +137,13 @@ class DenialsInRedis:
         subjects: Any = self._client.zrangebyscore(index, self._now(), "+inf")
         return [prefix + _text(subject) for subject in subjects]
 
-    def _read(self, keys: Sequence[str]) -> list[Denial]:
-        values: Any = self._client.mget(keys)
-        return [denial for value in values if value is not None for denial in _denials(f"[{_text(value)}]")]
+    @staticmethod
+    def _read(client: Redis, keys: Sequence[str]) -> list[Denial]:
+        found: list[Denial] = []
+        for start in range(0, len(keys), _BATCH):
+            values: Any = client.mget(keys[start : start + _BATCH])
+            found += [denial for value in values if value is not None for denial in _denials(f"[{_text(value)}]")]
+        return found
 
     def _ack(self, news_id: str) -> str:
         return f"{self.channel}:{news_id}"
@@ -123,7 +153,7 @@ def read_news(data: Any) -> tuple[str, list[Denial]]:
     """Return the id and the denials of a message; nothing when it is none of ours."""
     try:
         news = json.loads(_text(data))
-        return str(news["id"]), [Denial(**fields) for fields in news["denials"]]
+        return str(news["id"]), [_denial(fields) for fields in news["denials"]]
     except (ValueError, TypeError, KeyError):
         log.warning("A message on the deny-list's channel could not be read")
         return "", []
@@ -131,10 +161,29 @@ def read_news(data: Any) -> tuple[str, list[Denial]]:
 
 def _denials(text: str) -> list[Denial]:
     try:
-        return [Denial(**fields) for fields in json.loads(text)]
-    except (ValueError, TypeError):
+        return [_denial(fields) for fields in json.loads(text)]
+    except (ValueError, TypeError, KeyError):
         log.warning("An entry of the deny-list could not be read")
         return []
+
+
+def _denial(fields: Mapping[str, Any]) -> Denial:
+    cuts = [_cut(cut) for cut in fields["cuts"]] if "cuts" in fields else _cuts_of_earlier_releases(fields)
+    return Denial(subject=str(fields["subject"]), until_s=float(fields["until_s"]), cuts=tuple(cuts))
+
+
+def _cut(fields: Mapping[str, Any]) -> Cut:
+    exempt, replaces = (tuple(map(str, fields[name])) for name in ("exempt", "replaces"))
+    return Cut(name=str(fields["name"]), at_s=int(fields["at_s"]), exempt=exempt, replaces=replaces)
+
+
+def _cuts_of_earlier_releases(fields: Mapping[str, Any]) -> list[Cut]:
+    """Read an entry of a release that kept one cut per user; such entries last for an hour after an update."""
+    before_s = int(fields["issued_before_s"])
+    if str(fields["subject"]).startswith("session:"):
+        return []
+    spared = str(fields["spared_session"])
+    return [Cut(name=f"before {before_s} {spared}", at_s=before_s - 1, exempt=(spared,) if spared else ())]
 
 
 def _text(value: Any) -> str:

@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeGuard, get_args
 
 from requests import PreparedRequest
@@ -64,6 +65,7 @@ class SupabaseIdentity:
 
         Raises:
             SessionExpired: The token is unknown, used or expired, or its session is gone.
+            SessionRefused: The same for now: a later try may succeed.
             UpstreamThrottled: Supabase's rate limit.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
@@ -86,15 +88,17 @@ class SupabaseIdentity:
         """
         self._ask(self._user, exchange, translate.BEARER, bearer=access_token, deadline_s=deadline_s)
 
-    def sign_out(self, access_token: str, scope: Scope, exchange: Exchange) -> None:
-        """End sessions of the user of *access_token*.
+    def sign_out(self, access_token: str, scope: Scope, exchange: Exchange) -> float | None:
+        """End sessions of the user of *access_token*; return when, by Supabase's clock, if it says so.
 
         Raises:
-            TokenInvalid: Supabase refuses the token; among the reasons, the session has ended already.
+            SessionGone: The session has ended already, or its user is gone or banned.
+            TokenInvalid: Supabase refuses the token, so the session may live on.
             UpstreamThrottled: Supabase's rate limit.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
-        self._ask(self._logout[scope], exchange, translate.BEARER, bearer=access_token)
+        reply = self._ask(self._logout[scope], exchange, translate.BEARER, bearer=access_token)
+        return _date_s(reply)
 
     def _ask(
         self,
@@ -162,7 +166,7 @@ class Unconfigured:
         """
         raise UpstreamMisconfigured(self._reason)
 
-    def sign_out(self, _: str, __: Scope, ___: Exchange) -> None:
+    def sign_out(self, _: str, __: Scope, ___: Exchange) -> float | None:
         """Refuse.
 
         Raises:
@@ -239,6 +243,14 @@ def _claims(token: str) -> Mapping[str, Any]:
     except (IndexError, ValueError, RecursionError):
         return {}
     return claims if isinstance(claims, dict) else {}
+
+
+def _date_s(reply: Reply) -> float | None:
+    """Return the ``Date`` of an answer in seconds since the epoch; None without a usable one."""
+    try:
+        return parsedate_to_datetime(reply.headers.get("Date", "")).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _is_text(value: Any) -> TypeGuard[str]:

@@ -33,6 +33,7 @@ from velro_auth.auth.refresh import SAME_ANSWER_S, Outcome
 from velro_auth.errors import (
     Busy,
     CircuitOpen,
+    SessionRefused,
     UpstreamFailed,
     UpstreamMisconfigured,
     UpstreamRefused,
@@ -59,6 +60,7 @@ SHARED_FAILURES: Final[dict[str, type[VelroAuthError]]] = {
         UpstreamThrottled,
         CircuitOpen,
         Busy,
+        SessionRefused,
     )
 }
 

@@ -69,7 +69,8 @@ PASSWORD_GRANT: Final = Question(
     refused=errors.InvalidCredentials,
 )
 
-#: ``POST /token?grant_type=refresh_token``. Whatever is wrong with the token, the client has to log in again.
+#: ``POST /token?grant_type=refresh_token``. Whatever is wrong with the token, the client has to log in again. Only
+#: what Supabase cannot take back is SessionExpired: a ban ends, and a hook may change its mind.
 REFRESH_GRANT: Final = Question(
     codes={
         **_ANYWHERE,
@@ -77,15 +78,15 @@ REFRESH_GRANT: Final = Question(
         "refresh_token_already_used": errors.SessionExpired,
         "session_not_found": errors.SessionExpired,
         "session_expired": errors.SessionExpired,
-        "user_banned": errors.SessionExpired,
+        "user_banned": errors.SessionRefused,
         "user_not_found": errors.SessionExpired,
-        # Not of a refresh token's shape.
-        "validation_failed": errors.SessionExpired,
+        # Not of a refresh token's shape, so nothing is said about a session.
+        "validation_failed": errors.SessionRefused,
         # A session of Supabase's OAuth server: not ours to refresh.
-        "invalid_client": errors.SessionExpired,
-        "unknown": errors.SessionExpired,
+        "invalid_client": errors.SessionRefused,
+        "unknown": errors.SessionRefused,
     },
-    refused=errors.SessionExpired,
+    refused=errors.SessionRefused,
 )
 
 #: ``GET /user`` and ``POST /logout``, with the user's own token. Refusals are 403 there, not 401.
@@ -94,10 +95,10 @@ BEARER: Final = Question(
         **_ANYWHERE,
         "no_authorization": errors.TokenInvalid,
         "bad_jwt": errors.TokenInvalid,
-        "session_not_found": errors.TokenInvalid,
-        "session_expired": errors.TokenInvalid,
-        "user_banned": errors.TokenInvalid,
-        "user_not_found": errors.TokenInvalid,
+        "session_not_found": errors.SessionGone,
+        "session_expired": errors.SessionGone,
+        "user_banned": errors.SessionGone,
+        "user_not_found": errors.SessionGone,
         # Another audience.
         "validation_failed": errors.TokenInvalid,
     },

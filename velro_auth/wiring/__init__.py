@@ -100,6 +100,7 @@ def wire(settings: Settings, earlier: Parts | None = None) -> Parts:
     log_in = Login(
         identity=lasting.identity,
         guards=lasting.guards,
+        denied=sessions.denied,
         profiles=profiles,
         note_token=telemetry.handed_out.note,
     )
@@ -107,7 +108,7 @@ def wire(settings: Settings, earlier: Parts | None = None) -> Parts:
     login = LoginEndpoint(log_in, settings.auth_max_body_bytes)
     refresh = RefreshEndpoint(sessions, settings.auth_max_body_bytes)
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
-    auth = (login, refresh, LogoutEndpoint(sessions), MeEndpoint(sessions), ping)
+    auth = (login, refresh, LogoutEndpoint(sessions, settings.auth_max_body_bytes), MeEndpoint(sessions), ping)
     verify = VerifyEndpoint(sessions)
     ready = ReadyEndpoint(_checks(lasting), __version__)
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))

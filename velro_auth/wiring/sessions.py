@@ -79,7 +79,7 @@ def wire_sessions(
     keys: Keys = store_of_keys or NoKeys()
     denied, relay, beside = _shared(settings, store)
     limits = AskLimits(good_for_s=settings.auth_verify_cache_s, wait_s=settings.upstream_deadline_s + 1)
-    refreshes = Refreshes[Session](relay=relay, wait_s=settings.upstream_deadline_s + 1)
+    refreshes = Refreshes[Session](relay=relay, wait_s=_longest_refresh_s(settings))
     verifier = _verifier(settings, keys, denied)
     remote = RemoteJudge(limits=limits, place=guards.floor.place)
     sessions = Sessions(
@@ -167,6 +167,11 @@ def _secret(settings: Settings) -> Key | None:
     return secret_key(settings.supabase_jwt_secret) if settings.supabase_jwt_secret else None
 
 
+def _longest_refresh_s(settings: Settings) -> float:
+    """Return how long a refresh may take: the queue of the gate, the call, and a second for the rest."""
+    return settings.login_queue_s + settings.upstream_deadline_s + 1
+
+
 def _shared(settings: Settings, store: SharedStore | None) -> tuple[DenyList, Relay[Session] | None, Sequence[Beside]]:
     """Return what several processes share, where there is a Redis to share it in."""
     if store is None:
@@ -187,7 +192,7 @@ def _shared(settings: Settings, store: SharedStore | None) -> tuple[DenyList, Re
         load=load_session,
         guard=guard,
         prefix=settings.redis_prefix,
-        wait_s=settings.upstream_deadline_s + 1,
+        wait_s=_longest_refresh_s(settings),
     )
     # Logouts that an earlier release entered under keys without the project must stay in force.
     denials = DenialsInRedis(client=client, prefix=settings.redis_prefix, earlier_prefix=REDIS_PREFIX)

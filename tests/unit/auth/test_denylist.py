@@ -1,9 +1,23 @@
 from __future__ import annotations
 
-import pytest
+import itertools
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fixtures.denials import denials_of
 from tests.fixtures.tokens import START_S, USER_ID, HandClock, checked_claims
-from velro_auth.auth.denylist import CLOCK_MARGIN_S, Denial, MemoryDenyList, Scope, denials_of_logout
+from velro_auth.auth.cuts import MOST_CUTS, MOST_EXEMPT, Cut, merged_cuts
+from velro_auth.auth.denylist import (
+    BEFORE_ALL,
+    LONGEST_LIFETIME_S,
+    Denial,
+    MemoryDenyList,
+    Scope,
+    end_of_user,
+    last_end_s,
+)
 
 HERE = "11111111-1111-4111-8111-111111111111"
 ELSEWHERE = "22222222-2222-4222-8222-222222222222"
@@ -12,6 +26,19 @@ SOMEBODY = "33333333-3333-4333-8333-333333333333"
 #: An hour of tokens: the one that logs out was issued ten minutes ago, the other one twenty.
 OURS = checked_claims(session_id=HERE, issued_at=int(START_S) - 600, exp=int(START_S) + 3000)
 OTHER = checked_claims(session_id=ELSEWHERE, issued_at=int(START_S) - 1200, exp=int(START_S) + 2400)
+
+SESSIONS = ("a", "b", "c")
+CUTS = st.builds(
+    Cut,
+    name=st.text("0123456789abcdef", min_size=16, max_size=16),
+    at_s=st.integers(1, 4),
+    exempt=st.sets(st.sampled_from(SESSIONS)).map(lambda names: tuple(sorted(names))),
+)
+MANY_CUTS = st.lists(CUTS, min_size=1, max_size=MOST_CUTS + 3, unique_by=lambda cut: cut.name).map(tuple)
+TOKENS = [
+    checked_claims(session_id=session, issued_at=issued_at)
+    for session, issued_at in itertools.product(SESSIONS, (None, 1, 2, 3, 4, 5))
+]
 
 
 @pytest.fixture
@@ -31,39 +58,98 @@ def denied(clock: HandClock) -> MemoryDenyList:
 def test_a_logout_ends_what_its_scope_says(
     denied: MemoryDenyList, scope: Scope, denies_this: bool, denies_others: bool
 ) -> None:
-    denied.deny(denials_of_logout(OURS, scope, now_s=START_S))
+    denied.deny(denials_of(OURS, scope, now_s=START_S))
 
     assert denied.denies(OURS) is denies_this
     assert denied.denies(OTHER) is denies_others
     assert not denied.denies(checked_claims(sub=SOMEBODY, session_id=SOMEBODY))
 
 
-def test_a_login_after_a_global_logout_is_good(denied: MemoryDenyList) -> None:
-    """Even by a clock that runs some seconds behind ours: ``iat`` is Supabase's."""
-    denied.deny(denials_of_logout(OURS, "global", now_s=START_S))
+@pytest.mark.parametrize(("before_s", "is_denied"), [(6, True), (5, True), (1, True), (0, True), (-1, False)])
+def test_every_token_up_to_the_second_of_the_logout_is_denied(
+    denied: MemoryDenyList, before_s: int, is_denied: bool
+) -> None:
+    """A thief who refreshes every few seconds must not stay in."""
+    denied.deny(denials_of(OURS, "global", now_s=START_S))
 
-    new = checked_claims(session_id=ELSEWHERE, issued_at=int(START_S) - CLOCK_MARGIN_S)
+    assert denied.denies(checked_claims(session_id=ELSEWHERE, issued_at=int(START_S) - before_s)) is is_denied
+
+
+def test_a_session_that_began_after_the_logout_is_good_in_its_second(denied: MemoryDenyList) -> None:
+    denied.deny(denials_of(OURS, "global", now_s=START_S))
+    new = checked_claims(session_id=ELSEWHERE, issued_at=int(START_S))
+
+    assert denied.admits(new, denied.mark())
 
     assert not denied.denies(new)
-    assert denied.denies(checked_claims(session_id=ELSEWHERE, issued_at=int(START_S) - CLOCK_MARGIN_S - 1))
+    assert denied.denies(checked_claims(session_id=SOMEBODY, issued_at=int(START_S)))
+
+
+def test_a_session_that_may_have_begun_before_the_logout_is_not_handed_out(denied: MemoryDenyList) -> None:
+    """Supabase was asked for it before the logout was known here."""
+    mark = denied.mark()
+    denied.deny(denials_of(OURS, "global", now_s=START_S))
+    new = checked_claims(session_id=ELSEWHERE, issued_at=int(START_S))
+
+    assert not denied.admits(new, mark)
+    assert denied.denies(new)
+
+
+def test_a_later_logout_ends_a_session_that_an_earlier_one_exempted(denied: MemoryDenyList) -> None:
+    """Both in one second."""
+    denied.deny(denials_of(OURS, "global", now_s=START_S))
+    first = checked_claims(session_id=ELSEWHERE, issued_at=int(START_S))
+    second = checked_claims(session_id=SOMEBODY, issued_at=int(START_S))
+    assert denied.admits(first, denied.mark())
+    assert denied.admits(second, denied.mark())
+
+    denied.deny(denials_of(second, "others", now_s=START_S))
+
+    assert denied.denies(first)
+    assert not denied.denies(second)
+
+
+def test_what_supabase_gives_for_a_denied_session_is_not_handed_out(denied: MemoryDenyList) -> None:
+    """A refresh begins no session, so no denial is too old for it."""
+    denied.deny(denials_of(OURS, "local", now_s=START_S))
+
+    assert not denied.admits(checked_claims(session_id=HERE, issued_at=int(START_S) + 60), BEFORE_ALL)
 
 
 def test_a_token_that_does_not_tell_its_age_counts_as_old(denied: MemoryDenyList) -> None:
-    denied.deny(denials_of_logout(OURS, "global", now_s=START_S))
+    denied.deny(denials_of(OURS, "global", now_s=START_S))
 
     assert denied.denies(checked_claims(session_id=ELSEWHERE, issued_at=None))
 
 
+def test_the_token_that_logs_out_is_older_than_the_logout_whatever_the_date_says() -> None:
+    """The edge that writes the Date may have a clock of its own."""
+    denial = end_of_user(OURS, "global", at_s=START_S - 3000, until_s=START_S)
+
+    assert denial.covers(checked_claims(session_id=ELSEWHERE, issued_at=OURS.issued_at))
+
+
 def test_a_denial_outlasts_every_token_of_the_session() -> None:
     """A refresh a moment ago gave the session a token that outlives the one that logs out."""
-    [denial] = denials_of_logout(OURS, "local", now_s=START_S)
-
     newest_token_exp = START_S + 3600
-    assert denial.until_s == newest_token_exp + 30
+
+    assert last_end_s(OURS, now_s=START_S, longest_s=0) == newest_token_exp + 30
+
+
+def test_a_denial_outlasts_the_longest_token_that_was_seen(denied: MemoryDenyList) -> None:
+    """Tokens at aal1 may live for five minutes, while another session of the user has one for a day."""
+    day = checked_claims(exp=int(START_S) + 86_400)
+    assert denied.admits(day, denied.mark())
+    short = checked_claims(exp=int(START_S) + 300)
+
+    assert denied.longest_s == 86_400
+    assert last_end_s(short, now_s=START_S, longest_s=denied.longest_s) >= day.exp
+    assert denied.admits(checked_claims(exp=int(START_S) + 10**9), denied.mark())
+    assert denied.longest_s == LONGEST_LIFETIME_S
 
 
 def test_ended_denials_are_dropped(denied: MemoryDenyList, clock: HandClock) -> None:
-    denied.deny(denials_of_logout(OURS, "global", now_s=START_S))
+    denied.deny(denials_of(OURS, "global", now_s=START_S))
     clock.advance(3600 + 31)
 
     assert denied.current() == []
@@ -72,8 +158,8 @@ def test_ended_denials_are_dropped(denied: MemoryDenyList, clock: HandClock) -> 
 
 def test_a_later_logout_is_not_undone_by_an_earlier_one(denied: MemoryDenyList) -> None:
     """News may arrive in any order."""
-    [others] = denials_of_logout(OURS, "others", now_s=START_S - 100)
-    [_, everything] = denials_of_logout(OURS, "global", now_s=START_S)
+    [others] = denials_of(OURS, "others", now_s=START_S - 100)
+    [_, everything] = denials_of(OURS, "global", now_s=START_S)
 
     denied.deny([everything, others])
 
@@ -81,11 +167,77 @@ def test_a_later_logout_is_not_undone_by_an_earlier_one(denied: MemoryDenyList) 
     assert denied.denies(OURS)
 
 
-def test_of_two_logouts_at_once_the_stricter_counts() -> None:
-    [others] = denials_of_logout(OURS, "others", now_s=START_S)
-    [_, everything] = denials_of_logout(OURS, "global", now_s=START_S)
+def test_a_logout_of_a_dead_session_does_not_lift_its_denial(denied: MemoryDenyList) -> None:
+    """The dead session spares itself, later than it was ended."""
+    denied.deny(denials_of(OURS, "global", now_s=START_S))
 
-    assert others.merged(everything) == everything.merged(others) == everything
+    denied.deny(denials_of(OTHER, "others", now_s=START_S + 1))
+
+    assert denied.denies(OTHER)
+
+
+def test_a_merged_denial_ends_with_the_longer_one() -> None:
+    short, long = (Denial(subject="session:x", until_s=START_S + seconds) for seconds in (10, 20))
+
+    assert short.merged(long).until_s == long.merged(short).until_s == START_S + 20
+
+
+def test_a_merged_denial_lasts_in_the_list(denied: MemoryDenyList, clock: HandClock) -> None:
+    subject = f"session:{HERE}"
+    denied.deny([Denial(subject=subject, until_s=START_S + 100)])
+    denied.deny([Denial(subject=subject, until_s=START_S + 10)])
+
+    clock.advance(61)
+    denied.deny([])
+
+    assert denied.denies(OURS)
+
+
+@given(MANY_CUTS, MANY_CUTS)
+def test_merged_cuts_refuse_whatever_one_of_them_refuses(some: tuple[Cut, ...], others: tuple[Cut, ...]) -> None:
+    merged = merged_cuts(some, others)
+
+    assert len(merged) <= MOST_CUTS
+    for token in TOKENS:
+        if any(cut.covers(token) for cut in (*some, *others)):
+            assert any(cut.covers(token) for cut in merged)
+
+
+@given(st.lists(CUTS, min_size=1, max_size=3, unique_by=lambda cut: cut.name).map(tuple), MANY_CUTS)
+def test_merged_cuts_refuse_nothing_else_unless_they_are_many(some: tuple[Cut, ...], others: tuple[Cut, ...]) -> None:
+    others = others[: MOST_CUTS - 3]
+    merged = merged_cuts(some, others)
+
+    for token in TOKENS:
+        assert any(cut.covers(token) for cut in merged) == any(cut.covers(token) for cut in (*some, *others))
+
+
+@given(MANY_CUTS, MANY_CUTS)
+def test_the_order_of_news_does_not_matter(some: tuple[Cut, ...], others: tuple[Cut, ...]) -> None:
+    merged = merged_cuts(some, others)
+
+    assert merged_cuts(others, some) == merged
+    assert merged_cuts(merged, merged) == merged
+
+
+def test_a_late_copy_of_a_replaced_cut_does_not_end_later_sessions() -> None:
+    """Both logouts in one second. The copy does not know the session that began after the second one."""
+    first, second = Cut(name="first", at_s=1, exempt=("a",)), Cut(name="second", at_s=1)
+    [known] = merged_cuts([first], [second])
+    [known] = merged_cuts([known.exempting(["c"])], [first])
+
+    assert known.name == "second"
+    assert not known.covers(checked_claims(session_id="c", issued_at=1))
+    assert known.covers(checked_claims(session_id="a", issued_at=1))
+
+
+def test_sessions_exempt_from_one_cut_are_bounded() -> None:
+    cut = Cut(name="one", at_s=1)
+
+    for number in range(3 * MOST_EXEMPT):
+        cut = cut.exempting([f"session {number:03}"])
+
+    assert len(cut.exempt) == MOST_EXEMPT
 
 
 def test_when_it_is_full_the_denials_that_end_first_go(clock: HandClock) -> None:
@@ -100,10 +252,10 @@ def test_when_it_is_full_the_denials_that_end_first_go(clock: HandClock) -> None
 
 
 def test_ended_denials_go_while_others_come(denied: MemoryDenyList, clock: HandClock) -> None:
-    """Nobody has to ask for the list to keep it small."""
+    """The list stays small without being asked."""
     denied.deny([Denial(subject=f"user:{USER_ID}", until_s=START_S + 10)])
     clock.advance(61)
 
     denied.deny([Denial(subject="session:new", until_s=START_S + 100)])
 
-    assert list(denied._denials) == ["session:new"]
+    assert list(denied._known) == ["session:new"]

@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 
+from tests.fixtures.denials import denials_of
 from tests.fixtures.tokens import (
     SECRET,
     START_S,
@@ -21,7 +22,7 @@ from tests.fixtures.tokens import (
     rules,
 )
 from tests.waiting import eventually
-from velro_auth.auth.denylist import MemoryDenyList, denials_of_logout
+from velro_auth.auth.denylist import MemoryDenyList
 from velro_auth.auth.introspection import AskLimits, RemoteJudge, TokenJudge
 from velro_auth.auth.verifier import TokenVerifier, token_digest
 from velro_auth.errors import (
@@ -187,7 +188,7 @@ def test_an_ended_session_is_refused_whatever_supabase_said(lab: Lab) -> None:
     lab.verdict(PROVEN, strict=True)
     claims = rules(lab.clock).check(claims_at())
 
-    lab.denied.deny(denials_of_logout(claims, "local", now_s=START_S))
+    lab.denied.deny(denials_of(claims, "local", now_s=START_S))
 
     for token in (UNPROVEN, PROVEN):
         with pytest.raises(TokenInvalid, match="session was ended"):

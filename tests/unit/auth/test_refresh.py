@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
 from tests.fixtures.tokens import HandClock
+from tests.waiting import eventually
 from velro_auth.auth.refresh import Outcome, Refreshes
-from velro_auth.errors import SessionExpired, UpstreamThrottled, UpstreamUnavailable
+from velro_auth.errors import Busy, SessionExpired, SessionRefused, UpstreamThrottled, UpstreamUnavailable
 
 
 class Upstream:
@@ -119,6 +121,61 @@ def test_what_is_kept_is_bounded_and_holds_no_token(clock: HandClock) -> None:
 
     assert len(refreshes._outcomes) == 3
     assert "token" not in str([*refreshes._outcomes])
+
+
+class Places:
+    """So few places, and who asked for one."""
+
+    def __init__(self, free: int) -> None:
+        self._lock = threading.Lock()
+        self._free = free
+        self.asked = 0
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        with self._lock:
+            self.asked += 1
+            if self._free == 0:
+                raise Busy("no place")
+            self._free -= 1
+        yield
+        with self._lock:
+            self._free += 1
+
+
+def test_40_parallel_refreshes_are_one_however_few_places_there_are(clock: HandClock) -> None:
+    refreshes: Refreshes[str] = Refreshes(clock=clock, wait_s=60)
+    places, calls = Places(2), []
+
+    def upstream() -> str:
+        calls.append("call")
+        eventually(lambda: places.asked == 40)
+        return "session"
+
+    answers = in_parallel(40, lambda: refreshes.refresh("token", upstream, place=places.place))
+
+    assert answers == ["session"] * 40
+    assert len(calls) == 1
+
+
+def test_who_comes_without_a_place_when_the_call_has_just_ended_gets_its_answer(clock: HandClock) -> None:
+    refreshes: Refreshes[str] = Refreshes(clock=clock)
+
+    def place() -> AbstractContextManager[object]:
+        """Have another one's call end between the first look and the second."""
+        refreshes.refresh("token", lambda: "of the other one")
+        raise Busy("no place")
+
+    assert refreshes.refresh("token", lambda: "mine", place=place) == "of the other one"
+
+
+def test_a_refusal_that_may_not_last_is_shared_and_forgotten(refreshes: Refreshes[str]) -> None:
+    upstream = Upstream(SessionRefused("a hook said no"), pause_s=0.05)
+
+    assert in_parallel(5, lambda: refreshes.refresh("token", upstream)) == ["SessionRefused"] * 5
+    upstream.error = None
+
+    assert refreshes.refresh("token", upstream).startswith("session")
 
 
 def test_any_text_is_a_token(refreshes: Refreshes[str]) -> None:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 
+from tests.fixtures.tokens import HandClock
 from tests.waiting import eventually
 from velro_auth.auth.singleflight import SingleFlight
-from velro_auth.errors import UpstreamTimeout, UpstreamUnavailable
+from velro_auth.errors import Busy, UpstreamTimeout, UpstreamUnavailable
 
 
 class Call:
@@ -113,6 +115,55 @@ def test_one_waits_for_another_only_so_long() -> None:
 
     slow.go.set()
     thread.join(5)
+
+
+def no_place() -> AbstractContextManager[object]:
+    raise Busy("no place")
+
+
+def test_without_a_place_one_still_waits_for_a_call_that_began_a_moment_ago() -> None:
+    """Tabs that refresh at once must not get different answers because of the logins around them."""
+    flights: SingleFlight[str] = SingleFlight(wait_s=60, grace_s=60)
+    call, answers = Call(lambda: "answer"), []
+    first = threading.Thread(target=flights.do, args=("key", call))
+    second = threading.Thread(target=lambda: answers.append(flights.do("key", call, place=no_place)))
+    first.start()
+    assert call.started.wait(10)
+    second.start()
+    call.go.set()
+    for thread in (first, second):
+        thread.join(10)
+
+    assert answers == ["answer"]
+    assert call.count == 1
+
+
+def test_without_a_place_one_does_not_wait_for_a_call_that_takes_long() -> None:
+    """Each who waits costs a thread: a Supabase that hangs must leave some to the others."""
+    clock = HandClock()
+    flights: SingleFlight[str] = SingleFlight(wait_s=60, grace_s=1, clock=clock)
+    call = Call(lambda: "answer")
+    first = threading.Thread(target=flights.do, args=("key", call))
+    first.start()
+    assert call.started.wait(10)
+    clock.advance(1)
+
+    with pytest.raises(Busy, match="no place"):
+        flights.do("key", call, place=no_place)
+
+    call.go.set()
+    first.join(10)
+
+
+def test_without_a_place_no_call_is_made() -> None:
+    flights: SingleFlight[str] = SingleFlight(wait_s=60)
+    call = Call(lambda: "answer")
+
+    with pytest.raises(Busy, match="no place"):
+        flights.do("key", call, place=no_place)
+
+    assert call.count == 0
+    assert flights.do("key", lambda: "next") == "next"
 
 
 def test_a_timeout_of_the_call_itself_is_its_outcome() -> None:

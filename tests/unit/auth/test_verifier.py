@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.fixtures.denials import denials_of
 from tests.fixtures.tokens import (
     SECRET,
     START_S,
@@ -13,7 +14,7 @@ from tests.fixtures.tokens import (
     hmac_token,
     rules,
 )
-from velro_auth.auth.denylist import MemoryDenyList, denials_of_logout
+from velro_auth.auth.denylist import MemoryDenyList
 from velro_auth.auth.keys import CannotJudge, Key, NoKeys, secret_key
 from velro_auth.auth.tokens import Claims
 from velro_auth.auth.verifier import TokenVerifier, token_digest
@@ -184,7 +185,7 @@ def test_a_remembered_token_falls_with_its_session(verifier: TokenVerifier, deni
     token = ONE.token(claims_at())
     claims = verifier.verify(token)
 
-    denied.deny(denials_of_logout(claims, "local", now_s=START_S))
+    denied.deny(denials_of(claims, "local", now_s=START_S))
 
     with pytest.raises(TokenInvalid, match="session was ended"):
         verifier.verify(token)
@@ -204,7 +205,7 @@ def test_claims_somebody_else_vouched_for_are_still_checked(verifier: TokenVerif
     claims = verifier.read_vouched(token)
     assert claims.sub == checked_claims().sub
 
-    denied.deny(denials_of_logout(claims, "local", now_s=START_S))
+    denied.deny(denials_of(claims, "local", now_s=START_S))
 
     with pytest.raises(TokenInvalid):
         verifier.read_vouched(token)
