@@ -372,7 +372,7 @@ def test_a_logout_needs_a_token_and_a_scope_there_is(client: Client) -> None:
 
 
 def test_me_is_what_the_token_says_and_the_profile_row(client: Client, supabase: responses.RequestsMock) -> None:
-    row = {"display_name": "Ada", "avatar_url": None, "credits_balance": 7}
+    row = {"id": USER_ID, "display_name": "Ada", "avatar_url": None, "credits_balance": 7}
     supabase.get(f"{PROJECT}/rest/v1/users", json=[row])
     mine = token(user_role="editor")
 

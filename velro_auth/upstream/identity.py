@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeGuard, get_args
@@ -12,10 +13,13 @@ from requests import PreparedRequest
 
 from velro_auth.auth.denylist import Scope
 from velro_auth.auth.models import Credentials, Profile, Session, User
-from velro_auth.errors import UpstreamFailed, UpstreamMisconfigured, UpstreamUnavailable
+from velro_auth.errors import UpstreamFailed, UpstreamMisconfigured, UpstreamUnavailable, WrongAnswer
 from velro_auth.exchange import Exchange
 from velro_auth.upstream import translate
-from velro_auth.upstream.transport import Reply, Transport
+from velro_auth.upstream.owners import Owners, demand, same_address
+from velro_auth.upstream.transport import Read, Reply, Transport
+
+logger = logging.getLogger("velro_auth.upstream")
 
 _OK: Final = frozenset({200, 204})
 
@@ -37,6 +41,7 @@ class SupabaseIdentity:
         self._transport = transport
         self._forwards_address = forwards_address
         self._clock = clock
+        self._owners = Owners()
         self._password_grant = transport.prepare("POST", "/auth/v1/token?grant_type=password")
         self._refresh_grant = transport.prepare("POST", "/auth/v1/token?grant_type=refresh_token")
         self._user = transport.prepare("GET", "/auth/v1/user")
@@ -56,8 +61,16 @@ class SupabaseIdentity:
         body: dict[str, Any] = {"email": credentials.email, "password": credentials.password}
         if credentials.captcha_token is not None:
             body["gotrue_meta_security"] = {"captcha_token": credentials.captcha_token}
-        reply = self._ask(self._password_grant, exchange, translate.PASSWORD_GRANT, body=body)
-        return session_from(reply, self._clock())
+
+        def read(reply: Reply) -> Session:
+            session = session_from(reply, self._clock())
+            is_right = session.user.email is not None and same_address(session.user.email, credentials.email)
+            demand(is_right=is_right, what="the mail address")
+            return session
+
+        session = self._ask(self._password_grant, exchange, translate.PASSWORD_GRANT, read, body=body)
+        self._owners.note(session.refresh_token, session.user.id)
+        return session
 
     def refresh(self, refresh_token: str, exchange: Exchange) -> Session:
         """Return the session that follows *refresh_token*, which is spent by this.
@@ -67,9 +80,17 @@ class SupabaseIdentity:
             UpstreamThrottled: Supabase's rate limit.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
+        owner = self._owners.of(refresh_token)
+
+        def read(reply: Reply) -> Session:
+            session = session_from(reply, self._clock())
+            demand(is_right=owner in {None, session.user.id}, what="the user of the refresh token")
+            return session
+
         body = {"refresh_token": refresh_token}
-        reply = self._ask(self._refresh_grant, exchange, translate.REFRESH_GRANT, body=body)
-        return session_from(reply, self._clock())
+        session = self._ask(self._refresh_grant, exchange, translate.REFRESH_GRANT, read, body=body)
+        self._owners.note(session.refresh_token, session.user.id)
+        return session
 
     def check(self, access_token: str, exchange: Exchange, *, deadline_s: float | None = None) -> None:
         """Return when Supabase says that the session and the user of *access_token* still exist.
@@ -84,7 +105,14 @@ class SupabaseIdentity:
             UpstreamThrottled: Supabase's rate limit.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
-        self._ask(self._user, exchange, translate.BEARER, bearer=access_token, deadline_s=deadline_s)
+
+        def read(reply: Reply) -> None:
+            user = translate.content(reply)
+            if not isinstance(user, dict) or not _is_text(user.get("id")):
+                raise UpstreamUnavailable("200 without a user")
+            demand(is_right=user["id"] == _claims(access_token).get("sub"), what="the subject of the token")
+
+        self._ask(self._user, exchange, translate.BEARER, read, bearer=access_token, deadline_s=deadline_s)
 
     def sign_out(self, access_token: str, scope: Scope, exchange: Exchange) -> None:
         """End sessions of the user of *access_token*.
@@ -94,30 +122,41 @@ class SupabaseIdentity:
             UpstreamThrottled: Supabase's rate limit.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
-        self._ask(self._logout[scope], exchange, translate.BEARER, bearer=access_token)
+
+        def read(reply: Reply) -> None:
+            demand(is_right=not reply.body, what="a logout is answered without a body, and the body")
+
+        self._ask(self._logout[scope], exchange, translate.BEARER, read, bearer=access_token)
 
     def _ask(
         self,
         request: PreparedRequest,
         exchange: Exchange,
         question: translate.Question,
+        read: Callable[[Reply], Read],
         *,
         body: dict[str, Any] | None = None,
         bearer: str = "",
         deadline_s: float | None = None,
-    ) -> Reply:
+    ) -> Read:
+        def judged(reply: Reply) -> tuple[Read] | Reply:
+            return (read(reply),) if reply.status in _OK else reply
+
         headers = self._headers(exchange)
         if bearer:
             headers["Authorization"] = f"Bearer {bearer}"
         payload = None if body is None else json.dumps(body).encode()
         started_s = time.perf_counter()
         try:
-            reply = self._transport.send(request, payload, headers, deadline_s=deadline_s)
+            answer = self._transport.ask(request, judged, payload, headers, deadline_s=deadline_s)
+        except WrongAnswer as error:
+            logger.error("Supabase's answer is about another user", extra={"what": error.reason})  # noqa: TRY400 - ours
+            raise
         finally:
             exchange.upstream_ms += (time.perf_counter() - started_s) * 1000
-        if reply.status not in _OK:
-            raise translate.refusal(reply, question)
-        return reply
+        if isinstance(answer, Reply):
+            raise translate.refusal(answer, question)
+        return answer[0]
 
     def _headers(self, exchange: Exchange) -> dict[str, str]:
         headers = {}
@@ -180,6 +219,7 @@ def session_from(reply: Reply, now_s: float) -> Session:
     Raises:
         UpstreamUnavailable: Not JSON: somebody else answered.
         UpstreamFailed: JSON, but no session.
+        WrongAnswer: The token is another user's than the one beside it.
     """
     body = translate.content(reply)
     if body is translate.NO_JSON:
@@ -190,6 +230,7 @@ def session_from(reply: Reply, now_s: float) -> Session:
     if not _is_text(access_token) or not _is_text(refresh_token) or not _is_text(user.get("id")):
         raise UpstreamFailed("200 without both tokens and a user")
     claims = _claims(access_token)
+    demand(is_right=claims.get("sub", user["id"]) == user["id"], what="the subject of the access token")
     expires_in, expires_at = _lifetime(body, claims, now_s)
     return Session(
         access_token=access_token,
