@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from velro_auth.doctor import accounts, configuration, gateway, platform, schema, store, supabase
+from velro_auth.doctor import accounts, captcha, configuration, gateway, platform, schema, store, supabase
 from velro_auth.doctor.checkup import Check
 
 CHECKS: Final[tuple[Check, ...]] = (
     *configuration.CHECKS,
     *platform.CHECKS,
     *supabase.CHECKS,
+    *captcha.CHECKS,
     *accounts.CHECKS,
     *schema.CHECKS,
     *store.CHECKS,

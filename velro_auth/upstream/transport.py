@@ -87,14 +87,20 @@ class Transport:
         self._tracer = tracer
         self._clock = clock
 
-    def prepare(self, method: str, path: str) -> requests.PreparedRequest:
-        """Return a request to be sent any number of times: preparing costs as much as sending."""
+    def prepare(self, method: str, path: str, *, key: str = "") -> requests.PreparedRequest:
+        """Return a request to be sent any number of times: preparing costs as much as sending.
+
+        Args:
+            method: Its method.
+            path: Its path and query.
+            key: The API key it goes with, where that is another one than usual.
+        """
         request = requests.PreparedRequest()
         request.prepare(
             method=method,
             url=self._base_url + path,
             headers={
-                "apikey": self._key,
+                "apikey": key or self._key,
                 "User-Agent": USER_AGENT,
                 "X-Supabase-Api-Version": API_VERSION,
                 "Content-Type": "application/json",
