@@ -23,8 +23,11 @@ RESERVE: Final = 6
 
 #: How often a 429 is looked into.
 PROVE_EVERY_S: Final = 1.0
-#: How long callers are counted as one after it was proven. The next 429 after that proves it anew, or does not.
-PROVEN_FOR_S: Final = 600.0
+#: How long callers are counted as one after it was proven. The next 429 after that proves it anew, or does not: where
+#: all were refused for a moment only, no caller is held up for long.
+PROVEN_FOR_S: Final = 60.0
+#: How long it was said once when it was said.
+SAID_FOR_S: Final = 3600.0
 
 
 class Quota(Protocol):
@@ -119,6 +122,7 @@ class OneAddress:
         self._lock = threading.Lock()
         self._until_s = 0.0
         self._proves_from_s = 0.0
+        self._silent_until_s = 0.0
 
     @property
     def is_proven(self) -> bool:
@@ -141,12 +145,16 @@ class OneAddress:
         if not self._prove():
             return
         with self._lock:
-            self._until_s = self._clock() + PROVEN_FOR_S
-        logger.warning(
-            "Supabase counts all callers as one: switch on IP address forwarding in the project (Authentication, Rate"
-            " limits); until then the quota counts",
-            extra={"proven_for_s": PROVEN_FOR_S},
-        )
+            now_s = self._clock()
+            self._until_s = now_s + PROVEN_FOR_S
+            is_news = now_s >= self._silent_until_s
+            if is_news:
+                self._silent_until_s = now_s + SAID_FOR_S
+        if is_news:
+            logger.warning(
+                "Supabase counts all callers as one: switch on IP address forwarding in the project (Authentication,"
+                " Rate limits); until then the quota counts"
+            )
 
 
 class WatchedQuota:

@@ -15,6 +15,7 @@ from velro_auth.guards.quota import (
     PROVEN_FOR_S,
     REFILL_S,
     RESERVE,
+    SAID_FOR_S,
     NoQuota,
     OneAddress,
     Quota,
@@ -181,16 +182,26 @@ def test_refusals_are_looked_into_once_a_second(watched: WatchedQuota, supabase:
     assert supabase.asked == 2
 
 
-def test_after_ten_minutes_addresses_are_believed_in_again(
+def test_a_proof_that_is_renewed_is_said_once_an_hour(
+    watched: WatchedQuota, supabase: Supabase, clock: HandClock, logs: LogLines
+) -> None:
+    supabase.counts_all_as_one = True
+    for _ in range(int(SAID_FOR_S / PROVEN_FOR_S) + 1):
+        watched.refused()
+        clock.advance(PROVEN_FOR_S)
+
+    assert len([record for record in logs.records if "counts all callers as one" in record.getMessage()]) == 2
+
+
+def test_after_a_minute_addresses_are_believed_in_again(
     watched: WatchedQuota, supabase: Supabase, one_address: OneAddress, clock: HandClock
 ) -> None:
     supabase.counts_all_as_one = True
     watched.refused()
     supabase.counts_all_as_one = False
 
-    clock.advance(PROVEN_FOR_S - 1)
-    assert taken(watched, 100, is_known=True) == BURST
-    clock.advance(1)
+    assert taken(watched, 100, is_known=True) == 0
+    clock.advance(PROVEN_FOR_S)
     assert not one_address.is_proven
     assert taken(watched, 100, is_known=True) == 100
 
