@@ -32,9 +32,10 @@ from velro_auth.endpoints.schemas import LoginBody, SessionAnswer
 from velro_auth.exchange import AFTERWARDS, Exchange
 from velro_auth.fastlane import FastLane
 from velro_auth.guards.keys import Keyring
+from velro_auth.guards.quota import OneAddress
 from velro_auth.settings import Settings
 from velro_auth.telemetry.logs import configuration
-from velro_auth.upstream.identity import session_from
+from velro_auth.upstream.sessions import session_from
 from velro_auth.upstream.transport import Reply, Transport
 from velro_auth.wiring import wire
 from velro_auth.wiring.guards import wire_guards
@@ -147,7 +148,7 @@ class Logins:
 
     def __init__(self, settings: Settings) -> None:
         self._requests, self._service = Requests(), create_app(settings)
-        self._guards = wire_guards(settings, on_refused=print, store=None)
+        self._guards = wire_guards(settings, on_refused=print, store=None, one_address=OneAddress())
         self._questions = [login(number) for number in range(500)]
         self._numbers = iter(range(10**9))
         self._transport = Transport(settings.supabase_url, key=SECRET_KEY, pool_size=4)

@@ -44,6 +44,8 @@ ENVIRONMENT = {
     "CORS_ORIGINS": "https://app.example.com",
     "LOG_PROBES_EVERY": "1",
     "AUTH_FAILURE_FLOOR_MS": "0",
+    # "auto" asks Supabase a question of its own before the first login.
+    "AUTH_CAPTCHA": "off",
 }
 
 # Both measure the machine that runs the tests, not the code.

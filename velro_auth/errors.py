@@ -175,6 +175,10 @@ class UpstreamFailed(UpstreamError):
     """Supabase answered that it failed (5xx), or with something that cannot be used."""
 
 
+class WrongAnswer(UpstreamFailed):
+    """Supabase's answer belongs to another question: it names another user than the one that was asked about."""
+
+
 class UpstreamRefused(UpstreamError):
     """Supabase refused for a reason this service does not know (an unknown 4xx)."""
 

@@ -82,6 +82,14 @@ class Settings:
         check=one_of("auto", "on", "off"),
         at_run_time=True,
     )
+    auth_captcha: str = setting(
+        "AUTH_CAPTCHA",
+        "auto",
+        "The project demands a captcha, which a secret key would skip: with `on` logins and refreshes go with the"
+        " publishable key and without the caller's address, with `off` they never do, `auto` finds out"
+        " (docs/how-to/captcha.md).",
+        check=one_of("auto", "on", "off"),
+    )
     auth_max_body_bytes: int = setting(
         "AUTH_MAX_BODY_BYTES",
         16 * 1024,
@@ -433,7 +441,7 @@ class Settings:
     def forwards_client_ip(self) -> bool:
         """Whether Supabase is told the caller's address (it listens to secret keys only)."""
         if self.auth_forward_client_ip == "auto":
-            return self.supabase_secret_key.startswith("sb_secret_")
+            return self.supabase_secret_key.startswith("sb_secret_") and self.auth_captcha != "on"
         return self.auth_forward_client_ip == "on"
 
     @property
@@ -482,13 +490,21 @@ class Settings:
     def advice(self) -> Sequence[Mistake]:
         """What works but could be better, to be said once at start."""
         found = []
-        if self.keeps_quota and not self.mistakes:
+        if self.keeps_quota and not self.mistakes and self.auth_captcha != "on":
             found.append(
                 Mistake(
                     "AUTH_FORWARD_CLIENT_IP",
                     "Supabase counts all logins against this service's own address (30 at once, then one every 2 s):"
                     " put an sb_secret_ key into SUPABASE_SECRET_KEY and switch on IP address forwarding in the"
                     " project (Authentication, Rate limits)",
+                )
+            )
+        if self.auth_captcha == "auto" and self.supabase_secret_key and not self.supabase_publishable_key:
+            found.append(
+                Mistake(
+                    "SUPABASE_PUBLISHABLE_KEY",
+                    "without it nothing tells whether the project demands a captcha, and the secret key skips it: set"
+                    " it, or AUTH_CAPTCHA=off",
                 )
             )
         if LEGACY in {self.supabase_publishable_key[:3], self.supabase_secret_key[:3]}:
@@ -562,6 +578,14 @@ def contradictions(settings: Settings) -> list[Mistake]:
     if settings.auth_forward_client_ip == "on" and not settings.supabase_secret_key.startswith("sb_secret_"):
         found.append(
             Mistake("AUTH_FORWARD_CLIENT_IP", "'on' needs an sb_secret_ key in SUPABASE_SECRET_KEY; or set 'auto'")
+        )
+    if settings.auth_captcha == "on" and not settings.supabase_publishable_key:
+        found.append(Mistake("AUTH_CAPTCHA", "'on' needs a key in SUPABASE_PUBLISHABLE_KEY", "settings.keys"))
+    if settings.auth_captcha == "on" and settings.auth_forward_client_ip == "on":
+        found.append(
+            Mistake(
+                "AUTH_FORWARD_CLIENT_IP", "'on' needs the secret key, which AUTH_CAPTCHA=on does not use: set 'auto'"
+            )
         )
     if settings.login_concurrency >= settings.gunicorn_threads:
         found.append(

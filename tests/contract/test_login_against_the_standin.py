@@ -33,6 +33,7 @@ def app_of(standin: Standin, *, fast_lane: bool, **environment: str) -> Client:
             "TRUSTED_PROXIES": "127.0.0.0/8",
             "AUTH_FAILURE_FLOOR_MS": "0",
             "AUTH_THROTTLE_SCALE": "1000",
+            "AUTH_UPSTREAM_QUOTA": "off",
             **environment,
         }
     )

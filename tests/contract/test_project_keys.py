@@ -9,7 +9,7 @@ import pytest
 
 from tests.fixtures.redis import RedisServer
 from tests.fixtures.tokens import checked_claims
-from velro_auth.auth.denylist import Denial, denials_of_logout
+from velro_auth.auth.denylist import Denial, end_of_session
 from velro_auth.auth.models import Session
 from velro_auth.auth.refresh import Outcome
 from velro_auth.errors import InvalidCredentials, Throttled
@@ -72,7 +72,7 @@ def test_every_key_names_the_project(settings_of: MakeSettings, own_redis: Redis
     with pytest.raises(InvalidCredentials):
         guess(throttle_of(settings), 0)
     denied, relay, _ = _shared(settings, SharedStore())
-    denied.deny(denials_of_logout(checked_claims(), "local", now_s=time.time()))
+    denied.deny([end_of_session(checked_claims(), until_s=time.time() + 3600)])
     assert relay is not None
     relay.share("a refresh token", _refused)
 
@@ -92,7 +92,7 @@ def test_a_logout_under_the_keys_of_an_earlier_release_stays_in_force(
     settings_of: MakeSettings, own_redis: RedisServer
 ) -> None:
     claims = checked_claims(exp=int(time.time()) + 3500, issued_at=int(time.time()) - 100)
-    entered = denials_of_logout(claims, "local", now_s=time.time())
+    entered = [end_of_session(claims, until_s=time.time() + 3600)]
     with connect(own_redis.url, timeout_s=5.0) as client:
         DenialsInRedis(client=client).write(entered)
         denials = DenialsInRedis(client=client, prefix="velro:of-a-project", earlier_prefix="velro")

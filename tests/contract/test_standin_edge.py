@@ -64,6 +64,25 @@ def test_the_bearer_may_repeat_the_key(api: Api) -> None:
     assert api.call("GET", "/auth/v1/settings", bearer=key).status_code == 200
 
 
+def test_the_secret_key_alone_makes_a_call_an_administrator_s(standin_with: Callable[..., Standin]) -> None:
+    """So the captcha is gone: what a gateway has to know that holds such a key."""
+    api = Api(standin_with(captcha=True))
+    email = new_email()
+    api.server.create_user(email, PASSWORD)
+    path, body = "/auth/v1/token?grant_type=password", {"email": email, "password": PASSWORD}
+
+    assert api.call("POST", path, body, key=api.server.secret_key).status_code == 200
+    assert api.call("POST", path, body).json()["code"] == "captcha_failed"
+    solved = {**body, "gotrue_meta_security": {"captcha_token": "solved"}}
+    assert api.call("POST", path, solved).status_code == 200
+
+
+def test_nor_is_there_a_user_in_a_call_with_a_key_alone(api: Api) -> None:
+    answer = api.call("GET", "/auth/v1/user", key=api.server.secret_key)
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "bad_jwt")
+
+
 def limited(standin_with: Callable[..., Standin], *, burst: int) -> Api:
     return Api(standin_with(rate_limit=RateLimit(burst=burst, per_s=0.001)))
 

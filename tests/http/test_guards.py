@@ -11,7 +11,7 @@ from werkzeug.test import Client, TestResponse
 
 from tests.asserts import assert_problem
 from tests.conftest import GOOD_LOGIN, MakeClient
-from tests.upstream_double import UpstreamDouble, session
+from tests.upstream_double import SESSION, UpstreamDouble, session
 from tests.waiting import eventually
 
 LOGIN = "/api/v1/auth/login"
@@ -41,7 +41,7 @@ def test_a_refusal_tells_how_many_tries_are_left(client: Client, upstream: Upstr
 
     assert [int(value.split("r=")[1].split(";")[0]) for value in told] == [4, 3, 2, 1, 0, 0]
     assert log_in(client).headers["RateLimit-Policy"].startswith('"login";q=5;w=')
-    upstream.answers(session())
+    upstream.answers(session(user={**SESSION["user"], "email": "other@example.com"}))
     assert "RateLimit" not in log_in(client, "other@example.com").headers
 
 

@@ -40,14 +40,14 @@ def profile_of_a_login() -> dict[str, Any]:
 
 
 def test_the_profile_row_is_filled_in(mock: responses.RequestsMock) -> None:
-    mock.get(USERS, json=[ROW])
+    mock.get(USERS, json=[{"id": ANSWER["user"]["id"], **ROW}])
 
     assert profile_of_a_login() == ROW
 
 
 def test_it_is_read_with_the_user_s_own_token(mock: responses.RequestsMock) -> None:
     """So that row level security decides, and not the rights of our key."""
-    mock.get(USERS, json=[ROW])
+    mock.get(USERS, json=[{"id": ANSWER["user"]["id"], **ROW}])
 
     profile_of_a_login()
 

@@ -200,7 +200,7 @@ def test_with_the_secret_it_is_judged_here(make_client: MakeClient, supabase: re
 
 
 def test_me_is_what_the_token_says_and_the_profile_row(client: Client, supabase: responses.RequestsMock) -> None:
-    row = {"display_name": "Ada", "avatar_url": None, "credits_balance": 7}
+    row = {"id": USER_ID, "display_name": "Ada", "avatar_url": None, "credits_balance": 7}
     supabase.get(f"{PROJECT}/rest/v1/users", json=[row])
     mine = token(user_role="editor")
 

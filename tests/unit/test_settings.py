@@ -310,6 +310,8 @@ def test_what_works_but_could_be_better_is_advice() -> None:
     assert advice() == []
     assert advice(SUPABASE_SECRET_KEY="") == ["AUTH_FORWARD_CLIENT_IP"]
     assert advice(SUPABASE_SECRET_KEY="", AUTH_UPSTREAM_QUOTA="off") == []
+    assert advice(SUPABASE_PUBLISHABLE_KEY="") == ["SUPABASE_PUBLISHABLE_KEY"]
+    assert advice(SUPABASE_PUBLISHABLE_KEY="", AUTH_CAPTCHA="off") == []
     assert advice(SUPABASE_SECRET_KEY=legacy_key(role="service_role")) == [
         "AUTH_FORWARD_CLIENT_IP",
         "SUPABASE_SECRET_KEY",
@@ -321,10 +323,18 @@ def test_what_works_but_could_be_better_is_advice() -> None:
     [
         ({"GUNICORN_THREADS": "8", "LOGIN_CONCURRENCY": "8"}, "LOGIN_CONCURRENCY"),
         ({"AUTH_P95_CRITICAL": "100"}, "AUTH_P95_CRITICAL"),
+        ({"AUTH_CAPTCHA": "on", "SUPABASE_PUBLISHABLE_KEY": ""}, "AUTH_CAPTCHA"),
+        ({"AUTH_CAPTCHA": "on", "AUTH_FORWARD_CLIENT_IP": "on"}, "AUTH_FORWARD_CLIENT_IP"),
     ],
 )
 def test_settings_that_contradict_each_other_are_mistakes(changes: dict[str, str], variable: str) -> None:
     assert list(mistakes(**changes)) == [variable]
+
+
+def test_where_a_captcha_is_demanded_no_address_is_passed_on_and_the_quota_counts() -> None:
+    settings = Settings.from_environment({**GOOD, "AUTH_CAPTCHA": "on"})
+
+    assert (settings.forwards_client_ip, settings.keeps_quota) == (False, True)
 
 
 def test_some_threads_are_never_a_login_s() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.fixtures.rude import Rude, answer, hangs, resets, says, says_and_closes, trickles
 from velro_auth.errors import UpstreamTimeout, UpstreamUnavailable
-from velro_auth.upstream.connections import Idle
+from velro_auth.upstream.idle import Idle
 from velro_auth.upstream.resolver import Resolver
 from velro_auth.upstream.transport import Reply, Transport
 

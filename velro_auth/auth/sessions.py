@@ -11,8 +11,8 @@ from typing import Final
 from velro_auth.auth.denylist import BEFORE_ALL, DenyList, Scope, end_of_session, last_end_s
 from velro_auth.auth.introspection import TokenJudge, Verdict
 from velro_auth.auth.issued import claims_of
-from velro_auth.auth.logout import Logout
 from velro_auth.auth.login import note_nothing
+from velro_auth.auth.logout import Logout
 from velro_auth.auth.models import Profile, Session
 from velro_auth.auth.ports import Identity, Profiles
 from velro_auth.auth.refresh import Refreshes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from velro_auth.doctor import accounts, configuration, gateway, issuance, platform, schema, store, supabase
+from velro_auth.doctor import accounts, captcha, configuration, gateway, issuance, platform, schema, store, supabase
 from velro_auth.doctor.checkup import Check
 
 CHECKS: Final[tuple[Check, ...]] = (
@@ -12,6 +12,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     *platform.CHECKS,
     *supabase.CHECKS,
     *issuance.CHECKS,
+    *captcha.CHECKS,
     *accounts.CHECKS,
     *schema.CHECKS,
     *store.CHECKS,

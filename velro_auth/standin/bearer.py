@@ -78,10 +78,17 @@ def demand_admin(backend: Backend, call: Call) -> None:
     Raises:
         Failure: Somebody else.
     """
-    if call.bearer is None and call.key_role == SERVICE_ROLE:
-        return
     if claims(backend, call).get("role") not in ADMIN_ROLES:
         raise Failure(403, "not_admin", "User not allowed")
+
+
+def is_administrator(backend: Backend, call: Call) -> bool:
+    """Return whether the call is an administrator's."""
+    try:
+        demand_admin(backend, call)
+    except Failure:
+        return False
+    return True
 
 
 def _user_id(said: dict[str, Any]) -> uuid.UUID:

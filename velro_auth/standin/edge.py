@@ -22,12 +22,16 @@ def key_role(config: StandinConfig, request: Request) -> str | None:
 
     A secret key in a browser is a leak, so browsers are refused with it.
     """
-    key = request.headers.get("apikey") or request.args.get("apikey", "")
+    key = _key(request)
     if _same(key, config.publishable_key):
         return "anon"
     if _same(key, config.secret_key) and not _is_browser(request):
         return SERVICE_ROLE
     return None
+
+
+def _key(request: Request) -> str:
+    return request.headers.get("apikey") or request.args.get("apikey", "")
 
 
 def turned_away() -> Response:
@@ -36,12 +40,17 @@ def turned_away() -> Response:
 
 
 def call(config: StandinConfig, request: Request, role: str) -> Call:
-    """Return what the services need to know about *request*."""
+    """Return what the services need to know about *request*.
+
+    A request with the secret key and without a bearer token gets the key's own. That makes the call an
+    administrator's: no captcha is checked for it, and there is no user in it.
+    """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    given = token.strip() if scheme.lower() == "bearer" else ""
     return Call(
         body=request.get_data(),
         query=request.args.to_dict(),
-        bearer=token.strip() or None if scheme.lower() == "bearer" else None,
+        bearer=given or (config.secret_key if role == SERVICE_ROLE else None),
         key_role=role,
         address=_address(config, request, role),
         user_agent=request.headers.get("User-Agent", ""),

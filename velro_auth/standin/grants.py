@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from velro_auth.standin import params, refresh, sessions, users
-from velro_auth.standin.backend import SERVICE_ROLE, Backend, Call
+from velro_auth.standin import bearer, params, refresh, sessions, users
+from velro_auth.standin.backend import Backend, Call
 from velro_auth.standin.errors import Failure, database_trouble
 
 FIELDS: Final[Mapping[str, type]] = {
@@ -59,13 +59,12 @@ def wrong_credentials() -> Failure:
 
 
 def check_captcha(backend: Backend, call: Call) -> None:
-    """Demand a captcha where that is switched on; every token but ``invalid`` passes.
+    """Demand a captcha where that is switched on, but of no administrator; every token but ``invalid`` passes.
 
     Raises:
         Failure: The captcha is missing or refused.
     """
-    is_administrator = call.key_role == SERVICE_ROLE and call.bearer is not None
-    if not backend.config.captcha or is_administrator:
+    if not backend.config.captcha or bearer.is_administrator(backend, call):
         return
     given = params.read(call.body, struct="GotrueRequest", fields={"gotrue_meta_security": dict})
     shown = str(given.get("gotrue_meta_security", {}).get("captcha_token", "")).strip()

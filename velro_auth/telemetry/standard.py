@@ -72,6 +72,16 @@ def key_gauges(*, count: Callable[[], float], age_s: Callable[[], float]) -> Seq
     )
 
 
+def quota_gauge(counts_as_one: Callable[[], bool]) -> Gauge:
+    """Return the gauge of Supabase's rate limit.
+
+    Args:
+        counts_as_one: Says whether a 429 proved to this worker that addresses are passed on in vain.
+    """
+    doc = "Workers for which Supabase counts all callers as one, although their addresses are passed on."
+    return Gauge("quota_one_address", doc, lambda: float(counts_as_one()))
+
+
 def store_gauge(is_degraded: Callable[[], bool]) -> Gauge:
     """Return the gauge of the shared store.
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import functools
 import http.client
-import io
-import queue
 import re
 import socket
 import ssl
@@ -23,7 +21,10 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.poolmanager import PoolManager
 from urllib3.response import HTTPResponse
+from urllib3.util.wait import wait_for_read
 
+from velro_auth.upstream.idle import Caution, Idle, discard
+from velro_auth.upstream.incoming import DeadlineReader, Incoming, IncomingSocket
 from velro_auth.upstream.plain_head import PlainResponse
 from velro_auth.upstream.resolver import AddressInfo, Resolver
 
@@ -33,60 +34,22 @@ _is_name: Final = functools.lru_cache(maxsize=64)(re.compile(r"[A-Za-z0-9-]++").
 
 
 class StaleConnection(ConnectionResetError):
-    """A connection that had served before died without one byte of an answer.
+    """A connection that had served before died without one byte of an answer, or spoke before it was asked.
 
     Most likely the other side closed it while it was idle and never saw the request: the one case in which
-    asking again is right.
+    asking again is right. After bytes that were not asked for, the request is not sent at all.
     """
-
-
-class _DeadlineReader(io.RawIOBase):
-    """Reads a socket, each time with the time that is left."""
-
-    def __init__(self, sock: socket.socket, deadline_s: float | None) -> None:
-        super().__init__()
-        self._sock = sock
-        # Holds a reference to the socket: http.client closes its own before the body of an answer
-        # without keep-alive is read.
-        self._raw = cast("io.RawIOBase", sock.makefile("rb", buffering=0))
-        self._deadline_s = deadline_s
-        self.received_bytes = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if self._deadline_s is not None:
-            left_s = self._deadline_s - time.monotonic()
-            if left_s <= 0:
-                raise TimeoutError("the deadline for the answer has passed")
-            self._sock.settimeout(left_s)
-        count = self._raw.readinto(buffer) or 0
-        self.received_bytes += count
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _DeadlineSocket:
-    """What ``http.client.HTTPResponse`` takes for a socket: something that makes a file."""
-
-    def __init__(self, reader: _DeadlineReader) -> None:
-        self._reader = reader
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        assert mode == "rb"
-        return io.BufferedReader(self._reader)
 
 
 class Bounded(HTTPConnection):
     """One deadline per answer, one limit per connection attempt."""
 
     resolver: Resolver
-    #: When it was opened and when it answered last, on the monotonic clock.
-    opened_s = used_s = 0.0
+    caution: Caution
+    #: When it was opened and when it answered last, on the monotonic clock; how long it was silent before it was asked.
+    opened_s = used_s = rested_s = 0.0
+    #: Whether bytes were left behind the end of an answer.
+    has_leftover = False
     _answers = 0
     _outbox: bytearray | None = None
 
@@ -124,6 +87,7 @@ class Bounded(HTTPConnection):
     def connect(self) -> None:
         """Open the connection and note when."""
         self._answers = 0
+        self.has_leftover = False
         super().connect()
         self.opened_s = self.used_s = time.monotonic()
 
@@ -131,13 +95,16 @@ class Bounded(HTTPConnection):
         """Send a request.
 
         Raises:
-            StaleConnection: The connection had served before and cannot be written to any more.
+            StaleConnection: The connection had served before, and cannot be written to any more or speaks unasked.
         """
         self._outbox = bytearray()
         try:
             super().request(*args, **kwargs)
+            # The last moment: what arrives from now on is taken for the answer.
+            self._demand_silence()
+            self.rested_s = time.monotonic() - self.used_s
             self.sock.sendall(self._outbox)
-        except TimeoutError:
+        except (TimeoutError, StaleConnection):
             raise
         except OSError as error:
             if self._answers:
@@ -145,6 +112,28 @@ class Bounded(HTTPConnection):
             raise
         finally:
             self._outbox = None
+
+    def _demand_silence(self) -> None:
+        if self._answers and self.hears_unasked():
+            self.caution.surprised(0.0)
+            raise StaleConnection("bytes arrived before the request was sent")
+
+    def hears_unasked(self) -> bool:
+        """Return whether bytes arrived while nothing was asked. Takes a byte: the connection must be closed then.
+
+        Only for those who have taken the connection out of its pool. That the other side closed it is no byte, and
+        neither is what TLS sends on its own account.
+        """
+        if self.sock is None or not (_has_decrypted(self.sock) or wait_for_read(self.sock, timeout=0.0)):
+            return False
+        timeout_s = self.sock.gettimeout()
+        try:
+            self.sock.settimeout(0)
+            return bool(self.sock.recv(1))
+        except OSError:
+            return False
+        finally:
+            self.sock.settimeout(timeout_s)
 
     def putheader(self, header: str, *values: str) -> None:  # type: ignore[override] # as urllib3 does
         """Add a header field. What urllib3 and ``http.client`` would find in it is looked for at once: 1 µs, not 5."""
@@ -170,10 +159,11 @@ class Bounded(HTTPConnection):
             StaleConnection: The connection had served before and died without one byte of this answer.
         """
         deadline_s = None if self.timeout is None else time.monotonic() + float(self.timeout)
-        reader = _DeadlineReader(self.sock, deadline_s)
+        reader = DeadlineReader(self.sock, deadline_s)
+        incoming = Incoming(reader, self._found_leftover)
 
         def bounded_response(_: socket.socket, method: str | None = None) -> http.client.HTTPResponse:
-            return PlainResponse(cast("socket.socket", _DeadlineSocket(reader)), method=method)
+            return PlainResponse(cast("socket.socket", IncomingSocket(incoming)), method=method)
 
         self.response_class = bounded_response  # type: ignore[assignment] # what http.client calls it with
         try:
@@ -190,34 +180,17 @@ class Bounded(HTTPConnection):
         self.used_s = time.monotonic()
         return response
 
+    def _found_leftover(self) -> None:
+        self.has_leftover = True
+
+
+def _has_decrypted(sock: socket.socket) -> bool:
+    """Return whether TLS has bytes that were received with others before."""
+    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+
 
 class _BoundedTls(Bounded, HTTPSConnection):
     """The same over TLS. The handshake is one call with one limit already."""
-
-
-class Idle(queue.LifoQueue[Any]):
-    """A pool's idle connections, the one used last on top; ``None`` is a place for one more."""
-
-    def snapshot(self) -> tuple[Bounded, ...]:
-        """Return the connections, the one unused for longest first."""
-        with self.mutex:
-            return tuple(connection for connection in self.queue if connection is not None)
-
-    def take(self, wanted: Bounded | None) -> bool:
-        """Take out *wanted* wherever it is; False when somebody else has it."""
-        with self.mutex:
-            if wanted not in self.queue:
-                return False
-            self.queue.remove(wanted)
-            self.not_full.notify()
-        return True
-
-
-def discard(pool: HTTPConnectionPool, connection: Bounded) -> None:
-    """Close an idle connection, unless somebody took it in the meantime."""
-    if isinstance(pool.pool, Idle) and pool.pool.take(connection):
-        connection.close()
-        pool._put_conn(None)  # noqa: SLF001 - a place for another one
 
 
 #: The kernel probes idle connections too, so that a peer that vanished is noticed at all.
@@ -243,9 +216,11 @@ class Adapter(requests.adapters.HTTPAdapter):
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **_: Any) -> None:  # noqa: FBT001, FBT002
         """Build the pool manager with connections of our own."""
-        resolver = {"resolver": self._resolver}
+        caution = Caution()
+        shared = {"resolver": self._resolver, "caution": caution}
         trust: dict[str, Any] = {"ssl_context": self._tls} if self._tls else {}
-        plain, tls = type("Plain", (Bounded,), resolver), type("Tls", (_BoundedTls,), resolver)
+        plain, tls = type("Plain", (Bounded,), shared), type("Tls", (_BoundedTls,), shared)
+        idle = type("CautiousIdle", (Idle,), {"caution": caution})
         self.poolmanager = PoolManager(
             num_pools=connections,
             maxsize=maxsize,
@@ -254,8 +229,8 @@ class Adapter(requests.adapters.HTTPAdapter):
             **trust,
         )
         self.poolmanager.pool_classes_by_scheme = {
-            "http": type("PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain, "QueueCls": Idle}),
-            "https": type("TlsPool", (HTTPSConnectionPool,), {"ConnectionCls": tls, "QueueCls": Idle}),
+            "http": type("PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain, "QueueCls": idle}),
+            "https": type("TlsPool", (HTTPSConnectionPool,), {"ConnectionCls": tls, "QueueCls": idle}),
         }
 
     def cert_verify(self, *_: Any, **__: Any) -> None:

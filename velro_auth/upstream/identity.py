@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-import base64
 import json
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, TypeGuard, get_args
+from typing import Any, Final, get_args
 
 from requests import PreparedRequest
 
 from velro_auth.auth.denylist import Scope
-from velro_auth.auth.models import Credentials, Profile, Session, User
-from velro_auth.errors import UpstreamFailed, UpstreamMisconfigured, UpstreamUnavailable
+from velro_auth.auth.models import Credentials, Session
+from velro_auth.errors import CaptchaRequired, UpstreamMisconfigured, UpstreamUnavailable, WrongAnswer
 from velro_auth.exchange import Exchange
 from velro_auth.upstream import translate
-from velro_auth.upstream.transport import Reply, Transport
+from velro_auth.upstream.captcha import Captcha, FixedCaptcha
+from velro_auth.upstream.owners import Owners, demand, same_address
+from velro_auth.upstream.sessions import claims_of, is_text, session_from
+from velro_auth.upstream.transport import Read, Reply, Transport
+
+logger = logging.getLogger("velro_auth.upstream")
 
 _OK: Final = frozenset({200, 204})
+
+NO_CAPTCHA: Final = FixedCaptcha()
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A request for a session, once with each key."""
+
+    privileged: PreparedRequest
+    public: PreparedRequest
 
 
 class SupabaseIdentity:
@@ -31,17 +47,34 @@ class SupabaseIdentity:
         transport: The way to the project.
         forwards_address: Whether to tell Supabase the caller's address, so that its rate limit counts callers
             and not this service. Supabase listens only to secret keys.
+        captcha: Whether the project demands a captcha. Then calls without a user's token go with the publishable
+            key, and without the caller's address.
         clock: The current time, in seconds since the epoch.
     """
 
-    def __init__(self, transport: Transport, *, forwards_address: bool, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        forwards_address: bool,
+        captcha: Captcha = NO_CAPTCHA,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._transport = transport
         self._forwards_address = forwards_address
         self._clock = clock
-        self._password_grant = transport.prepare("POST", "/auth/v1/token?grant_type=password")
-        self._refresh_grant = transport.prepare("POST", "/auth/v1/token?grant_type=refresh_token")
+        self._owners = Owners()
+        self._captcha = captcha
+        self._password_grant = self._grant("password")
+        self._refresh_grant = self._grant("refresh_token")
         self._user = transport.prepare("GET", "/auth/v1/user")
         self._logout = {scope: transport.prepare("POST", f"/auth/v1/logout?scope={scope}") for scope in get_args(Scope)}
+
+    def _grant(self, grant_type: str) -> Grant:
+        path = f"/auth/v1/token?grant_type={grant_type}"
+        return Grant(
+            self._transport.prepare("POST", path), self._transport.prepare("POST", path, key=self._captcha.key)
+        )
 
     def sign_in(self, credentials: Credentials, exchange: Exchange) -> Session:
         """Return a new session for *credentials*.
@@ -57,8 +90,16 @@ class SupabaseIdentity:
         body: dict[str, Any] = {"email": credentials.email, "password": credentials.password}
         if credentials.captcha_token is not None:
             body["gotrue_meta_security"] = {"captcha_token": credentials.captcha_token}
-        reply = self._ask(self._password_grant, exchange, translate.PASSWORD_GRANT, body=body)
-        return session_from(reply, self._clock())
+
+        def read(reply: Reply) -> Session:
+            session = session_from(reply, self._clock())
+            is_right = session.user.email is not None and same_address(session.user.email, credentials.email)
+            demand(is_right=is_right, what="the mail address")
+            return session
+
+        session = self._granted(self._password_grant, exchange, translate.PASSWORD_GRANT, read, body)
+        self._owners.note(session.refresh_token, session.user.id)
+        return session
 
     def refresh(self, refresh_token: str, exchange: Exchange) -> Session:
         """Return the session that follows *refresh_token*, which is spent by this.
@@ -69,9 +110,17 @@ class SupabaseIdentity:
             UpstreamThrottled: Supabase's rate limit.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
+        owner = self._owners.of(refresh_token)
+
+        def read(reply: Reply) -> Session:
+            session = session_from(reply, self._clock())
+            demand(is_right=owner in {None, session.user.id}, what="the user of the refresh token")
+            return session
+
         body = {"refresh_token": refresh_token}
-        reply = self._ask(self._refresh_grant, exchange, translate.REFRESH_GRANT, body=body)
-        return session_from(reply, self._clock())
+        session = self._granted(self._refresh_grant, exchange, translate.REFRESH_GRANT, read, body)
+        self._owners.note(session.refresh_token, session.user.id)
+        return session
 
     def check(self, access_token: str, exchange: Exchange, *, deadline_s: float | None = None) -> None:
         """Return when Supabase says that the session and the user of *access_token* still exist.
@@ -86,7 +135,14 @@ class SupabaseIdentity:
             UpstreamThrottled: Supabase's rate limit.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
-        self._ask(self._user, exchange, translate.BEARER, bearer=access_token, deadline_s=deadline_s)
+
+        def read(reply: Reply) -> None:
+            user = translate.content(reply)
+            if not isinstance(user, dict) or not is_text(user.get("id")):
+                raise UpstreamUnavailable("200 without a user")
+            demand(is_right=user["id"] == claims_of(access_token).get("sub"), what="the subject of the token")
+
+        self._ask(self._user, exchange, translate.BEARER, read, bearer=access_token, deadline_s=deadline_s)
 
     def sign_out(self, access_token: str, scope: Scope, exchange: Exchange) -> float | None:
         """End sessions of the user of *access_token*; return when, by Supabase's clock, if it says so.
@@ -97,35 +153,64 @@ class SupabaseIdentity:
             UpstreamThrottled: Supabase's rate limit.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
-        reply = self._ask(self._logout[scope], exchange, translate.BEARER, bearer=access_token)
-        return _date_s(reply)
+
+        def read(reply: Reply) -> float | None:
+            demand(is_right=not reply.body, what="a logout is answered without a body, and the body")
+            return _date_s(reply)
+
+        return self._ask(self._logout[scope], exchange, translate.BEARER, read, bearer=access_token)
+
+    def _granted(
+        self,
+        grant: Grant,
+        exchange: Exchange,
+        question: translate.Question,
+        read: Callable[[Reply], Session],
+        body: dict[str, Any],
+    ) -> Session:
+        """Ask without a user's token: with the publishable key where a captcha is demanded."""
+        is_public = self._captcha.is_demanded()
+        request = grant.public if is_public else grant.privileged
+        try:
+            return self._ask(request, exchange, question, read, body=body, forwards_address=not is_public)
+        except CaptchaRequired:
+            self._captcha.demanded()
+            raise
 
     def _ask(
         self,
         request: PreparedRequest,
         exchange: Exchange,
         question: translate.Question,
+        read: Callable[[Reply], Read],
         *,
         body: dict[str, Any] | None = None,
         bearer: str = "",
         deadline_s: float | None = None,
-    ) -> Reply:
-        headers = self._headers(exchange)
+        forwards_address: bool = True,
+    ) -> Read:
+        def judged(reply: Reply) -> tuple[Read] | Reply:
+            return (read(reply),) if reply.status in _OK else reply
+
+        headers = self._headers(exchange, forwards_address=forwards_address)
         if bearer:
             headers["Authorization"] = f"Bearer {bearer}"
         payload = None if body is None else json.dumps(body).encode()
         started_s = time.perf_counter()
         try:
-            reply = self._transport.send(request, payload, headers, deadline_s=deadline_s)
+            answer = self._transport.ask(request, judged, payload, headers, deadline_s=deadline_s)
+        except WrongAnswer as error:
+            logger.error("Supabase's answer is about another user", extra={"what": error.reason})  # noqa: TRY400 - ours
+            raise
         finally:
             exchange.upstream_ms += (time.perf_counter() - started_s) * 1000
-        if reply.status not in _OK:
-            raise translate.refusal(reply, question)
-        return reply
+        if isinstance(answer, Reply):
+            raise translate.refusal(answer, question)
+        return answer[0]
 
-    def _headers(self, exchange: Exchange) -> dict[str, str]:
+    def _headers(self, exchange: Exchange, *, forwards_address: bool) -> dict[str, str]:
         headers = {}
-        if self._forwards_address and exchange.address:
+        if self._forwards_address and forwards_address and exchange.address:
             headers["Sb-Forwarded-For"] = exchange.address
         if exchange.traceparent:
             headers["traceparent"] = exchange.traceparent
@@ -175,91 +260,9 @@ class Unconfigured:
         raise UpstreamMisconfigured(self._reason)
 
 
-def session_from(reply: Reply, now_s: float) -> Session:
-    """Read a session from a successful answer of the token endpoint.
-
-    Lenient about what is beside the point, strict about both tokens and the user's id. Where a hook changed the
-    token's lifetime, the token is right and the body is not (contract of Supabase Auth, 1).
-
-    Raises:
-        UpstreamUnavailable: Not JSON: somebody else answered.
-        UpstreamFailed: JSON, but no session.
-    """
-    body = translate.content(reply)
-    if body is translate.NO_JSON:
-        raise UpstreamUnavailable("200 without JSON")
-    if not isinstance(body, dict) or not isinstance(user := body.get("user"), dict):
-        raise UpstreamFailed("200 without a session")
-    access_token, refresh_token = body.get("access_token"), body.get("refresh_token")
-    if not _is_text(access_token) or not _is_text(refresh_token) or not _is_text(user.get("id")):
-        raise UpstreamFailed("200 without both tokens and a user")
-    claims = _claims(access_token)
-    expires_in, expires_at = _lifetime(body, claims, now_s)
-    return Session(
-        access_token=access_token,
-        refresh_token=refresh_token,
-        expires_in=expires_in,
-        expires_at=expires_at,
-        user=_user(user, claims),
-        weak_password=_mapping(body.get("weak_password")),
-    )
-
-
-def _lifetime(body: Mapping[str, Any], claims: Mapping[str, Any], now_s: float) -> tuple[int, int]:
-    expires_in, expires_at, exp = body.get("expires_in"), body.get("expires_at"), claims.get("exp")
-    if isinstance(exp, int) and exp != expires_at:
-        return max(0, exp - int(now_s)), exp
-    if isinstance(expires_in, int):
-        return expires_in, expires_at if isinstance(expires_at, int) else int(now_s) + expires_in
-    if isinstance(expires_at, int):
-        return max(0, expires_at - int(now_s)), expires_at
-    raise UpstreamFailed("200 without a lifetime")
-
-
-def _user(user: Mapping[str, Any], claims: Mapping[str, Any]) -> User:
-    factors = user.get("factors")
-    return User(
-        id=user["id"],
-        email=_text(user.get("email")),
-        email_confirmed_at=_text(user.get("email_confirmed_at")),
-        created_at=_text(user.get("created_at")),
-        role=_text(claims.get("user_role")) or _text((_mapping(user.get("app_metadata")) or {}).get("user_role")),
-        profile=Profile(
-            display_name=_text(claims.get("display_name")),
-            avatar_url=_text(claims.get("avatar_url")),
-            credits_balance=balance if isinstance(balance := claims.get("credits_balance"), int) else None,
-        ),
-        is_anonymous=user.get("is_anonymous") is True,
-        factors=[factor for factor in factors if isinstance(factor, dict)] if isinstance(factors, list) else [],
-        user_metadata=_mapping(user.get("user_metadata")) or {},
-    )
-
-
-def _claims(token: str) -> Mapping[str, Any]:
-    """Read a token's claims without judging it: it came from Supabase this moment. Empty when unreadable."""
-    try:
-        payload = token.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    except (IndexError, ValueError, RecursionError):
-        return {}
-    return claims if isinstance(claims, dict) else {}
-
-
 def _date_s(reply: Reply) -> float | None:
     """Return the ``Date`` of an answer in seconds since the epoch; None without a usable one."""
     try:
         return parsedate_to_datetime(reply.headers.get("Date", "")).timestamp()
     except (ValueError, OverflowError):
         return None
-
-
-def _is_text(value: Any) -> TypeGuard[str]:
-    return isinstance(value, str) and bool(value)
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _mapping(value: Any) -> Mapping[str, Any] | None:
-    return value if isinstance(value, dict) else None

@@ -27,6 +27,11 @@ _BODILESS: Final = frozenset({204, 304})
 #: Fields that say how the body has to be read, or whether the connection goes on; and the one that a parser of mail
 #: looks for parts in.
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "content-type"})
+#: 1xx, but for the one after which the connection speaks another protocol.
+_INTERIM: Final = 100
+_SWITCHING: Final = 101
+_FINAL: Final = 200
+_MOST_INTERIM: Final = 16
 _WHOLE: Final = ("application/", "text/")
 
 Fields: TypeAlias = list[tuple[str, str]]
@@ -46,6 +51,24 @@ class PlainResponse(http.client.HTTPResponse):
         """
         if not self._take_plain(self.fp.peek()):
             super().begin()
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """Return the first status line that is final; ``http.client`` knows of no interim answer but 100.
+
+        103 (RFC 8297) and 102 come before the answer, as many as the server likes (RFC 9110, 15.2).
+
+        Raises:
+            http.client.HTTPException: There are too many of them, or what comes is no answer.
+            OSError: It cannot be read.
+        """
+        for _ in range(_MOST_INTERIM):
+            version, status, reason = super()._read_status()  # type: ignore[misc] # unknown to typeshed
+            if status == _SWITCHING:
+                raise http.client.UnknownProtocol("101 Switching Protocols")
+            if not _INTERIM <= status < _FINAL:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+        raise http.client.BadStatusLine("interim answers without an end")
 
     def _take_plain(self, data: bytes) -> bool:
         """Take the head out of *data*, which is the start of what arrived; False when it is not plain."""

@@ -16,8 +16,9 @@ from velro_auth.errors import UpstreamError, UpstreamMisconfigured, UpstreamThro
 from velro_auth.upstream import translate
 from velro_auth.upstream.transport import Transport
 
-#: What an empty login is answered when all is well: refused before any account is looked at.
-_HEALTHY: Final = "validation_failed"
+#: What an empty login is answered when all is well: refused before any account is looked at. With the publishable key
+#: a captcha may be demanded first.
+_HEALTHY: Final = frozenset({"validation_failed", "captcha_failed"})
 
 #: Public settings of the project: which ways to log in are switched on.
 SETTINGS: Final = "/auth/v1/settings"
@@ -70,7 +71,7 @@ class LoginPathCheck:
         except UpstreamError as error:
             return Finding("fail", f"Supabase does not answer ({error.reason})")
         body = translate.content(reply)
-        if translate.code_of(reply, body) == _HEALTHY:
+        if translate.code_of(reply, body) in _HEALTHY:
             return MAIL_LOGINS_ARE_OFF if self._takes_no_mail_logins() else Finding("pass")
         refused = translate.refusal(reply, translate.PASSWORD_GRANT)
         if isinstance(refused, UpstreamThrottled):

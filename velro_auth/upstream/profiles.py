@@ -7,15 +7,21 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from velro_auth.auth.models import Profile
-from velro_auth.upstream.transport import Transport
+from velro_auth.errors import WrongAnswer
+from velro_auth.upstream import translate
+from velro_auth.upstream.owners import demand
+from velro_auth.upstream.transport import Reply, Transport
 
 if TYPE_CHECKING:
     import httpx
     import supabase
 
+_OK: Final = 200
+
 logger = logging.getLogger("velro_auth.upstream")
 
-COLUMNS: Final = "display_name,avatar_url,credits_balance"
+#: With the id, by which the answer is known to be about the user who was asked about.
+COLUMNS: Final = "id,display_name,avatar_url,credits_balance"
 
 
 class SupabaseProfiles:
@@ -40,6 +46,9 @@ class SupabaseProfiles:
         """Return the row of a user, None where there is none or it cannot be read. Never raises."""
         try:
             data = self._row(access_token, user_id)
+        except WrongAnswer as error:
+            logger.error("Supabase's answer is about another user", extra={"what": error.reason})  # noqa: TRY400 - ours
+            return None
         except Exception as error:  # noqa: BLE001 - a profile that cannot be read never fails a login
             logger.warning("profile not read", extra={"user_id": user_id, "error": type(error).__name__})
             return None
@@ -80,9 +89,22 @@ class SupabaseProfiles:
             """Sends what httpx wants sent through our transport."""
 
             def handle_request(self, request: httpx.Request) -> httpx.Response:
+                judge = functools.partial(_only_rows_of, request.url.params.get("id", ""))
                 reply = transport.pass_on(
-                    request.method, str(request.url), dict(request.headers), request.read() or None
+                    request.method, str(request.url), dict(request.headers), request.read() or None, judge
                 )
                 return httpx.Response(reply.status, headers=dict(reply.headers), content=reply.body)
 
         return httpx.Client(transport=Bridge(), trust_env=False)
+
+
+def _only_rows_of(wanted: str, reply: Reply) -> Reply:
+    """Return the answer when all its rows have the id that was asked for, as PostgREST spells it: ``eq.<id>``.
+
+    Raises:
+        WrongAnswer: It is about another user.
+    """
+    rows = translate.content(reply) if reply.status == _OK else []
+    ids = {row.get("id") for row in rows if isinstance(row, dict)} if isinstance(rows, list) else {None}
+    demand(is_right=all(f"eq.{row_id}" == wanted for row_id in ids), what="the id of the row")
+    return reply

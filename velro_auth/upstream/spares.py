@@ -7,7 +7,8 @@ from typing import Final, cast
 import requests
 from urllib3.connectionpool import HTTPConnectionPool
 
-from velro_auth.upstream.connections import Adapter, Bounded, Idle, discard
+from velro_auth.upstream.connections import Adapter, Bounded
+from velro_auth.upstream.idle import Idle, discard
 
 _LARGEST_ANSWER_BYTES: Final = 64 * 1024
 

@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import certifi
 import requests
@@ -19,12 +19,16 @@ from velro_auth import __version__
 from velro_auth.errors import UpstreamTimeout, UpstreamUnavailable, VelroAuthError
 from velro_auth.tracing import NULL_TRACER, Tracer
 from velro_auth.upstream.connections import Adapter, StaleConnection
+from velro_auth.upstream.idle import held_back
 from velro_auth.upstream.spares import Spares
 
 #: Selects the newer error bodies, which hide database texts (contract of Supabase Auth, 2.1).
 API_VERSION: Final = "2024-01-01"
 #: Supabase refuses secret keys that come with a browser's name; the caller's is never passed on.
 USER_AGENT: Final = f"velro-auth/{__version__}"
+
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,10 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+def _as_it_is(reply: Reply) -> Reply:
+    return reply
 
 
 class Transport:
@@ -79,14 +87,20 @@ class Transport:
         self._tracer = tracer
         self._clock = clock
 
-    def prepare(self, method: str, path: str) -> requests.PreparedRequest:
-        """Return a request to be sent any number of times: preparing costs as much as sending."""
+    def prepare(self, method: str, path: str, *, key: str = "") -> requests.PreparedRequest:
+        """Return a request to be sent any number of times: preparing costs as much as sending.
+
+        Args:
+            method: Its method.
+            path: Its path and query.
+            key: The API key it goes with, where that is another one than usual.
+        """
         request = requests.PreparedRequest()
         request.prepare(
             method=method,
             url=self._base_url + path,
             headers={
-                "apikey": self._key,
+                "apikey": key or self._key,
                 "User-Agent": USER_AGENT,
                 "X-Supabase-Api-Version": API_VERSION,
                 "Content-Type": "application/json",
@@ -102,13 +116,34 @@ class Transport:
         *,
         deadline_s: float | None = None,
     ) -> Reply:
-        """Send a copy of *prepared* and return the whole answer, whatever its status.
+        """Send a copy of *prepared* and return the whole answer, whatever its status; for the rest see ``ask``.
+
+        Raises:
+            UpstreamUnavailable: No connection, a broken one, or an answer beyond the cap.
+            UpstreamTimeout: The deadline passed.
+        """
+        return self.ask(prepared, _as_it_is, body, headers, deadline_s=deadline_s)
+
+    def ask(
+        self,
+        prepared: requests.PreparedRequest,
+        read: Callable[[Reply], Read],
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        deadline_s: float | None = None,
+    ) -> Read:
+        """Send a copy of *prepared* and return what *read* makes of the answer.
+
+        Until *read* has returned, nothing else is asked on the connection. If it raises, the connection is closed:
+        the right answer may still be on its way on it.
 
         Asks a second time only when a connection that had served before died without one byte of an answer;
         never after a timeout, since a login is not idempotent.
 
         Args:
             prepared: The request.
+            read: Reads and judges the answer.
             body: Its body.
             headers: What it has beyond the prepared ones, or instead of them; each spelled in one way.
             deadline_s: How long the call may take, where that is less than usual.
@@ -125,7 +160,7 @@ class Transport:
             request.headers["Content-Length"] = str(len(body))
         ends_s = self._clock() + min(self._deadline_s, deadline_s or self._deadline_s)
         try:
-            return self._ask(request, ends_s)
+            return self._ask(request, read, ends_s)
         except requests.ConnectionError as error:
             if not _was_stale(error):
                 raise _failure(error) from error
@@ -133,12 +168,26 @@ class Transport:
             raise _failure(error) from error
         self._adapter.drop_idle()
         try:
-            return self._ask(request, ends_s)
+            return self._ask(request, read, ends_s)
         except _FOREIGN as error:
             raise _failure(error) from error
 
-    def pass_on(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
-        """Send a request that somebody else made, a library for example, under the same limits as ``send``.
+    def pass_on(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        judge: Callable[[Reply], Reply] = _as_it_is,
+    ) -> Reply:
+        """Send a request that somebody else made, a library for example, under the same limits as ``ask``.
+
+        Args:
+            method: Its method.
+            url: Its whole address.
+            headers: Its headers.
+            body: Its body.
+            judge: Returns the answer, or raises where it belongs to another question.
 
         Raises:
             UpstreamUnavailable: No connection, a broken one, or an answer beyond the cap.
@@ -146,7 +195,7 @@ class Transport:
         """
         request = requests.PreparedRequest()
         request.prepare(method=method, url=url, headers={**headers, "Accept-Encoding": "identity"}, data=body)
-        return self.send(_with_plain_headers(request))
+        return self.ask(_with_plain_headers(request), judge)
 
     def spares(self, path: str = "/auth/v1/health") -> Spares:
         """Return the idle connections, to be kept warm by asking for *path*."""
@@ -161,21 +210,18 @@ class Transport:
         """Close all idle connections."""
         self._adapter.close()
 
-    def _ask(self, request: requests.PreparedRequest, ends_s: float) -> Reply:
+    def _ask(self, request: requests.PreparedRequest, read: Callable[[Reply], Read], ends_s: float) -> Read:
         left_s = max(0.001, ends_s - self._clock())
         limits = Timeout(connect=min(self._connect_timeout_s, left_s), total=left_s)
         with self._tracer.call(request.method or "", request.url or "") as call:
             request.headers.update(call.headers)
             response = self._adapter.send(request, stream=True, timeout=limits)  # type: ignore[arg-type] # typeshed
             call.answered(response.status_code)
-            try:
+            with held_back(response.raw):
                 body = response.raw.read(self._max_body_bytes + 1, decode_content=True)
-            finally:
-                # Gives nothing back to the pool unless the answer was read to its end.
-                response.raw.close()
-            if len(body) > self._max_body_bytes:
-                raise UpstreamUnavailable(f"answer of more than {self._max_body_bytes} bytes")
-            return Reply(response.status_code, response.headers, body)
+                if len(body) > self._max_body_bytes:
+                    raise UpstreamUnavailable(f"answer of more than {self._max_body_bytes} bytes")
+                return read(Reply(response.status_code, response.headers, body))
 
 
 def _with_plain_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:

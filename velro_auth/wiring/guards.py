@@ -15,7 +15,7 @@ from velro_auth.guards.gate import Gate
 from velro_auth.guards.keys import Keyring, throttle_secret
 from velro_auth.guards.limits import Limits
 from velro_auth.guards.memory import MemoryAttempts
-from velro_auth.guards.quota import NoQuota, Quota, UpstreamQuota
+from velro_auth.guards.quota import NoQuota, OneAddress, Quota, UpstreamQuota, WatchedQuota
 from velro_auth.guards.sessions import SessionCalls
 from velro_auth.guards.throttle import Throttle
 from velro_auth.settings import Settings
@@ -35,6 +35,7 @@ def wire_guards(
     on_refused: Callable[[str], None],
     on_challenge: Callable[[str], None] = _nobody,
     store: SharedStore | None,
+    one_address: OneAddress | None = None,
 ) -> Guards:
     """Build the guards that *settings* ask for.
 
@@ -43,6 +44,8 @@ def wire_guards(
         on_refused: Told the limit that refused a login.
         on_challenge: Told of challenges that are given and solved.
         store: How Redis is; None where there is none.
+        one_address: Whether Supabase counts all callers as one, although their addresses are passed on; None knows
+            of no such thing.
     """
     client = _client(settings) if store else None
     return Guards(
@@ -59,7 +62,7 @@ def wire_guards(
             on_refused=on_refused,
             on_challenge=on_challenge,
         ),
-        quota=_quota(settings),
+        quota=_quota(settings, one_address or OneAddress()),
         gate=Gate(
             slots=settings.login_slots,
             wait_s=settings.login_queue_s,
@@ -78,7 +81,7 @@ def wire_guards(
     )
 
 
-def adjust_guards(guards: Guards, settings: Settings, *, was: Settings) -> Guards:
+def adjust_guards(guards: Guards, settings: Settings, *, was: Settings, one_address: OneAddress) -> Guards:
     """Return the guards with the numbers of *settings*, and all that they know.
 
     The same objects, so that nobody loses a place and nobody gains a guess. Only the quota is another one when
@@ -88,6 +91,7 @@ def adjust_guards(guards: Guards, settings: Settings, *, was: Settings) -> Guard
         guards: As they are.
         settings: What they shall be like.
         was: The settings that they were built or adjusted with before.
+        one_address: Whether Supabase counts all callers as one, although their addresses are passed on.
     """
     guards.throttle.adjust(_limits(settings), share=1 / _processes(settings), is_challenging=_is_challenging(settings))
     guards.floor.adjust(
@@ -106,7 +110,9 @@ def adjust_guards(guards: Guards, settings: Settings, *, was: Settings) -> Guard
         wait_s=settings.login_queue_s,
         max_waiting=settings.login_places - settings.login_slots,
     )
-    return guards if _quota_told(settings) == _quota_told(was) else dataclasses.replace(guards, quota=_quota(settings))
+    if _quota_told(settings) == _quota_told(was):
+        return guards
+    return dataclasses.replace(guards, quota=_quota(settings, one_address))
 
 
 def _limits(settings: Settings) -> Limits:
@@ -158,14 +164,18 @@ def _attempts(settings: Settings, client: redis.Redis | None, store: SharedStore
     )
 
 
-def _quota(settings: Settings) -> Quota:
-    is_kept, burst, refill_s, processes = _quota_told(settings)
-    return UpstreamQuota(burst=burst, refill_s=refill_s, processes=processes) if is_kept else NoQuota()
+def _quota(settings: Settings, one_address: OneAddress) -> Quota:
+    kept, burst, refill_s, processes = _quota_told(settings)
+    if kept == "never":
+        return NoQuota()
+    twin = UpstreamQuota(burst=burst, refill_s=refill_s, processes=processes)
+    return twin if kept == "always" else WatchedQuota(twin, one_address)
 
 
-def _quota_told(settings: Settings) -> tuple[bool, int, float, int]:
+def _quota_told(settings: Settings) -> tuple[str, int, float, int]:
+    watched = "never" if settings.auth_upstream_quota == "off" else "when needed"
     return (
-        settings.keeps_quota,
+        "always" if settings.keeps_quota else watched,
         settings.upstream_quota_burst,
         settings.upstream_quota_refill_s,
         _processes(settings),

@@ -12,11 +12,14 @@ from velro_auth.auth.ports import Identity, Profiles
 from velro_auth.auth.sessions import Sessions
 from velro_auth.checks import Check
 from velro_auth.guards import Guards
+from velro_auth.guards.quota import OneAddress
 from velro_auth.settings import Settings
 from velro_auth.telemetry.answered import Routes
 from velro_auth.telemetry.gauges import Gauge
-from velro_auth.telemetry.standard import guard_gauges, pool_gauges, session_tally, store_gauge
+from velro_auth.telemetry.standard import guard_gauges, pool_gauges, quota_gauge, session_tally, store_gauge
 from velro_auth.tracing import Tracer
+from velro_auth.upstream.captcha import Captcha, FixedCaptcha, LearntCaptcha
+from velro_auth.upstream.forwarding import ForwardingProof
 from velro_auth.upstream.identity import SupabaseIdentity, Unconfigured
 from velro_auth.upstream.probe import LoginPathCheck
 from velro_auth.upstream.profiles import SupabaseProfiles
@@ -49,6 +52,8 @@ class Lasting:
         settings: What they were built or adjusted with.
         transport: The way to the project; None while the settings are wrong.
         login_path: Knows whether logins are answered; None likewise.
+        captcha: Whether the project demands a captcha.
+        one_address: Whether Supabase counts all callers as one, although their addresses are passed on.
         identity: Who is asked about users.
         profiles: Who knows the profile row; None while the settings are wrong.
         guards: What stands before Supabase.
@@ -64,6 +69,8 @@ class Lasting:
     settings: Settings
     transport: Transport | None
     login_path: LoginPathCheck | None
+    captcha: Captcha
+    one_address: OneAddress
     identity: Identity
     profiles: Profiles | None
     guards: Guards
@@ -77,8 +84,8 @@ class Lasting:
 
     def adjusted(self, settings: Settings) -> Lasting:
         """Return the same parts with the numbers of *settings*; what those were built from needs a restart."""
-        guards = adjust_guards(self.guards, settings, was=self.settings)
-        identity = _identity(settings, self.transport)
+        guards = adjust_guards(self.guards, settings, was=self.settings, one_address=self.one_address)
+        identity = _identity(settings, self.transport, self.captcha)
         sessions = adjust_sessions(self.sessions, settings, was=self.settings, identity=identity, guards=guards)
         self.observer.telemetry.judge.demand(promise_of(settings))
         told = dataclasses.replace(self, settings=settings, identity=identity, guards=guards, sessions=sessions)
@@ -97,15 +104,22 @@ def build(settings: Settings, routes: Routes, tracing: Tracing) -> Lasting:
         tracing: Is told of calls to Supabase.
     """
     transport = None if settings.mistakes else _transport(settings, tracing.tracer)
-    identity, profiles = _identity(settings, transport), _profiles(settings, transport)
+    captcha = _captcha(settings, transport)
+    one_address = _one_address(transport, captcha)
+    identity, profiles = _identity(settings, transport, captcha), _profiles(settings, transport)
     refused, challenged, handed_out = Later(), Later(), Later()
     store = SharedStore() if settings.redis_url else None
-    guards = wire_guards(settings, on_refused=refused, on_challenge=challenged, store=store)
+    guards = wire_guards(settings, on_refused=refused, on_challenge=challenged, store=store, one_address=one_address)
     warmth = _warmth(settings, transport)
     sessions = wire_sessions(
         settings, identity=identity, guards=guards, profiles=profiles, store=store, note_token=handed_out
     )
-    gauges = [*_gauges(guards, warmth), *sessions.gauges, *([store_gauge(store.is_degraded)] if store else [])]
+    gauges = [
+        *_gauges(guards, warmth),
+        quota_gauge(lambda: one_address.is_proven),
+        *sessions.gauges,
+        *([store_gauge(store.is_degraded)] if store else []),
+    ]
     tallies = [session_tally(lambda: guards.sessions.refused)]
     observer = wire_telemetry(
         settings, routes=routes, gauges=gauges, tallies=tallies, refused=sessions.own_tokens.refused
@@ -116,6 +130,8 @@ def build(settings: Settings, routes: Routes, tracing: Tracing) -> Lasting:
         settings=settings,
         transport=transport,
         login_path=LoginPathCheck(transport) if transport else None,
+        captcha=captcha,
+        one_address=one_address,
         identity=identity,
         profiles=profiles,
         guards=guards,
@@ -160,10 +176,24 @@ def _transport(settings: Settings, tracer: Tracer) -> Transport:
     )
 
 
-def _identity(settings: Settings, transport: Transport | None) -> Identity:
+def _captcha(settings: Settings, transport: Transport | None) -> Captcha:
+    key = settings.supabase_publishable_key
+    # With one key there is nothing to choose.
+    if transport is None or not key or not settings.supabase_secret_key or settings.auth_captcha == "off":
+        return FixedCaptcha()
+    return FixedCaptcha(always=True, key=key) if settings.auth_captcha == "on" else LearntCaptcha(transport, key=key)
+
+
+def _one_address(transport: Transport | None, captcha: Captcha) -> OneAddress:
+    if transport is None:
+        return OneAddress()
+    return OneAddress(is_public=captcha.is_demanded, prove=ForwardingProof(transport))
+
+
+def _identity(settings: Settings, transport: Transport | None, captcha: Captcha) -> Identity:
     if transport is None:
         return Unconfigured("; ".join(map(str, settings.mistakes)))
-    return SupabaseIdentity(transport, forwards_address=settings.forwards_client_ip)
+    return SupabaseIdentity(transport, forwards_address=settings.forwards_client_ip, captcha=captcha)
 
 
 def _profiles(settings: Settings, transport: Transport | None) -> Profiles | None:

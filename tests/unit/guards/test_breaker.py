@@ -106,6 +106,24 @@ def test_it_opens_exactly_when_half_of_twenty_calls_were_bad(
             return
 
 
+@pytest.mark.parametrize(
+    ("good", "bad", "state"),
+    [
+        (MIN_CALLS // 2, MIN_CALLS // 2, "open"),
+        (MIN_CALLS // 2 + 1, MIN_CALLS // 2 - 1, "closed"),
+        (MIN_CALLS // 2 + 1, MIN_CALLS // 2, "closed"),
+        (MIN_CALLS // 2 + 1, MIN_CALLS // 2 + 1, "open"),
+        (0, MIN_CALLS - 1, "closed"),
+        (0, MIN_CALLS, "open"),
+    ],
+)
+def test_it_opens_at_exactly_half(upstream: Upstream, good: int, bad: int, state: str) -> None:
+    for error in [None] * good + [UpstreamFailed] * bad:
+        upstream.call(error)
+
+    assert upstream.state == state
+
+
 @pytest.mark.parametrize("outage", OUTAGES)
 def test_an_outage_opens_it(upstream: Upstream, outage: type[BaseException]) -> None:
     for _ in range(MIN_CALLS - 1):

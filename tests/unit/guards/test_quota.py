@@ -6,9 +6,22 @@ import random
 
 import pytest
 
+from tests.conftest import LogLines
 from tests.unit.guards.clock import HandClock
 from velro_auth.errors import UpstreamThrottled
-from velro_auth.guards.quota import BURST, REFILL_S, RESERVE, NoQuota, Quota, UpstreamQuota
+from velro_auth.guards.quota import (
+    BURST,
+    PROVE_EVERY_S,
+    PROVEN_FOR_S,
+    REFILL_S,
+    RESERVE,
+    SAID_FOR_S,
+    NoQuota,
+    OneAddress,
+    Quota,
+    UpstreamQuota,
+    WatchedQuota,
+)
 
 
 class SupabaseBucket:
@@ -91,6 +104,116 @@ def test_a_refusal_by_supabase_empties_the_twin(clock: HandClock) -> None:
     quota.refused()
 
     assert wait_s(quota, is_known=True) == REFILL_S
+
+
+class Supabase:
+    """What a proof finds out: whether Supabase counts all callers as one."""
+
+    def __init__(self) -> None:
+        self.counts_all_as_one: bool | None = False
+        self.asked = 0
+
+    def prove(self) -> bool | None:
+        self.asked += 1
+        return self.counts_all_as_one
+
+
+@pytest.fixture
+def supabase() -> Supabase:
+    return Supabase()
+
+
+@pytest.fixture
+def one_address(supabase: Supabase, clock: HandClock) -> OneAddress:
+    return OneAddress(prove=supabase.prove, clock=clock)
+
+
+@pytest.fixture
+def watched(one_address: OneAddress, clock: HandClock) -> WatchedQuota:
+    return WatchedQuota(UpstreamQuota(clock=clock), one_address)
+
+
+def test_while_addresses_are_passed_on_nothing_is_counted(watched: WatchedQuota, supabase: Supabase) -> None:
+    assert taken(watched, 1000, is_known=False) == 1000
+    assert supabase.asked == 0
+
+
+def test_a_refusal_of_one_caller_s_own_making_holds_nobody_else_back(
+    watched: WatchedQuota, supabase: Supabase, one_address: OneAddress
+) -> None:
+    """Or one address with thirty calls could have all others counted."""
+    watched.refused()
+
+    assert supabase.asked == 1
+    assert not one_address.is_proven
+    assert taken(watched, 1000, is_known=False) == 1000
+
+
+def test_a_refusal_that_was_for_all_turns_the_quota_on_with_nothing_left(
+    watched: WatchedQuota, supabase: Supabase, one_address: OneAddress, logs: LogLines
+) -> None:
+    supabase.counts_all_as_one = True
+
+    watched.refused()
+    watched.refused()
+
+    assert one_address.is_proven
+    assert wait_s(watched, is_known=True) == REFILL_S
+    told = [record for record in logs.records if "counts all callers as one" in record.getMessage()]
+    assert [record.levelname for record in told] == ["WARNING"]
+    assert supabase.asked == 1
+
+
+def test_a_proof_that_cannot_be_had_is_none(watched: WatchedQuota, supabase: Supabase) -> None:
+    supabase.counts_all_as_one = None
+
+    watched.refused()
+
+    assert taken(watched, 1000, is_known=False) == 1000
+
+
+def test_refusals_are_looked_into_once_a_second(watched: WatchedQuota, supabase: Supabase, clock: HandClock) -> None:
+    for _ in range(10):
+        watched.refused()
+    assert supabase.asked == 1
+
+    clock.advance(PROVE_EVERY_S)
+    watched.refused()
+    assert supabase.asked == 2
+
+
+def test_a_proof_that_is_renewed_is_said_once_an_hour(
+    watched: WatchedQuota, supabase: Supabase, clock: HandClock, logs: LogLines
+) -> None:
+    supabase.counts_all_as_one = True
+    for _ in range(int(SAID_FOR_S / PROVEN_FOR_S) + 1):
+        watched.refused()
+        clock.advance(PROVEN_FOR_S)
+
+    assert len([record for record in logs.records if "counts all callers as one" in record.getMessage()]) == 2
+
+
+def test_after_a_minute_addresses_are_believed_in_again(
+    watched: WatchedQuota, supabase: Supabase, one_address: OneAddress, clock: HandClock
+) -> None:
+    supabase.counts_all_as_one = True
+    watched.refused()
+    supabase.counts_all_as_one = False
+
+    assert taken(watched, 100, is_known=True) == 0
+    clock.advance(PROVEN_FOR_S)
+    assert not one_address.is_proven
+    assert taken(watched, 100, is_known=True) == 100
+
+
+def test_calls_with_the_publishable_key_are_counted_and_their_refusals_too(clock: HandClock) -> None:
+    watched = WatchedQuota(UpstreamQuota(clock=clock), OneAddress(is_public=lambda: True, clock=clock))
+    assert taken(watched, 100, is_known=True) == BURST
+    clock.advance(1000)
+
+    watched.refused()
+
+    assert wait_s(watched, is_known=True) == REFILL_S
 
 
 def test_no_quota_never_refuses() -> None:

@@ -17,10 +17,11 @@ _STATUS_LINES = st.one_of(
     st.sampled_from(
         [b"HTTP/1.1 200 OK", b"HTTP/1.1 400 Bad Request", b"HTTP/1.1 204 No Content", b"HTTP/1.1 304 Not Modified",
          b"HTTP/1.1 200", b"HTTP/1.1 200 ", b"HTTP/1.1 200  two  blanks ", b"HTTP/1.0 200 OK", b"HTTP/1.1 100 Continue",
-         b"HTTP/1.1 101 Switching Protocols", b"HTTP/1.1 600 ?", b"HTTP/1.1 20 OK", b"HTTP/1.1\t200 OK",
+         b"HTTP/1.1 600 ?", b"HTTP/1.1 20 OK", b"HTTP/1.1\t200 OK",
          b"HTTP/2 200 OK", b"ICY 200 OK", b"", b"HTTP/1.1 200 \xc3\x96"]
     ),
-    st.integers(100, 999).map(lambda status: b"HTTP/1.1 %d ok" % status),
+    # Of interim answers http.client knows 100 only; the others are tested below.
+    st.integers(200, 999).map(lambda status: b"HTTP/1.1 %d ok" % status),
 )  # fmt: skip
 _NAMES = st.one_of(
     st.sampled_from(
@@ -111,7 +112,7 @@ def test_an_answer_is_read_as_http_client_reads_it(
 
 
 _NEARLY_PLAIN = tuple(itertools.product(
-    ["HTTP/1.1 200 OK", "HTTP/1.1 204 No", "HTTP/1.1 304 No", "HTTP/1.1 101 No", "HTTP/1.0 200 OK", "HTTP/1.1 200 a "],
+    ["HTTP/1.1 200 OK", "HTTP/1.1 204 No", "HTTP/1.1 304 No", "HTTP/1.1 100 No", "HTTP/1.0 200 OK", "HTTP/1.1 200 a "],
     ["Content-Length: 2", "Content-Length: -2", "Transfer-Encoding: chunked", "Transfer-Encoding: gzip", "X: y"],
     ["Content-Length: 3", "content-length: 2", "Transfer-Encoding: chunked", "Connection: close",
      "Connection: keep-alive", "Content-Type: multipart/mixed", "Content-Type: text/html", "Content-Length : 3",
@@ -137,6 +138,31 @@ def test_too_many_fields_are_refused_by_http_client(count: int) -> None:
     data = answer(b"HTTP/1.1 200 OK", [(b"Content-Length", b"2"), *((b"X-%d" % n, b"a") for n in range(count - 1))])
 
     assert read_by(PlainResponse, data) == read_by(http.client.HTTPResponse, data)
+
+
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
+
+
+@pytest.mark.parametrize("step", [1, 7, 9999])
+@pytest.mark.parametrize(
+    "interim",
+    [HINTS, b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 102 Processing\r\n\r\n", HINTS * 3, b"HTTP/1.1 199 ?\r\n\r\n"],
+    ids=["103", "100", "102", "three", "199"],
+)
+def test_what_comes_before_the_answer_is_not_the_answer(interim: bytes, step: int) -> None:
+    final = answer(b"HTTP/1.1 200 OK", [(b"Content-Length", b"2")])
+
+    assert read_by(PlainResponse, interim + final, step=step) == read_by(http.client.HTTPResponse, final)
+
+
+def test_interim_answers_without_an_end_are_none() -> None:
+    assert read_by(PlainResponse, HINTS * 1000)[0] is http.client.BadStatusLine
+
+
+def test_another_protocol_is_no_answer() -> None:
+    data = answer(b"HTTP/1.1 101 Switching Protocols", [(b"Upgrade", b"h2c")])
+
+    assert read_by(PlainResponse, data)[0] is http.client.UnknownProtocol
 
 
 def test_a_plain_head_is_not_parsed_as_a_mail(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,45 @@
+"""What answers of Supabase mean, where the status and the code disagree."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+from velro_auth import errors
+from velro_auth.upstream import translate
+from velro_auth.upstream.transport import Reply
+
+QUESTIONS = {"password": translate.PASSWORD_GRANT, "refresh": translate.REFRESH_GRANT, "bearer": translate.BEARER}
+CODES = sorted({code for question in QUESTIONS.values() for code in question.codes})
+
+
+def meaning(status: int, body: object, question: translate.Question, **headers: str) -> type[Exception]:
+    reply = Reply(status, {"Content-Type": "application/json", **headers}, json.dumps(body).encode())
+    return type(translate.refusal(reply, question))
+
+
+@pytest.mark.parametrize("status", [500, 501, 505, 599])
+@pytest.mark.parametrize(("name", "code"), list(itertools.product(QUESTIONS, CODES)))
+def test_a_failure_is_no_refusal_whatever_its_code_says(name: str, code: str, status: int) -> None:
+    """Nobody is told "wrong password" by a server that failed."""
+    assert meaning(status, {"code": code}, QUESTIONS[name]) is errors.UpstreamFailed
+
+
+@pytest.mark.parametrize("status", [502, 503, 504, 520, 530])
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_nor_is_an_edge_that_reached_nobody(name: str, status: int) -> None:
+    assert meaning(status, {"code": "invalid_credentials"}, QUESTIONS[name]) is errors.UpstreamUnavailable
+
+
+@pytest.mark.parametrize("body", [{"message": "Invalid API key"}, {"code": "invalid_api_key"}, {}, []])
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_401_of_the_edge_is_about_our_key(name: str, body: object) -> None:
+    assert meaning(401, body, QUESTIONS[name]) is errors.UpstreamMisconfigured
+
+
+@pytest.mark.parametrize("code", ["over_request_rate_limit", "unknown", "invalid_credentials", None])
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_429_is_a_limit_whatever_its_code_says(name: str, code: str | None) -> None:
+    assert meaning(429, {"code": code}, QUESTIONS[name]) is errors.UpstreamThrottled

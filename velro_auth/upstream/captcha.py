@@ -1,0 +1,154 @@
+"""Does the project demand a captcha? And so: which key do calls without a user's token go with?
+
+With a secret key alone Supabase's edge takes a call for an administrator's, for whom no captcha is checked (seen on
+the real server). Nothing in the answers to such calls says so. With the publishable key Supabase says
+``captcha_failed`` to a login without a captcha, before it counts the call and before it looks at anything else.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol, TypeAlias
+
+from requests import PreparedRequest
+
+from velro_auth.errors import UpstreamError
+from velro_auth.upstream import translate
+from velro_auth.upstream.transport import Transport
+
+logger = logging.getLogger("velro_auth.upstream")
+
+#: How long an answer is believed. Each question costs one of the calls that Supabase allows this service's address.
+FRESH_S: Final = 60.0
+#: How soon it is asked again after there was no answer.
+RETRY_S: Final = 5.0
+#: How long the answer may take: a login waits for it.
+DEADLINE_S: Final = 1.0
+
+_UNAUTHORIZED: Final = 401
+_TOO_MANY: Final = 429
+_SERVER_CLASS: Final = 500
+
+
+Answer: TypeAlias = Literal["demanded", "not demanded", "key refused", "unknown"]
+
+
+class Captcha(Protocol):
+    """Whether the project demands a captcha."""
+
+    @property
+    def key(self) -> str:
+        """The key that calls without a user's token go with where it does."""
+
+    def is_demanded(self) -> bool:
+        """Return whether it does."""
+
+    def demanded(self) -> None:
+        """Note that Supabase demanded one, or refused one."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedCaptcha:
+    """The operator knows it, or there is only one key."""
+
+    always: bool = False
+    key: str = ""
+
+    def is_demanded(self) -> bool:
+        """Return what was set."""
+        return self.always
+
+    def demanded(self) -> None:
+        """Learn nothing."""
+
+
+def question(transport: Transport, key: str) -> PreparedRequest:
+    """Return the request that shows it: a login without an account and without a captcha.
+
+    Args:
+        transport: The way to the project.
+        key: The publishable key.
+    """
+    return transport.prepare("POST", "/auth/v1/token?grant_type=password", key=key)
+
+
+def ask(transport: Transport, request: PreparedRequest) -> Answer:
+    """Send the question, and return what the answer means.
+
+    Args:
+        transport: The way to the project.
+        request: The question.
+    """
+    try:
+        reply = transport.send(request, b"{}", deadline_s=DEADLINE_S)
+    except UpstreamError:
+        return "unknown"
+    if reply.status == _UNAUTHORIZED:
+        return "key refused"
+    code = translate.code_of(reply, translate.content(reply))
+    if reply.status != _TOO_MANY and (code is None or reply.status >= _SERVER_CLASS):
+        return "unknown"
+    # The captcha is checked first: any other answer comes from behind it.
+    return "demanded" if code == "captcha_failed" else "not demanded"
+
+
+class LearntCaptcha:
+    """Asks Supabase with the publishable key, at most once a minute, and shares the answer; per process.
+
+    While it is not known, one is demanded: the publishable key is right in any project. While one caller asks, the
+    others go by the former answer.
+
+    Args:
+        transport: The way to the project.
+        key: The publishable key.
+        clock: A clock that never jumps, in seconds.
+    """
+
+    def __init__(self, transport: Transport, *, key: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.key = key
+        self._transport = transport
+        self._clock = clock
+        self._request = question(transport, key)
+        self._asking = threading.Lock()
+        self._lock = threading.Lock()
+        self._is_demanded = True
+        self._fresh_until_s = -1.0
+        self._is_key_refused = False
+
+    def is_demanded(self) -> bool:
+        """Return whether the project demands a captcha, asking when the answer is too old."""
+        if self._is_stale() and self._asking.acquire(blocking=False):
+            try:
+                # Somebody else may have asked between the look and the lock.
+                if self._is_stale():
+                    self._learn(ask(self._transport, self._request))
+            finally:
+                self._asking.release()
+        with self._lock:
+            return self._is_demanded
+
+    def demanded(self) -> None:
+        """Note that Supabase demanded one, or refused one: no question tells it better."""
+        self._learn("demanded")
+
+    def _is_stale(self) -> bool:
+        with self._lock:
+            return self._clock() >= self._fresh_until_s
+
+    def _learn(self, answer: Answer) -> None:
+        with self._lock:
+            self._fresh_until_s = self._clock() + (RETRY_S if answer == "unknown" else FRESH_S)
+            if answer != "unknown":
+                self._is_demanded = answer == "demanded"
+            is_news = answer == "key refused" and not self._is_key_refused
+            self._is_key_refused = answer == "key refused"
+        if is_news:
+            # As without a publishable key: a mistyped one must not end all logins.
+            logger.error(
+                "SUPABASE_PUBLISHABLE_KEY is refused, so nothing tells whether the project demands a captcha, and the"
+                " secret key skips it"
+            )

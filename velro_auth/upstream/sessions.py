@@ -1,0 +1,99 @@
+"""Reads sessions out of successful answers of the token endpoint."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any, TypeGuard
+
+from velro_auth.auth.models import Profile, Session, User
+from velro_auth.errors import UpstreamFailed, UpstreamUnavailable
+from velro_auth.upstream import translate
+from velro_auth.upstream.owners import demand
+from velro_auth.upstream.transport import Reply
+
+
+def session_from(reply: Reply, now_s: float) -> Session:
+    """Read a session from a successful answer of the token endpoint.
+
+    Lenient about what is beside the point, strict about both tokens and the user's id. Where a hook changed the
+    token's lifetime, the token is right and the body is not (contract of Supabase Auth, 1).
+
+    Raises:
+        UpstreamUnavailable: Not JSON: somebody else answered.
+        UpstreamFailed: JSON, but no session.
+        WrongAnswer: The token is another user's than the one beside it.
+    """
+    body = translate.content(reply)
+    if body is translate.NO_JSON:
+        raise UpstreamUnavailable("200 without JSON")
+    if not isinstance(body, dict) or not isinstance(user := body.get("user"), dict):
+        raise UpstreamFailed("200 without a session")
+    access_token, refresh_token = body.get("access_token"), body.get("refresh_token")
+    if not is_text(access_token) or not is_text(refresh_token) or not is_text(user.get("id")):
+        raise UpstreamFailed("200 without both tokens and a user")
+    claims = claims_of(access_token)
+    demand(is_right=claims.get("sub", user["id"]) == user["id"], what="the subject of the access token")
+    expires_in, expires_at = _lifetime(body, claims, now_s)
+    return Session(
+        access_token=access_token,
+        refresh_token=refresh_token,
+        expires_in=expires_in,
+        expires_at=expires_at,
+        user=_user(user, claims),
+        weak_password=_mapping(body.get("weak_password")),
+    )
+
+
+def _lifetime(body: Mapping[str, Any], claims: Mapping[str, Any], now_s: float) -> tuple[int, int]:
+    expires_in, expires_at, exp = body.get("expires_in"), body.get("expires_at"), claims.get("exp")
+    if isinstance(exp, int) and exp != expires_at:
+        return max(0, exp - int(now_s)), exp
+    if isinstance(expires_in, int):
+        return expires_in, expires_at if isinstance(expires_at, int) else int(now_s) + expires_in
+    if isinstance(expires_at, int):
+        return max(0, expires_at - int(now_s)), expires_at
+    raise UpstreamFailed("200 without a lifetime")
+
+
+def _user(user: Mapping[str, Any], claims: Mapping[str, Any]) -> User:
+    factors = user.get("factors")
+    return User(
+        id=user["id"],
+        email=_text(user.get("email")),
+        email_confirmed_at=_text(user.get("email_confirmed_at")),
+        created_at=_text(user.get("created_at")),
+        role=_text(claims.get("user_role")) or _text((_mapping(user.get("app_metadata")) or {}).get("user_role")),
+        profile=Profile(
+            display_name=_text(claims.get("display_name")),
+            avatar_url=_text(claims.get("avatar_url")),
+            credits_balance=balance if isinstance(balance := claims.get("credits_balance"), int) else None,
+        ),
+        is_anonymous=user.get("is_anonymous") is True,
+        factors=[factor for factor in factors if isinstance(factor, dict)] if isinstance(factors, list) else [],
+        user_metadata=_mapping(user.get("user_metadata")) or {},
+    )
+
+
+def claims_of(token: str) -> Mapping[str, Any]:
+    """Return a token's claims without judging it: it came from Supabase this moment. Empty when unreadable."""
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (IndexError, ValueError, RecursionError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def is_text(value: Any) -> TypeGuard[str]:
+    """Return whether *value* is a text with something in it."""
+    return isinstance(value, str) and bool(value)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _mapping(value: Any) -> Mapping[str, Any] | None:
+    return value if isinstance(value, dict) else None
