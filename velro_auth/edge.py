@@ -21,7 +21,7 @@ from werkzeug.wrappers import Response
 from velro_auth import problems
 from velro_auth.addresses import Addresses
 from velro_auth.cors import Cors
-from velro_auth.exchange import AFTERWARDS, Exchange
+from velro_auth.exchange import AFTERWARDS, REFUSED, Exchange
 from velro_auth.paths import is_below
 
 if TYPE_CHECKING:
@@ -139,6 +139,9 @@ class Edge:
 
     def _answer(self, environ: WSGIEnvironment, exchange: Exchange) -> tuple[str, list[tuple[str, str]], bytes]:
         try:
+            if (refused := environ.get(REFUSED)) is not None:
+                exchange.lane = "server"
+                return _run(problems.respond(refused, environ), environ)
             if environ["REQUEST_METHOD"] == "OPTIONS" and not is_below(environ["PATH_INFO"], self._own_options):
                 exchange.lane = "edge"
                 return _run(Response(status=204, headers=self._cors.preflight_headers(environ)), environ)
