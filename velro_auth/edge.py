@@ -1,6 +1,6 @@
 """Around both lanes: what every answer gets, whoever gave it.
 
-The outermost WSGI layer. It names the request, finds out who calls, answers preflights, adds CORS, security and
+The outermost WSGI layer. It takes one trailing slash off the path, names the request, finds out who calls, answers preflights, adds CORS, security and
 timing headers, writes the access log, and turns what nobody caught into a 500 that tells nothing.
 """
 
@@ -102,6 +102,9 @@ class Edge:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         started_s = self._clock()
+        path = environ["PATH_INFO"]
+        if path.endswith("/") and len(path) > 1:
+            environ["PATH_INFO"] = path[:-1]
         exchange = self._open(environ)
         exchange.attach(environ)
         status, headers, body = self._answer(environ, exchange)

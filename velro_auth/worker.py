@@ -12,28 +12,27 @@ TLS and HTTP/2, the plain worker takes over.
 
 from __future__ import annotations
 
-import errno
 import selectors
-import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 from velro_auth import errors
-from velro_auth.worker_answer import AnsweringWorker, PlainWorker
-from velro_auth.worker_channel import SEND_TIMEOUT_S
+from velro_auth.worker_admit import AdmittingWorker
+from velro_auth.worker_answer import PlainWorker
 from velro_auth.worker_connection import Connection
 from velro_auth.worker_fit import unfit
 from velro_auth.worker_intake import Intake, Stage
-from velro_auth.worker_plain import Reader
 from velro_auth.worker_pool import Pool
-from velro_auth.worker_waiting import REQUEST_TIMEOUT_S, Place, Waiting
+from velro_auth.worker_waiting import REQUEST_TIMEOUT_S
 
 #: How much is read of a connection that we have closed.
 LINGER_BYTES: Final = 64 * 1024
-#: Probes answered before the sockets are looked at again, so that a flood of them does not keep logins out.
+#: Probes answered before the sockets are looked at again, so that a flood of them does not keep logins out. Likewise
+#: requests refused, each of which takes ten times as long.
 PROBES_PER_TURN: Final = 16
+REFUSALS_PER_TURN: Final = 4
 #: One of so many threads may wait for bodies that are still on their way.
 OPEN_SHARE: Final = 4
 
@@ -43,11 +42,8 @@ BEAT_S: Final = 1.0
 _ALL_THERE: Final = frozenset({Stage.PROBE, Stage.WHOLE})
 _AWAITED: Final = frozenset({Stage.PARTIAL, Stage.OPEN})
 
-_NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_NOBODY: Final = frozenset({errno.EAGAIN, errno.ECONNABORTED, errno.EPERM, errno.EINTR})
 
-
-class Worker(AnsweringWorker):
+class Worker(AdmittingWorker):
     """Serves an application.
 
     The application may have these attributes:
@@ -71,19 +67,14 @@ class Worker(AnsweringWorker):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._clock = time.monotonic
         self._probes: deque[Connection] = deque()
         self._open_count = 0
         self._next_beat_s = 0.0
         self._most_open = max(1, self.cfg.threads // OPEN_SHARE)
-        self._waiting = Waiting(send_s=SEND_TIMEOUT_S, idle_s=self.cfg.keepalive, clock=self._clock)
-        # gunicorn's name: it looks at the length.
-        self.keepalived_conns = self._waiting.idle
 
     def load_wsgi(self) -> None:
         """Load the application and ask it for its probes, and for the paths where time matters."""
         super().load_wsgi()
-        self._reader = Reader(self.cfg, getattr(self.wsgi, "hot_paths", ()))
         self._intake = Intake(
             probe_paths=getattr(self.wsgi, "main_thread_paths", ()),
             limit_request_line=self.cfg.limit_request_line,
@@ -128,10 +119,12 @@ class Worker(AnsweringWorker):
         return bool(self.is_parent_alive())
 
     def _turn(self, *, wait_s: float) -> None:
-        for key, _ in self.poller.select(0 if self._probes else wait_s):
+        for key, _ in self.poller.select(0 if self._probes or self._refused else wait_s):
             key.data(key.fileobj)
         for _ in range(min(len(self._probes), PROBES_PER_TURN)):
             self._answer_here(self._probes.popleft())
+        for _ in range(min(len(self._refused), REFUSALS_PER_TURN)):
+            self._refuse_now(*self._refused.popleft())
         self._expire()
 
     def _stop_accepting(self) -> None:
@@ -139,7 +132,7 @@ class Worker(AnsweringWorker):
         self.set_accept_enabled(False)
         for listener in self.sockets:
             listener.settimeout(0)
-            while self.accept(listener):
+            while self._accept_one(listener):
                 pass
             listener.close()
         self._waiting.last_call()
@@ -151,66 +144,18 @@ class Worker(AnsweringWorker):
             else:
                 self._close(conn)
 
-    # -- where connections are --------------------------------------------------------------------------------------
-
-    def accept(self, listener: Any) -> bool:
-        """Take in one client, which waits in the selector; False when there was none."""
-        try:
-            sock, client = listener.accept()
-        except OSError as error:
-            if error.errno in _NO_ROOM:
-                return self._make_room()
-            if error.errno not in _NOBODY:
-                raise
-            return False
-        self.nr_conns += 1
-        if self.nr_conns >= self.worker_connections:
-            self._make_room()
-        conn = Connection(self.cfg, sock, client, listener.getsockname(), self._reader)
-        self._wait(conn, self._waiting.silent)
-        return True
-
-    def _make_room(self) -> bool:
-        """Close the connection that deserves its place least: a crowd that sends nothing must not keep others out."""
-        conn = self._waiting.least_deserving()
-        if conn is None:
-            return False
-        self._close(conn)
-        return True
-
-    def _wait(self, conn: Connection, place: Place) -> None:
-        """Let it wait for the client to send something."""
-        self._waiting.enter(conn, place)
-        if not conn.is_watched:
-            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._on_readable, conn))
-            conn.is_watched = True
-
-    def _unwatch(self, conn: Connection) -> None:
-        if conn.is_watched:
-            self.poller.unregister(conn.sock)
-            conn.is_watched = False
-
-    def _close(self, conn: Connection) -> None:
-        self._waiting.leave(conn)
-        self._unwatch(conn)
-        conn.sock.really_close()
-        self.nr_conns -= 1
-
-    def _linger(self, conn: Connection) -> None:
-        """Close our side and wait in the selector for the client to close its own."""
-        if conn.sock.half_close():
-            self._wait(conn, self._waiting.lingering)
-        else:
-            self._close(conn)
+    # -- requests ---------------------------------------------------------------------------------------------------
 
     def _refuse(self, conn: Connection, error: errors.RequestError) -> None:
-        """Refuse a request that the application does not see."""
+        """Have a request refused that the application does not see."""
         self._waiting.leave(conn)
+        self._unwatch(conn)
+        self._refused.append((conn, error))
+
+    def _refuse_now(self, conn: Connection, error: errors.RequestError) -> None:
         self._refuse_here(conn, error, bytes(conn.sock.inbox))
         self._send(conn, keep=False)
         self._finish(conn)
-
-    # -- requests ---------------------------------------------------------------------------------------------------
 
     def _on_readable(self, conn: Connection, _: object) -> None:
         if conn.place is None:

@@ -37,7 +37,7 @@ _START: Final = re.compile(rb"(?:\r\n)?[A-Z0-9!$%&'*+.^_`|~-]{1,20}(?: |\Z)|\r?\
 _FRAMING: Final = re.compile(
     rb"\n(content-length|transfer-encoding|expect)[ \t]*:[ \t]*([^\r\n]*?)[ \t]*\r", re.IGNORECASE
 )
-_LARGE_FIELD: Final = re.compile(rb"\n([^\r\n:]*):[ \t]*([^\r\n]{%d,})" % (FIELD_BYTES + 1))
+_LARGE_FIELD: Final = re.compile(rb"\n([^\r\n:]*):[ \t]*+([^\r\n]{%d,})" % (FIELD_BYTES + 1))
 _TOKEN_FIELDS: Final = frozenset({b"authorization", b"cookie"})
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 _CHUNK: Final = re.compile(rb"([0-9a-fA-F]{1,8})\r\n")

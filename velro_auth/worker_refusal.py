@@ -10,9 +10,11 @@ Nothing here depends on which parser refused a request.
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import re
+import time
 from collections.abc import Callable, Collection
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
@@ -127,6 +129,11 @@ def _fields_of(head: bytes, start: int, fields: Collection[str]) -> dict[str, st
     }
 
 
+@functools.lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
+
+
 def _asked(app: WSGIApplication, environ: WSGIEnvironment) -> bytes:
     started: list[Any] = []
 
@@ -145,6 +152,6 @@ def _bare(error: Exception) -> bytes:
 
 
 def _written(status: str, headers: list[tuple[str, str]], body: bytes) -> bytes:
-    fields = [("Date", formatdate(usegmt=True)), ("Connection", "close"), *headers]
+    fields = [("Date", _date(int(time.time()))), ("Connection", "close"), *headers]
     lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in fields), "", ""]
     return "\r\n".join(lines).encode("latin-1") + body
