@@ -14,6 +14,9 @@ AFTERWARDS: Final = "velro_auth.afterwards"
 #: WSGI environ key: the error for which the server refuses a request that no application has to see.
 REFUSED: Final = "velro_auth.refused"
 
+#: Under this name an exchange notes the size of an access token that was handed out and fits into no request.
+OVERSIZE: Final = "token_bytes"
+
 _KEY: Final = "velro_auth.exchange"
 
 
