@@ -133,6 +133,8 @@ class Intake:
 
     def _judge_head(self, arrival: Arrival) -> Stage | None:
         end = arrival.data.find(_END_OF_HEAD, max(0, arrival.scanned - len(_END_OF_HEAD)))
+        if (end if end >= 0 else len(arrival.data)) > GATHERED_BYTES:
+            return arrival.refused(errors.HeadersTooLarge("the head is too large"))
         if end < 0:
             return self._judge_partial_head(arrival)
         head = bytes(arrival.data[: end + 2])
@@ -150,8 +152,6 @@ class Intake:
         data = arrival.data
         if not arrival.scanned and not _START.match(data):
             return arrival.refused(errors.RequestError("no request line"))
-        if len(data) > GATHERED_BYTES:
-            return arrival.refused(errors.HeadersTooLarge("the head is too large"))
         is_odd = _BARE_LF.search(data, max(0, arrival.scanned - 1)) is not None or (
             len(data) > self._longest_line and data.find(b"\r\n", 2, self._longest_line) < 0
         )
