@@ -22,8 +22,8 @@ _settings = _Settings.from_environment()
 
 # [::] takes IPv4 as well; binding 0.0.0.0 beside it would fail.
 bind = f"[::]:{_settings.port}" if _socket.has_dualstack_ipv6() else f"0.0.0.0:{_settings.port}"
-# gunicorn's own is "gthread".
-worker_class = _settings.gunicorn_worker_class
+# "gthread" is gunicorn's own, with our answers to what it cannot read.
+worker_class = _settings.gunicorn_worker_class.replace("gthread", "velro_auth.worker_answer.PlainWorker")
 workers = _settings.web_concurrency
 threads = _settings.gunicorn_threads
 preload_app = True
@@ -50,7 +50,8 @@ forwarder_headers = ""
 # What its parser takes at most. Envoy appends the address that its client asked for.
 limit_request_line = 8190
 limit_request_fields = 64
-limit_request_field_size = 8190
+# 16 KiB of Authorization or Cookie, its name and white space; the worker holds other fields to 8 KiB.
+limit_request_field_size = 16 * 1024 + 64
 
 _running = _Running(_folder_of(_settings.auth_run_dir))
 _affinity = _Affinity(workers=workers) if _settings.worker_cpu_affinity else None

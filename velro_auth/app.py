@@ -43,6 +43,8 @@ class Service:
         main_thread_paths: Paths whose answers touch no network, no disk and no lock that a login holds, so that
             ``velro_auth.worker`` may answer them where nothing queues.
         hot_paths: Paths whose plain requests the worker may read itself.
+        answers_refusals: The worker may ask for its own answers here: to requests that it does not hand over.
+        body_limits: (method, path) → largest body that is read there, in bytes; no other request has its body read.
 
     Args:
         settings: What the environment says.
@@ -56,6 +58,8 @@ class Service:
         self._outermost = self._parts.lasting.tracing.around(self._edge)
         self._reloads = Reloads(settings, take=self._take)
         self.main_thread_paths = frozenset(path for probe in self._parts.instant for path in probe.paths)
+        self.answers_refusals = True
+        self.body_limits = _body_limits(self._parts)
         self.hot_paths = frozenset(path for endpoint in self._parts.endpoints for path in endpoint.paths)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -91,6 +95,7 @@ class Service:
         edge = _edge(settings, parts, fast_lane=self._fast_lane)
         set_level(settings.log_level)
         self._parts, self._edge, self._outermost = parts, edge, parts.lasting.tracing.around(edge)
+        self.body_limits = _body_limits(parts)
 
 
 def create_app(settings: Settings, *, fast_lane: bool = True) -> Service:
@@ -106,6 +111,17 @@ def create_app(settings: Settings, *, fast_lane: bool = True) -> Service:
     for advice in settings.advice:
         logger.warning("setting to look at", extra={"variable": advice.variable, "advice": advice.advice})
     return Service(settings, fast_lane=fast_lane)
+
+
+def _body_limits(parts: Parts) -> dict[tuple[str, str], int]:
+    """Return the limit of each endpoint that reads a body: those have a ``max_body_bytes``."""
+    return {
+        (method, path): max_body_bytes
+        for endpoint in parts.endpoints
+        if (max_body_bytes := getattr(endpoint, "max_body_bytes", 0))
+        for method in endpoint.methods
+        for path in endpoint.paths
+    }
 
 
 def _edge(settings: Settings, parts: Parts, *, fast_lane: bool) -> Edge:

@@ -1,7 +1,8 @@
 """Around both lanes: what every answer gets, whoever gave it.
 
-The outermost WSGI layer. It names the request, finds out who calls, answers preflights, adds CORS, security and
-timing headers, writes the access log, and turns what nobody caught into a 500 that tells nothing.
+The outermost WSGI layer. It takes one trailing slash off the path, names the request, finds out who calls, answers
+preflights, adds CORS, security and timing headers, writes the access log, and turns what nobody caught into a 500 that
+tells nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from velro_auth import problems
 from velro_auth.addresses import Addresses
 from velro_auth.addresswatch import AddressWatch
 from velro_auth.cors import Cors
-from velro_auth.exchange import AFTERWARDS, Exchange
+from velro_auth.exchange import AFTERWARDS, REFUSED, Exchange
 from velro_auth.paths import is_below
 
 if TYPE_CHECKING:
@@ -109,6 +110,9 @@ class Edge:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         started_s = self._clock()
+        path = environ["PATH_INFO"]
+        if path.endswith("/") and len(path) > 1:
+            environ["PATH_INFO"] = path[:-1]
         exchange = self._open(environ)
         exchange.attach(environ)
         status, headers, body = self._answer(environ, exchange)
@@ -149,6 +153,9 @@ class Edge:
 
     def _answer(self, environ: WSGIEnvironment, exchange: Exchange) -> tuple[str, list[tuple[str, str]], bytes]:
         try:
+            if (refused := environ.get(REFUSED)) is not None:
+                exchange.lane = "server"
+                return _run(problems.respond(refused, environ), environ)
             if environ["REQUEST_METHOD"] == "OPTIONS" and not is_below(environ["PATH_INFO"], self._own_options):
                 exchange.lane = "edge"
                 return _run(Response(status=204, headers=self._cors.preflight_headers(environ)), environ)

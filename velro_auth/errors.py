@@ -64,6 +64,30 @@ class BadParameter(RequestError):
         self.advice = advice
 
 
+class UnsupportedCoding(UnsupportedMediaType):
+    """The body is compressed (``Content-Encoding``)."""
+
+
+class RequestTimeout(RequestError):
+    """The request did not arrive in time."""
+
+
+class UriTooLong(RequestError):
+    """The request line is longer than the server takes."""
+
+
+class HeadersTooLarge(RequestError):
+    """A header field is larger than the server takes, or there are too many."""
+
+
+class ExpectationFailed(RequestError):
+    """``Expect`` asks for something other than ``100-continue``."""
+
+
+class CodingNotImplemented(RequestError):
+    """``Transfer-Encoding`` names a coding that the server does not know."""
+
+
 class NotFound(RequestError):
     """There is no such route."""
 

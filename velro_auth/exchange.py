@@ -6,10 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
-Lane: TypeAlias = Literal["fast", "flask", "edge"]
+Lane: TypeAlias = Literal["fast", "flask", "edge", "server"]
 
 #: A list that a server may put into the environment; what is in it is called when the answer has left.
 AFTERWARDS: Final = "velro_auth.afterwards"
+
+#: WSGI environ key: the error for which the server refuses a request that no application has to see.
+REFUSED: Final = "velro_auth.refused"
+
+#: Under this name an exchange notes the size of an access token that was handed out and fits into no request.
+OVERSIZE: Final = "token_bytes"
 
 _KEY: Final = "velro_auth.exchange"
 
@@ -45,7 +51,7 @@ class Exchange:
         arrived_s: When the edge saw it first, on the monotonic clock.
         traceparent: W3C trace context to pass upstream; None when there was none, or a malformed one.
         queue_ms: How long it waited between the platform's edge and us, when the edge said so.
-        lane: Who answered.
+        lane: Who answered; ``server`` is the worker, for a request that reached no application.
         upstream_ms: Time spent waiting for Supabase.
         shows_upstream: Whether the answer may tell ``upstream_ms``. Refused logins keep it to themselves,
             because Supabase's time tells whether the account exists.

@@ -6,7 +6,7 @@ here, or the fast lane would silently go without.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import flask
 import flask_compress
@@ -39,5 +39,17 @@ def extend(app: flask.Flask, *, management: flask.Blueprint, public_paths: Colle
 
     @management.after_request
     def compressed(response: flask.Response) -> flask.Response:
-        is_public = flask.request.path in public_paths
-        return compress.after_request(response) if is_public else response
+        if flask.request.path not in public_paths:
+            return response
+        flask.request.environ["HTTP_ACCEPT_ENCODING"] = _wanted(compress.enabled_algorithms)
+        return compress.after_request(response)
+
+
+def _wanted(codings: Iterable[str]) -> str:
+    """Return those of *codings* that the client takes, with their qualities, as it would name them itself.
+
+    The extension takes ``gzip;q=0``, which refuses it (RFC 9110, 12.5.3), for a wish.
+    """
+    accepted = flask.request.accept_encodings
+    qualities = {coding: accepted.quality(coding) for coding in (*codings, "identity")}
+    return ", ".join(f"{coding};q={quality}" for coding, quality in qualities.items() if quality > 0)

@@ -58,6 +58,18 @@ ANSWERS: Final[Mapping[type[Exception], Answer]] = {
     errors.UnsupportedMediaType: Answer(
         415, "unsupported_media_type", "Send the body as Content-Type: application/json."
     ),
+    errors.UnsupportedCoding: Answer(
+        415, "unsupported_media_type", "Send the body uncompressed, without Content-Encoding."
+    ),
+    errors.RequestTimeout: Answer(408, "request_timeout", "The request did not arrive in time. Send it again."),
+    errors.UriTooLong: Answer(414, "uri_too_long", "The address is too long."),
+    errors.ExpectationFailed: Answer(417, "expectation_failed", "Send no Expect header but 100-continue."),
+    errors.HeadersTooLarge: Answer(
+        431,
+        "headers_too_large",
+        "The headers are too large: Authorization and Cookie may have 16 KiB each, others 8 KiB; 64 fields in all.",
+    ),
+    errors.CodingNotImplemented: Answer(501, "not_implemented", "Send Transfer-Encoding: chunked, or Content-Length."),
     errors.InvalidRequest: Answer(422, "invalid_request", "A field is missing or wrong."),
     errors.RequestError: Answer(400, "bad_request", "The request cannot be understood."),
     errors.Throttled: Answer(429, "too_many_attempts", "Too many attempts. Wait a little.", 30),
@@ -87,11 +99,16 @@ TITLES: Final[Mapping[int, str]] = {
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    408: "Request Timeout",
     413: "Content Too Large",
+    414: "URI Too Long",
     415: "Unsupported Media Type",
+    417: "Expectation Failed",
     422: "Unprocessable Content",
     429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
     500: "Internal Server Error",
+    501: "Not Implemented",
     503: "Service Unavailable",
 }
 

@@ -1,4 +1,4 @@
-"""One client's connection to a worker, with what gunicorn's ``ThreadWorker.handle`` expects of one."""
+"""One client's connection to a worker, with what gunicorn's ``ThreadWorker`` expects of one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from gunicorn.http import get_parser
 from velro_auth.worker_channel import Channel
 from velro_auth.worker_intake import Arrival
 from velro_auth.worker_plain import Parser, Reader
+from velro_auth.worker_waiting import Place
 
 
 class Connection:
@@ -17,34 +18,38 @@ class Connection:
 
     Attributes:
         sock: The channel; gunicorn calls it by this name.
-        place: Where it waits: one of the worker's dictionaries, or None while somebody works on it.
+        place: Where it waits; None while somebody works on it.
         ends_s: When the wait in its place is over.
         is_watched: Whether it is in the selector.
         is_open: Whether its request counts against the share of threads that may wait for a body.
+        has_to_close: Whether its answer is the last one, because the body of its request is not read.
+        was_continued: Whether the client was told to send the body.
         afterwards: What the application wants to be done when its answer has left.
     """
-
-    # gunicorn's: nothing to initialize, and there is data.
-    initialized = data_ready = True
-    is_http2 = False
 
     def __init__(self, cfg: Any, sock: Any, client: Any, server: Any, reader: Reader) -> None:
         self.sock = Channel(sock)
         self.client = client
         self.server = server
-        self.parser = Parser(get_parser(cfg, self.sock, client), reader, client, server)
+        self.parser = Parser(get_parser(cfg, self.sock, client), reader, client, server, self.sock.inbox)
         self.arrival = Arrival(self.sock.inbox)
         self.afterwards: list[Callable[[], object]] = []
-        self.place: dict[Connection, None] | None = None
+        self.place: Place | None = None
         self.ends_s = 0.0
         self.is_watched = False
         self.is_open = False
+        self.has_to_close = False
+        self.was_continued = False
         self.drained_bytes = 0
 
-    def init(self) -> None:
-        """Do nothing; gunicorn would wrap the socket here."""
+    def tell_to_continue(self) -> None:
+        """Tell a client that waits for it to send its body, once."""
+        if self.arrival.wants_continue and not self.was_continued:
+            self.was_continued = True
+            self.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def turn_over(self) -> None:
         """Get ready for the next request, of which the parser may have read the start."""
         self.sock.inbox[:0] = self.parser.unreader.take_buffered()
         self.arrival = Arrival(self.sock.inbox)
+        self.was_continued = False

@@ -8,8 +8,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 #: What is used of gunicorn beyond its documented interface.
 _PRIVATE: Final = (
-    "_keepalive_after",
-    "handle",
+    "get_thread_pool",
     "handle_error",
     "handle_request",
     "is_parent_alive",

@@ -19,6 +19,7 @@ from typing import Any, Final
 from gunicorn.http import wsgi
 
 from velro_auth.worker_intake import Arrival
+from velro_auth.worker_refusal import LOOKED_AT_BYTES
 
 #: Longer heads are gunicorn's. Less than its limit for a single field, so none can be too long.
 HEAD_BYTES: Final = 8000
@@ -173,16 +174,20 @@ class Parser:
         reader: Reads plain requests.
         client: The peer's address.
         server: Our own.
+        inbox: What has arrived.
     """
 
-    def __init__(self, theirs: Any, reader: Reader, client: Any, server: Any) -> None:
+    def __init__(self, theirs: Any, reader: Reader, client: Any, server: Any, inbox: bytearray) -> None:
         self._theirs = theirs
+        self._inbox = inbox
         self._reader = reader
         self._client = client
         self._server = server
         self._was_plain = False
-        #: What is known of the request that has arrived; None when nobody looked.
+        #: What is known of the request that has arrived; None when it is not all there.
         self.arrival: Arrival | None = None
+        #: The start of the request that gunicorn's parser was given last, for the answer when it is refused.
+        self.head = b""
 
     @property
     def unreader(self) -> Any:
@@ -193,7 +198,10 @@ class Parser:
         """Return the next request."""
         plain = self._reader.read(self.arrival, self._client, self._server) if self.arrival else None
         self._was_plain = plain is not None
-        return plain if plain is not None else next(self._theirs)
+        if plain is not None:
+            return plain
+        self.head = bytes(self._inbox[:LOOKED_AT_BYTES])
+        return next(self._theirs)
 
     def finish_body(self, deadline: float | None = None) -> bool:
         """Read what the application left of a body; False when that takes too long."""

@@ -11,11 +11,14 @@ import pytest
 from werkzeug.test import Client, TestResponse
 
 from tests.asserts import assert_problem
-from tests.conftest import GOOD_LOGIN, LogLines, MakeClient
+from tests.conftest import ENVIRONMENT, GOOD_LOGIN, LogLines, MakeClient
 from tests.upstream_double import UpstreamDouble
 from velro_auth.addresses import Addresses
 from velro_auth.cors import Cors
 from velro_auth.edge import Edge
+from velro_auth.fastlane import HEADER
+from velro_auth.settings import Settings
+from velro_auth.wiring import wire
 
 LOGIN = "/api/v1/auth/login"
 ORIGIN = "https://app.example.com"
@@ -202,10 +205,29 @@ def test_problem_json_is_for_those_who_name_it(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/health/", "//health", "/api/v1/auth/login/", "/api//v1/auth/login", "/API/v1/auth/login", "/"]
+    "path", ["/health//", "//health", "/api/v1/auth/login//", "/api//v1/auth/login", "/API/v1/auth/login", "/", "//"]
 )
 def test_a_path_is_exactly_what_was_asked_for(client: Client, path: str) -> None:
     assert_problem(client.get(path), 404, "not_found")
+
+
+def test_a_trailing_slash_changes_nothing(client: Client, upstream: UpstreamDouble, logs: LogLines) -> None:
+    """Every route, in both lanes."""
+    parts = wire(Settings.from_environment(ENVIRONMENT))
+    paths = {(method, path) for endpoint in parts.endpoints for method in endpoint.methods for path in endpoint.paths}
+    for method, path in sorted(paths | {("GET", "/api/v1/auth/verify"), ("OPTIONS", LOGIN), ("DELETE", LOGIN)}):
+        without, with_ = (client.open(asked, method=method, json=GOOD_LOGIN) for asked in (path, path + "/"))
+
+        assert with_.status_code == without.status_code, (method, path)
+        assert with_.headers.get("Allow") == without.headers.get("Allow")
+        assert (HEADER in with_.headers) == (HEADER in without.headers)
+        assert [line["path"] for line in logs.access[-2:]] == [path, path]
+
+
+def test_a_trailing_slash_that_is_escaped_is_none(client: Client) -> None:
+    response = client.get("/api/v1/auth/ping/", environ_overrides={"RAW_URI": "/api/v1/auth/ping%2F"})
+
+    assert_problem(response, 404, "not_found")
 
 
 @pytest.mark.parametrize("raw", ["/api/v1/auth%2fping", "/api%2Fv1/auth/ping"])

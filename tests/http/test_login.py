@@ -281,15 +281,49 @@ def test_a_wrong_field_is_named_and_its_value_is_not(login: LogIn) -> None:
         {"Content-Type": "application/x-www-form-urlencoded"},
         {"Content-Type": "application/problem+json"},
         {},
-        {"Content-Type": "application/json", "Content-Encoding": "gzip"},
     ],
 )
-def test_only_plain_json_is_taken(client: Client, upstream: UpstreamDouble, headers: dict[str, str]) -> None:
+def test_only_json_is_taken(client: Client, upstream: UpstreamDouble, headers: dict[str, str]) -> None:
     """Media types that a form can send would let a foreign page log somebody in (ASVS 3.5.2)."""
     response = client.post(PATH, data=json.dumps(GOOD_LOGIN), headers=headers)
 
     assert_problem(response, 415, "unsupported_media_type")
+    assert "Content-Type" in response.get_json()["detail"]
     assert not upstream.asked
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "identity, gzip", "aes128gcm"])
+def test_a_compressed_body_is_refused_for_its_coding(client: Client, upstream: UpstreamDouble, coding: str) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+
+    response = client.post(PATH, data=json.dumps(GOOD_LOGIN), headers=headers)
+
+    body = assert_problem(response, 415, "unsupported_media_type")
+    assert "Content-Encoding" in body["detail"]
+    assert not upstream.asked
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", ""])
+def test_a_body_that_says_it_is_not_compressed_is_taken(client: Client, upstream: UpstreamDouble, coding: str) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+
+    assert client.post(PATH, data=json.dumps(GOOD_LOGIN), headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("size", [16_377, 16_378])
+def test_a_token_that_fits_into_no_header_is_told_to_the_operator(
+    client: Client, upstream: UpstreamDouble, logs: LogLines, size: int
+) -> None:
+    """The login is right; what comes after it would be refused everywhere."""
+    token = session()["access_token"]
+    upstream.answers(session(access_token=token + "x" * (size - len(token))))
+
+    for _ in range(3):
+        assert client.post(PATH, json=GOOD_LOGIN).status_code == 200
+
+    told = [vars(record)["event"] for record in logs.records if record.name == "velro_auth.alerts"]
+    assert told == (["token_too_large"] if size > 16_377 else [])
+    assert logs.access[-1].get("token_bytes") == (size if size > 16_377 else None)
 
 
 def test_a_charset_does_no_harm(client: Client, upstream: UpstreamDouble) -> None:

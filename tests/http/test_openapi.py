@@ -68,6 +68,27 @@ def test_only_documents_are_compressed(client: Client, path: str) -> None:
     assert "Content-Encoding" not in client.get("/health/ready", headers=headers).headers
 
 
+@pytest.mark.parametrize(
+    ("asked", "coding"),
+    [
+        ("gzip;q=0", None),
+        ("gzip; q=0.0, br;q=0, zstd;q=0, deflate;q=0, other", None),
+        ("gzip;q=0, *;q=0", None),
+        ("identity", None),
+        ("", None),
+        ("br;q=0, gzip;q=0.2", "gzip"),
+        ("identity;q=0.5, gzip", "gzip"),
+        ("identity, gzip;q=0.5", None),
+        ("zstd;q=0, br;q=0, deflate;q=0, *", "gzip"),
+    ],
+)
+def test_a_coding_that_the_client_refuses_is_not_used(client: Client, asked: str, coding: str | None) -> None:
+    response = client.get("/openapi.json", headers={"Accept-Encoding": asked})
+
+    assert response.headers.get("Content-Encoding") == coding
+    assert "Accept-Encoding" in response.headers["Vary"]
+
+
 def schema_of(*, fast_lane: bool) -> Any:
     environment = {**ENVIRONMENT, "AUTH_THROTTLE_SCALE": "100000"}
     app = create_app(Settings.from_environment(environment), fast_lane=fast_lane)

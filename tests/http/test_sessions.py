@@ -60,6 +60,18 @@ def test_a_good_token_is_200_with_the_identity(client: Client, supabase: respons
     assert len(supabase.calls) == 1
 
 
+@pytest.mark.parametrize("size", [8_362, 16_377])
+def test_a_token_is_good_up_to_what_fits_into_the_header(
+    client: Client, supabase: responses.RequestsMock, size: int
+) -> None:
+    """What a project puts into ``app_metadata`` is in each token."""
+    plain = len(token(app_metadata={"teams": ""}))
+    large = token(app_metadata={"teams": "x" * ((size - plain) * 3 // 4 - 2)})
+
+    assert size - 8 < len(large) <= size
+    assert verify(client, large).status_code == 200
+
+
 def test_identity_headers_are_always_all_there(client: Client, supabase: responses.RequestsMock) -> None:
     """A proxy that copies only what it gets would let the client's own through."""
     response = verify(client, token(email=None, aal=None))

@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from tests.fixtures.collectors import Collector, running_collector
+from tests.fixtures.garbled import ENDED, GARBLED, ask, assert_refused
 from tests.fixtures.programs import ROOT, Program, clean_environment, free_port, gateway
 from velro_auth.auth.models import Credentials, Session, User
 from velro_auth.settings import Settings
@@ -147,6 +148,14 @@ def troubles(visit: Visit, standin: Standin) -> None:
     visit.log_in(500, "canary-of-a-boom", X_Request_ID=MARK)
 
 
+def garbled(visit: Visit, requests_: Mapping[str, bytes] = GARBLED) -> None:
+    """Speak as no client should; each such connection is closed after a problem document."""
+    for name, request in requests_.items():
+        answer = ask(visit.running.url, request)
+        assert_refused(name, answer)
+        visit.answers.append(answer.decode())
+
+
 def read(visit: Visit) -> None:
     """Read what operators read."""
     for path in ("/health", "/__version"):
@@ -200,6 +209,7 @@ def test_no_canary_gets_out(
         whole_life(visit)
         refusals(visit)
         troubles(visit, standin)
+        garbled(visit)
         read(visit)
         running.stop()
 
@@ -216,6 +226,17 @@ def test_no_canary_gets_out(
     assert leaks(outlets, [*visit.tokens, standin.secret_key, standin.publishable_key]) == set()
     assert [place for place, text in outlets.items() if MARK not in text] == []
     assert len(visit.tokens) == 4
+
+
+def test_gunicorn_s_own_worker_repeats_nothing_either(environment: dict[str, str], tmp_path: Path) -> None:
+    """Where somebody goes back to it, or ours does not fit."""
+    with gateway(tmp_path / "log", **{**environment, "GUNICORN_WORKER_CLASS": "gthread"}) as running:
+        visit = Visit(running)
+        garbled(visit, {name: GARBLED[name] for name in ENDED})
+        running.stop()
+
+    assert running.output.count('"lane": "server"') >= len(ENDED)
+    assert leaks({"log": running.output, "answers": "\n".join(visit.answers)}, []) == set()
 
 
 def standin_knows(standin: Standin) -> bool:

@@ -65,7 +65,7 @@ def test_a_probe_is_answered_on_the_main_thread_and_nothing_else_is(site: Served
             b"GET /health HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab",
         ):
             client.sendall(other)
-            assert read_answer(client)[1].startswith(b"ThreadPoolExecutor"), other
+            assert read_answer(client)[1].startswith(b"pool-"), other
 
 
 def test_probes_are_answered_while_every_thread_hangs(site: Served) -> None:
@@ -219,13 +219,15 @@ REFUSED = {
 }
 
 
-def test_what_gunicorn_refuses_is_refused_in_the_same_words(site: Served, tmp_path: Path) -> None:
+def test_what_gunicorn_refuses_is_refused_with_the_same_status(site: Served, tmp_path: Path) -> None:
+    """And without its page, which repeats what was sent."""
     with served(tmp_path, worker_class="gthread") as plain:
         for name, request in REFUSED.items():
             answer = site.ask(request)
 
             assert answer.startswith((b"HTTP/1.1 4", b"HTTP/1.1 5")), name
-            assert without_date(answer) == without_date(plain.ask(request)), name
+            assert answer[:12] == plain.ask(request)[:12], name
+            assert answer.endswith(b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"), name
 
 
 def read_exactly(client: socket.socket, count: int) -> bytes:
@@ -235,10 +237,6 @@ def read_exactly(client: socket.socket, count: int) -> bytes:
         assert more, data
         data += more
     return data
-
-
-def without_date(answer: bytes) -> list[bytes]:
-    return [line for line in answer.split(b"\r\n") if not line.startswith(b"Date: ")]
 
 
 @pytest.mark.parametrize(
@@ -251,7 +249,8 @@ def test_an_unfinished_request_is_cut(site: Served, start: bytes) -> None:
 
     answer = site.ask(start)
 
-    assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n")
+    assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert b"\r\nConnection: close\r\n" in answer
     assert 8 < time.monotonic() - started_s < 15
 
 

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from velro_auth.worker import PROBES_PER_TURN, Worker
 from velro_auth.worker_affinity import Affinity, core_of
+from velro_auth.worker_answer import PlainWorker
 from velro_auth.worker_channel import Channel
 from velro_auth.worker_connection import Connection
 from velro_auth.worker_fit import unfit
@@ -82,7 +83,10 @@ def test_what_only_looks_like_a_probe_is_none(data: bytes) -> None:
         (b"Content-Length: -1\r\n\r\n", Stage.OPEN),
         (b"Content-Length: 9999999999999999\r\n\r\n", Stage.OPEN),
         (b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", Stage.OPEN),
-        (b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n", Stage.OPEN),
+        (b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n", Stage.PARTIAL),
+        (b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n{}", Stage.WHOLE),
+        (b"Content-Length: 2\r\nExpect: 200-ok\r\n\r\n", Stage.OPEN),
+        (b"Content-Length: 0\r\nUpgrade: websocket\r\n\r\n", Stage.WHOLE),
         (b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", Stage.OPEN),
         (b"Transfer-Encoding: gzip, chunked\r\n\r\n", Stage.OPEN),
         (b"Transfer-Encoding: chunked\r\n\r\n", Stage.PARTIAL),
@@ -108,7 +112,7 @@ def test_bodies_are_gathered_where_their_end_is_plain(rest: bytes, stage: Stage)
         (HEALTH[:-1], Stage.PARTIAL),
         (b"GET /" + b"x" * 4000, Stage.PARTIAL),
         (b"GET /" + b"x" * 4100, Stage.OPEN),
-        (HEALTH[:-2] + b"X: " + b"x" * GATHERED_BYTES, Stage.OPEN),
+        (HEALTH[:-2] + b"X: " + b"x" * GATHERED_BYTES, Stage.REFUSED),
         (b"GET / HTTP/1.1\n", Stage.OPEN),
         (b"GET / HTTP/1.1\r\nA: b\nC", Stage.OPEN),
     ],
@@ -275,14 +279,14 @@ def test_what_it_does_not_speak_is_left_to_the_plain_worker(changes: dict[str, o
 
 def test_a_gunicorn_without_the_private_parts_is_served_by_its_own_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """gunicorn's, not ours: what a new release might do."""
-    monkeypatch.delattr(ThreadWorker, "_keepalive_after")
+    monkeypatch.delattr(ThreadWorker, "get_thread_pool")
     said: list[str] = []
     log = SimpleNamespace(warning=lambda text, *args: said.append(text % args))
 
     made = Worker(1, os.getpid(), [], None, 30, config(), log)
 
-    assert type(made) is ThreadWorker
-    assert said == ["the plain threaded worker is used: gunicorn has no _keepalive_after"]
+    assert type(made) is PlainWorker
+    assert said == ["the plain threaded worker is used: gunicorn has no get_thread_pool"]
     made.tmp.close()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from velro_auth.auth.tokens import MAX_TOKEN_BYTES
 from velro_auth.errors import TokenInvalid, TokenMissing
+from velro_auth.exchange import OVERSIZE, Exchange
 
 
 def bearer_token(header: str | None) -> str:
@@ -20,3 +22,9 @@ def bearer_token(header: str | None) -> str:
         # Servers join header lines with a comma; two of them are two opinions about who this is.
         raise TokenInvalid("more than one token was sent")
     return token
+
+
+def note_too_large(token: str, exchange: Exchange) -> None:
+    """Note, for the log and the metrics, an access token that was handed out and fits into no ``Authorization``."""
+    if len(token) > MAX_TOKEN_BYTES:
+        exchange.notes[OVERSIZE] = len(token)

@@ -11,7 +11,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Request
 
 from velro_auth.answers import Ready
-from velro_auth.errors import BadJson, InvalidRequest, TooLarge, UnsupportedMediaType
+from velro_auth.errors import BadJson, InvalidRequest, TooLarge, UnsupportedCoding, UnsupportedMediaType
 
 #: Deeper than this is an attack, not a login (ASVS 15.3: bound what parsers do).
 DEEPEST: Final = 16
@@ -31,11 +31,14 @@ def json_object(request: Request, max_bytes: int) -> dict[str, Any]:
     taken: it makes a browser ask before it sends (ASVS 3.5.2).
 
     Raises:
-        UnsupportedMediaType: Another media type, or a compressed body.
+        UnsupportedCoding: A compressed body.
+        UnsupportedMediaType: Another media type.
         TooLarge: More than *max_bytes*.
         BadJson: No well-formed JSON object.
     """
-    if request.mimetype != "application/json" or request.headers.get("Content-Encoding", "identity") != "identity":
+    if request.headers.get("Content-Encoding", "identity").lower() not in {"identity", ""}:
+        raise UnsupportedCoding
+    if request.mimetype != "application/json":
         raise UnsupportedMediaType
     # One byte more than is taken: Werkzeug cuts a body without a length at its limit, and says nothing.
     request.max_content_length = max_bytes + 1
@@ -55,7 +58,8 @@ def validated(request: Request, schema: Schema, max_bytes: int) -> dict[str, Any
     """Read the body of *request* and load it with *schema*.
 
     Raises:
-        UnsupportedMediaType: Another media type, or a compressed body.
+        UnsupportedCoding: A compressed body.
+        UnsupportedMediaType: Another media type.
         TooLarge: More than *max_bytes*.
         BadJson: No well-formed JSON object.
         InvalidRequest: A field is missing or wrong.

@@ -9,6 +9,7 @@ import marshmallow
 from werkzeug.wrappers import Request
 
 from velro_auth.answers import Ready
+from velro_auth.auth.bearer import note_too_large
 from velro_auth.auth.models import Credentials, Session
 from velro_auth.endpoints.bodies import json_answer, validated
 from velro_auth.endpoints.schemas import LoginBody, SessionAnswer
@@ -44,4 +45,7 @@ class LoginEndpoint:
     def __call__(self, request: Request) -> Ready:
         """Answer a login."""
         credentials = Credentials(**validated(request, _BODY, self.max_body_bytes))
-        return json_answer(_ANSWER.dump(self.log_in(credentials, Exchange.of(request.environ))))
+        exchange = Exchange.of(request.environ)
+        session = self.log_in(credentials, exchange)
+        note_too_large(session.access_token, exchange)
+        return json_answer(_ANSWER.dump(session))

@@ -9,7 +9,7 @@ import marshmallow
 from werkzeug.wrappers import Request
 
 from velro_auth.answers import Ready
-from velro_auth.auth.bearer import bearer_token
+from velro_auth.auth.bearer import bearer_token, note_too_large
 from velro_auth.auth.denylist import Scope
 from velro_auth.auth.sessions import Sessions
 from velro_auth.endpoints.bodies import json_answer, validated
@@ -43,7 +43,10 @@ class RefreshEndpoint:
     def __call__(self, request: Request) -> Ready:
         """Answer a refresh."""
         token = validated(request, _REFRESH, self.max_body_bytes)["refresh_token"]
-        return json_answer(_SESSION.dump(self.sessions.refresh(token, Exchange.of(request.environ))))
+        exchange = Exchange.of(request.environ)
+        session = self.sessions.refresh(token, exchange)
+        note_too_large(session.access_token, exchange)
+        return json_answer(_SESSION.dump(session))
 
 
 @dataclass(frozen=True)

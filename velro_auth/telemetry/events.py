@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from velro_auth.exchange import Exchange
+from velro_auth.exchange import OVERSIZE, Exchange
 
 logger = logging.getLogger("velro_auth.alerts")
 
@@ -17,6 +17,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "upstream_misconfigured": "Supabase refuses our key, address or project setting: nobody can log in",
     "upstream_throttled": "Supabase's rate limit was reached: is the caller's address passed on?",
     "upstream_db_trigger": "Supabase failed inside: look for a trigger or hook that raises on auth.users",
+    "token_too_large": "an access token was handed out that is too large for an Authorization header: it works nowhere",
+    "headers_too_large": "a request was refused because of a header that is too large",
 }
 
 #: How Supabase Auth names an error of its database, a trigger's among them; ``translate`` notes the code.
@@ -32,7 +34,7 @@ def event_of(exchange: Exchange) -> str | None:
         return "upstream_throttled"
     if exchange.outcome == "upstream_error" and _DATABASE_FAILED in str(exchange.notes.get("reason", "")):
         return "upstream_db_trigger"
-    return None
+    return "token_too_large" if OVERSIZE in exchange.notes else None
 
 
 class EventLog:

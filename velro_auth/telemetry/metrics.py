@@ -15,7 +15,7 @@ from velro_auth.telemetry.families import PREFIX, CounterFamily, Family, Histogr
 from velro_auth.telemetry.gauges import Gauge, GaugeRows, Tally, TallyRows
 from velro_auth.telemetry.shared import Table, Workers
 
-LANES: Final = ("fast", "flask", "edge")
+LANES: Final = ("fast", "flask", "edge", "server")
 STATUS_CLASSES: Final = ("1xx", "2xx", "3xx", "4xx", "5xx")
 SCOPES: Final = ("pair", "strangers", "account", "network", "network56", "network48", "service", OTHER)
 

@@ -32,6 +32,8 @@ _ANYWHERE: Final[Mapping[str, str]] = {
     "bad_json": "input_refused",
     "bad_parameter": "input_refused",
     "too_large": "input_refused",
+    "headers_too_large": "input_refused",
+    "uri_too_long": "input_refused",
     "unsupported_media_type": "input_refused",
     "upstream_throttled": "upstream_throttled",
     "upstream_misconfigured": "upstream_failed",

@@ -26,7 +26,10 @@ from velro_auth.telemetry.sink import Sink
 Fork = Callable[[Callable[[], object]], Child]
 
 #: Answers that tell of no security event anywhere: a mistyped path, and limits that protect ourselves.
-UNEVENTFUL = {"bad_request", "not_found", "method_not_allowed", "resting", "busy", "stopping"}
+UNEVENTFUL = {
+    *("bad_request", "request_timeout", "expectation_failed", "not_implemented"),
+    *("not_found", "method_not_allowed", "resting", "busy", "stopping"),
+}
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 

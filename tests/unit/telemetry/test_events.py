@@ -7,6 +7,7 @@ from typing import cast
 
 from tests.conftest import LogLines
 from tests.unit.telemetry.answers import HandClock, answer
+from velro_auth.exchange import OVERSIZE
 from velro_auth.telemetry.events import EVENTS, EventLog, event_of
 from velro_auth.upstream.translate import PASSWORD_GRANT, refusal
 from velro_auth.upstream.transport import Reply
@@ -49,4 +50,11 @@ def test_outcomes_that_are_events_are_found_and_others_are_not() -> None:
         assert event_of(answer(503, outcome=event).exchange) == event
     assert event_of(answer(401, outcome="invalid_credentials").exchange) is None
     assert event_of(answer(200).exchange) is None
-    assert set(EVENTS) == {"upstream_misconfigured", "upstream_throttled", "upstream_db_trigger"}
+    assert event_of(answer(431, outcome="headers_too_large").exchange) == "headers_too_large"
+    oversize = answer(200).exchange
+    oversize.notes[OVERSIZE] = 20_000
+    assert event_of(oversize) == "token_too_large"
+    assert set(EVENTS) == {
+        *("upstream_misconfigured", "upstream_throttled", "upstream_db_trigger"),
+        *("token_too_large", "headers_too_large"),
+    }
