@@ -194,6 +194,29 @@ def test_a_used_connection_that_died_is_replaced_once(rude: Rude, ask: Ask, beha
     assert (rude.connected, len(rude.requests)) == (2, 3)
 
 
+def test_with_a_dead_connection_go_all_that_were_idle_beside_it(rude: Rude, transport: Transport, ask: Ask) -> None:
+    """A server that was restarted behind a router has forgotten them too, and each would cost a login its retry."""
+    prepared = transport.prepare("GET", "/")
+
+    def use_at_once(connections: int) -> None:
+        if connections:
+            transport.ask(prepared, lambda _: use_at_once(connections - 1))
+
+    rude.does(says(answer()))
+    use_at_once(3)
+    pool = transport._adapter.pool_of(prepared).pool
+    assert isinstance(pool, Idle)
+    before = pool.snapshot()
+    assert len(before) == 3
+    rude.does(resets, says(answer(b'{"second": 1}')))
+
+    assert ask().body == b'{"second": 1}'
+
+    (replaced,) = pool.snapshot()
+    assert replaced not in before
+    assert rude.connected == 4
+
+
 def test_it_is_replaced_once_and_not_twice(rude: Rude, ask: Ask) -> None:
     rude.does(says(answer()), resets)
     ask()
