@@ -73,3 +73,29 @@ def test_the_budget_is_printed() -> None:
 
     assert status == 0
     assert "      10  one account, at once" in output
+
+
+def test_an_operator_sees_and_releases_the_networks_around_an_address(redis_server: RedisServer) -> None:
+    with connect(redis_server.url, timeout_s=5.0) as client:
+        client.flushall()
+        prefix = Settings.from_environment({}).redis_prefix
+        memory = MemoryAttempts(limits=Limits())
+        attempts = RedisAttempts(client=client, limits=Limits(), fallback=memory, rest=Rest(), prefix=prefix)
+        throttle = Throttle(attempts=attempts, keyring=Keyring(b"secret"))
+        for number in range(76):
+            with pytest.raises((InvalidCredentials, TooManyAttempts)):
+                _guess(throttle, f"{number}@example.com", f"2001:db8:0:{number % 2:x}::1")
+
+        status, shown = run("show", "2001:db8:0:ff::1", redis_url=redis_server.url)
+
+        assert status == 0
+        assert [line.split()[0] for line in shown.splitlines()] == ["network56", "network48"]
+        assert "75 failures in a row   wait" in shown
+        assert run("release", "2001:db8:0:ff::1", redis_url=redis_server.url) == (0, "2 counters forgotten.\n")
+        with throttle.attempt(ADA, "2001:db8:0:ff::1"):
+            pass
+
+
+def _guess(throttle: Throttle, account: str, address: str) -> None:
+    with throttle.attempt(account, address):
+        fail()
