@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from velro_auth.background import Background
 from velro_auth.board import Board
 from velro_auth.changes import Amendment, amend
 from velro_auth.settings import Settings
@@ -48,6 +49,8 @@ class Reloads:
         self._board = Board()
         self._seen = 0
         self._stopped = threading.Event()
+        #: Looked after by the watch.
+        self.thread: Final = Background(self._follow, name="reload")
 
     def reload(self) -> None:
         """Read the settings anew, in the master. Never raises: whatever is wrong, the old ones are kept."""
@@ -77,11 +80,12 @@ class Reloads:
 
     def start(self) -> None:
         """Follow the master from a thread of this worker."""
-        threading.Thread(target=self._follow, name="reload", daemon=True).start()
+        self.thread.ensure()
 
     def stop(self) -> None:
         """End that thread."""
         self._stopped.set()
+        self.thread.end()
 
     def _follow(self) -> None:
         while not self._stopped.wait(self._every_s):

@@ -9,6 +9,7 @@ from werkzeug.test import Client, TestResponse
 
 from tests.asserts import assert_problem
 from tests.conftest import GOOD_LOGIN, MakeClient
+from tests.fixtures.threads import out_of_threads
 from tests.upstream_double import UpstreamDouble, session
 from tests.waiting import eventually
 
@@ -194,3 +195,12 @@ def test_a_defect_gives_everything_back(client: Client, upstream: UpstreamDouble
     upstream.answers(session())
 
     assert log_in(client).status_code == 200
+
+
+def test_a_system_without_threads_fails_no_request(client: Client, upstream: UpstreamDouble) -> None:
+    """What looks after the service has to do without for a while; those who use it do not notice."""
+    paths = ("/health", "/health/ready", "/metrics")
+    upstream.answers(REFUSED, status=400)
+    with out_of_threads():
+        assert [client.get(path).status_code for path in paths] == [200] * 3
+        assert_problem(log_in(client), 401, "invalid_credentials")

@@ -29,6 +29,7 @@ from redis.client import PubSub
 
 from velro_auth.auth.denylist import Denial, MemoryDenyList
 from velro_auth.auth.tokens import Claims
+from velro_auth.background import Background
 from velro_auth.upstream.denylist_wire import DenialsInRedis, read_news
 from velro_auth.upstream.forking import after_fork
 from velro_auth.upstream.redis_guard import RedisGone, RedisGuard
@@ -64,9 +65,8 @@ class RedisDenyList:
         self._ack_s = ack_s
         self._heartbeat_s = heartbeat_s
         self._clock = clock
-        self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._listener: threading.Thread | None = None
+        self._listener = Background(self._keep_listening, name="deny-list")
         self._heard_s = float("-inf")
         after_fork(self)
 
@@ -88,32 +88,22 @@ class RedisDenyList:
 
     def denies(self, claims: Claims) -> bool:
         """Say whether the session of these claims was ended. Asks Redis only while not live."""
-        if self._listener is None:
-            self.start()
+        self.start()
         if self._memory.denies(claims):
             return True
         return not self.is_live and self._asked(claims)
 
     def start(self) -> None:
         """Start listening, without waiting for anything. Call it in a worker, after the fork."""
-        with self._lock:
-            if self._listener is None and not self._closed.is_set():
-                thread = threading.Thread(target=self._keep_listening, name="deny-list", daemon=True)
-                thread.start()
-                self._listener = thread
+        self._listener.ensure()
 
     def close(self) -> None:
         """Stop listening, and wait for the thread."""
         self._closed.set()
-        with self._lock:
-            listener = self._listener
-        if listener is not None:
-            listener.join(2 * self._heartbeat_s)
+        self._listener.end(2 * self._heartbeat_s)
 
     def after_fork(self) -> None:
-        """Start anew in a child: the parent's thread does not exist there, and its connection is not ours."""
-        self._lock = threading.Lock()
-        self._listener = None
+        """Start anew in a child: the parent's connection is not ours."""
         self._heard_s = float("-inf")
 
     def _asked(self, claims: Claims) -> bool:

@@ -97,6 +97,7 @@ def build(settings: Settings, routes: Routes, tracing: Tracing) -> Lasting:
     tallies = [session_tally(lambda: guards.sessions.refused)]
     observer = wire_telemetry(settings, routes=routes, gauges=gauges, tallies=tallies)
     refused.to = observer.telemetry.metrics.throttled
+    observer.telemetry.watch.keep(*tracing.retried, *([warmth.thread] if warmth else []))
     return Lasting(
         settings=settings,
         transport=transport,

@@ -93,6 +93,8 @@ def wire_telemetry(
         outputs=[webhook] if webhook else [],
         audit=audit,
     )
+    if webhook:
+        telemetry.watch.keep(webhook.thread)
     stops = [*audit_stops, telemetry.losses.say_now, telemetry.watch.stop, *([webhook.stop] if webhook else [])]
     return Observer(telemetry, routes, stops)
 
