@@ -57,6 +57,7 @@ class Service:
         self._edge = _edge(settings, self._parts, fast_lane=fast_lane)
         self._outermost = self._parts.lasting.tracing.around(self._edge)
         self._reloads = Reloads(settings, take=self._take)
+        self._parts.lasting.observer.telemetry.watch.keep(self._reloads.thread)
         self.main_thread_paths = frozenset(path for probe in self._parts.instant for path in probe.paths)
         self.answers_refusals = True
         self.body_limits = _body_limits(self._parts)
@@ -72,9 +73,12 @@ class Service:
             threads.start()
 
     def stop(self) -> None:
-        """Stop the threads."""
+        """Stop the threads. What fails to stop keeps none of the others from it."""
         for threads in self._threads:
-            threads.stop()
+            try:
+                threads.stop()
+            except Exception:
+                logger.exception("a part could not be stopped")
 
     def reload(self) -> Outcome:
         """Read the settings anew and have all processes take them over; call it where they were forked."""

@@ -30,6 +30,8 @@ def extend(app: flask.Flask, *, management: flask.Blueprint, public_paths: Colle
         key_func=lambda: Exchange.of(flask.request.environ).address or "unknown",
         storage_uri="memory://",
         headers_enabled=False,
+        # Its store starts a thread now and then; a request must not fail because the system has none to give.
+        swallow_errors=True,
     )
     limiter.init_app(app)
     limiter.limit(MANAGEMENT_LIMIT)(management)

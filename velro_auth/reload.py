@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from velro_auth.background import Background
 from velro_auth.board import Board
 from velro_auth.changes import Amendment, amend
 from velro_auth.settings import Settings
@@ -77,6 +78,8 @@ class Reloads:
         #: Told in a worker which notice it has followed, and whether it could.
         self.on_followed: OnFollowed = _unheard
         self._stopped = threading.Event()
+        #: Looked after by the watch.
+        self.thread: Final = Background(self._follow, name="reload")
 
     @property
     def number(self) -> int:
@@ -114,11 +117,12 @@ class Reloads:
 
     def start(self) -> None:
         """Follow the master from a thread of this worker."""
-        threading.Thread(target=self._follow, name="reload", daemon=True).start()
+        self.thread.ensure()
 
     def stop(self) -> None:
         """End that thread."""
         self._stopped.set()
+        self.thread.end()
 
     def _follow(self) -> None:
         while not self._stopped.wait(self._every_s):

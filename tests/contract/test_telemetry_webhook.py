@@ -14,9 +14,11 @@ import pytest
 
 from tests.conftest import LogLines
 from tests.fixtures.programs import free_port
+from tests.fixtures.threads import out_of_threads
 from tests.waiting import eventually
 from velro_auth.telemetry.alerts import Announcement
 from velro_auth.telemetry.slo import Level, Reading
+from velro_auth.telemetry.watch import Watch
 from velro_auth.telemetry.webhook import MAX_WAITING, SIGNATURE, Webhook
 
 SECRET = "canary-of-the-webhook"
@@ -112,6 +114,22 @@ def test_an_announcement_arrives_signed_and_readable_for_slack(
     at, _, mac = headers[SIGNATURE].removeprefix("t=").partition(",v1=")
     assert at == "1800000123"
     assert mac == hmac.new(SECRET.encode(), at.encode() + b"." + raw, "sha256").hexdigest()
+
+
+def test_an_announcement_waits_for_a_thread_that_the_system_has_later(
+    receiver: Receiver, new_webhook: Callable[..., Webhook]
+) -> None:
+    """Nobody raises another alert meanwhile."""
+    webhook, watch = new_webhook(), Watch([])
+    watch.keep(webhook.thread)
+    with out_of_threads():
+        webhook(announcement())
+        watch.look()
+
+    watch.look()
+
+    (body,) = receiver.await_bodies(1)
+    assert body["alert"] == "login_p95"
 
 
 def test_without_a_secret_nothing_is_signed(receiver: Receiver, new_webhook: Callable[..., Webhook]) -> None:

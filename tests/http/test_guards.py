@@ -11,6 +11,7 @@ from werkzeug.test import Client, TestResponse
 
 from tests.asserts import assert_problem
 from tests.conftest import GOOD_LOGIN, MakeClient
+from tests.fixtures.threads import out_of_threads
 from tests.upstream_double import SESSION, UpstreamDouble, session
 from tests.waiting import eventually
 
@@ -291,3 +292,12 @@ def test_a_proxy_that_adds_nothing_is_told_by_readiness(make_client: MakeClient,
     found = client.get("/health/ready").get_json()["checks"]["client_address"][0]
     assert found["status"] == "warn"
     assert "AUTH_CLIENT_IP_HEADER=X-Forwarded-For" in found["output"]
+
+
+def test_a_system_without_threads_fails_no_request(client: Client, upstream: UpstreamDouble) -> None:
+    """What looks after the service has to do without for a while; those who use it do not notice."""
+    paths = ("/health", "/health/ready", "/metrics")
+    upstream.answers(REFUSED, status=400)
+    with out_of_threads():
+        assert [client.get(path).status_code for path in paths] == [200] * 3
+        assert_problem(log_in(client), 401, "invalid_credentials")

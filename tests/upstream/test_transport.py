@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.rude import Rude, answer, hangs, resets, says, says_and_closes, trickles
+from tests.fixtures.threads import out_of_threads
 from velro_auth.errors import UpstreamTimeout, UpstreamUnavailable
 from velro_auth.upstream.idle import Idle
 from velro_auth.upstream.resolver import Resolver
@@ -388,6 +389,19 @@ def test_a_look_up_that_could_not_begin_is_not_waited_for_by_the_next(monkeypatc
             resolver.resolve("localhost", 443, 5)
 
     assert resolver.resolve("localhost", 443, 5)
+
+
+def test_without_a_thread_the_last_answer_of_the_name_servers_is_good_enough() -> None:
+    """A login must not fail for want of a thread."""
+    resolver = Resolver()
+    found = resolver.resolve("localhost", 443, 5)
+
+    with out_of_threads():
+        assert resolver.resolve("localhost", 443, 5) == found
+        with pytest.raises(TimeoutError):
+            resolver.resolve("localhost", 80, 5)
+
+    assert resolver.resolve("localhost", 80, 5)
 
 
 def test_a_request_waits_for_name_servers_no_longer_than_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,8 +118,15 @@ class Alerts:
         self.last = reading = read()
         for rule in self._rules:
             if change := self._judge(rule, reading):
-                for output in self._outputs:
-                    output(change)
+                self._announce(change)
+
+    def _announce(self, change: Announcement) -> None:
+        for output in self._outputs:
+            try:
+                output(change)
+            except Exception:
+                # The others must hear of it, and the other rules be judged.
+                logger.exception("an alert could not be announced", extra={"alert": change.fields()})
 
     def take_up(self, alert: str, level: Level) -> None:
         """Go on with an alert at the level that an earlier process announced."""

@@ -6,6 +6,7 @@ Needs the extra ``tracing``; ``wiring.extras`` imports this module where traces 
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -25,6 +26,8 @@ from velro_auth.telemetry.delivery import WatchedExporter
 from velro_auth.telemetry.logs import annotate
 from velro_auth.telemetry.spans import CallSpan, RequestSpan, SpanNames, failed
 from velro_auth.tracing import NULL_CALL, Call
+
+logger = logging.getLogger("velro_auth.telemetry")
 
 #: How long the end of a process waits for its last spans, in seconds.
 FLUSH_S: Final = 1.5
@@ -54,9 +57,11 @@ class Traces:
     def start(self) -> None:
         """Start the thread that sends; call it after a fork, which no thread survives."""
         exporter = WatchedExporter(OTLPSpanExporter(endpoint=self._endpoint))
-        self._provider = TracerProvider(resource=Resource.create(self._resource), shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
-        self.draw_with(self._provider)
+        provider = TracerProvider(resource=Resource.create(self._resource), shutdown_on_exit=False)
+        # Starts the thread, which may fail; then nothing was started.
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._provider = provider
+        self.draw_with(provider)
 
     def draw_with(self, provider: AnyProvider) -> None:
         """Take spans from *provider* from now on, and let log lines name them."""
@@ -68,7 +73,11 @@ class Traces:
         if self._provider is not None:
             # In a thread, because the SDK would wait for 30 s.
             ending = threading.Thread(target=self._provider.shutdown, name="traces-end", daemon=True)
-            ending.start()
+            try:
+                ending.start()
+            except RuntimeError:
+                logger.warning("the last traces were not sent: the system had no thread for that")
+                return
             ending.join(FLUSH_S)
 
     @contextlib.contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import json
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -14,6 +13,7 @@ from typing import Final
 
 import requests
 
+from velro_auth.background import Background
 from velro_auth.telemetry.alerts import Announcement
 
 logger = logging.getLogger("velro_auth.alerts")
@@ -68,7 +68,8 @@ class Webhook:
         self._wall_clock = wall_clock
         self._waiting: deque[Announcement] = deque(maxlen=MAX_WAITING)
         self._turn = threading.Condition()
-        self._thread_pid = 0
+        #: Looked after by the watch: alerts are rare, and the next one may be hours away.
+        self.thread: Final = Background(self._run, name="webhook")
         self._stopping = threading.Event()
         self._is_delivering = False
         self.delivered = 0
@@ -78,10 +79,8 @@ class Webhook:
         """Have *announcement* posted."""
         with self._turn:
             self._waiting.append(announcement)
-            if self._thread_pid != os.getpid():
-                self._thread_pid = os.getpid()
-                threading.Thread(target=self._run, name="webhook", daemon=True).start()
             self._turn.notify_all()
+        self.thread.ensure()
 
     def drain(self, within_s: float) -> bool:
         """Wait until all was delivered or given up; tell whether it was."""
@@ -91,6 +90,7 @@ class Webhook:
     def stop(self) -> None:
         """End the thread; what was not delivered is lost."""
         self._stopping.set()
+        self.thread.end()
         with self._turn:
             self._turn.notify_all()
 

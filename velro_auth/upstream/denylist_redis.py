@@ -30,6 +30,7 @@ from redis.client import PubSub
 
 from velro_auth.auth.denylist import Denial, MemoryDenyList
 from velro_auth.auth.tokens import Claims
+from velro_auth.background import Background
 from velro_auth.upstream.denylist_wire import DenialsInRedis, read_news
 from velro_auth.upstream.forking import after_fork
 from velro_auth.upstream.redis_guard import RedisGone, RedisGuard
@@ -65,9 +66,9 @@ class RedisDenyList:
         self._ack_s = ack_s
         self._heartbeat_s = heartbeat_s
         self._clock = clock
-        self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._listener: threading.Thread | None = None
+        self._listener = Background(self._keep_listening, name="deny-list")
+        self._lock = threading.Lock()
         self._heard_s = float("-inf")
         after_fork(self)
 
@@ -110,38 +111,22 @@ class RedisDenyList:
 
     def start(self) -> None:
         """Start listening, without waiting for anything. Call it in a worker, after the fork."""
-        with self._lock:
-            self._start_once()
+        self._listener.ensure()
 
     def close(self) -> None:
         """Stop listening, and wait for the thread."""
         self._closed.set()
-        with self._lock:
-            listener = self._listener
-        if listener is not None:
-            listener.join(2 * self._heartbeat_s)
+        self._listener.end(2 * self._heartbeat_s)
 
     def after_fork(self) -> None:
-        """Start anew in a child: the parent's thread does not exist there, and its connection is not ours."""
+        """Start anew in a child: the parent's connection is not ours, and a thread of it may have held the lock."""
         self._lock = threading.Lock()
-        self._listener = None
         self._heard_s = float("-inf")
 
     def _is_told(self) -> bool:
+        self._listener.ensure()
         with self._lock:
-            self._start_once()
             return self._heard_lately()
-
-    def _start_once(self) -> None:
-        """Start the listener unless there is one. Called under the lock."""
-        if self._listener is None and not self._closed.is_set():
-            thread = threading.Thread(target=self._keep_listening, name="deny-list", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                log.warning("The deny-list's listener cannot start: no thread is left. Redis is asked with each token")
-                return
-            self._listener = thread
 
     def _heard_lately(self) -> bool:
         return self._clock() - self._heard_s < 2 * self._heartbeat_s

@@ -13,18 +13,23 @@ AddressInfo: TypeAlias = tuple[Any, Any, int, str, Any]
 
 
 class Resolver:
-    """Resolves names within a limit; callers of one name at one time share one look-up and one thread."""
+    """Resolves names within a limit; callers of one name at one time share one look-up and one thread.
+
+    Where the system has no thread to give, the last answer is good enough: addresses change less often than that.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pending: dict[tuple[str, int], Future[list[AddressInfo]]] = {}
+        self._last: dict[tuple[str, int], list[AddressInfo]] = {}
 
     def resolve(self, host: str, port: int, timeout_s: float | None) -> list[AddressInfo]:
         """Return what ``getaddrinfo`` says.
 
         Raises:
             socket.gaierror: There is no such name, or no name server.
-            TimeoutError: The name servers did not answer in time, or there is no thread to ask them.
+            TimeoutError: The name servers did not answer in time, or there is no thread to ask them and no earlier
+                answer.
         """
         if _is_literal(host):
             return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -39,20 +44,26 @@ class Resolver:
         try:
             threading.Thread(target=self._look_up, args=(host, port, future), daemon=True).start()
         except RuntimeError as error:
-            # Noted first, this look-up would be waited for until the process ends.
-            raise TimeoutError("no thread for a look-up") from error
+            # Not noted as pending: this look-up would be waited for until the process ends.
+            if (host, port) not in self._last:
+                raise TimeoutError("no thread for a look-up") from error
+            future.set_result(self._last[host, port])
+            return future
         self._pending[host, port] = future
         return future
 
     def _look_up(self, host: str, port: int, future: Future[list[AddressInfo]]) -> None:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+        except Exception as error:  # noqa: BLE001 - handed to those who wait
+            found = []
             outcome = functools.partial(future.set_exception, error)
         else:
             outcome = functools.partial(future.set_result, found)
         with self._lock:
             del self._pending[host, port]
+            if found:
+                self._last[host, port] = found
         outcome()
 
 

@@ -17,6 +17,8 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import urllib3.exceptions
 
+from velro_auth.background import Background
+
 logger = logging.getLogger("velro_auth.upstream")
 
 #: How often the idle connections are looked at. Looking sends nothing.
@@ -104,19 +106,18 @@ class Warmth(Generic[AnySpare]):
         self._failures = 0
         self._rests_until_s = 0.0
         self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
+        #: Looked after by the watch.
+        self.thread: Final = Background(self._run, name="warmth")
 
     def start(self) -> None:
         """Start the thread, unless there is one or nothing to do. Call it after a fork, which no thread survives."""
-        if self._connections and self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="warmth", daemon=True)
-            self._thread.start()
+        if self._connections:
+            self.thread.ensure()
 
     def stop(self) -> None:
         """Stop the thread; a question it has just asked is not waited for."""
         self._stopped.set()
-        if self._thread is not None:
-            self._thread.join(LOOK_EVERY_S)
+        self.thread.end(LOOK_EVERY_S)
 
     def ages(self) -> tuple[Age, ...]:
         """Return what is idle right now."""

@@ -35,11 +35,13 @@ class Tracing:
         tracer: Is told of calls to Supabase.
         around: Wraps what answers requests.
         beside: What runs beside the requests.
+        retried: What the watch starts again when the system had no thread for it.
     """
 
     tracer: Tracer = NULL_TRACER
     around: Callable[[WSGIApplication], WSGIApplication] = _bare
     beside: tuple[Beside, ...] = ()
+    retried: tuple[CarefulStart, ...] = ()
 
 
 def wire_tracing(settings: Settings, *, routes: Routes, paths: Mapping[str, str], left_out: Collection[str]) -> Tracing:
@@ -69,9 +71,8 @@ def wire_tracing(settings: Settings, *, routes: Routes, paths: Mapping[str, str]
         endpoint=settings.otel_endpoint, resource={name: value for name, value in resource.items() if value}
     )
     around = functools.partial(Traced, traces=traces, routes=routes, paths=paths, left_out=left_out)
-    return Tracing(
-        tracer=traces, around=around, beside=(Beside(_never_failing(traces.start, _COLLECTOR), traces.stop),)
-    )
+    start = CarefulStart(traces.start, _COLLECTOR)
+    return Tracing(tracer=traces, around=around, beside=(Beside(start, traces.stop),), retried=(start,))
 
 
 def wire_defects(settings: Settings) -> tuple[Beside, ...]:
@@ -89,7 +90,7 @@ def wire_defects(settings: Settings) -> tuple[Beside, ...]:
         environment=settings.environment,
         server_name=settings.replica,
     )
-    return (Beside(_never_failing(defects.start, _SENTRY), defects.stop),)
+    return (Beside(CarefulStart(defects.start, _SENTRY), defects.stop),)
 
 
 def _say_missing(variable: str, extra: str) -> None:
@@ -99,14 +100,34 @@ def _say_missing(variable: str, extra: str) -> None:
     )
 
 
-def _never_failing(start: Callable[[], None], variable: str) -> Callable[[], None]:
-    """Return a *start* that logs what it fails with: nobody should be kept from logging in by how we watch it."""
+class CarefulStart:
+    """Starts an extra and logs what it fails with: how we watch logins must keep nobody from logging in.
 
-    def carefully() -> None:
+    Args:
+        start: Starts it; leaves nothing behind when it fails.
+        variable: The setting that asks for it.
+    """
+
+    def __init__(self, start: Callable[[], None], variable: str) -> None:
+        self._start, self._variable = start, variable
+        self._lacks_thread = False
+
+    def __call__(self) -> None:
+        """Start it."""
         try:
-            start()
+            self._start()
         except Exception as error:  # noqa: BLE001 - whatever a library thinks of its variables
-            # By name only: the text of the error may quote the variable.
-            logger.error("an extra did not start", extra={"variable": variable, "error": type(error).__name__})  # noqa: TRY400
+            # RuntimeError: the system has no thread to give just now.
+            is_known, self._lacks_thread = self._lacks_thread, isinstance(error, RuntimeError)
+            if not is_known:
+                # By name only: the text of the error may quote the variable.
+                logger.error(  # noqa: TRY400
+                    "an extra did not start", extra={"variable": self._variable, "error": type(error).__name__}
+                )
+        else:
+            self._lacks_thread = False
 
-    return carefully
+    def retry(self) -> None:
+        """Start it if there was no thread for it before."""
+        if self._lacks_thread:
+            self()

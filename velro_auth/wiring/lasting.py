@@ -126,6 +126,7 @@ def build(settings: Settings, routes: Routes, tracing: Tracing) -> Lasting:
     )
     refused.to, handed_out.to = observer.telemetry.metrics.throttled, observer.telemetry.handed_out.note
     challenged.to = observer.telemetry.metrics.challenged
+    observer.telemetry.watch.keep(*tracing.retried, *([warmth.thread] if warmth else []))
     return Lasting(
         settings=settings,
         transport=transport,

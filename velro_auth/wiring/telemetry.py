@@ -101,6 +101,8 @@ def wire_telemetry(
         audit=audit,
         refused=refused,
     )
+    if webhook:
+        telemetry.watch.keep(webhook.thread)
     stops = [*audit_stops, telemetry.losses.say_now, telemetry.watch.stop, *([webhook.stop] if webhook else [])]
     return Observer(telemetry, routes, stops)
 

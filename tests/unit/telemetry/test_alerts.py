@@ -244,3 +244,17 @@ def test_an_alert_of_an_earlier_process_is_taken_up(service: Service) -> None:
     service.serve(300)
 
     assert service.told == [("login_success", "critical", "ok")]
+
+
+def test_an_output_that_fails_keeps_the_others_and_the_next_rules_from_nothing(
+    service: Service, logs: LogLines
+) -> None:
+    def fail(_: Announcement) -> None:
+        raise RuntimeError("can't start new thread")
+
+    service.alerts._outputs = (fail, *service.alerts._outputs)
+
+    service.serve(60, status=503, took_ms=5000)
+
+    assert {alert for alert, _, _ in service.told} == set(service.alerts.names)
+    assert "an alert could not be announced" in str(logs)
