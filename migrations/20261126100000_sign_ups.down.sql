@@ -38,6 +38,53 @@ begin
 end;
 $$;
 
+create or replace function velro_auth.backfill_users(batch_size integer)
+returns velro_auth.backfill_state language plpgsql set search_path = '' as $$
+declare
+    state velro_auth.backfill_state;
+    ids uuid[];
+    id uuid;
+    problem text;
+begin
+    insert into velro_auth.backfill_state values (
+        true, '00000000-0000-0000-0000-000000000000', 0, 0, 0, clock_timestamp(), null)
+    on conflict (only_row) do update
+        set last_id = excluded.last_id, scanned = 0, written = 0, failed = 0,
+            started_at = excluded.started_at, finished_at = null
+        where backfill_state.finished_at is not null;
+    -- Two at once take turns.
+    select * into state from velro_auth.backfill_state for update;
+
+    select array_agg(batch.id order by batch.id) into ids
+    from (select a.id from auth.users a where a.id > state.last_id order by a.id limit batch_size) batch;
+    begin
+        state.written := state.written + velro_auth.mirror_users(ids);
+    exception when others then
+        -- One bad row must not keep the others out.
+        foreach id in array ids loop
+            begin
+                state.written := state.written + velro_auth.mirror_users(array[id]);
+            exception
+                when lock_not_available or deadlock_detected or serialization_failure then
+                    raise;  -- not the row's fault, and it passes: the whole batch is tried again
+                when others then
+                    state.failed := state.failed + 1;
+                    problem := sqlerrm;
+            end;
+        end loop;
+        raise warning 'velro-auth: % rows of public.users could not be written so far: %', state.failed, problem;
+    end;
+
+    state.scanned := state.scanned + coalesce(cardinality(ids), 0);
+    state.last_id := coalesce(ids[cardinality(ids)], state.last_id);
+    state.finished_at := case when coalesce(cardinality(ids), 0) < batch_size then clock_timestamp() end;
+    update velro_auth.backfill_state s
+    set last_id = state.last_id, scanned = state.scanned, written = state.written, failed = state.failed,
+        finished_at = state.finished_at;
+    return state;
+end;
+$$;
+
 create or replace function public.handle_new_auth_user() returns trigger
 language plpgsql security definer set search_path = '' set lock_timeout = '2s' as $$
 begin
@@ -62,5 +109,5 @@ end;
 $$;
 
 revoke all on function public.handle_new_auth_user() from public, anon, authenticated, service_role, supabase_auth_admin;
-revoke all on function velro_auth.mirror_users(uuid[]), velro_auth.handle_changed_auth_user()
+revoke all on function velro_auth.mirror_users(uuid[]), velro_auth.backfill_users(integer), velro_auth.handle_changed_auth_user()
     from public, anon, authenticated, service_role;

@@ -47,7 +47,7 @@ class Problem:
     Attributes:
         message: The database's words, without the detail, which may quote a value.
         sqlstate: Its code.
-        table: The table that it is about; empty where that is unknown.
+        table: The table that it is about, with its schema; empty where that is unknown.
         context: Which functions were running, the innermost first.
     """
 
@@ -59,7 +59,7 @@ class Problem:
     @property
     def is_ours(self) -> bool:
         """Whether our table or our functions take part in it."""
-        return self.table == "users" or bool(_OURS.search(self.context))
+        return self.table == "public.users" or bool(_OURS.search(self.context))
 
 
 @dataclass(frozen=True, slots=True)

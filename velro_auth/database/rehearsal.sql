@@ -94,6 +94,7 @@ declare
     own text[];
     said text;
     code text;
+    ground text;
     place text;
     around text;
 begin
@@ -133,9 +134,11 @@ begin
                     when lock_not_available or deadlock_detected or serialization_failure then
                         raise;  -- it passes, and the whole rehearsal is repeated
                     when others or assert_failure then
-                        get stacked diagnostics said = message_text, code = returned_sqlstate, place = table_name, around = pg_exception_context;
+                        get stacked diagnostics said = message_text, code = returned_sqlstate, ground = schema_name,
+                            place = table_name, around = pg_exception_context;
                         steps := steps || jsonb_build_object(kind || ': ' || step, jsonb_build_object(
-                            'message', said, 'sqlstate', code, 'table', place, 'context', around));
+                            'message', said, 'sqlstate', code, 'context', around,
+                            'table', concat_ws('.', nullif(ground, ''), nullif(place, ''))));
                 end;
             end loop;
             raise exception using errcode = 'VA002';
@@ -144,9 +147,11 @@ begin
             when lock_not_available or deadlock_detected or serialization_failure then
                 raise;
             when others or assert_failure then
-                get stacked diagnostics said = message_text, code = returned_sqlstate, place = table_name, around = pg_exception_context;
+                get stacked diagnostics said = message_text, code = returned_sqlstate, ground = schema_name,
+                    place = table_name, around = pg_exception_context;
                 steps := steps || jsonb_build_object(kind || ': sign-up', jsonb_build_object(
-                    'message', said, 'sqlstate', code, 'table', place, 'context', around));
+                    'message', said, 'sqlstate', code, 'context', around,
+                    'table', concat_ws('.', nullif(ground, ''), nullif(place, ''))));
         end;
     end loop;
     return jsonb_build_object('steps', steps, 'rows', held_rows);

@@ -64,7 +64,8 @@ begin
                              then regexp_replace(pg_get_triggerdef(t.oid), '^(CREATE (CONSTRAINT )?TRIGGER ).*? (BEFORE|AFTER|INSTEAD OF) ',
                                                  format('\1%s \3 ', replace(quote_ident(wanted), '\', '\\')))
                              else pg_get_triggerdef(t.oid) end
-                 from pg_trigger t where t.tgfoid = target.function and not t.tgisinternal order by t.oid)
+                 from pg_trigger t
+                 where t.tgfoid = target.function and not t.tgisinternal and t.tgparentid = 0 order by t.oid)
     into statements;
     execute format('drop function %s cascade', target.signature);
     foreach statement in array statements loop

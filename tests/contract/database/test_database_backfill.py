@@ -163,6 +163,21 @@ def test_a_deleted_user_gets_an_empty_inactive_row(project: Project) -> None:
     assert project.runner().verify() == []
 
 
+def test_an_assertion_of_the_project_is_a_row_that_failed(project: Project) -> None:
+    """It is no "others" in PL/pgSQL, and ended the whole back-fill."""
+    project.fill(5)
+    project.runner().up()
+    project.sql(
+        "create function public.no() returns trigger language plpgsql as"
+        " $$ begin assert new.email <> 'user2@example.com', 'not this one'; return new; end $$;"
+        "create trigger obstacle before insert on public.users for each row execute function public.no()"
+    )
+
+    ended = project.runner().backfill()
+
+    assert (ended.written, ended.failed, ended.problem) == (4, 1, "not this one")
+
+
 def test_no_row_is_counted_twice(project: Project) -> None:
     """A row that is made, and then loses the data of a deleted user, is one row."""
     project.fill(10)
