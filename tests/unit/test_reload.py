@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import LogLines
 from tests.unit.test_settings import GOOD
-from velro_auth.reload import Reloads
+from velro_auth.reload import Outcome, Reloads
 from velro_auth.settings import Settings
 
 
@@ -30,9 +30,9 @@ class Instance:
             raise ZeroDivisionError
         self.taken.append(settings)
 
-    def reload(self, **environment: str) -> None:
+    def reload(self, **environment: str) -> Outcome:
         self.environment |= environment
-        self.reloads.reload()
+        return self.reloads.reload()
 
     def worker(self) -> tuple[Reloads, list[Settings]]:
         """Return what a worker of this instance has that is forked now."""
@@ -124,3 +124,41 @@ def test_who_started_with_mistakes_needs_a_restart(logs: LogLines, mended: bool)
     assert instance.taken == []
     (error,) = errors(logs)
     assert "needs a restart" in error
+
+
+def test_the_caller_is_told_what_came_of_it() -> None:
+    instance = Instance()
+
+    refused = instance.reload(LOG_LEVEL="loud")
+    taken = instance.reload(LOG_LEVEL="debug", GUNICORN_THREADS="8", METRICS_TOKEN="canary")
+    unchanged = instance.reload()
+    instance.is_defective = True
+    failed = instance.reload(LOG_LEVEL="error")
+
+    assert [outcome.state for outcome in (refused, taken, unchanged, failed)] == [
+        "refused",
+        "taken",
+        "unchanged",
+        "failed",
+    ]
+    assert [line.partition(":")[0] for line in refused.mistakes] == ["LOG_LEVEL"]
+    assert taken.changed == {"LOG_LEVEL": "info -> debug", "METRICS_TOKEN": "changed (secret)"}
+    assert taken.waiting == ["GUNICORN_THREADS"]
+    assert (refused.number, unchanged.number) == (0, taken.number)
+
+
+def test_a_worker_tells_which_settings_it_follows() -> None:
+    instance = Instance()
+    worker, _ = instance.worker()
+    told: list[tuple[int, bool]] = []
+    worker.on_followed = lambda number, *, is_taken: told.append((number, is_taken))
+
+    first = instance.reload(LOG_LEVEL="debug")
+    worker.look()
+    worker.look()
+    worker._take = instance.take
+    second = instance.reload(LOG_LEVEL="error")
+    instance.is_defective = True
+    worker.look()
+
+    assert told == [(first.number, True), (second.number, False)]
