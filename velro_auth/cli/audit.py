@@ -18,15 +18,18 @@ def audit() -> None:
 @audit.command(name="verify")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def verify_file(file: Path) -> None:
-    """Follow every chain of records in FILE; exit with 1 where a line was changed, removed or moved.
+    """Follow every chain of records in FILE, and name each line that was changed, removed, repeated or moved.
 
-    FILE may hold other log lines, too. An unfinished last line is no fault. Compare the heads with what was
-    shipped elsewhere: a cut-off end leaves no other trace.
+    FILE may hold other log lines, too: each a JSON object, as the service writes them. Any other line counts as
+    damaged. An unfinished last line is no fault. Compare the heads with what was shipped elsewhere: a cut-off end
+    leaves no other trace than a chain with an open end.
+
+    Exit status: 0 unbroken; 1 broken, or FILE holds no record; 2 wrong usage.
     """
     with file.open("rb") as lines:
         verdict = verify(lines)
     _print(verdict, file)
-    sys.exit(1 if verdict.faults else 0)
+    sys.exit(1 if verdict.faults or not verdict.chains else 0)
 
 
 def _print(verdict: Verdict, file: Path) -> None:
@@ -37,5 +40,8 @@ def _print(verdict: Verdict, file: Path) -> None:
         print("The last line is unfinished: torn off while it was written.")
     for fault in verdict.faults:
         print(f"{file}:{fault.line}: {fault.what}")
+    if not verdict.chains and not verdict.faults:
+        print(f"{file} holds no record of an audit trail: is it the file that AUDIT_FILE names?")
+        return
     records = sum(chain.records for chain in verdict.chains.values())
     print(f"{len(verdict.faults)} faults" if verdict.faults else f"Unbroken: {records} records.")
