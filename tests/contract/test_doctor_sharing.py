@@ -10,7 +10,7 @@ import redis
 
 from tests.contract.test_doctor_store import look
 from tests.fixtures.programs import ROOT
-from tests.fixtures.redis import RedisServer
+from tests.fixtures.redis import RedisServer, command
 from velro_auth.guards.refusals import refusal_of
 
 #: What the advice says, word for word.
@@ -25,7 +25,7 @@ def admin(own_redis: RedisServer) -> Iterator[redis.Redis]:
 
 def look_as(server: RedisServer, admin: redis.Redis, *rights: str) -> str:
     """Return what the doctor says as a user with these rights."""
-    admin.execute_command("ACL", "SETUSER", "gateway", "reset", "on", ">canary", *rights)
+    command(admin, "ACL", "SETUSER", "gateway", "reset", "on", ">canary", *rights)
     address = f"unix://gateway:canary@{quote(str(server.socket))}"
     result = look("redis.sharing", address)
     assert "canary" not in result.found + result.mend
@@ -82,14 +82,14 @@ def test_a_user_who_lacks_rights(own_redis: RedisServer, admin: redis.Redis, rig
 
 def test_a_replica(own_redis: RedisServer, admin: redis.Redis) -> None:
     # Of nobody: it reads what it has and takes nothing.
-    admin.execute_command("REPLICAOF", "127.0.0.1", "9")
+    command(admin, "REPLICAOF", "127.0.0.1", "9")
 
     result = look("redis.sharing", own_redis.url)
 
     assert result.status == "fail"
     assert "it is a read-only replica" in result.found
     assert result.mend == "Use the address of the primary."
-    admin.execute_command("REPLICAOF", "NO", "ONE")
+    command(admin, "REPLICAOF", "NO", "ONE")
     assert look("redis.sharing", own_redis.url).status == "pass"
 
 

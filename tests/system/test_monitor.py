@@ -259,9 +259,14 @@ def test_a_watch_in_memory_ends_with_sigterm_and_tells_of_a_refused_account(tmp_
 
 @pytest.mark.slow
 def test_nothing_to_watch(tmp_path: Path) -> None:
-    done = monitor(f"http://127.0.0.1:{free_port()}", tmp_path, "--duration", "1", "--resume", "latest")
+    """Case 32."""
+    done = monitor(f"http://127.0.0.1:{free_port()}", tmp_path, "--duration", "4", "--resume", "latest")
 
     assert done.returncode == 3
+    assert "Verdict: critical" in done.stdout
     assert "never answered" in done.stderr
     [path] = tmp_path.glob("*.json")
-    assert json.loads(path.read_text())["targets"]["health"]["outcomes"].keys() == {"connection"}
+    told = json.loads(path.read_text())
+    assert told["verdict"]["grade"] == "critical"
+    assert "health: never answered" in told["verdict"]["reasons"]
+    assert told["targets"]["health"]["outcomes"].keys() == {"connection"}

@@ -17,6 +17,10 @@ class GitFailed(CheckpointError):
     """Git refused, and said why."""
 
 
+class NoIdentity(GitFailed):
+    """Git signs a tag with a name and a mail address, and knows none."""
+
+
 class NotARepository(GitFailed):
     """This folder is in no repository that git would read."""
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from velro_auth.checkpoints.errors import GitFailed, GitMissing, NotARepository, NothingCommitted
+from velro_auth.checkpoints.errors import GitFailed, GitMissing, NoIdentity, NotARepository, NothingCommitted
 from velro_auth.settings import inherited
 
 
@@ -55,12 +55,18 @@ class Repository:
         """Make an annotated tag of what is checked out and return True; False where the name is taken.
 
         Raises:
-            GitFailed: Git refused; it does without a name and a mail address to sign with.
+            NoIdentity: Git has no name or no mail address to sign with.
+            GitFailed: Git refused.
         """
         # Verbatim: git would take lines that begin with # for comments.
         made = self._run("tag", "--annotate", "--cleanup=verbatim", "--file=-", name, "HEAD", given=message)
         if made.returncode and self.has_tag(name):
             return False
+        if made.returncode and self._run("var", "GIT_COMMITTER_IDENT").returncode:
+            raise NoIdentity(
+                "Git does not know who makes the tag: git config user.name 'Your Name', and git config user.email"
+                " you@example.com"
+            )
         _refuse_failed(made, "tag", GitFailed)
         return True
 

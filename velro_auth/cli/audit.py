@@ -18,15 +18,18 @@ def audit() -> None:
 @audit.command(name="verify")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def verify_file(file: Path) -> None:
-    """Follow every chain of records in FILE; exit with 1 where one was changed, removed, moved or could not be written.
+    """Follow every chain of records in FILE, and name each line that was changed, removed, repeated, moved or lost.
 
-    FILE may hold other log lines, too. An unfinished last line is no fault. Compare the heads with what was
-    shipped elsewhere: a cut-off end leaves no other trace.
+    FILE may hold other log lines, too: each a JSON object, as the service writes them. Any other line counts as
+    damaged. An unfinished last line is no fault. Compare the heads with what was shipped elsewhere: a cut-off end
+    leaves no other trace than a chain with an open end.
+
+    Exit status: 0 unbroken; 1 broken, or FILE holds no record; 2 wrong usage.
     """
     with file.open("rb") as lines:
         verdict = verify(lines)
     _print(verdict, file)
-    sys.exit(1 if verdict.faults or verdict.losses else 0)
+    sys.exit(1 if verdict.faults or verdict.losses or not verdict.chains else 0)
 
 
 def _print(verdict: Verdict, file: Path) -> None:
@@ -37,12 +40,14 @@ def _print(verdict: Verdict, file: Path) -> None:
         print("The last line is unfinished: torn off while it was written.")
     for fault in (*verdict.losses, *verdict.faults):
         print(f"{file}:{fault.line}: {fault.what}")
-    print(_summary(verdict))
+    print(_summary(verdict, file))
 
 
-def _summary(verdict: Verdict) -> str:
+def _summary(verdict: Verdict, file: Path) -> str:
     if verdict.faults:
         return f"{len(verdict.faults)} faults"
     if verdict.losses:
         return f"Incomplete: {verdict.lost} records could not be written; nothing else is wrong."
+    if not verdict.chains:
+        return f"{file} holds no record of an audit trail: is it the file that AUDIT_FILE names?"
     return f"Unbroken: {sum(chain.records for chain in verdict.chains.values())} records."

@@ -22,6 +22,7 @@ from velro_auth.bench.schedule import KINDS, Kind
 from velro_auth.bench.target import CannotMeasure, Target, is_this_machine
 from velro_auth.bench.verdict import Thresholds, Verdict, worst
 from velro_auth.cli.dev import DEMO_EMAIL, DEMO_PASSWORD
+from velro_auth.cli.values import address, password_of_email
 from velro_auth.settings import Settings
 
 #: Exit status when there was nothing to measure; 0, 1 and 2 are grades.
@@ -67,7 +68,9 @@ _FOLDER: Final = click.Path(exists=True, file_okay=False, writable=True, path_ty
 
 
 @click.command()
-@click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="Address of the service.")
+@click.option(
+    "--url", default="http://127.0.0.1:8000", show_default=True, callback=address, help="Address of the service."
+)
 @click.option("--rps", type=_LEVELS, default="1,5,10", show_default=True, help="Requests a second, level by level.")
 @click.option(
     "--duration", type=click.FloatRange(0.5, 600), default=30, show_default=True, help="Seconds for each level."
@@ -189,7 +192,7 @@ def _account(options: Mapping[str, Any]) -> tuple[Sequence[str], str]:
         if not is_this_machine(options["url"]):
             raise click.UsageError("Name an account of that service: --email, and AUTH_BENCH_PASSWORD.")
         return (DEMO_EMAIL,), password or DEMO_PASSWORD
-    return emails, password or click.prompt("Password", hide_input=True, err=True)
+    return emails, password_of_email(password)
 
 
 def _plan(options: Mapping[str, Any], *, is_local: bool) -> Plan:

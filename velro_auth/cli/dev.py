@@ -90,7 +90,7 @@ def _serve(port: int, data_dir: Path) -> None:
         raise CannotStart("This is a Railway environment. 'velro-auth dev' opens accounts that everybody knows.")
     _require_programs()
     _require_directory(data_dir)
-    _require_free(port)
+    require_free(port)
     with contextlib.suppress(Stopped), stop_on_signals() as request:
         _run(port, data_dir, request)
     _say("Stopped.")
@@ -128,19 +128,35 @@ def _require_directory(path: Path) -> None:
         raise CannotStart(f"{path} cannot be written to ({error.strerror}): choose another with --data-dir.") from error
 
 
-def _require_free(port: int) -> None:
-    if not _is_free(port):
-        raise CannotStart(f"Port {port} is taken by another program: choose one, as in PORT=8100 make run.")
-
-
-def _is_free(port: int) -> bool:
+def _listen(port: int) -> None:
     with socket.socket() as sock:
         # As a server does: what is left of connections that ended is not in the way.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind((LOOPBACK, port))
-        except OSError:
-            return False
+        sock.bind((LOOPBACK, port))
+
+
+def require_free(port: int, *, listen: Callable[[int], None] = _listen) -> None:
+    """Return when the gateway can listen on a port.
+
+    Raises:
+        CannotStart: It is taken, or privileged.
+    """
+    try:
+        listen(port)
+    except PermissionError as error:
+        raise CannotStart(
+            f"Port {port} is privileged, and this user may not listen on it: choose one from 1024 on, as in"
+            " PORT=8100 make run."
+        ) from error
+    except OSError as error:
+        raise CannotStart(f"Port {port} is taken by another program: choose one, as in PORT=8100 make run.") from error
+
+
+def _is_free(port: int) -> bool:
+    try:
+        _listen(port)
+    except OSError:
+        return False
     return True
 
 

@@ -15,6 +15,7 @@ import click
 from rich.console import Console
 
 from velro_auth.auth.models import Credentials
+from velro_auth.cli.values import address_or_none
 from velro_auth.database import DatabaseError
 from velro_auth.doctor import mend, report
 from velro_auth.doctor.case import Case
@@ -27,7 +28,7 @@ _FOLDER: Final = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()
-@click.option("--url", default="", help="Address of a running gateway, to be looked at too.")
+@click.option("--url", default="", callback=address_or_none, help="Address of a running gateway, to be looked at too.")
 @click.option("--only", metavar="ID[,ID]", default="", help="Only these checks, and what they need.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option("--fix", is_flag=True, help="Mend the database first; the way back goes into a file.")

@@ -17,7 +17,7 @@ from rich.console import Console
 from velro_auth.bench.target import is_this_machine
 from velro_auth.bench.verdict import Grade
 from velro_auth.cli.processes import noting_signals
-from velro_auth.cli.values import Span, address
+from velro_auth.cli.values import Span, address, password_of_email
 from velro_auth.monitor import document, report
 from velro_auth.monitor.book import Book
 from velro_auth.monitor.clock import DayClock
@@ -229,13 +229,7 @@ def _plan(options: Mapping[str, Any], settings: Settings) -> Plan:
 
 
 def _password(options: Mapping[str, Any]) -> str:
-    if not options["email"]:
-        return ""
-    if options["password"]:
-        return str(options["password"])
-    if not sys.stdin.isatty():
-        raise click.UsageError("The password of --email is missing: set AUTH_BENCH_PASSWORD.")
-    return str(click.prompt("Password", hide_input=True, err=True))
+    return password_of_email(options["password"]) if options["email"] else ""
 
 
 def _path(options: Mapping[str, Any]) -> Path:

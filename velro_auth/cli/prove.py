@@ -9,6 +9,7 @@ import requests
 
 from velro_auth.cli.likeness import Likeness, likeness
 from velro_auth.cli.sampling import KINDS, Accounts, Sample, Target, gather, samples_of
+from velro_auth.cli.values import address
 from velro_auth.settings import Settings
 
 PAIRS = (("unknown", "wrong"), ("unknown", "banned"), ("wrong", "banned"))
@@ -21,7 +22,7 @@ def prove() -> None:
 
 @prove.command()
 @click.option("--samples", default=1000, show_default=True, help="Logins of each kind.")
-@click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="The gateway.")
+@click.option("--url", default="http://127.0.0.1:8000", show_default=True, callback=address, help="The gateway.")
 @click.option("--direct", is_flag=True, help="Ask Supabase itself (SUPABASE_URL): it does tell accounts apart.")
 @click.option("--existing", default="demo@example.com", show_default=True, help="An account that exists.")
 @click.option("--banned", default="banned@example.com", show_default=True, help="An account that is banned.")

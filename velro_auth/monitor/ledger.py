@@ -52,12 +52,15 @@ class Account:
         self.outcomes: Final = Counter[str]()
         self.tracker: Final = Tracker()
         self.down_s = 0.0
+        #: How often there was an answer, whatever it said.
+        self.answers = 0
         #: What was seen last.
         self.last: Observation | None = None
 
     def add(self, seen: Observation) -> list[Incident]:
         """Count one observation; return the incidents that began or ended with it."""
         self.last = seen
+        self.answers += seen.status is not None
         self.total.add(seen)
         is_new = seen.outcome not in self.outcomes and len(self.outcomes) >= _MOST_OUTCOMES
         self.outcomes["other" if is_new else seen.outcome] += 1
@@ -91,7 +94,6 @@ class Ledger:
         #: How many of what is kept were left out.
         self.left_out: Final = Counter[str]()
         self.unwatched_s = 0.0
-        self.answers = 0
         self._is_running = False
         #: The build that answered last.
         self._build = ""
@@ -105,6 +107,11 @@ class Ledger:
     def last_s(self) -> float:
         """When something was recorded last."""
         return self.runs[-1].ended_s if self.runs else 0.0
+
+    @property
+    def answers(self) -> int:
+        """How often there was an answer, of any target."""
+        return sum(account.answers for account in self.accounts.values())
 
     @property
     def watched_s(self) -> float:
@@ -141,7 +148,6 @@ class Ledger:
         assert self.timeline is not None
         # Not where it was never sent: a monitor that slept did not watch meanwhile.
         news = [] if seen.verdict == "unsent" else self._seen_at(seen.at_s)
-        self.answers += seen.status is not None
         news += self._deployed(seen) if seen.target == "version" and seen.verdict == "success" else []
         self.timeline.add(seen)
         changed = self.accounts.setdefault(seen.target, Account()).add(seen)

@@ -12,11 +12,13 @@ from velro_auth.telemetry.slo import Promise
 
 #: So many reasons are told; the report lists all incidents.
 _MOST_REASONS: Final = 20
+#: So often a target has to stay silent while others answer.
+_SILENT: Final = 2
 
 
 def judge(ledger: Ledger) -> Verdict:
     """Return the worst grade of the whole watch, and why."""
-    found = worst([*_by_incidents(ledger), *_by_throttling(ledger), *_by_proof(ledger)])
+    found = worst([*_by_silence(ledger), *_by_incidents(ledger), *_by_throttling(ledger), *_by_proof(ledger)])
     more = len(found.reasons) - _MOST_REASONS
     if more <= 0:
         return found
@@ -28,6 +30,15 @@ def grade_of(incident: Incident, *, now_s: float, raise_after_s: float) -> Grade
     if incident.kind == "alert":
         return Grade.CRITICAL if incident.level == "critical" else Grade.WARNING
     return Grade.CRITICAL if incident.lasted_s(now_s) >= raise_after_s else Grade.WARNING
+
+
+def _by_silence(ledger: Ledger) -> Iterator[Verdict]:
+    """Say what never answered: that is critical however short the watch was, since it never worked."""
+    # One lost answer among many of other targets proves nothing.
+    least = _SILENT if ledger.answers else 1
+    for target, account in ledger.accounts.items():
+        if account.total.verdicts["failure"] >= least and not account.answers:
+            yield Verdict(Grade.CRITICAL, (f"{target}: never answered",))
 
 
 def _by_incidents(ledger: Ledger) -> Iterator[Verdict]:

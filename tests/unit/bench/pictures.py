@@ -66,13 +66,15 @@ def corners(path: str) -> list[tuple[float, float]]:
     x = y = 0.0
     for command, numbers in re.findall(rf"([MLHVh])((?:{_NUMBER} ?)*)", path):
         given = [float(number) for number in numbers.split()]
-        x, y = {
-            "M": lambda given=given: (given[0], given[1]),
-            "L": lambda given=given: (given[0], given[1]),
-            "H": lambda given=given, y=y: (given[0], y),
-            "V": lambda given=given, x=x: (x, given[0]),
-            "h": lambda given=given, x=x, y=y: (x + given[0], y),
-        }[command]()
+        match command:
+            case "M" | "L":
+                x, y = given
+            case "H":
+                [x] = given
+            case "V":
+                [y] = given
+            case _:
+                x += given[0]
         found.append((x, y))
     return found
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,9 +14,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.fixtures.programs import free_port
+from tests.fixtures.programs import ROOT, clean_environment, free_port
 from tests.unit.bench.gateway import EMAIL, PASSWORD, GatewayDouble, problem, served
 from tests.unit.bench.samples import logins, run_of
+from tests.waiting import PATIENCE_S
 from velro_auth.cli.bench import bench
 
 ENVIRONMENT = {
@@ -181,12 +186,50 @@ def test_wrong_options_are_refused(tmp_path: Path, options: tuple[str, str]) -> 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_password_is_asked_for_rather_than_taken_from_the_demo(tmp_path: Path) -> None:
+def test_a_password_that_is_missing_is_said_where_nobody_can_be_asked(tmp_path: Path) -> None:
     double = GatewayDouble()
     with served(double) as url:
         command = ["--url", url, "--rps", "40", "--duration", "0.5", "--output-dir", str(tmp_path)]
         env = {**ENVIRONMENT, "AUTH_BENCH_PASSWORD": None}
         result = CliRunner(env=env).invoke(bench, command, input=f"{PASSWORD}\n")
 
-    assert "Password" in result.stderr
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == "Error: The password of --email is missing: set AUTH_BENCH_PASSWORD."
+    assert double.asked == []
+
+
+def test_at_a_terminal_a_password_is_asked_for_rather_than_taken_from_the_demo(tmp_path: Path) -> None:
+    double, (terminal, end) = GatewayDouble(), pty.openpty()
+    with served(double) as url:
+        command = [*("bench", "--url", url, "--rps", "40", "--duration", "0.5"), "--output-dir", str(tmp_path)]
+        running = subprocess.Popen(
+            [sys.executable, "-m", "velro_auth", *command],
+            env=clean_environment(AUTH_BENCH_EMAIL=EMAIL),
+            cwd=ROOT,
+            stdin=end,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            # Without a terminal of its own, or it would ask there.
+            start_new_session=True,
+        )
+        os.close(end)
+        assert running.stderr is not None
+        asked = b""
+        # Not before it asks: what was typed ahead is thrown away.
+        while not asked.endswith(b"Password: "):
+            asked += running.stderr.read(1) or pytest.fail(f"it ended without asking: {asked!r}")
+        os.write(terminal, f"{PASSWORD}\n".encode())
+        running.communicate(timeout=PATIENCE_S)
+        os.close(terminal)
+
     assert double.asked[0]["password"] == PASSWORD
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "http://a/path", "http://[::1", "https://user:secret@a"])
+def test_an_address_that_is_none_is_said_in_one_sentence(tmp_path: Path, url: str) -> None:
+    result = run(url, tmp_path)
+
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith("Error: Invalid value for '--url': ")
+    assert "http(s)://host[:port]" in result.stderr
+    assert "secret" not in result.output

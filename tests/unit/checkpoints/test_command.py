@@ -34,6 +34,21 @@ def test_a_checkpoint_says_how_to_share_it_and_how_to_come_back(checkout: Checko
     assert "deployment abc-1  before the hook" in shown
 
 
+@pytest.mark.parametrize("name", ["user.name", "user.email"])
+def test_without_an_identity_it_says_how_to_give_git_one(checkout: Checkout, name: str) -> None:
+    checkout.git("config", "user.useConfigOnly", "true")
+    checkout.git("config", "--unset", name)
+
+    result = run("checkpoint")
+
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == (
+        "Error: Git does not know who makes the tag: git config user.name 'Your Name', and git config user.email"
+        " you@example.com"
+    )
+    assert checkout.tags() == []
+
+
 def test_the_platform_names_the_deployment_where_nobody_else_does(checkout: Checkout) -> None:
     run("checkpoint", RAILWAY_DEPLOYMENT_ID="of-railway")
 

@@ -15,9 +15,9 @@ from velro_auth.checkpoints.errors import (
     CheckpointError,
     DamagedCheckpoint,
     ForeignTag,
-    GitFailed,
     GitMissing,
     NoCheckpoint,
+    NoIdentity,
     NotARepository,
     NothingCommitted,
 )
@@ -140,7 +140,7 @@ def no_identity(checkout: Checkout) -> None:
     [
         (no_repository, NotARepository, "not a git repository"),
         (no_commit, NothingCommitted, "Nothing is committed yet"),
-        (no_identity, GitFailed, "git tag: fatal: no email was given"),
+        (no_identity, NoIdentity, "Git does not know who makes the tag"),
     ],
 )
 def test_what_keeps_a_checkpoint_from_being_made_is_one_sentence(

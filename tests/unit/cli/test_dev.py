@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import socket
 import stat
@@ -12,7 +13,7 @@ from unittest.mock import Mock
 import pytest
 import requests
 
-from velro_auth.cli.dev import await_health, free_port_beside
+from velro_auth.cli.dev import await_health, free_port_beside, require_free
 from velro_auth.cli.localproject import CannotStart, LocalProject
 from velro_auth.cli.processes import Stopped, StopRequest, await_end, noting_signals, stop_on_signals
 
@@ -30,6 +31,23 @@ from velro_auth.cli.processes import Stopped, StopRequest, await_end, noting_sig
 def test_the_local_supabase_takes_a_port_beside_the_gateway_s(port: int, taken: set[int], found: int) -> None:
     """There is nothing above the last port."""
     assert free_port_beside(port, is_free=lambda candidate: candidate not in taken) == found
+
+
+def test_a_privileged_port_is_not_called_taken() -> None:
+    def refuse(_: int) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with pytest.raises(CannotStart, match=r"Port 80 is privileged.*from 1024 on"):
+        require_free(80, listen=refuse)
+
+
+def test_a_port_that_is_taken_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(CannotStart, match=f"Port {port} is taken by another program"):
+            require_free(port)
+
+    require_free(port)
 
 
 def test_no_free_port_is_said() -> None:

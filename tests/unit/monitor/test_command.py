@@ -17,7 +17,11 @@ def call(*options: str, **environment: str) -> Result:
 
 
 @pytest.mark.parametrize(
-    "url", ["auth.example.com", "ftp://a", "http://", "https://user:secret@a", "http://a/path", "http://a?key=secret"]
+    "url",
+    [
+        *("auth.example.com", "localhost:8000", "ftp://a", "http://", "https://user:secret@a", "http://a/path"),
+        *("http://a?key=secret", "http://[::1", "http://a:99999", "http://a:port", "http://a secret", ""),
+    ],
 )
 def test_an_address_is_a_scheme_a_host_and_a_port(url: str) -> None:
     """It goes into the file: a password in it would, too."""

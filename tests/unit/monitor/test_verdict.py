@@ -59,3 +59,34 @@ def test_a_long_list_of_reasons_is_cut() -> None:
 
     assert len(reasons) == 21
     assert reasons[-1] == "and 10 more"
+
+
+@pytest.mark.parametrize("times", [1, 4])
+def test_what_never_answered_is_critical_however_short_the_watch_was(times: int) -> None:
+    """Case 32: an outage that lasted as long as the whole watch is not known to be a short one."""
+    silence = [seen(second, failure="connection") for second in range(times)]
+
+    verdict = judge(ledger_of(*silence))
+
+    assert verdict.grade is Grade.CRITICAL
+    assert verdict.reasons[0] == "health: never answered"
+
+
+def test_one_target_that_never_answers_is_critical_beside_others_that_do() -> None:
+    silence = [seen(second, target="ready", failure="timeout") for second in (30, 31)]
+
+    assert judge(ledger_of(*WELL, silence[0])).grade is Grade.GOOD
+    verdict = judge(ledger_of(*WELL, *silence))
+    assert verdict.grade is Grade.CRITICAL
+    assert "ready: never answered" in verdict.reasons
+
+
+def test_a_target_that_was_never_asked_is_not_accused() -> None:
+    verdict = judge(ledger_of(*WELL, seen(30, target="ready", failure="unsent")))
+
+    assert verdict.grade is Grade.GOOD
+
+
+def test_an_answer_of_any_kind_is_an_answer() -> None:
+    """Two times 503 in a short watch are the warning that they were."""
+    assert judge(ledger_of(seen(0, 503), seen(1, 503))).grade is Grade.WARNING

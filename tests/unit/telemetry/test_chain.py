@@ -152,6 +152,32 @@ def test_damaged_lines_are_faults_and_no_crash(line: bytes) -> None:
     assert [fault.line for fault in verdict.faults] == [1]
 
 
+@pytest.mark.parametrize(
+    "text", ["", '{"message": "GET /health 200", "level": "info"}\n', "\n\n"], ids=["empty", "log", "blank"]
+)
+def test_a_file_without_a_record_is_not_called_unbroken(tmp_path: Path, text: str) -> None:
+    """The wrong file, or a trail that was removed whole."""
+    (tmp_path / "audit.jsonl").write_text(text)
+
+    said = CliRunner().invoke(audit, ["verify", str(tmp_path / "audit.jsonl")])
+
+    assert said.exit_code == 1
+    assert "holds no record of an audit trail" in said.output
+    assert "Unbroken" not in said.output
+
+
+def test_help_and_behaviour_agree_about_lines_that_are_no_json(tmp_path: Path) -> None:
+    said = " ".join(CliRunner().invoke(audit, ["verify", "--help"]).output.split())
+    (tmp_path / "audit.jsonl").write_bytes(b"[2026-11-26 12:00:00] Starting\n" + b"".join(LINES))
+    broken = CliRunner().invoke(audit, ["verify", str(tmp_path / "audit.jsonl")])
+
+    assert "each a JSON object" in said
+    assert "Any other line counts as damaged" in said
+    assert "Exit status: 0 unbroken; 1 broken, or FILE holds no record" in said
+    assert broken.exit_code == 1
+    assert ":1: the line is not JSON: damaged" in broken.output
+
+
 def test_the_command_says_where_it_is_broken(tmp_path: Path) -> None:
     file = tmp_path / "audit.jsonl"
     file.write_bytes(b"".join(LINES))
