@@ -52,7 +52,7 @@ class AuditTrail:
         self._lock = threading.Lock()
         #: Told of every record that was lost.
         self.on_lost: Callable[[], None] = _unheard
-        self._pid = 0
+        self._pid = self._lost = 0
         self._begin()
 
     def answered(self, answered: Answered) -> None:
