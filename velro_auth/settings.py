@@ -55,7 +55,8 @@ class Settings:
     supabase_publishable_key: str = setting(
         "SUPABASE_PUBLISHABLE_KEY",
         "",
-        "Publishable API key (`sb_publishable_…`, or the older `anon` key).",
+        "Publishable API key (`sb_publishable_…`, or the older `anon` key). With it the service finds out whether the"
+        " project demands a captcha, and demands it too.",
         aliases=("SUPABASE_ANON_KEY",),
         secret=True,
     )

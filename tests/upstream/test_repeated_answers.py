@@ -46,7 +46,8 @@ def test_nobody_gets_the_session_of_another_user(threads: int, *, nagle: bool) -
             caller.join()
         transport.close()
 
-    assert upstream.repeated >= LOGINS // 5
+    # A login that met a second copy may have hung up before its own answer was sent.
+    assert upstream.repeated >= LOGINS * 0.95 // 5
     assert results["wrong"] == 0, results
     assert results["right"] >= LOGINS * 0.95, results
     assert results.total() == LOGINS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import ssl
@@ -96,6 +97,17 @@ def test_bytes_behind_the_end_of_an_answer_end_its_connection(
     assert server.connected == 2
 
 
+def test_bytes_that_no_buffer_of_ours_holds_end_their_connection_too(server: Rude, ask: Callable[[], int]) -> None:
+    """The answer fills the buffer to its last byte, so that the rest of a TLS record is left where no poll sees it."""
+    padding = io.DEFAULT_BUFFER_SIZE - len(answer(b'{"number": 1}' + b" " * 5000)) + 5000
+    filling = answer(b'{"number": 1}' + b" " * padding)
+    assert len(filling) == io.DEFAULT_BUFFER_SIZE
+    server.does(says(filling + b"H"), says(numbered(2)))
+
+    assert [ask(), ask()] == [1, 2]
+    assert server.connected == 2
+
+
 def test_bytes_behind_a_chunked_answer_too(server: Rude, ask: Callable[[], int]) -> None:
     chunked = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nc\r\n{"number":1}\r\n0\r\n\r\n'
     server.does(says(chunked + chunked), says(numbered(2)))
@@ -116,6 +128,7 @@ def test_after_an_answer_to_another_question_the_connection_is_closed_and_its_pl
         transport.ask(transport.prepare("POST", "/"), refuse, b"{}")
 
     assert (idle(transport).snapshot(), idle(transport).qsize()) == ((), 4)
+    assert idle(transport).caution.rest_s > 0
     assert ask() == 2
     assert server.connected == 2
 

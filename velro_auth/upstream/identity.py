@@ -49,6 +49,7 @@ class SupabaseIdentity:
             and not this service. Supabase listens only to secret keys.
         captcha: Whether the project demands a captcha. Then calls without a user's token go with the publishable
             key, and without the caller's address.
+        owners: Which user a refresh token was given to, where others know it already.
         clock: The current time, in seconds since the epoch.
     """
 
@@ -58,12 +59,13 @@ class SupabaseIdentity:
         *,
         forwards_address: bool,
         captcha: Captcha = NO_CAPTCHA,
+        owners: Owners | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._transport = transport
         self._forwards_address = forwards_address
         self._clock = clock
-        self._owners = Owners()
+        self._owners = owners or Owners()
         self._captcha = captcha
         self._password_grant = self._grant("password")
         self._refresh_grant = self._grant("refresh_token")

@@ -21,6 +21,7 @@ from velro_auth.tracing import Tracer
 from velro_auth.upstream.captcha import Captcha, FixedCaptcha, LearntCaptcha
 from velro_auth.upstream.forwarding import ForwardingProof
 from velro_auth.upstream.identity import SupabaseIdentity, Unconfigured
+from velro_auth.upstream.owners import Owners
 from velro_auth.upstream.probe import LoginPathCheck
 from velro_auth.upstream.profiles import SupabaseProfiles
 from velro_auth.upstream.transport import Transport
@@ -54,6 +55,7 @@ class Lasting:
         login_path: Knows whether logins are answered; None likewise.
         captcha: Whether the project demands a captcha.
         one_address: Whether Supabase counts all callers as one, although their addresses are passed on.
+        owners: Which user a refresh token was given to.
         identity: Who is asked about users.
         profiles: Who knows the profile row; None while the settings are wrong.
         guards: What stands before Supabase.
@@ -71,6 +73,7 @@ class Lasting:
     login_path: LoginPathCheck | None
     captcha: Captcha
     one_address: OneAddress
+    owners: Owners
     identity: Identity
     profiles: Profiles | None
     guards: Guards
@@ -85,7 +88,7 @@ class Lasting:
     def adjusted(self, settings: Settings) -> Lasting:
         """Return the same parts with the numbers of *settings*; what those were built from needs a restart."""
         guards = adjust_guards(self.guards, settings, was=self.settings, one_address=self.one_address)
-        identity = _identity(settings, self.transport, self.captcha)
+        identity = _identity(settings, self.transport, self.captcha, self.owners)
         sessions = adjust_sessions(self.sessions, settings, was=self.settings, identity=identity, guards=guards)
         self.observer.telemetry.judge.demand(promise_of(settings))
         told = dataclasses.replace(self, settings=settings, identity=identity, guards=guards, sessions=sessions)
@@ -105,8 +108,8 @@ def build(settings: Settings, routes: Routes, tracing: Tracing) -> Lasting:
     """
     transport = None if settings.mistakes else _transport(settings, tracing.tracer)
     captcha = _captcha(settings, transport)
-    one_address = _one_address(transport, captcha)
-    identity, profiles = _identity(settings, transport, captcha), _profiles(settings, transport)
+    one_address, owners = _one_address(transport, captcha), Owners()
+    identity, profiles = _identity(settings, transport, captcha, owners), _profiles(settings, transport)
     refused, challenged, handed_out = Later(), Later(), Later()
     store = SharedStore() if settings.redis_url else None
     guards = wire_guards(settings, on_refused=refused, on_challenge=challenged, store=store, one_address=one_address)
@@ -133,6 +136,7 @@ def build(settings: Settings, routes: Routes, tracing: Tracing) -> Lasting:
         login_path=LoginPathCheck(transport) if transport else None,
         captcha=captcha,
         one_address=one_address,
+        owners=owners,
         identity=identity,
         profiles=profiles,
         guards=guards,
@@ -191,10 +195,10 @@ def _one_address(transport: Transport | None, captcha: Captcha) -> OneAddress:
     return OneAddress(is_public=captcha.is_demanded, prove=ForwardingProof(transport))
 
 
-def _identity(settings: Settings, transport: Transport | None, captcha: Captcha) -> Identity:
+def _identity(settings: Settings, transport: Transport | None, captcha: Captcha, owners: Owners) -> Identity:
     if transport is None:
         return Unconfigured("; ".join(map(str, settings.mistakes)))
-    return SupabaseIdentity(transport, forwards_address=settings.forwards_client_ip, captcha=captcha)
+    return SupabaseIdentity(transport, forwards_address=settings.forwards_client_ip, captcha=captcha, owners=owners)
 
 
 def _profiles(settings: Settings, transport: Transport | None) -> Profiles | None:
