@@ -53,6 +53,7 @@ class AuditTrail:
         #: Told of every record that was lost.
         self.on_lost: Callable[[], None] = _unheard
         self._pid = 0
+        self._lost = 0
         self._begin()
 
     def answered(self, answered: Answered) -> None:
@@ -82,7 +83,8 @@ class AuditTrail:
         with self._lock:
             if self._pid != os.getpid():
                 self._begin()
-            record, carried = self._record(event, level, fields), self._lost
+            carried: int = self._lost
+            record = self._record(event, level, fields)
             record["hash"] = digest(record)
             self._seq, self._head, self._lost = record["seq"], record["hash"], 0
             lost = functools.partial(self._lose, self._chain, 1 + carried)
