@@ -29,9 +29,14 @@ def test_what_a_full_disk_loses_is_counted_logged_and_shown_by_readiness(
     assert "velro_auth_audit_records_lost_total 300.0" in client.get("/metrics").text
     service = client.application
     assert isinstance(service, Service)
+    telemetry = service._parts.lasting.observer.telemetry
     for _ in range(3):
-        service._parts.lasting.observer.telemetry.watch.look()
-    assert [vars(line)["lost"] for line in logs.records if line.getMessage() == "audit records were lost"] == [300]
+        telemetry.watch.look()
+    telemetry.losses.say_now()
+    # The watch's own thread may have said a part of it before.
+    told = [vars(line)["lost"] for line in logs.records if line.getMessage() == "audit records were lost"]
+    assert sum(told) == 300
+    assert len(told) < 10
 
 
 def test_without_a_trail_readiness_says_nothing_about_one(make_client: MakeClient, upstream: UpstreamDouble) -> None:

@@ -82,7 +82,8 @@ class AuditTrail:
         with self._lock:
             if self._pid != os.getpid():
                 self._begin()
-            record, carried = self._record(event, level, fields), self._lost
+            carried: int = self._lost
+            record = self._record(event, level, fields)
             record["hash"] = digest(record)
             self._seq, self._head, self._lost = record["seq"], record["hash"], 0
             lost = functools.partial(self._lose, self._chain, 1 + carried)
