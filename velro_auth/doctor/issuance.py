@@ -36,7 +36,7 @@ def _issuer(case: Case) -> Finding:
 def _secret(case: Case) -> Finding:
     settings = case.settings
     if not settings.supabase_jwt_secret:
-        raise NotApplicable("SUPABASE_JWT_SECRET is not set")
+        return Finding("pass", "not set: tokens that are signed with HS256 are left to Supabase")
     keys = [key for key in (settings.supabase_secret_key, settings.supabase_publishable_key) if key.startswith(LEGACY)]
     if not keys:
         raise NotApplicable("no legacy key is set that could show it; account.token looks at a real token")
