@@ -249,3 +249,16 @@ def test_half_of_the_service_is_kept_for_networks_that_did_not_fail() -> None:
 
     assert gateway.answer("again@example.com", "10.0.7.1") == "challenged"
     assert gateway.answer(ADA, HOME) == "tried"
+
+
+def test_an_attackers_own_login_does_not_make_its_network_one_that_did_not_fail() -> None:
+    gateway = Gateway(Limits())
+    for number in range(150):
+        assert gateway.answer(f"{number}@example.com", f"10.0.{number}.1") == "tried"
+
+    with gateway.throttle.attempt(
+        "attacker@example.com", "10.0.7.1", solution=gateway.solution("attacker@example.com", "10.0.7.1")
+    ):
+        pass
+
+    assert gateway.answer("again@example.com", "10.0.7.1") == "challenged"
