@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Final
 
 from psycopg import sql
@@ -25,44 +26,48 @@ _LONGEST: Final = 63
 #: Noted beneath everything else, so that it is undone last, when our trigger no longer holds the name.
 _NOTE: Final = """
 insert into velro_auth.undo (position, migration, subject, statement, drops_data)
-select coalesce(min(u.position), 1) - 1, %s, %s, %s, false from velro_auth.undo u
+select coalesce(min(u.position), 1) - 1, {migration}, {subject}, {statement}, false from velro_auth.undo u
 on conflict (migration, subject) do nothing
 """
 
 
-def before(connection: Connection, version: str, *, take_over: Sequence[str]) -> None:
-    """Do what belongs before the migration *version*, in its transaction.
+def statements(connection: Connection, version: str, take_over: Sequence[str]) -> str:
+    """Return the SQL that belongs before that of the migration *version*, in its transaction; often none.
 
     Args:
-        connection: Where, inside the transaction.
+        connection: For whose server the names are quoted.
         version: The migration that comes next.
         take_over: Triggers of the project on ``auth.users`` that shall fire before ours.
     """
     if version == USERS:
-        connection.execute(sqlfiles.read("keep_columns").encode())
-    if version == MIRROR:
-        rename(connection, take_over)
+        return sqlfiles.read("keep_columns") + ";\n"
+    return renaming(connection, take_over) if version == MIRROR else ""
 
 
-def rename(connection: Connection, triggers: Sequence[str]) -> None:
-    """Give *triggers* names that fire before ours, and note the way back. An adopted one stays as it is."""
+def renaming(connection: Connection, triggers: Sequence[str]) -> str:
+    """Return the SQL that gives *triggers* names that fire before ours, and notes the way back."""
+    parts: list[str] = []
     for name in triggers:
-        adopted = adopted_name(connection, name)
-        connection.execute(_NOTE, (MIRROR, f"trigger {name} on auth.users", _renaming(connection, adopted, name)))
-        connection.execute(_renaming(connection, name, adopted).encode())
+        adopted = adopted_name(name)
+        note = sql.SQL(_NOTE).format(
+            migration=sql.Literal(MIRROR),
+            subject=sql.Literal(f"trigger {name} on auth.users"),
+            statement=sql.Literal(_renamed(connection, adopted, name)),
+        )
+        parts += [note.as_string(connection), _renamed(connection, name, adopted)]
+    return ";\n".join([*parts, ""])
 
 
-def adopted_name(connection: Connection, name: str) -> str:
+def adopted_name(name: str) -> str:
     """Return the name under which the trigger *name* fires before ours, in the order among its kind."""
     wanted = PREFIX + name
     if len(wanted.encode()) <= _LONGEST:
         return wanted
-    row = connection.execute("select left(md5(%s), 8)", (name,)).fetchone() or ("",)
     kept = wanted.encode()[: _LONGEST - 9].decode(errors="ignore")
-    return f"{kept}_{row[0]}"
+    return f"{kept}_{sha256(name.encode()).hexdigest()[:8]}"
 
 
-def _renaming(connection: Connection, former: str, wanted: str) -> str:
+def _renamed(connection: Connection, former: str, wanted: str) -> str:
     text = sqlfiles.read("take_over")
     for token, name in (("$former$", former), ("$wanted$", wanted)):
         text = text.replace(token, sql.Literal(name).as_string(connection))

@@ -19,8 +19,11 @@ where t.tgrelid = 'auth.users'::regclass and not t.tgisinternal
 order by t.tgname
 """
 
+#: Asks for a rehearsal. Warnings of our functions are kept back: a failure shows in the answer.
+_ASK: Final = "set local client_min_messages = error; select pg_temp.velro_auth_rehearse()"
+
 #: A line of an error's context that names a function.
-_FUNCTION: Final = re.compile(r"function (?:.*\.)?(?P<name>[^.(]+)\(")
+_FUNCTION: Final = re.compile(r"function (?P<full>(?:.*\.)?(?P<name>[^.(]+)\(.*?\))")
 
 #: How a mirror of ours shows in the context of an error.
 _OURS: Final = re.compile(r"velro_auth\.(?!.*_step)|handle_new_auth_user|handle_changed_auth_user")
@@ -71,17 +74,21 @@ class Loss:
         reason: What the database said.
         trigger: The trigger of the project that failed; None where it was something else.
         is_ours: Whether our table or our functions take part in it.
+        function: The function that failed, where no trigger of ``auth.users`` called it; else empty.
     """
 
     step: str
     reason: str
     trigger: Trigger | None
     is_ours: bool = True
+    function: str = ""
 
     @property
     def found(self) -> str:
         """Where it failed and why."""
-        where = f"in the trigger {self.trigger.name}, which calls {self.trigger.function}: " if self.trigger else ""
+        where = f"in the function {self.function}: " if self.function else ""
+        if self.trigger is not None:
+            where = f"in the trigger {self.trigger.name}, which calls {self.trigger.function}: "
         return f"fails {where}{self.reason}"
 
     @property
@@ -134,11 +141,13 @@ class Rehearsal:
 
     def loss(self, step: str, problem: Problem) -> Loss:
         """Return *problem* with the trigger that met it, as far as the database says."""
-        names = [match["name"] for line in problem.context.splitlines() if (match := _FUNCTION.search(line))]
+        lines = [match for line in problem.context.splitlines() if (match := _FUNCTION.search(line))]
+        names = [match["name"] for match in lines]
         called = {one.function.split("(")[0].rpartition(".")[2].strip('"'): one for one in self.triggers}
         # The outermost function is the one that the trigger calls.
         found = next((called[name.strip('"')] for name in reversed(names) if name.strip('"') in called), None)
-        return Loss(step, f"{problem.message.rstrip('.')} ({problem.sqlstate})", found, problem.is_ours)
+        inner = next((match["full"] for match in lines if not match["full"].startswith("pg_temp")), "")
+        return Loss(step, f"{problem.message.rstrip('.')} ({problem.sqlstate})", found, problem.is_ours, inner)
 
 
 def prepare(connection: Connection) -> None:
@@ -146,9 +155,19 @@ def prepare(connection: Connection) -> None:
     connection.execute(sqlfiles.read("rehearsal").encode())
 
 
-def rehearse(connection: Connection) -> Rehearsal:
-    """Return how a user fares now; needs ``prepare``, an open transaction and an empty search_path."""
-    row = connection.execute("select pg_temp.velro_auth_rehearse()").fetchone()
+def rehearse(connection: Connection, *, after: str = "") -> Rehearsal:
+    """Return how a user fares; needs ``prepare``, an open transaction and an empty search_path.
+
+    Args:
+        connection: Where, inside the transaction.
+        after: SQL that is run before, in the same round trip: sign-ups wait while its locks are held.
+    """
+    cursor = connection.execute((after + _ASK).encode())
+    row: tuple[object, ...] | None = None
+    while True:
+        row = cursor.fetchone() if cursor.description else row
+        if not cursor.nextset():
+            break
     found = cast("dict[str, dict[str, object]]", row[0] if row else {})
     steps = cast("dict[str, dict[str, str] | None]", found["steps"])
     rows = cast("dict[str, list[str] | None]", found["rows"])

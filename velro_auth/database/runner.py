@@ -124,7 +124,7 @@ class Runner:
             if not dry_run:
                 work.adopt(plan.adoptable())
                 chosen = [one for one in chosen if work.apply(one, again=again, take_over=take_over)]
-                if all(one.version != MIRROR for one in look.migrations):
+                if take_over and all(one.version != MIRROR for one in look.migrations):
                     work.take_over(take_over)
             return [Step(one.version, one.label, one.up_sql) for one in chosen]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,20 +60,34 @@ class Work:
             MigrationFailed: A migration failed.
             LockNotObtained: Somebody held a lock through all tries.
         """
+        try:
+            return self._rehearsed(migrations, take_over, shows_warnings=shows_warnings, at_once=True)
+        except (MigrationRefused, MigrationFailed):
+            # One at a time, which shows the one that does not work.
+            return self._rehearsed(migrations, take_over, shows_warnings=False, at_once=False)
 
+    def _rehearsed(
+        self, migrations: Sequence[Migration], take_over: Sequence[str], *, shows_warnings: bool, at_once: bool
+    ) -> tuple[Rehearsal, Rehearsal]:
         def work() -> None:
             if migrations or take_over:
                 history.create(self.connection)
             rehearsal.prepare(self.connection)
-            before = self._asked()
-            with nullcontext() if shows_warnings else self._quiet():
-                for one in migrations:
-                    with in_our_words(one.label):
-                        self._run(one, take_over)
-                if take_over and all(one.version != beforehand.MIRROR for one in migrations):
-                    with in_our_words("db up --adopt"):
-                        beforehand.rename(self.connection, take_over)
-            raise _Rehearsed(before, self._asked() if migrations or take_over else before)
+            before = rehearsal.rehearse(self.connection)
+            if not migrations and not take_over:
+                raise _Rehearsed(before, before)
+            if shows_warnings:
+                self.connection.execute("set local client_min_messages = warning")
+            held_back: list[str] = []
+            for label, statements in self._pieces(migrations, take_over):
+                if at_once and (held_back or beforehand.MIRROR in label):
+                    held_back.append(statements)  # from here on sign-ups wait for the end of the transaction
+                else:
+                    with in_our_words(label):
+                        self.connection.execute(statements.encode())
+            with in_our_words("the rehearsal"):
+                after = rehearsal.rehearse(self.connection, after="".join(held_back))
+            raise _Rehearsed(before, after)
 
         try:
             self.transactions.run(self.connection, work)
@@ -81,21 +95,17 @@ class Work:
             return shown.before, shown.after
         raise AssertionError("a rehearsal ends with its own exception")
 
-    def _asked(self) -> Rehearsal:
-        with self._quiet():
-            return rehearsal.rehearse(self.connection)
+    def _pieces(self, migrations: Sequence[Migration], take_over: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield the labels and the SQL of what is rehearsed."""
+        for one in migrations:
+            if one.version not in NOT_REHEARSED:
+                yield one.label, self._statements(one, take_over)
+        if take_over and all(one.version != beforehand.MIRROR for one in migrations):
+            yield "db up --adopt", beforehand.renaming(self.connection, take_over)
 
-    @contextmanager
-    def _quiet(self) -> Iterator[None]:
-        """Keep the server's warnings back for a block, inside a transaction."""
-        self.connection.execute("set local client_min_messages = error")
-        yield
-        self.connection.execute("set local client_min_messages = warning")
-
-    def _run(self, migration: Migration, take_over: Sequence[str]) -> None:
-        if migration.version not in NOT_REHEARSED:
-            beforehand.before(self.connection, migration.version, take_over=take_over)
-            self.connection.execute(migration.up_sql.encode())
+    def _statements(self, migration: Migration, take_over: Sequence[str]) -> str:
+        before = beforehand.statements(self.connection, migration.version, take_over)
+        return f"{before}{migration.up_sql}\n;\n"
 
     def take_over(self, triggers: Sequence[str]) -> None:
         """Let *triggers* of the project fire before ours, which are there already.
@@ -106,7 +116,8 @@ class Work:
             LockNotObtained: Somebody held a lock through all tries.
         """
         with in_our_words("db up --adopt"):
-            self.transactions.run(self.connection, lambda: beforehand.rename(self.connection, triggers))
+            statements = beforehand.renaming(self.connection, triggers)
+            self.transactions.run(self.connection, lambda: self.connection.execute(statements.encode()))
 
     def apply(self, migration: Migration, *, again: bool = False, take_over: Sequence[str] = ()) -> bool:
         """Apply *migration* and return True; False where another runner was faster.
@@ -127,8 +138,7 @@ class Work:
             known = history.has(self.connection, migration.version)
             if known and not again:
                 return False
-            beforehand.before(self.connection, migration.version, take_over=take_over)
-            self.connection.execute(migration.up_sql.encode())
+            self.connection.execute(self._statements(migration, take_over).encode())
             if not known:
                 history.record(self.connection, migration)
             return True

@@ -31,7 +31,7 @@ ODD_KEYS = (
 COLUMNS = (
     "email text",
     "email varchar(9)",
-    "email citext",
+    "email extensions.citext",
     "email text not null",
     "email text unique",
     "nickname text",
@@ -125,8 +125,10 @@ TABLE = "create table public.users ({key}{columns})"
 ODD_TABLES = (
     "create view public.users as select 1 as id",
     "create table public.users (id uuid primary key) partition by hash (id)",
-    "create table public.whole (id uuid primary key) partition by hash (id);"
-    "create table public.users partition of public.whole for values with (modulus 1, remainder 0)",
+    (
+        "create table public.whole (id uuid primary key) partition by hash (id);"
+        "create table public.users partition of public.whole for values with (modulus 1, remainder 0)"
+    ),
     "create table public.base (id uuid); create table public.users (primary key (id)) inherits (public.base)",
 )
 
@@ -194,6 +196,7 @@ def build(project: Project, drawn: Drawn) -> None:
                     create role project_owner nologin;
                 end if;
             end $$;
+            create extension if not exists citext schema extensions;
             grant project_owner to postgres; grant create, usage on schema public to project_owner""")
     with project.connected() as connection:
         for statement in drawn.statements:

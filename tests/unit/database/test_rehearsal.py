@@ -90,3 +90,14 @@ def test_the_trigger_is_the_outermost_function_of_the_project() -> None:
     [found] = rehearsal({"mail: sign-up": Problem("x", "23505", "public.users", inner)}).problems()
 
     assert found.trigger == THEIRS
+
+
+def test_a_function_that_no_trigger_of_auth_users_calls_is_named() -> None:
+    """The message of an assertion names nothing."""
+    context = (
+        "PL/pgSQL function public.undo() line 1 at ASSERT\nPL/pgSQL function pg_temp_3.velro_auth_step(text) line 4"
+    )
+
+    [found] = rehearsal({"mail: deletion": Problem("assertion failed", "P0004", "", context)}).problems()
+
+    assert found.found == "fails in the function public.undo(): assertion failed (P0004)"
