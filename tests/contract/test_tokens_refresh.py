@@ -119,7 +119,7 @@ def test_who_finds_an_answer_leaves_no_lock(make_process: MakeProcess, own_redis
     make_process().refresh(TOKEN, upstream)
 
     with own_redis.client() as client:
-        assert [key.decode().split(":")[2] for key in client.keys()] == ["answer"]
+        assert [key.decode().split(":")[2] for key in client.scan_iter()] == ["answer"]
 
 
 def test_a_refusal_that_may_not_last_is_shared_by_those_who_waited_only(make_process: MakeProcess) -> None:

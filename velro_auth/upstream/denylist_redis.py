@@ -139,7 +139,7 @@ class RedisDenyList:
             try:
                 thread.start()
             except RuntimeError:
-                log.warning("The deny-list's listener cannot start: no thread is left. Redis is asked with each token")
+                log.warning("The deny-list's listener cannot start")
                 return
             self._listener = thread
 
