@@ -117,3 +117,7 @@ def test_what_cannot_become_a_request_is_refused_at_once(data: bytes) -> None:
 @pytest.mark.parametrize("data", [b"", b"\r", b"\r\n", b"G", b"GET", b"GET ", b"\r\nGET /", b"PROPFIND /"])
 def test_what_can_is_waited_for(data: bytes) -> None:
     assert judge(data) == (Stage.PARTIAL, None)
+
+
+def test_the_sizes_are_those_of_the_contract() -> None:
+    assert (TOKEN_FIELD_BYTES, FIELD_BYTES) == (16_384, 8_192)

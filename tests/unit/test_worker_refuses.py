@@ -39,6 +39,10 @@ class PoolDouble:
 
     def __init__(self) -> None:
         self.given: list[Connection] = []
+        self.filled = 0
+
+    def fill(self) -> None:
+        self.filled += 1
 
     def submit(self, _: Callable[[Connection], None], conn: Connection) -> None:
         self.given.append(conn)
@@ -50,7 +54,7 @@ class Small(Worker):
     def __init__(self, clock: Clock, poller: selectors.BaseSelector) -> None:
         cfg = Config()
         cfg.set("worker_connections", 8)
-        super().__init__(1, os.getpid(), [], None, 30, cfg, SimpleNamespace(debug=lambda *_: None))
+        super().__init__(1, os.getpid(), [], None, 30, cfg, SimpleNamespace(info=lambda *_: None))
         self.poller = poller
         self.tpool = PoolDouble()  # type: ignore[assignment] # all that is used of one
         self._clock = clock
@@ -155,3 +159,11 @@ def test_a_request_is_refused_by_what_is_known_of_it(worker: Small, arrives: Arr
     ((error, head),) = told
     assert type(error) is errors.HeadersTooLarge
     assert head.startswith(b"GET / HTTP/1.1\r\n")
+
+
+def test_threads_that_are_missing_are_tried_again_once_a_second(worker: Small, clock: Clock) -> None:
+    for _ in range(20):
+        worker._beats()
+        clock.now_s += 0.25
+
+    assert worker.tpool.filled == 5  # type: ignore[attr-defined]
