@@ -111,7 +111,8 @@ class Edge:
         """Answer one request."""
         started_s = self._clock()
         path = environ["PATH_INFO"]
-        if path.endswith("/") and len(path) > 1:
+        # Below verify the path is the client's: a gateway that appends it asks about "/" with a slash.
+        if path.endswith("/") and len(path) > 1 and not is_below(path, self._own_options):
             environ["PATH_INFO"] = path[:-1]
         exchange = self._open(environ)
         exchange.attach(environ)

@@ -70,7 +70,8 @@ def test_a_logout_takes_a_slot_of_the_gate(make_client: MakeClient, supabase: re
 
     assert_problem(answers[0], 503, "busy")
     assert asked(supabase, "/logout") == 0
-    client.post(LOGOUT, headers=bearer())
+    other = KEY.token(claims_at(time.time(), iss=f"{PROJECT}/auth/v1", session_id=str(uuid.UUID(int=7))))
+    client.post(LOGOUT, headers=bearer(other))
     assert asked(supabase, "/logout") == 1
 
 

@@ -28,6 +28,8 @@ def every_error() -> list[VelroAuthError]:
             made.append(errors.InvalidRequest({"email": ["wrong"]}))
         elif kind is errors.MethodNotAllowed:
             made.append(errors.MethodNotAllowed(["POST"]))
+        elif kind is errors.ChallengeRequired:
+            made.append(errors.ChallengeRequired("x", challenge={}, retry_after_s=1))
         else:
             made.append(kind())
     return made
