@@ -77,10 +77,13 @@ def test_the_role_comes_from_the_token_then_from_app_metadata_and_is_never_made_
     assert login().get_json()["user"]["role"] is None
 
 
-def test_a_lifetime_that_a_hook_changed_is_read_from_the_token(login: LogIn, upstream: UpstreamDouble) -> None:
-    """Supabase computes ``expires_at`` before the hook runs."""
+@pytest.mark.parametrize("fraction", [0, 0.5])
+def test_a_lifetime_that_a_hook_changed_is_read_from_the_token(
+    login: LogIn, upstream: UpstreamDouble, fraction: float
+) -> None:
+    """Supabase computes ``expires_at`` before the hook runs. A date may have a fraction (RFC 7519, 2)."""
     honest = session()
-    upstream.answers({**honest, "access_token": token(exp=honest["expires_at"] - 3000)})
+    upstream.answers({**honest, "access_token": token(exp=honest["expires_at"] - 3000 + fraction)})
 
     body = login().get_json()
 

@@ -151,3 +151,16 @@ def test_an_application_that_fails_at_it_is_answered_for() -> None:
             raise ValueError("a defect")
 
     assert Refuser(Failing()).answer(errors.UriTooLong(), HEAD, CLIENT, SERVER, []).startswith(b"HTTP/1.1 414 ")
+
+
+def test_the_header_that_names_the_caller_s_address_is_read(logs: LogLines) -> None:
+    service = create_app(Settings.from_environment({**ENVIRONMENT, "AUTH_CLIENT_IP_HEADER": "CF-Connecting-IP"}))
+    afterwards: list[Callable[[], object]] = []
+
+    Refuser(service).answer(
+        errors.UriTooLong(), b"GET /x HTTP/1.1\r\nCF-Connecting-IP: 203.0.113.9\r\n\r\n", CLIENT, SERVER, afterwards
+    )
+    for job in afterwards:
+        job()
+
+    assert [line["address"] for line in logs.access] == ["203.0.113.9"]

@@ -48,8 +48,8 @@ def session_from(reply: Reply, now_s: float) -> Session:
 
 def _lifetime(body: Mapping[str, Any], claims: Mapping[str, Any], now_s: float) -> tuple[int, int]:
     expires_in, expires_at, exp = body.get("expires_in"), body.get("expires_at"), claims.get("exp")
-    if isinstance(exp, int) and exp != expires_at:
-        return max(0, exp - int(now_s)), exp
+    if isinstance(exp, int | float) and int(exp) != expires_at:
+        return max(0, int(exp) - int(now_s)), int(exp)
     if isinstance(expires_in, int):
         return expires_in, expires_at if isinstance(expires_at, int) else int(now_s) + expires_in
     if isinstance(expires_at, int):
