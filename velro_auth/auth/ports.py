@@ -61,5 +61,8 @@ class Identity(Protocol):
 class Profiles(Protocol):
     """Reads the caller's row of ``public.users``."""
 
+    def load(self) -> None:
+        """Load what reading takes. The first call may take a second, so no slot should be held meanwhile."""
+
     def of(self, access_token: str, user_id: str) -> Profile | None:
         """Return the profile row of a user, None where it cannot be read. Never raises."""

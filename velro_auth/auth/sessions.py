@@ -145,6 +145,7 @@ class Sessions:
         claims = self.verify(token, exchange).claims
         if self.profiles is None:
             return claims, Profile()
+        self.profiles.load()
         with (
             self.guards.sessions.place("me", exchange.address),
             self.guards.floor.place(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +42,10 @@ class SupabaseProfiles:
         self._transport = transport
         self._url = url
         self._key = key
+
+    def load(self) -> None:
+        """Import the package."""
+        importlib.import_module("supabase")
 
     def of(self, access_token: str, user_id: str) -> Profile | None:
         """Return the row of a user, None where there is none or it cannot be read. Never raises."""

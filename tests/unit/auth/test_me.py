@@ -1,0 +1,59 @@
+"""``me``: what it does before it takes a place."""
+
+from __future__ import annotations
+
+from tests.conftest import ENVIRONMENT
+from tests.fixtures.tokens import USER_ID, HandClock, HeldKeys, SigningKey, claims_at, rules
+from velro_auth.auth.denylist import MemoryDenyList
+from velro_auth.auth.introspection import RemoteJudge, TokenJudge
+from velro_auth.auth.models import Profile, Session
+from velro_auth.auth.refresh import Refreshes
+from velro_auth.auth.sessions import Sessions
+from velro_auth.auth.verifier import TokenVerifier
+from velro_auth.exchange import Exchange
+from velro_auth.guards import Guards
+from velro_auth.settings import Settings
+from velro_auth.upstream.identity import Unconfigured
+from velro_auth.wiring.guards import wire_guards
+
+KEY = SigningKey("key")
+
+
+class Watching:
+    """Profiles that look at what is taken while they work."""
+
+    def __init__(self, guards: Guards) -> None:
+        self._guards = guards
+        self.seen: list[tuple[str, int, int]] = []
+
+    def load(self) -> None:
+        self._look("load")
+
+    def of(self, access_token: str, user_id: str) -> Profile | None:
+        assert user_id == USER_ID
+        self._look("of")
+        return None
+
+    def _look(self, what: str) -> None:
+        self.seen.append((what, self._guards.gate.taken, self._guards.sessions.gate.taken))
+
+
+def test_the_package_for_profiles_is_loaded_before_a_slot_is_taken() -> None:
+    """The first import takes a third of a second, and seconds on a busy machine. Others need the slot meanwhile."""
+    clock = HandClock()
+    guards = wire_guards(Settings.from_environment(ENVIRONMENT), on_refused=lambda _: None, store=None)
+    profiles = Watching(guards)
+    verifier = TokenVerifier(keys=HeldKeys(KEY), rules=rules(clock), clock=clock)
+    sessions = Sessions(
+        identity=Unconfigured("not asked"),
+        guards=guards,
+        refreshes=Refreshes[Session](clock=clock),
+        verifier=verifier,
+        judge=TokenJudge(verifier=verifier, remote=RemoteJudge(clock=clock, now=clock)),
+        denied=MemoryDenyList(now=clock),
+        profiles=profiles,
+    )
+
+    sessions.me(KEY.token(claims_at(clock())), Exchange(request_id="x", address="203.0.113.7", arrived_s=0.0))
+
+    assert profiles.seen == [("load", 0, 0), ("of", 1, 1)]
