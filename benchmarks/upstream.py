@@ -61,8 +61,10 @@ class Sessions:
         public = jwt.algorithms.ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
         self.jwks = json.dumps({"keys": [{**public, "kid": _KEY_ID, "alg": "ES256", "use": "sig"}]}).encode()
         now_s = int(clock())
-        token = jwt.encode(_claims(issuer, now_s), key, algorithm="ES256", headers={"kid": _KEY_ID})
-        self._before, self._between, self._after = json.dumps(_session(token, now_s)).encode().split(b"EMAIL")
+        claims = _claims(issuer, now_s)
+        token = jwt.encode(claims, key, algorithm="ES256", headers={"kid": _KEY_ID})
+        answer = json.dumps(_session(token, claims["sub"], now_s)).encode()
+        self._before, self._between, self._after = answer.split(b"EMAIL")
 
     def of(self, email: bytes) -> bytes:
         """Return the session of the user with this address."""
@@ -85,13 +87,13 @@ def _claims(issuer: str, now_s: int) -> dict[str, Any]:
     }
 
 
-def _session(token: str, now_s: int) -> dict[str, Any]:
+def _session(token: str, user_id: str, now_s: int) -> dict[str, Any]:
     """Return what Supabase Auth answers, as large as it answers it; EMAIL stands for the address."""
     moment = "2026-08-01T10:00:02.481913Z"
     identity = {
         "identity_id": str(uuid.uuid4()),
-        "id": str(uuid.uuid4()),
-        "user_id": str(uuid.uuid4()),
+        "id": user_id,
+        "user_id": user_id,
         "identity_data": {"display_name": "Ada Example", "email_verified": True, "phone_verified": False},
         "provider": "email",
         "last_sign_in_at": moment,
@@ -105,7 +107,7 @@ def _session(token: str, now_s: int) -> dict[str, Any]:
         "expires_at": now_s + _HOUR_S,
         "refresh_token": "rt-EMAIL",
         "user": {
-            "id": str(uuid.uuid4()),
+            "id": user_id,
             "aud": "authenticated",
             "role": "authenticated",
             "email": "EMAIL",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -90,14 +91,17 @@ def lane(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def make_client(lane: str) -> MakeClient:
-    """Return a function that builds a client of an app with changed settings."""
+def make_client(lane: str) -> Iterator[MakeClient]:
+    """Return a function that builds a client of an app with changed settings; its threads end with the test."""
+    with contextlib.ExitStack() as ends:
 
-    def make(**environment: str) -> Client:
-        settings = Settings.from_environment({**ENVIRONMENT, **environment})
-        return Client(create_app(settings, fast_lane=lane == "fast lane"))
+        def make(**environment: str) -> Client:
+            settings = Settings.from_environment({**ENVIRONMENT, **environment})
+            service = create_app(settings, fast_lane=lane == "fast lane")
+            ends.callback(service.stop)
+            return Client(service)
 
-    return make
+        yield make
 
 
 @pytest.fixture

@@ -54,8 +54,8 @@ class UpstreamDouble:
 
     @property
     def asked(self) -> list[Any]:
-        """The requests that arrived."""
-        return [call.request for call in self._mock.calls]
+        """The requests for a token that arrived; others, such as one for the signing keys, are not counted."""
+        return [call.request for call in self._mock.calls if str(call.request.url).startswith(TOKEN)]
 
     def __repr__(self) -> str:
         return f"UpstreamDouble({len(self.asked)} asked)"

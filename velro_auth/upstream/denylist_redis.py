@@ -79,6 +79,11 @@ class RedisDenyList:
             return self._heard_lately()
 
     @property
+    def is_listening(self) -> bool:
+        """Whether the thread that follows the news runs in this process."""
+        return self._listener.is_running
+
+    @property
     def longest_s(self) -> float:
         """The longest lifetime of an access token that this process saw, in seconds."""
         return self._memory.longest_s

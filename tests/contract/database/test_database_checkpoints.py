@@ -135,7 +135,7 @@ def test_without_its_own_checkpoint_it_does_not_begin(project: Project, checkout
     result = run("rollback", "--apply-database", "--yes")
 
     assert result.exit_code == 1
-    assert "no email was given" in result.stderr
+    assert "Git does not know who makes the tag" in result.stderr
     assert project.dump() == before
 
 
