@@ -152,16 +152,20 @@ class Sessions:
         ):
             return claims, self.profiles.of(token, claims.sub) or Profile()
 
-    def log_out(self, token: str, scope: Scope, exchange: Exchange, *, refresh_token: str | None = None) -> None:
+    def log_out(
+        self, token: str, scope: Scope, exchange: Exchange, *, refresh_token: Callable[[], str | None] = lambda: None
+    ) -> None:
         """End the session of *token*, all of the user's, or all but this one; see :mod:`velro_auth.auth.logout`.
 
         Args:
             token: The user's access token.
             scope: Which sessions.
             exchange: The request.
-            refresh_token: That of the session; it is spent only where the access token is refused.
+            refresh_token: Returns that of the session, if the client sent it. Called, and the token spent, only where
+                the access token is refused: a body that is wrong must keep no good session alive.
 
         Raises:
+            RequestError: What *refresh_token* says of the client's body.
             TokenExpired: The token has expired, and the session could not be refreshed: it may live on.
             TokenInvalid: The token was refused, likewise.
             Throttled: This network made too many logouts; here the session is over all the same.
@@ -178,4 +182,9 @@ class Sessions:
             denied=self.denied,
             now=self.now,
         )
-        logout.end(token, (lambda: self._refreshed(refresh_token, exchange)) if refresh_token else None)
+
+        def refresh() -> Session | None:
+            given = refresh_token()
+            return self._refreshed(given, exchange) if given else None
+
+        logout.end(token, refresh)
