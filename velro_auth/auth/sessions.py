@@ -18,7 +18,7 @@ from velro_auth.auth.ports import Identity, Profiles
 from velro_auth.auth.refresh import Refreshes
 from velro_auth.auth.tokens import Claims
 from velro_auth.auth.verifier import TokenVerifier
-from velro_auth.errors import Busy, SessionExpired, UpstreamThrottled, VelroAuthError
+from velro_auth.errors import Busy, SessionExpired, SessionGone, UpstreamThrottled, VelroAuthError
 from velro_auth.exchange import Exchange
 from velro_auth.guards import Guards
 
@@ -96,8 +96,15 @@ class Sessions:
         until_s = last_end_s(claims, now_s=self.now(), longest_s=self.denied.longest_s)
         self.denied.deny([end_of_session(claims, until_s=until_s)])
         try:
-            with self.guards.floor.place(), self.guards.asking():
+            # Each time: an answer that is given again, which costs no refresh, costs a logout here.
+            with (
+                self.guards.sessions.place("logout", exchange.address),
+                self.guards.floor.place(),
+                self.guards.asking(),
+            ):
                 self.identity.sign_out(token, "local", exchange)
+        except SessionGone:
+            return
         except VelroAuthError as error:
             # The session stays denied here for as long as the new token could be used.
             log.warning("A session that was ended here lives on at Supabase: %s", error.reason)
