@@ -1,8 +1,8 @@
 """Around both lanes: what every answer gets, whoever gave it.
 
-The outermost WSGI layer. It takes one trailing slash off the path, names the request, finds out who calls, answers
-preflights, adds CORS, security and timing headers, writes the access log, and turns what nobody caught into a 500 that
-tells nothing.
+The outermost WSGI layer. It takes one trailing slash off the path (but not below ``verify``, where it is the client's),
+names the request, finds out who calls, answers preflights, adds CORS, security and timing headers, writes the access
+log, and turns what nobody caught into a 500 that tells nothing.
 """
 
 from __future__ import annotations
