@@ -44,7 +44,7 @@ class Service:
             ``velro_auth.worker`` may answer them where nothing queues.
         hot_paths: Paths whose plain requests the worker may read itself.
         answers_refusals: The worker may ask for its own answers here: to requests that it does not hand over.
-        refusal_fields: Header fields that this service reads of a request which the server refuses, in lower case.
+        refusal_fields: The header fields that are read then, beyond those that are always read; in lower case.
         body_limits: (method, path) → largest body that is read there, in bytes; no other request has its body read.
 
     Args:
@@ -61,8 +61,7 @@ class Service:
         self._parts.lasting.observer.telemetry.watch.keep(self._reloads.thread)
         self.main_thread_paths = frozenset(path for probe in self._parts.instant for path in probe.paths)
         self.answers_refusals = True
-        # The server's own refusals tell the caller's address as all other answers do.
-        self.refusal_fields = frozenset({settings.auth_client_ip_header.lower()})
+        self.refusal_fields = (settings.auth_client_ip_header.lower(),)
         self.body_limits = _body_limits(self._parts)
         self.hot_paths = frozenset(path for endpoint in self._parts.endpoints for path in endpoint.paths)
 
@@ -103,6 +102,7 @@ class Service:
         set_level(settings.log_level)
         self._parts, self._edge, self._outermost = parts, edge, parts.lasting.tracing.around(edge)
         self.body_limits = _body_limits(parts)
+        self.refusal_fields = (settings.auth_client_ip_header.lower(),)
 
 
 def create_app(settings: Settings, *, fast_lane: bool = True) -> Service:

@@ -1,8 +1,8 @@
 """Around both lanes: what every answer gets, whoever gave it.
 
-The outermost WSGI layer. It takes one trailing slash off the path, names the request, finds out who calls, answers
-preflights, adds CORS, security and timing headers, writes the access log, and turns what nobody caught into a 500 that
-tells nothing.
+The outermost WSGI layer. It takes one trailing slash off the path (but not below ``verify``, where it is the client's),
+names the request, finds out who calls, answers preflights, adds CORS, security and timing headers, writes the access
+log, and turns what nobody caught into a 500 that tells nothing.
 """
 
 from __future__ import annotations
@@ -46,6 +46,9 @@ _SECURITY_NAMES: Final = frozenset(name.lower() for name, _ in SECURITY_HEADERS)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: W3C Trace Context, version 00; all zeros are no identifiers.
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+#: Others are whatever bytes stood where a method stands, perhaps a piece of a body; the log gets ``_NO_METHOD``.
+_METHODS: Final = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+_NO_METHOD: Final = "-"
 _LONGEST_PATH: Final = 200
 _LONGEST_AGENT: Final = 120
 #: More than this is a wrong clock, not a queue.
@@ -182,10 +185,10 @@ class Edge:
 
 
 def _log(environ: WSGIEnvironment, exchange: Exchange, status: int, took_ms: float) -> None:
-    path = _path(environ)
+    path, method = _path(environ), environ["REQUEST_METHOD"]
     fields: dict[str, Any] = {
         "request_id": exchange.request_id,
-        "method": environ["REQUEST_METHOD"][:16],
+        "method": method if method in _METHODS else _NO_METHOD,
         "path": path,
         "status": status,
         "outcome": exchange.outcome,

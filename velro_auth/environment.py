@@ -150,11 +150,17 @@ class Environment(environs.Env):
         entries = self.json(name, []) if text.startswith("[") else text.split(",")
         if not text or entries is None:
             return None
-        try:
-            return tuple(spec.metadata["convert"](str(entry)) for entry in entries)
-        except marshmallow.ValidationError as error:
-            self._errors[name].append(str(error.args[0]))
-            return None
+        values, wrong = [], []
+        for entry in map(str, entries):
+            # A comma at the end, or two together, are slips that mean nothing.
+            if entry.strip():
+                try:
+                    values.append(spec.metadata["convert"](entry))
+                except marshmallow.ValidationError as error:
+                    wrong.append(str(error.args[0]))
+        if wrong:
+            self._errors[name] += wrong
+        return None if wrong else tuple(values)
 
 
 _METHODS: Final[Mapping[Any, str]] = {str: "str", int: "int", float: "float", bool: "bool"}

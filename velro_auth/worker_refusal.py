@@ -58,7 +58,8 @@ class Refuser:
 
     def __init__(self, app: WSGIApplication) -> None:
         self._app = app if getattr(app, "answers_refusals", False) else None
-        self._fields: Collection[str] = FIELDS | frozenset(getattr(app, "refusal_fields", ()))
+        # Looked up each time: new settings may name others.
+        self._named: Callable[[], Collection[str]] = lambda: getattr(app, "refusal_fields", ())
 
     def answer(self, error: Exception, head: bytes, client: Any, server: Any, afterwards: Afterwards) -> bytes:
         """Return the bytes of the answer to a request that is refused; its connection has to be closed afterwards.
@@ -70,7 +71,7 @@ class Refuser:
             server: Our own, likewise.
             afterwards: Takes what is to be done when the answer has left.
         """
-        environ = environ_of(head, client, server, self._fields)
+        environ = environ_of(head, client, server, FIELDS.union(self._named()))
         environ |= {REFUSED: error, AFTERWARDS: afterwards}
         if self._app is None:
             return _bare(error)

@@ -174,7 +174,7 @@ class Model:
             f" refresh: {refresh_token}"
         )
         try:
-            process.sessions.log_out(token, scope, exchange(), refresh_token=refresh_token)
+            process.sessions.log_out(token, scope, exchange(), refresh_token=lambda: refresh_token)
         except TokenExpired:
             # Supabase has no leeway: a token that it did not take any more has still ended its own session here.
             if is_live and now_s < exp + LEEWAY_S and scope != "others":

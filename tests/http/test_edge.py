@@ -291,6 +291,15 @@ def test_an_access_line_says_who_asked_what_and_what_came_of_it(
     assert "not-for-logs" not in str(logs)
 
 
+@pytest.mark.parametrize("path", ["/health", "/api/v1/auth/verify", "/nowhere"])
+def test_a_method_that_is_not_known_is_not_logged(client: Client, logs: LogLines, path: str) -> None:
+    """It may be a piece of a body that was longer than its length said."""
+    client.open(path, method="NOT-FOR-LOGS")
+
+    assert logs.access[-1]["method"] == "-"
+    assert "NOT-FOR-LOGS" not in str(logs)
+
+
 def test_good_probes_are_sampled_and_bad_ones_are_not(make_client: MakeClient, logs: LogLines) -> None:
     client = make_client(LOG_PROBES_EVERY="10")
 

@@ -345,6 +345,18 @@ def test_a_logout_needs_no_body(client: Client, supabase: responses.RequestsMock
     assert log_out(client, token(), **options).status_code == 200
 
 
-def test_a_body_that_cannot_be_understood_is_told_so(client: Client) -> None:
-    assert_problem(log_out(client, token(), data=b"{", content_type="application/json"), 400, "bad_json")
-    assert_problem(log_out(client, token(), json={"refresh_token": 7}), 422, "invalid_request")
+@pytest.mark.parametrize("body", [b"{", b"null", b'{"refresh_token": 7}', b'{"refresh_token": ""}'])
+def test_a_body_that_cannot_be_understood_keeps_no_good_session_alive(
+    client: Client, supabase: responses.RequestsMock, body: bytes
+) -> None:
+    says_yes(supabase, "global")
+    good = token()
+
+    assert log_out(client, good, data=body, content_type="application/json").status_code == 200
+
+    assert verify(client, good).status_code == 401
+
+
+def test_it_is_told_where_the_refresh_token_is_needed(client: Client, supabase: responses.RequestsMock) -> None:
+    assert_problem(log_out(client, expired_token(), data=b"{", content_type="application/json"), 400, "bad_json")
+    assert_problem(log_out(client, expired_token(), json={"refresh_token": 7}), 422, "invalid_request")

@@ -161,6 +161,34 @@ def test_an_answer_that_is_given_again_is_looked_at_again(client: Client, supaba
     assert_problem(client.post(REFRESH, json={"refresh_token": "abcdefghijkl"}), 401, "session_expired")
 
 
+@pytest.mark.parametrize(("code", "is_told"), [("session_not_found", False), ("bad_jwt", True)])
+def test_only_a_denied_session_that_lives_on_is_logged(
+    client: Client, supabase: responses.RequestsMock, logs: LogLines, code: str, *, is_told: bool
+) -> None:
+    supabase.post(f"{PROJECT}/auth/v1/logout?scope=local", json={"code": code}, status=403)
+    supabase.post(TOKEN, json=session_of(token(age_s=0)))
+    client.post(f"{LOGOUT}?scope=local", headers={"Authorization": f"Bearer {token()}"})
+
+    assert_problem(client.post(REFRESH, json={"refresh_token": "abcdefghijkl"}), 401, "session_expired")
+
+    assert ("lives on" in str(logs)) is is_told
+
+
+def test_ending_a_denied_session_at_supabase_is_bounded_for_each_network(
+    make_client: MakeClient, supabase: responses.RequestsMock
+) -> None:
+    """An answer that is given again costs no refresh, but a logout each time."""
+    client = make_client(AUTH_SESSION_CALLS_PER_S="0.1")
+    upstream = supabase.post(f"{PROJECT}/auth/v1/logout?scope=local", status=204)
+    supabase.post(TOKEN, json=session_of(token(age_s=0)))
+    client.post(f"{LOGOUT}?scope=local", headers={"Authorization": f"Bearer {token()}"})
+
+    for _ in range(8):
+        assert_problem(client.post(REFRESH, json={"refresh_token": "abcdefghijkl"}), 401, "session_expired")
+
+    assert upstream.call_count == 3
+
+
 def test_a_full_quota_is_busy(make_client: MakeClient, supabase: responses.RequestsMock) -> None:
     """supabase-js ends the session on a 429 of the refresh, and keeps it on a 503."""
     client = make_client(AUTH_UPSTREAM_QUOTA="on", UPSTREAM_QUOTA_BURST="1", UPSTREAM_QUOTA_REFILL_S="40")

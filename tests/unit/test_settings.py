@@ -164,6 +164,20 @@ def test_a_mistake_says_what_to_do(variable: str, value: str, words: str) -> Non
     assert "canary" not in str(found)
 
 
+def test_a_list_tells_of_all_that_is_wrong_in_it() -> None:
+    found = mistakes(CORS_ORIGINS="app.example.com,https://good.example.com,null")
+
+    assert "write https://app.example.com" in found["CORS_ORIGINS"]
+    assert "'null'" in found["CORS_ORIGINS"]
+
+
+def test_a_comma_too_many_is_no_mistake() -> None:
+    settings = Settings.from_environment({**GOOD, "CORS_ORIGINS": "https://a.example.com,, https://b.example.com,"})
+
+    assert settings.cors_origins == ("https://a.example.com", "https://b.example.com")
+    assert not settings.mistakes
+
+
 @pytest.mark.parametrize("is_alone", [True, False], ids=["the address", "every variable"])
 @pytest.mark.parametrize(
     "value",

@@ -53,14 +53,16 @@ class Logout:
     now: Callable[[], float]
     _denied_here: set[str] = field(default_factory=set)
 
-    def end(self, token: str, refresh: Callable[[], Session] | None = None) -> None:
+    def end(self, token: str, refresh: Callable[[], Session | None]) -> None:
         """End the session of *token*, all of the user's, or all but this one.
 
         Args:
             token: The user's access token.
-            refresh: Refreshes the session, with the refresh token that the client sent; None when it sent none.
+            refresh: Refreshes the session, with the refresh token that the client sent; returns None when it sent
+                none. Called only where the token is refused.
 
         Raises:
+            RequestError: What *refresh* says of the client's body.
             TokenExpired: The token has expired, and the session could not be refreshed: it may live on.
             TokenInvalid: The token was refused, likewise.
             Throttled: This network made too many logouts; here the session is over all the same.
@@ -72,8 +74,6 @@ class Logout:
         try:
             self._end(token)
         except TokenError as refusal:
-            if refresh is None:
-                raise
             self._end_refreshed(refresh, refusal)
 
     def _end(self, token: str) -> None:
@@ -87,7 +87,7 @@ class Logout:
             self._deny_own(claims)
         self._ask(token, claims)
 
-    def _end_refreshed(self, refresh: Callable[[], Session], refusal: TokenError) -> None:
+    def _end_refreshed(self, refresh: Callable[[], Session | None], refusal: TokenError) -> None:
         try:
             session = refresh()
         except SessionRefused:
@@ -95,8 +95,8 @@ class Logout:
         except SessionExpired:
             # Nothing is left to be ended, and a refused token denies nothing.
             return
-        claims = claims_of(session)
-        if claims is None:
+        claims = None if session is None else claims_of(session)
+        if session is None or claims is None:
             raise refusal
         if self.denied.denies(claims) and claims.session_id not in self._denied_here:
             return

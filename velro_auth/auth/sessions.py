@@ -18,7 +18,7 @@ from velro_auth.auth.ports import Identity, Profiles
 from velro_auth.auth.refresh import Refreshes
 from velro_auth.auth.tokens import Claims
 from velro_auth.auth.verifier import TokenVerifier
-from velro_auth.errors import Busy, SessionExpired, UpstreamThrottled, VelroAuthError
+from velro_auth.errors import Busy, SessionExpired, SessionGone, UpstreamThrottled, VelroAuthError
 from velro_auth.exchange import Exchange
 from velro_auth.guards import Guards
 
@@ -96,8 +96,15 @@ class Sessions:
         until_s = last_end_s(claims, now_s=self.now(), longest_s=self.denied.longest_s)
         self.denied.deny([end_of_session(claims, until_s=until_s)])
         try:
-            with self.guards.floor.place(), self.guards.asking():
+            # Each time: an answer that is given again, which costs no refresh, costs a logout here.
+            with (
+                self.guards.sessions.place("logout", exchange.address),
+                self.guards.floor.place(),
+                self.guards.asking(),
+            ):
                 self.identity.sign_out(token, "local", exchange)
+        except SessionGone:
+            return
         except VelroAuthError as error:
             # The session stays denied here for as long as the new token could be used.
             log.warning("A session that was ended here lives on at Supabase: %s", error.reason)
@@ -153,16 +160,20 @@ class Sessions:
         ):
             return claims, self.profiles.of(token, claims.sub) or Profile()
 
-    def log_out(self, token: str, scope: Scope, exchange: Exchange, *, refresh_token: str | None = None) -> None:
+    def log_out(
+        self, token: str, scope: Scope, exchange: Exchange, *, refresh_token: Callable[[], str | None] = lambda: None
+    ) -> None:
         """End the session of *token*, all of the user's, or all but this one; see :mod:`velro_auth.auth.logout`.
 
         Args:
             token: The user's access token.
             scope: Which sessions.
             exchange: The request.
-            refresh_token: That of the session; it is spent only where the access token is refused.
+            refresh_token: Returns that of the session, if the client sent it. Called, and the token spent, only where
+                the access token is refused: a body that is wrong must keep no good session alive.
 
         Raises:
+            RequestError: What *refresh_token* says of the client's body.
             TokenExpired: The token has expired, and the session could not be refreshed: it may live on.
             TokenInvalid: The token was refused, likewise.
             Throttled: This network made too many logouts; here the session is over all the same.
@@ -179,4 +190,9 @@ class Sessions:
             denied=self.denied,
             now=self.now,
         )
-        logout.end(token, (lambda: self._refreshed(refresh_token, exchange)) if refresh_token else None)
+
+        def refresh() -> Session | None:
+            given = refresh_token()
+            return self._refreshed(given, exchange) if given else None
+
+        logout.end(token, refresh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import ClassVar, Final, cast, get_args
 
@@ -66,13 +67,16 @@ class LogoutEndpoint:
     paths: ClassVar = ("/api/v1/auth/logout",)
 
     def __call__(self, request: Request) -> Ready:
-        """Answer a logout. A JSON body may bring the refresh token; another body is ignored."""
+        """Answer a logout. A JSON body may bring the refresh token, and is read only where that is needed."""
         scope = request.args.get("scope", "global")
         if scope not in get_args(Scope):
             raise InvalidRequest({"scope": ["Must be one of: " + ", ".join(get_args(Scope)) + "."]})
         token = bearer_token(request.headers.get("Authorization"))
         self.sessions.log_out(
-            token, cast("Scope", scope), Exchange.of(request.environ), refresh_token=self._refresh_token(request)
+            token,
+            cast("Scope", scope),
+            Exchange.of(request.environ),
+            refresh_token=functools.partial(self._refresh_token, request),
         )
         return json_answer(_LOGGED_OUT)
 
