@@ -38,6 +38,7 @@ class Outcome:
         changed: Variable → how it changed, fit to be shown.
         waiting: Variables whose new value needs a restart.
         number: The notice that workers have to follow.
+        file: The file that was read; empty where the service was started without one.
     """
 
     state: Literal["taken", "unchanged", "refused", "failed"]
@@ -45,6 +46,7 @@ class Outcome:
     changed: Mapping[str, str] = field(default_factory=dict)
     waiting: Sequence[str] = ()
     number: int = 0
+    file: str = ""
 
 
 def _unheard(_number: int, *, is_taken: bool) -> None:
@@ -113,7 +115,13 @@ class Reloads:
             self._settings, self._seen = found.settings, self._board.number
         _tell(found)
         state: Literal["taken", "unchanged"] = "taken" if found.changed else "unchanged"
-        return Outcome(state=state, changed=found.changed, waiting=found.waiting, number=self._seen)
+        return Outcome(
+            state=state,
+            changed=found.changed,
+            waiting=found.waiting,
+            number=self._seen,
+            file=found.settings.auth_env_file,
+        )
 
     def start(self) -> None:
         """Follow the master from a thread of this worker."""

@@ -35,6 +35,19 @@ def test_a_guesser_is_stopped_and_told_when_to_come_back(client: Client, upstrea
     assert int(answers[-1].headers["Retry-After"]) >= 25
 
 
+def test_the_log_gives_held_ms_as_precisely_as_the_other_times(
+    client: Client, upstream: UpstreamDouble, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was written with fourteen digits, beside two everywhere else."""
+    upstream.answers(REFUSED, status=400)
+
+    with caplog.at_level("INFO", logger="velro_auth.access"):
+        log_in(client)
+
+    [held_ms] = [line.__dict__["held_ms"] for line in caplog.records if "held_ms" in line.__dict__]
+    assert held_ms == round(held_ms, 2)
+
+
 def test_a_refusal_tells_how_many_tries_are_left(client: Client, upstream: UpstreamDouble) -> None:
     upstream.answers(REFUSED, status=400)
 

@@ -96,12 +96,24 @@ def test_new_settings_are_in_force_when_the_command_ends(run: Callable[..., Serv
 
 
 def test_nothing_new_is_told(run: Callable[..., Service], reload: Reload) -> None:
-    run()
+    service = run()
 
     result = reload()
 
     assert result.returncode == 0
-    assert "Nothing has changed that can change at run time" in result.stdout
+    assert f"Nothing has changed in {service.file} that can change at run time" in result.stdout
+
+
+def test_a_service_without_a_file_is_told_from_one_with_nothing_new(
+    run: Callable[..., Service], reload: Reload
+) -> None:
+    """An operator who edited a file that is not read was told that nothing had changed, with status 0."""
+    run(AUTH_ENV_FILE="")
+
+    result = reload()
+
+    assert result.returncode == 1
+    assert "was started without AUTH_ENV_FILE" in result.stderr
 
 
 def test_a_mistake_is_told_and_all_old_settings_stay(run: Callable[..., Service], reload: Reload) -> None:

@@ -211,6 +211,8 @@ def _create_accounts(project: LocalProject) -> None:
 def _gateway(port: int, project: LocalProject) -> Iterator[subprocess.Popen[str]]:
     """Run the gateway as in production, but for the address it listens on."""
     _say("Starting the gateway …")
+    if inherited().get("AUTH_ENV_FILE"):
+        _say("AUTH_ENV_FILE is left aside here: its settings would win over those of the local Supabase.")
     env = {
         "CORS_ORIGINS": DEV_ORIGINS,
         **inherited(

@@ -89,8 +89,15 @@ def _report(outcome: Facts) -> None:
         raise click.ClickException(
             "All old settings stay: reading the new ones failed. The log of the service says why."
         )
+    if not outcome["changed"] and not outcome["file"]:
+        raise click.ClickException(
+            "The service was started without AUTH_ENV_FILE, so there is no file to read: name one and restart it"
+            " (docs/how-to/change-settings.md)."
+        )
     if not outcome["changed"]:
-        click.echo("Nothing has changed that can change at run time (docs/how-to/change-settings.md).")
+        click.echo(
+            f"Nothing has changed in {outcome['file']} that can change at run time (docs/how-to/change-settings.md)."
+        )
     for variable, change in outcome["changed"].items():
         click.echo(f"{variable}: {change}")
     for variable in outcome["waiting"]:

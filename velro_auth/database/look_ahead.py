@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from velro_auth.database import beforehand, rehearsal, sqlfiles
 from velro_auth.database.errors import MigrationRefused
 from velro_auth.database.files import Migration
-from velro_auth.database.rehearsal import Loss, Rehearsal
+from velro_auth.database.rehearsal import Loss, Rehearsal, Trigger
 from velro_auth.database.work import Work
 
 
@@ -29,7 +29,10 @@ class LookAhead:
     shows_warnings: bool = False
 
     def read(self) -> list[str]:
-        """Return the triggers that have to be taken over because they have names of ours; only reads.
+        """Return the triggers that have to be taken over: they have names of ours, or meet our row; only reads.
+
+        A rehearsal does not find each of the second kind: the rehearsed user may be one whom a rule of the project
+        refuses, or one for whom the trigger does nothing.
 
         Raises:
             MigrationRefused: Something is in the way; the sentence names it and what to do.
@@ -43,15 +46,23 @@ class LookAhead:
                 for version, sentence in connection.execute(sqlfiles.read("obstacles").encode())
                 if version in versions
             ]
-            held = [one for one in rehearsal.triggers(connection) if one.name in rehearsal.TRIGGER_NAMES]
+            triggers = rehearsal.triggers(connection) if beforehand.MIRROR in versions else []
+        held = [one for one in triggers if one.name in rehearsal.TRIGGER_NAMES]
+        meeting = [one for one in triggers if one.meets_ours]
         if found:
             raise MigrationRefused(f"{found[0]}. Nothing was changed")
-        if held and beforehand.MIRROR in versions and not self.adopts:
+        if held and not self.adopts:
             raise MigrationRefused(
                 f"auth.users has a trigger {held[0].name} of yours, which calls {held[0].function}; take it over with"
                 ' "velro-auth db up --adopt": it goes on running, before ours. Nothing was changed'
             )
-        return [one.name for one in held]
+        if meeting and not self.adopts:
+            raise MigrationRefused(
+                f"The trigger {meeting[0].name}, which calls {meeting[0].function}, inserts into public.users after our"
+                ' trigger made the row, so sign-ups would fail; take it over with "velro-auth db up --adopt": it then'
+                ' fires before ours; or let it insert with "on conflict (id) do nothing". Nothing was changed'
+            )
+        return [one.name for one in (*held, *meeting)]
 
     def rehearse(self, names: Sequence[str]) -> list[str]:
         """Rehearse sign-ups before and after, and return all triggers that have to be taken over.
@@ -70,7 +81,7 @@ class LookAhead:
             loss = self._loss(before, after)
             if loss is None:
                 return chosen
-            if not self.adopts or loss.trigger is None or not _can_move(loss.trigger.name, chosen):
+            if not self.adopts or loss.trigger is None or not _can_move(loss.trigger, chosen):
                 raise MigrationRefused(loss.sentence)
             chosen.append(loss.trigger.name)
 
@@ -80,11 +91,11 @@ class LookAhead:
         if self.adopts:
             # Our triggers are there already, and a trigger that fires after them has failed ever since.
             for loss in after.problems():
-                if loss.is_ours and loss.trigger is not None and _can_move(loss.trigger.name, ()):
+                if loss.is_ours and loss.trigger is not None and _can_move(loss.trigger, ()):
                     return loss
         return None
 
 
-def _can_move(name: str, chosen: Sequence[str]) -> bool:
-    """Return whether the trigger *name* fires after ours, and would fire before it under another name."""
-    return name not in chosen and name > rehearsal.TRIGGER_NAMES[0]
+def _can_move(trigger: Trigger, chosen: Sequence[str]) -> bool:
+    """Return whether *trigger* fires after ours, and would fire before it under another name."""
+    return trigger.name not in chosen and trigger.fires_after_ours

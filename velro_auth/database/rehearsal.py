@@ -10,9 +10,14 @@ from typing import Final, cast
 from velro_auth.database import sqlfiles
 from velro_auth.database.connection import Connection
 
-#: Triggers of the project on auth.users: name, function, and whether it can be given another name.
-_TRIGGERS: Final = """
-select t.tgname, p.oid::regprocedure::text from pg_trigger t join pg_proc p on p.oid = t.tgfoid
+#: Triggers of the project on auth.users: name, function, and whether its text says that it meets our row. A function
+#: that minds the row or catches the error does not.
+_TRIGGERS: Final = r"""
+select t.tgname, p.oid::regprocedure::text,
+       (t.tgtype & 6) = 4 and t.tgenabled <> 'D' and t.tgname > 'on_auth_user_created'
+       and p.prosrc ~* 'insert\s+into\s+"?public"?\."?users"?\M'
+       and p.prosrc !~* 'on\s+conflict|unique_violation|when\s+others'
+from pg_trigger t join pg_proc p on p.oid = t.tgfoid
 where t.tgrelid = 'auth.users'::regclass and not t.tgisinternal
   and p.oid is distinct from to_regprocedure('public.handle_new_auth_user()')::oid
   and p.pronamespace is distinct from to_regnamespace('velro_auth')::oid
@@ -37,10 +42,22 @@ _NO_RIGHT: Final = "42501"
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """A trigger of the project on ``auth.users``, with the function that it calls."""
+    """A trigger of the project on ``auth.users``.
+
+    Attributes:
+        name: Its name.
+        function: The function that it calls.
+        meets_ours: Whether it inserts into ``public.users`` on a sign-up, after our trigger made the row.
+    """
 
     name: str
     function: str
+    meets_ours: bool = False
+
+    @property
+    def fires_after_ours(self) -> bool:
+        """Whether another name would make a difference."""
+        return self.name > TRIGGER_NAMES[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +117,9 @@ class Loss:
     def mend(self) -> str:
         """What to do about it."""
         if self.trigger is not None:
-            return (
-                'take the trigger over with "velro-auth db up --adopt", or let it insert with "on conflict (id) do'
-                ' nothing"'
-            )
+            insert = 'let it insert with "on conflict (id) do nothing"'
+            adopt = 'take the trigger over with "velro-auth db up --adopt", or '
+            return f"{adopt}{insert}" if self.trigger.fires_after_ours else insert
         return "change or drop what is named here, and try again; nothing was changed"
 
 
@@ -180,4 +196,7 @@ def rehearse(connection: Connection, *, after: str = "") -> Rehearsal:
 
 def triggers(connection: Connection) -> list[Trigger]:
     """Return the project's own triggers on ``auth.users``."""
-    return [Trigger(str(name), str(function)) for name, function in connection.execute(_TRIGGERS)]
+    return [
+        Trigger(str(name), str(function), bool(meets_ours))
+        for name, function, meets_ours in connection.execute(_TRIGGERS)
+    ]

@@ -118,6 +118,43 @@ def test_a_trigger_that_fires_after_ours_is_refused_by_name(project: Project) ->
     assert project.dump() == before
 
 
+#: Sign-ups by mail of the company alone, and a profile only for those who name their firm.
+COMPANY_ONLY = """
+create function public.only_ours() returns trigger language plpgsql as $$
+begin if new.email is null or new.email !~ '@example.com$' then raise 'only for us'; end if; return new; end $$;
+create trigger allow before insert on auth.users for each row execute function public.only_ours();
+"""
+FIRM_ONLY = PLAIN.replace("begin insert", "begin if new.raw_user_meta_data ? 'firm' then insert").replace(
+    "; return", "; end if; return"
+)
+
+
+@pytest.mark.parametrize("own", [COMPANY_ONLY + PLAIN, FIRM_ONLY], ids=["an allow-list", "a condition"])
+def test_a_trigger_that_no_rehearsed_user_reaches_is_refused_by_its_text(project: Project, own: str) -> None:
+    """The rehearsal failed before and after, or passed it by; then every real sign-up failed with 500."""
+    project.sql("create table public.users (id uuid primary key, email text);" + own % "profile")
+    before = project.dump()
+
+    with pytest.raises(MigrationRefused, match=r"trigger profile, which calls public\.theirs\(\).*--adopt"):
+        project.runner().up()
+
+    assert project.dump() == before
+    project.runner().up(adopt=True)
+    assert project.profile(project.sign_up(ADA, meta={"firm": "Engines"})) == (ADA, None, None, "viewer", 0, True)
+
+
+def test_the_mend_for_a_trigger_that_was_taken_over_in_vain_is_another(project: Project) -> None:
+    """It inserts at the confirmation, when our row has been there since the sign-up."""
+    late = (PLAIN % "profile").replace("after insert", "after update of email_confirmed_at")
+    project.sql("create table public.users (id uuid primary key, email text);" + late)
+
+    with pytest.raises(MigrationRefused) as refused:
+        project.runner().up(adopt=True)
+
+    assert "--adopt" not in str(refused.value)
+    assert 'let it insert with "on conflict (id) do nothing"' in str(refused.value)
+
+
 def test_a_trigger_that_fires_before_ours_needs_nothing(project: Project) -> None:
     project.sql("create table public.users (id uuid primary key, email text);" + PLAIN % "a_profile")
 
