@@ -65,7 +65,7 @@ class Login:
 
     def _attempted(self, credentials: Credentials, exchange: Exchange) -> Session:
         def note_held(held_s: float) -> None:
-            exchange.notes["held_ms"] = held_s * 1000
+            exchange.notes["held_ms"] = round(held_s * 1000, 2)
 
         try:
             with (
