@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, get_type_hints
 
@@ -37,6 +38,9 @@ from velro_auth.mistakes import LEGACY, RETIRED, Mistake, project_mistakes
 from velro_auth.origins import has_bare_dot
 
 MASKED_CHARACTERS: Final = 6
+
+#: User and password in an address (RFC 3986, 3.2.1).
+_USERINFO: Final = re.compile(r"//[^/?#\s]*@")
 
 Origin: TypeAlias = Literal["environment", "file", "default"]
 
@@ -558,7 +562,10 @@ def _types() -> Mapping[str, Any]:
 
 
 def shown(settings: Settings, spec: Spec) -> str:
-    """Return the value of *spec* fit to be printed: of a secret its beginning, a quarter of it at most."""
+    """Return the value of *spec* fit to be printed: of a secret its beginning, a quarter of it at most.
+
+    Of an address that carries a user and a password neither is shown, wherever a setting takes an address.
+    """
     value = getattr(settings, spec.name)
     if spec.metadata["secret"] and value:
         return f"{value[: min(MASKED_CHARACTERS, len(value) // 4)]}… ({len(value)} characters)"
@@ -566,7 +573,7 @@ def shown(settings: Settings, spec: Spec) -> str:
         return ",".join(map(str, value))
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value)
+    return _USERINFO.sub("//…@", str(value))
 
 
 def contradictions(settings: Settings) -> list[Mistake]:

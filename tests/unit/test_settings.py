@@ -238,6 +238,15 @@ def test_a_key_is_not_in_the_repr_and_masked_when_shown() -> None:
         assert "0123456789" not in shown(settings, spec)
 
 
+@pytest.mark.parametrize("variable", ["SUPABASE_URL", "OTEL_EXPORTER_OTLP_ENDPOINT"])
+def test_a_password_in_an_address_is_not_shown(variable: str) -> None:
+    settings = Settings.from_environment({variable: "https://ada:p@ss@example.com/a@b"})
+
+    [spec] = [spec for spec in specs() if spec.metadata["variable"] == variable]
+
+    assert shown(settings, spec) == "https://…@example.com/a@b"
+
+
 def test_a_short_secret_is_not_shown_whole() -> None:
     settings = Settings.from_environment({**GOOD, "METRICS_TOKEN": "scrape"})
     (spec,) = [spec for spec in specs() if spec.metadata["variable"] == "METRICS_TOKEN"]

@@ -113,3 +113,17 @@ def test_a_project_with_its_own_table_verifies_once_its_orphans_are_gone(project
     project.runner().up()
 
     assert [one.subject for one in project.runner().verify() if not one.is_remark] == []
+
+
+def test_a_table_of_another_owner_is_as_it_should_be_after_up(project: Project) -> None:
+    """Our functions run as a member of that owner, which row level security and the guard let through."""
+    project.sql("create role table_owner", user="supabase_admin")
+    try:
+        project.sql("grant table_owner to postgres", user="supabase_admin")
+        project.sql("grant create on schema public to table_owner", user="supabase_admin")
+        project.sql("create table public.users (id uuid primary key); alter table public.users owner to table_owner")
+        project.runner().up()
+
+        assert project.runner().verify() == []
+    finally:
+        project.sql("drop owned by table_owner cascade; drop role table_owner", user="supabase_admin")
