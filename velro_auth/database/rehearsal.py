@@ -15,7 +15,9 @@ from velro_auth.database.connection import Connection
 _TRIGGERS: Final = r"""
 select t.tgname, p.oid::regprocedure::text,
        (t.tgtype & 6) = 4 and t.tgenabled <> 'D' and t.tgname > 'on_auth_user_created'
-       and p.prosrc ~* 'insert\s+into\s+"?public"?\."?users"?\M'
+       and (p.prosrc ~* 'insert\s+into\s+"?public"?\."?users"?\M'
+            or p.prosrc ~* 'insert\s+into\s+"?users"?\M'
+            and exists (select from unnest(p.proconfig) setting where setting ~ '^search_path=.*\mpublic\M'))
        and p.prosrc !~* 'on\s+conflict|unique_violation|when\s+others'
 from pg_trigger t join pg_proc p on p.oid = t.tgfoid
 where t.tgrelid = 'auth.users'::regclass and not t.tgisinternal

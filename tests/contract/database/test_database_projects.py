@@ -127,9 +127,15 @@ create trigger allow before insert on auth.users for each row execute function p
 FIRM_ONLY = PLAIN.replace("begin insert", "begin if new.raw_user_meta_data ? 'firm' then insert").replace(
     "; return", "; end if; return"
 )
+#: The schema of the table is in the path of the function instead of the statement.
+BY_PATH = FIRM_ONLY.replace("insert into public.users", "insert into users").replace(
+    "security definer", "security definer set search_path = public, pg_temp"
+)
 
 
-@pytest.mark.parametrize("own", [COMPANY_ONLY + PLAIN, FIRM_ONLY], ids=["an allow-list", "a condition"])
+@pytest.mark.parametrize(
+    "own", [COMPANY_ONLY + PLAIN, FIRM_ONLY, BY_PATH], ids=["an allow-list", "a condition", "a search path"]
+)
 def test_a_trigger_that_no_rehearsed_user_reaches_is_refused_by_its_text(project: Project, own: str) -> None:
     """The rehearsal failed before and after, or passed it by; then every real sign-up failed with 500."""
     project.sql("create table public.users (id uuid primary key, email text);" + own % "profile")
