@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import errno
 import selectors
 import time
@@ -99,6 +100,6 @@ class AdmittingWorker(AnsweringWorker):
         else:
             self._close(conn)
 
+    @abc.abstractmethod
     def _on_readable(self, conn: Connection, _: object) -> None:
         """Take in what a client has sent."""
-        raise NotImplementedError
