@@ -65,12 +65,12 @@ else
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
 endif
 
-$(RUN_READY): pyproject.toml | $(VENV)/bin/python
+$(RUN_READY): pyproject.toml supabase_standin/pyproject.toml | $(VENV)/bin/python
 ifdef UV
-	$(UV) pip install --quiet --python $(BIN)/python -e '.[dev]'
+	$(UV) pip install --quiet --python $(BIN)/python -e '.[dev]' -e ./supabase_standin
 else
 	@echo "Installing (about half a minute the first time) …"
-	@PYTHONWARNINGS='ignore:Editable installation' $(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@PYTHONWARNINGS='ignore:Editable installation' $(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' -e ./supabase_standin
 endif
 	@touch $@
 

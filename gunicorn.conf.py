@@ -5,15 +5,15 @@ import signal as _signal
 import socket as _socket
 from typing import Any as _Any
 
-from velro_auth.notes import folder_of as _folder_of
-from velro_auth.running import Running as _Running
-from velro_auth.running import ports_of as _ports_of
-from velro_auth.settings import Settings as _Settings
+from velro_auth.config.settings import Settings as _Settings
+from velro_auth.server.affinity import Affinity as _Affinity
+from velro_auth.server.affinity import core_of as _core_of
+from velro_auth.server.affinity import pin as _pin
+from velro_auth.server.memory import use_one_heap as _use_one_heap
+from velro_auth.server.process_files import folder_of as _folder_of
+from velro_auth.server.process_records import ProcessRecords as _Running
+from velro_auth.server.process_records import ports_of as _ports_of
 from velro_auth.telemetry.logs import configuration as _configuration
-from velro_auth.worker_affinity import Affinity as _Affinity
-from velro_auth.worker_affinity import core_of as _core_of
-from velro_auth.worker_affinity import pin as _pin
-from velro_auth.worker_memory import use_one_heap as _use_one_heap
 
 # Here, where there is no thread yet; workers inherit it.
 _use_one_heap()
@@ -23,7 +23,7 @@ _settings = _Settings.from_environment()
 # [::] takes IPv4 as well; binding 0.0.0.0 beside it would fail.
 bind = f"[::]:{_settings.port}" if _socket.has_dualstack_ipv6() else f"0.0.0.0:{_settings.port}"
 # "gthread" is gunicorn's own, with our answers to what it cannot read.
-worker_class = _settings.gunicorn_worker_class.replace("gthread", "velro_auth.worker_answer.PlainWorker")
+worker_class = _settings.gunicorn_worker_class.replace("gthread", "velro_auth.server.dispatch.PlainWorker")
 workers = _settings.web_concurrency
 threads = _settings.gunicorn_threads
 preload_app = True
@@ -43,7 +43,7 @@ accesslog = None
 logconfig_dict = _configuration(_settings.log_level, _settings.log_format)
 # Otherwise a thread in the master and a socket in $HOME.
 control_socket_disable = True
-# Sets nothing but the scheme; the caller's address is the edge's business (velro_auth/addresses.py).
+# Sets nothing but the scheme; the caller's address is the edge's business (velro_auth/web/client_address.py).
 forwarded_allow_ips = "*"
 # Otherwise a peer's SCRIPT_NAME header would rewrite the path.
 forwarder_headers = ""

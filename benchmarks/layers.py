@@ -28,20 +28,20 @@ from benchmarks.peers import bare
 from benchmarks.servers import SECRET_KEY, Fleet
 from benchmarks.wire import TOKEN_PATH, Question, get, login
 from velro_auth.app import create_app
+from velro_auth.config.settings import Settings
+from velro_auth.context import AFTERWARDS, RequestContext
 from velro_auth.endpoints.schemas import LoginBody, SessionAnswer
-from velro_auth.exchange import AFTERWARDS, Exchange
 from velro_auth.fastlane import FastLane
 from velro_auth.guards.keys import Keyring
-from velro_auth.guards.quota import OneAddress
-from velro_auth.settings import Settings
+from velro_auth.guards.upstream_rate_limit import OneAddress
+from velro_auth.server.framing import Arrival, Intake
+from velro_auth.server.plain_parser import Reader
+from velro_auth.server.response_writer import Response
 from velro_auth.telemetry.logs import configuration
 from velro_auth.upstream.sessions import session_from
-from velro_auth.upstream.transport import Reply, Transport
+from velro_auth.upstream.transport.transport import Reply, Transport
 from velro_auth.wiring import wire
 from velro_auth.wiring.guards import wire_guards
-from velro_auth.worker_intake import Arrival, Intake
-from velro_auth.worker_plain import Reader
-from velro_auth.worker_response import Response
 
 _CLIENT: Final = ("::ffff:100.64.0.5", 40000)
 _SERVER: Final = ("::", 8000)
@@ -118,7 +118,7 @@ def ping_rows(settings: Settings, times: int) -> list[Row]:
     def ask(app: Any) -> float:
         def once() -> None:
             fresh = {**environ, AFTERWARDS: []}
-            Exchange(request_id="0" * 32, address="203.0.113.7", arrived_s=0.0).attach(fresh)
+            RequestContext(request_id="0" * 32, address="203.0.113.7", arrived_s=0.0).attach(fresh)
             for item in app(fresh, _started):
                 assert item
 
@@ -181,9 +181,9 @@ class Logins:
         number = next(self._numbers) % 500
         with (
             self._guards.throttle.attempt(f"user{number}@example.com", f"198.18.0.{number % 250}"),
-            self._guards.floor.hold(time.monotonic()),
+            self._guards.failure_delay.hold(time.monotonic()),
         ):
-            self._guards.quota.take(is_known=True)
+            self._guards.rate_limit.take(is_known=True)
             with self._guards.asking():
                 pass
 

@@ -28,11 +28,11 @@ import click
 import psycopg
 from psycopg.types.json import Jsonb
 
-from velro_auth.database import Runner
-from velro_auth.database.backfill import BATCH_SIZE
-from velro_auth.database.files import load, shipped
-from velro_auth.standin.postgres import Postgres
-from velro_auth.standin.schema import prepare
+from supabase_standin.postgres import Postgres
+from supabase_standin.schema import prepare
+from velro_auth.ops.database import Runner
+from velro_auth.ops.database.backfill import BATCH_SIZE
+from velro_auth.ops.database.files import load, shipped
 
 #: Seconds between two sign-ups.
 PAUSE_S: Final = 0.005

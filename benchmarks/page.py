@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from benchmarks.results import Measure
 from benchmarks.servers import ROOT
-from velro_auth.bench.document import commit, machine
+from velro_auth.ops.bench.document import commit, machine
 
 SCHEMA: Final = 1
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from benchmarks.wire import LOGIN_PATH, TOKEN_PATH, Line, get
-from velro_auth.settings import inherited
+from velro_auth.config.settings import inherited
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 

@@ -17,7 +17,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from benchmarks.servers import Cores, Fleet
 from benchmarks.wire import LOGIN_PATH
 from velro_auth.app import create_app
-from velro_auth.settings import Settings
+from velro_auth.config.settings import Settings
 from velro_auth.telemetry.logs import configure
 
 if TYPE_CHECKING:

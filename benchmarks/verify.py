@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.fixtures.tokens import ISSUER, SECRET, SigningKey, checked_claims, claims_at, document, hmac_token
 from velro_auth.auth.bearer import bearer_token
-from velro_auth.auth.demands import identity_headers
 from velro_auth.auth.denylist import MemoryDenyList
 from velro_auth.auth.keys import secret_key
+from velro_auth.auth.requirements import identity_headers
 from velro_auth.auth.tokens import ClaimRules
 from velro_auth.auth.verifier import TokenVerifier
 from velro_auth.upstream.jwks import KeyStore
@@ -97,8 +97,8 @@ def measure_denylist(results: Results, times: int, redis_url: str | None) -> Non
     results.add("deny-list, in memory", microseconds(lambda: memory.denies(claims), times=10 * times), "µs")
     if redis_url is None:
         return
-    from velro_auth.guards.redis import connect  # noqa: PLC0415 (only with a server at hand)
-    from velro_auth.upstream.denylist_wire import DenialsInRedis  # noqa: PLC0415
+    from velro_auth.stores.attempts import connect  # noqa: PLC0415 (only with a server at hand)
+    from velro_auth.stores.denylist_codec import DenialsInRedis  # noqa: PLC0415
 
     store = DenialsInRedis(client=connect(redis_url))
     results.add("deny-list, asking Redis", microseconds(lambda: store.read_for(claims), times=times), "µs")

@@ -61,7 +61,7 @@ class Application:
 def application() -> Application:
     """Build what gunicorn serves here: probes need no settings."""
     from velro_auth.app import create_app  # noqa: PLC0415 - the load generator does not need it
-    from velro_auth.settings import Settings  # noqa: PLC0415
+    from velro_auth.config.settings import Settings  # noqa: PLC0415
 
     return Application(create_app(Settings.from_environment({"LOG_LEVEL": "error"})))
 
@@ -256,7 +256,7 @@ def _is_answered(key: selectors.SelectorKey, now_s: float, took_s: list[float]) 
 
 def servers() -> list[Server]:
     """Return what is compared."""
-    ours = "velro_auth.worker.Worker"
+    ours = "velro_auth.server.worker.Worker"
     return [
         Server("gthread", "gthread", is_pinned=False),
         Server("gthread, pinned", "gthread", is_pinned=True),

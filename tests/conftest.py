@@ -30,7 +30,7 @@ from tests.fixtures.standin import (
 from tests.fixtures.tls import authority, tls_rude
 from tests.upstream_double import PROJECT, UpstreamDouble
 from velro_auth.app import create_app
-from velro_auth.settings import Settings
+from velro_auth.config.settings import Settings
 
 GOOD_LOGIN = {"email": "ada@example.com", "password": "correct horse battery staple"}
 

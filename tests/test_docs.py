@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ENVIRONMENT
-from velro_auth.auth.demands import identity_headers
+from velro_auth.auth.requirements import identity_headers
 from velro_auth.auth.tokens import Claims
-from velro_auth.cli import COMMANDS
-from velro_auth.cli.config import dotenv, table
-from velro_auth.cli.dev import DEMO_EMAIL, DEMO_PASSWORD
-from velro_auth.doctor.checks import CHECKS
-from velro_auth.doctor.report import page
-from velro_auth.problems import ANSWERS
-from velro_auth.settings import Settings
+from velro_auth.config.settings import Settings
+from velro_auth.ops.cli import COMMANDS
+from velro_auth.ops.cli.config import dotenv, table
+from velro_auth.ops.cli.dev import DEMO_EMAIL, DEMO_PASSWORD
+from velro_auth.ops.doctor.checks import CHECKS
+from velro_auth.ops.doctor.report import page
+from velro_auth.web.problems import ANSWERS
 from velro_auth.wiring import wire
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,9 +12,9 @@ import click
 import pytest
 
 from tests.conftest import ENVIRONMENT
-from velro_auth.cli import COMMANDS, main
-from velro_auth.settings import Settings
-from velro_auth.telemetry import handed_out, slo
+from velro_auth.config.settings import Settings
+from velro_auth.ops.cli import COMMANDS, main
+from velro_auth.telemetry import issued_tokens, slo
 from velro_auth.telemetry.alerts import RUNBOOK
 from velro_auth.telemetry.events import EVENTS
 from velro_auth.wiring import wire
@@ -73,7 +73,7 @@ def test_every_prometheus_rule_has_its_section_and_leads_there() -> None:
 
 def test_every_alert_of_the_service_has_its_section() -> None:
     """The webhook leads there by the name of the alert."""
-    names = {*(rule.name for rule in slo.rules(slo.Promise())), handed_out.ALERT}
+    names = {*(rule.name for rule in slo.rules(slo.Promise())), issued_tokens.ALERT}
 
     assert sections("The service level").keys() == names
     assert {slug(name) for name in names} == names

@@ -1,5 +1,5 @@
 """``python -m velro_auth …`` is ``velro-auth …``."""
 
-from velro_auth.cli import main
+from velro_auth.ops.cli import main
 
 main()

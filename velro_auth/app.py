@@ -13,22 +13,22 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WrongMethod
 from werkzeug.wrappers import Response
 
-from velro_auth import problems
 from velro_auth.blueprints import Everything
 from velro_auth.blueprints.auth import auth
 from velro_auth.blueprints.operations import operations
-from velro_auth.cors import Cors
-from velro_auth.edge import Edge
+from velro_auth.config.reload import OnFollowed, Outcome, Reloads
+from velro_auth.config.settings import Settings
 from velro_auth.endpoints.login import LoginEndpoint
 from velro_auth.errors import MethodNotAllowed, NotFound, RequestError, Throttled
-from velro_auth.extensions import extend
 from velro_auth.fastlane import FastLane
-from velro_auth.paths import is_below
-from velro_auth.reload import OnFollowed, Outcome, Reloads
-from velro_auth.settings import Settings
 from velro_auth.telemetry.logs import set_level
+from velro_auth.web import problems
+from velro_auth.web.cors import Cors
+from velro_auth.web.extensions import extend
+from velro_auth.web.middleware import Middleware
+from velro_auth.web.paths import is_below
 from velro_auth.wiring import Parts, wire
-from velro_auth.wiring.lasting import Threads
+from velro_auth.wiring.state import Threads
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -41,7 +41,7 @@ class Service:
 
     Attributes:
         main_thread_paths: Paths whose answers touch no network, no disk and no lock that a login holds, so that
-            ``velro_auth.worker`` may answer them where nothing queues.
+            ``velro_auth.server.worker`` may answer them where nothing queues.
         hot_paths: Paths whose plain requests the worker may read itself.
         answers_refusals: The worker may ask for its own answers here: to requests that it does not hand over.
         refusal_fields: The header fields that are read then, beyond those that are always read; in lower case.
@@ -131,11 +131,11 @@ def _body_limits(parts: Parts) -> dict[tuple[str, str], int]:
     }
 
 
-def _edge(settings: Settings, parts: Parts, *, fast_lane: bool) -> Edge:
+def _edge(settings: Settings, parts: Parts, *, fast_lane: bool) -> Middleware:
     app: WSGIApplication = _flask_app(parts)
     if fast_lane:
         app = FastLane(app, parts.fast, prefixed=parts.verify)
-    return Edge(
+    return Middleware(
         app,
         cors=Cors(settings.cors_origins, settings.cors_origin_regex, settings.cors_allow_headers),
         addresses=parts.lasting.addresses,
@@ -143,7 +143,7 @@ def _edge(settings: Settings, parts: Parts, *, fast_lane: bool) -> Edge:
         watched_paths=LoginEndpoint.paths,
         quiet_paths=[path for probe in parts.probes for path in probe.paths],
         own_options=parts.verify.paths,
-        on_answer=parts.lasting.observer,
+        on_response=parts.lasting.observer,
         log_quiet_every=settings.log_probes_every,
     )
 

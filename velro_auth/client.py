@@ -28,8 +28,8 @@ from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from velro_auth.auth.bearer import bearer_token
-from velro_auth.auth.demands import LEVELS, Demands
 from velro_auth.auth.keys import secret_key
+from velro_auth.auth.requirements import LEVELS, Requirements
 from velro_auth.auth.tokens import ClaimRules, Claims
 from velro_auth.auth.verifier import Denied, TokenVerifier
 from velro_auth.errors import VelroAuthError
@@ -122,12 +122,12 @@ class TokenGuard:
             clock=clock,
         )
 
-    def verify_bearer(self, header: str | None, *, demands: Demands | None = None) -> User:
+    def verify_bearer(self, header: str | None, *, requirements: Requirements | None = None) -> User:
         """Return the user of an ``Authorization`` header. For any framework, or none.
 
         Args:
             header: Its value, None when there is no such header.
-            demands: What the user must have beyond a good token.
+            requirements: What the user must have beyond a good token.
 
         Raises:
             TokenMissing: No bearer token was sent.
@@ -138,8 +138,8 @@ class TokenGuard:
                 HS256 and no secret is given. Answer 503, not 401: the user is not at fault.
         """
         claims = self._verifier.verify(bearer_token(header))
-        if demands is not None:
-            demands.check(claims)
+        if requirements is not None:
+            requirements.check(claims)
         return User.of(claims)
 
     def require_user(
@@ -159,7 +159,7 @@ class TokenGuard:
         """
         if aal and aal not in LEVELS:
             raise ValueError(f"aal is {aal!r}, not one of {', '.join(LEVELS)}")
-        demands = Demands(roles=frozenset((role,) if isinstance(role, str) else role), aal=aal)
+        requirements = Requirements(roles=frozenset((role,) if isinstance(role, str) else role), aal=aal)
 
         def decorate(view: Callable[P, R]) -> Callable[P, Any]:
             @wraps(view)
@@ -167,7 +167,9 @@ class TokenGuard:
                 import flask  # noqa: PLC0415 (who does not use this decorator needs no Flask)
 
                 try:
-                    flask.g.velro_user = self.verify_bearer(flask.request.headers.get("Authorization"), demands=demands)
+                    flask.g.velro_user = self.verify_bearer(
+                        flask.request.headers.get("Authorization"), requirements=requirements
+                    )
                 except VelroAuthError as error:
                     return _problem(error, flask.request.environ)
                 return flask.current_app.ensure_sync(view)(*args, **kwargs)
@@ -207,11 +209,11 @@ def _base(supabase_url: str) -> str:
 
 def _problem(error: VelroAuthError, environ: Mapping[str, Any]) -> Any:
     """Return the answer that the gateway would give."""
-    from velro_auth import problems  # noqa: PLC0415 (it brings Werkzeug along)
-    from velro_auth.exchange import Exchange  # noqa: PLC0415
+    from velro_auth.context import RequestContext  # noqa: PLC0415
+    from velro_auth.web import problems  # noqa: PLC0415
 
     sent = environ.get("HTTP_X_REQUEST_ID", "")
     request_id = sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
     own = dict(environ)
-    Exchange(request_id=request_id, address="", arrived_s=time.monotonic()).attach(own)
+    RequestContext(request_id=request_id, address="", arrived_s=time.monotonic()).attach(own)
     return problems.respond(error, own)

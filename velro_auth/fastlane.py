@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from werkzeug.wrappers import Request
 
-from velro_auth import problems
+from velro_auth.context import RequestContext
 from velro_auth.endpoints import Endpoint
-from velro_auth.exchange import Exchange
-from velro_auth.paths import is_below
+from velro_auth.web import problems
+from velro_auth.web.paths import is_below
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -55,7 +55,7 @@ class FastLane:
         if endpoint is None:
             return self._app(environ, start_response)
         started_s = self._clock()
-        Exchange.of(environ).lane = "fast"
+        RequestContext.of(environ).lane = "fast"
         try:
             answer = endpoint(Request(environ))
         except Exception as error:  # noqa: BLE001 - respond() knows our own and logs the others

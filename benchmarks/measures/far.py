@@ -13,8 +13,8 @@ from benchmarks.load import Caller, open_loop
 from benchmarks.results import Measure, Round
 from benchmarks.servers import FLASK_SUPABASE, LOGIN_SERVERS, Contender, Server, far_upstream
 from benchmarks.setting import Setting, in_turn, logins, titles
-from velro_auth.bench.figures import figures
-from velro_auth.bench.schedule import Arrival
+from velro_auth.ops.bench.figures import figures
+from velro_auth.ops.bench.schedule import Arrival
 
 _RTT_MS: Final = 20.0
 _IDLE_CLOSE_S: Final = 5.0

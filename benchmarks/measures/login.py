@@ -9,7 +9,7 @@ from benchmarks.load import Throughput, closed_loop, open_loop
 from benchmarks.results import Measure, Round
 from benchmarks.servers import DIRECT, FLASK_POOLED, LOGIN_SERVERS, Server
 from benchmarks.setting import Setting, in_turn, logins, titles
-from velro_auth.bench.figures import figures
+from velro_auth.ops.bench.figures import figures
 
 #: What a password hash takes on Supabase's smallest machine.
 DELAY_MS: Final = 70.0

@@ -12,7 +12,7 @@ from benchmarks.results import Measure
 from benchmarks.servers import GATEWAY, Contender, Server
 from benchmarks.setting import Setting, in_turn, logins, titles
 from benchmarks.wire import get
-from velro_auth.bench.figures import figures
+from velro_auth.ops.bench.figures import figures
 
 #: More than the fewest threads there are, so that threads are what is short.
 _CONNECTIONS: Final = 24

@@ -15,8 +15,8 @@ from benchmarks.servers import FASTAPI, FLASK_POOLED, GATEWAY, Contender, Server
 from benchmarks.setting import Setting, in_turn, logins, titles
 from benchmarks.upstream import SESSION_PATH
 from benchmarks.wire import Line, Question, get
-from velro_auth.bench.figures import figures
-from velro_auth.bench.stats import Spread
+from velro_auth.ops.bench.figures import figures
+from velro_auth.ops.bench.stats import Spread
 
 #: More than any of them has threads.
 _HANGING: Final = 50

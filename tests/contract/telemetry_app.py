@@ -10,11 +10,11 @@ from urllib.parse import parse_qs
 
 from werkzeug.wrappers import Request
 
+from velro_auth.context import RequestContext
 from velro_auth.endpoints.metrics import MetricsEndpoint
-from velro_auth.exchange import Exchange
-from velro_auth.guards.breaker import Breaker
-from velro_auth.guards.floor import FailureFloor
-from velro_auth.guards.gate import Gate
+from velro_auth.guards.bulkhead import Bulkhead
+from velro_auth.guards.circuit_breaker import CircuitBreaker
+from velro_auth.guards.failure_delay import FailureDelay
 from velro_auth.telemetry.answered import Answered
 from velro_auth.telemetry.assembly import Telemetry, assemble
 from velro_auth.telemetry.audit import AuditTrail, open_trail
@@ -31,9 +31,9 @@ OUTCOMES = ("ok", "invalid_credentials", "too_many_attempts", "upstream_timeout"
 
 
 def _gauges() -> list[Gauge]:
-    gate = Gate(slots=24, wait_s=1.0, max_waiting=4)
+    bulkhead = Bulkhead(slots=24, wait_s=1.0, max_waiting=4)
     return [
-        *guard_gauges(gate=gate, breaker=Breaker(), floor=FailureFloor(places=30)),
+        *guard_gauges(bulkhead=bulkhead, breaker=CircuitBreaker(), failure_delay=FailureDelay(places=30)),
         *pool_gauges(idle=lambda: 3.0, age_s=lambda: 90.0, unused_s=lambda: 20.0),
         *key_gauges(count=lambda: 2.0, age_s=lambda: 5.0),
         cache_gauge("introspection", lambda: 10.0),
@@ -70,9 +70,9 @@ class Service:
             return self._metrics(Request(environ))(environ, start_response)
         asked = {name: values[0] for name, values in parse_qs(environ["QUERY_STRING"]).items()}
         status, took_ms = int(asked.get("status", 200)), float(asked.get("took_ms", 120))
-        exchange = Exchange("a-request", "192.0.2.7", 0.0, lane="fast", outcome=asked.get("outcome", "ok"))
-        exchange.upstream_ms = took_ms - 2
-        self._telemetry.answered(Answered.after(took_ms, route=route, status=status, exchange=exchange))
+        context = RequestContext("a-request", "192.0.2.7", 0.0, lane="fast", outcome=asked.get("outcome", "ok"))
+        context.upstream_ms = took_ms - 2
+        self._telemetry.answered(Answered.after(took_ms, route=route, status=status, context=context))
         start_response(f"{status} As Asked", [("Content-Length", "0"), ("X-Pid", str(os.getpid()))])
         return [b""]
 

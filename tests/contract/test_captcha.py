@@ -8,14 +8,14 @@ from collections.abc import Callable
 import pytest
 from werkzeug.test import Client, TestResponse
 
+from supabase_standin import RateLimit, Standin
 from tests.asserts import assert_problem
 from tests.fixtures.standin import new_email
 from velro_auth.app import create_app
-from velro_auth.doctor.case import Case
-from velro_auth.doctor.checks import CHECKS
-from velro_auth.doctor.checkup import run
-from velro_auth.settings import Settings
-from velro_auth.standin import RateLimit, Standin
+from velro_auth.config.settings import Settings
+from velro_auth.ops.doctor.checks import CHECKS
+from velro_auth.ops.doctor.checkup import run
+from velro_auth.ops.doctor.context import DiagnosticContext
 
 PASSWORD = "correct horse battery staple"
 LOGIN = "/api/v1/auth/login"
@@ -116,7 +116,7 @@ def test_where_a_captcha_is_demanded_the_quota_counts(standin_with: Give, gatewa
 
 
 @pytest.mark.parametrize(
-    ("demands", "changes", "status", "said"),
+    ("requirements", "changes", "status", "said"),
     [
         (True, {}, "pass", "and so does this service"),
         (True, {"AUTH_CAPTCHA": "on"}, "pass", "and so does this service"),
@@ -130,13 +130,13 @@ def test_where_a_captcha_is_demanded_the_quota_counts(standin_with: Give, gatewa
     ],
 )
 def test_the_doctor_says_whether_the_captcha_is_demanded_here(
-    standin_with: Give, changes: dict[str, str], status: str, said: str, *, demands: bool
+    standin_with: Give, changes: dict[str, str], status: str, said: str, *, requirements: bool
 ) -> None:
-    standin = standin_with(captcha=demands)
+    standin = standin_with(captcha=requirements)
     keys = {"SUPABASE_SECRET_KEY": standin.secret_key, "SUPABASE_PUBLISHABLE_KEY": standin.publishable_key}
     settings = Settings.from_environment({"SUPABASE_URL": standin.url, **keys, **changes})
 
-    with contextlib.closing(Case(settings=settings)) as case:
+    with contextlib.closing(DiagnosticContext(settings=settings)) as case:
         found = {one.check.name: one for one in run(CHECKS, case, only=["captcha.demanded"])}["captcha.demanded"]
 
     assert (found.status, said in found.found) == (status, True), found.found

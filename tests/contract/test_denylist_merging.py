@@ -13,12 +13,12 @@ import pytest
 from tests.fixtures.denials import denials_of
 from tests.fixtures.redis import RedisServer
 from tests.fixtures.tokens import USER_ID, checked_claims
-from velro_auth.auth.cuts import Cut
+from velro_auth.auth.cutoffs import Cutoff
 from velro_auth.auth.denylist import Denial, MemoryDenyList, end_of_user
 from velro_auth.auth.tokens import Claims
-from velro_auth.guards.redis import connect
-from velro_auth.upstream.denylist_redis import RedisDenyList
-from velro_auth.upstream.denylist_wire import DenialsInRedis
+from velro_auth.stores.attempts import connect
+from velro_auth.stores.denylist import RedisDenyList
+from velro_auth.stores.denylist_codec import DenialsInRedis
 
 THIEF = "11111111-1111-4111-8111-111111111111"
 OWNER = "22222222-2222-4222-8222-222222222222"
@@ -126,8 +126,8 @@ def test_an_entry_of_an_earlier_release_is_read(stores: list[DenialsInRedis], ow
 
 
 def test_what_is_written_is_read(stores: list[DenialsInRedis]) -> None:
-    cut = Cut(name="one", at_s=7, exempt=(OWNER, NEXT), replaces=("three", "two"))
-    denial = Denial(subject=f"user:{USER_ID}", until_s=time.time() + 60, cuts=(cut,))
+    cut = Cutoff(name="one", at_s=7, exempt=(OWNER, NEXT), replaces=("three", "two"))
+    denial = Denial(subject=f"user:{USER_ID}", until_s=time.time() + 60, cutoffs=(cut,))
 
     stores[0].write([denial])
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from supabase_standin import Standin
 from tests.contract.test_doctor_upstream import look, settings_of
 from tests.fixtures.standin import Api
 from velro_auth.auth.models import Credentials
-from velro_auth.standin import Standin
 
 PASSWORD = "canary-in-the-password"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from supabase_standin import Standin
 from tests.fixtures.standin import Api
-from velro_auth.cli.doctor import doctor as command
-from velro_auth.standin import Standin
+from velro_auth.ops.cli.doctor import doctor as command
 
 PASSWORD = "canary-in-the-password"
 

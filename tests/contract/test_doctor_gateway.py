@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from supabase_standin import Standin
 from tests.contract.test_doctor_upstream import is_well, look, settings_of
-from velro_auth.standin import Standin
 
 
 class Gateway:

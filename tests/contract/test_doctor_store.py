@@ -12,15 +12,15 @@ import pytest
 import redis
 
 from tests.fixtures.redis import RedisServer
-from velro_auth.doctor.case import Case
-from velro_auth.doctor.checks import CHECKS
-from velro_auth.doctor.checkup import Result, run
-from velro_auth.settings import Settings
+from velro_auth.config.settings import Settings
+from velro_auth.ops.doctor.checks import CHECKS
+from velro_auth.ops.doctor.checkup import Result, run
+from velro_auth.ops.doctor.context import DiagnosticContext
 
 
 def look(name: str, url: str, **changes: str) -> Result:
     settings = Settings.from_environment({"REDIS_URL": url, **changes})
-    return {one.check.name: one for one in run(CHECKS, Case(settings=settings), only=[name])}[name]
+    return {one.check.name: one for one in run(CHECKS, DiagnosticContext(settings=settings), only=[name])}[name]
 
 
 @pytest.fixture

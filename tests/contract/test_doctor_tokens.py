@@ -13,17 +13,17 @@ from typing import Any
 import jwt
 import pytest
 
+from supabase_standin import Standin
 from tests.contract.test_doctor_upstream import look, settings_of
 from tests.fixtures.standin import PASSWORD, Api, new_email
 from tests.fixtures.tokens import claims_at, hmac_token
 from tests.upstream_double import session
 from velro_auth.auth.models import Credentials
 from velro_auth.auth.tokens import MAX_TOKEN_BYTES
-from velro_auth.checks import Finding
-from velro_auth.doctor.case import Case
-from velro_auth.doctor.checks import CHECKS
-from velro_auth.settings import Settings
-from velro_auth.standin import Standin
+from velro_auth.config.settings import Settings
+from velro_auth.health_checks import Finding
+from velro_auth.ops.doctor.checks import CHECKS
+from velro_auth.ops.doctor.context import DiagnosticContext
 
 #: What nginx leaves for a token in a header line of 8 KiB.
 NGINX_BYTES = 8192 - len("Authorization: Bearer \r\n")
@@ -108,7 +108,9 @@ def look_at_token(standin: Standin, settings: Settings, **claims: Any) -> Findin
     token = hmac_token(claims_at(time.time(), iss=f"{standin.url}/auth/v1", **claims), SECRET)
     standin.faults.on("wrong_json", path="/auth/v1/token", value=session(access_token=token))
     [check] = [check for check in CHECKS if check.name == "account.token"]
-    with contextlib.closing(Case(settings=settings, account=Credentials("ada@example.com", PASSWORD))) as case:
+    with contextlib.closing(
+        DiagnosticContext(settings=settings, account=Credentials("ada@example.com", PASSWORD))
+    ) as case:
         return check.look(case)
 
 

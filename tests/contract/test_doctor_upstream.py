@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from benchmarks.certificate import Trust, issue
-from velro_auth.doctor.case import Case
-from velro_auth.doctor.checks import CHECKS
-from velro_auth.doctor.checkup import Result, run
-from velro_auth.settings import Settings
-from velro_auth.standin import Standin
+from supabase_standin import Standin
+from velro_auth.config.settings import Settings
+from velro_auth.ops.doctor.checks import CHECKS
+from velro_auth.ops.doctor.checkup import Result, run
+from velro_auth.ops.doctor.context import DiagnosticContext
 
 
 def settings_of(standin: Standin, **changes: str) -> Settings:
@@ -32,7 +32,7 @@ def settings_of(standin: Standin, **changes: str) -> Settings:
 
 def look(name: str, settings: Settings, **options: Any) -> Result:
     """Return what one check found, and that nothing it needs stood in its way."""
-    with contextlib.closing(Case(settings=settings, **options)) as case:
+    with contextlib.closing(DiagnosticContext(settings=settings, **options)) as case:
         results = {result.check.name: result for result in run(CHECKS, case, only=[name])}
     return results[name]
 
@@ -44,7 +44,7 @@ def is_well(name: str, standin: Standin, **options: Any) -> bool:
 def test_a_project_that_works_passes_every_check(standin: Standin) -> None:
     chosen = [check.name for check in CHECKS if check.group == "upstream"]
 
-    results = run(CHECKS, Case(settings=settings_of(standin)), only=chosen)
+    results = run(CHECKS, DiagnosticContext(settings=settings_of(standin)), only=chosen)
 
     found = {result.check.name: result.status for result in results}
     # A busy machine may take its time.
@@ -91,7 +91,7 @@ def test_what_needs_an_answer_is_skipped_without_one(standin: Standin) -> None:
     chosen = [check.name for check in CHECKS if check.group in {"upstream", "account"}]
     settings = settings_of(standin, UPSTREAM_DEADLINE_S="0.3")
 
-    results = {one.check.name: one.status for one in run(CHECKS, Case(settings=settings), only=chosen)}
+    results = {one.check.name: one.status for one in run(CHECKS, DiagnosticContext(settings=settings), only=chosen)}
 
     assert [name for name, status in results.items() if status == "fail"] == ["upstream.reachable"]
     assert results["upstream.login"] == results["account.login"] == "skip"

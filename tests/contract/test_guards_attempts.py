@@ -26,8 +26,8 @@ from tests.unit.guards.clock import HandClock
 from tests.unit.guards.ledger import AROUND, KEYRING, SMALL, machine
 from velro_auth.guards.attempts import Refusal, Ticket
 from velro_auth.guards.memory import MemoryAttempts
-from velro_auth.guards.redis import RedisAttempts, connect
-from velro_auth.guards.rest import Rest
+from velro_auth.stores.attempts import RedisAttempts, connect
+from velro_auth.stores.backoff import StoreBackoff
 
 MakeShared: TypeAlias = Callable[[HandClock], RedisAttempts]
 Tickets: TypeAlias = MultipleResults[tuple[Ticket, Ticket]] | tuple[Ticket, Ticket]
@@ -45,7 +45,7 @@ def shared(redis_server: RedisServer) -> Iterator[MakeShared]:
                 client=client,
                 limits=SMALL,
                 fallback=MemoryAttempts(limits=SMALL, clock=clock),
-                rest=Rest(clock=clock, on_degraded=_must_not_happen),
+                rest=StoreBackoff(clock=clock, on_degraded=_must_not_happen),
                 prefix=f"test{next(numbers)}:",
                 clock=clock,
             )
@@ -222,7 +222,7 @@ def test_the_store_uses_its_own_clock_unless_told(redis_server: RedisServer) -> 
     with connect(redis_server.url, timeout_s=5.0) as client:
         client.flushall()
         fallback = MemoryAttempts(limits=SMALL)
-        attempts = RedisAttempts(client=client, limits=SMALL, fallback=fallback, rest=Rest())
+        attempts = RedisAttempts(client=client, limits=SMALL, fallback=fallback, rest=StoreBackoff())
 
         ticket = attempts.begin(KEYRING.caller("a", "10.0.1.7"))
 

@@ -15,9 +15,9 @@ from velro_auth.errors import InvalidCredentials
 from velro_auth.guards.keys import Keyring
 from velro_auth.guards.limits import Limits
 from velro_auth.guards.memory import MemoryAttempts
-from velro_auth.guards.redis import RedisAttempts, connect
-from velro_auth.guards.rest import Rest
 from velro_auth.guards.throttle import Throttle, TooManyAttempts
+from velro_auth.stores.attempts import RedisAttempts, connect
+from velro_auth.stores.backoff import StoreBackoff
 
 PROCESSES = 4
 PARALLEL = 500
@@ -29,7 +29,7 @@ def _gateway(url: str) -> Throttle:
     # Patient, since two cores and five hundred threads are not what the timeout is for.
     client = connect(url, timeout_s=20.0, max_connections=PARALLEL)
     fallback = MemoryAttempts(limits=Limits().scaled(1 / PROCESSES))
-    attempts = RedisAttempts(client=client, limits=Limits(), fallback=fallback, rest=Rest())
+    attempts = RedisAttempts(client=client, limits=Limits(), fallback=fallback, rest=StoreBackoff())
     return Throttle(attempts=attempts, keyring=Keyring(b"secret"))
 
 

@@ -14,9 +14,9 @@ from typing import TypeAlias
 import pytest
 from click.testing import CliRunner
 
-from velro_auth.cli.prove import prove
 from velro_auth.errors import InvalidCredentials
-from velro_auth.guards.floor import FailureFloor
+from velro_auth.guards.failure_delay import FailureDelay
+from velro_auth.ops.cli.timing_test import prove
 
 Answer: TypeAlias = tuple[int, dict[str, str], dict[str, object]]
 Behaviour: TypeAlias = Callable[[str], Answer]
@@ -33,11 +33,11 @@ def leaky(email: str) -> Answer:
     return REFUSED
 
 
-def held(floor: FailureFloor) -> Behaviour:
+def held(failure_delay: FailureDelay) -> Behaviour:
     """Answer when the floor says so."""
 
     def answer(email: str) -> Answer:
-        with contextlib.suppress(InvalidCredentials), floor.hold(time.monotonic()):
+        with contextlib.suppress(InvalidCredentials), failure_delay.hold(time.monotonic()):
             leaky(email)
             raise InvalidCredentials
         return REFUSED
@@ -106,9 +106,9 @@ def test_a_gateway_that_answers_when_supabase_does_is_told_apart() -> None:
 
 def test_a_gateway_that_holds_refusals_is_not() -> None:
     """Chance accuses a fair gateway now and then, so twice in three is what counts."""
-    floor = FailureFloor(floor_ms=50.0, places=100)
+    failure_delay = FailureDelay(floor_ms=50.0, places=100)
 
-    statuses = [run(held(floor), samples=100)[0] for _ in range(3)]
+    statuses = [run(held(failure_delay), samples=100)[0] for _ in range(3)]
 
     assert statuses.count(0) >= 1
     assert 2 not in statuses

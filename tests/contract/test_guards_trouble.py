@@ -16,9 +16,9 @@ from velro_auth.errors import InvalidCredentials
 from velro_auth.guards.keys import Keyring
 from velro_auth.guards.limits import Limits
 from velro_auth.guards.memory import MemoryAttempts
-from velro_auth.guards.redis import RedisAttempts, connect
-from velro_auth.guards.rest import Rest
 from velro_auth.guards.throttle import Throttle, TooManyAttempts
+from velro_auth.stores.attempts import RedisAttempts, connect
+from velro_auth.stores.backoff import StoreBackoff
 
 REPLICAS = 5
 TIMEOUT_S = 0.25
@@ -36,7 +36,7 @@ class Gateway:
             client=client,
             limits=Limits(),
             fallback=MemoryAttempts(limits=Limits().scaled(1 / REPLICAS), clock=clock),
-            rest=Rest(clock=clock, on_degraded=self.degraded.append),
+            rest=StoreBackoff(clock=clock, on_degraded=self.degraded.append),
             clock=clock,
         )
         self.throttle = Throttle(attempts=attempts, keyring=Keyring(b"secret"))

@@ -13,11 +13,11 @@ import jwt
 import pytest
 from werkzeug.test import Client, TestResponse
 
+from supabase_standin import Standin
 from tests.asserts import assert_problem
 from tests.conftest import LogLines
 from velro_auth.app import create_app
-from velro_auth.settings import Settings
-from velro_auth.standin import Standin
+from velro_auth.config.settings import Settings
 
 PASSWORD = "correct horse battery staple"
 LOGIN = "/api/v1/auth/login"

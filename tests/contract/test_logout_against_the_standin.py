@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from werkzeug.test import Client, TestResponse
 
+from supabase_standin import Standin
 from tests.asserts import assert_problem
 from tests.contract.test_login_against_the_standin import app_of
 from tests.fixtures.redis import RedisServer
 from tests.fixtures.standin import PASSWORD, Api, new_email
-from velro_auth.standin import Standin
 
 AUTH = "/api/v1/auth"
 

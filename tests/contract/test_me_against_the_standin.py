@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from werkzeug.test import Client
 
+from supabase_standin import Standin
 from tests.asserts import assert_problem
 from tests.contract.test_login_against_the_standin import app_of
 from tests.fixtures.standin import PASSWORD, Api, new_email
 from velro_auth.auth.models import Profile
-from velro_auth.database import Runner
-from velro_auth.standin import Standin
+from velro_auth.ops.database import Runner
 from velro_auth.upstream.profiles import SupabaseProfiles
-from velro_auth.upstream.transport import Transport
+from velro_auth.upstream.transport.transport import Transport
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:supabase", "ignore::DeprecationWarning:postgrest")
 

@@ -12,12 +12,12 @@ from tests.fixtures.tokens import checked_claims
 from velro_auth.auth.denylist import Denial, end_of_session
 from velro_auth.auth.models import Session
 from velro_auth.auth.refresh import Outcome
+from velro_auth.config.settings import Settings
 from velro_auth.errors import InvalidCredentials, Throttled
 from velro_auth.guards.limits import Limits
-from velro_auth.guards.redis import connect
 from velro_auth.guards.throttle import Throttle
-from velro_auth.settings import Settings
-from velro_auth.upstream.denylist_wire import DenialsInRedis
+from velro_auth.stores.attempts import connect
+from velro_auth.stores.denylist_codec import DenialsInRedis
 from velro_auth.wiring.guards import wire_guards
 from velro_auth.wiring.sessions import _shared
 from velro_auth.wiring.store import SharedStore

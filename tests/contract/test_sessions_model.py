@@ -22,19 +22,19 @@ from tests.fixtures.redis import RedisServer
 from tests.fixtures.tokens import HandClock, HeldKeys, SigningKey, rules
 from tests.waiting import eventually
 from velro_auth.auth.denylist import DenyList, MemoryDenyList, Scope
-from velro_auth.auth.introspection import RemoteJudge, TokenJudge
+from velro_auth.auth.introspection import RemoteIntrospector, TokenIntrospector
 from velro_auth.auth.login import Login
 from velro_auth.auth.models import Credentials, Session
 from velro_auth.auth.refresh import Refreshes
 from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.tokens import read_claims
 from velro_auth.auth.verifier import TokenVerifier
+from velro_auth.config.settings import Settings
+from velro_auth.context import RequestContext
 from velro_auth.errors import SessionExpired, TokenError, TokenExpired, Unready, UpstreamError, VelroAuthError
-from velro_auth.exchange import Exchange
-from velro_auth.guards.redis import connect
-from velro_auth.settings import Settings
-from velro_auth.upstream.denylist_redis import RedisDenyList
-from velro_auth.upstream.denylist_wire import DenialsInRedis
+from velro_auth.stores.attempts import connect
+from velro_auth.stores.denylist import RedisDenyList
+from velro_auth.stores.denylist_codec import DenialsInRedis
 from velro_auth.wiring.guards import wire_guards
 
 SEQUENCES = int(os.environ.get("VELRO_SEQUENCES", "25"))
@@ -47,8 +47,8 @@ GUARDS = Settings.from_environment({**ENVIRONMENT, "AUTH_THROTTLE_SCALE": "1000"
 MakeList = Callable[[HandClock], DenyList]
 
 
-def exchange() -> Exchange:
-    return Exchange(request_id="x", address="203.0.113.7", arrived_s=0.0)
+def context() -> RequestContext:
+    return RequestContext(request_id="x", address="203.0.113.7", arrived_s=0.0)
 
 
 class Process:
@@ -64,7 +64,7 @@ class Process:
             guards=guards,
             refreshes=Refreshes[Session](clock=clock),
             verifier=TokenVerifier(keys=HeldKeys(KEY), rules=rules(clock), clock=clock),
-            judge=TokenJudge(verifier=checked, remote=RemoteJudge(clock=clock, now=clock)),
+            judge=TokenIntrospector(verifier=checked, remote=RemoteIntrospector(clock=clock, now=clock)),
             denied=denied,
             now=clock,
         )
@@ -72,7 +72,7 @@ class Process:
     def takes(self, token: str) -> bool:
         """Say whether ``verify`` takes a token."""
         try:
-            self.sessions.verify(token, exchange())
+            self.sessions.verify(token, context())
         except TokenError:
             return False
         return True
@@ -95,7 +95,7 @@ class Model:
     supabase: FaithfulSupabase
     processes: list[Process]
     ended: dict[str, float] = field(default_factory=dict)
-    handed_out: set[str] = field(default_factory=set)
+    issued_tokens: set[str] = field(default_factory=set)
     story: list[str] = field(default_factory=list)
 
     def run(self) -> None:
@@ -111,20 +111,22 @@ class Model:
         for session_id in [one for one, until_s in self.ended.items() if now_s >= until_s]:
             if self.supabase.sessions[session_id].is_alive:
                 # Every token that was denied has ended, and Supabase never heard of the logout.
-                self.handed_out.discard(session_id)
+                self.issued_tokens.discard(session_id)
                 del self.ended[session_id]
         for issued in self.supabase.sessions.values():
             for token in issued.tokens:
-                is_good = issued.id in self.handed_out - self.ended.keys() and now_s < read_claims(token).exp + LEEWAY_S
+                is_good = (
+                    issued.id in self.issued_tokens - self.ended.keys() and now_s < read_claims(token).exp + LEEWAY_S
+                )
                 taken = [process.takes(token) for process in self.processes]
-                if issued.id in self.handed_out | self.ended.keys():
+                if issued.id in self.issued_tokens | self.ended.keys():
                     assert taken == [is_good] * len(taken), "\n".join([*self.story, f"{issued.id[:4]}: {taken}"])
 
     def log_in(self) -> None:
         email = self.dice.choice(["ada@example.com", "bob@example.com"])
-        session = self._process().log_in(Credentials(email, "x"), exchange())
+        session = self._process().log_in(Credentials(email, "x"), context())
         claims = read_claims(session.access_token)
-        self.handed_out.add(claims.session_id)
+        self.issued_tokens.add(claims.session_id)
         self.story.append(f"{self.supabase.clock():.1f} login of {email[:3]}: {claims.session_id[:4]}")
 
     def log_in_beside_a_logout(self) -> None:
@@ -154,7 +156,7 @@ class Model:
             return
         self.story.append(f"{self.supabase.clock():.1f} refresh of {issued.id[:4]}")
         try:
-            self._process().sessions.refresh(issued.refresh_token, exchange())
+            self._process().sessions.refresh(issued.refresh_token, context())
         except SessionExpired:
             assert issued.id in self.ended, "\n".join(self.story)
             assert not issued.is_alive
@@ -174,7 +176,7 @@ class Model:
             f" refresh: {refresh_token}"
         )
         try:
-            process.sessions.log_out(token, scope, exchange(), refresh_token=lambda: refresh_token)
+            process.sessions.log_out(token, scope, context(), refresh_token=lambda: refresh_token)
         except TokenExpired:
             # Supabase has no leeway: a token that it did not take any more has still ended its own session here.
             if is_live and now_s < exp + LEEWAY_S and scope != "others":
@@ -199,7 +201,7 @@ class Model:
 
     def _any(self) -> Issued | None:
         """Return a session, dead or alive, preferably a late one."""
-        known = [one for one in self.supabase.sessions.values() if one.id in self.handed_out]
+        known = [one for one in self.supabase.sessions.values() if one.id in self.issued_tokens]
         return self.dice.choice(known[-6:]) if known else None
 
 

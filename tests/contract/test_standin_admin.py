@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from supabase_standin import Standin
 from tests.fixtures.standin import PASSWORD, Api, new_email
-from velro_auth.standin import Standin
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from postgrest.exceptions import APIError
 from supabase import Client, create_client
 from supabase.lib.client_options import SyncClientOptions
 
+from supabase_standin import Standin
 from tests.fixtures.standin import PASSWORD, Api, new_email
-from velro_auth.standin import Standin
 
 TABLE = """
 create type public.mood as enum ('calm', 'cross');

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from supabase_standin import RateLimit, Standin
 from tests.fixtures.standin import PASSWORD, Api, new_email
-from velro_auth.standin import RateLimit, Standin
 
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/140.0"}
 

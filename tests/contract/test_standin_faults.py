@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import requests
 
+from supabase_standin import Standin
 from tests.fixtures.standin import PASSWORD, Api, new_email
 from tests.waiting import eventually
-from velro_auth.standin import Standin
 
 HEALTH = "/auth/v1/health"
 

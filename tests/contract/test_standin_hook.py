@@ -8,8 +8,8 @@ from typing import Any
 import jwt
 import pytest
 
+from supabase_standin import Standin
 from tests.fixtures.standin import PASSWORD, Api, new_email
-from velro_auth.standin import Standin
 
 FUNCTION = """
 create or replace function velro_auth.custom_access_token_hook(event jsonb) returns jsonb

@@ -11,8 +11,8 @@ from supabase.lib.client_options import SyncClientOptions
 from supabase_auth.errors import AuthApiError
 from supabase_auth.types import AuthResponse, Session
 
+from supabase_standin import Standin
 from tests.fixtures.standin import PASSWORD, new_email
-from velro_auth.standin import Standin
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def data_dir(open_folder: Path) -> Iterator[Path]:
 
 
 def command(data_dir: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "velro_auth.standin", "--data-dir", str(data_dir), *QUICK, *options]
+    return [sys.executable, "-m", "supabase_standin", "--data-dir", str(data_dir), *QUICK, *options]
 
 
 @contextlib.contextmanager

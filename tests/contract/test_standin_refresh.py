@@ -11,8 +11,8 @@ import jwt
 import psycopg
 import pytest
 
+from supabase_standin import Standin
 from tests.fixtures.standin import PASSWORD, Api, new_email
-from velro_auth.standin import Standin
 
 MINUTE_AGO = "now() - interval '1 minute'"
 

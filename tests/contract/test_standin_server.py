@@ -12,8 +12,8 @@ from contextlib import ExitStack, closing
 import pytest
 import requests
 
+from supabase_standin import Standin
 from tests.fixtures.standin import PASSWORD, Api, new_email
-from velro_auth.standin import Standin
 
 HEALTH = "/auth/v1/health"
 
@@ -34,7 +34,7 @@ def ask(api: Api, connection: http.client.HTTPConnection, path: str = HEALTH) ->
     return response.status
 
 
-def exchange(api: Api, sent: bytes) -> bytes:
+def context(api: Api, sent: bytes) -> bytes:
     host, port = api.server.url.removeprefix("http://").split(":")
     with closing(socket.create_connection((host, int(port)), timeout=5)) as connection:
         connection.sendall(sent)
@@ -146,7 +146,7 @@ def test_head_is_answered_without_a_body(api: Api) -> None:
     ],
 )
 def test_what_is_no_request_harms_nobody(api: Api, sent: bytes) -> None:
-    exchange(api, sent)
+    context(api, sent)
 
     assert len(api.server.requests) == 0
     assert api.call("GET", HEALTH).status_code == 200
@@ -154,6 +154,6 @@ def test_what_is_no_request_harms_nobody(api: Api, sent: bytes) -> None:
 
 def test_headers_of_the_same_name_are_all_kept(api: Api) -> None:
     key = api.server.publishable_key
-    exchange(api, f"GET {HEALTH} HTTP/1.1\r\napikey: {key}\r\nX-A: 1\r\nX-A: 2\r\n\r\n".encode())
+    context(api, f"GET {HEALTH} HTTP/1.1\r\napikey: {key}\r\nX-A: 1\r\nX-A: 2\r\n\r\n".encode())
 
     assert api.server.requests[-1].headers.getlist("X-A") == ["1", "2"]

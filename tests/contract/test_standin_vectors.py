@@ -13,9 +13,9 @@ import jwt
 import pytest
 import requests
 
+from supabase_standin import RateLimit, Standin
+from supabase_standin.faultkinds import vectors
 from tests.fixtures.standin import PASSWORD, Api, new_email
-from velro_auth.standin import RateLimit, Standin
-from velro_auth.standin.faultkinds import vectors
 
 RECORDED = Path(__file__).parent.parent / "vectors" / "supabase-auth-errors.json"
 CASES = {item["case"]: item for item in json.loads(RECORDED.read_text())}

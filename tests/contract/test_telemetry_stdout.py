@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 import requests
 
+from supabase_standin import Standin
 from tests.fixtures.programs import ROOT, clean_environment, free_port
 from tests.waiting import PATIENCE_S, eventually
-from velro_auth.standin import Standin
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pipes can be made small on Linux only")
 

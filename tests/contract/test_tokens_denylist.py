@@ -19,10 +19,10 @@ from tests.fixtures.tokens import checked_claims
 from tests.waiting import eventually
 from velro_auth.auth.denylist import MemoryDenyList
 from velro_auth.auth.tokens import Claims
-from velro_auth.guards.redis import connect
-from velro_auth.upstream.denylist_redis import RedisDenyList
-from velro_auth.upstream.denylist_wire import DenialsInRedis, read_news
-from velro_auth.upstream.redis_guard import RedisGuard
+from velro_auth.stores.attempts import connect
+from velro_auth.stores.denylist import RedisDenyList
+from velro_auth.stores.denylist_codec import DenialsInRedis, read_news
+from velro_auth.stores.guard import RedisGuard
 
 #: Where another process finds the tests' own modules.
 ROOT = Path(__file__).parents[2]
@@ -241,9 +241,9 @@ def test_entries_expire_by_themselves(here: RedisDenyList, own_redis: RedisServe
 CHILD = """
 import sys, time
 from tests.contract.test_tokens_denylist import session
-from velro_auth.guards.redis import connect
-from velro_auth.upstream.denylist_redis import RedisDenyList
-from velro_auth.upstream.denylist_wire import DenialsInRedis
+from velro_auth.stores.attempts import connect
+from velro_auth.stores.denylist import RedisDenyList
+from velro_auth.stores.denylist_codec import DenialsInRedis
 denied = RedisDenyList(store=DenialsInRedis(client=connect(sys.argv[1])))
 denied.start()
 while not denied.is_live:

@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.fixtures.tokens import HandClock, HeldKeys, SigningKey, claims_at, document, rules
-from velro_auth.auth.introspection import AskLimits, RemoteJudge, TokenJudge
-from velro_auth.auth.keys import CannotJudge
+from velro_auth.auth.introspection import AskLimits, RemoteIntrospector, TokenIntrospector
+from velro_auth.auth.keys import CannotVerify
 from velro_auth.auth.verifier import TokenVerifier
 from velro_auth.errors import TokenInvalid, UpstreamError, UpstreamFailed, UpstreamTimeout, UpstreamUnavailable
 from velro_auth.upstream.jwks import KeyStore, KeyTimes
@@ -133,7 +133,7 @@ class Supabase:
         self.asked += 1
         try:
             self._verifier.verify(token)
-        except CannotJudge:
+        except CannotVerify:
             raise TokenInvalid("bad_jwt") from None
 
 
@@ -143,9 +143,9 @@ def test_tokens_stay_good_while_keys_rotate_under_load(server: Server) -> None:
     server.body = document([one])
     supabase = Supabase(one)
     store = KeyStore(fetch=HttpKeySet(url=server.url), times=KeyTimes(ttl_s=0.4, refresh_after_s=0.2))
-    judge = TokenJudge(
+    judge = TokenIntrospector(
         verifier=TokenVerifier(keys=store, rules=rules(HandClock())),
-        remote=RemoteJudge(limits=AskLimits(unproven_per_s=10_000, unproven_burst=10_000), now=HandClock()),
+        remote=RemoteIntrospector(limits=AskLimits(unproven_per_s=10_000, unproven_burst=10_000), now=HandClock()),
     )
     current, refused, checked = [one], list[str](), list[int]()
     stop = threading.Event()

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 from werkzeug.test import Client
 
+from supabase_standin import RateLimit, Standin
 from tests.asserts import assert_problem
 from tests.fixtures.standin import new_email
 from velro_auth.app import create_app
-from velro_auth.settings import Settings
-from velro_auth.standin import RateLimit, Standin
+from velro_auth.config.settings import Settings
 
 LOGIN = "/api/v1/auth/login"
 TOKEN = "/auth/v1/token"

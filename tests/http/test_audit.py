@@ -32,7 +32,7 @@ def test_what_a_full_disk_loses_is_counted_logged_and_shown_by_readiness(
     telemetry = service._parts.lasting.observer.telemetry
     for _ in range(3):
         telemetry.watch.look()
-    telemetry.losses.say_now()
+    telemetry.lost_records.say_now()
     # The watch's own thread may have said a part of it before.
     told = [vars(line)["lost"] for line in logs.records if line.getMessage() == "audit records were lost"]
     assert sum(told) == 300

@@ -19,8 +19,8 @@ from tests.asserts import assert_problem
 from tests.conftest import ENVIRONMENT, MakeClient
 from tests.upstream_double import UpstreamDouble
 from velro_auth.app import create_app
+from velro_auth.config.settings import Settings
 from velro_auth.endpoints.openapi import OPERATIONS
-from velro_auth.settings import Settings
 from velro_auth.wiring import wire
 
 

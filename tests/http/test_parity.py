@@ -11,7 +11,7 @@ from werkzeug.test import Client
 from tests.conftest import ENVIRONMENT, GOOD_LOGIN
 from tests.upstream_double import UpstreamDouble, session
 from velro_auth.app import create_app
-from velro_auth.settings import Settings
+from velro_auth.config.settings import Settings
 
 LOGIN = "/api/v1/auth/login"
 JSON = {"content_type": "application/json"}

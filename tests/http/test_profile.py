@@ -12,7 +12,7 @@ from werkzeug.test import Client
 from tests.conftest import ENVIRONMENT, GOOD_LOGIN, SECRET_KEY, LogLines
 from tests.upstream_double import PROJECT, TOKEN, session
 from velro_auth.app import create_app
-from velro_auth.settings import Settings
+from velro_auth.config.settings import Settings
 
 USERS = f"{PROJECT}/rest/v1/users"
 ROW = {"display_name": "Ada", "avatar_url": "https://example.com/a.png", "credits_balance": 7}

@@ -10,13 +10,13 @@ import pytest
 
 from tests.conftest import ENVIRONMENT
 from velro_auth.app import Service, create_app
+from velro_auth.config.settings import Settings, specs
 from velro_auth.endpoints import Endpoint
 from velro_auth.guards import Guards
-from velro_auth.settings import Settings, specs
-from velro_auth.wiring.lasting import Lasting
+from velro_auth.wiring.state import ApplicationState
 
 
-def lasting(service: Service) -> Lasting:
+def lasting(service: Service) -> ApplicationState:
     return service._parts.lasting
 
 
@@ -39,16 +39,16 @@ CHANGES: Mapping[str, tuple[str, Callable[[Service], object]]] = {
     "AUTH_MAX_BODY_BYTES": ("2048", lambda service: vars(endpoint(service, "login"))["max_body_bytes"]),
     "AUTH_VERIFY_MODE": ("strict", lambda service: lasting(service).sessions.is_strict),
     "AUTH_VERIFY_CACHE_S": ("5", lambda service: vars(vars(lasting(service).sessions.judge)["_remote"])["_limits"]),
-    "LOGIN_CONCURRENCY": ("5", lambda service: guards(service).gate.slots),
-    "LOGIN_QUEUE_S": ("3", lambda service: guards(service).gate._wait_s),
+    "LOGIN_CONCURRENCY": ("5", lambda service: guards(service).bulkhead.slots),
+    "LOGIN_QUEUE_S": ("3", lambda service: guards(service).bulkhead._wait_s),
     "AUTH_SESSION_CALLS_PER_S": ("3", lambda service: guards(service).sessions._per_s),
-    "AUTH_FAILURE_FLOOR_MS": ("100", lambda service: guards(service).floor._floor_s),
+    "AUTH_FAILURE_FLOOR_MS": ("100", lambda service: guards(service).failure_delay._floor_s),
     "AUTH_THROTTLE_SCALE": ("2", lambda service: memory(service)._limits["pair"].burst),
     "AUTH_CHALLENGE": ("off", lambda service: vars(guards(service).throttle)["_is_challenging"]),
     "AUTH_REPLICAS": ("2", lambda service: memory(service)._limits["pair"].burst),
-    "AUTH_UPSTREAM_QUOTA": ("on", lambda service: type(guards(service).quota)),
-    "UPSTREAM_QUOTA_BURST": ("7", lambda service: vars(guards(service).quota).get("_burst")),
-    "UPSTREAM_QUOTA_REFILL_S": ("7", lambda service: vars(guards(service).quota).get("_refill_s")),
+    "AUTH_UPSTREAM_QUOTA": ("on", lambda service: type(guards(service).rate_limit)),
+    "UPSTREAM_QUOTA_BURST": ("7", lambda service: vars(guards(service).rate_limit).get("_burst")),
+    "UPSTREAM_QUOTA_REFILL_S": ("7", lambda service: vars(guards(service).rate_limit).get("_refill_s")),
     "CORS_ORIGINS": ("https://b.example.com", lambda service: service._edge._cors.allows("https://b.example.com")),
     "CORS_ORIGIN_REGEX": ("https://[a-z]", lambda service: service._edge._cors.allows("https://z")),
     "CORS_ALLOW_HEADERS": ("x-own", lambda service: service._edge._cors.preflight),

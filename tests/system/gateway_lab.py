@@ -22,7 +22,7 @@ import pytest
 
 from tests.fixtures.tokens import ISSUER, SigningKey, claims_at, document
 from velro_auth.app import create_app
-from velro_auth.settings import Settings
+from velro_auth.config.settings import Settings
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment

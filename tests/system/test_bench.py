@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.programs import ROOT, clean_environment, free_port
-from tests.unit.bench.gateway import EMAIL, PASSWORD, GatewayDouble, served
+from tests.unit.ops.bench.gateway import EMAIL, PASSWORD, GatewayDouble, served
 
-COMMAND = [sys.executable, "-c", "from velro_auth.cli.bench import bench; bench()"]
+COMMAND = [sys.executable, "-c", "from velro_auth.ops.cli.bench import bench; bench()"]
 
 
 def bench(url: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:

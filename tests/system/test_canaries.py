@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import requests
 
+from supabase_standin import Standin
 from tests.fixtures.collectors import Collector, running_collector
 from tests.fixtures.garbled import ENDED, GARBLED, ask, assert_refused
 from tests.fixtures.programs import ROOT, Program, clean_environment, free_port, gateway
 from velro_auth.auth.models import Credentials, Session, User
-from velro_auth.settings import Settings
-from velro_auth.standin import Standin
+from velro_auth.config.settings import Settings
 from velro_auth.wiring import wire
 
 API = "/api/v1/auth"

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import requests
 
+from supabase_standin import Standin
 from tests.fixtures.programs import ROOT, clean_environment, gateway
 from tests.fixtures.redis import RedisServer
 from tests.fixtures.standin import Api
 from tests.waiting import eventually
-from velro_auth.doctor.checks import CHECKS
-from velro_auth.standin import Standin
+from velro_auth.ops.doctor.checks import CHECKS
 
 COMMAND = [sys.executable, "-m", "velro_auth", "doctor"]
 PASSWORD = "canary-in-the-password"

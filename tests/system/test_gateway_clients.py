@@ -67,8 +67,8 @@ def test_no_demand_of_a_client_arrives(site: Site, spelling: str, require: str) 
         value for name, value in told.items() if name.replace("_", "-") in {"x-auth-require", "x-auth-mode"}
     } - {""}
     assert refused.status_code == 403
-    demands = {asked.headers.get("X_AUTH_REQUIRE", "") for asked in site.verify.requests}
-    assert demands <= {"", "role=admin; aal=aal2"}
+    requirements = {asked.headers.get("X_AUTH_REQUIRE", "") for asked in site.verify.requests}
+    assert requirements <= {"", "role=admin; aal=aal2"}
 
 
 @PROXIES

@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 import pytest
 import requests
 
+from supabase_standin import Standin
 from tests.fixtures.programs import Program, gateway
 from tests.fixtures.redis import RedisServer, slow_way_to
 from tests.waiting import eventually
-from velro_auth.standin import Standin
 
 PASSWORD = "correct horse battery staple"
 LOGIN = "/api/v1/auth/login"

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from supabase_standin import Standin
 from tests.fixtures.programs import ROOT, Program, clean_environment, gateway, program
 from tests.waiting import eventually
-from velro_auth.standin import Standin
 
 LOGIN = "/api/v1/auth/login"
 GOOD = {"email": "system@example.com", "password": "correct horse battery staple"}

@@ -18,11 +18,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from supabase_standin import Standin
 from tests.fixtures.programs import ROOT, Program, await_health, clean_environment, free_port, program
 from tests.system.test_operations import SECRET, Pager, is_signed, pager
-from tests.unit.bench.gateway import EMAIL, PASSWORD, GatewayDouble, served
+from tests.unit.ops.bench.gateway import EMAIL, PASSWORD, GatewayDouble, served
 from tests.waiting import eventually
-from velro_auth.standin import Standin
 
 __all__ = ["pager"]
 

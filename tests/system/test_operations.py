@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 import requests
 
+from supabase_standin import Standin
 from tests.fixtures.programs import ROOT, Program, clean_environment, gateway
 from tests.waiting import eventually
-from velro_auth.standin import Standin
 
 PASSWORD = "canary-in-the-password"
 LOGIN = "/api/v1/auth/login"

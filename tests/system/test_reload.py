@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 import requests
 
+from supabase_standin import Standin
 from tests.fixtures.programs import ROOT, Program, clean_environment, gateway
 from tests.waiting import eventually
-from velro_auth.standin import Standin
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks at processes in /proc")
 
@@ -35,7 +35,7 @@ OPEN = "AUTH_THROTTLE_SCALE=1000\n"
 
 
 @dataclass
-class Running:
+class ProcessRecords:
     """A gateway with an environment file."""
 
     program: Program
@@ -101,11 +101,11 @@ def email(standin: Standin) -> str:
 
 
 @pytest.fixture
-def run(standin: Standin, tmp_path: Path) -> Iterator[Callable[..., Running]]:
+def run(standin: Standin, tmp_path: Path) -> Iterator[Callable[..., ProcessRecords]]:
     """Return a function that starts a gateway with this environment file."""
     with contextlib.ExitStack() as stack:
 
-        def start(text: str, **more: str) -> Running:
+        def start(text: str, **more: str) -> ProcessRecords:
             file = tmp_path / "velro.env"
             file.write_text(text)
             environment = {
@@ -115,16 +115,16 @@ def run(standin: Standin, tmp_path: Path) -> Iterator[Callable[..., Running]]:
                 "AUTH_FAILURE_FLOOR_MS": "0",
                 **more,
             }
-            running = Running(stack.enter_context(gateway(tmp_path / "log", **environment)), file)
+            running = ProcessRecords(stack.enter_context(gateway(tmp_path / "log", **environment)), file)
             eventually(lambda: len(running.workers) == int(environment.get("WEB_CONCURRENCY", "1")))
             return running
 
         yield start
 
 
-@pytest.mark.parametrize("worker_class", ["velro_auth.worker.Worker", "gthread"])
+@pytest.mark.parametrize("worker_class", ["velro_auth.server.worker.Worker", "gthread"])
 def test_new_settings_are_in_force_in_the_workers_that_run(
-    run: Callable[..., Running], email: str, worker_class: str
+    run: Callable[..., ProcessRecords], email: str, worker_class: str
 ) -> None:
     running = run(OPEN, WEB_CONCURRENCY="2", GUNICORN_WORKER_CLASS=worker_class, LOG_LEVEL="error")
     workers = running.workers
@@ -154,7 +154,7 @@ def test_new_settings_are_in_force_in_the_workers_that_run(
     assert TOKEN not in running.program.output
 
 
-def test_a_mistake_keeps_the_old_settings_and_says_so(run: Callable[..., Running]) -> None:
+def test_a_mistake_keeps_the_old_settings_and_says_so(run: Callable[..., ProcessRecords]) -> None:
     running = run(f"CORS_ORIGINS={ORIGIN}\n")
 
     found = running.reload_in_vain("CORS_ORIGINS=*\nLOG_LEVEL=loud\nAUTH_FAST_LOGIN=0\n", complaints=2)
@@ -175,7 +175,7 @@ def test_a_mistake_keeps_the_old_settings_and_says_so(run: Callable[..., Running
     assert not running.allows(ORIGIN)
 
 
-def test_nothing_that_was_learnt_is_lost(run: Callable[..., Running], email: str, tmp_path: Path) -> None:
+def test_nothing_that_was_learnt_is_lost(run: Callable[..., ProcessRecords], email: str, tmp_path: Path) -> None:
     """Who logged out stays out, who guessed has no fresh guesses, and counts go on."""
     trail = tmp_path / "audit.jsonl"
     running = run("", AUDIT_FILE=str(trail))
@@ -200,7 +200,7 @@ def test_nothing_that_was_learnt_is_lost(run: Callable[..., Running], email: str
     assert len({record["chain"] for record in records}) == 1
 
 
-def test_no_request_fails_while_settings_change(run: Callable[..., Running], email: str) -> None:
+def test_no_request_fails_while_settings_change(run: Callable[..., ProcessRecords], email: str) -> None:
     running = run(OPEN, WEB_CONCURRENCY="2")
     is_over = threading.Event()
     statuses: list[int] = []
@@ -232,7 +232,7 @@ def test_no_request_fails_while_settings_change(run: Callable[..., Running], ema
     assert set(statuses) == {200}
 
 
-def test_twenty_reloads_leave_nothing_behind(run: Callable[..., Running]) -> None:
+def test_twenty_reloads_leave_nothing_behind(run: Callable[..., ProcessRecords]) -> None:
     running = run("")
     (worker,) = running.workers
 
@@ -256,7 +256,7 @@ def test_twenty_reloads_leave_nothing_behind(run: Callable[..., Running]) -> Non
     assert resident_mib(running.master) < resident + 16
 
 
-def test_a_worker_that_comes_later_has_the_new_settings(run: Callable[..., Running]) -> None:
+def test_a_worker_that_comes_later_has_the_new_settings(run: Callable[..., ProcessRecords]) -> None:
     """And the signal, when all processes get it, ends none of them."""
     running = run("")
     (worker,) = running.workers

@@ -18,9 +18,9 @@ import pytest
 import requests
 import supabase
 
+from supabase_standin import Standin
 from tests.fixtures.programs import ROOT, Program, gateway
 from tests.fixtures.redis import RedisServer
-from velro_auth.standin import Standin
 
 PASSWORD = "correct horse battery staple"
 AUTH = "/api/v1/auth"

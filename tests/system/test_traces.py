@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import requests
 
+from supabase_standin import Standin
 from tests.fixtures.collectors import Collector, Span, running_collector
 from tests.fixtures.programs import Program, free_port, gateway
 from velro_auth import __version__
-from velro_auth.standin import Standin
 
 LOGIN = "/api/v1/auth/login"
 PASSWORD = "correct horse battery staple"

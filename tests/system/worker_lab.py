@@ -101,7 +101,7 @@ def read_answer(client: socket.socket) -> tuple[bytes, bytes]:
 
 
 @contextlib.contextmanager
-def served(folder: Path, *options: str, worker_class: str = "velro_auth.worker.Worker") -> Iterator[Served]:
+def served(folder: Path, *options: str, worker_class: str = "velro_auth.server.worker.Worker") -> Iterator[Served]:
     """Serve the application with four threads, without the project's ``gunicorn.conf.py``."""
     port = free_port()
     empty = folder / "gunicorn.conf.py"

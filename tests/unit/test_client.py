@@ -12,9 +12,9 @@ from flask.testing import FlaskClient
 from tests.fixtures.denials import denials_of
 from tests.fixtures.tokens import ISSUER, SECRET, USER_ID, HandClock, SigningKey, claims_at, document, hmac_token
 from velro_auth.auth.bearer import bearer_token
-from velro_auth.auth.demands import Demands
 from velro_auth.auth.denylist import MemoryDenyList
-from velro_auth.auth.keys import CannotJudge
+from velro_auth.auth.keys import CannotVerify
+from velro_auth.auth.requirements import Requirements
 from velro_auth.auth.tokens import ClaimRules
 from velro_auth.client import TokenGuard
 from velro_auth.errors import Forbidden, TokenExpired, TokenInvalid, TokenMissing, UpstreamUnavailable
@@ -122,14 +122,14 @@ def test_the_scheme_is_written_in_many_ways(header: str) -> None:
 
 def test_demands_are_checked(guard: TokenGuard) -> None:
     with pytest.raises(Forbidden):
-        guard.verify_bearer(bearer()["Authorization"], demands=Demands(roles=frozenset({"admin"})))
+        guard.verify_bearer(bearer()["Authorization"], requirements=Requirements(roles=frozenset({"admin"})))
 
 
 def test_without_keys_nothing_is_judged(guard: TokenGuard, project: Project) -> None:
     """503 for the backend's caller, not 401: the user is not at fault."""
     project.is_down = True
 
-    with pytest.raises(CannotJudge):
+    with pytest.raises(CannotVerify):
         guard.verify_bearer(bearer()["Authorization"])
 
 
@@ -139,7 +139,7 @@ def test_a_legacy_project_is_judged_by_its_secret(project: Project, clock: HandC
     guard = TokenGuard(URL, jwt_secret=SECRET, fetch=project, clock=clock, now=clock)
 
     assert guard.verify_bearer(token).id == USER_ID
-    with pytest.raises(CannotJudge):
+    with pytest.raises(CannotVerify):
         TokenGuard(URL, fetch=project, clock=clock, now=clock).verify_bearer(token)
 
 

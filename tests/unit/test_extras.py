@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from tests.conftest import ENVIRONMENT, LogLines
-from velro_auth.settings import Settings
+from velro_auth.config.settings import Settings
 from velro_auth.tracing import NULL_TRACER
 from velro_auth.wiring import ROUTES, wire
 from velro_auth.wiring.extras import Tracing, wire_defects, wire_tracing

@@ -9,15 +9,15 @@ import pytest
 from tests.conftest import ENVIRONMENT
 from tests.fixtures.threads import out_of_threads
 from tests.fixtures.tokens import checked_claims
-from tests.unit.test_reload import Instance
+from tests.unit.config.test_reload import Instance
 from tests.waiting import eventually
 from velro_auth.app import create_app
-from velro_auth.guards.redis import connect
-from velro_auth.settings import Settings
+from velro_auth.config.settings import Settings
+from velro_auth.stores.attempts import connect
+from velro_auth.stores.denylist import RedisDenyList
+from velro_auth.stores.denylist_codec import DenialsInRedis
 from velro_auth.telemetry.watch import Watch
-from velro_auth.upstream.denylist_redis import RedisDenyList
-from velro_auth.upstream.denylist_wire import DenialsInRedis
-from velro_auth.upstream.warmth import Warmth
+from velro_auth.upstream.transport.keep_warm import KeepWarm
 
 
 class NoSpares:
@@ -56,20 +56,20 @@ def test_the_watch_starts_with_a_later_request() -> None:
 
 
 def test_the_watch_starts_what_it_keeps_and_keeps_nothing_alive() -> None:
-    spares = NoSpares()
-    warmth, other = Warmth(spares, connections=1), Warmth(NoSpares(), connections=1)
+    idle_connections = NoSpares()
+    keep_warm, other = KeepWarm(idle_connections, connections=1), KeepWarm(NoSpares(), connections=1)
     watch = Watch([])
-    watch.keep(warmth.thread, other.thread)
+    watch.keep(keep_warm.thread, other.thread)
     with out_of_threads():
-        warmth.start()
+        keep_warm.start()
         watch.look()
-    assert spares.opened == 0
+    assert idle_connections.opened == 0
 
     watch.look()
 
-    eventually(lambda: spares.opened)
+    eventually(lambda: idle_connections.opened)
     assert not other.thread.is_running
-    warmth.stop()
+    keep_warm.stop()
 
 
 def test_new_settings_are_followed_by_a_thread_that_starts_later() -> None:

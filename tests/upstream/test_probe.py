@@ -11,7 +11,7 @@ import responses
 from tests.fixtures.tokens import HandClock
 from tests.upstream_double import PROJECT, TOKEN
 from velro_auth.upstream.probe import LoginPathCheck
-from velro_auth.upstream.transport import Transport
+from velro_auth.upstream.transport.transport import Transport
 
 SETTINGS = f"{PROJECT}/auth/v1/settings"
 REFUSED_AS_INVALID = {"code": "validation_failed", "message": "missing email or phone"}

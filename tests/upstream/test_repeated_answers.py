@@ -9,10 +9,10 @@ import pytest
 
 from tests.fixtures.repeating import id_of, repeating
 from velro_auth.auth.models import Credentials
+from velro_auth.context import RequestContext
 from velro_auth.errors import UpstreamError
-from velro_auth.exchange import Exchange
 from velro_auth.upstream.identity import SupabaseIdentity
-from velro_auth.upstream.transport import Transport
+from velro_auth.upstream.transport.transport import Transport
 
 LOGINS, USERS = 1000, 200
 
@@ -20,9 +20,9 @@ LOGINS, USERS = 1000, 200
 def log_in(identity: SupabaseIdentity, numbers: list[int], results: Counter[str]) -> None:
     for number in numbers:
         email = f"user{number % USERS}@example.com"
-        exchange = Exchange(request_id="test", address="", arrived_s=0.0)
+        context = RequestContext(request_id="test", address="", arrived_s=0.0)
         try:
-            session = identity.sign_in(Credentials(email, "a password"), exchange)
+            session = identity.sign_in(Credentials(email, "a password"), context)
         except UpstreamError as error:
             results[type(error).__name__] += 1
         else:

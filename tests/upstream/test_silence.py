@@ -16,12 +16,12 @@ from urllib3.util.wait import wait_for_read
 from tests.fixtures.rude import Rude, answer, says
 from tests.waiting import eventually
 from velro_auth.auth.models import Credentials
+from velro_auth.context import RequestContext
 from velro_auth.errors import InvalidCredentials, UpstreamFailed, WrongAnswer
-from velro_auth.exchange import Exchange
-from velro_auth.upstream.connections import Bounded, StaleConnection
 from velro_auth.upstream.identity import SupabaseIdentity
-from velro_auth.upstream.idle import Caution, Idle
-from velro_auth.upstream.transport import Reply, Transport
+from velro_auth.upstream.transport.connections import Bounded, StaleConnection
+from velro_auth.upstream.transport.idle import Caution, Idle
+from velro_auth.upstream.transport.transport import Reply, Transport
 
 
 def numbered(number: int) -> bytes:
@@ -209,7 +209,7 @@ def test_a_refusal_keeps_its_connection(server: Rude, transport: Transport) -> N
     for _ in range(3):
         with pytest.raises(InvalidCredentials):
             identity.sign_in(
-                Credentials("ada@example.com", "x"), Exchange(request_id="test", address="", arrived_s=0.0)
+                Credentials("ada@example.com", "x"), RequestContext(request_id="test", address="", arrived_s=0.0)
             )
 
     assert server.connected == 1

@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from tests.fixtures.rude import Rude, answer, says, says_and_closes
 from velro_auth.errors import UpstreamUnavailable
 from velro_auth.telemetry.traces import Traces
-from velro_auth.upstream.transport import Transport
+from velro_auth.upstream.transport.transport import Transport
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ import pytest
 from tests.fixtures.rude import Rude, answer, hangs, resets, says, says_and_closes, trickles
 from tests.fixtures.threads import out_of_threads
 from velro_auth.errors import UpstreamTimeout, UpstreamUnavailable
-from velro_auth.upstream.idle import Idle
-from velro_auth.upstream.resolver import Resolver
-from velro_auth.upstream.transport import Reply, Transport
+from velro_auth.upstream.transport.idle import Idle
+from velro_auth.upstream.transport.resolver import Resolver
+from velro_auth.upstream.transport.transport import Reply, Transport
 
 DEADLINE_S = 0.4
 #: What a loaded machine may take beyond a deadline.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from velro_auth.auth.tokens import MAX_TOKEN_BYTES
+from velro_auth.context import OVERSIZE, RequestContext
 from velro_auth.errors import TokenInvalid, TokenMissing
-from velro_auth.exchange import OVERSIZE, Exchange
 
 
 def bearer_token(header: str | None) -> str:
@@ -24,7 +24,7 @@ def bearer_token(header: str | None) -> str:
     return token
 
 
-def note_too_large(token: str, exchange: Exchange) -> None:
+def note_too_large(token: str, context: RequestContext) -> None:
     """Note, for the log and the metrics, an access token that was handed out and fits into no ``Authorization``."""
     if len(token) > MAX_TOKEN_BYTES:
-        exchange.notes[OVERSIZE] = len(token)
+        context.notes[OVERSIZE] = len(token)

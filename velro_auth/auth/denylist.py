@@ -4,7 +4,7 @@ An access token stays valid by its signature until it expires, up to an hour aft
 session to end at the logout, so the logout is remembered here until no token of the session can be good any more.
 
 Two kinds of denials are kept. A denial of a session (``session:<id>``) refuses every token of it. A denial of a user
-(``user:<id>``) ends sessions whose ids are not known here: it has one :class:`~velro_auth.auth.cuts.Cut` for each
+(``user:<id>``) ends sessions whose ids are not known here: it has one :class:`~velro_auth.auth.cuts.Cutoff` for each
 logout with ``scope=global`` or ``others``.
 
 Merging two denials refuses all that either of them refuses, in any order and any number of times. So processes may
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol
 
-from velro_auth.auth.cuts import Cut, merged_cuts
+from velro_auth.auth.cutoffs import Cutoff, merged_cuts
 from velro_auth.auth.tokens import Claims
 
 #: How often ended denials are dropped, in seconds.
@@ -54,16 +54,16 @@ class Denial:
 
     subject: str
     until_s: float
-    cuts: tuple[Cut, ...] = ()
+    cutoffs: tuple[Cutoff, ...] = ()
 
     def covers(self, claims: Claims) -> bool:
         """Say whether a token of this subject with these claims is refused."""
-        return not self.cuts or any(cut.covers(claims) for cut in self.cuts)
+        return not self.cutoffs or any(cut.covers(claims) for cut in self.cutoffs)
 
     def merged(self, other: Denial) -> Denial:
         """Return one denial for two of a subject: it refuses what either refuses, for as long as either does."""
-        cuts = merged_cuts(self.cuts, other.cuts) if self.cuts and other.cuts else ()
-        return replace(self, until_s=max(self.until_s, other.until_s), cuts=cuts)
+        cutoffs = merged_cuts(self.cutoffs, other.cutoffs) if self.cutoffs and other.cutoffs else ()
+        return replace(self, until_s=max(self.until_s, other.until_s), cutoffs=cutoffs)
 
 
 def end_of_session(claims: Claims, *, until_s: float) -> Denial:
@@ -83,8 +83,8 @@ def end_of_user(claims: Claims, scope: Literal["global", "others"], *, at_s: flo
     # Supabase issued the token itself before that, whatever clock wrote the Date.
     second = max(int(at_s), claims.issued_at or 0)
     spared = (claims.session_id,) if scope == "others" else ()
-    cut = Cut(name=secrets.token_hex(8), at_s=second, exempt=spared)
-    return Denial(subject=f"user:{claims.sub}", until_s=until_s, cuts=(cut,))
+    cut = Cutoff(name=secrets.token_hex(8), at_s=second, exempt=spared)
+    return Denial(subject=f"user:{claims.sub}", until_s=until_s, cutoffs=(cut,))
 
 
 def last_end_s(claims: Claims, *, now_s: float, longest_s: float) -> float:
@@ -132,16 +132,16 @@ class _Known:
 
     def learn(self, denial: Denial, news: int) -> None:
         self.denial = self.denial.merged(denial)
-        self.learnt = {cut.name: self.learnt.get(cut.name, news) for cut in self.denial.cuts}
+        self.learnt = {cut.name: self.learnt.get(cut.name, news) for cut in self.denial.cutoffs}
 
     def exempt(self, claims: Claims, mark: int) -> Denial | None:
-        cuts = self.denial.cuts
-        earlier = {cut.name for cut in cuts if cut.covers(claims) and self.learnt[cut.name] <= mark}
+        cutoffs = self.denial.cutoffs
+        earlier = {cut.name for cut in cutoffs if cut.covers(claims) and self.learnt[cut.name] <= mark}
         if not earlier:
             return None
         session = [claims.session_id]
-        cuts = tuple(cut.exempting(session) if cut.name in earlier else cut for cut in cuts)
-        self.denial = replace(self.denial, cuts=cuts)
+        cutoffs = tuple(cut.exempting(session) if cut.name in earlier else cut for cut in cutoffs)
+        self.denial = replace(self.denial, cutoffs=cutoffs)
         return self.denial
 
 

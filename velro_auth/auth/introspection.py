@@ -24,7 +24,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from cachetools import TLRUCache
 
-from velro_auth.auth.keys import CannotJudge
+from velro_auth.auth.keys import CannotVerify
 from velro_auth.auth.singleflight import SingleFlight
 from velro_auth.auth.tokens import Claims
 from velro_auth.auth.verifier import TokenVerifier, token_digest
@@ -47,7 +47,7 @@ NO_VERDICT: Final = (UpstreamError, UpstreamThrottled, Unready)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Introspection:
     """A good token.
 
     Attributes:
@@ -98,7 +98,7 @@ class _Answer(NamedTuple):
             raise type(self.refusal)(self.refusal.reason)
 
 
-class RemoteJudge:
+class RemoteIntrospector:
     """Asks Supabase whether tokens are good, once per token and minute.
 
     Args:
@@ -184,7 +184,7 @@ class RemoteJudge:
         return answer
 
 
-class TokenJudge:
+class TokenIntrospector:
     """Says whether a token is good, and asks Supabase where that is needed or wanted.
 
     Args:
@@ -192,7 +192,7 @@ class TokenJudge:
         remote: Asks Supabase.
     """
 
-    def __init__(self, *, verifier: TokenVerifier, remote: RemoteJudge) -> None:
+    def __init__(self, *, verifier: TokenVerifier, remote: RemoteIntrospector) -> None:
         self._verifier = verifier
         self._remote = remote
 
@@ -200,7 +200,7 @@ class TokenJudge:
         """Believe Supabase's answers for so long from now on."""
         self._remote.believe_for(good_for_s)
 
-    def judge(self, token: str, ask: Ask, *, strict: bool = False, hurried: Ask | None = None) -> Verdict:
+    def judge(self, token: str, ask: Ask, *, strict: bool = False, hurried: Ask | None = None) -> Introspection:
         """Return the verdict on a good token.
 
         Args:
@@ -219,21 +219,21 @@ class TokenJudge:
         """
         try:
             claims = self._verifier.verify(token)
-        except CannotJudge:
+        except CannotVerify:
             return self._vouched(token, ask)
-        return self._confirmed(token, claims, hurried or ask) if strict else Verdict(claims, "local")
+        return self._confirmed(token, claims, hurried or ask) if strict else Introspection(claims, "local")
 
-    def _vouched(self, token: str, ask: Ask) -> Verdict:
+    def _vouched(self, token: str, ask: Ask) -> Introspection:
         claims = self._verifier.read_vouched(token)
         self._remote.check(token, claims, ask, is_proven=False)
-        return Verdict(claims, "remote")
+        return Introspection(claims, "remote")
 
-    def _confirmed(self, token: str, claims: Claims, ask: Ask) -> Verdict:
+    def _confirmed(self, token: str, claims: Claims, ask: Ask) -> Introspection:
         try:
             self._remote.check(token, claims, ask, is_proven=True)
         except NO_VERDICT:
-            return Verdict(claims, "local", degraded=True)
-        return Verdict(claims, "remote")
+            return Introspection(claims, "local", degraded=True)
+        return Introspection(claims, "remote")
 
 
 class _Places:

@@ -53,7 +53,7 @@ MAX_KEYS: Final = 16
 RSA_BITS: Final = range(2048, 8193)
 
 
-class CannotJudge(UpstreamUnavailable):
+class CannotVerify(UpstreamUnavailable):
     """The token cannot be judged here: ask Supabase. It was neither accepted nor refused.
 
     An answer of its own class, because "cannot judge" must never turn into "invalid" (every user signed out
@@ -111,7 +111,7 @@ class NoKeys:
         Raises:
             CannotJudge: Always.
         """
-        raise CannotJudge(f"no signing keys are fetched, so the key {kid!r} is unknown")
+        raise CannotVerify(f"no signing keys are fetched, so the key {kid!r} is unknown")
 
     def trusts(self, key: Key) -> bool:  # noqa: ARG002 (the protocol's signature)
         """Say no: there is nothing to trust."""

@@ -9,8 +9,8 @@ from velro_auth.auth.denylist import DenyList, MemoryDenyList
 from velro_auth.auth.issued import claims_of
 from velro_auth.auth.models import Credentials, Session
 from velro_auth.auth.ports import Identity, Profiles
+from velro_auth.context import RequestContext
 from velro_auth.errors import Busy
-from velro_auth.exchange import Exchange
 from velro_auth.guards import Guards
 from velro_auth.guards.throttle import Challenged, TooManyAttempts
 
@@ -37,7 +37,7 @@ class Login:
     profiles: Profiles | None = None
     note_token: Callable[[str], None] = note_nothing
 
-    def __call__(self, credentials: Credentials, exchange: Exchange) -> Session:
+    def __call__(self, credentials: Credentials, context: RequestContext) -> Session:
         """Return a new session for *credentials*.
 
         The attempt is counted before Supabase is asked, so that a burst of parallel guesses cannot slip under
@@ -55,40 +55,40 @@ class Login:
             UpstreamThrottled: Supabase's rate limit, or our twin of it.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
-        exchange.notes["account"] = self.guards.throttle.name(credentials.email)
-        session = self._attempted(credentials, exchange)
+        context.notes["account"] = self.guards.throttle.name(credentials.email)
+        session = self._attempted(credentials, context)
         self.note_token(session.access_token)
-        exchange.shows_upstream = True
+        context.shows_upstream = True
         # A success gives the attempt back: there is nothing to tell.
-        exchange.allowance = None
+        context.allowance = None
         return session if self.profiles is None else self._with_profile(session, self.profiles)
 
-    def _attempted(self, credentials: Credentials, exchange: Exchange) -> Session:
+    def _attempted(self, credentials: Credentials, context: RequestContext) -> Session:
         def note_held(held_s: float) -> None:
-            exchange.notes["held_ms"] = round(held_s * 1000, 2)
+            context.notes["held_ms"] = round(held_s * 1000, 2)
 
         try:
             with (
                 self.guards.throttle.attempt(
-                    credentials.email, exchange.address, solution=credentials.challenge
+                    credentials.email, context.address, solution=credentials.challenge
                 ) as attempt,
-                self.guards.floor.hold(exchange.arrived_s, on_held=note_held),
+                self.guards.failure_delay.hold(context.arrived_s, on_held=note_held),
             ):
-                exchange.allowance = attempt.allowance
+                context.allowance = attempt.allowance
                 if attempt.is_opened:
-                    exchange.notes["challenge"] = "solved"
-                return self._asked(credentials, exchange, is_known=attempt.is_known)
+                    context.notes["challenge"] = "solved"
+                return self._asked(credentials, context, is_known=attempt.is_known)
         except (TooManyAttempts, Challenged) as error:
-            exchange.allowance = error.allowance
+            context.allowance = error.allowance
             raise
 
-    def _asked(self, credentials: Credentials, exchange: Exchange, *, is_known: bool) -> Session:
+    def _asked(self, credentials: Credentials, context: RequestContext, *, is_known: bool) -> Session:
         """Return a session that no logout has ended meanwhile; ask a second time where one may have."""
         for _ in range(2):
-            self.guards.quota.take(is_known=is_known)
+            self.guards.rate_limit.take(is_known=is_known)
             mark = self.denied.mark()
             with self.guards.asking():
-                session = self.identity.sign_in(credentials, exchange)
+                session = self.identity.sign_in(credentials, context)
             claims = claims_of(session)
             if claims is None or self.denied.admits(claims, mark):
                 return session

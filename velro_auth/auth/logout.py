@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 
 from velro_auth.auth.denylist import DenyList, Scope, end_of_session, end_of_user, last_end_s
 from velro_auth.auth.issued import claims_of
-from velro_auth.auth.keys import CannotJudge
+from velro_auth.auth.keys import CannotVerify
 from velro_auth.auth.models import Session
 from velro_auth.auth.ports import Identity
 from velro_auth.auth.tokens import Claims
 from velro_auth.auth.verifier import TokenVerifier
+from velro_auth.context import RequestContext
 from velro_auth.errors import SessionExpired, SessionGone, SessionRefused, TokenError, TokenExpired, TokenInvalid
-from velro_auth.exchange import Exchange
 from velro_auth.guards import Guards
 
 
@@ -36,7 +36,7 @@ class Logout:
 
     Attributes:
         scope: Which: this one, all of the user's, or all the others.
-        exchange: The request.
+        context: The request.
         identity: Who is asked.
         guards: What stands before that.
         verifier: Judges tokens here, whether or not they are denied.
@@ -45,7 +45,7 @@ class Logout:
     """
 
     scope: Scope
-    exchange: Exchange
+    context: RequestContext
     identity: Identity
     guards: Guards
     verifier: TokenVerifier
@@ -79,7 +79,7 @@ class Logout:
     def _end(self, token: str) -> None:
         try:
             claims, is_proven = self.verifier.verify(token), True
-        except CannotJudge:
+        except CannotVerify:
             claims, is_proven = self.verifier.read_vouched(token), False
         if self.denied.denies(claims):
             return
@@ -107,11 +107,11 @@ class Logout:
     def _ask(self, token: str, claims: Claims) -> None:
         try:
             with (
-                self.guards.sessions.place("logout", self.exchange.address),
-                self.guards.floor.place(),
+                self.guards.sessions.place("logout", self.context.address),
+                self.guards.failure_delay.place(),
                 self.guards.asking(),
             ):
-                at_s = self.identity.sign_out(token, self.scope, self.exchange)
+                at_s = self.identity.sign_out(token, self.scope, self.context)
         except SessionGone:
             self._deny_own(claims)
             return

@@ -6,13 +6,13 @@ from typing import Protocol
 
 from velro_auth.auth.denylist import Scope
 from velro_auth.auth.models import Credentials, Profile, Session
-from velro_auth.exchange import Exchange
+from velro_auth.context import RequestContext
 
 
 class Identity(Protocol):
     """Whoever knows the users: Supabase, or nobody while the settings are wrong."""
 
-    def sign_in(self, credentials: Credentials, exchange: Exchange, /) -> Session:
+    def sign_in(self, credentials: Credentials, context: RequestContext, /) -> Session:
         """Return a new session for *credentials*.
 
         Raises:
@@ -23,7 +23,7 @@ class Identity(Protocol):
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
 
-    def refresh(self, refresh_token: str, exchange: Exchange, /) -> Session:
+    def refresh(self, refresh_token: str, context: RequestContext, /) -> Session:
         """Return the session that follows *refresh_token*, which is spent by this.
 
         Raises:
@@ -33,12 +33,12 @@ class Identity(Protocol):
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
 
-    def check(self, access_token: str, exchange: Exchange, /, *, deadline_s: float | None = None) -> None:
+    def check(self, access_token: str, context: RequestContext, /, *, deadline_s: float | None = None) -> None:
         """Return when the session and the user of *access_token* still exist.
 
         Args:
             access_token: The user's token.
-            exchange: The request it came with.
+            context: The request it came with.
             deadline_s: How long the answer may take, where that is less than usual.
 
         Raises:
@@ -47,7 +47,7 @@ class Identity(Protocol):
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
 
-    def sign_out(self, access_token: str, scope: Scope, exchange: Exchange, /) -> float | None:
+    def sign_out(self, access_token: str, scope: Scope, context: RequestContext, /) -> float | None:
         """End sessions of the user of *access_token*; return when, by Supabase's clock, if it says so.
 
         Raises:

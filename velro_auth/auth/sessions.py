@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from velro_auth.auth.denylist import BEFORE_ALL, DenyList, Scope, end_of_session, last_end_s
-from velro_auth.auth.introspection import TokenJudge, Verdict
+from velro_auth.auth.introspection import Introspection, TokenIntrospector
 from velro_auth.auth.issued import claims_of
 from velro_auth.auth.login import note_nothing
 from velro_auth.auth.logout import Logout
@@ -18,8 +18,8 @@ from velro_auth.auth.ports import Identity, Profiles
 from velro_auth.auth.refresh import Refreshes
 from velro_auth.auth.tokens import Claims
 from velro_auth.auth.verifier import TokenVerifier
+from velro_auth.context import RequestContext
 from velro_auth.errors import Busy, SessionExpired, SessionGone, UpstreamThrottled, VelroAuthError
-from velro_auth.exchange import Exchange
 from velro_auth.guards import Guards
 
 log = logging.getLogger(__name__)
@@ -53,14 +53,14 @@ class Sessions:
     guards: Guards
     refreshes: Refreshes[Session]
     verifier: TokenVerifier
-    judge: TokenJudge
+    judge: TokenIntrospector
     denied: DenyList
     profiles: Profiles | None = None
     is_strict: bool = False
     note_token: Callable[[str], None] = note_nothing
     now: Callable[[], float] = time.time
 
-    def refresh(self, refresh_token: str, exchange: Exchange) -> Session:
+    def refresh(self, refresh_token: str, context: RequestContext) -> Session:
         """Return the session that follows *refresh_token*; the same to all who ask within 10 s.
 
         Raises:
@@ -71,54 +71,54 @@ class Sessions:
             CircuitOpen: Supabase gets a rest.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
-        session = self._refreshed(refresh_token, exchange)
+        session = self._refreshed(refresh_token, context)
         claims = claims_of(session)
         # Looked at each time: the answer may be an earlier one, or that of another process. A refresh begins no
         # session, so no denial is too old for it.
         if claims is not None and not self.denied.admits(claims, BEFORE_ALL):
-            self._end_for_good(session.access_token, claims, exchange)
+            self._end_for_good(session.access_token, claims, context)
             raise SessionExpired("the session was ended here")
-        exchange.shows_upstream = True
+        context.shows_upstream = True
         return session
 
-    def _refreshed(self, refresh_token: str, exchange: Exchange) -> Session:
+    def _refreshed(self, refresh_token: str, context: RequestContext) -> Session:
         try:
             return self.refreshes.refresh(
-                refresh_token, lambda: self._spent(refresh_token, exchange), place=self.guards.floor.place
+                refresh_token, lambda: self._spent(refresh_token, context), place=self.guards.failure_delay.place
             )
         except UpstreamThrottled as error:
-            exchange.notes["is_throttled"] = True
+            context.notes["is_throttled"] = True
             # supabase-js ends the session on a 429 of the refresh, and keeps it on a 503 (measured).
             raise Busy(error.reason, retry_after_s=error.retry_after_s or THROTTLED_S) from error
 
-    def _end_for_good(self, token: str, claims: Claims, exchange: Exchange) -> None:
+    def _end_for_good(self, token: str, claims: Claims, context: RequestContext) -> None:
         """End a denied session that Supabase refreshed: it had not heard of the logout."""
         until_s = last_end_s(claims, now_s=self.now(), longest_s=self.denied.longest_s)
         self.denied.deny([end_of_session(claims, until_s=until_s)])
         try:
             # Each time: an answer that is given again, which costs no refresh, costs a logout here.
             with (
-                self.guards.sessions.place("logout", exchange.address),
-                self.guards.floor.place(),
+                self.guards.sessions.place("logout", context.address),
+                self.guards.failure_delay.place(),
                 self.guards.asking(),
             ):
-                self.identity.sign_out(token, "local", exchange)
+                self.identity.sign_out(token, "local", context)
         except SessionGone:
             return
         except VelroAuthError as error:
             # The session stays denied here for as long as the new token could be used.
             log.warning("A session that was ended here lives on at Supabase: %s", error.reason)
 
-    def _spent(self, refresh_token: str, exchange: Exchange) -> Session:
-        with self.guards.sessions.place("refresh", exchange.address):
+    def _spent(self, refresh_token: str, context: RequestContext) -> Session:
+        with self.guards.sessions.place("refresh", context.address):
             # Who has a session has logged in before; Supabase counts refreshes with the logins.
-            self.guards.quota.take(is_known=True)
+            self.guards.rate_limit.take(is_known=True)
             with self.guards.asking():
-                session = self.identity.refresh(refresh_token, exchange)
+                session = self.identity.refresh(refresh_token, context)
         self.note_token(session.access_token)
         return session
 
-    def verify(self, token: str, exchange: Exchange, *, strict: bool = False) -> Verdict:
+    def verify(self, token: str, context: RequestContext, *, strict: bool = False) -> Introspection:
         """Return the verdict on a good token.
 
         Raises:
@@ -131,13 +131,13 @@ class Sessions:
 
         def ask(deadline_s: float | None = None) -> None:
             with self.guards.checks.attempt():
-                self.identity.check(token, exchange, deadline_s=deadline_s)
+                self.identity.check(token, context, deadline_s=deadline_s)
 
         return self.judge.judge(
             token, ask, strict=strict or self.is_strict, hurried=lambda: ask(deadline_s=STRICT_DEADLINE_S)
         )
 
-    def me(self, token: str, exchange: Exchange) -> tuple[Claims, Profile]:
+    def me(self, token: str, context: RequestContext) -> tuple[Claims, Profile]:
         """Return what a good token says about its user, and the user's profile row (empty when it cannot be read).
 
         Raises:
@@ -149,26 +149,31 @@ class Sessions:
                 are under way.
             Throttled: This network asked too often.
         """
-        claims = self.verify(token, exchange).claims
+        claims = self.verify(token, context).claims
         if self.profiles is None:
             return claims, Profile()
         self.profiles.load()
         with (
-            self.guards.sessions.place("me", exchange.address),
-            self.guards.floor.place(),
-            self.guards.gate.slot(),
+            self.guards.sessions.place("me", context.address),
+            self.guards.failure_delay.place(),
+            self.guards.bulkhead.slot(),
         ):
             return claims, self.profiles.of(token, claims.sub) or Profile()
 
     def log_out(
-        self, token: str, scope: Scope, exchange: Exchange, *, refresh_token: Callable[[], str | None] = lambda: None
+        self,
+        token: str,
+        scope: Scope,
+        context: RequestContext,
+        *,
+        refresh_token: Callable[[], str | None] = lambda: None,
     ) -> None:
         """End the session of *token*, all of the user's, or all but this one; see :mod:`velro_auth.auth.logout`.
 
         Args:
             token: The user's access token.
             scope: Which sessions.
-            exchange: The request.
+            context: The request.
             refresh_token: Returns that of the session, if the client sent it. Called, and the token spent, only where
                 the access token is refused: a body that is wrong must keep no good session alive.
 
@@ -183,7 +188,7 @@ class Sessions:
         """
         logout = Logout(
             scope=scope,
-            exchange=exchange,
+            context=context,
             identity=self.identity,
             guards=self.guards,
             verifier=self.verifier,
@@ -193,6 +198,6 @@ class Sessions:
 
         def refresh() -> Session | None:
             given = refresh_token()
-            return self._refreshed(given, exchange) if given else None
+            return self._refreshed(given, context) if given else None
 
         logout.end(token, refresh)

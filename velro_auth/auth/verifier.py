@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, Protocol
 
 from cachetools import TTLCache
 
-from velro_auth.auth.keys import CannotJudge, Key, Keys
+from velro_auth.auth.keys import CannotVerify, Key, Keys
 from velro_auth.auth.tokens import MAX_TOKEN_BYTES, ClaimRules, Claims, UnprovenToken, read_token
 from velro_auth.errors import TokenInvalid
 
@@ -115,7 +115,7 @@ class TokenVerifier:
         unproven = read_token(token)
         try:
             key = self._key_for(unproven)
-        except CannotJudge:
+        except CannotVerify:
             # Nobody needs to be asked about a token that its own claims condemn.
             self._rules.check(unproven.claims)
             raise
@@ -133,10 +133,10 @@ class TokenVerifier:
         if unproven.algorithm == "HS256":
             # By algorithm, not by name: Supabase puts a kid on HS256 tokens too.
             if self._secret is None:
-                raise CannotJudge("an HS256 token, and no JWT secret is set")
+                raise CannotVerify("an HS256 token, and no JWT secret is set")
             return self._secret
         if unproven.algorithm in LEFT_TO_SUPABASE:
-            raise CannotJudge(f"{unproven.algorithm} is not judged here")
+            raise CannotVerify(f"{unproven.algorithm} is not judged here")
         if unproven.algorithm not in ASYMMETRIC:
             raise TokenInvalid("the algorithm is not accepted")
         key = self._keys.find(unproven.kid)

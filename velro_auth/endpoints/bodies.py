@@ -10,8 +10,8 @@ from marshmallow import Schema, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Request
 
-from velro_auth.answers import Ready
 from velro_auth.errors import BadJson, InvalidRequest, TooLarge, UnsupportedCoding, UnsupportedMediaType
+from velro_auth.web.responses import RawResponse
 
 #: Deeper than this is an attack, not a login (ASVS 15.3: bound what parsers do).
 DEEPEST: Final = 16
@@ -92,9 +92,9 @@ def json_bytes(body: Mapping[str, Any]) -> bytes:
     return _ENCODER.encode(body).encode("utf-8", "backslashreplace")
 
 
-def json_answer(body: Mapping[str, Any]) -> Ready:
+def json_answer(body: Mapping[str, Any]) -> RawResponse:
     """Return 200 with *body*, not to be stored by anybody (RFC 6749, 5.1)."""
-    return Ready(json_bytes(body), _JSON)
+    return RawResponse(json_bytes(body), _JSON)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

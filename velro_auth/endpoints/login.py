@@ -8,12 +8,12 @@ from typing import ClassVar, Final, Protocol
 import marshmallow
 from werkzeug.wrappers import Request
 
-from velro_auth.answers import Ready
 from velro_auth.auth.bearer import note_too_large
 from velro_auth.auth.models import Credentials, Session
+from velro_auth.context import RequestContext
 from velro_auth.endpoints.bodies import json_answer, validated
 from velro_auth.endpoints.schemas import LoginBody, SessionAnswer
-from velro_auth.exchange import Exchange
+from velro_auth.web.responses import RawResponse
 
 _BODY: Final = LoginBody(unknown=marshmallow.EXCLUDE)
 _ANSWER: Final = SessionAnswer()
@@ -22,7 +22,7 @@ _ANSWER: Final = SessionAnswer()
 class LogsIn(Protocol):
     """Whatever turns credentials into a session."""
 
-    def __call__(self, credentials: Credentials, exchange: Exchange) -> Session:
+    def __call__(self, credentials: Credentials, context: RequestContext) -> Session:
         """Return a new session, or raise one of our errors."""
 
 
@@ -42,10 +42,10 @@ class LoginEndpoint:
     methods: ClassVar = ("POST",)
     paths: ClassVar = ("/api/v1/auth/login",)
 
-    def __call__(self, request: Request) -> Ready:
+    def __call__(self, request: Request) -> RawResponse:
         """Answer a login."""
         credentials = Credentials(**validated(request, _BODY, self.max_body_bytes))
-        exchange = Exchange.of(request.environ)
-        session = self.log_in(credentials, exchange)
-        note_too_large(session.access_token, exchange)
+        context = RequestContext.of(request.environ)
+        session = self.log_in(credentials, context)
+        note_too_large(session.access_token, context)
         return json_answer(_ANSWER.dump(session))

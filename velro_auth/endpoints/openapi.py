@@ -12,7 +12,7 @@ from marshmallow import Schema
 
 from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.schemas import LoginBody, LogoutAnswer, LogoutBody, MeAnswer, RefreshBody, SessionAnswer
-from velro_auth.problems import ANSWERS, Answer
+from velro_auth.web.problems import ANSWERS, ProblemResponse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +214,7 @@ def _outcome(meaning: str, operation: Operation) -> dict[str, Any]:
 
 def _problems(codes: Iterable[str]) -> dict[str, Any]:
     """Gather error codes by status."""
-    by_status: dict[int, list[Answer]] = {}
+    by_status: dict[int, list[ProblemResponse]] = {}
     for answer in ANSWERS.values():
         if answer.code in codes and answer not in by_status.setdefault(answer.status, []):
             by_status[answer.status].append(answer)

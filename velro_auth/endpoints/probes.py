@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from werkzeug.wrappers import Request
 
-from velro_auth.answers import Ready
+from velro_auth.context import RequestContext
 from velro_auth.endpoints.bodies import json_answer
-from velro_auth.exchange import Exchange
+from velro_auth.web.responses import RawResponse
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class PingEndpoint:
     methods: ClassVar = ("GET", "HEAD")
     paths: ClassVar = ("/api/v1/auth/ping",)
 
-    def __call__(self, request: Request) -> Ready:
+    def __call__(self, request: Request) -> RawResponse:
         """Answer a ping."""
-        is_fast = Exchange.of(request.environ).lane == "fast"
+        is_fast = RequestContext.of(request.environ).lane == "fast"
         return json_answer({"status": "ok", "service": "auth", "fastpath": is_fast, "timestamp": self.clock()})
 
 
@@ -43,7 +43,7 @@ class HealthEndpoint:
     methods: ClassVar = ("GET", "HEAD")
     paths: ClassVar = ("/health", "/__lbheartbeat__")
 
-    def __call__(self, request: Request) -> Ready:
+    def __call__(self, request: Request) -> RawResponse:
         """Answer that the process is there."""
-        is_fast = Exchange.of(request.environ).lane == "fast"
+        is_fast = RequestContext.of(request.environ).lane == "fast"
         return json_answer({"status": "healthy", "bypass_middleware": is_fast, "timestamp": self.clock()})

@@ -8,9 +8,9 @@ from typing import ClassVar, Final
 
 from werkzeug.wrappers import Request
 
-from velro_auth.answers import Ready
-from velro_auth.checks import Check, worst
 from velro_auth.endpoints.bodies import NO_STORE, json_bytes
+from velro_auth.health_checks import Check, worst
+from velro_auth.web.responses import RawResponse
 
 #: What keeps an instance from work is 503, so that a balancer looks elsewhere; a warning is not.
 _STATUS: Final = {"pass": "200 OK", "warn": "200 OK", "fail": "503 Service Unavailable"}
@@ -33,7 +33,7 @@ class ReadyEndpoint:
     methods: ClassVar = ("GET", "HEAD")
     paths: ClassVar = ("/health/ready", "/__heartbeat__")
 
-    def __call__(self, _: Request) -> Ready:
+    def __call__(self, _: Request) -> RawResponse:
         """Answer with every finding."""
         findings = {name: check() for name, check in self.checks.items()}
         status = worst(finding.status for finding in findings.values())
@@ -44,4 +44,4 @@ class ReadyEndpoint:
                 name: [{"status": finding.status, "output": finding.output}] for name, finding in findings.items()
             },
         }
-        return Ready(json_bytes(body), _HEADERS, _STATUS[status])
+        return RawResponse(json_bytes(body), _HEADERS, _STATUS[status])

@@ -9,14 +9,14 @@ from typing import ClassVar, Final, cast, get_args
 import marshmallow
 from werkzeug.wrappers import Request
 
-from velro_auth.answers import Ready
 from velro_auth.auth.bearer import bearer_token, note_too_large
 from velro_auth.auth.denylist import Scope
 from velro_auth.auth.sessions import Sessions
+from velro_auth.context import RequestContext
 from velro_auth.endpoints.bodies import json_answer, validated
 from velro_auth.endpoints.schemas import LogoutBody, MeAnswer, RefreshBody, SessionAnswer
 from velro_auth.errors import InvalidRequest
-from velro_auth.exchange import Exchange
+from velro_auth.web.responses import RawResponse
 
 _REFRESH: Final = RefreshBody(unknown=marshmallow.EXCLUDE)
 _LOGOUT: Final = LogoutBody(unknown=marshmallow.EXCLUDE)
@@ -41,12 +41,12 @@ class RefreshEndpoint:
     methods: ClassVar = ("POST",)
     paths: ClassVar = ("/api/v1/auth/refresh",)
 
-    def __call__(self, request: Request) -> Ready:
+    def __call__(self, request: Request) -> RawResponse:
         """Answer a refresh."""
         token = validated(request, _REFRESH, self.max_body_bytes)["refresh_token"]
-        exchange = Exchange.of(request.environ)
-        session = self.sessions.refresh(token, exchange)
-        note_too_large(session.access_token, exchange)
+        context = RequestContext.of(request.environ)
+        session = self.sessions.refresh(token, context)
+        note_too_large(session.access_token, context)
         return json_answer(_SESSION.dump(session))
 
 
@@ -66,7 +66,7 @@ class LogoutEndpoint:
     methods: ClassVar = ("POST",)
     paths: ClassVar = ("/api/v1/auth/logout",)
 
-    def __call__(self, request: Request) -> Ready:
+    def __call__(self, request: Request) -> RawResponse:
         """Answer a logout. A JSON body may bring the refresh token, and is read only where that is needed."""
         scope = request.args.get("scope", "global")
         if scope not in get_args(Scope):
@@ -75,7 +75,7 @@ class LogoutEndpoint:
         self.sessions.log_out(
             token,
             cast("Scope", scope),
-            Exchange.of(request.environ),
+            RequestContext.of(request.environ),
             refresh_token=functools.partial(self._refresh_token, request),
         )
         return json_answer(_LOGGED_OUT)
@@ -99,8 +99,8 @@ class MeEndpoint:
     methods: ClassVar = ("GET", "HEAD")
     paths: ClassVar = ("/api/v1/auth/me",)
 
-    def __call__(self, request: Request) -> Ready:
+    def __call__(self, request: Request) -> RawResponse:
         """Answer who it is."""
         token = bearer_token(request.headers.get("Authorization"))
-        claims, profile = self.sessions.me(token, Exchange.of(request.environ))
+        claims, profile = self.sessions.me(token, RequestContext.of(request.environ))
         return json_answer(_ME.dump({"claims": claims, "profile": profile}))

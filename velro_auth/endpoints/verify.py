@@ -16,12 +16,12 @@ from typing import Any, ClassVar, Final
 
 from werkzeug.wrappers import Request
 
-from velro_auth.answers import Ready
 from velro_auth.auth.bearer import bearer_token
-from velro_auth.auth.demands import Demands, demands_of_header, demands_of_query, identity_headers
+from velro_auth.auth.requirements import Requirements, demands_of_header, demands_of_query, identity_headers
 from velro_auth.auth.sessions import Sessions
+from velro_auth.context import RequestContext
 from velro_auth.endpoints.bodies import NO_STORE
-from velro_auth.exchange import Exchange
+from velro_auth.web.responses import RawResponse
 
 _PLAIN_TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
 
@@ -41,22 +41,22 @@ class VerifyEndpoint:
     methods: ClassVar[tuple[str, ...]] = ()
     paths: ClassVar = ("/api/v1/auth/verify",)
 
-    def __call__(self, request: Request) -> Ready:
+    def __call__(self, request: Request) -> RawResponse:
         """Answer whether the token is good, and whose it is."""
         environ = request.environ
-        exchange = Exchange.of(environ)
+        context = RequestContext.of(environ)
         # First, so that a misspelt demand shows with any token.
-        asked = self._demands(environ, exchange)
+        asked = self._requirements(environ, context)
         token = bearer_token(environ.get("HTTP_AUTHORIZATION"))
-        verdict = self.sessions.verify(token, exchange, strict=any(demands.strict for demands in asked))
-        for demands in asked:
-            demands.check(verdict.claims)
+        verdict = self.sessions.verify(token, context, strict=any(requirements.strict for requirements in asked))
+        for requirements in asked:
+            requirements.check(verdict.claims)
         headers = [_PLAIN_TEXT, NO_STORE, *identity_headers(verdict.claims).items()]
         if verdict.degraded:
             headers.append(("X-Auth-Mode", "degraded"))
-        return Ready(b"", headers)
+        return RawResponse(b"", headers)
 
-    def _demands(self, environ: Mapping[str, Any], exchange: Exchange) -> Iterable[Demands]:
+    def _requirements(self, environ: Mapping[str, Any], context: RequestContext) -> Iterable[Requirements]:
         """Return all demands; each only adds to the others.
 
         Raises:
@@ -67,8 +67,8 @@ class VerifyEndpoint:
         if not query and not field:
             return ()
         asked = [_of_query(query)] if query and environ["PATH_INFO"] in self.paths else []
-        if field and exchange.peer_is_trusted:
+        if field and context.peer_is_trusted:
             asked.append(_of_header(field))
         elif field:
-            exchange.notes["ignored"] = "X-Auth-Require: its sender is not in TRUSTED_PROXIES"
+            context.notes["ignored"] = "X-Auth-Require: its sender is not in TRUSTED_PROXIES"
         return asked

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from werkzeug.wrappers import Request
 
-from velro_auth.answers import Ready
 from velro_auth.endpoints.bodies import json_answer
+from velro_auth.web.responses import RawResponse
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,6 @@ class VersionEndpoint:
     methods: ClassVar = ("GET", "HEAD")
     paths: ClassVar = ("/__version", "/__version__")
 
-    def __call__(self, _: Request) -> Ready:
+    def __call__(self, _: Request) -> RawResponse:
         """Answer with the build."""
         return json_answer(self.build)

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from velro_auth.errors import UpstreamThrottled
-from velro_auth.guards.breaker import Breaker
-from velro_auth.guards.floor import FailureFloor
-from velro_auth.guards.gate import Gate
-from velro_auth.guards.quota import Quota
+from velro_auth.guards.bulkhead import Bulkhead
+from velro_auth.guards.circuit_breaker import CircuitBreaker
+from velro_auth.guards.failure_delay import FailureDelay
 from velro_auth.guards.sessions import SessionCalls
 from velro_auth.guards.throttle import Throttle
+from velro_auth.guards.upstream_rate_limit import UpstreamRateLimit
 
 #: Two in ten seconds, half of them bad: many callers may wait for one question about one token.
 CHECKS_MIN_CALLS: Final = 2
@@ -25,9 +25,9 @@ class Guards:
 
     Attributes:
         throttle: Stops password guessing.
-        floor: Answers refusals at fixed times.
-        quota: Keeps below Supabase's own rate limit.
-        gate: Lets so many logins ask at once.
+        failure_delay: Answers refusals at fixed times.
+        rate_limit: Keeps below Supabase's own rate limit.
+        bulkhead: Lets so many logins ask at once.
         breaker: Leaves Supabase alone while it fails.
         sessions: Bounds refreshes, logouts and ``me`` of one network.
         checks: The same for questions about tokens. Apart from the other, so that a failing ``GET /user`` does not
@@ -35,12 +35,12 @@ class Guards:
     """
 
     throttle: Throttle
-    floor: FailureFloor
-    quota: Quota
-    gate: Gate
-    breaker: Breaker
+    failure_delay: FailureDelay
+    rate_limit: UpstreamRateLimit
+    bulkhead: Bulkhead
+    breaker: CircuitBreaker
     sessions: SessionCalls
-    checks: Breaker = field(default_factory=lambda: Breaker(min_calls=CHECKS_MIN_CALLS))
+    checks: CircuitBreaker = field(default_factory=lambda: CircuitBreaker(min_calls=CHECKS_MIN_CALLS))
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
@@ -51,8 +51,8 @@ class Guards:
             CircuitOpen: Supabase gets a rest.
         """
         try:
-            with self.gate.slot(), self.breaker.attempt():
+            with self.bulkhead.slot(), self.breaker.attempt():
                 yield
         except UpstreamThrottled:
-            self.quota.refused()
+            self.rate_limit.refused()
             raise

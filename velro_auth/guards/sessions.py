@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Literal, TypeAlias
 
 from velro_auth.errors import Busy, Throttled, VelroAuthError
-from velro_auth.guards.gate import Gate
+from velro_auth.guards.bulkhead import Bulkhead
 from velro_auth.guards.keys import network_of
 
 Kind: TypeAlias = Literal["refresh", "logout", "me"]
@@ -41,7 +41,7 @@ class SessionCalls:
     the rest. Only calls that ask Supabase count: a shared answer costs nothing here.
 
     Args:
-        gate: Lets so many of these calls ask at once.
+        bulkhead: Lets so many of these calls ask at once.
         in_flight: How many calls of one network may ask, or wait in the gate.
         per_s: Refreshes, and logouts, of one network per second in the long run; of ``me`` five times as many.
         max_paces: How many paces are remembered.
@@ -51,14 +51,14 @@ class SessionCalls:
     def __init__(
         self,
         *,
-        gate: Gate,
+        bulkhead: Bulkhead,
         in_flight: int,
         per_s: float = PER_S,
         max_paces: int = MAX_PACES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         #: Lets so many of these calls ask at once.
-        self.gate: Final = gate
+        self.bulkhead: Final = bulkhead
         self._per_s, self._most, self._max_paces = per_s, in_flight, max_paces
         self._clock = clock
         self._in_flight: Counter[str] = Counter()
@@ -86,7 +86,7 @@ class SessionCalls:
         if wait_s > 0:
             raise _refusal(kind, wait_s)
         try:
-            with self.gate.slot():
+            with self.bulkhead.slot():
                 yield
         finally:
             self._leave(network)

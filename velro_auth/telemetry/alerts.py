@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from velro_auth.checks import Finding, Grade
+from velro_auth.health_checks import Finding, Grade
 from velro_auth.telemetry.shared import Table, Workers
 from velro_auth.telemetry.slo import LEVELS, Level, Reading, Rule
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from velro_auth.exchange import Exchange
+from velro_auth.context import RequestContext
 
 #: What is not a route of ours is called this, or scanners would choose the names of our metrics.
 OTHER: Final = "other"
@@ -25,7 +25,7 @@ class Answered(NamedTuple):
         status: The HTTP status.
         took_ms: From arrival to answer, without the time that refused logins are held back on purpose.
         own_ms: Our share of it: without the upstream's.
-        exchange: Everything else: lane, outcome, the upstream's share, who called.
+        context: Everything else: lane, outcome, the upstream's share, who called.
         user_agent: What the caller calls itself, shortened.
     """
 
@@ -33,17 +33,19 @@ class Answered(NamedTuple):
     status: int
     took_ms: float
     own_ms: float
-    exchange: Exchange
+    context: RequestContext
     user_agent: str = ""
 
     @classmethod
-    def after(cls, took_ms: float, *, route: str, status: int, exchange: Exchange, user_agent: str = "") -> Answered:
+    def after(
+        cls, took_ms: float, *, route: str, status: int, context: RequestContext, user_agent: str = ""
+    ) -> Answered:
         """Return what is known of an answer that took *took_ms* from arrival to the end."""
-        held = exchange.notes.get(HELD_MS)
+        held = context.notes.get(HELD_MS)
         if isinstance(held, float):
             took_ms -= held
-        own_ms = took_ms - exchange.upstream_ms
-        return cls(route, status, took_ms, own_ms if own_ms > 0 else 0.0, exchange, user_agent)
+        own_ms = took_ms - context.upstream_ms
+        return cls(route, status, took_ms, own_ms if own_ms > 0 else 0.0, context, user_agent)
 
 
 class Routes:

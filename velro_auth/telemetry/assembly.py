@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from velro_auth.auth.own_tokens import Refused
-from velro_auth.checks import Finding
+from velro_auth.auth.token_check import Refused
+from velro_auth.health_checks import Finding
 from velro_auth.telemetry import alerts as alerting
 from velro_auth.telemetry import slo
 from velro_auth.telemetry.alerts import Alerts, Announcement
@@ -17,8 +17,8 @@ from velro_auth.telemetry.audit import AuditTrail
 from velro_auth.telemetry.events import EventLog, event_of
 from velro_auth.telemetry.exposition import render
 from velro_auth.telemetry.gauges import Gauge, Tally
-from velro_auth.telemetry.handed_out import HandedOut
-from velro_auth.telemetry.losses import Losses
+from velro_auth.telemetry.issued_tokens import IssuedTokens
+from velro_auth.telemetry.lost_records import LostRecords
 from velro_auth.telemetry.metrics import PrometheusMetrics
 from velro_auth.telemetry.shared import Workers
 from velro_auth.telemetry.slo import Promise, Reading, Rule
@@ -50,10 +50,10 @@ class Telemetry:
     alerts: Alerts
     events: EventLog
     audit: AuditTrail | None
-    losses: Losses
+    lost_records: LostRecords
     watch: Watch
     judge: Judge
-    handed_out: HandedOut
+    issued_tokens: IssuedTokens
 
     def answered(self, answered: Answered) -> None:
         """Take note of one answered request."""
@@ -61,9 +61,9 @@ class Telemetry:
         self.metrics.answered(answered)
         if answered.route == LOGIN:
             self.window.note(answered)
-        if event := event_of(answered.exchange):
+        if event := event_of(answered.context):
             self.metrics.happened(event)
-            self.events.note(event, answered.exchange)
+            self.events.note(event, answered.context)
         if self.audit:
             self.audit.answered(answered)
 
@@ -138,14 +138,14 @@ def assemble(
     """
     promise = promise or Promise()
     shared = Workers(workers=workers)
-    losses = Losses(shared, clock=clock)
+    lost_records = LostRecords(shared, clock=clock)
     if audit:
-        audit.on_lost = losses.note
+        audit.on_lost = lost_records.note
     window = Window(shared, length_s=window_s, clock=clock)
-    handed_out = HandedOut(refused, shared, clock=clock)
+    issued_tokens = IssuedTokens(refused, shared, clock=clock)
     alerts = Alerts(
         shared,
-        rules=(*slo.rules(promise), handed_out.rule()),
+        rules=(*slo.rules(promise), issued_tokens.rule()),
         min_samples=promise.min_samples,
         outputs=(alerting.log, *outputs),
         clock=clock,
@@ -157,23 +157,23 @@ def assemble(
         gauges=(*gauges, *_alert_gauges(alerts)),
         tallies=(
             *tallies,
-            Tally("audit_records_lost", "Audit records that could not be written.", lambda: losses.here),
+            Tally("audit_records_lost", "Audit records that could not be written.", lambda: lost_records.here),
         ),
         build=build,
         clock=clock,
     )
 
-    judge = Judge(window, alerts, promise, beside=[handed_out.rule()])
+    judge = Judge(window, alerts, promise, beside=[issued_tokens.rule()])
     return Telemetry(
         metrics=metrics,
         window=window,
         alerts=alerts,
         events=EventLog(),
         audit=audit,
-        losses=losses,
-        watch=Watch((handed_out.look, judge, metrics.refresh, losses.say), every_s=watch_every_s),
+        lost_records=lost_records,
+        watch=Watch((issued_tokens.look, judge, metrics.refresh, lost_records.say), every_s=watch_every_s),
         judge=judge,
-        handed_out=handed_out,
+        issued_tokens=issued_tokens,
     )
 
 

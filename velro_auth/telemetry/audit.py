@@ -57,24 +57,24 @@ class AuditTrail:
 
     def answered(self, answered: Answered) -> None:
         """Record an answer, if it is a security event."""
-        exchange = answered.exchange
-        event = security_event(answered.route, exchange.outcome)
+        context = answered.context
+        event = security_event(answered.route, context.outcome)
         if event is None:
             return
         self.record(
             event,
             level="warning" if answered.status >= 400 else "info",  # noqa: PLR2004 - refused
-            account=exchange.notes.get(ACCOUNT),
-            address=exchange.address,
+            account=context.notes.get(ACCOUNT),
+            address=context.address,
             user_agent=answered.user_agent,
-            request_id=exchange.request_id,
+            request_id=context.request_id,
             route=answered.route,
-            lane=exchange.lane,
+            lane=context.lane,
             status=answered.status,
-            outcome=exchange.outcome,
+            outcome=context.outcome,
             took_ms=round(answered.took_ms, 2),
-            upstream_ms=round(exchange.upstream_ms, 2),
-            reason=exchange.notes.get("reason"),
+            upstream_ms=round(context.upstream_ms, 2),
+            reason=context.notes.get("reason"),
         )
 
     def record(self, event: str, *, level: str = "info", **fields: Value) -> None:

@@ -83,7 +83,7 @@ class Chain:
 
 
 @dataclass(slots=True)
-class Verdict:
+class ChainReport:
     """What was found in a file.
 
     Attributes:
@@ -96,19 +96,19 @@ class Verdict:
 
     chains: dict[str, Chain] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
-    losses: list[Fault] = field(default_factory=list)
+    lost_records: list[Fault] = field(default_factory=list)
     lost: int = 0
     is_torn: bool = False
 
 
-def verify(lines: Iterable[bytes]) -> Verdict:
+def verify(lines: Iterable[bytes]) -> ChainReport:
     """Follow every chain in *lines*, which keep their line ends.
 
     Whoever cuts off the end of a chain leaves nothing to be found by its hashes: compare ``records`` and ``head``
     with what was shipped elsewhere. A chain that is not closed although its process ended in good order is a
     hint as well.
     """
-    verdict = Verdict()
+    verdict = ChainReport()
     for number, line, is_whole in _numbered(lines):
         record = _parsed(line)
         if record is None and not is_whole:
@@ -121,9 +121,9 @@ def verify(lines: Iterable[bytes]) -> Verdict:
                 verdict.faults.append(Fault(number, what))
     for chain in verdict.chains.values():
         for gap in chain.gaps:
-            (verdict.losses if gap.is_explained else verdict.faults).append(_told(gap))
+            (verdict.lost_records if gap.is_explained else verdict.faults).append(_told(gap))
     verdict.faults.sort(key=lambda fault: fault.line)
-    verdict.losses.sort(key=lambda fault: fault.line)
+    verdict.lost_records.sort(key=lambda fault: fault.line)
     return verdict
 
 
@@ -141,7 +141,7 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def _follow(verdict: Verdict, record: Mapping[str, Any], line: int) -> str:
+def _follow(verdict: ChainReport, record: Mapping[str, Any], line: int) -> str:
     """Take one record into its chain; return what is wrong with it."""
     seq, prev, claimed = record.get("seq"), record.get("prev"), record.get("hash")
     if type(seq) is not int or not isinstance(prev, str) or not isinstance(claimed, str):
@@ -159,7 +159,7 @@ def _follow(verdict: Verdict, record: Mapping[str, Any], line: int) -> str:
     unplaced = _explain(chain.gaps, lost)
     if unplaced:
         # Trails of earlier releases gave no numbers to what was lost.
-        verdict.losses.append(
+        verdict.lost_records.append(
             Fault(line, f"{unplaced} records were lost before record {seq}: they could not be written")
         )
     chain.records, chain.head, chain.is_closed = seq, claimed, record.get("event") == CLOSED

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from velro_auth.exchange import OVERSIZE, Exchange
+from velro_auth.context import OVERSIZE, RequestContext
 
 logger = logging.getLogger("velro_auth.alerts")
 
@@ -25,16 +25,16 @@ EVENTS: Final[Mapping[str, str]] = {
 _DATABASE_FAILED: Final = "unexpected_failure"
 
 
-def event_of(exchange: Exchange) -> str | None:
+def event_of(context: RequestContext) -> str | None:
     """Return the event that an answer tells of, if any."""
-    if exchange.outcome in EVENTS:
-        return exchange.outcome
-    if exchange.notes.get("is_throttled"):
+    if context.outcome in EVENTS:
+        return context.outcome
+    if context.notes.get("is_throttled"):
         # A refresh answers "busy" then.
         return "upstream_throttled"
-    if exchange.outcome == "upstream_error" and _DATABASE_FAILED in str(exchange.notes.get("reason", "")):
+    if context.outcome == "upstream_error" and _DATABASE_FAILED in str(context.notes.get("reason", "")):
         return "upstream_db_trigger"
-    return "token_too_large" if OVERSIZE in exchange.notes else None
+    return "token_too_large" if OVERSIZE in context.notes else None
 
 
 class EventLog:
@@ -52,7 +52,7 @@ class EventLog:
         self._held: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def note(self, event: str, exchange: Exchange) -> None:
+    def note(self, event: str, context: RequestContext) -> None:
         """Log *event*, or count it towards the next line."""
         with self._lock:
             now = self._clock()
@@ -65,8 +65,8 @@ class EventLog:
             EVENTS[event],
             extra={
                 "event": event,
-                "request_id": exchange.request_id,
-                "reason": exchange.notes.get("reason"),
+                "request_id": context.request_id,
+                "reason": context.notes.get("reason"),
                 "more_since_last": held,
             },
         )

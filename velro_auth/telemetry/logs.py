@@ -95,7 +95,7 @@ def configuration(level: str = "info", style: str = "json") -> dict[str, Any]:
         "loggers": {
             "gunicorn.error": {"level": "INFO", **handler},
             # What an operator did is said at every level, as gunicorn's own comings and goings are.
-            "velro_auth.reload": {"level": "INFO"},
+            "velro_auth.config.reload": {"level": "INFO"},
             "gunicorn.access": {"level": "WARNING", **handler},
             **{name: {"level": "WARNING"} for name in _MODEST},
             _MUTE: {"level": "CRITICAL"},

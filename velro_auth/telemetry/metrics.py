@@ -143,10 +143,10 @@ class PrometheusMetrics:
 
     def answered(self, answered: Answered) -> None:
         """Note one answered request."""
-        exchange, route = answered.exchange, answered.route
+        context, route = answered.context, answered.route
         if route not in self._own_places:
             route = OTHER
-        place = self._request_places[route, answered.status // 100, exchange.lane]
+        place = self._request_places[route, answered.status // 100, context.lane]
         own_s = answered.own_ms / 1000
         row = self._table.mine()
         with self._table.lock:
@@ -156,13 +156,13 @@ class PrometheusMetrics:
                 self._login(row, answered, own_s)
 
     def _login(self, row: memoryview[float], answered: Answered, own_s: float) -> None:
-        exchange = answered.exchange
-        row[self._login_places.get(exchange.outcome, self._login_places[OTHER])] += 1
+        context = answered.context
+        row[self._login_places.get(context.outcome, self._login_places[OTHER])] += 1
         own, upstream, total = self._share_places
         self._sort(row, own, own_s)
         self._sort(row, total, answered.took_ms / 1000)
-        if exchange.upstream_ms:
-            self._sort(row, upstream, exchange.upstream_ms / 1000)
+        if context.upstream_ms:
+            self._sort(row, upstream, context.upstream_ms / 1000)
 
     def _sort(self, row: memoryview[float], place: int, value: float) -> None:
         row[place + bisect_left(self._bounds, value)] += 1

@@ -12,7 +12,7 @@ from typing import Final
 from opentelemetry import trace
 from opentelemetry.trace import Span, StatusCode
 
-from velro_auth.exchange import Exchange
+from velro_auth.context import RequestContext
 from velro_auth.telemetry.answered import HELD_MS
 
 _FAILED: Final = 500
@@ -24,24 +24,24 @@ class RequestSpan:
     def __init__(self, span: Span) -> None:
         self._span = span
 
-    def answered(self, status: int, exchange: Exchange) -> None:
+    def answered(self, status: int, context: RequestContext) -> None:
         """Note the answer."""
         self._span.set_attributes(
             {
                 "http.response.status_code": status,
-                "velro_auth.lane": exchange.lane,
-                "velro_auth.outcome": exchange.outcome,
-                "velro_auth.request_id": exchange.request_id,
+                "velro_auth.lane": context.lane,
+                "velro_auth.outcome": context.outcome,
+                "velro_auth.request_id": context.request_id,
             }
         )
-        if isinstance(held := exchange.notes.get(HELD_MS), float):
+        if isinstance(held := context.notes.get(HELD_MS), float):
             self._span.set_attribute("velro_auth.held_ms", held)
-        if exchange.queue_ms is not None:
-            self._span.set_attribute("velro_auth.queue_ms", exchange.queue_ms)
+        if context.queue_ms is not None:
+            self._span.set_attribute("velro_auth.queue_ms", context.queue_ms)
         if status >= _FAILED:
-            failed(self._span, exchange.outcome)
+            failed(self._span, context.outcome)
         # For the line of the access log, which is written when this span has ended and the answer has left.
-        exchange.notes |= names_of(self._span)
+        context.notes |= names_of(self._span)
 
 
 class CallSpan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from velro_auth.exchange import Exchange
+from velro_auth.context import RequestContext
 from velro_auth.telemetry.answered import Routes
 from velro_auth.telemetry.traces import Traces
 
@@ -49,7 +49,7 @@ class Traced:
         with self._traces.request(environ["REQUEST_METHOD"], route, path, traceparent) as span:
 
             def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Callable[[bytes], object]:
-                span.answered(int(status[:3]), Exchange.of(environ))
+                span.answered(int(status[:3]), RequestContext.of(environ))
                 return start_response(status, headers, *rest)
 
             return self._app(environ, start)

@@ -129,7 +129,7 @@ class Window:
         """Note one login."""
         is_success = verdict(answered.status)
         if is_success is not None:
-            asked = answered.exchange.upstream_ms > 0
+            asked = answered.context.upstream_ms > 0
             self.add(is_success=is_success, took_ms=answered.took_ms if asked else None, own_ms=answered.own_ms)
 
     def add(self, *, is_success: bool, took_ms: float | None, own_ms: float) -> None:

@@ -18,7 +18,7 @@ from requests import PreparedRequest
 
 from velro_auth.errors import UpstreamError
 from velro_auth.upstream import translate
-from velro_auth.upstream.transport import Transport
+from velro_auth.upstream.transport.transport import Transport
 
 logger = logging.getLogger("velro_auth.upstream")
 

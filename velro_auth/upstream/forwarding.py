@@ -6,7 +6,7 @@ import secrets
 from typing import Final
 
 from velro_auth.errors import UpstreamError
-from velro_auth.upstream.transport import Transport
+from velro_auth.upstream.transport.transport import Transport
 
 #: How long the answer may take: a refused login waits for it.
 DEADLINE_S: Final = 1.0

@@ -14,13 +14,13 @@ from requests import PreparedRequest
 
 from velro_auth.auth.denylist import Scope
 from velro_auth.auth.models import Credentials, Session
+from velro_auth.context import RequestContext
 from velro_auth.errors import CaptchaRequired, UpstreamMisconfigured, UpstreamUnavailable, WrongAnswer
-from velro_auth.exchange import Exchange
 from velro_auth.upstream import translate
 from velro_auth.upstream.captcha import Captcha, FixedCaptcha
 from velro_auth.upstream.owners import Owners, demand, same_address
 from velro_auth.upstream.sessions import claims_of, is_text, session_from
-from velro_auth.upstream.transport import Read, Reply, Transport
+from velro_auth.upstream.transport.transport import Read, Reply, Transport
 
 logger = logging.getLogger("velro_auth.upstream")
 
@@ -78,7 +78,7 @@ class SupabaseIdentity:
             self._transport.prepare("POST", path), self._transport.prepare("POST", path, key=self._captcha.key)
         )
 
-    def sign_in(self, credentials: Credentials, exchange: Exchange) -> Session:
+    def sign_in(self, credentials: Credentials, context: RequestContext) -> Session:
         """Return a new session for *credentials*.
 
         Raises:
@@ -99,11 +99,11 @@ class SupabaseIdentity:
             demand(is_right=is_right, what="the mail address")
             return session
 
-        session = self._granted(self._password_grant, exchange, translate.PASSWORD_GRANT, read, body)
+        session = self._granted(self._password_grant, context, translate.PASSWORD_GRANT, read, body)
         self._owners.note(session.refresh_token, session.user.id)
         return session
 
-    def refresh(self, refresh_token: str, exchange: Exchange) -> Session:
+    def refresh(self, refresh_token: str, context: RequestContext) -> Session:
         """Return the session that follows *refresh_token*, which is spent by this.
 
         Raises:
@@ -120,16 +120,16 @@ class SupabaseIdentity:
             return session
 
         body = {"refresh_token": refresh_token}
-        session = self._granted(self._refresh_grant, exchange, translate.REFRESH_GRANT, read, body)
+        session = self._granted(self._refresh_grant, context, translate.REFRESH_GRANT, read, body)
         self._owners.note(session.refresh_token, session.user.id)
         return session
 
-    def check(self, access_token: str, exchange: Exchange, *, deadline_s: float | None = None) -> None:
+    def check(self, access_token: str, context: RequestContext, *, deadline_s: float | None = None) -> None:
         """Return when Supabase says that the session and the user of *access_token* still exist.
 
         Args:
             access_token: The user's token.
-            exchange: The request it came with.
+            context: The request it came with.
             deadline_s: How long the answer may take, where that is less than usual.
 
         Raises:
@@ -144,9 +144,9 @@ class SupabaseIdentity:
                 raise UpstreamUnavailable("200 without a user")
             demand(is_right=user["id"] == claims_of(access_token).get("sub"), what="the subject of the token")
 
-        self._ask(self._user, exchange, translate.BEARER, read, bearer=access_token, deadline_s=deadline_s)
+        self._ask(self._user, context, translate.BEARER, read, bearer=access_token, deadline_s=deadline_s)
 
-    def sign_out(self, access_token: str, scope: Scope, exchange: Exchange) -> float | None:
+    def sign_out(self, access_token: str, scope: Scope, context: RequestContext) -> float | None:
         """End sessions of the user of *access_token*; return when, by Supabase's clock, if it says so.
 
         Raises:
@@ -160,12 +160,12 @@ class SupabaseIdentity:
             demand(is_right=not reply.body, what="a logout is answered without a body, and the body")
             return _date_s(reply)
 
-        return self._ask(self._logout[scope], exchange, translate.BEARER, read, bearer=access_token)
+        return self._ask(self._logout[scope], context, translate.BEARER, read, bearer=access_token)
 
     def _granted(
         self,
         grant: Grant,
-        exchange: Exchange,
+        context: RequestContext,
         question: translate.Question,
         read: Callable[[Reply], Session],
         body: dict[str, Any],
@@ -174,7 +174,7 @@ class SupabaseIdentity:
         is_public = self._captcha.is_demanded()
         request = grant.public if is_public else grant.privileged
         try:
-            return self._ask(request, exchange, question, read, body=body, forwards_address=not is_public)
+            return self._ask(request, context, question, read, body=body, forwards_address=not is_public)
         except CaptchaRequired:
             self._captcha.demanded()
             raise
@@ -182,7 +182,7 @@ class SupabaseIdentity:
     def _ask(
         self,
         request: PreparedRequest,
-        exchange: Exchange,
+        context: RequestContext,
         question: translate.Question,
         read: Callable[[Reply], Read],
         *,
@@ -194,7 +194,7 @@ class SupabaseIdentity:
         def judged(reply: Reply) -> tuple[Read] | Reply:
             return (read(reply),) if reply.status in _OK else reply
 
-        headers = self._headers(exchange, forwards_address=forwards_address)
+        headers = self._headers(context, forwards_address=forwards_address)
         if bearer:
             headers["Authorization"] = f"Bearer {bearer}"
         payload = None if body is None else json.dumps(body).encode()
@@ -205,17 +205,17 @@ class SupabaseIdentity:
             logger.error("Supabase's answer is about another user", extra={"what": error.reason})  # noqa: TRY400 - ours
             raise
         finally:
-            exchange.upstream_ms += (time.perf_counter() - started_s) * 1000
+            context.upstream_ms += (time.perf_counter() - started_s) * 1000
         if isinstance(answer, Reply):
             raise translate.refusal(answer, question)
         return answer[0]
 
-    def _headers(self, exchange: Exchange, *, forwards_address: bool) -> dict[str, str]:
+    def _headers(self, context: RequestContext, *, forwards_address: bool) -> dict[str, str]:
         headers = {}
-        if self._forwards_address and forwards_address and exchange.address:
-            headers["Sb-Forwarded-For"] = exchange.address
-        if exchange.traceparent:
-            headers["traceparent"] = exchange.traceparent
+        if self._forwards_address and forwards_address and context.address:
+            headers["Sb-Forwarded-For"] = context.address
+        if context.traceparent:
+            headers["traceparent"] = context.traceparent
         return headers
 
 
@@ -229,7 +229,7 @@ class Unconfigured:
     def __init__(self, reason: str) -> None:
         self._reason = reason
 
-    def sign_in(self, _: Credentials, __: Exchange) -> Session:
+    def sign_in(self, _: Credentials, __: RequestContext) -> Session:
         """Refuse.
 
         Raises:
@@ -237,7 +237,7 @@ class Unconfigured:
         """
         raise UpstreamMisconfigured(self._reason)
 
-    def refresh(self, _: str, __: Exchange) -> Session:
+    def refresh(self, _: str, __: RequestContext) -> Session:
         """Refuse.
 
         Raises:
@@ -245,7 +245,7 @@ class Unconfigured:
         """
         raise UpstreamMisconfigured(self._reason)
 
-    def check(self, _: str, __: Exchange, *, deadline_s: float | None = None) -> None:  # noqa: ARG002 (protocol)
+    def check(self, _: str, __: RequestContext, *, deadline_s: float | None = None) -> None:  # noqa: ARG002 (protocol)
         """Refuse.
 
         Raises:
@@ -253,7 +253,7 @@ class Unconfigured:
         """
         raise UpstreamMisconfigured(self._reason)
 
-    def sign_out(self, _: str, __: Scope, ___: Exchange) -> float | None:
+    def sign_out(self, _: str, __: Scope, ___: RequestContext) -> float | None:
         """Refuse.
 
         Raises:

@@ -20,8 +20,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from velro_auth.auth.keys import CannotJudge, Key, read_key_set
-from velro_auth.upstream.forking import after_fork
+from velro_auth.auth.keys import CannotVerify, Key, read_key_set
+from velro_auth.background import after_fork
 
 log = logging.getLogger(__name__)
 
@@ -135,14 +135,14 @@ class KeyStore:
         if key is None:
             key = self._newer(snapshot).keys.get(kid)
         if key is None:
-            raise CannotJudge(f"the signing key {kid[:64]!r} is not known")
+            raise CannotVerify(f"the signing key {kid[:64]!r} is not known")
         return key
 
     def trusts(self, key: Key) -> bool:
         """Say whether *key* is still in the key set; False when there is no usable set."""
         try:
             return self._usable().keys.get(key.kid) == key
-        except CannotJudge:
+        except CannotVerify:
             return False
 
     def warm(self) -> None:
@@ -205,7 +205,7 @@ class KeyStore:
             self._wait_for(fetching, is_bounded=self._progress.last_failed)
         snapshot = self._snapshot
         if snapshot is None or self._clock() - snapshot.fetched_s > self._last_resort_s:
-            raise CannotJudge("the signing keys could not be fetched")
+            raise CannotVerify("the signing keys could not be fetched")
         return snapshot
 
     def _newer(self, snapshot: _Snapshot) -> _Snapshot:

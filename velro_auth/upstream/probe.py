@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from velro_auth.checks import Finding
 from velro_auth.errors import UpstreamError, UpstreamMisconfigured, UpstreamThrottled
+from velro_auth.health_checks import Finding
 from velro_auth.upstream import translate
-from velro_auth.upstream.transport import Transport
+from velro_auth.upstream.transport.transport import Transport
 
 #: What an empty login is answered when all is well: refused before any account is looked at. With the publishable key
 #: a captcha may be demanded first.

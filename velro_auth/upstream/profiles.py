@@ -11,7 +11,7 @@ from velro_auth.auth.models import Profile
 from velro_auth.errors import WrongAnswer
 from velro_auth.upstream import translate
 from velro_auth.upstream.owners import demand
-from velro_auth.upstream.transport import Reply, Transport
+from velro_auth.upstream.transport.transport import Reply, Transport
 
 if TYPE_CHECKING:
     import httpx

@@ -11,7 +11,7 @@ from velro_auth.auth.models import Profile, Session, User
 from velro_auth.errors import UpstreamFailed, UpstreamUnavailable
 from velro_auth.upstream import translate
 from velro_auth.upstream.owners import demand
-from velro_auth.upstream.transport import Reply
+from velro_auth.upstream.transport.transport import Reply
 
 
 def session_from(reply: Reply, now_s: float) -> Session:

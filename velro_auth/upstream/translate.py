@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 
 from velro_auth import errors
 from velro_auth.errors import VelroAuthError
-from velro_auth.upstream.transport import Reply
+from velro_auth.upstream.transport.transport import Reply
 
 logger = logging.getLogger("velro_auth.upstream")
 

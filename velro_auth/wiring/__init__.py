@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from velro_auth import __version__
 from velro_auth.auth.login import Login
-from velro_auth.checks import Check, Finding
+from velro_auth.config.settings import Settings
 from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.docs import Contract, DocsEndpoint, OpenApiEndpoint
 from velro_auth.endpoints.login import LoginEndpoint
@@ -19,10 +19,10 @@ from velro_auth.endpoints.sessions import LogoutEndpoint, MeEndpoint, RefreshEnd
 from velro_auth.endpoints.verify import VerifyEndpoint
 from velro_auth.endpoints.version import VersionEndpoint
 from velro_auth.guards import Guards
-from velro_auth.settings import Settings
+from velro_auth.health_checks import Check, Finding
 from velro_auth.telemetry.answered import Routes
 from velro_auth.wiring.extras import Tracing, wire_tracing
-from velro_auth.wiring.lasting import Lasting, build
+from velro_auth.wiring.state import ApplicationState, build
 
 _ENDPOINTS: Final = (
     LoginEndpoint,
@@ -74,7 +74,7 @@ class Parts:
     fast: tuple[Endpoint, ...]
     probes: tuple[Endpoint, ...]
     instant: tuple[Endpoint, ...]
-    lasting: Lasting
+    lasting: ApplicationState
 
     @property
     def public_paths(self) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ def wire(settings: Settings, earlier: Parts | None = None) -> Parts:
         guards=lasting.guards,
         denied=sessions.denied,
         profiles=profiles,
-        note_token=telemetry.handed_out.note,
+        note_token=telemetry.issued_tokens.note,
     )
 
     login = LoginEndpoint(log_in, settings.auth_max_body_bytes)
@@ -146,7 +146,7 @@ def build_of(settings: Settings) -> Mapping[str, Any]:
     }
 
 
-def _checks(lasting: Lasting) -> Mapping[str, Check]:
+def _checks(lasting: ApplicationState) -> Mapping[str, Check]:
     def settings_check() -> Finding:
         found = "; ".join(map(str, lasting.settings.mistakes))
         return Finding("fail", found) if found else Finding("pass")
@@ -157,8 +157,8 @@ def _checks(lasting: Lasting) -> Mapping[str, Check]:
     checks["client_address"] = lasting.watch.finding
     telemetry = lasting.observer.telemetry
     if telemetry.audit:
-        checks["audit"] = telemetry.losses.check
-    return {**checks, **lasting.checks, "tokens": telemetry.handed_out.check, "slo": telemetry.check}
+        checks["audit"] = telemetry.lost_records.check
+    return {**checks, **lasting.checks, "tokens": telemetry.issued_tokens.check, "slo": telemetry.check}
 
 
 def _breaker_check(guards: Guards) -> Finding:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from velro_auth import __version__
-from velro_auth.settings import Settings
+from velro_auth.config.settings import Settings
 from velro_auth.telemetry.answered import Routes
 from velro_auth.tracing import NULL_TRACER, Tracer
-from velro_auth.wiring.sessions import Beside
+from velro_auth.wiring.sessions import BackgroundTask
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -40,7 +40,7 @@ class Tracing:
 
     tracer: Tracer = NULL_TRACER
     around: Callable[[WSGIApplication], WSGIApplication] = _bare
-    beside: tuple[Beside, ...] = ()
+    beside: tuple[BackgroundTask, ...] = ()
     retried: tuple[CarefulStart, ...] = ()
 
 
@@ -72,10 +72,10 @@ def wire_tracing(settings: Settings, *, routes: Routes, paths: Mapping[str, str]
     )
     around = functools.partial(Traced, traces=traces, routes=routes, paths=paths, left_out=left_out)
     start = CarefulStart(traces.start, _COLLECTOR)
-    return Tracing(tracer=traces, around=around, beside=(Beside(start, traces.stop),), retried=(start,))
+    return Tracing(tracer=traces, around=around, beside=(BackgroundTask(start, traces.stop),), retried=(start,))
 
 
-def wire_defects(settings: Settings) -> tuple[Beside, ...]:
+def wire_defects(settings: Settings) -> tuple[BackgroundTask, ...]:
     """Build the reports of defects, where there is somebody who wants them."""
     if not settings.sentry_dsn:
         return ()
@@ -90,7 +90,7 @@ def wire_defects(settings: Settings) -> tuple[Beside, ...]:
         environment=settings.environment,
         server_name=settings.replica,
     )
-    return (Beside(CarefulStart(defects.start, _SENTRY), defects.stop),)
+    return (BackgroundTask(CarefulStart(defects.start, _SENTRY), defects.stop),)
 
 
 def _say_missing(variable: str, extra: str) -> None:

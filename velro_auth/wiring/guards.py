@@ -6,19 +6,25 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from velro_auth.config.settings import Settings
 from velro_auth.guards import Guards
 from velro_auth.guards.attempts import Attempts
-from velro_auth.guards.breaker import Breaker
+from velro_auth.guards.bulkhead import Bulkhead
 from velro_auth.guards.challenges import Challenges, MemorySpent, Spent, challenge_secret
-from velro_auth.guards.floor import FailureFloor
-from velro_auth.guards.gate import Gate
+from velro_auth.guards.circuit_breaker import CircuitBreaker
+from velro_auth.guards.failure_delay import FailureDelay
 from velro_auth.guards.keys import Keyring, throttle_secret
 from velro_auth.guards.limits import Limits
 from velro_auth.guards.memory import MemoryAttempts
-from velro_auth.guards.quota import NoQuota, OneAddress, Quota, UpstreamQuota, WatchedQuota
 from velro_auth.guards.sessions import SessionCalls
 from velro_auth.guards.throttle import Throttle
-from velro_auth.settings import Settings
+from velro_auth.guards.upstream_rate_limit import (
+    NoRateLimit,
+    OneAddress,
+    RateLimitBucket,
+    UpstreamRateLimit,
+    WatchedRateLimit,
+)
 from velro_auth.wiring.store import SharedStore
 
 if TYPE_CHECKING:
@@ -49,7 +55,7 @@ def wire_guards(
     """
     client = _client(settings) if store else None
     return Guards(
-        floor=FailureFloor(
+        failure_delay=FailureDelay(
             floor_ms=settings.auth_failure_floor_ms,
             places=settings.login_places,
             reserved=settings.login_places - settings.session_places,
@@ -62,15 +68,15 @@ def wire_guards(
             on_refused=on_refused,
             on_challenge=on_challenge,
         ),
-        quota=_quota(settings, one_address or OneAddress()),
-        gate=Gate(
+        rate_limit=_rate_limit(settings, one_address or OneAddress()),
+        bulkhead=Bulkhead(
             slots=settings.login_slots,
             wait_s=settings.login_queue_s,
             max_waiting=settings.login_places - settings.login_slots,
         ),
-        breaker=Breaker(),
+        breaker=CircuitBreaker(),
         sessions=SessionCalls(
-            gate=Gate(
+            bulkhead=Bulkhead(
                 slots=settings.session_slots,
                 wait_s=settings.login_queue_s,
                 max_waiting=settings.session_places - settings.session_slots,
@@ -94,25 +100,25 @@ def adjust_guards(guards: Guards, settings: Settings, *, was: Settings, one_addr
         one_address: Whether Supabase counts all callers as one, although their addresses are passed on.
     """
     guards.throttle.adjust(_limits(settings), share=1 / _processes(settings), is_challenging=_is_challenging(settings))
-    guards.floor.adjust(
+    guards.failure_delay.adjust(
         floor_ms=settings.auth_failure_floor_ms,
         places=settings.login_places,
         reserved=settings.login_places - settings.session_places,
     )
     guards.sessions.adjust(in_flight=settings.session_places_per_network, per_s=settings.auth_session_calls_per_s)
-    guards.sessions.gate.adjust(
+    guards.sessions.bulkhead.adjust(
         slots=settings.session_slots,
         wait_s=settings.login_queue_s,
         max_waiting=settings.session_places - settings.session_slots,
     )
-    guards.gate.adjust(
+    guards.bulkhead.adjust(
         slots=settings.login_slots,
         wait_s=settings.login_queue_s,
         max_waiting=settings.login_places - settings.login_slots,
     )
     if _quota_told(settings) == _quota_told(was):
         return guards
-    return dataclasses.replace(guards, quota=_quota(settings, one_address))
+    return dataclasses.replace(guards, rate_limit=_rate_limit(settings, one_address))
 
 
 def _limits(settings: Settings) -> Limits:
@@ -133,7 +139,7 @@ def _is_challenging(settings: Settings) -> bool:
 
 
 def _client(settings: Settings) -> redis.Redis:
-    from velro_auth.guards.redis import connect  # noqa: PLC0415 - 5 MB that few need
+    from velro_auth.stores.attempts import connect  # noqa: PLC0415 - 5 MB that few need
 
     return connect(settings.redis_url)
 
@@ -141,7 +147,7 @@ def _client(settings: Settings) -> redis.Redis:
 def _challenges(settings: Settings, client: redis.Redis | None, store: SharedStore | None) -> Challenges:
     spent: Spent = (memory := MemorySpent())
     if client is not None and store is not None:
-        from velro_auth.guards.redis import RedisSpent  # noqa: PLC0415 - the same
+        from velro_auth.stores.attempts import RedisSpent  # noqa: PLC0415 - the same
 
         spent = RedisSpent(client=client, memory=memory, rest=store.counters, prefix=settings.redis_prefix)
     return Challenges(secret=challenge_secret(_secret(settings)), spent=spent)
@@ -153,7 +159,7 @@ def _attempts(settings: Settings, client: redis.Redis | None, store: SharedStore
     memory = MemoryAttempts(limits=limits.scaled(1 / _processes(settings)))
     if client is None or store is None:
         return memory
-    from velro_auth.guards.redis import RedisAttempts  # noqa: PLC0415 - 5 MB that few need
+    from velro_auth.stores.attempts import RedisAttempts  # noqa: PLC0415 - 5 MB that few need
 
     return RedisAttempts(
         client=client,
@@ -164,12 +170,12 @@ def _attempts(settings: Settings, client: redis.Redis | None, store: SharedStore
     )
 
 
-def _quota(settings: Settings, one_address: OneAddress) -> Quota:
+def _rate_limit(settings: Settings, one_address: OneAddress) -> UpstreamRateLimit:
     kept, burst, refill_s, processes = _quota_told(settings)
     if kept == "never":
-        return NoQuota()
-    twin = UpstreamQuota(burst=burst, refill_s=refill_s, processes=processes)
-    return twin if kept == "always" else WatchedQuota(twin, one_address)
+        return NoRateLimit()
+    twin = RateLimitBucket(burst=burst, refill_s=refill_s, processes=processes)
+    return twin if kept == "always" else WatchedRateLimit(twin, one_address)
 
 
 def _quota_told(settings: Settings) -> tuple[str, int, float, int]:

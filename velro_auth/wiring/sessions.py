@@ -8,20 +8,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from velro_auth.auth.denylist import DenyList, MemoryDenyList
-from velro_auth.auth.introspection import AskLimits, RemoteJudge, TokenJudge
+from velro_auth.auth.introspection import AskLimits, RemoteIntrospector, TokenIntrospector
 from velro_auth.auth.keys import Key, Keys, NoKeys, secret_key
 from velro_auth.auth.models import Session
-from velro_auth.auth.own_tokens import OwnTokens
 from velro_auth.auth.ports import Identity, Profiles
 from velro_auth.auth.refresh import Refreshes, Relay
 from velro_auth.auth.session_json import dump_session, load_session
 from velro_auth.auth.sessions import Sessions
+from velro_auth.auth.token_check import IssuedTokenCheck
 from velro_auth.auth.tokens import ClaimRules
 from velro_auth.auth.verifier import Denied, TokenVerifier
-from velro_auth.checks import Check, Finding
+from velro_auth.config.settings import Settings
 from velro_auth.guards import Guards
 from velro_auth.guards.keys import REDIS_PREFIX
-from velro_auth.settings import Settings
+from velro_auth.health_checks import Check, Finding
 from velro_auth.telemetry.gauges import Gauge
 from velro_auth.telemetry.standard import cache_gauge, key_gauges
 from velro_auth.upstream.jwks import KeyState, KeyStore
@@ -30,7 +30,7 @@ from velro_auth.wiring.store import SharedStore
 
 
 @dataclasses.dataclass(frozen=True)
-class Beside:
+class BackgroundTask:
     """Something that runs beside the requests of a process."""
 
     start: Callable[[], None]
@@ -50,10 +50,10 @@ class WiredSessions:
     """
 
     service: Sessions
-    beside: Sequence[Beside]
+    beside: Sequence[BackgroundTask]
     gauges: Sequence[Gauge]
     checks: Mapping[str, Check]
-    own_tokens: OwnTokens
+    token_check: IssuedTokenCheck
 
 
 def wire_sessions(
@@ -81,30 +81,30 @@ def wire_sessions(
     limits = AskLimits(good_for_s=settings.auth_verify_cache_s, wait_s=settings.upstream_deadline_s + 1)
     refreshes = Refreshes[Session](relay=relay, wait_s=_longest_refresh_s(settings))
     verifier = _verifier(settings, keys, denied)
-    remote = RemoteJudge(limits=limits, place=guards.floor.place)
+    remote = RemoteIntrospector(limits=limits, place=guards.failure_delay.place)
     sessions = Sessions(
         identity=identity,
         guards=guards,
         refreshes=refreshes,
         verifier=_verifier(settings, keys),
-        judge=TokenJudge(verifier=verifier, remote=remote),
+        judge=TokenIntrospector(verifier=verifier, remote=remote),
         denied=denied,
         profiles=profiles,
         is_strict=settings.auth_verify_mode == "strict",
         note_token=note_token,
     )
-    own_tokens = own_tokens_of(settings, keys)
+    token_check = own_tokens_of(settings, keys)
     gauges = [
         cache_gauge("verified_tokens", lambda: verifier.remembered),
         cache_gauge("checked_tokens", lambda: remote.remembered),
         cache_gauge("refreshes", lambda: refreshes.remembered),
     ]
     if store_of_keys is None:
-        return WiredSessions(sessions, beside, gauges, {}, own_tokens)
+        return WiredSessions(sessions, beside, gauges, {}, token_check)
     state = store_of_keys.state
     gauges += key_gauges(count=lambda: len(state().names), age_s=lambda: state().age_s or 0.0)
-    beside = [Beside(store_of_keys.warm, store_of_keys.close), *beside]
-    return WiredSessions(sessions, beside, gauges, {"signing_keys": lambda: keys_check(state())}, own_tokens)
+    beside = [BackgroundTask(store_of_keys.warm, store_of_keys.close), *beside]
+    return WiredSessions(sessions, beside, gauges, {"signing_keys": lambda: keys_check(state())}, token_check)
 
 
 def adjust_sessions(
@@ -141,7 +141,7 @@ def _key_store(settings: Settings) -> KeyStore | None:
     return KeyStore(fetch=HttpKeySet(url=url))
 
 
-def own_tokens_of(settings: Settings, keys: Keys, *, now: Callable[[], float] = time.time) -> OwnTokens:
+def own_tokens_of(settings: Settings, keys: Keys, *, now: Callable[[], float] = time.time) -> IssuedTokenCheck:
     """Build what judges the tokens that a service with these *settings* hands out.
 
     Args:
@@ -151,7 +151,7 @@ def own_tokens_of(settings: Settings, keys: Keys, *, now: Callable[[], float] = 
     """
     rules = ClaimRules(issuers=settings.issuers, now=now)
     # Remembers none: each is judged once.
-    return OwnTokens(TokenVerifier(keys=keys, rules=rules, secret=_secret(settings), cache_size=0), rules)
+    return IssuedTokenCheck(TokenVerifier(keys=keys, rules=rules, secret=_secret(settings), cache_size=0), rules)
 
 
 def _verifier(settings: Settings, keys: Keys, denied: Denied | None = None) -> TokenVerifier:
@@ -172,16 +172,18 @@ def _longest_refresh_s(settings: Settings) -> float:
     return settings.login_queue_s + settings.upstream_deadline_s + 1
 
 
-def _shared(settings: Settings, store: SharedStore | None) -> tuple[DenyList, Relay[Session] | None, Sequence[Beside]]:
+def _shared(
+    settings: Settings, store: SharedStore | None
+) -> tuple[DenyList, Relay[Session] | None, Sequence[BackgroundTask]]:
     """Return what several processes share, where there is a Redis to share it in."""
     if store is None:
         return MemoryDenyList(), None, []
     # 5 MB that few need.
-    from velro_auth.guards.redis import connect  # noqa: PLC0415
-    from velro_auth.upstream.denylist_redis import RedisDenyList  # noqa: PLC0415
-    from velro_auth.upstream.denylist_wire import DenialsInRedis  # noqa: PLC0415
-    from velro_auth.upstream.redis_guard import RedisGuard  # noqa: PLC0415
-    from velro_auth.upstream.refresh_redis import RedisRelay  # noqa: PLC0415
+    from velro_auth.stores.attempts import connect  # noqa: PLC0415
+    from velro_auth.stores.denylist import RedisDenyList  # noqa: PLC0415
+    from velro_auth.stores.denylist_codec import DenialsInRedis  # noqa: PLC0415
+    from velro_auth.stores.guard import RedisGuard  # noqa: PLC0415
+    from velro_auth.stores.refresh import RedisRelay  # noqa: PLC0415
 
     guard, client = RedisGuard(rest=store.sessions), connect(settings.redis_url)
     relay = RedisRelay(
@@ -197,4 +199,4 @@ def _shared(settings: Settings, store: SharedStore | None) -> tuple[DenyList, Re
     # Logouts that an earlier release entered under keys without the project must stay in force.
     denials = DenialsInRedis(client=client, prefix=settings.redis_prefix, earlier_prefix=REDIS_PREFIX)
     denied = RedisDenyList(store=denials, guard=guard)
-    return denied, relay, [Beside(denied.start, denied.close)]
+    return denied, relay, [BackgroundTask(denied.start, denied.close)]

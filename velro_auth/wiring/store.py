@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from velro_auth.checks import Finding
-from velro_auth.guards.rest import Rest, sessions_rest
+from velro_auth.health_checks import Finding
+from velro_auth.stores.backoff import StoreBackoff, sessions_rest
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class SharedStore:
         sessions: That of refreshes and logouts.
     """
 
-    counters: Rest = field(default_factory=Rest)
-    sessions: Rest = field(default_factory=sessions_rest)
+    counters: StoreBackoff = field(default_factory=StoreBackoff)
+    sessions: StoreBackoff = field(default_factory=sessions_rest)
 
     def is_degraded(self) -> bool:
         """Return whether anything goes on without Redis just now."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from velro_auth import __version__
-from velro_auth.auth.own_tokens import Refused
-from velro_auth.exchange import Exchange
-from velro_auth.problems import ANSWERS
-from velro_auth.settings import Settings
+from velro_auth.auth.token_check import Refused
+from velro_auth.config.settings import Settings
+from velro_auth.context import RequestContext
 from velro_auth.telemetry.answered import Answered, Routes
 from velro_auth.telemetry.assembly import Telemetry, assemble
 from velro_auth.telemetry.audit import AuditTrail, open_trail
@@ -20,6 +19,7 @@ from velro_auth.telemetry.sink import Sink
 from velro_auth.telemetry.slo import Promise
 from velro_auth.telemetry.standard import LOG_TALLY
 from velro_auth.telemetry.webhook import Webhook
+from velro_auth.web.problems import ANSWERS
 
 #: ``AUDIT_FILE`` for the trail to go among the log lines on stdout.
 STDOUT = "-"
@@ -39,10 +39,10 @@ class Observer:
     routes: Routes
     stops: Sequence[Callable[[], object]]
 
-    def __call__(self, path: str, status: int, took_ms: float, exchange: Exchange, user_agent: str) -> None:
+    def __call__(self, path: str, status: int, took_ms: float, context: RequestContext, user_agent: str) -> None:
         """Take note of one answer."""
         route = self.routes.name(path)
-        answered = Answered.after(took_ms, route=route, status=status, exchange=exchange, user_agent=user_agent)
+        answered = Answered.after(took_ms, route=route, status=status, context=context, user_agent=user_agent)
         self.telemetry.answered(answered)
 
     def start(self) -> None:
@@ -103,7 +103,7 @@ def wire_telemetry(
     )
     if webhook:
         telemetry.watch.keep(webhook.thread)
-    stops = [*audit_stops, telemetry.losses.say_now, telemetry.watch.stop, *([webhook.stop] if webhook else [])]
+    stops = [*audit_stops, telemetry.lost_records.say_now, telemetry.watch.stop, *([webhook.stop] if webhook else [])]
     return Observer(telemetry, routes, stops)
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from supabase_standin import schema
+from supabase_standin.postgres import Postgres
 from tests.contract.database.project import Project
-from velro_auth.database import Runner
-from velro_auth.standin import schema
-from velro_auth.standin.postgres import Postgres
+from velro_auth.ops.database import Runner
 
 MakeProject = Callable[[str], Project]
 

@@ -14,8 +14,8 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from velro_auth.database import Runner
-from velro_auth.standin.postgres import Postgres
+from supabase_standin.postgres import Postgres
+from velro_auth.ops.database import Runner
 
 Rows = list[tuple[Any, ...]]
 

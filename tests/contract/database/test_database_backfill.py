@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from tests.contract.database.project import Project
-from velro_auth.database import Progress
-from velro_auth.database.errors import LockNotObtained, UnknownMigration
-from velro_auth.database.transaction import Transactions
+from velro_auth.ops.database import Progress
+from velro_auth.ops.database.errors import LockNotObtained, UnknownMigration
+from velro_auth.ops.database.transaction import Transactions
 
 
 class Interrupted(Exception):
@@ -71,12 +71,12 @@ def test_a_second_run_starts_over_and_mends(project: Project) -> None:
 def test_two_at_once_take_turns(project: Project) -> None:
     project.fill(200)
     project.runner().up()
-    gate = threading.Barrier(2)
+    bulkhead = threading.Barrier(2)
     ended: list[Progress] = []
 
     def run() -> None:
         runner = project.runner()
-        gate.wait()
+        bulkhead.wait()
         ended.append(runner.backfill(batch_size=10))
 
     threads = [threading.Thread(target=run) for _ in range(2)]

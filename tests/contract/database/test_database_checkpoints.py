@@ -10,12 +10,12 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.contract.database.project import Project
 from tests.fixtures.checkout import Checkout
-from velro_auth.checkpoints import AppliedMigration, Database, Tags
-from velro_auth.cli import main
-from velro_auth.database.catalogue import snapshot
-from velro_auth.database.connection import connected
-from velro_auth.database.files import load, shipped
-from velro_auth.settings import Settings
+from velro_auth.config.settings import Settings
+from velro_auth.ops.checkpoints import AppliedMigration, Database, Tags
+from velro_auth.ops.cli import main
+from velro_auth.ops.database.catalogue import snapshot
+from velro_auth.ops.database.connection import connected
+from velro_auth.ops.database.files import load, shipped
 
 FILES = load(shipped())
 VERSIONS = [migration.version for migration in FILES]

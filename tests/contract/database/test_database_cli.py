@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.contract.database.project import Project
-from velro_auth.cli.db import db
-from velro_auth.database.files import load, shipped
+from velro_auth.ops.cli.db import db
+from velro_auth.ops.database.files import load, shipped
 
 LABELS = [migration.label for migration in load(shipped())]
 

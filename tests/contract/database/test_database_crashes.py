@@ -10,13 +10,13 @@ import pytest
 
 from tests.contract.database.conftest import MakeProject
 from tests.contract.database.project import Project
-from velro_auth.database import Runner, State
-from velro_auth.database.errors import (
+from velro_auth.ops.database import Runner, State
+from velro_auth.ops.database.errors import (
     LockNotObtained,
     MigrationFailed,
 )
-from velro_auth.database.files import Migration, load, shipped
-from velro_auth.database.transaction import Transactions
+from velro_auth.ops.database.files import Migration, load, shipped
+from velro_auth.ops.database.transaction import Transactions
 
 FILES = load(shipped())
 
@@ -31,8 +31,8 @@ def states(project: Project) -> list[State]:
 KILLING = """
 import os, signal, sys
 import psycopg
-from velro_auth.database import Runner
-from velro_auth.database.files import Migration
+from velro_auth.ops.database import Runner
+from velro_auth.ops.database.files import Migration
 
 def killed(point, work):
     if (child := os.fork()) != 0:
@@ -83,11 +83,11 @@ IMPATIENT = Transactions(lock_timeout_ms=20, pauses_s=(0.01,), turn_timeout_ms=5
 def test_four_at_once_apply_each_migration_once(project: Project) -> None:
     """Four deploys of a release start together."""
     applied: list[list[str]] = []
-    gate = threading.Barrier(4)
+    bulkhead = threading.Barrier(4)
 
     def run() -> None:
         runner = project.runner()
-        gate.wait()
+        bulkhead.wait()
         applied.append([step.version for step in runner.up()])
 
     threads = [threading.Thread(target=run) for _ in range(4)]

@@ -6,7 +6,7 @@ import psycopg
 
 from tests.contract.database.pooler import pooled
 from tests.contract.database.project import Project
-from velro_auth.database import Runner
+from velro_auth.ops.database import Runner
 
 
 def test_the_pooler_of_these_tests_changes_backends(project: Project) -> None:

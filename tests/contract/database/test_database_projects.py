@@ -8,7 +8,7 @@ import pytest
 
 from tests.contract.database.project import Project
 from tests.contract.database.test_database_cli import run
-from velro_auth.database.errors import MigrationRefused
+from velro_auth.ops.database.errors import MigrationRefused
 
 ADA = "ada@example.com"
 

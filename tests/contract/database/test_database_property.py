@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.contract.database.conftest import Cluster
 from tests.contract.database.generated import Drawn, build, life, projects
 from tests.contract.database.project import Project
-from velro_auth.database.errors import MigrationFailed, MigrationRefused
+from velro_auth.ops.database.errors import MigrationFailed, MigrationRefused
 
 #: What a refusal names; one of them at least.
 NAMED = ("public.", "auth.users", '"', "trigger", "constraint", "column", "type")

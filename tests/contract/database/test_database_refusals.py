@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.contract.database.project import OWN_TABLE, Project
-from velro_auth.database import Runner
-from velro_auth.database.errors import (
+from velro_auth.ops.database import Runner
+from velro_auth.ops.database.errors import (
     AnotherRole,
     DatabaseUnreachable,
     MigrationFailed,

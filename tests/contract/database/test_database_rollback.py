@@ -6,14 +6,14 @@ import psycopg
 import pytest
 
 from tests.contract.database.project import Project
-from velro_auth.database import Runner, State
-from velro_auth.database.catalogue import snapshot
-from velro_auth.database.connection import connected
-from velro_auth.database.errors import (
+from velro_auth.ops.database import Runner, State
+from velro_auth.ops.database.catalogue import snapshot
+from velro_auth.ops.database.connection import connected
+from velro_auth.ops.database.errors import (
     MigrationFailed,
     UnknownMigration,
 )
-from velro_auth.database.files import load, shipped
+from velro_auth.ops.database.files import load, shipped
 
 FILES = load(shipped())
 

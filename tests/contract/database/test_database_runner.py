@@ -10,11 +10,11 @@ import pytest
 
 from tests.contract.database.conftest import MakeProject
 from tests.contract.database.project import OWN_TABLE, Project
-from velro_auth.database import Runner, State
-from velro_auth.database.errors import (
+from velro_auth.ops.database import Runner, State
+from velro_auth.ops.database.errors import (
     MigrationEdited,
 )
-from velro_auth.database.files import Migration, load, shipped
+from velro_auth.ops.database.files import Migration, load, shipped
 
 FILES = load(shipped())
 

@@ -6,8 +6,8 @@ import pytest
 
 from tests.contract.database.conftest import MakeProject
 from tests.contract.database.project import OWN_TABLE, Project
-from velro_auth.database.catalogue import expected, snapshot
-from velro_auth.database.connection import connected
+from velro_auth.ops.database.catalogue import expected, snapshot
+from velro_auth.ops.database.connection import connected
 
 #: What somebody did by hand → what verify names, and whether running the migrations again mends it.
 CHANGES = {
@@ -44,7 +44,7 @@ CHANGES = {
 
 
 def test_the_recorded_catalogue_is_that_of_a_new_project(make_project: MakeProject) -> None:
-    """After a new migration: ``python -m velro_auth.database.record <address>``."""
+    """After a new migration: ``python -m velro_auth.ops.database.record <address>``."""
     project = make_project("new").migrated()
 
     with connected(project.dsn(), print) as connection:

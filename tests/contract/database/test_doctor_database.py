@@ -9,11 +9,11 @@ import pytest
 
 from tests.contract.database.conftest import Cluster
 from tests.contract.database.project import Project
-from velro_auth.doctor import mend
-from velro_auth.doctor.case import Case
-from velro_auth.doctor.checks import CHECKS
-from velro_auth.doctor.checkup import Result, run
-from velro_auth.settings import Settings
+from velro_auth.config.settings import Settings
+from velro_auth.ops.doctor import fix
+from velro_auth.ops.doctor.checks import CHECKS
+from velro_auth.ops.doctor.checkup import Result, run
+from velro_auth.ops.doctor.context import DiagnosticContext
 
 #: Check → the faults that it alone has to tell of: statement and role.
 FAULTS = {
@@ -63,7 +63,7 @@ def look(project: Project, *, dsn: str = "") -> dict[str, Result]:
     """Run the checks of the database, in the order they have."""
     settings = Settings.from_environment({"DATABASE_URL": dsn or project.dsn()})
     chosen = [check.name for check in CHECKS if check.group == "database"]
-    return {result.check.name: result for result in run(CHECKS, Case(settings=settings), only=chosen)}
+    return {result.check.name: result for result in run(CHECKS, DiagnosticContext(settings=settings), only=chosen)}
 
 
 def bad(project: Project) -> set[str]:
@@ -82,7 +82,7 @@ def test_a_fault_fails_its_own_check_and_fix_mends_it(migrated: Project, tmp_pat
     assert {one for one, result in results.items() if result.status != "pass"} <= {name, *NEIGHBOURS.get(name, ())}
     assert results[name].status == "fail"
     assert "velro-auth doctor --fix" in results[name].mend
-    mend.mend(migrated.dsn(), folder=tmp_path)
+    fix.mend(migrated.dsn(), folder=tmp_path)
     assert bad(migrated) == set()
 
 
@@ -185,7 +185,7 @@ def test_a_rule_of_the_project_that_refuses_the_rehearsed_user_is_a_warning(migr
 
 def test_a_rehearsal_can_be_switched_off(migrated: Project) -> None:
     migrated.sql(LATER)
-    case = Case(settings=Settings.from_environment({"DATABASE_URL": migrated.dsn()}), rehearses=False)
+    case = DiagnosticContext(settings=Settings.from_environment({"DATABASE_URL": migrated.dsn()}), rehearses=False)
 
     [result] = run(CHECKS, case, only=["database.sign_up"])
 

@@ -11,10 +11,9 @@ import pytest
 
 from tests.contract.database.project import OWN_TABLE, Project
 from tests.contract.database.test_database_verify import CHANGES
-from velro_auth.database.catalogue import snapshot
-from velro_auth.database.connection import connected
-from velro_auth.doctor import mend
-from velro_auth.doctor.mend import Mended
+from velro_auth.ops.database.catalogue import snapshot
+from velro_auth.ops.database.connection import connected
+from velro_auth.ops.doctor.fix import Mended, mend
 
 #: What somebody did by hand, and as whom.
 BROKEN = (
@@ -50,7 +49,7 @@ def at(second: int = 0) -> Callable[[], dt.datetime]:
 
 
 def fix(project: Project, folder: Path, second: int = 0) -> Mended:
-    return mend.mend(project.dsn(), folder=folder, now=at(second))
+    return mend(project.dsn(), folder=folder, now=at(second))
 
 
 def faults(project: Project) -> list[str]:

@@ -11,10 +11,11 @@ import pytest
 from tests.contract.database.conftest import Cluster, MakeProject
 from tests.contract.database.project import Project
 from tests.contract.database.test_doctor_fix import broken, faults, fix, rows
-from velro_auth.database import errors
-from velro_auth.database.transaction import Transactions
-from velro_auth.doctor import mend, wayback
-from velro_auth.doctor.wayback import CannotWrite
+from velro_auth.ops.database import errors
+from velro_auth.ops.database.transaction import Transactions
+from velro_auth.ops.doctor import fix as fixing
+from velro_auth.ops.doctor import undo_file
+from velro_auth.ops.doctor.undo_file import CannotWrite
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_a_held_lock_leaves_the_database_and_the_folder_as_they_were(migrated: P
     with migrated.connected() as other, other.transaction():
         other.execute("select from public.users")
         with pytest.raises(errors.LockNotObtained):
-            mend.mend(migrated.dsn(), folder=tmp_path, transactions=patience)
+            fixing.mend(migrated.dsn(), folder=tmp_path, transactions=patience)
 
     assert faults(migrated) == ["row level security of public.users"]
     assert list(tmp_path.iterdir()) == []
@@ -64,7 +65,7 @@ def test_the_file_is_complete_before_the_transaction_ends(
     """Whoever looks at the moment the file is on the disk still finds the database unchanged."""
     migrated.sql("alter table public.users disable row level security")
     seen: list[str] = []
-    really = wayback._sync
+    really = undo_file._sync
 
     def look(folder: Path) -> None:
         really(folder)
@@ -74,7 +75,7 @@ def test_the_file_is_complete_before_the_transaction_ends(
                                                         " 'public.users'::regclass"))  # fmt: skip
 
     # Reading pg_class needs no lock on the table itself.
-    monkeypatch.setattr(wayback, "_sync", look)
+    monkeypatch.setattr(undo_file, "_sync", look)
     fix(migrated, tmp_path)
 
     assert seen[0].endswith("commit;\n")
@@ -113,7 +114,7 @@ def test_a_row_that_a_constraint_refuses_is_left_to_the_back_fill(migrated: Proj
 def test_many_rows_are_left_to_the_back_fill(
     migrated: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("velro_auth.doctor.rows.MOST_ROWS", 2)
+    monkeypatch.setattr("velro_auth.ops.doctor.rows.MOST_ROWS", 2)
     migrated.fill(3)
 
     mended = fix(migrated, tmp_path)
@@ -153,14 +154,14 @@ def test_pending_migrations_stay_pending(make_project: MakeProject, tmp_path: Pa
     for one in (mended, again):
         assert list(one.remarks) == ["what 20261126100000_sign_ups brings is not mended here: run velro-auth db up"]
     assert "migration 20261126100000_sign_ups" in faults(project)
-    assert "migration 20261126100000_sign_ups" not in [one.subject for one in mend.wanted(project.dsn())]
+    assert "migration 20261126100000_sign_ups" not in [one.subject for one in fixing.wanted(project.dsn())]
 
 
 def test_what_is_wanted_is_told_without_a_change(migrated: Project) -> None:
     project = broken(migrated)
     before = project.dump()
 
-    subjects = [one.subject for one in mend.wanted(project.dsn())]
+    subjects = [one.subject for one in fixing.wanted(project.dsn())]
 
     assert "row level security of public.users" in subjects
     assert 'policy "Users can view self" on public.users' in subjects

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.fixtures.denials import denials_of
 from tests.fixtures.tokens import START_S, USER_ID, HandClock, checked_claims
-from velro_auth.auth.cuts import MOST_CUTS, MOST_EXEMPT, Cut, merged_cuts
+from velro_auth.auth.cutoffs import MOST_CUTS, MOST_EXEMPT, Cutoff, merged_cuts
 from velro_auth.auth.denylist import (
     BEFORE_ALL,
     LONGEST_LIFETIME_S,
@@ -29,7 +29,7 @@ OTHER = checked_claims(session_id=ELSEWHERE, issued_at=int(START_S) - 1200, exp=
 
 SESSIONS = ("a", "b", "c")
 CUTS = st.builds(
-    Cut,
+    Cutoff,
     name=st.text("0123456789abcdef", min_size=16, max_size=16),
     at_s=st.integers(1, 4),
     exempt=st.sets(st.sampled_from(SESSIONS)).map(lambda names: tuple(sorted(names))),
@@ -194,7 +194,7 @@ def test_a_merged_denial_lasts_in_the_list(denied: MemoryDenyList, clock: HandCl
 
 
 @given(MANY_CUTS, MANY_CUTS)
-def test_merged_cuts_refuse_whatever_one_of_them_refuses(some: tuple[Cut, ...], others: tuple[Cut, ...]) -> None:
+def test_merged_cuts_refuse_whatever_one_of_them_refuses(some: tuple[Cutoff, ...], others: tuple[Cutoff, ...]) -> None:
     merged = merged_cuts(some, others)
 
     assert len(merged) <= MOST_CUTS
@@ -204,7 +204,9 @@ def test_merged_cuts_refuse_whatever_one_of_them_refuses(some: tuple[Cut, ...], 
 
 
 @given(st.lists(CUTS, min_size=1, max_size=3, unique_by=lambda cut: cut.name).map(tuple), MANY_CUTS)
-def test_merged_cuts_refuse_nothing_else_unless_they_are_many(some: tuple[Cut, ...], others: tuple[Cut, ...]) -> None:
+def test_merged_cuts_refuse_nothing_else_unless_they_are_many(
+    some: tuple[Cutoff, ...], others: tuple[Cutoff, ...]
+) -> None:
     others = others[: MOST_CUTS - 3]
     merged = merged_cuts(some, others)
 
@@ -213,7 +215,7 @@ def test_merged_cuts_refuse_nothing_else_unless_they_are_many(some: tuple[Cut, .
 
 
 @given(MANY_CUTS, MANY_CUTS)
-def test_the_order_of_news_does_not_matter(some: tuple[Cut, ...], others: tuple[Cut, ...]) -> None:
+def test_the_order_of_news_does_not_matter(some: tuple[Cutoff, ...], others: tuple[Cutoff, ...]) -> None:
     merged = merged_cuts(some, others)
 
     assert merged_cuts(others, some) == merged
@@ -222,7 +224,7 @@ def test_the_order_of_news_does_not_matter(some: tuple[Cut, ...], others: tuple[
 
 def test_a_late_copy_of_a_replaced_cut_does_not_end_later_sessions() -> None:
     """Both logouts in one second. The copy does not know the session that began after the second one."""
-    first, second = Cut(name="first", at_s=1, exempt=("a",)), Cut(name="second", at_s=1)
+    first, second = Cutoff(name="first", at_s=1, exempt=("a",)), Cutoff(name="second", at_s=1)
     [known] = merged_cuts([first], [second])
     [known] = merged_cuts([known.exempting(["c"])], [first])
 
@@ -232,7 +234,7 @@ def test_a_late_copy_of_a_replaced_cut_does_not_end_later_sessions() -> None:
 
 
 def test_sessions_exempt_from_one_cut_are_bounded() -> None:
-    cut = Cut(name="one", at_s=1)
+    cut = Cutoff(name="one", at_s=1)
 
     for number in range(3 * MOST_EXEMPT):
         cut = cut.exempting([f"session {number:03}"])

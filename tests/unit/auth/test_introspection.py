@@ -23,7 +23,7 @@ from tests.fixtures.tokens import (
 )
 from tests.waiting import eventually
 from velro_auth.auth.denylist import MemoryDenyList
-from velro_auth.auth.introspection import AskLimits, RemoteJudge, TokenJudge
+from velro_auth.auth.introspection import AskLimits, RemoteIntrospector, TokenIntrospector
 from velro_auth.auth.verifier import TokenVerifier, token_digest
 from velro_auth.errors import (
     Busy,
@@ -66,9 +66,9 @@ class Lab:
         self.clock = HandClock()
         self.supabase = Supabase()
         self.denied = MemoryDenyList(now=self.clock)
-        self.remote = RemoteJudge(limits=limits, clock=self.clock, now=self.clock)
+        self.remote = RemoteIntrospector(limits=limits, clock=self.clock, now=self.clock)
         verifier = TokenVerifier(keys=HeldKeys(ONE), rules=rules(self.clock), denied=self.denied, clock=self.clock)
-        self._judge = TokenJudge(verifier=verifier, remote=self.remote)
+        self._judge = TokenIntrospector(verifier=verifier, remote=self.remote)
 
     def verdict(self, token: str, *, strict: bool = False) -> tuple[str, bool]:
         verdict = self._judge.judge(token, partial(self.supabase.user, token), strict=strict)
@@ -294,7 +294,7 @@ def test_who_waits_for_an_unproven_token_takes_a_place_and_who_knows_the_answer_
         taken.append("out")
 
     clock, supabase = HandClock(), Supabase()
-    remote = RemoteJudge(place=place, clock=clock, now=clock)
+    remote = RemoteIntrospector(place=place, clock=clock, now=clock)
     for _ in range(5):
         remote.check(UNPROVEN, checked_claims(), partial(supabase.user, UNPROVEN), is_proven=False)
 
@@ -304,7 +304,7 @@ def test_who_waits_for_an_unproven_token_takes_a_place_and_who_knows_the_answer_
 
 def test_only_what_can_be_judged_without_an_answer_is_asked_about_in_a_hurry(lab: Lab) -> None:
     verifier = TokenVerifier(keys=HeldKeys(ONE), rules=rules(lab.clock), clock=lab.clock)
-    judge = TokenJudge(verifier=verifier, remote=RemoteJudge(clock=lab.clock, now=lab.clock))
+    judge = TokenIntrospector(verifier=verifier, remote=RemoteIntrospector(clock=lab.clock, now=lab.clock))
     asked: list[str] = []
 
     for token in (PROVEN, UNPROVEN):
@@ -316,7 +316,9 @@ def test_only_what_can_be_judged_without_an_answer_is_asked_about_in_a_hurry(lab
 def test_strict_checks_need_no_place(lab: Lab) -> None:
     """Or whoever crowds the service would make them lenient: without an answer a proven token is good."""
     verifier = TokenVerifier(keys=HeldKeys(ONE), rules=rules(lab.clock), clock=lab.clock)
-    judge = TokenJudge(verifier=verifier, remote=RemoteJudge(place=_no_place, clock=lab.clock, now=lab.clock))
+    judge = TokenIntrospector(
+        verifier=verifier, remote=RemoteIntrospector(place=_no_place, clock=lab.clock, now=lab.clock)
+    )
 
     verdict = judge.judge(PROVEN, partial(lab.supabase.user, PROVEN), strict=True)
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from tests.fixtures.tokens import SECRET, SigningKey, document
-from velro_auth.auth.keys import MAX_KEYS, CannotJudge, NoKeys, UnusableKeySet, read_key_set, secret_key
+from velro_auth.auth.keys import MAX_KEYS, CannotVerify, NoKeys, UnusableKeySet, read_key_set, secret_key
 
 
 def without(jwk: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -148,6 +148,6 @@ def test_a_public_key_is_no_secret(secret: str) -> None:
 
 
 def test_without_a_key_set_no_key_is_known_or_trusted() -> None:
-    with pytest.raises(CannotJudge):
+    with pytest.raises(CannotVerify):
         NoKeys().find("one")
     assert not NoKeys().trusts(read_key_set(document([GOOD]))["good"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tests.fixtures.clocks import LockWatch
 from tests.fixtures.tokens import HeldKeys, SigningKey, checked_claims, claims_at, rules
-from velro_auth.auth.introspection import AskLimits, RemoteJudge
+from velro_auth.auth.introspection import AskLimits, RemoteIntrospector
 from velro_auth.auth.refresh import Refreshes
 from velro_auth.auth.verifier import TokenVerifier
 
@@ -42,7 +42,7 @@ def test_proven_tokens() -> None:
 
 def test_answers_about_tokens() -> None:
     clock = LockWatch()
-    judge = RemoteJudge(limits=AskLimits(cache_size=2), clock=clock, now=clock.peek)
+    judge = RemoteIntrospector(limits=AskLimits(cache_size=2), clock=clock, now=clock.peek)
     clock.locks = (judge._lock,)
 
     for number in range(5):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from tests.conftest import ENVIRONMENT
 from tests.fixtures.tokens import USER_ID, HandClock, HeldKeys, SigningKey, claims_at, rules
 from velro_auth.auth.denylist import MemoryDenyList
-from velro_auth.auth.introspection import RemoteJudge, TokenJudge
+from velro_auth.auth.introspection import RemoteIntrospector, TokenIntrospector
 from velro_auth.auth.models import Profile, Session
 from velro_auth.auth.refresh import Refreshes
 from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.verifier import TokenVerifier
-from velro_auth.exchange import Exchange
+from velro_auth.config.settings import Settings
+from velro_auth.context import RequestContext
 from velro_auth.guards import Guards
-from velro_auth.settings import Settings
 from velro_auth.upstream.identity import Unconfigured
 from velro_auth.wiring.guards import wire_guards
 
@@ -35,7 +35,7 @@ class Watching:
         return None
 
     def _look(self, what: str) -> None:
-        self.seen.append((what, self._guards.gate.taken, self._guards.sessions.gate.taken))
+        self.seen.append((what, self._guards.bulkhead.taken, self._guards.sessions.bulkhead.taken))
 
 
 def test_the_package_for_profiles_is_loaded_before_a_slot_is_taken() -> None:
@@ -49,11 +49,11 @@ def test_the_package_for_profiles_is_loaded_before_a_slot_is_taken() -> None:
         guards=guards,
         refreshes=Refreshes[Session](clock=clock),
         verifier=verifier,
-        judge=TokenJudge(verifier=verifier, remote=RemoteJudge(clock=clock, now=clock)),
+        judge=TokenIntrospector(verifier=verifier, remote=RemoteIntrospector(clock=clock, now=clock)),
         denied=MemoryDenyList(now=clock),
         profiles=profiles,
     )
 
-    sessions.me(KEY.token(claims_at(clock())), Exchange(request_id="x", address="203.0.113.7", arrived_s=0.0))
+    sessions.me(KEY.token(claims_at(clock())), RequestContext(request_id="x", address="203.0.113.7", arrived_s=0.0))
 
     assert profiles.seen == [("load", 0, 0), ("of", 1, 1)]

@@ -15,7 +15,7 @@ from tests.fixtures.tokens import (
     rules,
 )
 from velro_auth.auth.denylist import MemoryDenyList
-from velro_auth.auth.keys import CannotJudge, Key, NoKeys, secret_key
+from velro_auth.auth.keys import CannotVerify, Key, NoKeys, secret_key
 from velro_auth.auth.tokens import Claims
 from velro_auth.auth.verifier import TokenVerifier, token_digest
 from velro_auth.errors import TokenExpired, TokenInvalid
@@ -103,7 +103,7 @@ def test_during_a_rotation_both_kinds_are_good(clock: HandClock) -> None:
 )
 def test_what_cannot_be_judged_here_is_neither_good_nor_refused(verifier: TokenVerifier, token: str) -> None:
     """ "Invalid" would sign every user out the moment a project changes its keys."""
-    with pytest.raises(CannotJudge):
+    with pytest.raises(CannotVerify):
         verifier.verify(token)
 
 
@@ -173,7 +173,7 @@ def test_a_remembered_token_falls_with_its_key(verifier: TokenVerifier, keys: Co
     verifier.verify(token)
 
     keys.publish(SigningKey("two"))
-    with pytest.raises(CannotJudge):
+    with pytest.raises(CannotVerify):
         verifier.verify(token)
     keys.publish(SigningKey("one"))
 

@@ -57,7 +57,7 @@ class Entry:
     was_opened: bool
 
 
-class Ledger:
+class Aggregate:
     """The promise."""
 
     def __init__(self, limits: Limits) -> None:
@@ -154,7 +154,7 @@ class ThrottleMachine(RuleBasedStateMachine):
         super().__init__()
         self.clock = HandClock()
         self.attempts = type(self).make(self.clock)
-        self.ledger = Ledger(SMALL)
+        self.ledger = Aggregate(SMALL)
         self.last_wait = 0.0
 
     @rule(quarters=st.one_of(st.integers(0, 40), st.integers(0, 4 * 300), st.integers(0, 4 * 9000)))

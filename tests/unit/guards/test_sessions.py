@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.guards.clock import HandClock
 from velro_auth.errors import Busy, SessionExpired, Throttled
-from velro_auth.guards.gate import Gate
+from velro_auth.guards.bulkhead import Bulkhead
 from velro_auth.guards.sessions import BURST_S, Kind, SessionCalls
 
 HERE, THERE = "203.0.113.7", "198.51.100.1"
@@ -18,8 +18,8 @@ HERE, THERE = "203.0.113.7", "198.51.100.1"
 def new_calls(
     clock: HandClock, *, in_flight: int = 5, per_s: float = 2.0, slots: int = 100, max_paces: int = 100
 ) -> SessionCalls:
-    gate = Gate(slots=slots, wait_s=0.0, max_waiting=0)
-    return SessionCalls(gate=gate, in_flight=in_flight, per_s=per_s, max_paces=max_paces, clock=clock)
+    bulkhead = Bulkhead(slots=slots, wait_s=0.0, max_waiting=0)
+    return SessionCalls(bulkhead=bulkhead, in_flight=in_flight, per_s=per_s, max_paces=max_paces, clock=clock)
 
 
 @contextlib.contextmanager
@@ -118,7 +118,7 @@ def test_all_networks_together_leave_slots_to_the_logins(clock: HandClock) -> No
     with under_way(calls, *(f"203.0.{number}.7" for number in range(8))):
         with pytest.raises(Busy), calls.place("me", THERE):
             pass
-        assert calls.gate.taken == 8
+        assert calls.bulkhead.taken == 8
 
 
 @pytest.mark.parametrize("error", [SessionExpired, KeyError, SystemExit])
@@ -128,7 +128,7 @@ def test_every_way_out_frees_the_place(clock: HandClock, error: type[BaseExcepti
         with pytest.raises(error), calls.place("refresh", HERE):
             raise error
 
-    assert (calls.gate.taken, calls._in_flight) == (0, {})
+    assert (calls.bulkhead.taken, calls._in_flight) == (0, {})
 
 
 def test_a_call_that_finds_no_slot_leaves_nothing_behind(clock: HandClock) -> None:
@@ -136,7 +136,7 @@ def test_a_call_that_finds_no_slot_leaves_nothing_behind(clock: HandClock) -> No
     with under_way(calls, THERE), pytest.raises(Busy), calls.place("refresh", HERE):
         pass
 
-    assert (calls.gate.taken, calls._in_flight) == (0, {})
+    assert (calls.bulkhead.taken, calls._in_flight) == (0, {})
 
 
 def test_what_is_remembered_is_bounded_and_the_last_ones_stay(clock: HandClock) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from supabase_standin import accounts
+from supabase_standin.accounts import Account
 from tests.fixtures.standin import temporary_folder
-from velro_auth.standin import accounts
-from velro_auth.standin.accounts import Account
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can step down to another account")
 

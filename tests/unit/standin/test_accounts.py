@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from supabase_standin import accounts
+from supabase_standin.accounts import Account
+from supabase_standin.problems import PostgresError
 from tests.unit.standin.conftest import needs_root
-from velro_auth.standin import accounts
-from velro_auth.standin.accounts import Account
-from velro_auth.standin.problems import PostgresError
 
 SOMEBODY = next(entry for entry in pwd.getpwall() if entry.pw_uid != 0)
 UNUSED_UID = next(uid for uid in range(4242, 60000) if uid not in {e.pw_uid for e in pwd.getpwall()})

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from supabase_standin import binaries
+from supabase_standin.accounts import Account
+from supabase_standin.problems import PostgresError
 from tests.unit.standin.conftest import needs_root
-from velro_auth.standin import binaries
-from velro_auth.standin.accounts import Account
-from velro_auth.standin.problems import PostgresError
 
 
 def programs(folder: Path, version: str = "18") -> Path:

@@ -9,13 +9,13 @@ import bcrypt
 import jwt
 import pytest
 
-from velro_auth.standin import RateLimit, times
-from velro_auth.standin.admin import duration_s
-from velro_auth.standin.config import LOCAL_PUBLISHABLE_KEY, LOCAL_SECRET_KEY, StandinConfig
-from velro_auth.standin.errors import Failure, is_new
-from velro_auth.standin.keys import Keys
-from velro_auth.standin.limiter import Limiter
-from velro_auth.standin.passwords import Passwords
+from supabase_standin import RateLimit, timestamps
+from supabase_standin.admin import duration_s
+from supabase_standin.config import LOCAL_PUBLISHABLE_KEY, LOCAL_SECRET_KEY, StandinConfig
+from supabase_standin.errors import Failure, is_new
+from supabase_standin.keys import Keys
+from supabase_standin.limiter import Limiter
+from supabase_standin.passwords import Passwords
 
 
 class Clock:
@@ -105,8 +105,8 @@ def test_a_token_expires_to_the_second(tmp_path: Path, clock: Clock) -> None:
     ],
 )
 def test_times_have_as_many_digits_as_they_need(seconds: float, text: str) -> None:
-    assert times.precise_text(seconds) == text
-    assert times.text(times.moment(seconds)) == text
+    assert timestamps.precise_text(seconds) == text
+    assert timestamps.text(timestamps.moment(seconds)) == text
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("1h30m", 5400), ("90s", 90), ("1.5h", 5400), ("250ms", 0.25)])

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from velro_auth.standin.pool import Pool
+from supabase_standin.pool import Pool
 
 
 @pytest.fixture

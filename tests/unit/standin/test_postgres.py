@@ -15,11 +15,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from supabase_standin import binaries, schema
+from supabase_standin.accounts import Account
+from supabase_standin.postgres import Postgres, PostgresError
 from tests.unit.standin.conftest import needs_root
 from tests.waiting import eventually
-from velro_auth.standin import binaries, schema
-from velro_auth.standin.accounts import Account
-from velro_auth.standin.postgres import Postgres, PostgresError
 
 ROOT = Path(__file__).parents[3]
 
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[3]
 CHILD = """
 import sys, time
 from pathlib import Path
-from velro_auth.standin.postgres import Postgres
+from supabase_standin.postgres import Postgres
 server = Postgres(data_dir=Path(sys.argv[1]), durable=False)
 server.start()
 print(server.pid, server.dsn(), flush=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from velro_auth.standin import schema
-from velro_auth.standin.postgres import Postgres
+from supabase_standin import schema
+from supabase_standin.postgres import Postgres
 
 
 def as_user(auth_database: str, role: str) -> psycopg.Connection:

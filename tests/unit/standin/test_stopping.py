@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from velro_auth.standin.stopping import awaiting_stop
+from supabase_standin.stopping import awaiting_stop
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from velro_auth.exchange import Exchange, Lane
+from velro_auth.context import Lane, RequestContext
 from velro_auth.telemetry.answered import ACCOUNT, HELD_MS, Answered
 
 
@@ -39,10 +39,10 @@ def answer(
     reason: str | None = None,
 ) -> Answered:
     """Return an answered request."""
-    exchange = Exchange("a-request", "192.0.2.7", 0.0, lane=lane, upstream_ms=upstream_ms, outcome=outcome)
+    context = RequestContext("a-request", "192.0.2.7", 0.0, lane=lane, upstream_ms=upstream_ms, outcome=outcome)
     notes = {HELD_MS: held_ms, ACCOUNT: account, "reason": reason}
-    exchange.notes.update({name: value for name, value in notes.items() if value is not None})
-    return Answered.after(took_ms, route=route, status=status, exchange=exchange, user_agent="a browser")
+    context.notes.update({name: value for name, value in notes.items() if value is not None})
+    return Answered.after(took_ms, route=route, status=status, context=context, user_agent="a browser")
 
 
 def samples(text: bytes) -> dict[str, float]:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import LogLines
 from tests.unit.telemetry.answers import Child, HandClock, answer
-from velro_auth.checks import Finding
+from velro_auth.health_checks import Finding
 from velro_auth.telemetry import slo
 from velro_auth.telemetry.alerts import Alerts, Announcement, log
 from velro_auth.telemetry.shared import Workers

@@ -15,13 +15,13 @@ import pytest
 from tests.unit.telemetry.answers import Child, answer, repeat
 from tests.waiting import eventually
 from velro_auth.guards.keys import Keyring
-from velro_auth.problems import ANSWERS
 from velro_auth.telemetry.audit import LONGEST_VALUE, AuditTrail, open_trail
 from velro_auth.telemetry.chain import verify
-from velro_auth.telemetry.losses import Losses
+from velro_auth.telemetry.lost_records import LostRecords
 from velro_auth.telemetry.security import security_event
 from velro_auth.telemetry.shared import Workers
 from velro_auth.telemetry.sink import Sink
+from velro_auth.web.problems import ANSWERS
 
 Fork = Callable[[Callable[[], object]], Child]
 
@@ -159,7 +159,7 @@ def test_a_record_that_could_not_be_written_leaves_a_gap_that_the_next_one_expla
     assert [record["seq"] for record in lines.records] == [1, 4, 5]
     verdict = verify(lines.raw)
     assert (verdict.faults, verdict.lost, len(told)) == ([], 2, 2)
-    assert [loss.what for loss in verdict.losses] == [
+    assert [loss.what for loss in verdict.lost_records] == [
         "records 2 to 3 were lost before record 4: they could not be written"
     ]
 
@@ -206,13 +206,13 @@ def test_a_full_disk_is_counted_and_holds_up_no_login(fork: Fork) -> None:
     def work() -> None:
         sink = Sink(lambda: open_trail(Path("/dev/full")))
         sink.after_fork()
-        trail, losses = AuditTrail(sink.write), Losses(Workers())
-        trail.on_lost = losses.note
+        trail, lost_records = AuditTrail(sink.write), LostRecords(Workers())
+        trail.on_lost = lost_records.note
         for _ in range(300):
             trail.record("login_refused")
         assert sink.flush(10)
-        eventually(lambda: losses.here == 300)
-        assert losses.check().status == "warn"
+        eventually(lambda: lost_records.here == 300)
+        assert lost_records.check().status == "warn"
 
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
@@ -226,19 +226,19 @@ def test_a_disk_that_was_full_for_a_while_leaves_a_gap_of_the_right_size(fork: F
     def work() -> None:
         sink = Sink(lambda: open_trail(file))
         sink.after_fork()
-        trail, losses = AuditTrail(sink.write), Losses(Workers())
-        trail.on_lost = losses.note
+        trail, lost_records = AuditTrail(sink.write), LostRecords(Workers())
+        trail.on_lost = lost_records.note
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
         for _ in range(300):
             trail.record("login_refused", account="a" * 32)
         assert sink.flush(10)
-        eventually(lambda: losses.here > 200)
+        eventually(lambda: lost_records.here > 200)
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
         trail.record("login_succeeded")
         trail.close()
         assert sink.flush(10)
-        (tmp_path / "lost").write_text(str(losses.here))
+        (tmp_path / "lost").write_text(str(lost_records.here))
 
     fork(work)
     with file.open("rb") as stream:

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velro_auth.cli.audit import audit
+from velro_auth.ops.cli.audit import audit
 from velro_auth.telemetry.audit import AuditTrail
 from velro_auth.telemetry.chain import GENESIS, digest, verify
 
@@ -222,7 +222,7 @@ def test_what_could_not_be_written_is_told_where_it_was(kept: list[bool]) -> Non
 
     assert verdict.faults == []
     assert verdict.lost == kept.count(False)
-    assert bool(verdict.losses) is (False in kept)
+    assert bool(verdict.lost_records) is (False in kept)
 
 
 @given(st.lists(st.booleans(), min_size=2, max_size=20), st.data())
@@ -251,7 +251,9 @@ def test_losses_that_an_earlier_release_gave_no_numbers_are_told_too() -> None:
     verdict = verify([line])
 
     assert verdict.faults == []
-    assert [loss.what for loss in verdict.losses] == ["3 records were lost before record 1: they could not be written"]
+    assert [loss.what for loss in verdict.lost_records] == [
+        "3 records were lost before record 1: they could not be written"
+    ]
 
 
 def test_the_command_says_what_was_lost_and_where(tmp_path: Path) -> None:

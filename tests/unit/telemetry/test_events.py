@@ -7,21 +7,21 @@ from typing import cast
 
 from tests.conftest import LogLines
 from tests.unit.telemetry.answers import HandClock, answer
-from velro_auth.exchange import OVERSIZE
+from velro_auth.context import OVERSIZE
 from velro_auth.telemetry.events import EVENTS, EventLog, event_of
 from velro_auth.upstream.translate import PASSWORD_GRANT, refusal
-from velro_auth.upstream.transport import Reply
+from velro_auth.upstream.transport.transport import Reply
 
 
 def test_the_first_is_logged_at_once_and_the_rest_once_a_minute(logs: LogLines, clock: HandClock) -> None:
-    events, exchange = EventLog(clock=clock), answer(503, outcome="upstream_misconfigured").exchange
+    events, context = EventLog(clock=clock), answer(503, outcome="upstream_misconfigured").context
 
     for _ in range(50):
-        events.note("upstream_misconfigured", exchange)
+        events.note("upstream_misconfigured", context)
         clock.advance(1)
-    events.note("upstream_throttled", exchange)
+    events.note("upstream_throttled", context)
     clock.advance(30)
-    events.note("upstream_misconfigured", exchange)
+    events.note("upstream_misconfigured", context)
 
     lines = [vars(record) for record in logs.records]
     assert [(line["event"], line["more_since_last"]) for line in lines] == [
@@ -40,18 +40,18 @@ def test_what_supabase_says_about_a_raising_trigger_is_told_from_other_failures(
             status=500, headers={"Content-Type": "application/json"}, body=f'{{"error_code": "{code}"}}'.encode()
         )
         error = refusal(cast("Reply", reply), PASSWORD_GRANT)
-        exchange = answer(503, outcome="upstream_error", reason=error.reason).exchange
+        context = answer(503, outcome="upstream_error", reason=error.reason).context
 
-        assert event_of(exchange) == event
+        assert event_of(context) == event
 
 
 def test_outcomes_that_are_events_are_found_and_others_are_not() -> None:
     for event in ("upstream_misconfigured", "upstream_throttled"):
-        assert event_of(answer(503, outcome=event).exchange) == event
-    assert event_of(answer(401, outcome="invalid_credentials").exchange) is None
-    assert event_of(answer(200).exchange) is None
-    assert event_of(answer(431, outcome="headers_too_large").exchange) == "headers_too_large"
-    oversize = answer(200).exchange
+        assert event_of(answer(503, outcome=event).context) == event
+    assert event_of(answer(401, outcome="invalid_credentials").context) is None
+    assert event_of(answer(200).context) is None
+    assert event_of(answer(431, outcome="headers_too_large").context) == "headers_too_large"
+    oversize = answer(200).context
     oversize.notes[OVERSIZE] = 20_000
     assert event_of(oversize) == "token_too_large"
     assert set(EVENTS) == {

@@ -13,7 +13,7 @@ from tests.conftest import PUBLISHABLE_KEY, SECRET_KEY, LogLines
 from tests.unit.guards.clock import HandClock
 from tests.upstream_double import PROJECT, UpstreamDouble
 from velro_auth.upstream.captcha import FRESH_S, RETRY_S, LearntCaptcha
-from velro_auth.upstream.transport import Transport
+from velro_auth.upstream.transport.transport import Transport
 
 DEMANDED = {"code": "captcha_failed"}
 NOT_DEMANDED = {"code": "validation_failed"}

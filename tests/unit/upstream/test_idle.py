@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.unit.guards.clock import HandClock
-from velro_auth.upstream.idle import LEARNED_FOR_S, LONGEST_REST_S, SHORTEST_REST_S, Caution, Idle
+from velro_auth.upstream.transport.idle import LEARNED_FOR_S, LONGEST_REST_S, SHORTEST_REST_S, Caution, Idle
 
 
 class Connection:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.fixtures.tokens import HandClock, SigningKey, document
 from tests.waiting import eventually
-from velro_auth.auth.keys import CannotJudge
+from velro_auth.auth.keys import CannotVerify
 from velro_auth.errors import UpstreamUnavailable
 from velro_auth.upstream.jwks import KeyStore, KeyTimes
 
@@ -187,7 +187,7 @@ def test_keys_older_than_the_last_resort_judge_nothing(store: KeyStore, publishe
     clock.advance(1)
 
     assert not store.trusts(key)
-    with pytest.raises(CannotJudge):
+    with pytest.raises(CannotVerify):
         store.find("one")
 
 
@@ -236,7 +236,7 @@ def test_ten_thousand_made_up_names_cost_one_fetch_per_cooldown(
 
     for number in range(10_000):
         clock.advance(0.03)
-        with pytest.raises(CannotJudge):
+        with pytest.raises(CannotVerify):
             store.find(f"made up {number}")
 
     # Three hundred seconds; the first fetch was for "one".
@@ -273,7 +273,7 @@ def test_a_reader_waits_only_so_long(publisher: Publisher, clock: HandClock) -> 
     store = KeyStore(fetch=publisher, times=KeyTimes(wait_s=0.02), clock=clock)
     publisher.open.clear()
 
-    with pytest.raises(CannotJudge):
+    with pytest.raises(CannotVerify):
         store.find("one")
 
     publisher.open.set()
@@ -297,9 +297,9 @@ def test_a_start_during_an_outage_is_over_soon_after_it(
     store: KeyStore, publisher: Publisher, clock: HandClock
 ) -> None:
     publisher.is_down = True
-    with pytest.raises(CannotJudge):
+    with pytest.raises(CannotVerify):
         store.find("one")
-    with pytest.raises(CannotJudge):
+    with pytest.raises(CannotVerify):
         store.find("one")
     assert publisher.calls == 1
 
@@ -314,7 +314,7 @@ def test_a_start_during_an_outage_costs_some_threads_and_not_all(
 ) -> None:
     """Once a fetch has failed, four readers wait for the next one; the others are told at once."""
     publisher.is_down = True
-    with pytest.raises(CannotJudge):
+    with pytest.raises(CannotVerify):
         store.find("one")
     publisher.open.clear()
     clock.advance(2)
@@ -379,5 +379,5 @@ def test_a_closed_store_uses_what_it_has_and_fetches_no_more(
 
 
 def _unknown(store: KeyStore, name: str) -> None:
-    with pytest.raises(CannotJudge):
+    with pytest.raises(CannotVerify):
         store.find(name)

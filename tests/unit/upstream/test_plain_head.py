@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from velro_auth.upstream.plain_head import PlainResponse
+from velro_auth.upstream.transport.plain_head import PlainResponse
 
 _STATUS_LINES = st.one_of(
     st.sampled_from(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from urllib3.connection import HTTPConnection
 from urllib3.util import SKIP_HEADER
 
-from velro_auth.upstream.connections import Bounded
+from velro_auth.upstream.transport.connections import Bounded
 
 _NAMES = st.one_of(
     st.sampled_from(["apikey", "Authorization", "Content-Length", "Host", "Accept-Encoding", "User-Agent", ""]),

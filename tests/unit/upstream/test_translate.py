@@ -9,7 +9,7 @@ import pytest
 
 from velro_auth import errors
 from velro_auth.upstream import translate
-from velro_auth.upstream.transport import Reply
+from velro_auth.upstream.transport.transport import Reply
 
 QUESTIONS = {"password": translate.PASSWORD_GRANT, "refresh": translate.REFRESH_GRANT, "bearer": translate.BEARER}
 CODES = sorted({code for question in QUESTIONS.values() for code in question.codes})

@@ -1,0 +1,95 @@
+"""What every part of the Auth service shares, and what it knows about one request."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import psycopg
+from psycopg.types.json import Json
+
+from supabase_standin import timestamps, users
+from supabase_standin.config import StandinConfig
+from supabase_standin.keys import Keys
+from supabase_standin.limiter import Limiter
+from supabase_standin.passwords import Passwords
+from supabase_standin.pool import Pool
+
+SERVICE_ROLE: Final = "service_role"
+#: What is written to the audit log → the kind of entry it is.
+LOG_TYPES: Final[Mapping[str, str]] = {
+    "login": "account",
+    "logout": "account",
+    "token_refreshed": "token",
+    "user_modified": "user",
+    "user_signedup": "team",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """The parts of the service, put together once.
+
+    Attributes:
+        config: What was set.
+        issuer: The ``iss`` of tokens: the service's own address.
+        auth: Connections as ``supabase_auth_admin``.
+        data: Connections as ``authenticator``.
+        keys: Signs and verifies tokens.
+        passwords: Hashes and judges passwords.
+        limiter: Of the token endpoint.
+        clock: Seconds since 1970.
+    """
+
+    config: StandinConfig
+    issuer: str
+    auth: Pool
+    data: Pool
+    keys: Keys
+    passwords: Passwords
+    limiter: Limiter
+    clock: Callable[[], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One request, as far as it matters here.
+
+    Attributes:
+        body: The raw body.
+        query: The query's values, the first of each name.
+        bearer: The bearer token, None without one.
+        key_role: The role of the API key: ``anon`` or ``service_role``.
+        address: Whom the limiter counts and the session names.
+        user_agent: What the session names as its device.
+        audience: Whose users are meant.
+        reply_headers: Headers of the answer, success or not.
+    """
+
+    body: bytes
+    query: dict[str, str]
+    bearer: str | None
+    key_role: str
+    address: str
+    user_agent: str
+    audience: str = users.AUDIENCE
+    reply_headers: dict[str, str] = field(default_factory=dict)
+
+
+def audit(connection: psycopg.Connection, user: users.User, call: Call, *, action: str, now: float) -> None:
+    """Write a row of the audit log."""
+    payload: dict[str, Any] = {
+        "action": action,
+        "actor_id": str(user.id),
+        "actor_username": user.email or user.phone or "",
+        "actor_via_sso": False,
+        "log_type": LOG_TYPES[action],
+        "traits": {"provider": "email"},
+    }
+    connection.execute(
+        "insert into auth.audit_log_entries (instance_id, id, payload, created_at, ip_address)"
+        " values (%s, %s, %s, %s, %s)",
+        [users.INSTANCE, uuid.uuid4(), Json(payload), timestamps.moment(now), call.address],
+    )

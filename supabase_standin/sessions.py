@@ -1,0 +1,188 @@
+"""Sessions, refresh tokens and the access tokens that name them."""
+
+from __future__ import annotations
+
+import secrets
+import string
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import psycopg
+from psycopg.rows import class_row
+
+from supabase_standin import hook, timestamps, users
+from supabase_standin.backend import Backend, Call, audit
+from supabase_standin.errors import database_trouble
+
+TOKEN_ALPHABET: Final = string.ascii_lowercase + string.digits
+TOKEN_LENGTH: Final = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A row of ``auth.sessions``, as far as it is read."""
+
+    id: uuid.UUID
+    user_id: uuid.UUID
+    created_at: datetime
+    refreshed_at: datetime | None
+    not_after: datetime | None
+    aal: str
+    oauth_client_id: uuid.UUID | None
+
+
+SESSION_COLUMNS: Final = "id, user_id, created_at, refreshed_at, not_after, aal::text, oauth_client_id"
+
+
+def log_in(backend: Backend, call: Call, user: users.User, *, method: str = "password") -> dict[str, Any]:
+    """Begin a session for *user* and return the answer to its login, in one transaction.
+
+    Raises:
+        Failure: The database or the hook refused; nothing of the login is left then.
+    """
+    now = backend.clock()
+    with backend.auth.transaction() as connection:
+        audit(connection, user, call, action="login", now=now)
+        with database_trouble("Database error granting user"):
+            session_id = _begin(connection, call, user, now=now)
+            token = add_token(connection, user.id, session_id, parent=None, now=now)
+            users.update(connection, user.id, now=now, last_sign_in_at=timestamps.moment(now))
+            _add_method(connection, session_id, method, now=now)
+        name_session(call, user.id, session_id, token)
+        answer = issue(backend, connection, call, user.id, session_id, refresh_token=token, method=method)
+    answer["user"]["last_sign_in_at"] = timestamps.precise_text(now)
+    return answer
+
+
+def issue(
+    backend: Backend,
+    connection: psycopg.Connection,
+    call: Call,
+    user_id: uuid.UUID,
+    session_id: uuid.UUID,
+    *,
+    refresh_token: str,
+    method: str,
+) -> dict[str, Any]:
+    """Sign an access token for a session and return the whole answer.
+
+    Raises:
+        Failure: The hook refused.
+    """
+    user = users.get(connection, user_id)
+    issued = int(backend.clock())
+    expires = issued + backend.config.jwt_lifetime_s
+    claims = _claims(connection, user, session_id, issuer=backend.issuer, issued=issued, expires=expires)
+    claims = hook.run(backend, connection, call, claims, method=method)
+    return {
+        "access_token": backend.keys.sign(claims),
+        "token_type": "bearer",
+        "expires_in": max(0, expires - int(backend.clock())),
+        "expires_at": expires,
+        "refresh_token": refresh_token,
+        "user": users.shown(connection, user),
+    }
+
+
+def add_token(
+    connection: psycopg.Connection, user_id: uuid.UUID, session_id: uuid.UUID, *, parent: str | None, now: float
+) -> str:
+    """Insert a refresh token and return it."""
+    token = "".join(secrets.choice(TOKEN_ALPHABET) for _ in range(TOKEN_LENGTH))
+    moment = timestamps.moment(now)
+    connection.execute(
+        "insert into auth.refresh_tokens"
+        " (instance_id, token, user_id, revoked, parent, session_id, created_at, updated_at)"
+        " values (%s, %s, %s, false, %s, %s, %s, %s)",
+        [users.INSTANCE, token, str(user_id), parent, session_id, moment, moment],
+    )
+    return token
+
+
+def find(connection: psycopg.Connection, session_id: uuid.UUID, *, lock: bool = False) -> Session | None:
+    """Return a session, None when it is gone or (with *lock*) held by somebody else."""
+    with connection.cursor(row_factory=class_row(Session)) as cursor:
+        locking = " for update skip locked" if lock else ""
+        statement = f"select {SESSION_COLUMNS} from auth.sessions where id = %s{locking}"
+        return cursor.execute(statement.encode(), [session_id]).fetchone()
+
+
+def end(
+    connection: psycopg.Connection,
+    user_id: uuid.UUID,
+    *,
+    only: uuid.UUID | None = None,
+    but: uuid.UUID | None = None,
+) -> None:
+    """Delete sessions of a user: all, *only* one, or all *but* one; their refresh tokens go with them."""
+    connection.execute(
+        "delete from auth.sessions where user_id = %s"
+        " and (%s::uuid is null or id = %s) and (%s::uuid is null or id <> %s)",
+        [user_id, only, only, but, but],
+    )
+
+
+def name_session(
+    call: Call, user_id: uuid.UUID, session_id: uuid.UUID | None = None, refresh_token: str | None = None
+) -> None:
+    """Set the headers that tell who the answer is about; failures carry them as well."""
+    call.reply_headers["sb-auth-user-id"] = str(user_id)
+    if session_id is not None:
+        call.reply_headers["sb-auth-session-id"] = str(session_id)
+    if refresh_token is not None:
+        call.reply_headers["sb-auth-refresh-token-prefix"] = refresh_token[:5]
+
+
+def _begin(connection: psycopg.Connection, call: Call, user: users.User, *, now: float) -> uuid.UUID:
+    session_id = uuid.uuid4()
+    moment = timestamps.moment(now)
+    connection.execute(
+        "insert into auth.sessions (id, user_id, created_at, updated_at, aal, user_agent, ip)"
+        " values (%s, %s, %s, %s, 'aal1', %s, %s)",
+        [session_id, user.id, moment, moment, call.user_agent or None, call.address or None],
+    )
+    return session_id
+
+
+def _add_method(connection: psycopg.Connection, session_id: uuid.UUID, method: str, *, now: float) -> None:
+    moment = timestamps.moment(now)
+    connection.execute(
+        "insert into auth.mfa_amr_claims (session_id, created_at, updated_at, authentication_method, id)"
+        " values (%s, %s, %s, %s, %s)",
+        [session_id, moment, moment, method, uuid.uuid4()],
+    )
+
+
+def _claims(
+    connection: psycopg.Connection,
+    user: users.User,
+    session_id: uuid.UUID,
+    *,
+    issuer: str,
+    issued: int,
+    expires: int,
+) -> dict[str, Any]:
+    session = find(connection, session_id)
+    methods = connection.execute(
+        "select authentication_method, floor(extract(epoch from updated_at))::bigint from auth.mfa_amr_claims"
+        " where session_id = %s order by updated_at desc",
+        [session_id],
+    ).fetchall()
+    return {
+        "iss": issuer,
+        "sub": str(user.id),
+        "aud": user.aud,
+        "exp": expires,
+        "iat": issued,
+        "email": user.email or "",
+        "phone": user.phone or "",
+        "app_metadata": user.raw_app_meta_data or {},
+        "user_metadata": user.raw_user_meta_data or {},
+        "role": user.role,
+        "aal": session.aal if session else "aal1",
+        "amr": [{"method": name, "timestamp": moment} for name, moment in methods],
+        "session_id": str(session_id),
+        "is_anonymous": user.is_anonymous,
+    }

@@ -1,0 +1,367 @@
+"""Settings: read once, all mistakes together, secrets masked."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from werkzeug.test import Client
+
+from velro_auth.app import create_app
+from velro_auth.config.settings import Settings, shown, specs
+from velro_auth.config.validation import SettingError
+from velro_auth.ops.cli import main
+
+GOOD = {
+    "SUPABASE_URL": "https://abcdefgh.supabase.co",
+    "SUPABASE_PUBLISHABLE_KEY": "sb_publishable_0123456789abcdef",
+    "SUPABASE_SECRET_KEY": "sb_secret_0123456789abcdefghi",
+}
+
+
+def legacy_key(**claims: str) -> str:
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+    return f"eyJhbGciOiJIUzI1NiJ9.{payload}.signature"
+
+
+def mistakes(**changes: str) -> dict[str, str]:
+    settings = Settings.from_environment({**GOOD, **changes})
+    return {mistake.variable: mistake.advice for mistake in settings.mistakes}
+
+
+def test_good_settings_have_no_mistakes() -> None:
+    assert mistakes() == {}
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    settings = Settings.from_environment(GOOD)
+
+    assert settings.auth_fast_login is True
+    assert settings.upstream_connect_timeout_s == 2
+    assert settings.upstream_deadline_s == 5
+    assert settings.auth_max_body_bytes == 16 * 1024
+    assert settings.gunicorn_threads == 32
+    assert ipaddress.ip_network("100.64.0.0/10") in settings.trusted_proxies
+
+
+def test_nothing_set_names_every_variable_that_is_needed() -> None:
+    settings = Settings.from_environment({})
+
+    assert [mistake.variable for mistake in settings.mistakes] == ["SUPABASE_URL", "SUPABASE_SECRET_KEY"]
+
+
+def test_all_mistakes_are_reported_together() -> None:
+    found = mistakes(
+        PORT="eighty",
+        AUTH_FAST_LOGIN="perhaps",
+        GUNICORN_THREADS="1",
+        UPSTREAM_DEADLINE_S="-1",
+        CORS_ORIGINS="*",
+        CORS_ORIGIN_REGEX="(",
+        TRUSTED_PROXIES="10.0.0.0/8, everybody",
+        SUPABASE_URL="supabase.co",
+        LOG_LEVEL="loud",
+    )
+
+    assert sorted(found) == [
+        "AUTH_FAST_LOGIN",
+        "CORS_ORIGINS",
+        "CORS_ORIGIN_REGEX",
+        "GUNICORN_THREADS",
+        "LOG_LEVEL",
+        "PORT",
+        "SUPABASE_URL",
+        "TRUSTED_PROXIES",
+        "UPSTREAM_DEADLINE_S",
+    ]
+
+
+def test_a_mistake_leaves_the_default_in_place() -> None:
+    assert Settings.from_environment({**GOOD, "PORT": "eighty"}).port == 8000
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("1", True),
+        ("true", True),
+        ("on", True),
+        ("0", False),
+        ("false", False),
+        ("off", False),
+        ("", True),
+        (" ", True),
+    ],
+)
+def test_a_flag_is_read_as_people_write_it(given: str, read: bool) -> None:
+    """An empty variable is one that somebody cleared in a dashboard."""
+    assert Settings.from_environment({**GOOD, "AUTH_FAST_LOGIN": given}).auth_fast_login is read
+
+
+def test_the_older_key_names_are_taken() -> None:
+    settings = Settings.from_environment(
+        {
+            "SUPABASE_URL": "https://abcdefgh.supabase.co",
+            "SUPABASE_ANON_KEY": legacy_key(role="anon", ref="abcdefgh"),
+            "SUPABASE_SERVICE_ROLE_KEY": legacy_key(role="service_role", ref="abcdefgh"),
+        }
+    )
+
+    assert settings.mistakes == ()
+    assert settings.upstream_key == legacy_key(role="service_role", ref="abcdefgh")
+    assert not settings.forwards_client_ip
+
+
+def test_the_newer_name_wins() -> None:
+    settings = Settings.from_environment({**GOOD, "SUPABASE_ANON_KEY": "older" * 8})
+
+    assert settings.supabase_publishable_key == GOOD["SUPABASE_PUBLISHABLE_KEY"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("SUPABASE_SECRET_KEY", GOOD["SUPABASE_PUBLISHABLE_KEY"], "belongs into SUPABASE_PUBLISHABLE_KEY"),
+        ("SUPABASE_PUBLISHABLE_KEY", GOOD["SUPABASE_SECRET_KEY"], "belongs into SUPABASE_SECRET_KEY"),
+        ("SUPABASE_SECRET_KEY", "short", "too short"),
+        ("SUPABASE_SECRET_KEY", "sb_secret_with a space in it", "copy it again"),
+        ("SUPABASE_SECRET_KEY", "eyJhbGciOiJIUzI1NiJ9.!!!!!!!!", "cannot be read"),
+        ("SUPABASE_SECRET_KEY", legacy_key(role="anon"), "'anon', not 'service_role'"),
+        ("SUPABASE_PUBLISHABLE_KEY", legacy_key(role="service_role"), "'service_role', not 'anon'"),
+        ("SUPABASE_SECRET_KEY", legacy_key(role="service_role", ref="zyxwvuts"), "belongs to project 'zyxwvuts'"),
+        ("SUPABASE_URL", "http://abcdefgh.supabase.co", "https://"),
+        ("SUPABASE_URL", "https://abcdefgh.supabase.co/auth/v1", "bare address"),
+        ("SUPABASE_URL", "https://user:password@abcdefgh.supabase.co", "bare address"),
+        ("SUPABASE_URL", "https://[abc", "not an address"),
+        ("SUPABASE_URL", "https://<ref>.supabase.co", "not an address"),
+        ("SUPABASE_URL", "https://*.supabase.co", "not an address"),
+        ("SUPABASE_URL", "https://.supabase.co", "not an address"),
+        ("SUPABASE_URL", "https://abc..supabase.co", "not an address"),
+        ("SUPABASE_URL", "https://abc def.supabase.co", "not an address"),
+        ("SUPABASE_URL", f"https://{'a' * 64}.supabase.co", "not an address"),
+        ("SUPABASE_URL", "https://\u202eabc.supabase.co", "not an address"),
+        ("AUTH_CLIENT_IP_HEADER", "X Real IP", "is not the name of a header"),
+        ("AUTH_CLIENT_IP_HEADER", "Forwarded", "have the proxy send X-Forwarded-For"),
+        ("AUTH_TRUSTED_HOPS", "0", "must be between 1 and 16"),
+        ("REDIS_URL", "localhost:6379", "must start with redis://"),
+        ("REDIS_URL", "redis://:canary@localhost:port", "check port and options"),
+        ("REDIS_URL", "redis://:canary@localhost/0?socket_timeout=soon", "check port and options"),
+        ("REDIS_URL", "redis://:canary@localhost/0?no_such=option", "check port and options"),
+        ("GUNICORN_WORKER_CLASS", "no.such.Worker", "must be one of velro_auth.server.worker.Worker, gthread"),
+        ("CORS_ORIGINS", "https://[", "is not an origin"),
+        ("CORS_ORIGINS", "https://app.example.com/path", "is not an origin"),
+        ("AUTH_FORWARD_CLIENT_IP", "always", "must be one of auto, on, off"),
+    ],
+)
+def test_a_mistake_says_what_to_do(variable: str, value: str, words: str) -> None:
+    found = mistakes(**{variable: value})
+
+    assert words in found[variable]
+    assert "canary" not in str(found)
+
+
+def test_a_list_tells_of_all_that_is_wrong_in_it() -> None:
+    found = mistakes(CORS_ORIGINS="app.example.com,https://good.example.com,null")
+
+    assert "write https://app.example.com" in found["CORS_ORIGINS"]
+    assert "'null'" in found["CORS_ORIGINS"]
+
+
+def test_a_comma_too_many_is_no_mistake() -> None:
+    settings = Settings.from_environment({**GOOD, "CORS_ORIGINS": "https://a.example.com,, https://b.example.com,"})
+
+    assert settings.cors_origins == ("https://a.example.com", "https://b.example.com")
+    assert not settings.mistakes
+
+
+@pytest.mark.parametrize("is_alone", [True, False], ids=["the address", "every variable"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "-1",
+        "0",
+        "99999999999999999999",
+        "nan",
+        "1e309",
+        "é",
+        "(",
+        "[1,2]",
+        "{",
+        "redis://a:b",
+        "http://[",
+        "https://*.a",
+    ],
+)
+def test_no_value_keeps_the_service_from_starting(
+    value: str, is_alone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong setting is told in the log and by the answers, not by a process that dies again and again."""
+    monkeypatch.chdir(tmp_path)  # some of these are good names of files
+    variables = ["SUPABASE_URL"] if is_alone else [spec.metadata["variable"] for spec in specs()]
+
+    service = create_app(Settings.from_environment({**GOOD, **dict.fromkeys(variables, value)}))
+
+    assert Client(service).get("/health").status_code == 200
+
+
+def test_forwarding_by_force_needs_a_key_that_can() -> None:
+    assert "sb_secret_" in mistakes(AUTH_FORWARD_CLIENT_IP="on", SUPABASE_SECRET_KEY="")["AUTH_FORWARD_CLIENT_IP"]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:54321", "http://localhost:8001", "http://kong.railway.internal:8000"]
+)
+def test_plain_http_is_for_private_networks(url: str) -> None:
+    assert mistakes(SUPABASE_URL=url) == {}
+
+
+def test_origins_are_a_list_or_json() -> None:
+    for given in (
+        "https://a.example.com, https://B.example.com/",
+        '["https://a.example.com", "https://b.example.com"]',
+    ):
+        settings = Settings.from_environment({**GOOD, "CORS_ORIGINS": given})
+
+        assert settings.cors_origins == ("https://a.example.com", "https://b.example.com")
+        assert settings.mistakes == ()
+
+
+def test_a_key_is_not_in_the_repr_and_masked_when_shown() -> None:
+    settings = Settings.from_environment(GOOD)
+
+    assert "0123456789" not in repr(settings)
+    for spec in specs():
+        assert "0123456789" not in shown(settings, spec)
+
+
+@pytest.mark.parametrize("variable", ["SUPABASE_URL", "OTEL_EXPORTER_OTLP_ENDPOINT"])
+def test_a_password_in_an_address_is_not_shown(variable: str) -> None:
+    settings = Settings.from_environment({variable: "https://ada:p@ss@example.com/a@b"})
+
+    [spec] = [spec for spec in specs() if spec.metadata["variable"] == variable]
+
+    assert shown(settings, spec) == "https://…@example.com/a@b"
+
+
+def test_a_short_secret_is_not_shown_whole() -> None:
+    settings = Settings.from_environment({**GOOD, "METRICS_TOKEN": "scrape"})
+    (spec,) = [spec for spec in specs() if spec.metadata["variable"] == "METRICS_TOKEN"]
+
+    assert shown(settings, spec) == "s… (6 characters)"
+
+
+def test_a_mistake_never_repeats_a_key() -> None:
+    for value in ("sb_publishable_canary", "canary", "eyJcanarycanarycanary", "sb_secret_ canary canary canary"):
+        assert "canary" not in str(mistakes(SUPABASE_SECRET_KEY=value))
+
+
+def test_config_check_exits_1_with_every_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**GOOD, "PORT": "eighty", "LOG_LEVEL": "loud"}.items():
+        monkeypatch.setenv(name, value)
+
+    result = CliRunner().invoke(main, ["config", "check"])
+
+    assert result.exit_code == 1
+    assert "wrong  PORT: " in result.output
+    assert "wrong  LOG_LEVEL: " in result.output
+    assert "0123456789" not in result.output
+
+    monkeypatch.delenv("PORT")
+    monkeypatch.delenv("LOG_LEVEL")
+    assert CliRunner().invoke(main, ["config", "check"]).exit_code == 0
+
+
+def test_the_file_wins_over_the_environment(tmp_path: Path) -> None:
+    """Or an edit of the file would change nothing, and nobody would know why."""
+    file = tmp_path / "velro.env"
+    file.write_text("PORT=9000\nCORS_ORIGINS=\nLOG_LEVEL=debug\nAUTH_ENV_FILE=/another\n")
+    given = {**GOOD, "PORT": "7000", "CORS_ORIGINS": "https://a.example.com", "AUTH_REPLICAS": "2"}
+
+    settings = Settings.from_environment({**given, "AUTH_ENV_FILE": str(file)})
+
+    assert settings.mistakes == ()
+    assert (settings.port, settings.log_level, settings.auth_replicas) == (9000, "debug", 2)
+    assert settings.cors_origins == ()
+    assert settings.auth_env_file == str(file)
+    origins = {name: settings.origins[name] for name in ("PORT", "CORS_ORIGINS", "AUTH_REPLICAS", "AUTH_ENV_FILE")}
+    assert origins == {
+        "PORT": "file",
+        "CORS_ORIGINS": "default",
+        "AUTH_REPLICAS": "environment",
+        "AUTH_ENV_FILE": "environment",
+    }
+
+
+def test_a_file_that_is_not_there_is_a_mistake() -> None:
+    assert "cannot be read" in mistakes(AUTH_ENV_FILE="/nowhere/velro.env")["AUTH_ENV_FILE"]
+
+
+def test_config_check_says_where_each_value_came_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "velro.env").write_text("LOG_LEVEL=debug\n")
+    for name, value in {**GOOD, "AUTH_ENV_FILE": str(tmp_path / "velro.env")}.items():
+        monkeypatch.setenv(name, value)
+
+    result = CliRunner().invoke(main, ["config", "check"])
+
+    rows = {row[0]: row[1:] for row in map(str.split, result.output.splitlines()) if row}
+    assert rows["LOG_LEVEL"] == ["file", "debug"]
+    assert rows["SUPABASE_URL"] == ["environment", GOOD["SUPABASE_URL"]]
+    assert rows["AUTH_REPLICAS"] == ["default", "1"]
+
+
+def test_a_mistake_reads_as_one_line() -> None:
+    assert str(SettingError("PORT", "is taken")) == "PORT: is taken"
+
+
+def test_a_variable_of_an_earlier_release_is_accepted_and_said_to_do_nothing() -> None:
+    settings = Settings.from_environment({**GOOD, "LOGIN_GATE": "adaptive"})
+
+    assert settings.mistakes == ()
+    (advice,) = settings.advice
+    assert advice.variable == "LOGIN_GATE"
+    assert "does nothing any more" in advice.advice
+
+
+def test_what_works_but_could_be_better_is_advice() -> None:
+    def advice(**changes: str) -> list[str]:
+        return [found.variable for found in Settings.from_environment({**GOOD, **changes}).advice]
+
+    assert advice() == []
+    assert advice(SUPABASE_SECRET_KEY="") == ["AUTH_FORWARD_CLIENT_IP"]
+    assert advice(SUPABASE_SECRET_KEY="", AUTH_UPSTREAM_QUOTA="off") == []
+    assert advice(SUPABASE_PUBLISHABLE_KEY="") == ["SUPABASE_PUBLISHABLE_KEY"]
+    assert advice(SUPABASE_PUBLISHABLE_KEY="", AUTH_CAPTCHA="off") == []
+    assert advice(SUPABASE_SECRET_KEY=legacy_key(role="service_role")) == [
+        "AUTH_FORWARD_CLIENT_IP",
+        "SUPABASE_SECRET_KEY",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "variable"),
+    [
+        ({"GUNICORN_THREADS": "8", "LOGIN_CONCURRENCY": "8"}, "LOGIN_CONCURRENCY"),
+        ({"AUTH_P95_CRITICAL": "100"}, "AUTH_P95_CRITICAL"),
+        ({"AUTH_CAPTCHA": "on", "SUPABASE_PUBLISHABLE_KEY": ""}, "AUTH_CAPTCHA"),
+        ({"AUTH_CAPTCHA": "on", "AUTH_FORWARD_CLIENT_IP": "on"}, "AUTH_FORWARD_CLIENT_IP"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_mistakes(changes: dict[str, str], variable: str) -> None:
+    assert list(mistakes(**changes)) == [variable]
+
+
+def test_where_a_captcha_is_demanded_no_address_is_passed_on_and_the_quota_counts() -> None:
+    settings = Settings.from_environment({**GOOD, "AUTH_CAPTCHA": "on"})
+
+    assert (settings.forwards_client_ip, settings.keeps_quota) == (False, True)
+
+
+def test_some_threads_are_never_a_login_s() -> None:
+    for threads in range(2, 65):
+        settings = Settings.from_environment({**GOOD, "GUNICORN_THREADS": str(threads)})
+
+        assert 1 <= settings.login_slots <= settings.login_places < threads

@@ -1,0 +1,159 @@
+"""What ``velro-auth dev`` is made of, as far as it needs no process."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+import stat
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
+
+import pytest
+import requests
+
+from velro_auth.ops.cli.dev import await_health, free_port_beside, require_free
+from velro_auth.ops.cli.localproject import CannotStart, LocalProject
+from velro_auth.ops.cli.processes import Stopped, StopRequest, await_end, noting_signals, stop_on_signals
+
+
+@pytest.mark.parametrize(
+    ("port", "taken", "found"),
+    [
+        (8000, {8000}, 8001),
+        (8000, {8000, 8001, 8002}, 8003),
+        (65535, {65535}, 65534),
+        (65530, set(range(65528, 65536)), 65527),
+        (1, {1}, 2),
+    ],
+)
+def test_the_local_supabase_takes_a_port_beside_the_gateway_s(port: int, taken: set[int], found: int) -> None:
+    """There is nothing above the last port."""
+    assert free_port_beside(port, is_free=lambda candidate: candidate not in taken) == found
+
+
+def test_a_privileged_port_is_not_called_taken() -> None:
+    def refuse(_: int) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with pytest.raises(CannotStart, match=r"Port 80 is privileged.*from 1024 on"):
+        require_free(80, listen=refuse)
+
+
+def test_a_port_that_is_taken_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(CannotStart, match=f"Port {port} is taken by another program"):
+            require_free(port)
+
+    require_free(port)
+
+
+def test_no_free_port_is_said() -> None:
+    with pytest.raises(CannotStart, match="PORT=8100 make run"):
+        free_port_beside(8000, is_free=lambda _: False)
+
+
+def test_a_gateway_that_is_slow_to_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(
+        [requests.ConnectionError(), requests.ReadTimeout(), SimpleNamespace(ok=False), SimpleNamespace(ok=True)]
+    )
+
+    def get(*_: object, **__: object) -> object:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("velro_auth.ops.cli.dev.requests.get", get)
+
+    await_health(8000, Mock(poll=lambda: None))
+
+    assert next(answers, None) is None
+
+
+def test_a_gateway_that_ends_is_not_waited_for() -> None:
+    with pytest.raises(CannotStart, match="its lines above"):
+        await_health(8000, Mock(poll=lambda: 1))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_whoever_ends_it_lets_it_tidy_up(number: signal.Signals) -> None:
+    """A closed terminal says SIGHUP, and not every system ends the children of a process that just dies."""
+    before = signal.getsignal(number)
+
+    with pytest.raises(Stopped), stop_on_signals():
+        signal.raise_signal(number)
+
+    assert signal.getsignal(number) is before
+
+
+def test_a_request_to_stop_whose_exception_was_lost_ends_the_wait() -> None:
+    """An exception that is raised inside a finaliser is reported and dropped."""
+    running = Mock(poll=lambda: None)
+
+    with pytest.raises(Stopped):
+        await_end(running, StopRequest(is_made=True))
+
+
+def test_a_signal_is_noted_as_well_as_raised() -> None:
+    with pytest.raises(Stopped), stop_on_signals() as request:
+        signal.raise_signal(signal.SIGTERM)
+
+    assert request.is_made
+
+
+def test_the_status_of_a_program_that_ends_by_itself_is_returned() -> None:
+    assert await_end(Mock(poll=lambda: 3), StopRequest()) == 3
+
+
+def test_the_first_signal_is_noted_and_the_second_one_is_not_held_back() -> None:
+    got: list[int] = []
+    seen: list[tuple[bool, int]] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: got.append(number))
+    try:
+        with noting_signals() as asked:
+            for _ in range(2):
+                signal.raise_signal(signal.SIGTERM)
+                seen.append((asked.is_made, len(got)))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert seen == [(True, 0), (True, 1)]
+
+
+def project(url: str) -> LocalProject:
+    return LocalProject(
+        gateway_url="http://localhost:8000",
+        url=url,
+        publishable_key="sb_publishable_x",
+        secret_key="sb_secret_x",
+        database_dsn="user=postgres password='a b'",
+    )
+
+
+def test_a_running_project_is_found_by_its_folder(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        running = project(f"http://127.0.0.1:{listener.getsockname()[1]}")
+
+        with running.noted(tmp_path):
+            assert LocalProject.running(tmp_path) == running
+            assert [stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()] == [0o600]
+
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_project_that_was_killed_is_not_taken_for_a_running_one(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with project(f"http://127.0.0.1:{port}").noted(tmp_path), pytest.raises(CannotStart, match="make run"):
+        LocalProject.running(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"url": 1}'])
+def test_a_note_that_cannot_be_read_counts_as_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "running.json").write_text(content)
+
+    with pytest.raises(CannotStart, match="No local Supabase runs"):
+        LocalProject.running(tmp_path)

@@ -1,0 +1,71 @@
+"""Files beside history."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from velro_auth.ops.database.errors import MigrationEdited, UnknownMigration
+from velro_auth.ops.database.files import Migration
+from velro_auth.ops.database.history import Applied
+from velro_auth.ops.database.plan import MigrationPlan, State
+
+ONE, TWO, THREE = (Migration(f"2026010100000{n}", f"m{n}", f"up {n}", f"down {n}") for n in (1, 2, 3))
+
+
+def applied(migration: Migration) -> Applied:
+    return Applied(
+        migration.version,
+        migration.name,
+        migration.checksum,
+        migration.down_sql,
+        datetime(2026, 1, 1, tzinfo=UTC),
+        "postgres",
+    )
+
+
+def history(*migrations: Migration) -> dict[str, Applied]:
+    return {migration.version: applied(migration) for migration in migrations}
+
+
+def test_each_migration_has_its_state() -> None:
+    edited = replace(TWO, up_sql="another")
+    plan = MigrationPlan([ONE, edited], history(ONE, TWO, THREE), frozenset())
+
+    assert [one.state for one in plan.statuses()] == [State.APPLIED, State.EDITED, State.NEWER]
+
+
+def test_what_is_in_no_history_is_pending() -> None:
+    assert [one.state for one in MigrationPlan([ONE, TWO], history(ONE), frozenset()).statuses()] == [
+        State.APPLIED,
+        State.PENDING,
+    ]
+
+
+def test_an_edited_file_is_refused_by_name() -> None:
+    plan = MigrationPlan([replace(ONE, up_sql="another")], history(ONE), frozenset())
+
+    with pytest.raises(MigrationEdited, match="20260101000001_m1"):
+        plan.refuse_edited()
+
+
+def test_what_the_supabase_cli_applied_can_be_adopted_and_taken_back() -> None:
+    plan = MigrationPlan([ONE, TWO], history(ONE), frozenset({TWO.version, "20200101000000"}))
+
+    assert plan.adoptable() == [TWO]
+    assert [one.version for one in plan.newest_applied(9)] == [TWO.version, ONE.version]
+    assert plan.statuses()[1].applied_by == "supabase cli"
+
+
+def test_the_way_back_is_newest_first() -> None:
+    plan = MigrationPlan([ONE, TWO, THREE], history(ONE, TWO, THREE), frozenset())
+
+    assert [one.version for one in plan.newest_applied(2)] == [THREE.version, TWO.version]
+    assert [one.version for one in plan.applied_after(ONE.version)] == [THREE.version, TWO.version]
+
+
+def test_there_is_no_way_back_to_what_was_never_applied() -> None:
+    with pytest.raises(UnknownMigration):
+        MigrationPlan([ONE, TWO], history(ONE), frozenset()).applied_after(TWO.version)

@@ -1,0 +1,169 @@
+"""The worker's main thread: requests that wait for a thread, that are refused, and that make room."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import socket
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from gunicorn.config import Config
+
+from velro_auth import errors
+from velro_auth.server.connection import Connection
+from velro_auth.server.deadlines import Waiting
+from velro_auth.server.framing import Intake
+from velro_auth.server.plain_parser import Reader
+from velro_auth.server.refusals import Refuser
+from velro_auth.server.worker import REFUSALS_PER_TURN, Worker
+
+LARGE = b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 70000\r\n\r\n1"
+WHOLE = b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n1"
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class PoolDouble:
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.given: list[Connection] = []
+        self.filled = 0
+
+    def fill(self) -> None:
+        self.filled += 1
+
+    def submit(self, _: Callable[[Connection], None], conn: Connection) -> None:
+        self.given.append(conn)
+
+
+class Small(Worker):
+    """A worker of one thread and eight connections, by a clock that is moved by hand."""
+
+    def __init__(self, clock: Clock, poller: selectors.BaseSelector) -> None:
+        cfg = Config()
+        cfg.set("worker_connections", 8)
+        super().__init__(1, os.getpid(), [], None, 30, cfg, SimpleNamespace(info=lambda *_: None))
+        self.poller = poller
+        self.tpool = PoolDouble()  # type: ignore[assignment] # all that is used of one
+        self._clock = clock
+        self._waiting = Waiting(send_s=10.0, idle_s=75.0, clock=clock)
+        self._refuser = Refuser(lambda _, __: [])
+        self._intake = Intake(probe_paths=(), limit_request_line=4094)
+
+    def __new__(cls, *_: Any) -> Any:
+        """Return one; the other arguments are gunicorn's."""
+        return object.__new__(cls)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def worker(clock: Clock) -> Iterator[Small]:
+    with selectors.DefaultSelector() as poller:
+        made = Small(clock, poller)
+        yield made
+        made.tmp.close()
+
+
+Arrives = Callable[[bytes], tuple[Connection, socket.socket]]
+
+
+@pytest.fixture
+def arrives(worker: Small) -> Iterator[Arrives]:
+    """Return a function that lets a client connect and send."""
+    with contextlib.ExitStack() as stack:
+
+        def arrive(data: bytes) -> tuple[Connection, socket.socket]:
+            ours, theirs = (stack.enter_context(one) for one in socket.socketpair())
+            theirs.settimeout(60)
+            conn = Connection(worker.cfg, ours, ("127.0.0.1", 1), ("127.0.0.1", 2), Reader(worker.cfg, ()))
+            worker.nr_conns += 1
+            conn.sock.inbox += data
+            worker._sort(conn)
+            return conn, theirs
+
+        yield arrive
+
+
+def test_a_request_that_waits_for_a_thread_is_refused_when_its_time_is_up(
+    worker: Small, clock: Clock, arrives: Arrives
+) -> None:
+    (first, _), (_, second), (_, third) = arrives(LARGE), arrives(LARGE), arrives(LARGE)
+    clock.now_s += 10
+
+    for _ in range(2):
+        worker._turn(wait_s=0)
+
+    assert worker.tpool.given == [first]  # type: ignore[attr-defined]
+    assert second.recv(1000).startswith(b"HTTP/1.1 408 ")
+    assert third.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_request_that_waits_for_a_thread_makes_room(worker: Small, clock: Clock, arrives: Arrives) -> None:
+    arrives(LARGE)
+    _, client = arrives(LARGE)
+    clock.now_s += 1
+    whole, _ = arrives(WHOLE)
+
+    assert worker._make_room()
+
+    assert client.recv(1000) == b""
+    assert worker.nr_conns == 2
+    assert whole in worker.tpool.given  # type: ignore[attr-defined]
+    assert not worker._make_room()
+
+
+def test_requests_that_are_refused_are_answered_a_few_at_a_time_and_make_room_first(
+    worker: Small, arrives: Arrives
+) -> None:
+    clients = [arrives(b"\x16\x03\x01")[1] for _ in range(REFUSALS_PER_TURN + 3)]
+    idle, _ = arrives(LARGE[:40])
+
+    assert worker._make_room()
+    worker._turn(wait_s=0)
+
+    assert clients[0].recv(1000) == b""
+    for client in clients[1 : REFUSALS_PER_TURN + 1]:
+        assert client.recv(1000).startswith(b"HTTP/1.1 400 ")
+    assert [len(worker._refused), idle.place is worker._waiting.arriving] == [2, True]
+
+
+def test_a_request_is_refused_by_what_is_known_of_it(worker: Small, arrives: Arrives) -> None:
+    told: list[tuple[Exception, bytes]] = []
+
+    class Listening(Refuser):
+        def answer(self, error: Exception, head: bytes, *rest: Any) -> bytes:
+            told.append((error, head))
+            return super().answer(error, head, *rest)
+
+    worker._refuser = Listening(lambda _, __: [])
+    arrives(b"GET / HTTP/1.1\r\nX: " + b"x" * 9000 + b"\r\n\r\n")
+
+    worker._turn(wait_s=0)
+
+    ((error, head),) = told
+    assert type(error) is errors.HeadersTooLarge
+    assert head.startswith(b"GET / HTTP/1.1\r\n")
+
+
+def test_threads_that_are_missing_are_tried_again_once_a_second(worker: Small, clock: Clock) -> None:
+    for _ in range(20):
+        worker._beats()
+        clock.now_s += 0.25
+
+    assert worker.tpool.filled == 5  # type: ignore[attr-defined]

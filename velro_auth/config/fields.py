@@ -1,0 +1,166 @@
+"""How a setting is declared, and how it is read from an environment without ever failing."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+import environs
+import marshmallow
+
+from velro_auth.config.validation import SettingError
+from velro_auth.web.cors import header_name
+from velro_auth.web.origins import check_pattern, normal_origin
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+Spec: TypeAlias = dataclasses.Field[Any]
+
+
+def setting(
+    variable: str,
+    default: Any,
+    doc: str,
+    *,
+    aliases: Sequence[str] = (),
+    secret: bool = False,
+    at_run_time: bool = False,
+    check: Callable[[Any], Any] | None = None,
+    convert: Callable[[str], Any] = str.strip,
+) -> Any:
+    """Declare a field of the settings.
+
+    Args:
+        variable: The variable it is read from.
+        default: What it is without.
+        doc: One sentence for the reference page.
+        aliases: Older names of the variable.
+        secret: Whether the value must not be shown.
+        at_run_time: Whether a running service can take another value. Say so only of what wiring can adjust.
+        check: Raises a ValidationError for a value that is wrong.
+        convert: For lists: what becomes of each entry; may raise a ValidationError too.
+    """
+    told = {"variable": variable, "doc": doc, "aliases": tuple(aliases), "secret": secret, "check": check}
+    told |= {"at_run_time": at_run_time, "convert": convert}
+    return dataclasses.field(default=default, repr=not secret, metadata=told)
+
+
+def between(low: float, high: float) -> Callable[[Any], Any]:
+    """Return a check for numbers."""
+    return marshmallow.validate.Range(low, high, error="must be between {min} and {max}")
+
+
+def one_of(*choices: str) -> Callable[[Any], Any]:
+    """Return a check for words."""
+    return marshmallow.validate.OneOf(choices, error="must be one of {choices}")
+
+
+def a_pattern(value: str) -> None:
+    """Check a regular expression for origins."""
+    try:
+        check_pattern(value)
+    except ValueError as error:
+        raise marshmallow.ValidationError(str(error)) from error
+
+
+def a_redis_address(value: str) -> None:
+    """Check the address of a Redis by building a connection that is never opened: its options are read there."""
+    if not value.startswith(("redis://", "rediss://", "unix://")):
+        raise marshmallow.ValidationError("must start with redis://, rediss:// or unix://")
+    import redis  # noqa: PLC0415 - 5 MB that few need
+
+    try:
+        redis.Redis.from_url(value).connection_pool.make_connection()
+    except (ValueError, TypeError, redis.RedisError):
+        # Their words may quote the password.
+        raise marshmallow.ValidationError("is not an address of a Redis: check port and options") from None
+
+
+def a_header_with_an_address(value: str) -> None:
+    """Check the name of a header that holds an address."""
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", value):
+        raise marshmallow.ValidationError("is not the name of a header: letters, digits and '-' only")
+    if value.lower() == "forwarded":
+        raise marshmallow.ValidationError("Forwarded (RFC 7239) is not read: have the proxy send X-Forwarded-For too")
+
+
+def an_origin(text: str) -> str:
+    """Convert an origin as people write it into what browsers send."""
+    try:
+        return normal_origin(text)
+    except ValueError as error:
+        raise marshmallow.ValidationError(str(error)) from error
+
+
+def a_request_header(text: str) -> str:
+    """Convert the name of a header that pages may send."""
+    try:
+        return header_name(text)
+    except ValueError as error:
+        raise marshmallow.ValidationError(str(error)) from error
+
+
+def a_network(text: str) -> Network:
+    """Convert an address or a network in CIDR notation."""
+    try:
+        return ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError as error:
+        raise marshmallow.ValidationError(str(error)) from error
+
+
+class Environment(environs.Env):
+    """Reads a given mapping and gathers all errors instead of raising the first.
+
+    Args:
+        variables: The environment.
+    """
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        super().__init__(eager=False)
+        self._variables = variables
+
+    def read(self, spec: Spec, kind: Any) -> Any:
+        """Return the value of a field of type *kind*; its default where the value is missing or wrong."""
+        name = self.name_of(spec) or spec.metadata["variable"]
+        method = _METHODS.get(kind)
+        value = self._read_list(name, spec) if method is None else self._read_one(method, name, spec)
+        return spec.default if value is None else value
+
+    def name_of(self, spec: Spec) -> str | None:
+        """Return the variable that has the value of a field; None where none has."""
+        names = (spec.metadata["variable"], *spec.metadata["aliases"])
+        return next((name for name in names if self._get_value(name, "")), None)
+
+    def mistakes(self) -> list[SettingError]:
+        """Return what was wrong so far."""
+        return [SettingError(variable, "; ".join(messages)) for variable, messages in self._errors.items()]
+
+    def _get_value(self, env_key: str, default: Any) -> Any:
+        # An empty variable is one that somebody cleared in a dashboard, not a value.
+        return self._variables.get(env_key, "").strip() or default
+
+    def _read_one(self, method: str, name: str, spec: Spec) -> Any:
+        return getattr(self, method)(name, spec.default, validate=spec.metadata["check"])
+
+    def _read_list(self, name: str, spec: Spec) -> tuple[Any, ...] | None:
+        """Read a list, comma separated or in JSON."""
+        text = self._get_value(name, "")
+        entries = self.json(name, []) if text.startswith("[") else text.split(",")
+        if not text or entries is None:
+            return None
+        values, wrong = [], []
+        for entry in map(str, entries):
+            # A comma at the end, or two together, are slips that mean nothing.
+            if entry.strip():
+                try:
+                    values.append(spec.metadata["convert"](entry))
+                except marshmallow.ValidationError as error:
+                    wrong.append(str(error.args[0]))
+        if wrong:
+            self._errors[name] += wrong
+        return None if wrong else tuple(values)
+
+
+_METHODS: Final[Mapping[Any, str]] = {str: "str", int: "int", float: "float", bool: "bool"}

@@ -1,0 +1,608 @@
+"""Every knob, read from the environment and from the environment file; the only reader of ``os.environ``.
+
+The file wins over the environment: what a process was started with cannot change while it runs, and an edit of the
+file that changed nothing because of it would be a riddle.
+
+A mistake never stops the process: a gateway that crash-loops tells nobody what is wrong. All mistakes are
+gathered in ``Settings.mistakes``; while there is one, login answers 503 ``upstream_misconfigured``, the log
+and ``velro-auth config check`` say which variable to set, and ``/health`` goes on answering.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias, get_type_hints
+
+from velro_auth.config import sources
+from velro_auth.config.fields import (
+    Environment,
+    Network,
+    Spec,
+    a_header_with_an_address,
+    a_network,
+    a_pattern,
+    a_redis_address,
+    a_request_header,
+    an_origin,
+    between,
+    one_of,
+    setting,
+)
+from velro_auth.config.validation import LEGACY, RETIRED, SettingError, project_mistakes
+from velro_auth.guards.keys import project_prefix
+from velro_auth.web.client_address import PRIVATE, REAL_IP
+from velro_auth.web.origins import has_bare_dot
+
+MASKED_CHARACTERS: Final = 6
+
+#: User and password in an address (RFC 3986, 3.2.1).
+_USERINFO: Final = re.compile(r"//[^/?#\s]*@")
+
+Origin: TypeAlias = Literal["environment", "file", "default"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the service was told, already checked.
+
+    Each field carries its variable, its default and one sentence; ``.env.example`` and
+    ``docs/reference/settings.md`` are made from them.
+    """
+
+    supabase_url: str = setting(
+        "SUPABASE_URL", "", "Address of the Supabase project, for example `https://<ref>.supabase.co`."
+    )
+    supabase_publishable_key: str = setting(
+        "SUPABASE_PUBLISHABLE_KEY",
+        "",
+        "Publishable API key (`sb_publishable_…`, or the older `anon` key). With it the service finds out whether the"
+        " project demands a captcha, and demands it too.",
+        aliases=("SUPABASE_ANON_KEY",),
+        secret=True,
+    )
+    supabase_secret_key: str = setting(
+        "SUPABASE_SECRET_KEY",
+        "",
+        "Secret API key (`sb_secret_…`, or the older `service_role` key). Needed to pass on the caller's"
+        " address, without which Supabase counts all logins against one address.",
+        aliases=("SUPABASE_SERVICE_ROLE_KEY",),
+        secret=True,
+    )
+    auth_fast_login: bool = setting(
+        "AUTH_FAST_LOGIN",
+        True,
+        "Answer login in the fast lane, without a profile query. Off: login goes through Flask and its"
+        " extensions and reads the profile row.",
+        at_run_time=True,
+    )
+    auth_forward_client_ip: str = setting(
+        "AUTH_FORWARD_CLIENT_IP",
+        "auto",
+        "Pass the caller's address to Supabase (`Sb-Forwarded-For`): `auto` does when the secret key starts"
+        " with `sb_secret_`, `on` and `off` decide.",
+        check=one_of("auto", "on", "off"),
+        at_run_time=True,
+    )
+    auth_captcha: str = setting(
+        "AUTH_CAPTCHA",
+        "auto",
+        "The project demands a captcha, which a secret key would skip: with `on` logins and refreshes go with the"
+        " publishable key and without the caller's address, with `off` they never do, `auto` finds out"
+        " (docs/how-to/captcha.md).",
+        check=one_of("auto", "on", "off"),
+    )
+    auth_max_body_bytes: int = setting(
+        "AUTH_MAX_BODY_BYTES",
+        16 * 1024,
+        "Largest request body, in bytes.",
+        check=between(1024, 1024 * 1024),
+        at_run_time=True,
+    )
+    upstream_connect_timeout_s: float = setting(
+        "UPSTREAM_CONNECT_TIMEOUT_S",
+        2.0,
+        "How long a connection to Supabase may take to open, in seconds.",
+        check=between(0.1, 30),
+    )
+    upstream_deadline_s: float = setting(
+        "UPSTREAM_DEADLINE_S",
+        5.0,
+        "How long one call to Supabase may take in all, in seconds.",
+        check=between(0.2, 60),
+    )
+    supabase_jwt_secret: str = setting(
+        "SUPABASE_JWT_SECRET",
+        "",
+        "Secret of a project that signs with HS256. Without it such tokens are left to Supabase to judge.",
+        secret=True,
+    )
+    auth_issuers: Sequence[str] = setting(
+        "AUTH_ISSUERS",
+        (),
+        "Accepted issuers of access tokens, comma separated. Default: `<SUPABASE_URL>/auth/v1`; add the project's"
+        " own address beside a custom domain.",
+    )
+    auth_verify_mode: str = setting(
+        "AUTH_VERIFY_MODE",
+        "local",
+        "`local` judges tokens here; `strict` also asks Supabase, which knows of bans and sessions ended elsewhere.",
+        check=one_of("local", "strict"),
+        at_run_time=True,
+    )
+    auth_verify_cache_s: float = setting(
+        "AUTH_VERIFY_CACHE_S",
+        60.0,
+        "How long an answer of Supabase about a token is believed, in seconds; never beyond the token's end.",
+        check=between(0, 300),
+        at_run_time=True,
+    )
+    login_concurrency: int = setting(
+        "LOGIN_CONCURRENCY",
+        0,
+        "Logins that may ask Supabase at once, per process. 0: three quarters of the threads. The others stay"
+        " free for probes and `verify`, whatever Supabase does.",
+        check=between(0, 512),
+        at_run_time=True,
+    )
+    login_queue_s: float = setting(
+        "LOGIN_QUEUE_S",
+        0.25,
+        "How long a login waits for one of those places, in seconds; then it is answered 503 `busy`.",
+        check=between(0, 30),
+        at_run_time=True,
+    )
+    auth_session_calls_per_s: float = setting(
+        "AUTH_SESSION_CALLS_PER_S",
+        20.0,
+        "Refreshes, and likewise logouts, that one network (/24, or /64 of IPv6) may make per second in the long run,"
+        " per process; of `me` five times as many. Half a minute's worth may come at once.",
+        check=between(0.1, 100_000),
+        at_run_time=True,
+    )
+    auth_failure_floor_ms: float = setting(
+        "AUTH_FAILURE_FLOOR_MS",
+        350.0,
+        "Refused logins are answered at the next multiple of so many milliseconds after their arrival, so that"
+        " time does not tell who has an account. 0 switches it off.",
+        check=between(0, 5000),
+        at_run_time=True,
+    )
+    auth_throttle_scale: float = setting(
+        "AUTH_THROTTLE_SCALE",
+        1.0,
+        "All limits on failed logins times so much; more than 1 opens them for a test.",
+        check=between(0.01, 1_000_000),
+        at_run_time=True,
+    )
+    auth_throttle_secret: str = setting(
+        "AUTH_THROTTLE_SECRET",
+        "",
+        "Key of the names under which failed logins are counted. Default: made from the Supabase key.",
+        secret=True,
+    )
+    auth_challenge: str = setting(
+        "AUTH_CHALLENGE",
+        "auto",
+        "What a login gets that would be refused only because others failed: `auto` gives a proof of work to solve"
+        " (429 `challenge_required`), `off` has it wait (429 `too_many_attempts`).",
+        check=one_of("auto", "off"),
+        at_run_time=True,
+    )
+    auth_replicas: int = setting(
+        "AUTH_REPLICAS",
+        1,
+        "Instances of this service. Each takes its part of the limits while there is no REDIS_URL, or Redis is away.",
+        check=between(1, 1000),
+        at_run_time=True,
+    )
+    auth_upstream_quota: str = setting(
+        "AUTH_UPSTREAM_QUOTA",
+        "auto",
+        "Keep below Supabase's rate limit for our address: `auto` does unless the caller's address is forwarded,"
+        " `on` and `off` decide. A self-hosted project may have no limit.",
+        check=one_of("auto", "on", "off"),
+        at_run_time=True,
+    )
+    upstream_quota_burst: int = setting(
+        "UPSTREAM_QUOTA_BURST",
+        29,
+        "Logins that Supabase takes at once from one address.",
+        check=between(1, 100_000),
+        at_run_time=True,
+    )
+    upstream_quota_refill_s: float = setting(
+        "UPSTREAM_QUOTA_REFILL_S",
+        2.0,
+        "Seconds after which it takes one more.",
+        check=between(0.001, 3600),
+        at_run_time=True,
+    )
+    redis_url: str = setting(
+        "REDIS_URL",
+        "",
+        "Redis or Valkey for what several processes share: failed logins, refreshes under way, ended sessions.",
+        secret=True,
+        check=a_redis_address,
+    )
+    database_url: str = setting(
+        "DATABASE_URL",
+        "",
+        "The project's database as the role `postgres`; `velro-auth db` needs it, the service does not.",
+        secret=True,
+    )
+    upstream_warm_connections: int = setting(
+        "UPSTREAM_WARM_CONNECTIONS",
+        2,
+        "Connections to Supabase kept open ahead of use, per process. 0 switches it off, and lets a platform put"
+        " the service to sleep.",
+        check=between(0, 32),
+    )
+    upstream_warm_every_s: float = setting(
+        "UPSTREAM_WARM_EVERY_S", 30.0, "An idle one is tried after so many seconds.", check=between(1, 300)
+    )
+    cors_origins: Sequence[str] = setting(
+        "CORS_ORIGINS",
+        (),
+        "Origins whose pages may call this service, comma separated or a JSON list: `https://app.example.com`, with one"
+        " label as a wildcard (`https://*.vercel.app`), or with any port (`http://localhost:*`). Pages of the last two"
+        " cannot send cookies. Never `*`.",
+        convert=an_origin,
+        at_run_time=True,
+    )
+    cors_origin_regex: str = setting(
+        "CORS_ORIGIN_REGEX",
+        "",
+        "One pattern for further origins, of up to 128 characters; it has to match the whole origin. Their pages cannot"
+        " send cookies.",
+        check=a_pattern,
+        at_run_time=True,
+    )
+    cors_allow_headers: Sequence[str] = setting(
+        "CORS_ALLOW_HEADERS",
+        (),
+        "Further headers that those pages may send, comma separated. What Supabase's clients, tracing and common"
+        " frameworks send is allowed already.",
+        convert=a_request_header,
+        at_run_time=True,
+    )
+    trusted_proxies: Sequence[Network] = setting(
+        "TRUSTED_PROXIES",
+        tuple(map(a_network, PRIVATE)),
+        "Networks of proxies that are believed when they name the caller's address, comma separated. Default: loopback,"
+        " private ranges and 100.64.0.0/10.",
+        convert=a_network,
+        at_run_time=True,
+    )
+    auth_client_ip_header: str = setting(
+        "AUTH_CLIENT_IP_HEADER",
+        REAL_IP,
+        "The header in which trusted proxies send the caller's address. It must be one that they overwrite, or"
+        " `X-Forwarded-For`, to which they add.",
+        check=a_header_with_an_address,
+        at_run_time=True,
+    )
+    auth_trusted_hops: int = setting(
+        "AUTH_TRUSTED_HOPS",
+        1,
+        "How many proxies add to `X-Forwarded-For`: the caller's address is the entry that many from the right.",
+        check=between(1, 16),
+        at_run_time=True,
+    )
+    port: int = setting("PORT", 8000, "Port to listen on.", check=between(1, 65535))
+    web_concurrency: int = setting(
+        "WEB_CONCURRENCY",
+        1,
+        "Worker processes. gunicorn reads it too, and does not start on what is no number.",
+        check=between(1, 64),
+    )
+    gunicorn_threads: int = setting("GUNICORN_THREADS", 32, "Threads per worker process.", check=between(2, 512))
+    gunicorn_worker_class: str = setting(
+        "GUNICORN_WORKER_CLASS",
+        "velro_auth.server.worker.Worker",
+        "Worker class; `gthread` is gunicorn's own. See docs/explanation/worker.md.",
+        check=one_of("velro_auth.server.worker.Worker", "gthread"),
+    )
+    worker_cpu_affinity: bool = setting(
+        "WORKER_CPU_AFFINITY", True, "Pin each worker to a core where workers do not outnumber cores."
+    )
+    log_level: str = setting(
+        "LOG_LEVEL",
+        "info",
+        "Least important level that is logged.",
+        check=one_of("debug", "info", "warning", "error"),
+        at_run_time=True,
+    )
+    log_format: str = setting(
+        "LOG_FORMAT",
+        "auto",
+        "`json` writes an object a line for programs, `text` short lines for people; `auto` is text where stdout is a"
+        " terminal.",
+        check=one_of("auto", "json", "text"),
+    )
+    log_probes_every: int = setting(
+        "LOG_PROBES_EVERY",
+        100,
+        "Log one of so many answered probes (failed ones always); 1 logs all.",
+        check=between(1, 1_000_000),
+        at_run_time=True,
+    )
+    metrics_token: str = setting(
+        "METRICS_TOKEN",
+        "",
+        "Bearer token for `/metrics`; in Railway environments it stays closed without one.",
+        secret=True,
+        at_run_time=True,
+    )
+    auth_p95_warning: float = setting(
+        "AUTH_P95_WARNING",
+        500.0,
+        "p95 of logins from which it is a warning, in ms.",
+        check=between(1, 60_000),
+        at_run_time=True,
+    )
+    auth_p95_critical: float = setting(
+        "AUTH_P95_CRITICAL",
+        1000.0,
+        "p95 of logins from which it is critical, in ms.",
+        check=between(1, 60_000),
+        at_run_time=True,
+    )
+    auth_success_rate_min: float = setting(
+        "AUTH_SUCCESS_RATE_MIN",
+        99.0,
+        "Logins that must be answered properly, in percent.",
+        check=between(0, 99.999),
+        at_run_time=True,
+    )
+    auth_slo_window_s: float = setting(
+        "AUTH_SLO_WINDOW_S", 300.0, "Length of the rolling window of logins, in seconds.", check=between(10, 3600)
+    )
+    alert_webhook_url: str = setting("ALERT_WEBHOOK_URL", "", "Where alerts are posted.", secret=True)
+    alert_webhook_secret: str = setting(
+        "ALERT_WEBHOOK_SECRET", "", "Key of their signature (HMAC-SHA-256).", secret=True
+    )
+    audit_file: str = setting(
+        "AUDIT_FILE", "", "File that security events are appended to, hash-chained; `-` for stdout. Default: no trail."
+    )
+    otel_endpoint: str = setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "",
+        "Address of an OpenTelemetry collector (OTLP over HTTP), for example `http://localhost:4318`; needs the extra"
+        " `tracing`. Default: no traces.",
+    )
+    otel_service_name: str = setting("OTEL_SERVICE_NAME", "velro-auth", "What traces call this service.")
+    sentry_dsn: str = setting(
+        "SENTRY_DSN",
+        "",
+        "Sentry project that defects are reported to; needs the extra `sentry`. Default: nobody.",
+        secret=True,
+    )
+    docs_enabled: str = setting(
+        "DOCS_ENABLED",
+        "auto",
+        "Answer `/docs` and `/openapi.json`: `auto` does unless this is a Railway environment, `on` and `off` decide.",
+        check=one_of("auto", "on", "off"),
+        at_run_time=True,
+    )
+    auth_env_file: str = setting(
+        sources.VARIABLE,
+        "",
+        "File with further variables, one `NAME=value` a line, which win over the environment. SIGHUP reads it anew:"
+        " docs/how-to/change-settings.md.",
+    )
+    auth_run_dir: str = setting(
+        "AUTH_RUN_DIR",
+        "",
+        "Folder in which the running service notes its processes, for `velro-auth reload`. Default: this user's folder"
+        " `velro-auth-<uid>` below the system's temporary one.",
+    )
+    commit: str = setting(
+        "RAILWAY_GIT_COMMIT_SHA",
+        "",
+        "Commit this build was made from; Railway sets it for GitHub deployments.",
+        aliases=("GIT_COMMIT",),
+    )
+    build: str = setting("RAILWAY_SNAPSHOT_ID", "", "Identifier of the build; Railway sets it.", aliases=("BUILD_ID",))
+    source: str = setting("RAILWAY_GIT_REPO_NAME", "", "Repository this was built from; Railway sets it.")
+    deployment_id: str = setting("RAILWAY_DEPLOYMENT_ID", "", "Identifier of the deployment; Railway sets it.")
+    environment: str = setting("RAILWAY_ENVIRONMENT_NAME", "", "Name of the environment; Railway sets it.")
+    service: str = setting("RAILWAY_SERVICE_NAME", "", "Name of the service; Railway sets it.")
+    region: str = setting("RAILWAY_REPLICA_REGION", "", "Region of this replica; Railway sets it.")
+    replica: str = setting("RAILWAY_REPLICA_ID", "", "Identifier of this replica; Railway sets it.")
+    draining: str = setting(
+        "RAILWAY_DEPLOYMENT_DRAINING_SECONDS",
+        "",
+        "Seconds that Railway lets an old deployment finish its requests; for Railway, looked at by `velro-auth"
+        " doctor`.",
+    )
+    overlap: str = setting(
+        "RAILWAY_DEPLOYMENT_OVERLAP_SECONDS",
+        "",
+        "Seconds that the old deployment serves beside the new one; for Railway, looked at by `velro-auth doctor`.",
+    )
+
+    #: What is wrong; empty when all is well.
+    mistakes: Sequence[SettingError] = ()
+    #: Variable → where its value came from.
+    origins: Mapping[str, Origin] = dataclasses.field(default_factory=dict, compare=False)
+    #: Variables that were given and do nothing any more.
+    retired: Sequence[str] = dataclasses.field(default=(), compare=False)
+
+    @property
+    def upstream_key(self) -> str:
+        """The key that logins are sent with: the secret one where there is one."""
+        return self.supabase_secret_key or self.supabase_publishable_key
+
+    @property
+    def redis_prefix(self) -> str:
+        """What every key in Redis begins with."""
+        return project_prefix(self.supabase_url)
+
+    @property
+    def forwards_client_ip(self) -> bool:
+        """Whether Supabase is told the caller's address (it listens to secret keys only)."""
+        if self.auth_forward_client_ip == "auto":
+            return self.supabase_secret_key.startswith("sb_secret_") and self.auth_captcha != "on"
+        return self.auth_forward_client_ip == "on"
+
+    @property
+    def login_slots(self) -> int:
+        """How many logins may ask Supabase at once."""
+        return self.login_concurrency or max(1, self.gunicorn_threads * 3 // 4)
+
+    @property
+    def login_places(self) -> int:
+        """How many logins may be on their way at once, waiting ones included; the rest of the threads stay free."""
+        return max(self.login_slots, self.gunicorn_threads - max(1, self.gunicorn_threads // 8))
+
+    @property
+    def session_slots(self) -> int:
+        """How many calls other than logins may ask Supabase at once: two thirds, so that logins keep a third."""
+        return max(1, self.login_slots * 2 // 3)
+
+    @property
+    def session_places(self) -> int:
+        """How many of those may be on their way at once, waiting ones included; two thirds likewise."""
+        return max(self.session_slots, self.login_places * 2 // 3)
+
+    @property
+    def session_places_per_network(self) -> int:
+        """How many of those one network may take: three quarters, so that one network cannot take all."""
+        return max(1, self.session_places * 3 // 4)
+
+    @property
+    def keeps_quota(self) -> bool:
+        """Whether to keep below Supabase's rate limit for our own address."""
+        if self.auth_upstream_quota == "auto":
+            return not self.forwards_client_ip
+        return self.auth_upstream_quota == "on"
+
+    @property
+    def shows_docs(self) -> bool:
+        """Whether anybody may read the documents of the service."""
+        return self.docs_enabled == "on" or (self.docs_enabled == "auto" and not self.environment)
+
+    @property
+    def issuers(self) -> tuple[str, ...]:
+        """The accepted issuers of access tokens."""
+        return tuple(self.auth_issuers) or (f"{self.supabase_url.rstrip('/')}/auth/v1",)
+
+    @property
+    def advice(self) -> Sequence[SettingError]:
+        """What works but could be better, to be said once at start."""
+        found = []
+        if self.keeps_quota and not self.mistakes and self.auth_captcha != "on":
+            found.append(
+                SettingError(
+                    "AUTH_FORWARD_CLIENT_IP",
+                    "Supabase counts all logins against this service's own address (30 at once, then one every 2 s):"
+                    " put an sb_secret_ key into SUPABASE_SECRET_KEY and switch on IP address forwarding in the"
+                    " project (Authentication, Rate limits)",
+                )
+            )
+        if self.auth_captcha == "auto" and self.supabase_secret_key and not self.supabase_publishable_key:
+            found.append(
+                SettingError(
+                    "SUPABASE_PUBLISHABLE_KEY",
+                    "without it nothing tells whether the project demands a captcha, and the secret key skips it: set"
+                    " it, or AUTH_CAPTCHA=off",
+                )
+            )
+        if LEGACY in {self.supabase_publishable_key[:3], self.supabase_secret_key[:3]}:
+            found.append(
+                SettingError("SUPABASE_SECRET_KEY", "legacy keys are about to end at Supabase: move to sb_secret_ keys")
+            )
+        if has_bare_dot(self.cors_origin_regex):
+            found.append(SettingError("CORS_ORIGIN_REGEX", r"a bare '.' matches any character: write '\.' for a dot"))
+        if self.otel_endpoint and not self.otel_endpoint.startswith(("http://", "https://")):
+            found.append(SettingError("OTEL_EXPORTER_OTLP_ENDPOINT", "must start with http:// or https://"))
+        return found + [SettingError(name, RETIRED[name]) for name in self.retired]
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read *environ* (the process's own by default) and the file it names. Never raises: see ``mistakes``."""
+        given = os.environ if environ is None else environ
+        path = given.get(sources.VARIABLE, "").strip()
+        file = sources.read_env_file(path)
+        # The file cannot name another one.
+        variables = {**given, **file.variables, sources.VARIABLE: path}
+        env = Environment(variables)
+        settings = cls(**{spec.name: env.read(spec, _types()[spec.name]) for spec in specs()})
+        mistakes = (*file.mistakes, *env.mistakes(), *contradictions(settings))
+        names = {spec.metadata["variable"]: env.name_of(spec) for spec in specs()}
+        origins = {variable: _origin(name, file.variables) for variable, name in names.items()}
+        retired = tuple(name for name in RETIRED if variables.get(name, "").strip())
+        return dataclasses.replace(settings, mistakes=mistakes, origins=origins, retired=retired)
+
+
+def _origin(name: str | None, file: Mapping[str, str]) -> Origin:
+    if name is None:
+        return "default"
+    return "file" if name in file and name != sources.VARIABLE else "environment"
+
+
+def inherited(**overrides: str) -> dict[str, str]:
+    """Return this process's environment with *overrides*, for a process to start."""
+    return {**os.environ, **overrides}
+
+
+@functools.cache
+def specs() -> tuple[Spec, ...]:
+    """Return the fields that come from the environment, in the order they are documented."""
+    return tuple(spec for spec in dataclasses.fields(Settings) if "variable" in spec.metadata)
+
+
+@functools.cache
+def _types() -> Mapping[str, Any]:
+    return get_type_hints(Settings)
+
+
+def shown(settings: Settings, spec: Spec) -> str:
+    """Return the value of *spec* fit to be printed: of a secret its beginning, a quarter of it at most.
+
+    Of an address that carries a user and a password neither is shown, wherever a setting takes an address.
+    """
+    value = getattr(settings, spec.name)
+    if spec.metadata["secret"] and value:
+        return f"{value[: min(MASKED_CHARACTERS, len(value) // 4)]}… ({len(value)} characters)"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _USERINFO.sub("//…@", str(value))
+
+
+def contradictions(settings: Settings) -> list[SettingError]:
+    """Return what no single variable shows."""
+    found = project_mistakes(
+        url=settings.supabase_url,
+        publishable_key=settings.supabase_publishable_key,
+        secret_key=settings.supabase_secret_key,
+    )
+    if settings.auth_forward_client_ip == "on" and not settings.supabase_secret_key.startswith("sb_secret_"):
+        found.append(
+            SettingError("AUTH_FORWARD_CLIENT_IP", "'on' needs an sb_secret_ key in SUPABASE_SECRET_KEY; or set 'auto'")
+        )
+    if settings.auth_captcha == "on" and not settings.supabase_publishable_key:
+        found.append(SettingError("AUTH_CAPTCHA", "'on' needs a key in SUPABASE_PUBLISHABLE_KEY", "settings.keys"))
+    if settings.auth_captcha == "on" and settings.auth_forward_client_ip == "on":
+        found.append(
+            SettingError(
+                "AUTH_FORWARD_CLIENT_IP", "'on' needs the secret key, which AUTH_CAPTCHA=on does not use: set 'auto'"
+            )
+        )
+    if settings.login_concurrency >= settings.gunicorn_threads:
+        found.append(
+            SettingError(
+                "LOGIN_CONCURRENCY",
+                "must be less than GUNICORN_THREADS, or probes wait with logins",
+                "gunicorn.threads",
+            )
+        )
+    if settings.auth_p95_critical < settings.auth_p95_warning:
+        found.append(SettingError("AUTH_P95_CRITICAL", "must not be less than AUTH_P95_WARNING"))
+    return found

@@ -1,0 +1,150 @@
+"""What can be wrong with the environment, and how a project's address and keys are told good or bad.
+
+Facts about keys: Supabase's documentation "API keys". A key in the wrong slot works just well enough to
+mislead (a publishable key in the secret slot logs people in, but forwards no address), so it is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+Slot: TypeAlias = Literal["publishable", "secret"]
+
+#: The role that a legacy key (a JWT) carries when it is in the right slot.
+_LEGACY_ROLES: Final[Mapping[Slot, str]] = {"publishable": "anon", "secret": "service_role"}
+_VARIABLES: Final[Mapping[Slot, str]] = {
+    "publishable": "SUPABASE_PUBLISHABLE_KEY",
+    "secret": "SUPABASE_SECRET_KEY",
+}
+_SHORTEST_KEY: Final = 20
+#: Names in DNS (RFC 1035, 2.3.4), underscores included. Others fail where nobody expects it: when a request is made.
+_HOST: Final = re.compile(r"[a-z0-9_][a-z0-9_-]{0,62}(\.[a-z0-9_-]{1,63})*\.?")
+
+#: How a legacy key begins: it is a JWT.
+LEGACY: Final = "eyJ"
+
+#: Variable that earlier releases read → what to do about it. They are accepted, so that an update breaks nothing.
+RETIRED: Final[Mapping[str, str]] = {
+    "LOGIN_GATE": "does nothing any more: the gate always has a fixed number of slots; remove the variable"
+    " and set LOGIN_CONCURRENCY if you want another number",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SettingError:
+    """One thing that is wrong with the environment, and what to do about it; never a secret value.
+
+    Attributes:
+        variable: Which setting to change.
+        advice: What to do.
+        check: The check of ``velro-auth doctor`` that tells of it.
+    """
+
+    variable: str
+    advice: str
+    check: str = field(default="settings.values", compare=False)
+
+    def __str__(self) -> str:
+        """Return one line for a log or a terminal."""
+        return f"{self.variable}: {self.advice}"
+
+
+def project_mistakes(*, url: str, publishable_key: str, secret_key: str) -> list[SettingError]:
+    """Return what is wrong with the address and the keys of a project, all of it."""
+    found = [SettingError("SUPABASE_URL", advice, "settings.url") for advice in _url_advice(url)]
+    if not publishable_key and not secret_key:
+        found.append(SettingError("SUPABASE_SECRET_KEY", "set it to the project's sb_secret_ key", "settings.keys"))
+    keys: Mapping[Slot, str] = {"publishable": publishable_key, "secret": secret_key}
+    for slot, key in keys.items():
+        found += [SettingError(_VARIABLES[slot], advice, "settings.keys") for advice in _key_advice(slot, key)]
+        found += [SettingError(_VARIABLES[slot], advice, "settings.project") for advice in _project_advice(key, url)]
+    return found
+
+
+def _url_advice(url: str) -> list[str]:
+    if not url:
+        return ["set it to the address of the project: https://<ref>.supabase.co"]
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or not _is_host(host) or parts.scheme not in {"http", "https"}:
+        return ["is not an address: write https://<ref>.supabase.co"]
+    if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
+        return ["must be the bare address of the project, without a path or a user"]
+    if parts.scheme == "http" and not _is_private(host):
+        return ["must start with https://, because passwords go there"]
+    return []
+
+
+def _is_host(host: str) -> bool:
+    """Tell whether *host* is an address or can be a name; a placeholder or a slip of the keyboard is neither."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return _HOST.fullmatch(host) is not None
+    return True
+
+
+def _is_private(host: str) -> bool:
+    """Tell whether *host* is this machine or a private network, where plain http is bearable."""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host or host.endswith((".localhost", ".internal"))
+
+
+def _key_advice(slot: Slot, key: str) -> list[str]:
+    if not key:
+        return []
+    if not key.isascii() or not key.isprintable() or " " in key:
+        return ["has characters that no key has: copy it again"]
+    if len(key) < _SHORTEST_KEY:
+        return [f"is too short for a key ({len(key)} characters): copy it again"]
+    other: Slot = "secret" if slot == "publishable" else "publishable"
+    if key.startswith(f"sb_{other}_"):
+        return [f"holds a {other} key, which belongs into {_VARIABLES[other]}"]
+    return _legacy_advice(slot, key) if key.startswith(LEGACY) else []
+
+
+def _legacy_advice(slot: Slot, key: str) -> list[str]:
+    claims = _claims(key)
+    if claims is None:
+        return ["looks like a legacy key but cannot be read: copy it again"]
+    if claims.get("role") != _LEGACY_ROLES[slot]:
+        return [f"holds a key of role {claims.get('role')!r}, not {_LEGACY_ROLES[slot]!r}"]
+    return []
+
+
+def _project_advice(key: str, url: str) -> list[str]:
+    """Return what to do where a legacy key names a project; the newer ones do not say whose they are."""
+    ref = (_claims(key) or {}).get("ref") if key.startswith(LEGACY) else None
+    host = _host(url)
+    project = host.split(".")[0]
+    if ref and host.endswith(".supabase.co") and project != ref:
+        return [f"belongs to project {ref!r}, but SUPABASE_URL to {project!r}"]
+    return []
+
+
+def _claims(key: str) -> Mapping[str, Any] | None:
+    try:
+        payload = key.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (IndexError, ValueError):
+        return None
+    return claims if isinstance(claims, dict) else None
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

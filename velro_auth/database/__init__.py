@@ -1,9 +1,0 @@
-"""Plans, applies, rolls back and verifies the SQL of ``migrations/``."""
-
-from velro_auth.database.backfill import Progress
-from velro_auth.database.catalogue import Difference
-from velro_auth.database.errors import DatabaseError
-from velro_auth.database.plan import State, Status, Step
-from velro_auth.database.runner import Runner
-
-__all__ = ["DatabaseError", "Difference", "Progress", "Runner", "State", "Status", "Step"]

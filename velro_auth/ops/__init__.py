@@ -1,0 +1,1 @@
+"""For operators: the command line, the database, doctor, monitor, benchmark, checkpoints."""

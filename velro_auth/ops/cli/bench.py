@@ -1,0 +1,250 @@
+"""``velro-auth bench``: how fast logins are, as users meet them."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, cast
+
+import click
+from rich.console import Console
+
+from velro_auth.config.settings import Settings
+from velro_auth.ops.bench import compare as comparison
+from velro_auth.ops.bench import document as files
+from velro_auth.ops.bench import report
+from velro_auth.ops.bench.document import Document
+from velro_auth.ops.bench.progress import Progress
+from velro_auth.ops.bench.run import WHY_GENTLE, BenchPlan, Run
+from velro_auth.ops.bench.schedule import KINDS, Kind
+from velro_auth.ops.bench.target import CannotMeasure, Target, is_this_machine
+from velro_auth.ops.bench.verdict import Thresholds, Verdict, worst
+from velro_auth.ops.cli.dev import DEMO_EMAIL, DEMO_PASSWORD
+from velro_auth.ops.cli.parameter_types import address, password_of_email
+
+#: Exit status when there was nothing to measure; 0, 1 and 2 are grades.
+NOT_MEASURED: Final = 3
+
+#: Columns of a table that goes into a file or a log.
+_LOG_WIDTH: Final = 120
+
+
+class _Numbers(click.ParamType[tuple[float, ...]]):
+    """Numbers with commas between them.
+
+    Args:
+        name: What ``--help`` calls them.
+        low: The least number allowed.
+        high: The greatest.
+        count: How many there have to be; 0 allows any number of them.
+    """
+
+    def __init__(self, name: str, *, low: float, high: float, count: int = 0) -> None:
+        self.name = name
+        self._low = low
+        self._high = high
+        self._count = count
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Read ``1,5,10``."""
+        try:
+            numbers = tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of numbers: write 1,5,10", param, ctx)
+        if not all(self._low <= number <= self._high for number in numbers):
+            self.fail(f"each number must be between {self._low:g} and {self._high:g}", param, ctx)
+        if self._count and len(numbers) != self._count:
+            self.fail(f"{self._count} numbers are needed", param, ctx)
+        return numbers
+
+
+_LEVELS: Final = _Numbers("N,N,…", low=0.01, high=1000)
+_MIX: Final = _Numbers("G,W,U", low=0, high=1000, count=len(KINDS))
+_EXISTING: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER: Final = click.Path(exists=True, file_okay=False, writable=True, path_type=Path)
+
+
+@click.command()
+@click.option(
+    "--url", default="http://127.0.0.1:8000", show_default=True, callback=address, help="Address of the service."
+)
+@click.option("--rps", type=_LEVELS, default="1,5,10", show_default=True, help="Requests a second, level by level.")
+@click.option(
+    "--duration", type=click.FloatRange(0.5, 600), default=30, show_default=True, help="Seconds for each level."
+)
+@click.option(
+    "--email",
+    "emails",
+    multiple=True,
+    envvar="AUTH_BENCH_EMAIL",
+    show_envvar=True,
+    help="An account that can log in; may be given several times. Default: the demo account of 'velro-auth dev'.",
+)
+@click.option(
+    "--password",
+    envvar="AUTH_BENCH_PASSWORD",
+    show_envvar=True,
+    help="Its password. Better in the variable: every user of a machine sees its command lines.",
+)
+@click.option(
+    "--mix",
+    type=_MIX,
+    default="8,1,1",
+    show_default=True,
+    help="Good logins, wrong passwords and unknown users, relative to each other.",
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the random schedule.")
+@click.option(
+    "--connections", type=click.IntRange(1, 256), default=64, show_default=True, help="Most requests in flight."
+)
+@click.option(
+    "--timeout", type=click.FloatRange(0.1, 60), default=10, show_default=True, help="Seconds for one answer."
+)
+@click.option(
+    "--gently/--force",
+    default=None,
+    help="Stay below Supabase's rate limit, or do not. Default: gently unless the service, and SUPABASE_URL where it"
+    " is set, are on this machine.",
+)
+@click.option(
+    "--p95-warning", type=float, envvar="AUTH_P95_WARNING", show_envvar=True, default=500, show_default=True,
+    help="Milliseconds.",
+)  # fmt: skip
+@click.option(
+    "--p95-critical", type=float, envvar="AUTH_P95_CRITICAL", show_envvar=True, default=1000, show_default=True,
+    help="Milliseconds.",
+)  # fmt: skip
+@click.option(
+    "--success-rate-min", type=float, envvar="AUTH_SUCCESS_RATE_MIN", show_envvar=True, default=99, show_default=True,
+    help="Percent of good logins.",
+)  # fmt: skip
+@click.option("--compare", type=_EXISTING, help="An earlier file, to compare with.")
+@click.option(
+    "--margin", type=click.FloatRange(0), default=20, show_default=True, help="Percent of time that is no regression."
+)
+@click.option("--html", is_flag=True, help="Write a report with plots, too.")
+@click.option("--output-dir", type=_FOLDER, default=Path(), show_default=True, help="Where the files go.")
+def bench(**options: Any) -> None:
+    """Measure logins from an open loop, and say whether they are fast enough.
+
+    Exit status: 0 good; 1 a warning, or a regression against --compare; 2 critical; 3 nothing could be measured.
+    """
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    try:
+        before = files.read(options["compare"]) if options["compare"] else None
+        after, verdict = _measure(options, console)
+    except CannotMeasure as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(NOT_MEASURED)
+    if before is not None:
+        verdict = worst([verdict, _compare(before, after, options["margin"], console)])
+    console.print(f"\nVerdict: {verdict.grade.name.lower()}")
+    sys.exit(int(verdict.grade))
+
+
+def _measure(options: Mapping[str, Any], console: Console) -> tuple[Document, Verdict]:
+    emails, password = _account(options)
+    is_local = is_this_machine(options["url"])
+    plan = _plan(options, is_local=is_local)
+    thresholds = Thresholds(
+        p95_warning_ms=options["p95_warning"],
+        p95_critical_ms=options["p95_critical"],
+        success_rate_min_percent=options["success_rate_min"],
+    )
+    if plan.gently:
+        console.print(f"Going gently: {WHY_GENTLE}. --force overrides.", soft_wrap=True)
+    started = dt.datetime.now().astimezone()
+    target = Target(
+        options["url"],
+        emails=emails,
+        password=password,
+        timeout_s=plan.timeout_s,
+        connections=plan.connections,
+        spreads_addresses=is_local,
+    )
+    with contextlib.closing(target), contextlib.closing(Progress(console)) as progress:
+        build = target.check()
+        levels = Run(plan=plan, send=target, thresholds=thresholds, watcher=progress)()
+    verdict = worst(level.verdict for level in levels)
+    contents = files.document(
+        levels,
+        started=started,
+        target={
+            "url": options["url"],
+            "is_this_machine": is_local,
+            "version": build.get("version"),
+            "commit": build.get("commit"),
+        },
+        settings=_shown(plan, thresholds, accounts=len(emails)),
+        verdict=verdict,
+    )
+    _write(contents, options, started, console)
+    return contents, verdict
+
+
+def _account(options: Mapping[str, Any]) -> tuple[Sequence[str], str]:
+    emails: Sequence[str] = options["emails"]
+    password: str | None = options["password"]
+    if not emails:
+        if not is_this_machine(options["url"]):
+            raise click.UsageError("Name an account of that service: --email, and AUTH_BENCH_PASSWORD.")
+        return (DEMO_EMAIL,), password or DEMO_PASSWORD
+    return emails, password_of_email(password)
+
+
+def _plan(options: Mapping[str, Any], *, is_local: bool) -> BenchPlan:
+    weights: Sequence[float] = options["mix"]
+    if not weights[0]:
+        raise click.UsageError("--mix without good logins measures nothing that can be judged.")
+    project = Settings.from_environment().supabase_url
+    gently = options["gently"]
+    return BenchPlan(
+        levels_rps=options["rps"],
+        duration_s=options["duration"],
+        mix=cast("Mapping[Kind, float]", dict(zip(KINDS, weights, strict=True))),
+        seed=options["seed"],
+        connections=options["connections"],
+        timeout_s=options["timeout"],
+        # A service on this machine may well stand in front of a real project.
+        gently=not (is_local and (not project or is_this_machine(project))) if gently is None else gently,
+    )
+
+
+def _shown(plan: BenchPlan, thresholds: Thresholds, *, accounts: int) -> Mapping[str, Any]:
+    return {
+        "levels_rps": list(plan.levels_rps),
+        "duration_s": plan.duration_s,
+        "mix": dict(plan.mix),
+        "seed": plan.seed,
+        "connections": plan.connections,
+        "timeout_s": plan.timeout_s,
+        "gently": plan.gently,
+        "accounts": accounts,
+        "p95_warning_ms": thresholds.p95_warning_ms,
+        "p95_critical_ms": thresholds.p95_critical_ms,
+        "success_rate_min_percent": thresholds.success_rate_min_percent,
+    }
+
+
+def _write(contents: Document, options: Mapping[str, Any], started: dt.datetime, console: Console) -> None:
+    path = files.write(contents, options["output_dir"], started)
+    console.print(f"\nWrote {path}", soft_wrap=True)
+    if options["html"]:
+        page = path.with_suffix(".html")
+        page.write_text(report.html(contents), "utf-8")
+        console.print(f"Wrote {page}", soft_wrap=True)
+
+
+def _compare(before: Document, after: Document, margin_percent: float, console: Console) -> Verdict:
+    console.print(f"\nSince {before['started_at']}:")
+    for difference in comparison.unlike_conditions(before, after):
+        console.print(f"  not alike: {difference}", soft_wrap=True)
+    found = comparison.changes(before, after, margin_percent=margin_percent)
+    for change in found:
+        console.print(f"  {change}", soft_wrap=True, markup=False)
+    if not found:
+        console.print("  The two runs have no level in common.")
+    return comparison.verdict(found)

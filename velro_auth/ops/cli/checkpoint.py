@@ -1,0 +1,68 @@
+"""``velro-auth checkpoint``: remember where a deployment stands, so that there is a way back."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Final
+
+import click
+
+from velro_auth.config.settings import Settings
+from velro_auth.ops.checkpoints import Database, Found, Repository, Tags
+from velro_auth.ops.cli.click_helpers import OneSentenceGroup, database_option, warn
+
+NO_DATABASE: Final = (
+    "DATABASE_URL is not set: the checkpoint does not know the database, so no rollback can bring it back"
+)
+DIRTY: Final = "there are changes that are not committed; the tag does not hold them"
+
+
+@click.group(cls=OneSentenceGroup, invoke_without_command=True)
+@click.option("--message", metavar="TEXT", default="", help="What to remember about it.")
+@click.option("--deployment-id", metavar="ID", help="The deployment that runs now; RAILWAY_DEPLOYMENT_ID if not given.")
+@database_option
+@click.pass_context
+def checkpoint(context: click.Context, message: str, deployment_id: str | None, database_url: str) -> None:
+    """Tag the commit that is checked out with all that a rollback needs: rollback-<YYYYMMDD-HHMM>, in UTC.
+
+    The tag holds the commit, the deployment, the applied migrations and a fingerprint of the settings; no secret.
+    Exit status: 0 made, 1 not made, with the reason, 2 wrong usage.
+    """
+    if context.invoked_subcommand:
+        return
+    repository = Repository(Path.cwd())
+    # First, so that nobody waits for a database to hear that there is no repository.
+    repository.head()
+    if not database_url:
+        warn(NO_DATABASE)
+    if repository.is_dirty():
+        warn(DIRTY)
+    tag = Tags(repository).make(
+        settings=Settings.from_environment(),
+        deployment_id=deployment_id,
+        migrations=Database(database_url, on_notice=warn).applied() if database_url else None,
+        note=message,
+    )
+    click.echo(f"made {tag}\nto share it:  git push origin {tag}\nthe way back: velro-auth rollback {tag}")
+
+
+@checkpoint.command(name="list")
+def show() -> None:
+    """Show the checkpoints, newest first."""
+    found = Tags(Repository(Path.cwd())).all()
+    for one in found:
+        click.echo(_line(one))
+    if not found:
+        click.echo("There is no checkpoint.")
+
+
+def _line(found: Found) -> str:
+    carried = found.checkpoint
+    if carried is None:
+        return f"{shlex.quote(found.tag)}  {found.trouble}"
+    migrations = "no database" if carried.migrations is None else f"{len(carried.migrations)} migrations"
+    why = f"before going back to {carried.before_rollback_to}" if carried.before_rollback_to else carried.note
+    deployment = f"deployment {carried.deployment_id or 'not known'}"
+    parts = (shlex.quote(found.tag), carried.commit[:10], carried.release, migrations, deployment, why)
+    return "  ".join(part for part in parts if part)

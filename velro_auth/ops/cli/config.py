@@ -1,0 +1,79 @@
+"""``velro-auth config``: what the service was told, and what is wrong with it."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from velro_auth.config.settings import Settings, shown, specs
+
+
+@click.group()
+def config() -> None:
+    """Look at the settings."""
+
+
+@config.command()
+def check() -> None:
+    """Print every setting, where it came from, its value (secrets masked), and every mistake; with one, exit with 1."""
+    settings = Settings.from_environment()
+    width = max(len(spec.metadata["variable"]) for spec in specs())
+    for spec in specs():
+        variable = spec.metadata["variable"]
+        print(f"{variable:<{width}}  {settings.origins[variable]:<11}  {shown(settings, spec)}")
+    print()
+    for advice in settings.advice:
+        print(f"look at  {advice}")
+    for mistake in settings.mistakes:
+        print(f"wrong  {mistake}")
+    if settings.mistakes:
+        print("\nUntil this is mended, login answers 503 upstream_misconfigured.")
+        sys.exit(1)
+    print("All settings are fit to serve.")
+
+
+@config.command()
+def example() -> None:
+    """Print ``.env.example``: every variable with its default and one sentence."""
+    print(dotenv(), end="")
+
+
+def dotenv() -> str:
+    """Return a commented file with every variable, for ``.env.example``."""
+    defaults = Settings()
+    lines = ["# Every setting with its default. Made by: velro-auth config example\n"]
+    for spec in specs():
+        also = "".join(f" Also read: {alias}." for alias in spec.metadata["aliases"])
+        lines.append(f"\n# {spec.metadata['doc']}{also}\n#{spec.metadata['variable']}={shown(defaults, spec)}\n")
+    return "".join(lines)
+
+
+@config.command()
+def reference() -> None:
+    """Print ``docs/reference/settings.md``."""
+    print(table(), end="")
+
+
+def table() -> str:
+    """Return the reference page of all settings."""
+    defaults = Settings()
+    rows = [
+        f"| `{spec.metadata['variable']}`{_aliases(spec.metadata['aliases'])} | {_default(shown(defaults, spec))} |"
+        f" {'SIGHUP' if spec.metadata['at_run_time'] else 'restart'} | {spec.metadata['doc']} |\n"
+        for spec in specs()
+    ]
+    head = (
+        "# Settings\n\nAll of them are environment variables, or lines of the file that `AUTH_ENV_FILE` names. The"
+        " third column says what a new value takes: a SIGHUP, or a restart ([how](../how-to/change-settings.md)). Made"
+        " by: `velro-auth config reference`.\n\n| variable | default | takes | |\n| --- | --- | --- | --- |\n"
+    )
+    return head + "".join(rows)
+
+
+def _aliases(names: tuple[str, ...]) -> str:
+    return "".join(f" (also `{name}`)" for name in names)
+
+
+def _default(value: str) -> str:
+    return f"`{value}`" if value else "none"

@@ -1,0 +1,205 @@
+"""``velro-auth db …``: plans, applies, takes back and verifies the migrations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from velro_auth.ops.cli.click_helpers import OneSentenceGroup, database_option, warn
+from velro_auth.ops.database import Progress as Backfill
+from velro_auth.ops.database import Runner
+from velro_auth.ops.database.backfill import BATCH_SIZE
+from velro_auth.ops.database.plan import Step
+from velro_auth.ops.database.transaction import LOCK_TIMEOUT_MS, Transactions
+
+#: The migration whose way back can lock everybody out, and what to do first.
+HOOK: Final = "token_hook"
+HOOK_WARNING: Final = (
+    "Switch the hook off in the project first (Authentication, Hooks):"
+    " with it on and its function gone, nobody can log in."
+)
+
+
+@click.group(cls=OneSentenceGroup)
+@database_option
+@click.option(
+    "--lock-timeout-ms",
+    type=click.IntRange(1),
+    default=LOCK_TIMEOUT_MS,
+    show_default=True,
+    help="How long one try may wait for a lock, and hold up a sign-up.",
+)
+@click.pass_context
+def db(context: click.Context, database_url: str, lock_timeout_ms: int) -> None:
+    """Keep public.users in step with auth.users: migrations, back-fill, checks."""
+    transactions = Transactions(lock_timeout_ms=lock_timeout_ms)
+    context.obj = Runner(database_url, transactions=transactions, on_notice=warn)
+
+
+#: What `plan`, `up` and `verify` do beside reading.
+_rehearsal_option = click.option(
+    "--rehearsal/--no-rehearsal",
+    default=True,
+    help="Rehearse a sign-up in a transaction that is taken back. Triggers of yours run in it.",
+)
+_adopt_option = click.option(
+    "--adopt", is_flag=True, help="Let triggers of yours on auth.users that are in the way fire before ours."
+)
+
+
+@db.command()
+@click.option("--to", metavar="VERSION", help="The last migration to apply.")
+@_adopt_option
+@_rehearsal_option
+@click.pass_obj
+def plan(runner: Runner, *, to: str | None, adopt: bool, rehearsal: bool) -> None:
+    """Show what `up` would apply, or why it would refuse."""
+    steps = runner.plan(to=to, adopt=adopt, rehearse=rehearsal)
+    for step in steps:
+        click.echo(step.label)
+    if not steps:
+        click.echo("Nothing to do.")
+
+
+@db.command()
+@click.option("--to", metavar="VERSION", help="The last migration to apply.")
+@click.option("--dry-run", is_flag=True, help="Print the SQL and change nothing.")
+@click.option("--again", is_flag=True, help="Run the applied ones once more too: mends what was changed by hand.")
+@click.option("--no-backfill", is_flag=True, help="Leave the users from before to `backfill`.")
+@_adopt_option
+@_rehearsal_option
+@click.pass_obj
+def up(
+    runner: Runner, *, to: str | None, dry_run: bool, again: bool, no_backfill: bool, adopt: bool, rehearsal: bool
+) -> None:
+    """Apply the migrations, then mirror the users from before."""
+    steps = runner.up(to=to, dry_run=dry_run, again=again, adopt=adopt, rehearse=rehearsal)
+    for step in steps:
+        click.echo(step.sql if dry_run else f"applied {step.label}")
+    if dry_run:
+        return
+    if not steps:
+        click.echo("Nothing to apply.")
+    if not no_backfill and runner.backfill_is_pending():
+        _backfill(runner, BATCH_SIZE)
+
+
+@db.command()
+@click.option("--steps", type=click.IntRange(1), default=1, show_default=True, help="How many to take back.")
+@click.option("--to", metavar="VERSION", help="Take back everything newer than this one.")
+@click.option("--all", "everything", is_flag=True, help="Take back all of them.")
+@click.option("--drop-data", is_flag=True, help="Drop the table, columns and type that we made, with their data.")
+@click.option("--dry-run", is_flag=True, help="Print the SQL and what it would drop, and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def down(
+    runner: Runner, *, steps: int, to: str | None, everything: bool, drop_data: bool, dry_run: bool, yes: bool
+) -> None:
+    """Take back the newest migrations; data stays unless asked."""
+    count = len(runner.status()) if everything else steps
+    planned = runner.down(steps=count, to=to, dry_run=True)
+    if not planned:
+        click.echo("Nothing to take back.")
+        return
+    for line in _consequences(runner, planned, drop_data=drop_data):
+        click.echo(f"-- {line}" if dry_run else line)
+    if dry_run:
+        click.echo("\n".join(["set velro.drop_data = 'on';"] * drop_data + [step.sql for step in planned]))
+        return
+    if not yes:
+        click.confirm("Go on?", abort=True)
+    for step in runner.down(steps=count, to=to, drop_data=drop_data):
+        click.echo(f"took back {step.label}")
+
+
+def _consequences(runner: Runner, planned: Sequence[Step], *, drop_data: bool) -> Iterator[str]:
+    """Say what taking back *planned* does, and what becomes of the data."""
+    yield "This takes back: " + ", ".join(step.label for step in planned)
+    if any(step.label.endswith(HOOK) for step in planned):
+        yield HOOK_WARNING
+    for thing in runner.data_at_stake([step.version for step in planned]):
+        yield f"{'drops' if drop_data else 'keeps'}: {thing}"
+
+
+@db.command()
+@click.pass_obj
+def status(runner: Runner) -> None:
+    """Show where each migration stands."""
+    for one in runner.status():
+        when = f"{one.applied_at:%Y-%m-%d %H:%M} UTC" if one.applied_at else ""
+        click.echo("  ".join(part for part in (one.label, one.state.value, when, one.applied_by) if part))
+    if runner.backfill_is_pending():
+        click.echo("The users from before are not mirrored yet: velro-auth db backfill")
+
+
+@db.command()
+@_rehearsal_option
+@click.pass_context
+def verify(context: click.Context, *, rehearsal: bool) -> None:
+    """Compare the live database with the migrations, and rehearse a sign-up; exit status 1 if it differs."""
+    runner: Runner = context.obj
+    found = runner.verify(rehearse=rehearsal)
+    for one in found:
+        mark = "remark" if one.is_remark else "differs"
+        click.echo(f"{mark}: {one.subject}\n    expected: {one.expected}\n    found:    {one.found}")
+    wrong = sum(not one.is_remark for one in found)
+    click.echo(f"{wrong} difference{'s' * (wrong > 1)}" if wrong else "As the migrations say.")
+    context.exit(1 if wrong else 0)
+
+
+@db.command()
+@click.option("--batch-size", type=click.IntRange(1), default=BATCH_SIZE, show_default=True, help="Users at a time.")
+@click.pass_obj
+def backfill(runner: Runner, batch_size: int) -> None:
+    """Mirror every user that has no row, or an outdated one; goes on where it was interrupted."""
+    _backfill(runner, batch_size)
+
+
+@db.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.pass_obj
+def export(runner: Runner, directory: Path) -> None:
+    """Write the migrations into DIRECTORY, for who deploys with the Supabase CLI (supabase/migrations)."""
+    try:
+        written = runner.export(directory)
+    except OSError as error:
+        raise click.ClickException(f"{directory} cannot be written to ({error.strerror})") from error
+    for path in written:
+        click.echo(path)
+
+
+def _backfill(runner: Runner, batch_size: int) -> None:
+    columns = (
+        TextColumn("mirroring users"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=None, rate="")
+
+        def show(progress: Backfill) -> None:
+            speed = bar.tasks[0].speed
+            rate = f"{speed:,.0f} users/s" if speed else ""
+            bar.update(task, completed=progress.scanned, total=progress.total, rate=rate)
+
+        ended = runner.backfill(batch_size=batch_size, on_progress=show)
+    click.echo(f"{ended.scanned} users looked at, {ended.written} rows written, {ended.failed} failed")
+    if ended.failed:
+        raise click.ClickException(_unwritten(ended))
+
+
+def _unwritten(ended: Backfill) -> str:
+    rows = f"{ended.failed} row{'s' * (ended.failed > 1)} could not be written"
+    if ended.problem:
+        return f"{rows}: {ended.problem}; mend that, and run velro-auth db backfill again."
+    return (
+        f"{rows} in a run that was interrupted; run velro-auth db backfill again, which writes"
+        f" {'them' if ended.failed > 1 else 'it'} or says why not."
+    )

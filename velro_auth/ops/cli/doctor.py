@@ -1,0 +1,123 @@
+"""``velro-auth doctor``: what is wrong, why it matters, and how to mend it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+from rich.console import Console
+
+from velro_auth.auth.models import Credentials
+from velro_auth.config.settings import Settings
+from velro_auth.ops.cli.parameter_types import address_or_none
+from velro_auth.ops.database import DatabaseError
+from velro_auth.ops.doctor import fix, report
+from velro_auth.ops.doctor.checks import CHECKS
+from velro_auth.ops.doctor.checkup import Unknown, overall, run
+from velro_auth.ops.doctor.context import DiagnosticContext
+from velro_auth.ops.doctor.fix import Mended
+
+_FOLDER: Final = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--url", default="", callback=address_or_none, help="Address of a running gateway, to be looked at too.")
+@click.option("--only", metavar="ID[,ID]", default="", help="Only these checks, and what they need.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--fix", is_flag=True, help="Mend the database first; the way back goes into a file.")
+@click.option("--dry-run", is_flag=True, help="With --fix: say what would be mended, and change nothing.")
+@click.option("--rollback-dir", type=_FOLDER, default=Path(), show_default=True, help="Where that file goes.")
+@click.option("--email", envvar="AUTH_BENCH_EMAIL", show_envvar=True, help="An account to log in with.")
+@click.option(
+    "--password",
+    envvar="AUTH_BENCH_PASSWORD",
+    show_envvar=True,
+    help="Its password. Better in the variable: every user of a machine sees its command lines.",
+)
+@click.option(
+    "--rehearsal/--no-rehearsal",
+    default=True,
+    help="Rehearse a sign-up in the database, in a transaction that is taken back.",
+)
+@click.option("--reference", is_flag=True, hidden=True, help="Print docs/reference/doctor.md.")
+def doctor(
+    *,
+    url: str,
+    only: str,
+    as_json: bool,
+    fix: bool,
+    dry_run: bool,
+    rollback_dir: Path,
+    email: str | None,
+    password: str | None,
+    rehearsal: bool,
+    reference: bool,
+) -> None:
+    """Look at everything that a login depends on.
+
+    Exit status: the worst grade. 0 pass, 1 warn, 2 fail.
+    """
+    if reference:
+        click.echo(report.page(CHECKS), nl=False)
+        return
+    chosen = [name.strip() for name in only.split(",") if name.strip()]
+    if (fix and chosen) or (dry_run and not fix):
+        raise click.UsageError("--fix mends all of the database, without --only; --dry-run belongs to --fix.")
+    # What the parts of the service would log, a check tells.
+    logging.getLogger("velro_auth").addHandler(logging.NullHandler())
+    settings = Settings.from_environment()
+    case = DiagnosticContext(
+        settings=settings,
+        gateway_url=url,
+        account=Credentials(email, password) if email and password else None,
+        rehearses=rehearsal,
+    )
+    say = _silent if as_json else click.echo
+    mended = _fix(settings.database_url, rollback_dir, dry_run=dry_run, say=say) if fix else None
+    _look(case, chosen, mended, as_json=as_json)
+
+
+def _silent(_line: str) -> None:
+    """Say nothing: the JSON document tells all."""
+
+
+def _look(case: DiagnosticContext, chosen: Sequence[str], mended: Mended | None, *, as_json: bool) -> None:
+    with contextlib.closing(case):
+        try:
+            results = run(CHECKS, case, only=chosen)
+        except Unknown as error:
+            raise click.UsageError(str(error)) from error
+    if as_json:
+        at = dt.datetime.now().astimezone()
+        click.echo(json.dumps(report.document(results, mended=mended, at=at), indent=2, ensure_ascii=False))
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        for line in report.lines(results):
+            console.print(line)
+    sys.exit(report.EXIT[overall(results)])
+
+
+def _fix(dsn: str, folder: Path, *, dry_run: bool, say: Callable[[str], None]) -> Mended:
+
+    try:
+        wanted = [one.subject for one in fix.wanted(dsn)]
+        if dry_run:
+            mended = Mended(remarks=[f"would mend: {subject}" for subject in wanted])
+        else:
+            for subject in wanted:
+                say(f"to mend: {subject}")
+            mended = fix.mend(dsn, folder=folder)
+    except DatabaseError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(report.EXIT["fail"])
+    for line in (*(f"mended: {change}" for change in mended.changes), *mended.remarks):
+        say(line)
+    say(f"The way back is in {mended.rollback_file}" if mended.rollback_file else "Nothing was changed.")
+    return mended

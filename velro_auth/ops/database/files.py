@@ -1,0 +1,99 @@
+"""The migrations as files: ``<14 digits>_<name>.sql`` with its ``.down.sql``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Final
+
+from velro_auth.ops.database.errors import BadMigrationFiles, UnknownMigration
+
+_UP: Final = re.compile(r"(?P<version>\d{14})_(?P<name>[a-z0-9_]+)\.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step of the schema, there and back.
+
+    Attributes:
+        version: Fourteen digits, the order of application; the Supabase CLI uses the same form.
+        name: What it is about, from the file's name.
+        up_sql: The SQL that applies it.
+        down_sql: The SQL that takes it back.
+    """
+
+    version: str
+    name: str
+    up_sql: str
+    down_sql: str
+
+    @property
+    def checksum(self) -> str:
+        """The SHA-256 of the SQL that applies it."""
+        return sha256(self.up_sql.encode()).hexdigest()
+
+    @property
+    def label(self) -> str:
+        """Version and name, as people call it."""
+        return f"{self.version}_{self.name}"
+
+
+def shipped() -> Traversable:
+    """Return the folder of migrations that belongs to this code.
+
+    An installed wheel carries the top-level folder as ``velro_auth/migrations``; in a checkout it lies beside
+    the package.
+
+    Raises:
+        BadMigrationFiles: It is in neither place.
+    """
+    package = resources.files("velro_auth")
+    places = (package / "migrations", Path(str(package)).parent / "migrations")
+    for place in places:
+        if place.is_dir():
+            return place
+    raise BadMigrationFiles("The folder migrations/ is neither in the package velro_auth nor beside it")
+
+
+def load(directory: Traversable) -> tuple[Migration, ...]:
+    """Return the migrations of a folder in their order.
+
+    Raises:
+        BadMigrationFiles: The folder is missing or empty, or an up has no down.
+    """
+    if not directory.is_dir():
+        raise BadMigrationFiles(f"There is no folder {directory}")
+    files = {file.name: file for file in directory.iterdir()}
+    found = [match for name in sorted(files) if (match := _UP.fullmatch(name))]
+    if not found:
+        raise BadMigrationFiles(f"There is no migration in {directory}")
+    return tuple(_read(files, match) for match in found)
+
+
+def upto(migrations: Sequence[Migration], version: str) -> tuple[Migration, ...]:
+    """Return the migrations up to and including *version*.
+
+    Raises:
+        UnknownMigration: None has that version.
+    """
+    versions = [migration.version for migration in migrations]
+    if version not in versions:
+        raise UnknownMigration(f"There is no migration {version}; there are {', '.join(versions)}")
+    return tuple(migrations[: versions.index(version) + 1])
+
+
+def _read(files: dict[str, Traversable], up: re.Match[str]) -> Migration:
+    down = f"{up['version']}_{up['name']}.down.sql"
+    if down not in files:
+        raise BadMigrationFiles(f"{up.string} has no {down} beside it")
+    return Migration(up["version"], up["name"], _text(files[up.string]), _text(files[down]))
+
+
+def _text(file: Traversable) -> str:
+    # A checkout on Windows must have the same checksum.
+    return file.read_text(encoding="utf-8").replace("\r\n", "\n")

@@ -1,0 +1,123 @@
+"""The table ``velro_auth.schema_migrations``: what was applied, and how to take it back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, cast
+
+from velro_auth.ops.database.connection import Connection
+from velro_auth.ops.database.files import Migration
+
+_CREATE: Final = """
+create schema if not exists velro_auth;
+create table if not exists velro_auth.schema_migrations (
+    version text primary key,
+    name text not null,
+    checksum text not null,
+    down_sql text not null,
+    applied_at timestamptz not null default clock_timestamp(),
+    applied_by text not null
+);
+revoke all on velro_auth.schema_migrations from public, anon, authenticated, service_role;
+"""
+
+#: The last one out switches off the light; kept data keeps velro_auth.undo, and with it the schema.
+_CLEAR: Final = """
+do $$
+begin
+    if not exists (select from velro_auth.schema_migrations) then
+        drop table velro_auth.schema_migrations;
+        if not exists (select from pg_class where relnamespace = 'velro_auth'::regnamespace) then
+            drop schema velro_auth;
+        end if;
+    end if;
+end;
+$$
+"""
+
+#: Who applied it, where the Supabase CLI did.
+SUPABASE_CLI: Final = "supabase cli"
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A migration as the database remembers it.
+
+    Attributes:
+        version: Its fourteen digits.
+        name: Its name.
+        checksum: The SHA-256 of the SQL that was run; empty where that is unknown.
+        down_sql: The SQL that takes it back, as it was when it was applied.
+        applied_at: When; None where the Supabase CLI applied it, which keeps no time.
+        applied_by: The role, or ``supabase cli``.
+    """
+
+    version: str
+    name: str
+    checksum: str
+    down_sql: str
+    applied_at: datetime | None
+    applied_by: str
+
+    @property
+    def label(self) -> str:
+        """Version and name, as people call it."""
+        return f"{self.version}_{self.name}"
+
+
+def read(connection: Connection) -> dict[str, Applied]:
+    """Return what our own history remembers, by version; nothing where there is none."""
+    if not exists(connection, "velro_auth", "schema_migrations"):
+        return {}
+    rows = connection.execute(
+        "select version, name, checksum, down_sql, applied_at, applied_by"
+        " from velro_auth.schema_migrations order by version"
+    )
+    found = (Applied(*cast("tuple[str, str, str, str, datetime, str]", row)) for row in rows)
+    return {applied.version: applied for applied in found}
+
+
+def cli_versions(connection: Connection) -> frozenset[str]:
+    """Return the versions that the Supabase CLI has applied; it keeps no checksum."""
+    if not exists(connection, "supabase_migrations", "schema_migrations"):
+        return frozenset()
+    rows = connection.execute("select version from supabase_migrations.schema_migrations")
+    return frozenset(str(version) for (version,) in rows)
+
+
+def create(connection: Connection) -> None:
+    """Create the history where it is missing."""
+    connection.execute(_CREATE)
+
+
+def has(connection: Connection, version: str) -> bool:
+    """Return whether *version* is recorded."""
+    row = connection.execute("select from velro_auth.schema_migrations where version = %s", (version,)).fetchone()
+    return row is not None
+
+
+def record(connection: Connection, migration: Migration, *, applied_by: str = "") -> None:
+    """Remember that *migration* was applied: by the current role, unless somebody else is named."""
+    connection.execute(
+        "insert into velro_auth.schema_migrations (version, name, checksum, down_sql, applied_by)"
+        " values (%s, %s, %s, %s, coalesce(nullif(%s, ''), current_user))",
+        (migration.version, migration.name, migration.checksum, migration.down_sql, applied_by),
+    )
+
+
+def forget(connection: Connection, version: str) -> None:
+    """Remember no longer that *version* was applied, and clear away a history that became empty."""
+    connection.execute("delete from velro_auth.schema_migrations where version = %s", (version,))
+    connection.execute(_CLEAR)
+
+
+def exists(connection: Connection, schema: str, table: str) -> bool:
+    """Return whether there is such a table, and this role may read it."""
+    row = connection.execute(
+        "select from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+        " where n.nspname = %s and c.relname = %s"
+        " and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')",
+        (schema, table),
+    ).fetchone()
+    return row is not None

@@ -1,0 +1,122 @@
+"""Compares the files with the history; knows no database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from velro_auth.ops.database.errors import MigrationEdited, UnknownMigration
+from velro_auth.ops.database.files import Migration
+from velro_auth.ops.database.history import SUPABASE_CLI, Applied
+
+
+class State(Enum):
+    """Where a migration stands."""
+
+    PENDING = "pending"
+    APPLIED = "applied"
+    EDITED = "edited after it was applied"
+    NEWER = "applied, no file here"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where one migration stands, since when and by whom.
+
+    The checksum is that of the SQL that was applied: empty where nothing was, or the Supabase CLI did it.
+    """
+
+    version: str
+    label: str
+    state: State
+    applied_at: datetime | None = None
+    applied_by: str = ""
+    checksum: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One migration that is applied or taken back, with the SQL that does it."""
+
+    version: str
+    label: str
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationPlan:
+    """The files beside what the database remembers.
+
+    Attributes:
+        migrations: The files, in order.
+        history: What our own history remembers, by version.
+        cli_versions: What the Supabase CLI has applied; it keeps versions only.
+    """
+
+    migrations: Sequence[Migration]
+    history: Mapping[str, Applied]
+    cli_versions: frozenset[str]
+
+    def state_of(self, version: str) -> State:
+        """Return where the migration of *version* stands."""
+        migration = next((one for one in self.migrations if one.version == version), None)
+        applied = self.history.get(version)
+        if migration is None:
+            return State.NEWER
+        if applied is not None:
+            return State.APPLIED if applied.checksum == migration.checksum else State.EDITED
+        return State.APPLIED if version in self.cli_versions else State.PENDING
+
+    def statuses(self) -> list[Status]:
+        """Return where each migration stands, in order; those without a file too."""
+        labels = {one.version: one.label for one in self.history.values()}
+        labels |= {one.version: one.label for one in self.migrations}
+        return [self._status(version, label) for version, label in sorted(labels.items())]
+
+    def refuse_edited(self) -> None:
+        """Return if every applied file is as it was.
+
+        Raises:
+            MigrationEdited: One is not.
+        """
+        edited = [one.label for one in self.statuses() if one.state is State.EDITED]
+        if edited:
+            raise MigrationEdited(
+                f"Edited after it was applied: {', '.join(edited)}. Restore the file and put the change into a"
+                " migration of its own"
+            )
+
+    def adoptable(self) -> list[Migration]:
+        """Return what the Supabase CLI has applied and our history does not know."""
+        return [one for one in self.migrations if one.version in self.cli_versions and one.version not in self.history]
+
+    def newest_applied(self, count: int) -> list[Applied]:
+        """Return the newest *count* applied migrations, newest first."""
+        return self._newest_first()[:count]
+
+    def applied_after(self, version: str) -> list[Applied]:
+        """Return the applied migrations newer than *version*, newest first.
+
+        Raises:
+            UnknownMigration: *version* itself is not applied.
+        """
+        applied = self._newest_first()
+        if version not in {one.version for one in applied}:
+            raise UnknownMigration(f"Migration {version} is not applied, so there is no way back to it")
+        return [one for one in applied if one.version > version]
+
+    def _newest_first(self) -> list[Applied]:
+        adopted = [
+            Applied(one.version, one.name, one.checksum, one.down_sql, None, SUPABASE_CLI) for one in self.adoptable()
+        ]
+        return sorted([*self.history.values(), *adopted], key=lambda one: one.version, reverse=True)
+
+    def _status(self, version: str, label: str) -> Status:
+        applied = self.history.get(version)
+        if applied is not None:
+            state = self.state_of(version)
+            return Status(version, label, state, applied.applied_at, applied.applied_by, applied.checksum)
+        by = SUPABASE_CLI if version in self.cli_versions else ""
+        return Status(version, label, self.state_of(version), applied_by=by)

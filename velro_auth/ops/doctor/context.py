@@ -1,0 +1,195 @@
+"""What the checks look at: the settings, and what is asked once and shared by several checks."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import jwt
+import urllib3
+
+from velro_auth.auth.models import Credentials, Session
+from velro_auth.auth.token_check import IssuedTokenCheck
+from velro_auth.config.settings import Settings
+from velro_auth.context import RequestContext
+from velro_auth.errors import VelroAuthError
+from velro_auth.ops.database import Difference, Runner, State
+from velro_auth.ops.database.connection import connected
+from velro_auth.upstream.identity import SupabaseIdentity
+from velro_auth.upstream.jwks import KeyStore
+from velro_auth.upstream.transport.resolver import AddressInfo, Resolver
+from velro_auth.upstream.transport.transport import Reply, Transport
+from velro_auth.wiring.sessions import own_tokens_of
+
+#: Of TEST-NET-2 (RFC 5737): nobody has it, so a session from there is one of ours.
+PROBE_ADDRESS: Final = "198.51.100.77"
+
+#: Where the project publishes its signing keys.
+JWKS: Final = "/auth/v1/.well-known/jwks.json"
+
+_CONNECTIONS: Final = 2
+
+
+class NotApplicable(VelroAuthError):
+    """There is nothing to look at; the reason is a sentence."""
+
+
+class NotGiven(NotApplicable):
+    """There is something to look at, but the doctor was not given what it needs for that.
+
+    Attributes:
+        give: What to give it.
+    """
+
+    def __init__(self, reason: str, *, give: str) -> None:
+        super().__init__(f"{reason}: give {give}")
+        self.give = give
+
+
+#: What more of the checks need than the settings of the service.
+ACCOUNT: Final = "AUTH_BENCH_EMAIL and AUTH_BENCH_PASSWORD"
+DATABASE: Final = "DATABASE_URL"
+GATEWAY: Final = "--url"
+
+
+def _disk_free(folder: Path) -> tuple[int, int]:
+    usage = shutil.disk_usage(folder)
+    return usage.free, usage.total
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiagnosticContext:
+    """One gateway with all it depends on. Every check may ask; each question is asked once.
+
+    Attributes:
+        settings: What the gateway was told.
+        gateway_url: Address of a running gateway; empty for none.
+        account: An account to log in with; None for none.
+        now: The current time, in seconds since the epoch.
+        tls: What https trusts; the usual authorities when None.
+        resolve: Looks up a host and a port within so many seconds.
+        disk_free: Returns the free bytes of a folder's disk, and all of them.
+        cores: How many processor cores there are.
+        rehearses: Whether a sign-up is rehearsed in the database, in a transaction that is taken back.
+    """
+
+    settings: Settings
+    gateway_url: str = ""
+    account: Credentials | None = None
+    now: Callable[[], float] = time.time
+    tls: ssl.SSLContext | None = None
+    resolve: Callable[[str, int, float], Sequence[AddressInfo]] = field(default_factory=lambda: Resolver().resolve)
+    disk_free: Callable[[Path], tuple[int, int]] = _disk_free
+    cores: int = field(default_factory=lambda: os.cpu_count() or 1)
+    rehearses: bool = True
+
+    def transport(self, key: str = "") -> Transport:
+        """Return a way to the project with the limits of the gateway, and the key that logins are sent with."""
+        return Transport(
+            self.settings.supabase_url,
+            key=key or self.settings.upstream_key,
+            pool_size=_CONNECTIONS,
+            connect_timeout_s=self.settings.upstream_connect_timeout_s,
+            deadline_s=self.settings.upstream_deadline_s,
+            tls=self.tls,
+        )
+
+    def get(self, path: str, *, key: str = "") -> Reply:
+        """Ask the project once.
+
+        Raises:
+            UpstreamError: There was no answer.
+        """
+        with contextlib.closing(self.transport(key)) as transport:
+            return transport.send(transport.prepare("GET", path))
+
+    @functools.cached_property
+    def differences(self) -> Sequence[Difference]:
+        """In what the live database differs from the migrations.
+
+        Raises:
+            DatabaseError: It cannot be asked, or will not do.
+        """
+        return self._runner.verify(rehearse=self.rehearses)
+
+    @functools.cached_property
+    def is_migrated(self) -> bool:
+        """Whether any migration is applied."""
+        return any(one.state is not State.PENDING for one in self._runner.status())
+
+    @functools.cached_property
+    def session(self) -> Session:
+        """A session of the test account.
+
+        Raises:
+            NotGiven: There is no test account.
+            VelroAuthError: It cannot log in.
+        """
+        if self.account is None:
+            raise NotGiven("no test account", give=ACCOUNT)
+        return self._identity.sign_in(self.account, _context())
+
+    @property
+    def claims(self) -> dict[str, Any]:
+        """What the access token of the test account says. Read, not judged: it came from Supabase itself."""
+        return dict(jwt.decode(self.session.access_token, options={"verify_signature": False}))
+
+    @functools.cached_property
+    def token_check(self) -> IssuedTokenCheck:
+        """Judges tokens as the gateway does, by the keys that the project publishes."""
+        return own_tokens_of(self.settings, KeyStore(fetch=lambda: self.get(JWKS).body), now=self.now)
+
+    def session_address(self) -> str:
+        """Return the address from which Supabase believes that the test account logged in.
+
+        Raises:
+            DatabaseError: The database cannot be asked.
+        """
+        with connected(self.settings.database_url, lambda _: None) as connection:
+            row = connection.execute(
+                "select host(ip) from auth.sessions where id = %s", (self.claims.get("session_id"),)
+            ).fetchone()
+        return str(row[0]) if row else ""
+
+    def ask_gateway(self, path: str, *, token: str = "") -> tuple[int, bytes]:
+        """Ask the running gateway and return status and body.
+
+        Raises:
+            NotGiven: There is none.
+            urllib3.exceptions.HTTPError: There was no answer.
+        """
+        if not self.gateway_url:
+            raise NotGiven("no running gateway was named", give=GATEWAY)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        with urllib3.PoolManager(
+            timeout=urllib3.Timeout(total=self.settings.upstream_deadline_s), retries=False, ssl_context=self.tls
+        ) as pool:
+            reply = pool.request("GET", self.gateway_url.rstrip("/") + path, headers=headers, redirect=False)
+        return reply.status, reply.data
+
+    def close(self) -> None:
+        """End the session of the test account, if there was one."""
+        session = self.__dict__.get("session")
+        if session is not None:
+            with contextlib.suppress(VelroAuthError):
+                self._identity.sign_out(session.access_token, "local", _context())
+
+    @functools.cached_property
+    def _runner(self) -> Runner:
+        return Runner(self.settings.database_url)
+
+    @functools.cached_property
+    def _identity(self) -> SupabaseIdentity:
+        return SupabaseIdentity(self.transport(), forwards_address=self.settings.forwards_client_ip)
+
+
+def _context() -> RequestContext:
+    return RequestContext(request_id="doctor", address=PROBE_ADDRESS, arrived_s=time.monotonic())

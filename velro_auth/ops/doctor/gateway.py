@@ -1,0 +1,96 @@
+"""Checks of a running gateway, from outside: ``--url``."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+from urllib3.exceptions import HTTPError
+
+from velro_auth.health_checks import Finding
+from velro_auth.ops.doctor.checkup import Check
+from velro_auth.ops.doctor.context import DiagnosticContext, NotApplicable, NotGiven
+
+_OK: Final = 200
+_NOT_FOUND: Final = 404
+
+#: The watch renews gauges every 5 s, and an idle connection is replaced after 600 s: so much later is too late.
+_SLACK_S: Final = 60.0
+_OLDEST_S: Final = 600.0
+
+_POOL: Final = re.compile(rb"^velro_auth_pool_(\w+) ([0-9.e+-]+)$", re.MULTILINE)
+
+
+def _health(case: DiagnosticContext) -> Finding:
+    try:
+        status, body = case.ask_gateway("/health")
+    except (HTTPError, ValueError) as error:
+        return Finding("fail", f"no answer ({type(error).__name__})")
+    is_ours = _object(body).get("status") == "healthy"
+    if status != _OK or not is_ours:
+        return Finding("fail", f"/health answers {status}" + ("" if is_ours else ", and not as this service does"))
+    return Finding("pass", "healthy")
+
+
+def _ready(case: DiagnosticContext) -> Finding:
+    _, body = case.ask_gateway("/health/ready")
+    told = _object(body)
+    status, entries = told.get("status"), told.get("checks")
+    if status not in {"pass", "warn", "fail"} or not isinstance(entries, dict):
+        return Finding("fail", "/health/ready says nothing that can be read")
+    bad = [f"{name} ({found[0].get('output', '')})" for name, found in entries.items() if found[0]["status"] != "pass"]
+    return Finding(status, "; ".join(bad) or "ready")
+
+
+def _pool(case: DiagnosticContext) -> Finding:
+    settings = case.settings
+    status, body = case.ask_gateway("/metrics", token=settings.metrics_token)
+    if status == _NOT_FOUND:
+        raise NotGiven("/metrics of the gateway is closed", give="METRICS_TOKEN")
+    found = {name.decode(): float(value) for name, value in _POOL.findall(body)}
+    if "idle_connections" not in found:
+        raise NotApplicable("the gateway shows no connections yet: it tells of them after the first request")
+    if not settings.upstream_warm_connections:
+        raise NotApplicable("UPSTREAM_WARM_CONNECTIONS is 0")
+    idle, age_s, unused_s = (
+        found.get(name, 0.0) for name in ("idle_connections", "connection_age_seconds", "connection_unused_seconds")
+    )
+    said = f"{idle:.0f} idle, the oldest opened {age_s:.0f} s ago, the longest unused for {unused_s:.0f} s"
+    is_stuck = age_s > _OLDEST_S + _SLACK_S or unused_s > settings.upstream_warm_every_s + _SLACK_S
+    return Finding("warn" if not idle or is_stuck else "pass", said)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        told = json.loads(body)
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+CHECKS: Final = (
+    Check(
+        name="gateway.health",
+        what="The running gateway (--url) answers /health.",
+        why="If it does not, nobody is served, whatever else is well.",
+        mend="Look at the deployment and at the first lines of its log.",
+        look=_health,
+    ),
+    Check(
+        name="gateway.ready",
+        what="The running gateway finds itself ready.",
+        why="It sees its own breaker, its own settings and its own way to Supabase.",
+        mend="Mend what it names; docs/reference/endpoints.md tells its checks.",
+        look=_ready,
+        needs=("gateway.health",),
+    ),
+    Check(
+        name="gateway.pool",
+        what="The running gateway keeps connections to Supabase warm, and how old they are.",
+        why="Without one the first login after a quiet minute waits for a new connection.",
+        mend="Set UPSTREAM_WARM_CONNECTIONS to 2, and look for 'no warm connections' in its log.",
+        look=_pool,
+        needs=("gateway.health",),
+    ),
+)

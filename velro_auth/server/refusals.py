@@ -1,0 +1,158 @@
+"""The server's own answers: to requests that no application gets to see, because they cannot be read or came too late.
+
+Such an answer is the application's problem document like any other, with its headers, its line in the access log and
+its place in the metrics. The application is called with an environment that holds the error, the method if it is a
+known one, the path, and the few fields that the edge reads. Nothing else of a refused request goes anywhere: what
+looks like a header line may be a part of a password.
+
+Nothing here depends on which parser refused a request.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import logging
+import re
+import time
+from collections.abc import Callable, Collection
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote_to_bytes
+
+from velro_auth.context import AFTERWARDS, REFUSED
+from velro_auth.web.problems import TITLES, answer_for
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+
+logger = logging.getLogger("velro_auth.server.worker")
+
+#: What stands for a method or a path that was not recognized.
+UNKNOWN: Final = "-"
+#: So much of a head is looked at.
+LOOKED_AT_BYTES: Final = 8 * 1024
+#: Fields that the edge reads, where the application names no others.
+FIELDS: Final = frozenset(
+    {
+        *("accept", "origin", "traceparent", "user-agent", "x-forwarded-for", "x-railway-request-id"),
+        *("x-real-ip", "x-request-id", "x-request-start"),
+    }
+)
+
+_LINE: Final = re.compile(rb"(?:\r\n)?(CONNECT|DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT|TRACE) (/[!-\"$->@-~]*)")
+_FIELD: Final = re.compile(rb"\r\n([A-Za-z0-9-]+):[ \t]*([ -~]*?)[ \t]*(?=\r\n)")
+_IS_COMPLETE: Final = re.compile(rb"[^\r\n]* HTTP/1\.[01]\r\n")
+
+Afterwards = list[Callable[[], object]]
+
+
+class Refuser:
+    """Writes the server's own answers.
+
+    Args:
+        app: What knows how they look. Its attribute ``answers_refusals`` says that it does; an application without it
+            is not asked, and the answer is a bare status. ``refusal_fields`` may name further header fields that it
+            reads, in lower case.
+    """
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app if getattr(app, "answers_refusals", False) else None
+        # Looked up each time: new settings may name others.
+        self._named: Callable[[], Collection[str]] = lambda: getattr(app, "refusal_fields", ())
+
+    def answer(self, error: Exception, head: bytes, client: Any, server: Any, afterwards: Afterwards) -> bytes:
+        """Return the bytes of the answer to a request that is refused; its connection has to be closed afterwards.
+
+        Args:
+            error: Why it is refused; one of ``errors``, or a defect.
+            head: What has arrived of the request.
+            client: The peer's address, as ``accept`` returns it.
+            server: Our own, likewise.
+            afterwards: Takes what is to be done when the answer has left.
+        """
+        environ = environ_of(head, client, server, FIELDS.union(self._named()))
+        environ |= {REFUSED: error, AFTERWARDS: afterwards}
+        if self._app is None:
+            return _bare(error)
+        try:
+            return _asked(self._app, environ)
+        except Exception:
+            logger.exception("a refusal could not be written")
+            return _bare(error)
+
+
+def environ_of(head: bytes, client: Any, server: Any, fields: Collection[str] = FIELDS) -> WSGIEnvironment:
+    """Return a WSGI environment with what may be known of a request that is refused.
+
+    Without a request line that names a known method and a path, nothing of *head* is taken.
+
+    Args:
+        head: The start of the request.
+        client: The peer's address, as ``accept`` returns it.
+        server: Our own, likewise.
+        fields: The header fields that are taken, in lower case; one that comes twice is left out.
+    """
+    peer, own = (address if isinstance(address, tuple) else ("", 0) for address in (client, server))
+    environ: WSGIEnvironment = {
+        "REQUEST_METHOD": UNKNOWN,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": UNKNOWN,
+        "QUERY_STRING": "",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_NAME": own[0],
+        "SERVER_PORT": str(own[1]),
+        "REMOTE_ADDR": peer[0],
+        "REMOTE_PORT": str(peer[1]),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(),
+    }
+    head = head[:LOOKED_AT_BYTES]
+    line = _LINE.match(head)
+    if line is None:
+        return environ
+    environ["REQUEST_METHOD"] = line[1].decode("ascii")
+    environ["PATH_INFO"] = unquote_to_bytes(line[2]).decode("latin-1")
+    return environ | _fields_of(head, line.end(), fields)
+
+
+def _fields_of(head: bytes, start: int, fields: Collection[str]) -> dict[str, str]:
+    if not (rest := _IS_COMPLETE.match(head, start)):
+        return {}
+    end = head.find(b"\r\n\r\n", rest.end() - 2)
+    found: dict[str, list[str]] = {}
+    for name, value in _FIELD.findall(head[rest.end() - 2 : end + 2 if end >= 0 else len(head)]):
+        found.setdefault(name.decode("ascii").lower(), []).append(value.decode("ascii"))
+    return {
+        "HTTP_" + name.upper().replace("-", "_"): values[0]
+        for name, values in found.items()
+        if name in fields and len(values) == 1
+    }
+
+
+@functools.lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
+
+
+def _asked(app: WSGIApplication, environ: WSGIEnvironment) -> bytes:
+    started: list[Any] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], _: Any = None) -> Callable[[bytes], object]:
+        started[:] = [status, headers]
+        return lambda _: None
+
+    body = b"".join(app(environ, start_response))
+    status, headers = started
+    return _written(status, headers, b"" if environ["REQUEST_METHOD"] == "HEAD" else body)
+
+
+def _bare(error: Exception) -> bytes:
+    status = answer_for(error).status
+    return _written(f"{status} {TITLES[status].title()}", [("Content-Length", "0")], b"")
+
+
+def _written(status: str, headers: list[tuple[str, str]], body: bytes) -> bytes:
+    fields = [("Date", _date(int(time.time()))), ("Connection", "close"), *headers]
+    lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in fields), "", ""]
+    return "\r\n".join(lines).encode("latin-1") + body

@@ -1,0 +1,1 @@
+"""What speaks Redis or Valkey."""

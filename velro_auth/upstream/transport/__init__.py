@@ -1,0 +1,1 @@
+"""The connections to Supabase: deadlines, idle connections, keep-warm."""

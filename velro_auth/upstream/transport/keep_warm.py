@@ -1,0 +1,208 @@
+"""Keeps connections to Supabase open ahead of the logins that will need them.
+
+Opening one takes two round trips and a handshake: with 20 ms to Supabase, 50 ms more for a login (measured), and
+it would always be the first user after a quiet minute who waits for it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, Protocol, TypeVar
+
+import urllib3.exceptions
+
+from velro_auth.background import Background
+
+logger = logging.getLogger("velro_auth.upstream")
+
+#: How often the idle connections are looked at. Looking sends nothing.
+LOOK_EVERY_S: Final = 1.0
+#: No server closes connections that were idle for less; one that died younger died of something else.
+_SHORTEST_IDLE_S: Final = 2.0
+#: How long a server's patience with idle connections is remembered; it may have been a restart.
+_LEARNED_FOR_S: Final = 600.0
+_LONGEST_REST_S: Final = 60.0
+_FOREIGN: Final = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException)
+
+
+class IdleConnection(Protocol):
+    """An idle connection. Times are on the monotonic clock."""
+
+    opened_s: float
+    used_s: float
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the other side has not closed it."""
+
+
+AnySpare = TypeVar("AnySpare", bound=IdleConnection)
+
+
+class IdleConnectionsOf(Protocol[AnySpare]):
+    """The idle connections of a pool; ``connections.IdleConnections`` says what each method does."""
+
+    def idle(self) -> Sequence[AnySpare]:
+        """Return them, the one unused for longest first."""
+
+    def open(self) -> None:
+        """Open one more."""
+
+    def use(self, connection: AnySpare, /) -> None:
+        """Ask on one."""
+
+    def discard(self, connection: AnySpare, /) -> None:
+        """Close one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """How old an idle connection is, and for how long it was not used, in seconds."""
+
+    age_s: float
+    idle_s: float
+
+
+class KeepWarm(Generic[AnySpare]):
+    """Sees to it that some working connections are always idle, in a thread of its own.
+
+    A login always goes first: the last idle connection is never taken away to be tried, but replaced by a new
+    one beside it. A server that closes idle connections sooner than they are tried is noticed, and they are
+    tried more often. While Supabase is down, it is left alone for longer and longer, up to a minute.
+
+    Args:
+        idle_connections: The idle connections.
+        connections: How many are kept. 0 keeps none and starts nothing.
+        every_s: An idle connection is tried after so many seconds.
+        max_age_s: An idle connection is replaced after so many seconds: addresses change, balancers are replaced.
+        clock: A clock that never jumps, in seconds.
+        jitter: Returns a number between 0 and 1.
+    """
+
+    def __init__(
+        self,
+        idle_connections: IdleConnectionsOf[AnySpare],
+        *,
+        connections: int = 2,
+        every_s: float = 30.0,
+        max_age_s: float = 600.0,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._idle_connections = idle_connections
+        self._connections = connections
+        self._every_s = every_s
+        self._max_age_s = max_age_s
+        self._clock = clock
+        self._jitter = jitter
+        self._learned_s = every_s
+        self._learned_until_s = 0.0
+        self._failures = 0
+        self._rests_until_s = 0.0
+        self._stopped = threading.Event()
+        #: Looked after by the watch.
+        self.thread: Final = Background(self._run, name="warmth")
+
+    def start(self) -> None:
+        """Start the thread, unless there is one or nothing to do. Call it after a fork, which no thread survives."""
+        if self._connections:
+            self.thread.ensure()
+
+    def stop(self) -> None:
+        """Stop the thread; a question it has just asked is not waited for."""
+        self._stopped.set()
+        self.thread.end(LOOK_EVERY_S)
+
+    def ages(self) -> tuple[Age, ...]:
+        """Return what is idle right now."""
+        now_s = self._clock()
+        return tuple(Age(now_s - spare.opened_s, now_s - spare.used_s) for spare in self._idle_connections.idle())
+
+    def look(self) -> None:
+        """Look after the connections once."""
+        if self._clock() < self._rests_until_s:
+            return
+        try:
+            self._bury()
+            self._tend()
+            self._fill_up()
+        except _FOREIGN as error:
+            self._failed(error)
+        else:
+            self._succeeded()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self.look()
+            except Exception:
+                # A thread that died would be missed by nobody.
+                logger.exception("keeping connections warm failed")
+                self._rests_until_s = self._clock() + _LONGEST_REST_S
+            self._stopped.wait(LOOK_EVERY_S)
+
+    def _bury(self) -> None:
+        """Drop what the other side has closed, and learn how long it waits before it does."""
+        for spare in self._idle_connections.idle():
+            if spare.is_connected:
+                continue
+            self._learn(self._clock() - spare.used_s)
+            self._idle_connections.discard(spare)
+
+    def _learn(self, idle_s: float) -> None:
+        if idle_s >= _SHORTEST_IDLE_S:
+            self._learned_s = idle_s / 2
+            self._learned_until_s = self._clock() + _LEARNED_FOR_S
+
+    def _tend(self) -> None:
+        """Try what was idle for long; close what is too much or too old."""
+        now_s = self._clock()
+        patience_s = min(self._every_s, self._learned_s) if now_s < self._learned_until_s else self._every_s
+        for spare in self._idle_connections.idle():
+            idle = self._idle_connections.idle()
+            is_old = now_s - spare.opened_s >= self._max_age_s
+            if spare not in idle or not (is_old or now_s - spare.used_s >= patience_s):
+                continue
+            if len(idle) > self._connections:
+                self._idle_connections.discard(spare)
+            elif is_old or len(idle) == 1:
+                self._idle_connections.open()
+                self._idle_connections.discard(spare)
+            else:
+                self._try(spare)
+
+    def _try(self, spare: AnySpare) -> None:
+        """Ask on a connection; where it turns out dead, those unused for as long are suspects and go too.
+
+        A router that forgot a connection tells nobody: each of them would cost a login its whole deadline.
+        """
+        used_s = spare.used_s
+        try:
+            self._idle_connections.use(spare)
+        except _FOREIGN:
+            self._learn(self._clock() - used_s)
+            for other in self._idle_connections.idle():
+                if other.used_s < used_s + LOOK_EVERY_S:
+                    self._idle_connections.discard(other)
+
+    def _fill_up(self) -> None:
+        for _ in range(self._connections - len(self._idle_connections.idle())):
+            self._idle_connections.open()
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        rest_s = min(2.0**self._failures, _LONGEST_REST_S)
+        self._rests_until_s = self._clock() + rest_s * (1 + self._jitter()) / 2
+        if self._failures == 1:
+            logger.warning("no warm connections to Supabase", extra={"error": type(error).__name__})
+
+    def _succeeded(self) -> None:
+        if self._failures:
+            logger.info("warm connections to Supabase again", extra={"failures": self._failures})
+        self._failures = 0

@@ -1,0 +1,273 @@
+"""How bytes get to Supabase and back: one pool per process, one deadline per call, one cap per body."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import certifi
+import requests
+import urllib3.exceptions
+from urllib3.util import Timeout
+
+from velro_auth import __version__
+from velro_auth.errors import UpstreamTimeout, UpstreamUnavailable, VelroAuthError
+from velro_auth.tracing import NULL_TRACER, Tracer
+from velro_auth.upstream.transport.connections import Adapter, StaleConnection
+from velro_auth.upstream.transport.idle import held_back
+from velro_auth.upstream.transport.idle_connections import IdleConnections
+
+#: Selects the newer error bodies, which hide database texts (contract of Supabase Auth, 2.1).
+API_VERSION: Final = "2024-01-01"
+#: Supabase refuses secret keys that come with a browser's name; the caller's is never passed on.
+USER_AGENT: Final = f"velro-auth/{__version__}"
+
+
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back: the whole body, already capped. ``headers`` are looked up without regard to case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def _as_it_is(reply: Reply) -> Reply:
+    return reply
+
+
+class Transport:
+    """Sends requests to one Supabase project.
+
+    Safe for any number of threads. Connects on first use and starts no thread, so it may be built before a
+    fork. Knows no proxy, no ``.netrc`` and no cookie: ``requests`` would take them from the environment, and
+    a cookie jar would carry one user's into the next one's login.
+
+    Args:
+        base_url: Address of the project, without a path.
+        key: The project's API key.
+        pool_size: Idle connections to keep.
+        connect_timeout_s: Limit for resolving the name and opening a connection.
+        deadline_s: Limit for the whole call, which a trickling answer cannot stretch.
+        max_body_bytes: Largest answer; Supabase's are 2 to 4 KiB.
+        tls: What https trusts; the usual authorities when None.
+        tracer: Is told of every request that is sent, the second try as well.
+        clock: A clock that never jumps, in seconds.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        key: str,
+        pool_size: int,
+        connect_timeout_s: float = 2.0,
+        deadline_s: float = 5.0,
+        max_body_bytes: int = 256 * 1024,
+        tls: ssl.SSLContext | None = None,
+        tracer: Tracer = NULL_TRACER,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._key = key
+        if tls is None and self._base_url.startswith("https:"):
+            tls = _usual_authorities()
+        self._adapter = Adapter(pool_size=pool_size, tls=tls)
+        self._connect_timeout_s = connect_timeout_s
+        self._deadline_s = deadline_s
+        self._max_body_bytes = max_body_bytes
+        self._tracer = tracer
+        self._clock = clock
+
+    def prepare(self, method: str, path: str, *, key: str = "") -> requests.PreparedRequest:
+        """Return a request to be sent any number of times: preparing costs as much as sending.
+
+        Args:
+            method: Its method.
+            path: Its path and query.
+            key: The API key it goes with, where that is another one than usual.
+        """
+        request = requests.PreparedRequest()
+        request.prepare(
+            method=method,
+            url=self._base_url + path,
+            headers={
+                "apikey": key or self._key,
+                "User-Agent": USER_AGENT,
+                "X-Supabase-Api-Version": API_VERSION,
+                "Content-Type": "application/json",
+            },
+        )
+        return _with_plain_headers(request)
+
+    def send(
+        self,
+        prepared: requests.PreparedRequest,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        deadline_s: float | None = None,
+    ) -> Reply:
+        """Send a copy of *prepared* and return the whole answer, whatever its status; for the rest see ``ask``.
+
+        Raises:
+            UpstreamUnavailable: No connection, a broken one, or an answer beyond the cap.
+            UpstreamTimeout: The deadline passed.
+        """
+        return self.ask(prepared, _as_it_is, body, headers, deadline_s=deadline_s)
+
+    def ask(
+        self,
+        prepared: requests.PreparedRequest,
+        read: Callable[[Reply], Read],
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        deadline_s: float | None = None,
+    ) -> Read:
+        """Send a copy of *prepared* and return what *read* makes of the answer.
+
+        Until *read* has returned, nothing else is asked on the connection. If it raises, the connection is closed:
+        the right answer may still be on its way on it.
+
+        Asks a second time only when a connection that had served before died without one byte of an answer;
+        never after a timeout, since a login is not idempotent.
+
+        Args:
+            prepared: The request.
+            read: Reads and judges the answer.
+            body: Its body.
+            headers: What it has beyond the prepared ones, or instead of them; each spelled in one way.
+            deadline_s: How long the call may take, where that is less than usual.
+
+        Raises:
+            UpstreamUnavailable: No connection, a broken one, or an answer beyond the cap.
+            UpstreamTimeout: The deadline passed.
+        """
+        request = requests.PreparedRequest()
+        request.method, request.url, request.body = prepared.method, prepared.url, prepared.body
+        request.headers = {**prepared.headers, **(headers or {})}  # type: ignore[assignment] # see below
+        if body is not None:
+            request.body = body
+            request.headers["Content-Length"] = str(len(body))
+        ends_s = self._clock() + min(self._deadline_s, deadline_s or self._deadline_s)
+        try:
+            return self._ask(request, read, ends_s)
+        except requests.ConnectionError as error:
+            if not _was_stale(error):
+                raise _failure(error) from error
+        except _FOREIGN as error:
+            raise _failure(error) from error
+        self._adapter.drop_idle()
+        try:
+            return self._ask(request, read, ends_s)
+        except _FOREIGN as error:
+            raise _failure(error) from error
+
+    def pass_on(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        judge: Callable[[Reply], Reply] = _as_it_is,
+    ) -> Reply:
+        """Send a request that somebody else made, a library for example, under the same limits as ``ask``.
+
+        Args:
+            method: Its method.
+            url: Its whole address.
+            headers: Its headers.
+            body: Its body.
+            judge: Returns the answer, or raises where it belongs to another question.
+
+        Raises:
+            UpstreamUnavailable: No connection, a broken one, or an answer beyond the cap.
+            UpstreamTimeout: The deadline passed.
+        """
+        request = requests.PreparedRequest()
+        request.prepare(method=method, url=url, headers={**headers, "Accept-Encoding": "identity"}, data=body)
+        return self.ask(_with_plain_headers(request), judge)
+
+    def idle_connections(self, path: str = "/auth/v1/health") -> IdleConnections:
+        """Return the idle connections, to be kept warm by asking for *path*."""
+        return IdleConnections(
+            self._adapter,
+            self.prepare("GET", path),
+            connect_timeout_s=self._connect_timeout_s,
+            deadline_s=self._deadline_s,
+        )
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        self._adapter.close()
+
+    def _ask(self, request: requests.PreparedRequest, read: Callable[[Reply], Read], ends_s: float) -> Read:
+        left_s = max(0.001, ends_s - self._clock())
+        limits = Timeout(connect=min(self._connect_timeout_s, left_s), total=left_s)
+        with self._tracer.call(request.method or "", request.url or "") as call:
+            request.headers.update(call.headers)
+            response = self._adapter.send(request, stream=True, timeout=limits)  # type: ignore[arg-type] # typeshed
+            call.answered(response.status_code)
+            with held_back(response.raw):
+                body = response.raw.read(self._max_body_bytes + 1, decode_content=True)
+                if len(body) > self._max_body_bytes:
+                    raise UpstreamUnavailable(f"answer of more than {self._max_body_bytes} bytes")
+                return read(Reply(response.status_code, response.headers, body))
+
+
+def _with_plain_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Have its headers in a plain dictionary: one without regard to case takes 20 µs to be copied and gone through."""
+    request.headers = dict(request.headers)  # type: ignore[assignment] # all that is done with it is done with a dict
+    return request
+
+
+@functools.cache
+def _usual_authorities() -> ssl.SSLContext:
+    """Return a context that verifies against certifi's authorities; loading them takes 20 ms."""
+    return ssl.create_default_context(cafile=certifi.where())
+
+
+#: What ``requests`` and the body reader raise. ``OSError`` is their common root for sockets and TLS.
+_FOREIGN: Final = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+
+#: Foreign failure → ours; the first that fits. A connection that never opened was no slow answer.
+_FAILURES: Final[tuple[tuple[type[Exception], type[VelroAuthError]], ...]] = (
+    (requests.exceptions.ConnectTimeout, UpstreamUnavailable),
+    (requests.exceptions.ReadTimeout, UpstreamTimeout),
+    (urllib3.exceptions.ReadTimeoutError, UpstreamTimeout),
+    (TimeoutError, UpstreamTimeout),
+    (Exception, UpstreamUnavailable),
+)
+
+
+def _failure(error: Exception) -> VelroAuthError:
+    kind = next(ours for theirs, ours in _FAILURES if isinstance(error, theirs))
+    return kind(f"{type(error).__name__}: {_cause(error)}")
+
+
+def _cause(error: BaseException) -> str:
+    """Name the innermost exception. Its text stays out: it may quote what the other side sent."""
+    while True:
+        inner: Any = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
+        inner = inner or getattr(error, "reason", None)
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    number = error.errno if isinstance(error, OSError) else None
+    return type(error).__name__ + (f" {errno.errorcode.get(number, number)}" if number else "")
+
+
+def _was_stale(error: requests.ConnectionError) -> bool:
+    inner = error.args[0] if error.args else None
+    return isinstance(inner, urllib3.exceptions.ProtocolError) and any(
+        isinstance(arg, StaleConnection) for arg in inner.args
+    )

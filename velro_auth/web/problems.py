@@ -1,0 +1,187 @@
+"""The one table error → HTTP, and the one shape of every error answer (RFC 9457)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from werkzeug.http import parse_accept_header
+from werkzeug.wrappers import Response
+
+from velro_auth import errors
+from velro_auth.context import RequestContext
+
+logger = logging.getLogger("velro_auth.web.problems")
+
+REALM: Final = 'Bearer realm="velro-auth"'
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemResponse:
+    """One row of the table.
+
+    Attributes:
+        status: The HTTP status.
+        code: What programs look at.
+        detail: What a person may be shown.
+        retry_after_s: ``Retry-After`` where the error does not know better; None for none.
+    """
+
+    status: int
+    code: str
+    detail: str
+    retry_after_s: int | None = None
+
+
+#: Error → answer. The nearest ancestor wins, so a family needs one row.
+ANSWERS: Final[Mapping[type[Exception], ProblemResponse]] = {
+    errors.BadJson: ProblemResponse(400, "bad_json", "The body must be one well-formed JSON object."),
+    errors.BadParameter: ProblemResponse(400, "bad_parameter", "A parameter is unknown or wrong."),
+    errors.CaptchaRequired: ProblemResponse(400, "captcha_required", "Solve the captcha and try again."),
+    errors.AuthError: ProblemResponse(401, "unauthorized", "Authentication failed"),
+    errors.InvalidCredentials: ProblemResponse(401, "invalid_credentials", "Authentication failed"),
+    errors.EmailNotConfirmed: ProblemResponse(401, "email_not_confirmed", "Confirm your address first."),
+    errors.TokenError: ProblemResponse(401, "token_invalid", "The token is not valid."),
+    errors.TokenMissing: ProblemResponse(401, "token_missing", "Send a bearer token in the Authorization header."),
+    errors.TokenInvalid: ProblemResponse(401, "token_invalid", "The token is not valid."),
+    errors.TokenExpired: ProblemResponse(401, "token_expired", "The token has expired."),
+    errors.SessionExpired: ProblemResponse(401, "session_expired", "The session has ended. Log in again."),
+    errors.Forbidden: ProblemResponse(403, "forbidden", "This account may not do that."),
+    errors.InsufficientAal: ProblemResponse(403, "insufficient_aal", "A second factor is needed."),
+    errors.NotFound: ProblemResponse(404, "not_found", "There is nothing here."),
+    errors.MethodNotAllowed: ProblemResponse(405, "method_not_allowed", "This route does not take this method."),
+    errors.TooLarge: ProblemResponse(413, "too_large", "The body is too large."),
+    errors.UnsupportedMediaType: ProblemResponse(
+        415, "unsupported_media_type", "Send the body as Content-Type: application/json."
+    ),
+    errors.UnsupportedCoding: ProblemResponse(
+        415, "unsupported_media_type", "Send the body uncompressed, without Content-Encoding."
+    ),
+    errors.RequestTimeout: ProblemResponse(
+        408, "request_timeout", "The request did not arrive in time. Send it again."
+    ),
+    errors.UriTooLong: ProblemResponse(414, "uri_too_long", "The address is too long."),
+    errors.ExpectationFailed: ProblemResponse(417, "expectation_failed", "Send no Expect header but 100-continue."),
+    errors.HeadersTooLarge: ProblemResponse(
+        431,
+        "headers_too_large",
+        "The headers are too large: Authorization and Cookie may have 16 KiB each, others 8 KiB; 64 fields in all.",
+    ),
+    errors.CodingNotImplemented: ProblemResponse(
+        501, "not_implemented", "Send Transfer-Encoding: chunked, or Content-Length."
+    ),
+    errors.InvalidRequest: ProblemResponse(422, "invalid_request", "A field is missing or wrong."),
+    errors.RequestError: ProblemResponse(400, "bad_request", "The request cannot be understood."),
+    errors.Throttled: ProblemResponse(429, "too_many_attempts", "Too many attempts. Wait a little.", 30),
+    errors.ChallengeRequired: ProblemResponse(
+        429, "challenge_required", "Too many attempts by others. Solve the challenge and try again, or wait.", 30
+    ),
+    errors.UpstreamThrottled: ProblemResponse(429, "upstream_throttled", "Too many logins at once. Wait a little.", 5),
+    errors.UpstreamError: ProblemResponse(503, "upstream_error", "The authentication server failed. Try again.", 5),
+    errors.UpstreamUnavailable: ProblemResponse(
+        503, "upstream_unavailable", "The authentication server cannot be reached. Try again.", 5
+    ),
+    errors.UpstreamTimeout: ProblemResponse(
+        503, "upstream_timeout", "The authentication server is too slow. Try again.", 5
+    ),
+    errors.UpstreamMisconfigured: ProblemResponse(
+        503, "upstream_misconfigured", "This service is not set up correctly. Tell its operator.", 60
+    ),
+    errors.Unready: ProblemResponse(503, "busy", "Too many logins at once. Try again.", 1),
+    errors.CircuitOpen: ProblemResponse(503, "resting", "The authentication server is recovering. Try again.", 5),
+    errors.Busy: ProblemResponse(503, "busy", "Too many logins at once. Try again.", 1),
+    errors.Stopping: ProblemResponse(503, "stopping", "This instance is stopping. Try again.", 1),
+    Exception: ProblemResponse(500, "internal_error", "Something went wrong here. It has been logged."),
+}
+
+#: RFC 9110 names, spelt out: those of ``http.HTTPStatus`` change between Python versions.
+TITLES: Final[Mapping[int, str]] = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    415: "Unsupported Media Type",
+    417: "Expectation Failed",
+    422: "Unprocessable Content",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+}
+
+
+_UNAUTHORIZED: Final = 401
+_LATER: Final = frozenset({429, 503})
+
+
+def answer_for(error: Exception) -> ProblemResponse:
+    """Return the row of the nearest ancestor of *error*."""
+    return next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
+
+
+def respond(error: Exception, environ: Mapping[str, Any]) -> Response:
+    """Turn *error* into the answer that the contract promises, and note it for the access log.
+
+    What is not one of ours is a defect of ours: it is logged with its traceback and answered as 500.
+    """
+    answer, context = answer_for(error), RequestContext.of(environ)
+    context.outcome = answer.code
+    if isinstance(error, errors.VelroAuthError):
+        if error.reason:
+            context.notes["reason"] = error.reason[:200]
+    else:
+        logger.error("unexpected error", exc_info=error, extra={"request_id": context.request_id})
+    body = {
+        "type": "about:blank",
+        "title": TITLES[answer.status],
+        "status": answer.status,
+        "code": answer.code,
+        "detail": _detail(error, answer),
+        "request_id": context.request_id,
+    }
+    if isinstance(error, errors.InvalidRequest):
+        body["errors"] = error.fields
+    if isinstance(error, errors.ChallengeRequired):
+        body["challenge"] = error.challenge
+    return Response(json.dumps(body), status=answer.status, headers=_headers(error, answer, environ))
+
+
+def _detail(error: Exception, answer: ProblemResponse) -> str:
+    if isinstance(error, errors.MethodNotAllowed) and "GET" not in error.allowed:
+        # Plain-http POSTs are redirected by edges and arrive as GET.
+        takes = ", ".join(method for method in error.allowed if method != "OPTIONS")
+        return f"This route takes {takes}. If you sent that, use https."
+    if isinstance(error, errors.BadParameter):
+        return error.advice or answer.detail
+    return answer.detail
+
+
+def _headers(error: Exception, answer: ProblemResponse, environ: Mapping[str, Any]) -> list[tuple[str, str]]:
+    headers = [("Content-Type", _media_type(environ)), ("Cache-Control", "no-store")]
+    if answer.status == _UNAUTHORIZED:
+        sent = isinstance(error, errors.TokenInvalid | errors.TokenExpired)
+        headers.append(("WWW-Authenticate", REALM + (', error="invalid_token"' if sent else "")))
+    retry_after_s = getattr(error, "retry_after_s", None) or answer.retry_after_s
+    if retry_after_s is not None and answer.status in _LATER:
+        headers.append(("Retry-After", str(max(1, math.ceil(retry_after_s)))))
+    if isinstance(error, errors.MethodNotAllowed):
+        headers.append(("Allow", ", ".join(error.allowed)))
+    return headers
+
+
+def _media_type(environ: Mapping[str, Any]) -> str:
+    """Choose ``application/problem+json`` only for those who name it: many clients parse nothing else."""
+    accept = environ.get("HTTP_ACCEPT", "")
+    named = "problem+json" in accept and any(
+        value.lower() == "application/problem+json" and quality > 0 for value, quality in parse_accept_header(accept)
+    )
+    return "application/problem+json" if named else "application/json"
