@@ -33,15 +33,14 @@ from velro_auth.context import AFTERWARDS, RequestContext
 from velro_auth.endpoints.schemas import LoginBody, SessionAnswer
 from velro_auth.fastlane import FastLane
 from velro_auth.guards.keys import Keyring
-from velro_auth.guards.upstream_rate_limit import OneAddress
 from velro_auth.server.framing import Arrival, Intake
 from velro_auth.server.plain_parser import Reader
 from velro_auth.server.response_writer import Response
 from velro_auth.telemetry.logs import configuration
 from velro_auth.upstream.sessions import session_from
 from velro_auth.upstream.transport.transport import Reply, Transport
-from velro_auth.wiring import wire
-from velro_auth.wiring.guards import wire_guards
+from velro_auth.wiring import build
+from velro_auth.wiring.guards import build_guards, open_guards
 
 _CLIENT: Final = ("::ffff:100.64.0.5", 40000)
 _SERVER: Final = ("::", 8000)
@@ -110,7 +109,7 @@ class Requests:
 
 def ping_rows(settings: Settings, times: int) -> list[Row]:
     """Measure a ping, from its bytes to its answer."""
-    requests, ping, parts = Requests(), get(_PING), wire(settings)
+    requests, ping, parts = Requests(), get(_PING), build(settings)
     environ = requests.ours(ping)
     service, flask_only = create_app(settings), create_app(settings, fast_lane=False)
     lane = FastLane(bare.app, parts.fast, prefixed=parts.verify)
@@ -148,7 +147,7 @@ class Logins:
 
     def __init__(self, settings: Settings) -> None:
         self._requests, self._service = Requests(), create_app(settings)
-        self._guards = wire_guards(settings, on_refused=print, store=None, one_address=OneAddress())
+        self._guards = build_guards(settings, open_guards(settings), on_refused=print)
         self._questions = [login(number) for number in range(500)]
         self._numbers = iter(range(10**9))
         self._transport = Transport(settings.supabase_url, key=SECRET_KEY, pool_size=4)

@@ -17,7 +17,7 @@ from velro_auth.ops.cli.dev import DEMO_EMAIL, DEMO_PASSWORD
 from velro_auth.ops.doctor.checks import CHECKS
 from velro_auth.ops.doctor.report import page
 from velro_auth.web.problems import ANSWERS
-from velro_auth.wiring import wire
+from velro_auth.wiring import build
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,7 +55,7 @@ def test_every_error_is_in_the_reference_with_its_status() -> None:
 
 
 def test_every_route_is_in_the_reference() -> None:
-    parts = wire(Settings.from_environment(ENVIRONMENT))
+    parts = build(Settings.from_environment(ENVIRONMENT))
 
     for endpoint in parts.endpoints:
         for path in endpoint.paths:

@@ -17,7 +17,7 @@ from velro_auth.ops.cli import COMMANDS, main
 from velro_auth.telemetry import issued_tokens, slo
 from velro_auth.telemetry.alerts import RUNBOOK
 from velro_auth.telemetry.events import EVENTS
-from velro_auth.wiring import wire
+from velro_auth.wiring import build
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / RUNBOOK.rstrip("#")
@@ -106,7 +106,7 @@ def test_every_section_says_what_it_means_what_to_look_at_what_to_do_and_when_it
 
 
 def test_every_metric_of_the_runbook_is_one_of_a_wired_service() -> None:
-    rendered = wire(Settings.from_environment(ENVIRONMENT)).lasting.observer.telemetry.render().decode()
+    rendered = build(Settings.from_environment(ENVIRONMENT)).state.observer.telemetry.render().decode()
     known = set(re.findall(r"^# TYPE (\S+) ", rendered, re.MULTILINE))
     asked = {name.removesuffix("_bucket") for name in re.findall(r"\bvelro_auth_\w+", PAGE.read_text("utf-8"))}
 

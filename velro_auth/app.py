@@ -27,7 +27,7 @@ from velro_auth.web.cors import Cors
 from velro_auth.web.extensions import extend
 from velro_auth.web.middleware import Middleware
 from velro_auth.web.paths import is_below
-from velro_auth.wiring import Parts, wire
+from velro_auth.wiring import Parts, build
 from velro_auth.wiring.state import Threads
 
 if TYPE_CHECKING:
@@ -54,11 +54,11 @@ class Service:
 
     def __init__(self, settings: Settings, *, fast_lane: bool = True) -> None:
         self._fast_lane = fast_lane
-        self._parts = wire(settings)
+        self._parts = build(settings)
         self._edge = _edge(settings, self._parts, fast_lane=fast_lane)
-        self._outermost = self._parts.lasting.tracing.around(self._edge)
+        self._outermost = self._parts.state.tracing.around(self._edge)
         self._reloads = Reloads(settings, take=self._take)
-        self._parts.lasting.observer.telemetry.watch.keep(self._reloads.thread)
+        self._parts.state.observer.telemetry.watch.keep(self._reloads.thread)
         self.main_thread_paths = frozenset(path for probe in self._parts.instant for path in probe.paths)
         self.answers_refusals = True
         self.refusal_fields = (settings.auth_client_ip_header.lower(),)
@@ -93,14 +93,14 @@ class Service:
 
     @property
     def _threads(self) -> Iterable[Threads]:
-        return (*self._parts.lasting.threads, self._reloads)
+        return (*self._parts.state.threads, self._reloads)
 
     def _take(self, settings: Settings) -> None:
         """Serve with other settings. Requests on their way end as they began."""
-        parts = wire(settings, self._parts)
+        parts = build(settings, self._parts.state)
         edge = _edge(settings, parts, fast_lane=self._fast_lane)
         set_level(settings.log_level)
-        self._parts, self._edge, self._outermost = parts, edge, parts.lasting.tracing.around(edge)
+        self._parts, self._edge, self._outermost = parts, edge, parts.state.tracing.around(edge)
         self.body_limits = _body_limits(parts)
         self.refusal_fields = (settings.auth_client_ip_header.lower(),)
 
@@ -138,12 +138,12 @@ def _edge(settings: Settings, parts: Parts, *, fast_lane: bool) -> Middleware:
     return Middleware(
         app,
         cors=Cors(settings.cors_origins, settings.cors_origin_regex, settings.cors_allow_headers),
-        addresses=parts.lasting.addresses,
-        watch=parts.lasting.watch,
+        addresses=parts.addresses,
+        watch=parts.watch,
         watched_paths=LoginEndpoint.paths,
         quiet_paths=[path for probe in parts.probes for path in probe.paths],
         own_options=parts.verify.paths,
-        on_response=parts.lasting.observer,
+        on_response=parts.state.observer,
         log_quiet_every=settings.log_probes_every,
     )
 

@@ -33,7 +33,7 @@ OUTCOMES = ("ok", "invalid_credentials", "too_many_attempts", "upstream_timeout"
 def _gauges() -> list[Gauge]:
     bulkhead = Bulkhead(slots=24, wait_s=1.0, max_waiting=4)
     return [
-        *guard_gauges(bulkhead=bulkhead, breaker=CircuitBreaker(), failure_delay=FailureDelay(places=30)),
+        *guard_gauges(bulkhead=bulkhead.state, breaker=CircuitBreaker(), failure_delay=FailureDelay(places=30).state),
         *pool_gauges(idle=lambda: 3.0, age_s=lambda: 90.0, unused_s=lambda: 20.0),
         *key_gauges(count=lambda: 2.0, age_s=lambda: 5.0),
         cache_gauge("introspection", lambda: 10.0),
@@ -47,7 +47,7 @@ def build(*, workers: int, audit_file: str = "", webhook_url: str = "") -> Telem
         routes=["login", "health", "metrics"],
         outcomes=OUTCOMES,
         workers=workers,
-        promise=Promise(),
+        promise=Promise,
         gauges=_gauges(),
         tallies=[LOG_TALLY],
         build={"version": "test"},

@@ -25,11 +25,12 @@ from tests.fixtures.redis import RedisServer
 from tests.unit.guards.clock import HandClock
 from tests.unit.guards.ledger import AROUND, KEYRING, SMALL, machine
 from velro_auth.guards.attempts import Refusal, Ticket
+from velro_auth.guards.limits import Limits
 from velro_auth.guards.memory import MemoryAttempts
 from velro_auth.stores.attempts import RedisAttempts, connect
 from velro_auth.stores.backoff import StoreBackoff
 
-MakeShared: TypeAlias = Callable[[HandClock], RedisAttempts]
+MakeShared: TypeAlias = Callable[..., RedisAttempts]
 Tickets: TypeAlias = MultipleResults[tuple[Ticket, Ticket]] | tuple[Ticket, Ticket]
 
 
@@ -40,13 +41,13 @@ def shared(redis_server: RedisServer) -> Iterator[MakeShared]:
     with connect(redis_server.url, timeout_s=5.0) as client:
         client.flushall()
 
-        def make(clock: HandClock) -> RedisAttempts:
+        def make(clock: HandClock, limits: Limits = SMALL, prefix: str = "") -> RedisAttempts:
             return RedisAttempts(
                 client=client,
-                limits=SMALL,
-                fallback=MemoryAttempts(limits=SMALL, clock=clock),
+                limits=limits,
+                fallback=MemoryAttempts(limits=limits, clock=clock),
                 rest=StoreBackoff(clock=clock, on_degraded=_must_not_happen),
-                prefix=f"test{next(numbers)}:",
+                prefix=prefix or f"test{next(numbers)}:",
                 clock=clock,
             )
 
@@ -64,6 +65,9 @@ def test_redis_keeps_the_promise_whatever_happens(shared: MakeShared) -> None:
     )
 
 
+_TWINS = itertools.count()
+
+
 class TwinMachine(RuleBasedStateMachine):
     """The same steps for both, with outcomes that arrive late and in any order."""
 
@@ -75,7 +79,8 @@ class TwinMachine(RuleBasedStateMachine):
         super().__init__()
         self.clock = HandClock()
         self.memory = MemoryAttempts(limits=SMALL, clock=self.clock)
-        self.redis = type(self).make(self.clock)
+        self.prefix = f"twin{next(_TWINS)}:"
+        self.redis = type(self).make(self.clock, SMALL, self.prefix)
 
     @rule(quarters=st.one_of(st.integers(0, 400), st.integers(-8000, 36000)))
     def the_clock_moves(self, quarters: int) -> None:
@@ -114,8 +119,9 @@ class TwinMachine(RuleBasedStateMachine):
 
     @rule(scale=st.sampled_from([1, 2, 0.5]))
     def the_limits_change(self, scale: float) -> None:
-        for attempts in (self.memory, self.redis):
-            attempts.adjust(SMALL.scaled(scale), share=1)
+        limits = SMALL.scaled(scale)
+        self.memory = MemoryAttempts(limits=limits, clock=self.clock, counters=self.memory.counters)
+        self.redis = type(self).make(self.clock, limits, self.prefix)
 
     @rule(account=st.sampled_from("ab"), network=st.sampled_from(sorted(AROUND)))
     def the_operator_looks(self, account: str, network: str) -> None:

@@ -18,9 +18,8 @@ from velro_auth.guards.limits import Limits
 from velro_auth.guards.throttle import Throttle
 from velro_auth.stores.attempts import connect
 from velro_auth.stores.denylist_codec import DenialsInRedis
-from velro_auth.wiring.guards import wire_guards
+from velro_auth.wiring.guards import SharedStore, build_guards, open_guards
 from velro_auth.wiring.sessions import _shared
-from velro_auth.wiring.store import SharedStore
 
 #: Few tries reach the limit of the service: these many.
 SCALE = 0.05
@@ -47,7 +46,7 @@ def settings_of(own_redis: RedisServer) -> MakeSettings:
 
 
 def throttle_of(settings: Settings) -> Throttle:
-    return wire_guards(settings, on_refused=lambda _: None, store=SharedStore()).throttle
+    return build_guards(settings, open_guards(settings, store=SharedStore())).throttle
 
 
 def guess(throttle: Throttle, number: int) -> None:

@@ -35,7 +35,7 @@ from velro_auth.errors import SessionExpired, TokenError, TokenExpired, Unready,
 from velro_auth.stores.attempts import connect
 from velro_auth.stores.denylist import RedisDenyList
 from velro_auth.stores.denylist_codec import DenialsInRedis
-from velro_auth.wiring.guards import wire_guards
+from velro_auth.wiring.guards import build_guards, open_guards
 
 SEQUENCES = int(os.environ.get("VELRO_SEQUENCES", "25"))
 STEPS = 25
@@ -56,7 +56,7 @@ class Process:
 
     def __init__(self, supabase: FaithfulSupabase, denied: DenyList) -> None:
         clock = supabase.clock
-        guards = wire_guards(GUARDS, on_refused=lambda _: None, store=None)
+        guards = build_guards(GUARDS, open_guards(GUARDS))
         checked = TokenVerifier(keys=HeldKeys(KEY), rules=rules(clock), denied=denied, clock=clock)
         self.log_in = Login(identity=supabase, guards=guards, denied=denied)
         self.sessions = Sessions(

@@ -29,7 +29,7 @@ def test_what_a_full_disk_loses_is_counted_logged_and_shown_by_readiness(
     assert "velro_auth_audit_records_lost_total 300.0" in client.get("/metrics").text
     service = client.application
     assert isinstance(service, Service)
-    telemetry = service._parts.lasting.observer.telemetry
+    telemetry = service._parts.state.observer.telemetry
     for _ in range(3):
         telemetry.watch.look()
     telemetry.lost_records.say_now()

@@ -18,7 +18,7 @@ from velro_auth.fastlane import HEADER
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.cors import Cors
 from velro_auth.web.middleware import Middleware
-from velro_auth.wiring import wire
+from velro_auth.wiring import build
 
 LOGIN = "/api/v1/auth/login"
 ORIGIN = "https://app.example.com"
@@ -213,7 +213,7 @@ def test_a_path_is_exactly_what_was_asked_for(client: Client, path: str) -> None
 
 def test_a_trailing_slash_changes_nothing(client: Client, upstream: UpstreamDouble, logs: LogLines) -> None:
     """Every route, in both lanes; but for ``verify``, below which the path is the client's."""
-    parts = wire(Settings.from_environment(ENVIRONMENT))
+    parts = build(Settings.from_environment(ENVIRONMENT))
     paths = {(method, path) for endpoint in parts.endpoints for method in endpoint.methods for path in endpoint.paths}
     for method, path in sorted(paths | {("OPTIONS", LOGIN), ("DELETE", LOGIN)}):
         without, with_ = (client.open(asked, method=method, json=GOOD_LOGIN) for asked in (path, path + "/"))

@@ -21,7 +21,7 @@ from tests.upstream_double import UpstreamDouble
 from velro_auth.app import create_app
 from velro_auth.config.settings import Settings
 from velro_auth.endpoints.openapi import OPERATIONS
-from velro_auth.wiring import wire
+from velro_auth.wiring import build
 
 
 def document(client: Client) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def document(client: Client) -> dict[str, Any]:
 
 
 def test_every_endpoint_but_the_documents_themselves_is_described() -> None:
-    endpoints = {endpoint.name for endpoint in wire(Settings.from_environment(ENVIRONMENT)).endpoints}
+    endpoints = {endpoint.name for endpoint in build(Settings.from_environment(ENVIRONMENT)).endpoints}
 
     assert set(OPERATIONS) == endpoints - {"openapi", "docs", "metrics"}
 

@@ -20,7 +20,7 @@ from tests.fixtures.garbled import ENDED, GARBLED, ask, assert_refused
 from tests.fixtures.programs import ROOT, Program, clean_environment, free_port, gateway
 from velro_auth.auth.models import Credentials, Session, User
 from velro_auth.config.settings import Settings
-from velro_auth.wiring import wire
+from velro_auth.wiring import build
 
 API = "/api/v1/auth"
 EMAIL = "canary-of-the-mail@example.com"
@@ -297,7 +297,7 @@ def test_no_repr_shows_a_canary(environment: dict[str, str], standin: Standin) -
         access_token="canary-of-access", refresh_token="canary-of-refresh", expires_in=1, expires_at=1, user=user
     )
     credentials = Credentials(EMAIL, PASSWORD, "canary-of-the-captcha")
-    things = {"settings": settings, "parts": wire(settings), "session": session, "credentials": credentials}
+    things = {"settings": settings, "parts": build(settings), "session": session, "credentials": credentials}
 
     assert settings.mistakes == ()
     shown = {name: repr(thing) + str(thing) for name, thing in things.items()}

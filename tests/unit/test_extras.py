@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import ENVIRONMENT, LogLines
 from velro_auth.config.settings import Settings
 from velro_auth.tracing import NULL_TRACER
-from velro_auth.wiring import ROUTES, wire
+from velro_auth.wiring import ROUTES, build
 from velro_auth.wiring.extras import Tracing, wire_defects, wire_tracing
 
 COLLECTOR = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
@@ -32,19 +32,19 @@ def test_with_them_nothing_runs_before_the_service_is_started() -> None:
     """gunicorn forks after the application is built, and no thread survives that."""
     before = set(threading.enumerate())
 
-    parts = wire(Settings.from_environment({**ENVIRONMENT, **COLLECTOR, **SENTRY}))
+    parts = build(Settings.from_environment({**ENVIRONMENT, **COLLECTOR, **SENTRY}))
 
-    assert len(parts.lasting.threads) == len(wire(Settings.from_environment(ENVIRONMENT)).lasting.threads) + 2
+    assert len(parts.state.threads) == len(build(Settings.from_environment(ENVIRONMENT)).state.threads) + 2
     assert not set(threading.enumerate()) - before
 
 
 def test_a_change_of_settings_keeps_what_draws_and_reports() -> None:
-    first = wire(Settings.from_environment({**ENVIRONMENT, **COLLECTOR, **SENTRY}))
+    first = build(Settings.from_environment({**ENVIRONMENT, **COLLECTOR, **SENTRY}))
 
-    second = wire(Settings.from_environment({**ENVIRONMENT, **COLLECTOR, **SENTRY, "LOG_LEVEL": "debug"}), first)
+    second = build(Settings.from_environment({**ENVIRONMENT, **COLLECTOR, **SENTRY, "LOG_LEVEL": "debug"}), first.state)
 
-    assert second.lasting.tracing is first.lasting.tracing
-    assert second.lasting.threads is first.lasting.threads
+    assert second.state.tracing is first.state.tracing
+    assert second.state.threads is first.state.threads
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_a_worker_starts_without_its_threads_and_gets_them_later(collector: str)
         service.start()
         assert running("reload") == 0
 
-    service._parts.lasting.observer.telemetry.watch.look()
+    service._parts.state.observer.telemetry.watch.look()
 
     assert running("reload") == 1
     assert (running("OtelBatchSpanRecordProcessor") > before) is bool(collector)

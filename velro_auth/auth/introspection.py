@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from cachetools import TLRUCache
@@ -98,6 +98,36 @@ class _Answer(NamedTuple):
             raise type(self.refusal)(self.refusal.reason)
 
 
+class IntrospectionState:
+    """Supabase's answers about tokens and the questions under way; survives a settings reload.
+
+    Args:
+        limits: See :class:`AskLimits`.
+        clock: A clock that never jumps.
+
+    Attributes:
+        good_for_s: How long "good" is believed, in seconds, as the newest introspector says.
+        lock: Held to read or change the answers.
+    """
+
+    def __init__(self, limits: AskLimits, clock: Callable[[], float] = time.monotonic) -> None:
+        self.good_for_s = limits.good_for_s
+        self.lock: Final = threading.Lock()
+        self.answers: Final[TLRUCache[bytes, _Answer]] = TLRUCache(
+            limits.cache_size, lambda _, answer, time_s: time_s + answer.keep_s, timer=clock
+        )
+        self.flights: Final[SingleFlight[_Answer]] = SingleFlight(wait_s=limits.wait_s)
+        self.proven_places, self.unproven_places = _Places(limits), _Places(limits)
+        self.pace: Final = _Pace(limits, clock)
+
+    @property
+    def remembered(self) -> int:
+        """How many answers are remembered; for a metric."""
+        with self.lock:
+            # Even this drops what has expired.
+            return len(self.answers)
+
+
 class RemoteIntrospector:
     """Asks Supabase whether tokens are good, once per token and minute.
 
@@ -108,6 +138,8 @@ class RemoteIntrospector:
             is none left. Proven tokens go without: a crowd of logins must not make strict checks lenient.
         clock: A clock that never jumps.
         now: The wall clock, which ``exp`` is measured with.
+        state: That of the introspector before, at a settings reload. Its answers are forgotten when "good" is
+            believed for another time than before.
     """
 
     def __init__(
@@ -117,31 +149,16 @@ class RemoteIntrospector:
         place: Callable[[], AbstractContextManager[object]] = nullcontext,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
+        state: IntrospectionState | None = None,
     ) -> None:
         self._limits = limits = limits or AskLimits()
         self._place = place
         self._now = now
-        self._flights: SingleFlight[_Answer] = SingleFlight(wait_s=limits.wait_s)
-        self._lock = threading.Lock()
-        self._answers: TLRUCache[bytes, _Answer] = TLRUCache(
-            limits.cache_size, lambda _, answer, time_s: time_s + answer.keep_s, timer=clock
-        )
-        self._proven_places = _Places(limits)
-        self._unproven_places = _Places(limits)
-        self._pace = _Pace(limits, clock)
-
-    @property
-    def remembered(self) -> int:
-        """How many answers are remembered; for a metric."""
-        with self._lock:
-            # Even this drops what has expired.
-            return len(self._answers)
-
-    def believe_for(self, good_for_s: float) -> None:
-        """Believe answers for so long from now on, and forget those that were meant to be believed longer."""
-        with self._lock:
-            self._limits = replace(self._limits, good_for_s=good_for_s)
-            self._answers.clear()
+        self.state: Final = state or IntrospectionState(limits, clock)
+        with self.state.lock:
+            if self.state.good_for_s != limits.good_for_s:
+                self.state.good_for_s = limits.good_for_s
+                self.state.answers.clear()
 
     def check(self, token: str, claims: Claims, ask: Ask, *, is_proven: bool) -> None:
         """Return when Supabase says that *token* is good.
@@ -160,27 +177,28 @@ class RemoteIntrospector:
             Unready: The same, because it gets a rest.
         """
         digest = token_digest(token)
-        with self._lock:
-            answer = self._answers.get(digest)
+        with self.state.lock:
+            answer = self.state.answers.get(digest)
         if answer is None:
             with nullcontext() if is_proven else self._place():
-                answer = self._flights.do(digest, lambda: self._asked(digest, claims, ask, is_proven=is_proven))
+                answer = self.state.flights.do(digest, lambda: self._asked(digest, claims, ask, is_proven=is_proven))
         answer.check()
 
     def _asked(self, digest: bytes, claims: Claims, ask: Ask, *, is_proven: bool) -> _Answer:
         if not is_proven:
-            self._pace.take()
-        places = self._proven_places if is_proven else self._unproven_places
+            self.state.pace.take()
+        places = self.state.proven_places if is_proven else self.state.unproven_places
         refusal: TokenError | None = None
         with places.taken():
             try:
                 ask()
             except AuthError as error:
                 refusal = error if isinstance(error, TokenError) else TokenInvalid(error.reason)
-        with self._lock:
-            good_for_s = min(self._limits.good_for_s, claims.exp - self._now())
+        with self.state.lock:
+            # The newest value: a reload while Supabase was asked may have shortened it.
+            good_for_s = min(self.state.good_for_s, claims.exp - self._now())
             answer = _Answer(refusal, good_for_s if refusal is None else self._limits.bad_for_s)
-            self._answers[digest] = answer
+            self.state.answers[digest] = answer
         return answer
 
 
@@ -195,10 +213,6 @@ class TokenIntrospector:
     def __init__(self, *, verifier: TokenVerifier, remote: RemoteIntrospector) -> None:
         self._verifier = verifier
         self._remote = remote
-
-    def believe_for(self, good_for_s: float) -> None:
-        """Believe Supabase's answers for so long from now on."""
-        self._remote.believe_for(good_for_s)
 
     def judge(self, token: str, ask: Ask, *, strict: bool = False, hurried: Ask | None = None) -> Introspection:
         """Return the verdict on a good token.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from velro_auth.guards.keys import Caller
-from velro_auth.guards.limits import Allowance, Limits
+from velro_auth.guards.limits import Allowance
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,14 +99,6 @@ class Attempts(Protocol):
         Args:
             caller: Who tries.
             is_opened: Whether the caller solved a challenge, so that limits that others used up do not count.
-        """
-
-    def adjust(self, limits: Limits, *, share: float) -> None:
-        """Judge by other limits from now on; nothing that was counted is forgotten.
-
-        Args:
-            limits: The limits, for all processes together.
-            share: The part of them that one process may grant where each counts alone.
         """
 
     def settle(self, ticket: Ticket, *, succeeded: bool) -> None:

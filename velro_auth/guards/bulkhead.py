@@ -6,8 +6,31 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Iterator
+from typing import Final
 
 from velro_auth.errors import Busy
+
+
+class BulkheadState:
+    """The permits in use and the calls that wait for one; survives a settings reload.
+
+    Attributes:
+        permits: How many calls may be under way, as the newest bulkhead says.
+        in_use: How many are.
+        waiting: The calls that wait, the oldest first.
+        lock: Held to read or change the others.
+    """
+
+    def __init__(self) -> None:
+        self.permits = self.in_use = 0
+        self.waiting: deque[threading.Event] = deque()
+        self.lock = threading.Lock()
+
+    def admit(self) -> None:
+        """Give free permits to calls that wait. The caller holds the lock."""
+        while self.waiting and self.in_use < self.permits:
+            self.in_use += 1
+            self.waiting.popleft().set()
 
 
 class Bulkhead:
@@ -24,42 +47,32 @@ class Bulkhead:
         slots: How many calls may be under way.
         wait_s: How long a login waits for a slot at most, in seconds.
         max_waiting: How many may wait.
+        state: That of the bulkhead before, at a settings reload. Permits in use stay in use, and calls that wait
+            get the permits that are added.
     """
 
-    def __init__(self, *, slots: int, wait_s: float, max_waiting: int) -> None:
-        self._slots = slots
+    def __init__(self, *, slots: int, wait_s: float, max_waiting: int, state: BulkheadState | None = None) -> None:
         self._wait_s = wait_s
         self._max_waiting = max_waiting
-        self._taken = 0
-        self._waiting: deque[threading.Event] = deque()
-        self._lock = threading.Lock()
-
-    def adjust(self, *, slots: int, wait_s: float, max_waiting: int) -> None:
-        """Take new numbers. Slots that are taken stay taken, and calls that wait go on waiting.
-
-        Args:
-            slots: How many calls may be under way.
-            wait_s: How long a login that comes from now on waits, in seconds.
-            max_waiting: How many may wait.
-        """
-        with self._lock:
-            self._slots, self._wait_s, self._max_waiting = slots, wait_s, max_waiting
-            self._call_in()
+        self.state: Final = state or BulkheadState()
+        with self.state.lock:
+            self.state.permits = slots
+            self.state.admit()
 
     @property
     def taken(self) -> int:
         """How many slots are taken; for a metric."""
-        return self._taken
+        return self.state.in_use
 
     @property
     def waiting(self) -> int:
         """How many wait; for a metric."""
-        return len(self._waiting)
+        return len(self.state.waiting)
 
     @property
     def slots(self) -> int:
         """How many slots there are; for a metric."""
-        return self._slots
+        return self.state.permits
 
     @contextlib.contextmanager
     def slot(self) -> Iterator[None]:
@@ -75,15 +88,16 @@ class Bulkhead:
             self._leave()
 
     def _enter(self) -> None:
-        with self._lock:
-            # While anybody waits all slots are taken: a freed one never lies on the table.
-            if self._taken < self._slots:
-                self._taken += 1
+        state = self.state
+        with state.lock:
+            # A free permit goes to a waiting call at once, so none is free while a call waits.
+            if state.in_use < state.permits:
+                state.in_use += 1
                 return
-            if len(self._waiting) >= self._max_waiting:
+            if len(state.waiting) >= self._max_waiting:
                 raise Busy("all login slots are taken and the queue is full", retry_after_s=self._wait_s)
             turn = threading.Event()
-            self._waiting.append(turn)
+            state.waiting.append(turn)
         self._await(turn)
 
     def _await(self, turn: threading.Event) -> None:
@@ -98,19 +112,13 @@ class Bulkhead:
 
     def _give_up(self, turn: threading.Event) -> bool:
         """Leave the queue; return True if the turn came at the last moment."""
-        with self._lock:
+        with self.state.lock:
             if turn.is_set():
                 return True
-            self._waiting.remove(turn)
+            self.state.waiting.remove(turn)
             return False
 
     def _leave(self) -> None:
-        with self._lock:
-            self._taken -= 1
-            self._call_in()
-
-    def _call_in(self) -> None:
-        """Give free slots to those who wait. Called under the lock."""
-        while self._waiting and self._taken < self._slots:
-            self._taken += 1
-            self._waiting.popleft().set()
+        with self.state.lock:
+            self.state.in_use -= 1
+            self.state.admit()

@@ -24,6 +24,28 @@ def _nobody(_held_s: float) -> None:
     """Tell nobody."""
 
 
+class FailureDelayState:
+    """The requests on their way and the present delay; survives a settings reload.
+
+    Attributes:
+        permits: How many requests may be on their way, as the newest failure delay says.
+        in_use: How many are.
+        level: The multiple of the delay that all refusals wait for.
+        level_ends: Until when, on the clock of the failure delay.
+        lock: Held to read or change the others.
+    """
+
+    def __init__(self) -> None:
+        self.permits = self.in_use = 0
+        self.level, self.level_ends = 1, 0.0
+        self.lock = threading.Lock()
+
+    @property
+    def free(self) -> int:
+        """How many more requests may be on their way; for a metric."""
+        return self.permits - self.in_use
+
+
 class FailureDelay:
     """Holds a refused login back until the next multiple of the floor after its arrival; per process.
 
@@ -42,6 +64,7 @@ class FailureDelay:
         reserved: How many of them only logins may take.
         clock: The clock of ``arrived``; seconds that never go back.
         sleep: Waits for so many seconds.
+        state: That of the failure delay before, at a settings reload; requests on their way keep their permits.
     """
 
     def __init__(
@@ -52,27 +75,20 @@ class FailureDelay:
         reserved: int = 0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        state: FailureDelayState | None = None,
     ) -> None:
         self._floor_s = floor_ms / 1000
         self._clock = clock
         self._sleep = sleep
-        self._places = self._free = places
         self._reserved = reserved
-        self._lock = threading.Lock()
-        self._level = 1
-        self._level_ends = 0.0
-
-    def adjust(self, *, floor_ms: float, places: int, reserved: int = 0) -> None:
-        """Take new numbers; logins on their way keep their places."""
-        with self._lock:
-            self._floor_s = floor_ms / 1000
-            self._free += places - self._places
-            self._places, self._reserved = places, reserved
+        self.state: Final = state or FailureDelayState()
+        with self.state.lock:
+            self.state.permits = places
 
     @property
     def free(self) -> int:
         """How many more requests may be on their way; for a metric."""
-        return self._free
+        return self.state.free
 
     @contextlib.contextmanager
     def hold(self, arrived: float, *, on_held: Callable[[float], None] = _nobody) -> Iterator[None]:
@@ -110,7 +126,6 @@ class FailureDelay:
             self._leave_place()
 
     def _wait(self, arrived: float, on_held: Callable[[float], None]) -> None:
-        # Read once: it may be adjusted meanwhile.
         floor_s = self._floor_s
         if floor_s <= 0:
             return
@@ -123,19 +138,20 @@ class FailureDelay:
 
     def _raised_to(self, needed: int, now: float) -> int:
         """Return the multiple that all refusals wait for, having learnt that one needed *needed*."""
-        with self._lock:
-            if now >= self._level_ends:
-                self._level = 1
-            if self._level <= needed <= MOST_MULTIPLES and needed > 1:
-                self._level, self._level_ends = needed, now + LEVEL_S
-            return self._level
+        state = self.state
+        with state.lock:
+            if now >= state.level_ends:
+                state.level = 1
+            if state.level <= needed <= MOST_MULTIPLES and needed > 1:
+                state.level, state.level_ends = needed, now + LEVEL_S
+            return state.level
 
     def _take_place(self, *, reserved: int) -> None:
-        with self._lock:
-            if self._free <= reserved:
+        with self.state.lock:
+            if self.state.free <= reserved:
                 raise Busy("too many requests are on their way", retry_after_s=max(1.0, self._floor_s))
-            self._free -= 1
+            self.state.in_use += 1
 
     def _leave_place(self) -> None:
-        with self._lock:
-            self._free += 1
+        with self.state.lock:
+            self.state.in_use -= 1

@@ -22,6 +22,19 @@ MAX_RECORDS: Final = 20_000
 CANDIDATES: Final = 8
 
 
+class MemoryCounters:
+    """The counters of one process and the networks that its accounts are known from; survives a settings reload.
+
+    Args:
+        max_records: How many records are kept per scope, and accounts with known networks.
+    """
+
+    def __init__(self, max_records: int = MAX_RECORDS) -> None:
+        self.shelves: Final[Mapping[str, Shelf]] = {scope: Shelf(max_records) for scope in STRANGER}
+        self.known: Final = _KnownNetworks(max_accounts=max_records)
+        self.lock: Final = threading.Lock()
+
+
 class MemoryAttempts:
     """Counters of this process, nobody else's: with N processes each gets its share of the limits.
 
@@ -30,7 +43,7 @@ class MemoryAttempts:
     Args:
         limits: The limits of this process.
         clock: Seconds that never go back.
-        max_records: How many records are kept per scope, and accounts with known networks.
+        counters: Those of the object before, at a settings reload.
     """
 
     def __init__(
@@ -38,20 +51,13 @@ class MemoryAttempts:
         *,
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
-        max_records: int = MAX_RECORDS,
+        counters: MemoryCounters | None = None,
     ) -> None:
         self._limits = limits.by_scope()
-        self._known = _KnownNetworks(
-            known_s=limits.known_s, per_account=limits.known_networks, max_accounts=max_records
-        )
+        self._known_s, self._known_networks = limits.known_s, limits.known_networks
         self._clock = clock
-        self._shelves: Mapping[str, Shelf] = {scope: Shelf(max_records) for scope in STRANGER}
-        self._lock = threading.Lock()
-
-    def adjust(self, limits: Limits, *, share: float) -> None:
-        """Judge by this process's share of other limits from now on; nothing that was counted is forgotten."""
-        with self._lock:
-            self._limits = limits.scaled(share).by_scope()
+        self.counters: Final = counters or MemoryCounters()
+        self._shelves, self._known, self._lock = self.counters.shelves, self.counters.known, self.counters.lock
 
     def begin(self, caller: Caller, *, is_opened: bool = False) -> Ticket | Refusal:
         """Count one try in all scopes at once, or in none."""
@@ -77,7 +83,7 @@ class MemoryAttempts:
             self._give_back(ticket, now)
             if succeeded:
                 self._end_streaks(ticket.caller, now)
-                self._known.add(ticket.caller, now)
+                self._known.add(ticket.caller, until=now + self._known_s, per_account=self._known_networks)
 
     def show(
         self, *, account: str | None = None, network: str | None = None, wider: Sequence[str] = ()
@@ -195,21 +201,19 @@ class Shelf:
 class _KnownNetworks:
     """The networks that logged in to each account before."""
 
-    def __init__(self, *, known_s: float, per_account: int, max_accounts: int) -> None:
+    def __init__(self, *, max_accounts: int) -> None:
         self._networks: OrderedDict[str, dict[str, float]] = OrderedDict()
-        self._known_s = known_s
-        self._per_account = per_account
         self._max_accounts = max_accounts
 
     def has(self, caller: Caller, now: float) -> bool:
         return self._networks.get(caller.account, {}).get(caller.network, now) > now
 
-    def add(self, caller: Caller, now: float) -> None:
+    def add(self, caller: Caller, *, until: float, per_account: int) -> None:
         networks = self._networks.setdefault(caller.account, {})
-        networks[caller.network] = now + self._known_s
+        networks[caller.network] = until
         self._networks.move_to_end(caller.account)
         # Bounded per account too: one account with a /48 of its own must not push out everybody else.
-        if len(networks) > self._per_account:
+        if len(networks) > per_account:
             del networks[min(networks, key=lambda network: (networks[network], network))]
         if len(self._networks) > self._max_accounts:
             self._networks.popitem(last=False)

@@ -32,6 +32,23 @@ MAX_PACES: Final = 10_000
 _RETRY_S: Final = 1.0
 
 
+class SessionCallsState:
+    """What each network has under way and made before; survives a settings reload.
+
+    Attributes:
+        in_flight: Network → its calls under way.
+        full_until: Kind and network → when its bucket is full again; the one unused for longest comes first.
+        refused: Calls that were refused; for a metric.
+        lock: Held to change the others.
+    """
+
+    def __init__(self) -> None:
+        self.in_flight: Counter[str] = Counter()
+        self.full_until: OrderedDict[tuple[Kind, str], float] = OrderedDict()
+        self.refused = 0
+        self.lock = threading.Lock()
+
+
 class SessionCalls:
     """Lets one network (/24, or /64 of IPv6) make so many calls about sessions; per process.
 
@@ -46,6 +63,7 @@ class SessionCalls:
         per_s: Refreshes, and logouts, of one network per second in the long run; of ``me`` five times as many.
         max_paces: How many paces are remembered.
         clock: Seconds that never go back.
+        state: That of the object before, at a settings reload.
     """
 
     def __init__(
@@ -56,21 +74,13 @@ class SessionCalls:
         per_s: float = PER_S,
         max_paces: int = MAX_PACES,
         clock: Callable[[], float] = time.monotonic,
+        state: SessionCallsState | None = None,
     ) -> None:
         #: Lets so many of these calls ask at once.
         self.bulkhead: Final = bulkhead
         self._per_s, self._most, self._max_paces = per_s, in_flight, max_paces
         self._clock = clock
-        self._in_flight: Counter[str] = Counter()
-        self._full_until: OrderedDict[tuple[Kind, str], float] = OrderedDict()
-        self._lock = threading.Lock()
-        #: Calls that were refused; for a metric.
-        self.refused = 0
-
-    def adjust(self, *, in_flight: int, per_s: float) -> None:
-        """Take new numbers; calls under way go on. The gate is adjusted by itself."""
-        with self._lock:
-            self._most, self._per_s = in_flight, per_s
+        self.state: Final = state or SessionCallsState()
 
     @contextlib.contextmanager
     def place(self, kind: Kind, address: str) -> Iterator[None]:
@@ -93,29 +103,32 @@ class SessionCalls:
 
     def _enter(self, kind: Kind, network: str) -> float:
         """Count one call in; return for how many seconds to wait instead, 0 for none."""
-        with self._lock:
-            wait_s = _RETRY_S if self._in_flight[network] >= self._most else self._wait_s(kind, network)
+        state = self.state
+        with state.lock:
+            wait_s = _RETRY_S if state.in_flight[network] >= self._most else self._wait_s(kind, network)
             if wait_s > 0:
-                self.refused += 1
+                state.refused += 1
             else:
-                self._in_flight[network] += 1
+                state.in_flight[network] += 1
             return wait_s
 
     def _wait_s(self, kind: Kind, network: str) -> float:
         """Take one call out of a bucket that fills again (GCRA), unless it is empty. Called under the lock."""
         interval_s, now = 1 / (self._per_s * _PACES[kind]), self._clock()
-        full_until = max(now, self._full_until.pop((kind, network), now)) + interval_s
+        buckets = self.state.full_until
+        full_until = max(now, buckets.pop((kind, network), now)) + interval_s
         wait_s = full_until - now - max(BURST_S, interval_s)
-        self._full_until[kind, network] = full_until if wait_s <= 0 else full_until - interval_s
-        if len(self._full_until) > self._max_paces:
-            self._full_until.popitem(last=False)
+        buckets[kind, network] = full_until if wait_s <= 0 else full_until - interval_s
+        if len(buckets) > self._max_paces:
+            buckets.popitem(last=False)
         return wait_s
 
     def _leave(self, network: str) -> None:
-        with self._lock:
-            self._in_flight[network] -= 1
-            if not self._in_flight[network]:
-                del self._in_flight[network]
+        in_flight = self.state.in_flight
+        with self.state.lock:
+            in_flight[network] -= 1
+            if not in_flight[network]:
+                del in_flight[network]
 
 
 def _refusal(kind: Kind, wait_s: float) -> VelroAuthError:

@@ -11,7 +11,7 @@ from velro_auth.errors import ChallengeRequired, InvalidCredentials, Throttled
 from velro_auth.guards.attempts import Attempts, Refusal, Ticket
 from velro_auth.guards.challenges import Challenges
 from velro_auth.guards.keys import Caller, Keyring
-from velro_auth.guards.limits import Allowance, Limits
+from velro_auth.guards.limits import Allowance
 
 
 class TooManyAttempts(Throttled):
@@ -90,11 +90,6 @@ class Throttle:
         self._is_challenging = is_challenging
         self._on_refused = on_refused
         self._on_challenge = on_challenge
-
-    def adjust(self, limits: Limits, *, share: float, is_challenging: bool) -> None:
-        """Judge by other limits from now on, and give challenges or none; see :class:`Attempts`."""
-        self._attempts.adjust(limits, share=share)
-        self._is_challenging = is_challenging
 
     def name(self, account: str) -> str:
         """Return what *account* is called in logs and counters: an HMAC, never the address."""

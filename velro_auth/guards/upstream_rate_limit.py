@@ -44,6 +44,19 @@ class UpstreamRateLimit(Protocol):
         """Note that Supabase itself answered 429: its bucket is emptier than ours."""
 
 
+class RateLimitState:
+    """What is left of Supabase's rate limit as far as this process knows; survives a settings reload.
+
+    Attributes:
+        full_until: When the bucket is full again, on the clock of the bucket.
+        lock: Held to read or change it.
+    """
+
+    def __init__(self) -> None:
+        self.full_until = 0.0
+        self.lock = threading.Lock()
+
+
 class RateLimitBucket:
     """The bucket that Supabase keeps for our address, as far as this process knows it.
 
@@ -57,6 +70,7 @@ class RateLimitBucket:
         reserve: How many of the burst only known users may take.
         processes: How many processes share the address; each gets its part.
         clock: Seconds that never go back.
+        state: That of the bucket before, at a settings reload.
     """
 
     def __init__(
@@ -67,13 +81,13 @@ class RateLimitBucket:
         reserve: int = RESERVE,
         processes: int = 1,
         clock: Callable[[], float] = time.monotonic,
+        state: RateLimitState | None = None,
     ) -> None:
         self._burst = max(1, burst // processes)
         self._refill_s = refill_s * processes
         self._reserve = min(reserve // processes, self._burst - 1)
         self._clock = clock
-        self._full_until = 0.0
-        self._lock = threading.Lock()
+        self._state = state or RateLimitState()
 
     def take(self, *, is_known: bool) -> None:
         """Take one call out of the quota.
@@ -82,18 +96,18 @@ class RateLimitBucket:
             UpstreamThrottled: There is none left; ``retry_after_s`` is exact.
         """
         room = self._burst if is_known else self._burst - self._reserve
-        with self._lock:
+        with self._state.lock:
             now = self._clock()
-            wait_s = self._full_until - (room - 1) * self._refill_s - now
+            wait_s = self._state.full_until - (room - 1) * self._refill_s - now
             if wait_s > 0:
                 reason = "the local twin of Supabase's rate limit is empty; forward the caller's address"
                 raise UpstreamThrottled(reason, retry_after_s=wait_s)
-            self._full_until = max(self._full_until, now) + self._refill_s
+            self._state.full_until = max(self._state.full_until, now) + self._refill_s
 
     def refused(self) -> None:
         """Note that Supabase itself answered 429: its bucket is emptier than ours."""
-        with self._lock:
-            self._full_until = self._clock() + self._burst * self._refill_s
+        with self._state.lock:
+            self._state.full_until = self._clock() + self._burst * self._refill_s
 
 
 class OneAddress:

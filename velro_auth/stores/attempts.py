@@ -81,11 +81,6 @@ class RedisAttempts:
         self._prefix = f"{prefix}:throttle:"
         self._clock = clock
 
-    def adjust(self, limits: Limits, *, share: float) -> None:
-        """Judge by other limits from now on; nothing that was counted is forgotten."""
-        self._limits, self._limits_json = limits.by_scope(), _as_json(limits)
-        self._fallback.adjust(limits, share=share)
-
     def begin(self, caller: Caller, *, is_opened: bool = False) -> Ticket | Refusal:
         """Count one try in all scopes at once, or in none; in memory where Redis cannot."""
         scopes = scopes_of(is_known=False, is_wide=bool(caller.wider), is_opened=is_opened)

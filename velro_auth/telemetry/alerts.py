@@ -72,7 +72,7 @@ class Alerts:
 
     Args:
         workers: The processes of this instance.
-        rules: What is demanded.
+        rules: Returns the rules in force. Their limits may change at a settings reload, their names do not.
         min_samples: Fewer logins than this raise nothing.
         outputs: Who is told of a change; must not block.
         raise_after_s: How long a worse level has to last.
@@ -85,7 +85,7 @@ class Alerts:
         self,
         workers: Workers,
         *,
-        rules: Sequence[Rule],
+        rules: Callable[[], Sequence[Rule]],
         min_samples: int,
         outputs: Sequence[Callable[[Announcement], None]] = (log,),
         raise_after_s: float = 10.0,
@@ -94,7 +94,7 @@ class Alerts:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._workers = workers
-        self._rules = tuple(rules)
+        self._rules = rules
         self._min_samples = min_samples
         self._outputs = tuple(outputs)
         self._raise_after_s, self._clear_after_s = raise_after_s, clear_after_s
@@ -102,21 +102,18 @@ class Alerts:
         #: What was judged last; None in a process that never led.
         self.last: Reading | None = None
         # One row for all: only the leader writes.
-        table = Table(workers, _WIDTH * len(self._rules))
+        names = [rule.name for rule in rules()]
+        table = Table(workers, _WIDTH * len(names))
         self._states = {
-            rule.name: table.rows[0][number * _WIDTH : (number + 1) * _WIDTH] for number, rule in enumerate(self._rules)
+            name: table.rows[0][number * _WIDTH : (number + 1) * _WIDTH] for number, name in enumerate(names)
         }
-
-    def demand(self, rules: Sequence[Rule]) -> None:
-        """Judge by other limits from now on: the same rules by name, which keep their levels."""
-        self._rules = tuple(rules)
 
     def look(self, read: Callable[[], Reading]) -> None:
         """Judge a new reading, if this process leads."""
         if not self._workers.leads():
             return
         self.last = reading = read()
-        for rule in self._rules:
+        for rule in self._rules():
             if change := self._judge(rule, reading):
                 self._announce(change)
 
@@ -147,7 +144,7 @@ class Alerts:
 
     def check(self) -> Finding:
         """Return what readiness says about the service level."""
-        worst = max(self._rules, key=lambda rule: self.number(rule.name))
+        worst = max(self._rules(), key=lambda rule: self.number(rule.name))
         level = self.level(worst.name)
         if level == "ok":
             return Finding("pass")

@@ -21,7 +21,7 @@ from velro_auth.telemetry.issued_tokens import IssuedTokens
 from velro_auth.telemetry.lost_records import LostRecords
 from velro_auth.telemetry.metrics import PrometheusMetrics
 from velro_auth.telemetry.shared import Workers
-from velro_auth.telemetry.slo import Promise, Reading, Rule
+from velro_auth.telemetry.slo import Promise, Reading
 from velro_auth.telemetry.watch import Watch
 from velro_auth.telemetry.window import Window
 
@@ -41,7 +41,6 @@ class Telemetry:
         audit: Records security events; None records none.
         losses: What of the audit trail could not be written.
         watch: Renews gauges and judges the window.
-        judge: Judges the window.
         handed_out: Judges samples of the tokens that are handed out.
     """
 
@@ -52,7 +51,6 @@ class Telemetry:
     audit: AuditTrail | None
     lost_records: LostRecords
     watch: Watch
-    judge: Judge
     issued_tokens: IssuedTokens
 
     def answered(self, answered: Answered) -> None:
@@ -76,29 +74,6 @@ class Telemetry:
         return self.alerts.check()
 
 
-class Judge:
-    """Judges the window by what is demanded of logins.
-
-    Args:
-        window: The logins of the last minutes.
-        alerts: Who is told how they are.
-        promise: What is demanded.
-        beside: Demands beside the promise.
-    """
-
-    def __init__(self, window: Window, alerts: Alerts, promise: Promise, *, beside: Sequence[Rule] = ()) -> None:
-        self._window, self._alerts, self._promise, self._beside = window, alerts, promise, tuple(beside)
-
-    def __call__(self) -> None:
-        """Judge the window as it is now."""
-        self._alerts.look(lambda: slo.read(self._window, self._promise))
-
-    def demand(self, promise: Promise) -> None:
-        """Judge by another promise from now on; alerts that are raised stay so until it says otherwise."""
-        self._promise = promise
-        self._alerts.demand((*slo.rules(promise), *self._beside))
-
-
 def _accepted(_token: str) -> None:
     """Find nothing wrong with a token."""
 
@@ -108,7 +83,7 @@ def assemble(
     routes: Sequence[str],
     outcomes: Sequence[str],
     workers: int = 1,
-    promise: Promise | None = None,
+    promise: Callable[[], Promise] = Promise,
     window_s: float = 300.0,
     gauges: Sequence[Gauge] = (),
     tallies: Sequence[Tally] = (),
@@ -125,7 +100,7 @@ def assemble(
         routes: Names of the endpoints.
         outcomes: Codes that a login can end with.
         workers: How many worker processes there are.
-        promise: What is demanded of logins.
+        promise: Returns what is demanded of logins, by the settings in force.
         window_s: Length of the rolling window.
         gauges: What else is measured.
         tallies: What else is counted elsewhere.
@@ -136,7 +111,6 @@ def assemble(
         watch_every_s: How often gauges are renewed and the window is judged.
         clock: Seconds that never go back, the same in all processes.
     """
-    promise = promise or Promise()
     shared = Workers(workers=workers)
     lost_records = LostRecords(shared, clock=clock)
     if audit:
@@ -145,8 +119,8 @@ def assemble(
     issued_tokens = IssuedTokens(refused, shared, clock=clock)
     alerts = Alerts(
         shared,
-        rules=(*slo.rules(promise), issued_tokens.rule()),
-        min_samples=promise.min_samples,
+        rules=lambda: (*slo.rules(promise()), issued_tokens.rule()),
+        min_samples=promise().min_samples,
         outputs=(alerting.log, *outputs),
         clock=clock,
     )
@@ -163,7 +137,9 @@ def assemble(
         clock=clock,
     )
 
-    judge = Judge(window, alerts, promise, beside=[issued_tokens.rule()])
+    def judge() -> None:
+        alerts.look(lambda: slo.read(window, promise()))
+
     return Telemetry(
         metrics=metrics,
         window=window,
@@ -172,7 +148,6 @@ def assemble(
         audit=audit,
         lost_records=lost_records,
         watch=Watch((issued_tokens.look, judge, metrics.refresh, lost_records.say), every_s=watch_every_s),
-        judge=judge,
         issued_tokens=issued_tokens,
     )
 

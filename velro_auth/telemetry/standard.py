@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, get_args
 
-from velro_auth.guards.bulkhead import Bulkhead
+from velro_auth.guards.bulkhead import BulkheadState
 from velro_auth.guards.circuit_breaker import CircuitBreaker, State
-from velro_auth.guards.failure_delay import FailureDelay
+from velro_auth.guards.failure_delay import FailureDelayState
 from velro_auth.telemetry.gauges import Gauge, Tally
 from velro_auth.telemetry.logs import dropped_lines
 
@@ -17,16 +17,18 @@ STATES: Final[tuple[State, ...]] = get_args(State)
 LOG_TALLY: Final = Tally("log_lines_dropped", "Log lines that could not be written.", dropped_lines)
 
 
-def guard_gauges(*, bulkhead: Bulkhead, breaker: CircuitBreaker, failure_delay: FailureDelay) -> Sequence[Gauge]:
+def guard_gauges(
+    *, bulkhead: BulkheadState, breaker: CircuitBreaker, failure_delay: FailureDelayState
+) -> Sequence[Gauge]:
     """Return the gauges of the guards, each the sum over all workers."""
 
     def is_in(state: State) -> Callable[[], float]:
         return lambda: float(breaker.state == state)
 
     return (
-        Gauge("gate_slots", "Logins that may ask Supabase at once.", lambda: bulkhead.slots),
-        Gauge("gate_taken", "Logins that ask Supabase now.", lambda: bulkhead.taken),
-        Gauge("gate_waiting", "Logins that wait for a slot.", lambda: bulkhead.waiting),
+        Gauge("gate_slots", "Logins that may ask Supabase at once.", lambda: bulkhead.permits),
+        Gauge("gate_taken", "Logins that ask Supabase now.", lambda: bulkhead.in_use),
+        Gauge("gate_waiting", "Logins that wait for a slot.", lambda: len(bulkhead.waiting)),
         Gauge("floor_free", "Requests that may still set out for Supabase.", lambda: failure_delay.free),
         *(Gauge("breaker", "Workers by state of their breaker.", is_in(state), {"state": state}) for state in STATES),
     )

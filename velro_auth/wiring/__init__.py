@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from velro_auth import __version__
 from velro_auth.auth.login import Login
+from velro_auth.auth.ports import Identity
+from velro_auth.auth.sessions import Sessions
 from velro_auth.config.settings import Settings
 from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.docs import Contract, DocsEndpoint, OpenApiEndpoint
@@ -21,8 +23,13 @@ from velro_auth.endpoints.version import VersionEndpoint
 from velro_auth.guards import Guards
 from velro_auth.health_checks import Check, Finding
 from velro_auth.telemetry.answered import Routes
-from velro_auth.wiring.extras import Tracing, wire_tracing
-from velro_auth.wiring.state import ApplicationState, build
+from velro_auth.upstream.identity import SupabaseIdentity, Unconfigured
+from velro_auth.web.client_address import Addresses
+from velro_auth.web.client_address_watch import AddressWatch
+from velro_auth.wiring.extras import wire_tracing
+from velro_auth.wiring.guards import build_guards
+from velro_auth.wiring.sessions import build_sessions
+from velro_auth.wiring.state import ApplicationState, open_state
 
 _ENDPOINTS: Final = (
     LoginEndpoint,
@@ -39,7 +46,7 @@ _ENDPOINTS: Final = (
     DocsEndpoint,
 )
 
-#: Path → what the metrics call it.
+#: Path → its name in the metrics.
 ROUTES: Final = Routes(
     {path: endpoint.name for endpoint in _ENDPOINTS for path in endpoint.paths},
     {f"{path}/": VerifyEndpoint.name for path in VerifyEndpoint.paths},
@@ -48,7 +55,7 @@ ROUTES: Final = Routes(
 #: Name of an endpoint → its documented path, for traces.
 _PATHS: Final = {endpoint.name: endpoint.paths[0] for endpoint in _ENDPOINTS}
 
-#: Asked every few seconds by machines: in traces they would hide the rest.
+#: Monitors ask these every few seconds: their traces would hide the others.
 _NOT_TRACED: Final = frozenset(
     endpoint.name for endpoint in (PingEndpoint, HealthEndpoint, ReadyEndpoint, VersionEndpoint, MetricsEndpoint)
 )
@@ -56,16 +63,20 @@ _NOT_TRACED: Final = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """The endpoints of one process, wired.
+    """The endpoints of one process and the services that they call, built from one version of the settings.
 
     Attributes:
-        auth: What frontends call.
-        verify: What gateways call; answers everything below its path.
-        operations: What operators and platforms call.
-        fast: Those that the fast lane answers.
-        probes: Those of which only some answers are logged.
-        instant: Those that can be answered without ever waiting.
-        lasting: What they work with, and what outlives a change of settings.
+        auth: The endpoints that frontends call.
+        verify: The endpoint that gateways call; answers everything below its path.
+        operations: The endpoints that operators and platforms call.
+        fast: The endpoints that the fast lane answers.
+        probes: The endpoints of which only some responses are logged.
+        instant: The endpoints that answer without waiting.
+        guards: The guards of calls to Supabase.
+        sessions: The sessions service.
+        addresses: Finds the caller's address.
+        watch: Notices a caller's address that cannot be right.
+        state: Survives a settings reload.
     """
 
     auth: tuple[Endpoint, ...]
@@ -74,45 +85,54 @@ class Parts:
     fast: tuple[Endpoint, ...]
     probes: tuple[Endpoint, ...]
     instant: tuple[Endpoint, ...]
-    lasting: ApplicationState
+    guards: Guards
+    sessions: Sessions
+    addresses: Addresses
+    watch: AddressWatch
+    state: ApplicationState
 
     @property
     def public_paths(self) -> tuple[str, ...]:
-        """Paths whose answers hold nothing of anybody: the documents."""
+        """Paths whose responses hold no user data: the documents."""
         return (*OpenApiEndpoint.paths, *DocsEndpoint.paths)
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
-        """Every endpoint there is."""
+        """All endpoints."""
         return (*self.auth, self.verify, *self.operations)
 
 
-def wire(settings: Settings, earlier: Parts | None = None) -> Parts:
-    """Build everything that *settings* ask for.
+@dataclass(frozen=True, kw_only=True)
+class _Services:
+    login: Login
+    guards: Guards
+    sessions: Sessions
+    addresses: Addresses
+    watch: AddressWatch
+
+
+def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
+    """Build everything that serves requests, in the same way at the start and at a settings reload.
+
+    Earlier parts finish the requests under way: they share *state* with the new ones.
 
     Args:
-        settings: What the environment says.
-        earlier: What has served this process so far; the parts that know something are taken over from it.
+        settings: The settings to serve with. At a reload, those that need a restart have their old values.
+        state: The state of this process; None at the start.
     """
-    lasting = earlier.lasting.adjusted(settings) if earlier else build(settings, ROUTES, _tracing(settings))
-    sessions, telemetry = lasting.sessions, lasting.observer.telemetry
-    profiles = None if settings.auth_fast_login else lasting.profiles
-    log_in = Login(
-        identity=lasting.identity,
-        guards=lasting.guards,
-        denied=sessions.denied,
-        profiles=profiles,
-        note_token=telemetry.issued_tokens.note,
-    )
-
-    login = LoginEndpoint(log_in, settings.auth_max_body_bytes)
-    refresh = RefreshEndpoint(sessions, settings.auth_max_body_bytes)
+    if state is None:
+        tracing = wire_tracing(settings, routes=ROUTES, paths=_PATHS, left_out=_NOT_TRACED)
+        state = open_state(settings, ROUTES, tracing)
+    services, telemetry = _services(settings, state), state.observer.telemetry
+    sessions, max_body_bytes = services.sessions, settings.auth_max_body_bytes
+    login, refresh = LoginEndpoint(services.login, max_body_bytes), RefreshEndpoint(sessions, max_body_bytes)
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
-    auth = (login, refresh, LogoutEndpoint(sessions, settings.auth_max_body_bytes), MeEndpoint(sessions), ping)
+    auth = (login, refresh, LogoutEndpoint(sessions, max_body_bytes), MeEndpoint(sessions), ping)
     verify = VerifyEndpoint(sessions)
-    ready = ReadyEndpoint(_checks(lasting), __version__)
+    ready = ReadyEndpoint(_checks(settings, state, services.watch), __version__)
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))
     contract = Contract((*auth, verify, health, ready, version), __version__, settings.shows_docs)
+    state.current.settings = settings
     return Parts(
         auth=auth,
         verify=verify,
@@ -120,16 +140,55 @@ def wire(settings: Settings, earlier: Parts | None = None) -> Parts:
         fast=(ping, health, version, *((login, refresh) if settings.auth_fast_login else ())),
         probes=(ping, health, ready, version),
         instant=(ping, health, version),
-        lasting=lasting,
+        guards=services.guards,
+        sessions=sessions,
+        addresses=services.addresses,
+        watch=services.watch,
+        state=state,
     )
 
 
-def _tracing(settings: Settings) -> Tracing:
-    return wire_tracing(settings, routes=ROUTES, paths=_PATHS, left_out=_NOT_TRACED)
+def _services(settings: Settings, state: ApplicationState) -> _Services:
+    upstream, telemetry = state.upstream, state.observer.telemetry
+    note_token = telemetry.issued_tokens.note
+    identity: Identity = Unconfigured("; ".join(map(str, settings.mistakes)))
+    if upstream.transport is not None:
+        identity = SupabaseIdentity(
+            upstream.transport,
+            forwards_address=settings.forwards_client_ip,
+            captcha=upstream.captcha,
+            owners=upstream.owners,
+        )
+    guards = build_guards(
+        settings,
+        state.guards,
+        on_refused=telemetry.metrics.throttled,
+        on_challenge=telemetry.metrics.challenged,
+    )
+    sessions = build_sessions(
+        settings,
+        state.sessions,
+        identity=identity,
+        guards=guards,
+        profiles=upstream.profiles,
+        note_token=note_token,
+    )
+    login = Login(
+        identity=identity,
+        guards=guards,
+        denied=sessions.denied,
+        profiles=None if settings.auth_fast_login else upstream.profiles,
+        note_token=note_token,
+    )
+    addresses = Addresses(
+        settings.trusted_proxies, header=settings.auth_client_ip_header, hops=settings.auth_trusted_hops
+    )
+    watch = state.watch(settings, addresses)
+    return _Services(login=login, guards=guards, sessions=sessions, addresses=addresses, watch=watch)
 
 
 def build_of(settings: Settings) -> Mapping[str, Any]:
-    """Return what ``/__version`` says; unknown values are None."""
+    """Return the body of ``/__version``; unknown values are None."""
     return {
         "source": settings.source or None,
         "version": __version__,
@@ -146,22 +205,19 @@ def build_of(settings: Settings) -> Mapping[str, Any]:
     }
 
 
-def _checks(lasting: ApplicationState) -> Mapping[str, Check]:
+def _checks(settings: Settings, state: ApplicationState, watch: AddressWatch) -> Mapping[str, Check]:
     def settings_check() -> Finding:
-        found = "; ".join(map(str, lasting.settings.mistakes))
+        found = "; ".join(map(str, settings.mistakes))
         return Finding("fail", found) if found else Finding("pass")
 
-    checks: dict[str, Check] = {"settings": settings_check, "breaker": lambda: _breaker_check(lasting.guards)}
-    if lasting.login_path is not None:
-        checks["upstream:login"] = lasting.login_path
-    checks["client_address"] = lasting.watch.finding
-    telemetry = lasting.observer.telemetry
+    checks: dict[str, Check] = {"settings": settings_check, "breaker": state.guards.check}
+    if state.upstream.login_path is not None:
+        checks["upstream:login"] = state.upstream.login_path
+    checks["client_address"] = watch.finding
+    telemetry = state.observer.telemetry
     if telemetry.audit:
         checks["audit"] = telemetry.lost_records.check
-    return {**checks, **lasting.checks, "tokens": telemetry.issued_tokens.check, "slo": telemetry.check}
-
-
-def _breaker_check(guards: Guards) -> Finding:
-    states = {"logins": guards.breaker.state, "checks of tokens": guards.checks.state}
-    resting = [f"{what} {state}" for what, state in states.items() if state != "closed"]
-    return Finding("warn", f"{', '.join(resting)}: Supabase fails and gets a rest") if resting else Finding("pass")
+    checks |= state.sessions.checks
+    if state.store:
+        checks["shared_store"] = state.store.check
+    return checks | {"tokens": telemetry.issued_tokens.check, "slo": telemetry.check}

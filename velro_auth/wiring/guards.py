@@ -2,127 +2,178 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from velro_auth.config.settings import Settings
-from velro_auth.guards import Guards
+from velro_auth.guards import CHECKS_MIN_CALLS, Guards
 from velro_auth.guards.attempts import Attempts
-from velro_auth.guards.bulkhead import Bulkhead
+from velro_auth.guards.bulkhead import Bulkhead, BulkheadState
 from velro_auth.guards.challenges import Challenges, MemorySpent, Spent, challenge_secret
 from velro_auth.guards.circuit_breaker import CircuitBreaker
-from velro_auth.guards.failure_delay import FailureDelay
+from velro_auth.guards.failure_delay import FailureDelay, FailureDelayState
 from velro_auth.guards.keys import Keyring, throttle_secret
 from velro_auth.guards.limits import Limits
-from velro_auth.guards.memory import MemoryAttempts
-from velro_auth.guards.sessions import SessionCalls
+from velro_auth.guards.memory import MemoryAttempts, MemoryCounters
+from velro_auth.guards.sessions import SessionCalls, SessionCallsState
 from velro_auth.guards.throttle import Throttle
 from velro_auth.guards.upstream_rate_limit import (
     NoRateLimit,
     OneAddress,
     RateLimitBucket,
+    RateLimitState,
     UpstreamRateLimit,
     WatchedRateLimit,
 )
-from velro_auth.wiring.store import SharedStore
+from velro_auth.health_checks import Finding
+from velro_auth.stores.backoff import StoreBackoff, sessions_rest
 
 if TYPE_CHECKING:
     import redis
 
 
-def _nobody(_told: str) -> None:
-    """Tell nobody."""
+@dataclass(frozen=True)
+class SharedStore:
+    """Whether Redis works. Each user of Redis has its own fallback.
+
+    Attributes:
+        counters: The backoff of the throttle.
+        sessions: The backoff of refreshes and logouts.
+    """
+
+    counters: StoreBackoff = field(default_factory=StoreBackoff)
+    sessions: StoreBackoff = field(default_factory=sessions_rest)
+
+    def is_degraded(self) -> bool:
+        """Return whether a fallback is in use."""
+        return self.counters.is_degraded or self.sessions.is_degraded
+
+    def check(self) -> Finding:
+        """Return the result for ``/health/ready``: at most a warning, because no request fails."""
+        troubles = [backoff.trouble for backoff in (self.counters, self.sessions) if backoff.is_degraded]
+        return Finding("warn", "; ".join(troubles)) if troubles else Finding("pass")
 
 
-def wire_guards(
-    settings: Settings,
-    *,
-    on_refused: Callable[[str], None],
-    on_challenge: Callable[[str], None] = _nobody,
-    store: SharedStore | None,
-    one_address: OneAddress | None = None,
-) -> Guards:
-    """Build the guards that *settings* ask for.
+@dataclass(frozen=True, kw_only=True)
+class GuardState:
+    """What the guards share with the guards that replace them at a settings reload.
+
+    Attributes:
+        challenges: Makes and verifies challenges; knows the solutions that were used.
+        client: The Redis client of the throttle; None without Redis.
+        store: Whether Redis works; None without Redis.
+        one_address: Whether Supabase counts all callers as one, although their addresses are forwarded.
+        counters: Login tries that were counted in memory.
+        failure_delay: Requests on their way.
+        rate_limit: What is left of Supabase's rate limit.
+        bulkhead: Permits of logins in use.
+        breaker: The circuit breaker of logins.
+        checks: The circuit breaker of token checks.
+        session_bulkhead: Permits of session calls in use.
+        session_calls: Session calls of each network.
+    """
+
+    challenges: Challenges
+    client: redis.Redis | None = None
+    store: SharedStore | None = None
+    one_address: OneAddress = field(default_factory=OneAddress)
+    counters: MemoryCounters = field(default_factory=MemoryCounters)
+    failure_delay: FailureDelayState = field(default_factory=FailureDelayState)
+    rate_limit: RateLimitState = field(default_factory=RateLimitState)
+    bulkhead: BulkheadState = field(default_factory=BulkheadState)
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    checks: CircuitBreaker = field(default_factory=lambda: CircuitBreaker(min_calls=CHECKS_MIN_CALLS))
+    session_bulkhead: BulkheadState = field(default_factory=BulkheadState)
+    session_calls: SessionCallsState = field(default_factory=SessionCallsState)
+
+    def check(self) -> Finding:
+        """Return the result for ``/health/ready``: a warning while a circuit breaker is not closed."""
+        states = {"logins": self.breaker.state, "checks of tokens": self.checks.state}
+        resting = [f"{what} {state}" for what, state in states.items() if state != "closed"]
+        return Finding("warn", f"{', '.join(resting)}: Supabase fails and gets a rest") if resting else Finding("pass")
+
+
+def open_guards(
+    settings: Settings, *, store: SharedStore | None = None, one_address: OneAddress | None = None
+) -> GuardState:
+    """Return the state of guards that have seen no login.
 
     Args:
-        settings: What they are like.
-        on_refused: Told the limit that refused a login.
-        on_challenge: Told of challenges that are given and solved.
-        store: How Redis is; None where there is none.
-        one_address: Whether Supabase counts all callers as one, although their addresses are passed on; None knows
-            of no such thing.
+        settings: Those that need a restart are read here: Redis and the secret.
+        store: Whether Redis works; None without Redis.
+        one_address: Whether Supabase counts all callers as one; None: never.
     """
-    client = _client(settings) if store else None
+    client, spent = None, MemorySpent()
+    used: Spent = spent
+    if store is not None:
+        from velro_auth.stores.attempts import RedisSpent, connect  # noqa: PLC0415 - 5 MB that few need
+
+        client = connect(settings.redis_url)
+        used = RedisSpent(client=client, memory=spent, rest=store.counters, prefix=settings.redis_prefix)
+    challenges = Challenges(secret=challenge_secret(_secret(settings)), spent=used)
+    return GuardState(challenges=challenges, client=client, store=store, one_address=one_address or OneAddress())
+
+
+def _ignore(_event: str) -> None:
+    """Do nothing."""
+
+
+def build_guards(
+    settings: Settings,
+    state: GuardState,
+    *,
+    on_refused: Callable[[str], None] = _ignore,
+    on_challenge: Callable[[str], None] = _ignore,
+) -> Guards:
+    """Build the guards, with the numbers of *settings* and everything that earlier guards counted.
+
+    Args:
+        settings: The settings in force.
+        state: Shared with earlier guards, which still serve the requests under way.
+        on_refused: Called with the limit that refused a login.
+        on_challenge: Called when a challenge was given or solved, or a solution was wrong.
+    """
     return Guards(
         failure_delay=FailureDelay(
             floor_ms=settings.auth_failure_floor_ms,
             places=settings.login_places,
             reserved=settings.login_places - settings.session_places,
+            state=state.failure_delay,
         ),
         throttle=Throttle(
-            attempts=_attempts(settings, client, store),
+            attempts=_attempts(settings, state),
             keyring=Keyring(_secret(settings)),
-            challenges=_challenges(settings, client, store),
-            is_challenging=_is_challenging(settings),
+            challenges=state.challenges,
+            is_challenging=settings.auth_challenge == "auto",
             on_refused=on_refused,
             on_challenge=on_challenge,
         ),
-        rate_limit=_rate_limit(settings, one_address or OneAddress()),
+        rate_limit=_rate_limit(settings, state),
         bulkhead=Bulkhead(
             slots=settings.login_slots,
             wait_s=settings.login_queue_s,
             max_waiting=settings.login_places - settings.login_slots,
+            state=state.bulkhead,
         ),
-        breaker=CircuitBreaker(),
-        sessions=SessionCalls(
-            bulkhead=Bulkhead(
-                slots=settings.session_slots,
-                wait_s=settings.login_queue_s,
-                max_waiting=settings.session_places - settings.session_slots,
-            ),
-            in_flight=settings.session_places_per_network,
-            per_s=settings.auth_session_calls_per_s,
+        breaker=state.breaker,
+        sessions=_session_calls(settings, state),
+        checks=state.checks,
+    )
+
+
+def _session_calls(settings: Settings, state: GuardState) -> SessionCalls:
+    return SessionCalls(
+        bulkhead=Bulkhead(
+            slots=settings.session_slots,
+            wait_s=settings.login_queue_s,
+            max_waiting=settings.session_places - settings.session_slots,
+            state=state.session_bulkhead,
         ),
+        in_flight=settings.session_places_per_network,
+        per_s=settings.auth_session_calls_per_s,
+        state=state.session_calls,
     )
-
-
-def adjust_guards(guards: Guards, settings: Settings, *, was: Settings, one_address: OneAddress) -> Guards:
-    """Return the guards with the numbers of *settings*, and all that they know.
-
-    The same objects, so that nobody loses a place and nobody gains a guess. Only the quota is another one when
-    its numbers changed: Supabase keeps the true one.
-
-    Args:
-        guards: As they are.
-        settings: What they shall be like.
-        was: The settings that they were built or adjusted with before.
-        one_address: Whether Supabase counts all callers as one, although their addresses are passed on.
-    """
-    guards.throttle.adjust(_limits(settings), share=1 / _processes(settings), is_challenging=_is_challenging(settings))
-    guards.failure_delay.adjust(
-        floor_ms=settings.auth_failure_floor_ms,
-        places=settings.login_places,
-        reserved=settings.login_places - settings.session_places,
-    )
-    guards.sessions.adjust(in_flight=settings.session_places_per_network, per_s=settings.auth_session_calls_per_s)
-    guards.sessions.bulkhead.adjust(
-        slots=settings.session_slots,
-        wait_s=settings.login_queue_s,
-        max_waiting=settings.session_places - settings.session_slots,
-    )
-    guards.bulkhead.adjust(
-        slots=settings.login_slots,
-        wait_s=settings.login_queue_s,
-        max_waiting=settings.login_places - settings.login_slots,
-    )
-    if _quota_told(settings) == _quota_told(was):
-        return guards
-    return dataclasses.replace(guards, rate_limit=_rate_limit(settings, one_address))
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits().scaled(settings.auth_throttle_scale)
 
 
 def _processes(settings: Settings) -> int:
@@ -130,59 +181,34 @@ def _processes(settings: Settings) -> int:
 
 
 def _secret(settings: Settings) -> bytes:
-    # Without a key nothing is asked of anybody, and nothing is counted that matters.
+    # Without a key Supabase is not asked and the counters do not matter.
     return throttle_secret(settings.auth_throttle_secret, api_key=settings.upstream_key or "unconfigured")
 
 
-def _is_challenging(settings: Settings) -> bool:
-    return settings.auth_challenge == "auto"
-
-
-def _client(settings: Settings) -> redis.Redis:
-    from velro_auth.stores.attempts import connect  # noqa: PLC0415 - 5 MB that few need
-
-    return connect(settings.redis_url)
-
-
-def _challenges(settings: Settings, client: redis.Redis | None, store: SharedStore | None) -> Challenges:
-    spent: Spent = (memory := MemorySpent())
-    if client is not None and store is not None:
-        from velro_auth.stores.attempts import RedisSpent  # noqa: PLC0415 - the same
-
-        spent = RedisSpent(client=client, memory=memory, rest=store.counters, prefix=settings.redis_prefix)
-    return Challenges(secret=challenge_secret(_secret(settings)), spent=spent)
-
-
-def _attempts(settings: Settings, client: redis.Redis | None, store: SharedStore | None) -> Attempts:
-    """Count in Redis where there is one; in memory each process takes its part of the limits."""
-    limits = _limits(settings)
-    memory = MemoryAttempts(limits=limits.scaled(1 / _processes(settings)))
-    if client is None or store is None:
+def _attempts(settings: Settings, state: GuardState) -> Attempts:
+    """Count in Redis if there is one; in memory each process has its share of the limits."""
+    limits = Limits().scaled(settings.auth_throttle_scale)
+    memory = MemoryAttempts(limits=limits.scaled(1 / _processes(settings)), counters=state.counters)
+    if state.client is None or state.store is None:
         return memory
     from velro_auth.stores.attempts import RedisAttempts  # noqa: PLC0415 - 5 MB that few need
 
     return RedisAttempts(
-        client=client,
+        client=state.client,
         limits=limits,
         fallback=memory,
-        rest=store.counters,
+        rest=state.store.counters,
         prefix=settings.redis_prefix,
     )
 
 
-def _rate_limit(settings: Settings, one_address: OneAddress) -> UpstreamRateLimit:
-    kept, burst, refill_s, processes = _quota_told(settings)
-    if kept == "never":
-        return NoRateLimit()
-    twin = RateLimitBucket(burst=burst, refill_s=refill_s, processes=processes)
-    return twin if kept == "always" else WatchedRateLimit(twin, one_address)
-
-
-def _quota_told(settings: Settings) -> tuple[str, int, float, int]:
-    watched = "never" if settings.auth_upstream_quota == "off" else "when needed"
-    return (
-        "always" if settings.keeps_quota else watched,
-        settings.upstream_quota_burst,
-        settings.upstream_quota_refill_s,
-        _processes(settings),
+def _rate_limit(settings: Settings, state: GuardState) -> UpstreamRateLimit:
+    bucket = RateLimitBucket(
+        burst=settings.upstream_quota_burst,
+        refill_s=settings.upstream_quota_refill_s,
+        processes=_processes(settings),
+        state=state.rate_limit,
     )
+    if settings.keeps_quota:
+        return bucket
+    return NoRateLimit() if settings.auth_upstream_quota == "off" else WatchedRateLimit(bucket, state.one_address)

@@ -1,4 +1,4 @@
-"""Builds what looks after sessions: keys, verifiers, deny-list, refreshes."""
+"""Builds the sessions service: signing keys, token verifiers, deny-list, refreshes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from velro_auth.auth.denylist import DenyList, MemoryDenyList
-from velro_auth.auth.introspection import AskLimits, RemoteIntrospector, TokenIntrospector
+from velro_auth.auth.introspection import AskLimits, IntrospectionState, RemoteIntrospector, TokenIntrospector
 from velro_auth.auth.keys import Key, Keys, NoKeys, secret_key
 from velro_auth.auth.models import Session
 from velro_auth.auth.ports import Identity, Profiles
@@ -26,107 +26,121 @@ from velro_auth.telemetry.gauges import Gauge
 from velro_auth.telemetry.standard import cache_gauge, key_gauges
 from velro_auth.upstream.jwks import KeyState, KeyStore
 from velro_auth.upstream.jwks_http import HttpKeySet
-from velro_auth.wiring.store import SharedStore
+from velro_auth.wiring.guards import SharedStore
 
 
 @dataclasses.dataclass(frozen=True)
 class BackgroundTask:
-    """Something that runs beside the requests of a process."""
+    """A task that runs beside the requests of a process."""
 
     start: Callable[[], None]
     stop: Callable[[], None]
 
 
-@dataclasses.dataclass(frozen=True)
-class WiredSessions:
-    """The sessions service, and what belongs to it.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SessionState:
+    """What the sessions service shares with the service that replaces it at a settings reload.
 
     Attributes:
-        service: The service.
-        beside: What runs beside the requests.
-        gauges: What the metrics tell about it.
-        checks: What ``/health/ready`` tells about it.
-        own_tokens: Judges tokens that are handed out.
+        denied: The deny-list.
+        refreshes: Spends refresh tokens once; remembers the results.
+        verifier: Verifies tokens with the signing keys, whether or not their sessions were ended.
+        introspected: The same, but refuses the tokens of ended sessions.
+        introspection: Supabase's answers about tokens.
+        token_check: Verifies samples of the issued tokens.
+        background: The tasks that run beside the requests.
+        gauges: The gauges of the caches and of the signing keys.
+        checks: The checks of ``/health/ready``.
     """
 
-    service: Sessions
-    beside: Sequence[BackgroundTask]
+    denied: DenyList
+    refreshes: Refreshes[Session]
+    verifier: TokenVerifier
+    introspected: TokenVerifier
+    introspection: IntrospectionState
+    token_check: IssuedTokenCheck
+    background: Sequence[BackgroundTask]
     gauges: Sequence[Gauge]
     checks: Mapping[str, Check]
-    token_check: IssuedTokenCheck
 
 
-def wire_sessions(
+def open_sessions(settings: Settings, *, store: SharedStore | None) -> SessionState:
+    """Return the state of a sessions service that has seen no request.
+
+    Args:
+        settings: Those that need a restart are read here: the project, its keys, Redis.
+        store: Whether Redis works; None without Redis.
+    """
+    key_store = None if settings.mistakes else _key_store(settings)
+    keys: Keys = key_store or NoKeys()
+    denied, relay, background = _shared(settings, store)
+    refreshes = Refreshes[Session](relay=relay, wait_s=_longest_refresh_s(settings))
+    introspected, introspection = _verifier(settings, keys, denied), IntrospectionState(_ask_limits(settings))
+    gauges = [
+        cache_gauge("verified_tokens", lambda: introspected.remembered),
+        cache_gauge("checked_tokens", lambda: introspection.remembered),
+        cache_gauge("refreshes", lambda: refreshes.remembered),
+    ]
+    checks: dict[str, Check] = {}
+    if key_store is not None:
+        state = key_store.state
+        gauges += key_gauges(count=lambda: len(state().names), age_s=lambda: state().age_s or 0.0)
+        background = [BackgroundTask(key_store.warm, key_store.close), *background]
+        checks["signing_keys"] = lambda: keys_check(state())
+    return SessionState(
+        denied=denied,
+        refreshes=refreshes,
+        verifier=_verifier(settings, keys),
+        introspected=introspected,
+        introspection=introspection,
+        token_check=own_tokens_of(settings, keys),
+        background=background,
+        gauges=gauges,
+        checks=checks,
+    )
+
+
+def build_sessions(
     settings: Settings,
+    state: SessionState,
     *,
     identity: Identity,
     guards: Guards,
     profiles: Profiles | None,
-    store: SharedStore | None,
     note_token: Callable[[str], None],
-) -> WiredSessions:
-    """Build the sessions service that *settings* ask for.
+) -> Sessions:
+    """Build the sessions service.
 
     Args:
-        settings: What it is like.
-        identity: Who is asked.
-        guards: What stands before that.
-        profiles: Who knows the profile row; None while the settings are wrong.
-        store: How Redis is; None where there is none.
-        note_token: Told each access token that is handed out.
+        settings: The settings in force.
+        state: Shared with the earlier service, which still serves the requests under way.
+        identity: Asks Supabase about users.
+        guards: The guards of these calls.
+        profiles: Reads the profile row; None while the settings are wrong.
+        note_token: Called with each issued access token.
     """
-    store_of_keys = _key_store(settings)
-    keys: Keys = store_of_keys or NoKeys()
-    denied, relay, beside = _shared(settings, store)
-    limits = AskLimits(good_for_s=settings.auth_verify_cache_s, wait_s=settings.upstream_deadline_s + 1)
-    refreshes = Refreshes[Session](relay=relay, wait_s=_longest_refresh_s(settings))
-    verifier = _verifier(settings, keys, denied)
-    remote = RemoteIntrospector(limits=limits, place=guards.failure_delay.place)
-    sessions = Sessions(
+    remote = RemoteIntrospector(
+        limits=_ask_limits(settings), place=guards.failure_delay.place, state=state.introspection
+    )
+    return Sessions(
         identity=identity,
         guards=guards,
-        refreshes=refreshes,
-        verifier=_verifier(settings, keys),
-        judge=TokenIntrospector(verifier=verifier, remote=remote),
-        denied=denied,
+        refreshes=state.refreshes,
+        verifier=state.verifier,
+        judge=TokenIntrospector(verifier=state.introspected, remote=remote),
+        denied=state.denied,
         profiles=profiles,
         is_strict=settings.auth_verify_mode == "strict",
         note_token=note_token,
     )
-    token_check = own_tokens_of(settings, keys)
-    gauges = [
-        cache_gauge("verified_tokens", lambda: verifier.remembered),
-        cache_gauge("checked_tokens", lambda: remote.remembered),
-        cache_gauge("refreshes", lambda: refreshes.remembered),
-    ]
-    if store_of_keys is None:
-        return WiredSessions(sessions, beside, gauges, {}, token_check)
-    state = store_of_keys.state
-    gauges += key_gauges(count=lambda: len(state().names), age_s=lambda: state().age_s or 0.0)
-    beside = [BackgroundTask(store_of_keys.warm, store_of_keys.close), *beside]
-    return WiredSessions(sessions, beside, gauges, {"signing_keys": lambda: keys_check(state())}, token_check)
 
 
-def adjust_sessions(
-    sessions: Sessions, settings: Settings, *, was: Settings, identity: Identity, guards: Guards
-) -> Sessions:
-    """Return the service with the numbers of *settings*, the keys it has, and all that it remembers.
-
-    Args:
-        sessions: As it is.
-        settings: What it shall be like.
-        was: The settings that it was built or adjusted with before.
-        identity: Who is asked from now on.
-        guards: What stands before that.
-    """
-    if settings.auth_verify_cache_s != was.auth_verify_cache_s:
-        sessions.judge.believe_for(settings.auth_verify_cache_s)
-    is_strict = settings.auth_verify_mode == "strict"
-    return dataclasses.replace(sessions, identity=identity, guards=guards, is_strict=is_strict)
+def _ask_limits(settings: Settings) -> AskLimits:
+    return AskLimits(good_for_s=settings.auth_verify_cache_s, wait_s=settings.upstream_deadline_s + 1)
 
 
 def keys_check(state: KeyState) -> Finding:
-    """Return what ``/health/ready`` says about the signing keys: tokens are judged by the old ones, or by Supabase."""
+    """Return the result for ``/health/ready``: without fresh keys, the old keys or Supabase itself verify tokens."""
     if not state.is_failing:
         return Finding("pass")
     if state.age_s is None:
@@ -134,23 +148,21 @@ def keys_check(state: KeyState) -> Finding:
     return Finding("warn", f"the signing keys cannot be fetched: those at hand are {state.age_s:.0f} s old")
 
 
-def _key_store(settings: Settings) -> KeyStore | None:
-    if settings.mistakes:
-        return None
+def _key_store(settings: Settings) -> KeyStore:
     url = f"{settings.supabase_url.rstrip('/')}/auth/v1/.well-known/jwks.json"
     return KeyStore(fetch=HttpKeySet(url=url))
 
 
 def own_tokens_of(settings: Settings, keys: Keys, *, now: Callable[[], float] = time.time) -> IssuedTokenCheck:
-    """Build what judges the tokens that a service with these *settings* hands out.
+    """Build the check of the tokens that a service with these *settings* issues.
 
     Args:
-        settings: Those of the service.
+        settings: The settings of the service.
         keys: The signing keys of the project.
         now: The wall clock.
     """
     rules = ClaimRules(issuers=settings.issuers, now=now)
-    # Remembers none: each is judged once.
+    # No cache: each token is verified once.
     return IssuedTokenCheck(TokenVerifier(keys=keys, rules=rules, secret=_secret(settings), cache_size=0), rules)
 
 
@@ -168,14 +180,14 @@ def _secret(settings: Settings) -> Key | None:
 
 
 def _longest_refresh_s(settings: Settings) -> float:
-    """Return how long a refresh may take: the queue of the gate, the call, and a second for the rest."""
+    """Return how long a refresh may take: the wait for a permit, the call, and a second for the rest."""
     return settings.login_queue_s + settings.upstream_deadline_s + 1
 
 
 def _shared(
     settings: Settings, store: SharedStore | None
 ) -> tuple[DenyList, Relay[Session] | None, Sequence[BackgroundTask]]:
-    """Return what several processes share, where there is a Redis to share it in."""
+    """Return the deny-list, the cross-process single flight and their tasks; in Redis if there is one."""
     if store is None:
         return MemoryDenyList(), None, []
     # 5 MB that few need.
@@ -188,7 +200,7 @@ def _shared(
     guard, client = RedisGuard(rest=store.sessions), connect(settings.redis_url)
     relay = RedisRelay(
         client=client,
-        # What all processes know and Redis does not.
+        # All processes know this secret, Redis does not.
         secret=hmac.digest(settings.upstream_key.encode(), b"velro-auth relay", "sha256"),
         dump=dump_session,
         load=load_session,

@@ -1,40 +1,35 @@
-"""What outlives a change of settings: connections, counters, caches, what was denied, what was counted."""
+"""Builds the state of a process that survives a settings reload: connections, counters, caches, the deny-list."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from velro_auth.auth.ports import Identity, Profiles
-from velro_auth.auth.sessions import Sessions
+from velro_auth.auth.ports import Profiles
 from velro_auth.config.settings import Settings
-from velro_auth.guards import Guards
 from velro_auth.guards.upstream_rate_limit import OneAddress
-from velro_auth.health_checks import Check
 from velro_auth.telemetry.answered import Routes
 from velro_auth.telemetry.gauges import Gauge
 from velro_auth.telemetry.standard import guard_gauges, pool_gauges, quota_gauge, session_tally, store_gauge
 from velro_auth.tracing import Tracer
 from velro_auth.upstream.captcha import Captcha, FixedCaptcha, LearntCaptcha
 from velro_auth.upstream.forwarding import ForwardingProof
-from velro_auth.upstream.identity import SupabaseIdentity, Unconfigured
 from velro_auth.upstream.owners import Owners
 from velro_auth.upstream.probe import LoginPathCheck
 from velro_auth.upstream.profiles import SupabaseProfiles
 from velro_auth.upstream.transport.keep_warm import KeepWarm
 from velro_auth.upstream.transport.transport import Transport
-from velro_auth.web.client_address import Addresses, Network
+from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
 from velro_auth.wiring.extras import Tracing, wire_defects
-from velro_auth.wiring.guards import adjust_guards, wire_guards
-from velro_auth.wiring.sessions import adjust_sessions, wire_sessions
-from velro_auth.wiring.store import SharedStore
-from velro_auth.wiring.telemetry import Later, Observer, promise_of, wire_telemetry
+from velro_auth.wiring.guards import GuardState, SharedStore, open_guards
+from velro_auth.wiring.sessions import SessionState, open_sessions
+from velro_auth.wiring.telemetry import Observer, promise_of, wire_telemetry
 
 
 class Threads(Protocol):
-    """Something that runs beside the requests."""
+    """A task that runs beside the requests of a process."""
 
     @property
     def start(self) -> Callable[[], None]:
@@ -46,132 +41,118 @@ class Threads(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ApplicationState:
-    """The parts of a process that know something.
+class Upstream:
+    """The connections to the project, and what the service has learnt about it.
 
     Attributes:
-        settings: What they were built or adjusted with.
-        transport: The way to the project; None while the settings are wrong.
-        login_path: Knows whether logins are answered; None likewise.
+        transport: Sends the calls; None while the settings are wrong.
+        login_path: Checks whether Supabase answers logins; None while the settings are wrong.
+        keep_warm: Keeps idle connections open; None while the settings are wrong.
+        profiles: Reads the profile row; None while the settings are wrong.
         captcha: Whether the project demands a captcha.
-        one_address: Whether Supabase counts all callers as one, although their addresses are passed on.
-        owners: Which user a refresh token was given to.
-        identity: Who is asked about users.
-        profiles: Who knows the profile row; None while the settings are wrong.
-        guards: What stands before Supabase.
-        sessions: Looks after sessions.
-        observer: Is told of every answer.
-        addresses: Tells who calls.
-        watch: Notices when that cannot be right.
-        tracing: Draws requests and calls, where somebody wants to see them.
-        checks: What they tell ``/health/ready``.
-        threads: What runs beside the requests of a process.
+        one_address: Whether Supabase counts all callers as one, although their addresses are forwarded.
+        owners: The user that each refresh token was issued to.
     """
 
-    settings: Settings
     transport: Transport | None
     login_path: LoginPathCheck | None
+    keep_warm: KeepWarm[Any] | None
+    profiles: Profiles | None
     captcha: Captcha
     one_address: OneAddress
-    owners: Owners
-    identity: Identity
-    profiles: Profiles | None
-    guards: Guards
-    sessions: Sessions
+    owners: Owners = dataclasses.field(default_factory=Owners)
+
+
+@dataclasses.dataclass
+class CurrentSettings:
+    """The settings in force, for a task that goes on after a settings reload."""
+
+    settings: Settings
+
+
+@dataclasses.dataclass(kw_only=True)
+class ApplicationState:
+    """Objects that survive a settings reload. Settings that need a restart are read when they are made.
+
+    Attributes:
+        current: The settings in force.
+        upstream: The connections to the project.
+        store: Whether Redis works; None without Redis.
+        guards: What the guards have counted.
+        sessions: The deny-list, the signing keys and the caches.
+        observer: Called with every response; has the metrics.
+        tracing: Traces requests and calls, if that is switched on.
+        threads: The tasks that run beside the requests, in the order in which they stop. Those that report on others
+            stop last.
+    """
+
+    current: CurrentSettings
+    upstream: Upstream
+    store: SharedStore | None
+    guards: GuardState
+    sessions: SessionState
     observer: Observer
-    addresses: Addresses
-    watch: AddressWatch
     tracing: Tracing
-    checks: Mapping[str, Check]
     threads: Sequence[Threads]
+    _watch: AddressWatch | None = None
+    _watched: object = None
 
-    def adjusted(self, settings: Settings) -> ApplicationState:
-        """Return the same parts with the numbers of *settings*; what those were built from needs a restart."""
-        guards = adjust_guards(self.guards, settings, was=self.settings, one_address=self.one_address)
-        identity = _identity(settings, self.transport, self.captcha, self.owners)
-        sessions = adjust_sessions(self.sessions, settings, was=self.settings, identity=identity, guards=guards)
-        self.observer.telemetry.judge.demand(promise_of(settings))
-        told = dataclasses.replace(self, settings=settings, identity=identity, guards=guards, sessions=sessions)
-        if _addressing(settings) == _addressing(self.settings):
-            return told
-        # Looked at anew: whoever changes these settings wants to know whether that was the mend.
-        return dataclasses.replace(told, addresses=_addresses(settings), watch=_watch(settings))
+    def watch(self, settings: Settings, addresses: Addresses) -> AddressWatch:
+        """Return the watch of the callers' addresses.
+
+        A new one when the settings of the proxies changed, so that an operator sees whether the change helped.
+        """
+        watched = (settings.trusted_proxies, settings.auth_client_ip_header, settings.auth_trusted_hops)
+        if self._watch is None or watched != self._watched:
+            self._watch, self._watched = AddressWatch(addresses, header=settings.auth_client_ip_header), watched
+        return self._watch
 
 
-def build(settings: Settings, routes: Routes, tracing: Tracing) -> ApplicationState:
-    """Build what *settings* ask for.
+def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> ApplicationState:
+    """Return the state of a process that has served no request. Connects to nothing and starts nothing.
 
     Args:
-        settings: What the environment says.
-        routes: What the metrics call which path.
-        tracing: Is told of calls to Supabase.
+        settings: The settings that the process starts with.
+        routes: The names of the paths in the metrics.
+        tracing: Traces calls to Supabase.
     """
-    transport = None if settings.mistakes else _transport(settings, tracing.tracer)
-    captcha = _captcha(settings, transport)
-    one_address, owners = _one_address(transport, captcha), Owners()
-    identity, profiles = _identity(settings, transport, captcha, owners), _profiles(settings, transport)
-    refused, challenged, issued_tokens = Later(), Later(), Later()
+    current, upstream = CurrentSettings(settings), _upstream(settings, tracing.tracer)
     store = SharedStore() if settings.redis_url else None
-    guards = wire_guards(settings, on_refused=refused, on_challenge=challenged, store=store, one_address=one_address)
-    keep_warm = _keep_warm(settings, transport)
-    sessions = wire_sessions(
-        settings, identity=identity, guards=guards, profiles=profiles, store=store, note_token=issued_tokens
-    )
-    gauges = [
-        *_gauges(guards, keep_warm),
-        quota_gauge(lambda: one_address.is_proven),
-        *sessions.gauges,
-        *([store_gauge(store.is_degraded)] if store else []),
-    ]
-    tallies = [session_tally(lambda: guards.sessions.refused)]
+    guards = open_guards(settings, store=store, one_address=upstream.one_address)
+    sessions = open_sessions(settings, store=store)
     observer = wire_telemetry(
-        settings, routes=routes, gauges=gauges, tallies=tallies, refused=sessions.token_check.refused
+        settings,
+        promise=lambda: promise_of(current.settings),
+        routes=routes,
+        gauges=[*_gauges(guards, upstream, store), *sessions.gauges],
+        tallies=[session_tally(lambda: guards.session_calls.refused)],
+        refused=sessions.token_check.refused,
     )
-    refused.to, issued_tokens.to = observer.telemetry.metrics.throttled, observer.telemetry.issued_tokens.note
-    challenged.to = observer.telemetry.metrics.challenged
-    observer.telemetry.watch.keep(*tracing.retried, *([keep_warm.thread] if keep_warm else []))
+    warm = [upstream.keep_warm] if upstream.keep_warm else []
+    observer.telemetry.watch.keep(*tracing.retried, *(task.thread for task in warm))
     return ApplicationState(
-        settings=settings,
-        transport=transport,
-        login_path=LoginPathCheck(transport) if transport else None,
-        captcha=captcha,
-        one_address=one_address,
-        owners=owners,
-        identity=identity,
-        profiles=profiles,
+        current=current,
+        upstream=upstream,
+        store=store,
         guards=guards,
-        sessions=sessions.service,
+        sessions=sessions,
         observer=observer,
         tracing=tracing,
-        checks={**sessions.checks, **({"shared_store": store.check} if store else {})},
-        # The last to stop are those who are told of the others.
-        addresses=_addresses(settings),
-        watch=_watch(settings),
-        threads=(
-            *sessions.beside,
-            *([keep_warm] if keep_warm else []),
-            observer,
-            *tracing.beside,
-            *wire_defects(settings),
-        ),
+        threads=(*sessions.background, *warm, observer, *tracing.beside, *wire_defects(settings)),
     )
 
 
-def _addressing(settings: Settings) -> tuple[Sequence[Network], str, int]:
-    return settings.trusted_proxies, settings.auth_client_ip_header, settings.auth_trusted_hops
-
-
-def _addresses(settings: Settings) -> Addresses:
-    networks, header, hops = _addressing(settings)
-    return Addresses(networks, header=header, hops=hops)
-
-
-def _watch(settings: Settings) -> AddressWatch:
-    return AddressWatch(_addresses(settings), header=settings.auth_client_ip_header)
-
-
-def _transport(settings: Settings, tracer: Tracer) -> Transport:
-    return Transport(
+def _upstream(settings: Settings, tracer: Tracer) -> Upstream:
+    if settings.mistakes:
+        return Upstream(
+            transport=None,
+            login_path=None,
+            keep_warm=None,
+            profiles=None,
+            captcha=FixedCaptcha(),
+            one_address=OneAddress(),
+        )
+    transport = Transport(
         settings.supabase_url,
         key=settings.upstream_key,
         pool_size=settings.gunicorn_threads + settings.upstream_warm_connections,
@@ -179,45 +160,31 @@ def _transport(settings: Settings, tracer: Tracer) -> Transport:
         deadline_s=settings.upstream_deadline_s,
         tracer=tracer,
     )
+    captcha = _captcha(settings, transport)
+    return Upstream(
+        transport=transport,
+        login_path=LoginPathCheck(transport),
+        keep_warm=KeepWarm(
+            transport.idle_connections(),
+            connections=settings.upstream_warm_connections,
+            every_s=settings.upstream_warm_every_s,
+        ),
+        profiles=SupabaseProfiles(transport, url=settings.supabase_url, key=settings.upstream_key),
+        captcha=captcha,
+        one_address=OneAddress(is_public=captcha.is_demanded, prove=ForwardingProof(transport)),
+    )
 
 
-def _captcha(settings: Settings, transport: Transport | None) -> Captcha:
+def _captcha(settings: Settings, transport: Transport) -> Captcha:
     key = settings.supabase_publishable_key
-    # With one key there is nothing to choose.
-    if transport is None or not key or not settings.supabase_secret_key or settings.auth_captcha == "off":
+    # With a single key there is no choice.
+    if not key or not settings.supabase_secret_key or settings.auth_captcha == "off":
         return FixedCaptcha()
     return FixedCaptcha(always=True, key=key) if settings.auth_captcha == "on" else LearntCaptcha(transport, key=key)
 
 
-def _one_address(transport: Transport | None, captcha: Captcha) -> OneAddress:
-    if transport is None:
-        return OneAddress()
-    return OneAddress(is_public=captcha.is_demanded, prove=ForwardingProof(transport))
-
-
-def _identity(settings: Settings, transport: Transport | None, captcha: Captcha, owners: Owners) -> Identity:
-    if transport is None:
-        return Unconfigured("; ".join(map(str, settings.mistakes)))
-    return SupabaseIdentity(transport, forwards_address=settings.forwards_client_ip, captcha=captcha, owners=owners)
-
-
-def _profiles(settings: Settings, transport: Transport | None) -> Profiles | None:
-    if transport is None:
-        return None
-    return SupabaseProfiles(transport, url=settings.supabase_url, key=settings.upstream_key)
-
-
-def _keep_warm(settings: Settings, transport: Transport | None) -> KeepWarm[Any] | None:
-    if transport is None:
-        return None
-    return KeepWarm(
-        transport.idle_connections(),
-        connections=settings.upstream_warm_connections,
-        every_s=settings.upstream_warm_every_s,
-    )
-
-
-def _gauges(guards: Guards, keep_warm: KeepWarm[Any] | None) -> list[Gauge]:
+def _gauges(guards: GuardState, upstream: Upstream, store: SharedStore | None) -> list[Gauge]:
+    keep_warm, one_address = upstream.keep_warm, upstream.one_address
     gauges = [*guard_gauges(bulkhead=guards.bulkhead, breaker=guards.breaker, failure_delay=guards.failure_delay)]
     if keep_warm:
         gauges += pool_gauges(
@@ -225,4 +192,5 @@ def _gauges(guards: Guards, keep_warm: KeepWarm[Any] | None) -> list[Gauge]:
             age_s=lambda: max((one.age_s for one in keep_warm.ages()), default=0.0),
             unused_s=lambda: max((one.idle_s for one in keep_warm.ages()), default=0.0),
         )
-    return gauges
+    gauges.append(quota_gauge(lambda: one_address.is_proven))
+    return [*gauges, store_gauge(store.is_degraded)] if store else gauges

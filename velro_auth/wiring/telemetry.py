@@ -54,24 +54,10 @@ class Observer:
             stop()
 
 
-class Later:
-    """A hook that is connected when both of its ends exist."""
-
-    def __init__(self) -> None:
-        self.to: Callable[[str], None] = _nobody
-
-    def __call__(self, told: str) -> None:
-        """Pass it on."""
-        self.to(told)
-
-
-def _nobody(_told: str) -> None:
-    """Tell nobody."""
-
-
 def wire_telemetry(
     settings: Settings,
     *,
+    promise: Callable[[], Promise],
     routes: Routes,
     gauges: Sequence[Gauge],
     refused: Callable[[str], Refused | None],
@@ -80,7 +66,8 @@ def wire_telemetry(
     """Build telemetry, before the workers are forked that share it.
 
     Args:
-        settings: What is demanded of logins, and who is told of alerts.
+        settings: Those that need a restart are read here: who is told of alerts, the window, the audit file.
+        promise: Returns what is demanded of logins, by the settings in force.
         routes: What the metrics call which path.
         gauges: What other parts can be asked for.
         refused: Says why this service would refuse a token that it handed out.
@@ -92,7 +79,7 @@ def wire_telemetry(
         routes=routes.names,
         outcomes=sorted({answer.code for answer in ANSWERS.values()} | {"ok"}),
         workers=settings.web_concurrency,
-        promise=promise_of(settings),
+        promise=promise,
         window_s=settings.auth_slo_window_s,
         gauges=gauges,
         tallies=[LOG_TALLY, *tallies],

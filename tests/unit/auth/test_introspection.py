@@ -66,9 +66,14 @@ class Lab:
         self.clock = HandClock()
         self.supabase = Supabase()
         self.denied = MemoryDenyList(now=self.clock)
-        self.remote = RemoteIntrospector(limits=limits, clock=self.clock, now=self.clock)
-        verifier = TokenVerifier(keys=HeldKeys(ONE), rules=rules(self.clock), denied=self.denied, clock=self.clock)
-        self._judge = TokenIntrospector(verifier=verifier, remote=self.remote)
+        self._verifier = TokenVerifier(
+            keys=HeldKeys(ONE), rules=rules(self.clock), denied=self.denied, clock=self.clock
+        )
+        self.use(RemoteIntrospector(limits=limits, clock=self.clock, now=self.clock))
+
+    def use(self, remote: RemoteIntrospector) -> None:
+        self.remote = remote
+        self._judge = TokenIntrospector(verifier=self._verifier, remote=remote)
 
     def verdict(self, token: str, *, strict: bool = False) -> tuple[str, bool]:
         verdict = self._judge.judge(token, partial(self.supabase.user, token), strict=strict)
@@ -269,13 +274,13 @@ def test_answers_are_bounded_and_hold_no_token() -> None:
     for token in tokens:
         lab.verdict(token)
 
-    assert set(lab.remote._answers) == {token_digest(token) for token in tokens[-3:]}
+    assert set(lab.remote.state.answers) == {token_digest(token) for token in tokens[-3:]}
 
 
 def test_what_is_believed_for_a_shorter_time_is_asked_again(lab: Lab) -> None:
     lab.verdict(UNPROVEN)
 
-    lab.remote.believe_for(5)
+    lab.use(RemoteIntrospector(limits=AskLimits(good_for_s=5), clock=lab.clock, now=lab.clock, state=lab.remote.state))
 
     lab.verdict(UNPROVEN)
     lab.clock.advance(6)

@@ -14,7 +14,7 @@ from velro_auth.config.settings import Settings
 from velro_auth.context import RequestContext
 from velro_auth.guards import Guards
 from velro_auth.upstream.identity import Unconfigured
-from velro_auth.wiring.guards import wire_guards
+from velro_auth.wiring.guards import build_guards, open_guards
 
 KEY = SigningKey("key")
 
@@ -41,7 +41,8 @@ class Watching:
 def test_the_package_for_profiles_is_loaded_before_a_slot_is_taken() -> None:
     """The first import takes a third of a second, and seconds on a busy machine. Others need the slot meanwhile."""
     clock = HandClock()
-    guards = wire_guards(Settings.from_environment(ENVIRONMENT), on_refused=lambda _: None, store=None)
+    settings = Settings.from_environment(ENVIRONMENT)
+    guards = build_guards(settings, open_guards(settings))
     profiles = Watching(guards)
     verifier = TokenVerifier(keys=HeldKeys(KEY), rules=rules(clock), clock=clock)
     sessions = Sessions(

@@ -22,8 +22,23 @@ def refuse(
     return clock.now - arrived
 
 
-def make(clock: HandClock, floor_ms: float = 350.0, places: int = 10) -> FailureDelay:
-    return FailureDelay(floor_ms=floor_ms, places=places, clock=clock, sleep=clock.advance)
+def make(
+    clock: HandClock,
+    floor_ms: float = 350.0,
+    places: int = 10,
+    *,
+    reserved: int = 0,
+    earlier: FailureDelay | None = None,
+) -> FailureDelay:
+    """Return a failure delay; one that replaces *earlier* at a settings reload, if there is one."""
+    return FailureDelay(
+        floor_ms=floor_ms,
+        places=places,
+        reserved=reserved,
+        clock=clock,
+        sleep=clock.advance,
+        state=earlier.state if earlier else None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,9 +127,9 @@ def test_another_floor_holds_from_now_on() -> None:
     clock = HandClock(0.0)
     failure_delay = make(clock)
 
-    failure_delay.adjust(floor_ms=500, places=10)
+    slower = make(clock, floor_ms=500, earlier=failure_delay)
 
-    assert refuse(failure_delay, clock, 0.1) == pytest.approx(0.5)
+    assert refuse(slower, clock, 0.1) == pytest.approx(0.5)
 
 
 def test_places_that_are_taken_away_are_not_taken_from_anybody() -> None:
@@ -122,14 +137,14 @@ def test_places_that_are_taken_away_are_not_taken_from_anybody() -> None:
     failure_delay = make(clock, places=2)
 
     with failure_delay.hold(0.0), failure_delay.hold(0.0):
-        failure_delay.adjust(floor_ms=350, places=1)
-        with pytest.raises(Busy), failure_delay.hold(0.0):
+        smaller = make(clock, places=1, earlier=failure_delay)
+        with pytest.raises(Busy), smaller.hold(0.0):
             pass
-        failure_delay.adjust(floor_ms=350, places=3)
-        with failure_delay.hold(0.0):
-            assert failure_delay.free == 0
+        larger = make(clock, places=3, earlier=smaller)
+        with larger.hold(0.0):
+            assert larger.free == 0
 
-    assert failure_delay.free == 3
+    assert larger.free == 3
 
 
 def test_whatever_else_waits_for_supabase_shares_the_places() -> None:
@@ -152,8 +167,7 @@ def test_other_calls_leave_the_reserved_places_to_the_logins(clock: HandClock) -
             pass
         with failure_delay.hold(clock()), failure_delay.hold(clock()), pytest.raises(Busy), failure_delay.hold(clock()):
             pass
-        failure_delay.adjust(floor_ms=350, places=3, reserved=1)
-        with failure_delay.place():
+        with make(clock, places=3, reserved=1, earlier=failure_delay).place():
             pass
 
     assert failure_delay.free == 3

@@ -6,7 +6,7 @@ from tests.unit.guards.clock import HandClock
 from velro_auth.guards.attempts import Refusal, Ticket
 from velro_auth.guards.keys import Keyring
 from velro_auth.guards.limits import Limit, Limits, Record
-from velro_auth.guards.memory import MemoryAttempts, Shelf
+from velro_auth.guards.memory import MemoryAttempts, MemoryCounters, Shelf
 
 KEYRING = Keyring(b"secret")
 
@@ -25,7 +25,7 @@ def test_a_shelf_never_holds_more_than_its_bound() -> None:
 
 def test_a_flood_of_fresh_accounts_does_not_wash_out_an_attacked_one(clock: HandClock) -> None:
     """A thousand new accounts on a shelf for a hundred: the victim's streak is the one that stays."""
-    attempts = MemoryAttempts(limits=OPEN, clock=clock, max_records=100)
+    attempts = MemoryAttempts(limits=OPEN, clock=clock, counters=MemoryCounters(100))
     victim = [KEYRING.caller("victim@example.com", f"10.0.{number}.1") for number in range(11)]
     while isinstance(attempts.begin(victim[0]), Ticket):
         pass
@@ -38,7 +38,7 @@ def test_a_flood_of_fresh_accounts_does_not_wash_out_an_attacked_one(clock: Hand
 
 def test_one_account_with_many_networks_does_not_wash_out_who_is_known(clock: HandClock) -> None:
     """Somebody with a /48 has 65,536 networks to log in from."""
-    attempts = MemoryAttempts(limits=OPEN, clock=clock, max_records=100)
+    attempts = MemoryAttempts(limits=OPEN, clock=clock, counters=MemoryCounters(100))
     owner = KEYRING.caller("owner@example.com", "192.0.2.1")
     _log_in(attempts, "owner@example.com", "192.0.2.1")
 
@@ -57,18 +57,18 @@ def test_other_limits_forget_nothing(clock: HandClock) -> None:
     while isinstance(attempts.begin(guesser), Ticket):
         pass
 
-    attempts.adjust(Limits().scaled(3), share=1)
-    assert isinstance(attempts.begin(guesser), Ticket)
-    attempts.adjust(Limits(), share=1)
+    wider = MemoryAttempts(limits=Limits().scaled(3), clock=clock, counters=attempts.counters)
+    assert isinstance(wider.begin(guesser), Ticket)
+    as_before = MemoryAttempts(limits=Limits(), clock=clock, counters=wider.counters)
 
-    assert isinstance(attempts.begin(guesser), Refusal)
+    assert isinstance(as_before.begin(guesser), Refusal)
 
 
 def test_several_processes_have_their_share_of_other_limits(clock: HandClock) -> None:
     attempts = MemoryAttempts(limits=Limits(), clock=clock)
     guesser = KEYRING.caller("victim@example.com", "192.0.2.1")
 
-    attempts.adjust(Limits().scaled(2), share=0.5)
+    attempts = MemoryAttempts(limits=Limits().scaled(2).scaled(0.5), clock=clock, counters=attempts.counters)
 
     assert [isinstance(attempts.begin(guesser), Ticket) for _ in range(6)] == [True] * 5 + [False]
 

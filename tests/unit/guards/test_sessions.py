@@ -53,7 +53,7 @@ def test_a_network_with_too_many_calls_under_way_is_refused_and_others_are_not(c
 
     with calls.place("refresh", HERE):
         pass
-    assert calls.refused == 1
+    assert calls.state.refused == 1
 
 
 @pytest.mark.parametrize(("kind", "error"), [("refresh", Busy), ("logout", Throttled), ("me", Throttled)])
@@ -128,7 +128,7 @@ def test_every_way_out_frees_the_place(clock: HandClock, error: type[BaseExcepti
         with pytest.raises(error), calls.place("refresh", HERE):
             raise error
 
-    assert (calls.bulkhead.taken, calls._in_flight) == (0, {})
+    assert (calls.bulkhead.taken, calls.state.in_flight) == (0, {})
 
 
 def test_a_call_that_finds_no_slot_leaves_nothing_behind(clock: HandClock) -> None:
@@ -136,7 +136,7 @@ def test_a_call_that_finds_no_slot_leaves_nothing_behind(clock: HandClock) -> No
     with under_way(calls, THERE), pytest.raises(Busy), calls.place("refresh", HERE):
         pass
 
-    assert (calls.bulkhead.taken, calls._in_flight) == (0, {})
+    assert (calls.bulkhead.taken, calls.state.in_flight) == (0, {})
 
 
 def test_what_is_remembered_is_bounded_and_the_last_ones_stay(clock: HandClock) -> None:
@@ -144,7 +144,7 @@ def test_what_is_remembered_is_bounded_and_the_last_ones_stay(clock: HandClock) 
     for number in range(200):
         taken(calls, "refresh", f"10.0.{number}.1")
 
-    assert len(calls._full_until) == 10
+    assert len(calls.state.full_until) == 10
     assert taken(calls, "refresh", "10.0.199.1") == 0
 
 
@@ -152,12 +152,12 @@ def test_other_numbers_are_in_force_at_once(clock: HandClock) -> None:
     calls = new_calls(clock, in_flight=1, per_s=1.0)
     taken(calls, "refresh")
 
-    calls.adjust(in_flight=2, per_s=2.0)
+    after = SessionCalls(bulkhead=calls.bulkhead, in_flight=2, per_s=2.0, clock=clock, state=calls.state)
 
-    with under_way(calls, THERE, THERE):
+    with under_way(after, THERE, THERE):
         pass
     clock.advance(1.0)
-    assert taken(calls, "refresh") == 2
+    assert taken(after, "refresh") == 2
 
 
 def test_less_than_one_call_in_half_a_minute_is_still_one(clock: HandClock) -> None:

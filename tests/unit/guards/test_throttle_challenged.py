@@ -32,8 +32,12 @@ class Gateway:
         self.challenges = Challenges(secret=b"secret", work=(("0", 1),))
         self.refused_by: list[str] = []
         self.told: list[str] = []
-        self.throttle = Throttle(
-            attempts=MemoryAttempts(limits=limits, clock=self.clock),
+        self.attempts = MemoryAttempts(limits=limits, clock=self.clock)
+        self.throttle = self.make_throttle(is_challenging=is_challenging)
+
+    def make_throttle(self, *, is_challenging: bool) -> Throttle:
+        return Throttle(
+            attempts=self.attempts,
             keyring=Keyring(b"secret"),
             challenges=self.challenges,
             is_challenging=is_challenging,
@@ -210,7 +214,7 @@ def test_without_challenges_the_limit_makes_everybody_wait() -> None:
     gateway.answer("somebody@example.com", "198.51.100.1")
 
     assert gateway.answer(ADA, HOME) == "service"
-    gateway.throttle.adjust(USED_UP, share=1, is_challenging=True)
+    gateway.throttle = gateway.make_throttle(is_challenging=True)
     assert gateway.answer(ADA, HOME) == "challenged"
 
 

@@ -33,7 +33,7 @@ class Service:
         self.announced: list[Announcement] = []
         self.alerts = Alerts(
             self.workers,
-            rules=slo.rules(self.promise),
+            rules=lambda: slo.rules(self.promise),
             min_samples=self.promise.min_samples,
             outputs=(self.announced.append, log),
             clock=clock,

@@ -142,11 +142,13 @@ class Instance:
     def __init__(self, clock: HandClock) -> None:
         self.clock = clock
         self.announced: list[Announcement] = []
+        self.promise = Promise()
         self.telemetry: Telemetry = assemble(
             routes=["login"],
             outcomes=["ok"],
             outputs=[self.announced.append],
             refused=Verdicts(),
+            promise=lambda: self.promise,
             watch_every_s=3600.0,
             clock=clock,
         )
@@ -198,7 +200,7 @@ def test_the_all_clear_is_announced_once(instance: Instance) -> None:
 def test_the_alert_outlives_another_promise(instance: Instance) -> None:
     instance.serve("secret", 60)
 
-    instance.telemetry.judge.demand(Promise(p95_warning_ms=1))
+    instance.promise = Promise(p95_warning_ms=1)
     instance.serve("good", 600)
 
     assert instance.told == [("login_tokens", "warning"), ("login_tokens", "ok")]

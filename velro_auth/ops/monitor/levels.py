@@ -48,7 +48,7 @@ class Levels:
         self._alerts: Final[Mapping[str, Alerts]] = {
             name: Alerts(
                 workers,
-                rules=_rules(promise, name),
+                rules=partial(_rules, promise, name),
                 min_samples=promise.min_samples,
                 outputs=[partial(output, name) for output in outputs],
                 raise_after_s=raise_after_s,
