@@ -113,7 +113,7 @@ def create_app(settings: Settings, *, fast_lane: bool = True) -> Service:
         fast_lane: False sends everything through Flask. Answers differ in their headers and in two fields
             that tell the lane; tests rely on nothing else differing.
     """
-    for mistake in settings.mistakes:
+    for mistake in settings.errors:
         logger.error("wrong setting", extra={"variable": mistake.variable, "advice": mistake.advice})
     for advice in settings.advice:
         logger.warning("setting to look at", extra={"variable": advice.variable, "advice": advice.advice})

@@ -41,7 +41,7 @@ def gateway_to(lane: str) -> Callable[..., Client]:
                 **environment,
             }
         )
-        assert not settings.mistakes
+        assert not settings.errors
         return Client(create_app(settings, fast_lane=lane == "fast lane"))
 
     return build

@@ -37,7 +37,7 @@ def app_of(standin: Standin, *, fast_lane: bool, **environment: str) -> Client:
             **environment,
         }
     )
-    assert not settings.mistakes
+    assert not settings.errors
     return Client(create_app(settings, fast_lane=fast_lane))
 
 

@@ -299,7 +299,7 @@ def test_no_repr_shows_a_canary(environment: dict[str, str], standin: Standin) -
     credentials = Credentials(EMAIL, PASSWORD, "canary-of-the-captcha")
     things = {"settings": settings, "parts": build(settings), "session": session, "credentials": credentials}
 
-    assert settings.mistakes == ()
+    assert settings.errors == ()
     shown = {name: repr(thing) + str(thing) for name, thing in things.items()}
     assert leaks(shown, [standin.secret_key, standin.publishable_key]) == set()
 

@@ -97,5 +97,5 @@ def test_a_variable_that_the_sdk_cannot_use_stops_no_worker(monkeypatch: pytest.
 def test_an_endpoint_that_is_no_address_is_advice_and_stops_no_login(endpoint: str) -> None:
     settings = Settings.from_environment({**ENVIRONMENT, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint})
 
-    assert not settings.mistakes
+    assert not settings.errors
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" in {advice.variable for advice in settings.advice}

@@ -1,4 +1,4 @@
-"""How a setting is declared, and how it is read from an environment without ever failing."""
+"""Declares settings and reads them from an environment; a wrong value never raises."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def setting(
 
     Args:
         variable: The variable it is read from.
-        default: What it is without.
+        default: Its value if the variable is missing or empty.
         doc: One sentence for the reference page.
         aliases: Older names of the variable.
         secret: Whether the value must not be shown.
-        at_run_time: Whether a running service can take another value. Say so only of what wiring can adjust.
+        at_run_time: Whether a reload may change it: only for a setting that no part of ``ApplicationState`` reads.
         check: Raises a ValidationError for a value that is wrong.
-        convert: For lists: what becomes of each entry; may raise a ValidationError too.
+        convert: For lists: converts each entry; may raise a ValidationError too.
     """
-    told = {"variable": variable, "doc": doc, "aliases": tuple(aliases), "secret": secret, "check": check}
-    told |= {"at_run_time": at_run_time, "convert": convert}
-    return dataclasses.field(default=default, repr=not secret, metadata=told)
+    metadata = {"variable": variable, "doc": doc, "aliases": tuple(aliases), "secret": secret, "check": check}
+    metadata |= {"at_run_time": at_run_time, "convert": convert}
+    return dataclasses.field(default=default, repr=not secret, metadata=metadata)
 
 
 def between(low: float, high: float) -> Callable[[Any], Any]:
@@ -53,7 +53,7 @@ def between(low: float, high: float) -> Callable[[Any], Any]:
 
 
 def one_of(*choices: str) -> Callable[[Any], Any]:
-    """Return a check for words."""
+    """Return a check for one of some words."""
     return marshmallow.validate.OneOf(choices, error="must be one of {choices}")
 
 
@@ -74,7 +74,7 @@ def a_redis_address(value: str) -> None:
     try:
         redis.Redis.from_url(value).connection_pool.make_connection()
     except (ValueError, TypeError, redis.RedisError):
-        # Their words may quote the password.
+        # Their messages may quote the password.
         raise marshmallow.ValidationError("is not an address of a Redis: check port and options") from None
 
 
@@ -87,7 +87,7 @@ def a_header_with_an_address(value: str) -> None:
 
 
 def an_origin(text: str) -> str:
-    """Convert an origin as people write it into what browsers send."""
+    """Convert an origin into the form that browsers send."""
     try:
         return normal_origin(text)
     except ValueError as error:
@@ -111,7 +111,7 @@ def a_network(text: str) -> Network:
 
 
 class Environment(environs.Env):
-    """Reads a given mapping and gathers all errors instead of raising the first.
+    """Reads a mapping and collects all errors instead of raising the first.
 
     Args:
         variables: The environment.
@@ -129,16 +129,16 @@ class Environment(environs.Env):
         return spec.default if value is None else value
 
     def name_of(self, spec: Spec) -> str | None:
-        """Return the variable that has the value of a field; None where none has."""
+        """Return the variable that sets a field; None if none does."""
         names = (spec.metadata["variable"], *spec.metadata["aliases"])
         return next((name for name in names if self._get_value(name, "")), None)
 
-    def mistakes(self) -> list[SettingError]:
-        """Return what was wrong so far."""
+    def errors(self) -> list[SettingError]:
+        """Return the errors found so far."""
         return [SettingError(variable, "; ".join(messages)) for variable, messages in self._errors.items()]
 
     def _get_value(self, env_key: str, default: Any) -> Any:
-        # An empty variable is one that somebody cleared in a dashboard, not a value.
+        # An empty variable was cleared in a dashboard: it counts as missing.
         return self._variables.get(env_key, "").strip() or default
 
     def _read_one(self, method: str, name: str, spec: Spec) -> Any:
@@ -152,7 +152,7 @@ class Environment(environs.Env):
             return None
         values, wrong = [], []
         for entry in map(str, entries):
-            # A comma at the end, or two together, are slips that mean nothing.
+            # Empty entries are ignored, as after a comma at the end.
             if entry.strip():
                 try:
                     values.append(spec.metadata["convert"](entry))

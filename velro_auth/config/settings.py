@@ -1,11 +1,11 @@
-"""Every knob, read from the environment and from the environment file; the only reader of ``os.environ``.
+"""All settings, read from the environment and from the environment file; the only reader of ``os.environ``.
 
-The file wins over the environment: what a process was started with cannot change while it runs, and an edit of the
-file that changed nothing because of it would be a riddle.
+The file wins over the environment: the environment of a running process cannot change, so an edit of the file would
+have no effect for a variable that is set in both.
 
-A mistake never stops the process: a gateway that crash-loops tells nobody what is wrong. All mistakes are
-gathered in ``Settings.mistakes``; while there is one, login answers 503 ``upstream_misconfigured``, the log
-and ``velro-auth config check`` say which variable to set, and ``/health`` goes on answering.
+An error never stops the process, because a process that restarts again and again cannot show what is wrong. All
+errors are collected in ``Settings.errors``. While there is one, login answers 503 ``upstream_misconfigured``, the log
+and ``velro-auth config check`` name the variable to set, and ``/health`` still answers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from velro_auth.config.fields import (
     one_of,
     setting,
 )
-from velro_auth.config.validation import LEGACY, RETIRED, SettingError, project_mistakes
+from velro_auth.config.validation import LEGACY, RETIRED, SettingError, project_errors
 from velro_auth.guards.keys import project_prefix
 from velro_auth.web.client_address import PRIVATE, REAL_IP
 from velro_auth.web.origins import has_bare_dot
@@ -47,9 +47,9 @@ Origin: TypeAlias = Literal["environment", "file", "default"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the service was told, already checked.
+    """The values of all settings, already checked.
 
-    Each field carries its variable, its default and one sentence; ``.env.example`` and
+    Each field has its variable, its default and one sentence; ``.env.example`` and
     ``docs/reference/settings.md`` are made from them.
     """
 
@@ -425,21 +425,21 @@ class Settings:
         "Seconds that the old deployment serves beside the new one; for Railway, looked at by `velro-auth doctor`.",
     )
 
-    #: What is wrong; empty when all is well.
-    mistakes: Sequence[SettingError] = ()
+    #: What is wrong; empty if all is well.
+    errors: Sequence[SettingError] = ()
     #: Variable → where its value came from.
     origins: Mapping[str, Origin] = dataclasses.field(default_factory=dict, compare=False)
-    #: Variables that were given and do nothing any more.
+    #: Variables that are set but have no effect any more.
     retired: Sequence[str] = dataclasses.field(default=(), compare=False)
 
     @property
     def upstream_key(self) -> str:
-        """The key that logins are sent with: the secret one where there is one."""
+        """The key that logins are sent with: the secret key if there is one."""
         return self.supabase_secret_key or self.supabase_publishable_key
 
     @property
     def redis_prefix(self) -> str:
-        """What every key in Redis begins with."""
+        """The prefix of every key in Redis."""
         return project_prefix(self.supabase_url)
 
     @property
@@ -456,7 +456,7 @@ class Settings:
 
     @property
     def login_places(self) -> int:
-        """How many logins may be on their way at once, waiting ones included; the rest of the threads stay free."""
+        """How many logins may be in progress at once, waiting ones included; the other threads stay free."""
         return max(self.login_slots, self.gunicorn_threads - max(1, self.gunicorn_threads // 8))
 
     @property
@@ -466,12 +466,12 @@ class Settings:
 
     @property
     def session_places(self) -> int:
-        """How many of those may be on their way at once, waiting ones included; two thirds likewise."""
+        """How many of those may be in progress at once, waiting ones included: two thirds again."""
         return max(self.session_slots, self.login_places * 2 // 3)
 
     @property
     def session_places_per_network(self) -> int:
-        """How many of those one network may take: three quarters, so that one network cannot take all."""
+        """How many of those one network may have: three quarters, so that it cannot use all."""
         return max(1, self.session_places * 3 // 4)
 
     @property
@@ -483,7 +483,7 @@ class Settings:
 
     @property
     def shows_docs(self) -> bool:
-        """Whether anybody may read the documents of the service."""
+        """Whether the documents of the service are public."""
         return self.docs_enabled == "on" or (self.docs_enabled == "auto" and not self.environment)
 
     @property
@@ -493,9 +493,9 @@ class Settings:
 
     @property
     def advice(self) -> Sequence[SettingError]:
-        """What works but could be better, to be said once at start."""
+        """Settings that work but could be better; logged once at the start."""
         found = []
-        if self.keeps_quota and not self.mistakes and self.auth_captcha != "on":
+        if self.keeps_quota and not self.errors and self.auth_captcha != "on":
             found.append(
                 SettingError(
                     "AUTH_FORWARD_CLIENT_IP",
@@ -524,7 +524,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read *environ* (the process's own by default) and the file it names. Never raises: see ``mistakes``."""
+        """Read *environ* (the process's own by default) and the file it names. Never raises: see ``errors``."""
         given = os.environ if environ is None else environ
         path = given.get(sources.VARIABLE, "").strip()
         file = sources.read_env_file(path)
@@ -532,11 +532,11 @@ class Settings:
         variables = {**given, **file.variables, sources.VARIABLE: path}
         env = Environment(variables)
         settings = cls(**{spec.name: env.read(spec, _types()[spec.name]) for spec in specs()})
-        mistakes = (*file.mistakes, *env.mistakes(), *contradictions(settings))
+        errors = (*file.errors, *env.errors(), *cross_field_errors(settings))
         names = {spec.metadata["variable"]: env.name_of(spec) for spec in specs()}
         origins = {variable: _origin(name, file.variables) for variable, name in names.items()}
         retired = tuple(name for name in RETIRED if variables.get(name, "").strip())
-        return dataclasses.replace(settings, mistakes=mistakes, origins=origins, retired=retired)
+        return dataclasses.replace(settings, errors=errors, origins=origins, retired=retired)
 
 
 def _origin(name: str | None, file: Mapping[str, str]) -> Origin:
@@ -562,9 +562,9 @@ def _types() -> Mapping[str, Any]:
 
 
 def shown(settings: Settings, spec: Spec) -> str:
-    """Return the value of *spec* fit to be printed: of a secret its beginning, a quarter of it at most.
+    """Return the value of *spec* for display: of a secret at most its first quarter.
 
-    Of an address that carries a user and a password neither is shown, wherever a setting takes an address.
+    The user and the password in an address are never shown.
     """
     value = getattr(settings, spec.name)
     if spec.metadata["secret"] and value:
@@ -576,9 +576,9 @@ def shown(settings: Settings, spec: Spec) -> str:
     return _USERINFO.sub("//…@", str(value))
 
 
-def contradictions(settings: Settings) -> list[SettingError]:
-    """Return what no single variable shows."""
-    found = project_mistakes(
+def cross_field_errors(settings: Settings) -> list[SettingError]:
+    """Validate settings that depend on each other."""
+    found = project_errors(
         url=settings.supabase_url,
         publishable_key=settings.supabase_publishable_key,
         secret_key=settings.supabase_secret_key,

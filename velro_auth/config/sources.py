@@ -1,7 +1,7 @@
 """The environment file: variables in a file that can be changed while the service runs.
 
-python-dotenv reads it, so quoting, comments and ``export`` are as everybody knows them. Nothing is interpolated: a
-key may hold a ``$``.
+python-dotenv reads it, so quotes, comments and ``export`` work as in other dotenv files. Nothing is interpolated: a
+key may have a ``$``.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from velro_auth.config.validation import SettingError
 #: The variable that names the file.
 VARIABLE: Final = "AUTH_ENV_FILE"
 
-#: A larger file is another file.
+#: A larger file is not an environment file.
 MAX_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnvFile:
-    """What an environment file says.
+    """The content of an environment file.
 
     Attributes:
-        variables: Name → value; the last of several lines wins. Never shown: there are keys among them.
-        mistakes: What cannot be understood, without repeating it.
+        variables: Name → value; the last of several lines wins. Never shown, because some are keys.
+        errors: The lines that cannot be parsed; never quotes them.
     """
 
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
-    mistakes: Sequence[SettingError] = ()
+    errors: Sequence[SettingError] = ()
 
 
 def read_env_file(path: str) -> EnvFile:
-    """Read the file at *path*. Never raises: see ``mistakes``. An empty path is no file."""
+    """Read the file at *path*. Never raises: see ``errors``. An empty path is no file."""
     if not path:
         return EnvFile()
     try:
@@ -50,18 +50,18 @@ def read_env_file(path: str) -> EnvFile:
         return _wrong(f"{path} is no text in UTF-8")
     if len(data) > MAX_BYTES:
         return _wrong(f"{path} is larger than {MAX_BYTES // 1024} KiB")
-    return _understood(path, list(parse_stream(io.StringIO(text))))
+    return _parsed(path, list(parse_stream(io.StringIO(text))))
 
 
-def _understood(path: str, bindings: Sequence[Binding]) -> EnvFile:
-    mistakes = [
+def _parsed(path: str, bindings: Sequence[Binding]) -> EnvFile:
+    errors = [
         SettingError(VARIABLE, f"{path}, line {binding.original.line}: write NAME=value")
         for binding in bindings
         if binding.error or (binding.key is not None and binding.value is None)
     ]
     variables = {binding.key: binding.value for binding in bindings if binding.key and binding.value is not None}
-    return EnvFile(variables=variables, mistakes=mistakes)
+    return EnvFile(variables=variables, errors=errors)
 
 
 def _wrong(advice: str) -> EnvFile:
-    return EnvFile(mistakes=[SettingError(VARIABLE, advice)])
+    return EnvFile(errors=[SettingError(VARIABLE, advice)])

@@ -1,7 +1,7 @@
-"""What can be wrong with the environment, and how a project's address and keys are told good or bad.
+"""Validates the address and the keys of the project.
 
-Facts about keys: Supabase's documentation "API keys". A key in the wrong slot works just well enough to
-mislead (a publishable key in the secret slot logs people in, but forwards no address), so it is refused.
+Facts about keys: Supabase's documentation "API keys". A key in the wrong variable is refused, although some things
+work with it: a publishable key in the secret variable logs users in, but forwards no address.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from urllib.parse import urlsplit
 
 Slot: TypeAlias = Literal["publishable", "secret"]
 
-#: The role that a legacy key (a JWT) carries when it is in the right slot.
+#: The role of a legacy key (a JWT) that is in the right variable.
 _LEGACY_ROLES: Final[Mapping[Slot, str]] = {"publishable": "anon", "secret": "service_role"}
 _VARIABLES: Final[Mapping[Slot, str]] = {
     "publishable": "SUPABASE_PUBLISHABLE_KEY",
     "secret": "SUPABASE_SECRET_KEY",
 }
 _SHORTEST_KEY: Final = 20
-#: Names in DNS (RFC 1035, 2.3.4), underscores included. Others fail where nobody expects it: when a request is made.
+#: Names in DNS (RFC 1035, 2.3.4), underscores included. Other names would fail only when a request is made.
 _HOST: Final = re.compile(r"[a-z0-9_][a-z0-9_-]{0,62}(\.[a-z0-9_-]{1,63})*\.?")
 
-#: How a legacy key begins: it is a JWT.
+#: The first characters of a legacy key, which is a JWT.
 LEGACY: Final = "eyJ"
 
-#: Variable that earlier releases read → what to do about it. They are accepted, so that an update breaks nothing.
+#: Variable of earlier releases → what to do about it. It is accepted, so that an update breaks nothing.
 RETIRED: Final[Mapping[str, str]] = {
     "LOGIN_GATE": "does nothing any more: the gate always has a fixed number of slots; remove the variable"
     " and set LOGIN_CONCURRENCY if you want another number",
@@ -39,12 +39,12 @@ RETIRED: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class SettingError:
-    """One thing that is wrong with the environment, and what to do about it; never a secret value.
+    """One wrong setting and what to do about it; never has a secret value.
 
     Attributes:
-        variable: Which setting to change.
+        variable: The setting to change.
         advice: What to do.
-        check: The check of ``velro-auth doctor`` that tells of it.
+        check: The check of ``velro-auth doctor`` that reports it.
     """
 
     variable: str
@@ -56,8 +56,8 @@ class SettingError:
         return f"{self.variable}: {self.advice}"
 
 
-def project_mistakes(*, url: str, publishable_key: str, secret_key: str) -> list[SettingError]:
-    """Return what is wrong with the address and the keys of a project, all of it."""
+def project_errors(*, url: str, publishable_key: str, secret_key: str) -> list[SettingError]:
+    """Return everything that is wrong with the address and the keys of a project."""
     found = [SettingError("SUPABASE_URL", advice, "settings.url") for advice in _url_advice(url)]
     if not publishable_key and not secret_key:
         found.append(SettingError("SUPABASE_SECRET_KEY", "set it to the project's sb_secret_ key", "settings.keys"))
@@ -86,7 +86,7 @@ def _url_advice(url: str) -> list[str]:
 
 
 def _is_host(host: str) -> bool:
-    """Tell whether *host* is an address or can be a name; a placeholder or a slip of the keyboard is neither."""
+    """Return whether *host* is an IP address or a valid name; a placeholder is neither."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -95,7 +95,7 @@ def _is_host(host: str) -> bool:
 
 
 def _is_private(host: str) -> bool:
-    """Tell whether *host* is this machine or a private network, where plain http is bearable."""
+    """Return whether *host* is this machine or in a private network, where plain http is accepted."""
     try:
         return ipaddress.ip_address(host).is_private
     except ValueError:
@@ -125,7 +125,7 @@ def _legacy_advice(slot: Slot, key: str) -> list[str]:
 
 
 def _project_advice(key: str, url: str) -> list[str]:
-    """Return what to do where a legacy key names a project; the newer ones do not say whose they are."""
+    """Return what is wrong if a legacy key names another project; newer keys name none."""
     ref = (_claims(key) or {}).get("ref") if key.startswith(LEGACY) else None
     host = _host(url)
     project = host.split(".")[0]

@@ -48,11 +48,13 @@ class RateLimitState:
     """What is left of Supabase's rate limit as far as this process knows; survives a settings reload.
 
     Attributes:
+        numbers: The burst and the refill time that it was counted with.
         full_until: When the bucket is full again, on the clock of the bucket.
         lock: Held to read or change it.
     """
 
     def __init__(self) -> None:
+        self.numbers = (0, 0.0)
         self.full_until = 0.0
         self.lock = threading.Lock()
 
@@ -70,7 +72,8 @@ class RateLimitBucket:
         reserve: How many of the burst only known users may take.
         processes: How many processes share the address; each gets its part.
         clock: Seconds that never go back.
-        state: That of the bucket before, at a settings reload.
+        state: That of the bucket before, at a settings reload. With other numbers the bucket starts full: calls that
+            were counted with wrong numbers must not cause refusals, and Supabase keeps the true bucket.
     """
 
     def __init__(
@@ -88,6 +91,9 @@ class RateLimitBucket:
         self._reserve = min(reserve // processes, self._burst - 1)
         self._clock = clock
         self._state = state or RateLimitState()
+        with self._state.lock:
+            if self._state.numbers != (self._burst, self._refill_s):
+                self._state.numbers, self._state.full_until = (self._burst, self._refill_s), 0.0
 
     def take(self, *, is_known: bool) -> None:
         """Take one call out of the quota.

@@ -151,7 +151,7 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
 def _services(settings: Settings, state: ApplicationState) -> _Services:
     upstream, telemetry = state.upstream, state.observer.telemetry
     note_token = telemetry.issued_tokens.note
-    identity: Identity = Unconfigured("; ".join(map(str, settings.mistakes)))
+    identity: Identity = Unconfigured("; ".join(map(str, settings.errors)))
     if upstream.transport is not None:
         identity = SupabaseIdentity(
             upstream.transport,
@@ -207,7 +207,7 @@ def build_of(settings: Settings) -> Mapping[str, Any]:
 
 def _checks(settings: Settings, state: ApplicationState, watch: AddressWatch) -> Mapping[str, Check]:
     def settings_check() -> Finding:
-        found = "; ".join(map(str, settings.mistakes))
+        found = "; ".join(map(str, settings.errors))
         return Finding("fail", found) if found else Finding("pass")
 
     checks: dict[str, Check] = {"settings": settings_check, "breaker": state.guards.check}

@@ -71,7 +71,7 @@ def open_sessions(settings: Settings, *, store: SharedStore | None) -> SessionSt
         settings: Those that need a restart are read here: the project, its keys, Redis.
         store: Whether Redis works; None without Redis.
     """
-    key_store = None if settings.mistakes else _key_store(settings)
+    key_store = None if settings.errors else _key_store(settings)
     keys: Keys = key_store or NoKeys()
     denied, relay, background = _shared(settings, store)
     refreshes = Refreshes[Session](relay=relay, wait_s=_longest_refresh_s(settings))

@@ -143,7 +143,7 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
 
 
 def _upstream(settings: Settings, tracer: Tracer) -> Upstream:
-    if settings.mistakes:
+    if settings.errors:
         return Upstream(
             transport=None,
             login_path=None,

@@ -30,7 +30,7 @@ def legacy_key(**claims: str) -> str:
 
 def mistakes(**changes: str) -> dict[str, str]:
     settings = Settings.from_environment({**GOOD, **changes})
-    return {mistake.variable: mistake.advice for mistake in settings.mistakes}
+    return {mistake.variable: mistake.advice for mistake in settings.errors}
 
 
 def test_good_settings_have_no_mistakes() -> None:
@@ -51,7 +51,7 @@ def test_defaults_are_those_of_the_contract() -> None:
 def test_nothing_set_names_every_variable_that_is_needed() -> None:
     settings = Settings.from_environment({})
 
-    assert [mistake.variable for mistake in settings.mistakes] == ["SUPABASE_URL", "SUPABASE_SECRET_KEY"]
+    assert [mistake.variable for mistake in settings.errors] == ["SUPABASE_URL", "SUPABASE_SECRET_KEY"]
 
 
 def test_all_mistakes_are_reported_together() -> None:
@@ -111,7 +111,7 @@ def test_the_older_key_names_are_taken() -> None:
         }
     )
 
-    assert settings.mistakes == ()
+    assert settings.errors == ()
     assert settings.upstream_key == legacy_key(role="service_role", ref="abcdefgh")
     assert not settings.forwards_client_ip
 
@@ -175,7 +175,7 @@ def test_a_comma_too_many_is_no_mistake() -> None:
     settings = Settings.from_environment({**GOOD, "CORS_ORIGINS": "https://a.example.com,, https://b.example.com,"})
 
     assert settings.cors_origins == ("https://a.example.com", "https://b.example.com")
-    assert not settings.mistakes
+    assert not settings.errors
 
 
 @pytest.mark.parametrize("is_alone", [True, False], ids=["the address", "every variable"])
@@ -227,7 +227,7 @@ def test_origins_are_a_list_or_json() -> None:
         settings = Settings.from_environment({**GOOD, "CORS_ORIGINS": given})
 
         assert settings.cors_origins == ("https://a.example.com", "https://b.example.com")
-        assert settings.mistakes == ()
+        assert settings.errors == ()
 
 
 def test_a_key_is_not_in_the_repr_and_masked_when_shown() -> None:
@@ -283,7 +283,7 @@ def test_the_file_wins_over_the_environment(tmp_path: Path) -> None:
 
     settings = Settings.from_environment({**given, "AUTH_ENV_FILE": str(file)})
 
-    assert settings.mistakes == ()
+    assert settings.errors == ()
     assert (settings.port, settings.log_level, settings.auth_replicas) == (9000, "debug", 2)
     assert settings.cors_origins == ()
     assert settings.auth_env_file == str(file)
@@ -320,7 +320,7 @@ def test_a_mistake_reads_as_one_line() -> None:
 def test_a_variable_of_an_earlier_release_is_accepted_and_said_to_do_nothing() -> None:
     settings = Settings.from_environment({**GOOD, "LOGIN_GATE": "adaptive"})
 
-    assert settings.mistakes == ()
+    assert settings.errors == ()
     (advice,) = settings.advice
     assert advice.variable == "LOGIN_GATE"
     assert "does nothing any more" in advice.advice

@@ -34,7 +34,7 @@ def read(folder: Path, text: str | bytes) -> EnvFile:
 )
 def test_a_line_is_read_as_people_write_it(tmp_path: Path, line: str, value: str) -> None:
     assert read(tmp_path, f"# a comment\n\n{line}\n" if line[0] != "\ufeff" else line) == EnvFile(
-        variables={"NAME": value}, mistakes=[]
+        variables={"NAME": value}, errors=[]
     )
 
 
@@ -55,7 +55,7 @@ def test_no_path_is_no_file() -> None:
 def test_what_cannot_be_understood_is_a_mistake_that_does_not_repeat_it(
     tmp_path: Path, text: str | bytes, words: str
 ) -> None:
-    (mistake,) = read(tmp_path, text).mistakes
+    (mistake,) = read(tmp_path, text).errors
 
     assert mistake.variable == "AUTH_ENV_FILE"
     assert words in mistake.advice
@@ -66,7 +66,7 @@ def test_what_cannot_be_understood_is_a_mistake_that_does_not_repeat_it(
 def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path, name: str, words: str) -> None:
     path = str(tmp_path / name)
 
-    (mistake,) = read_env_file(path).mistakes
+    (mistake,) = read_env_file(path).errors
 
     assert isinstance(mistake, SettingError)
     assert path in mistake.advice

@@ -19,6 +19,7 @@ from velro_auth.guards.upstream_rate_limit import (
     NoRateLimit,
     OneAddress,
     RateLimitBucket,
+    RateLimitState,
     UpstreamRateLimit,
     WatchedRateLimit,
 )
@@ -223,3 +224,13 @@ def test_no_quota_never_refuses() -> None:
     rate_limit.refused()
 
     assert taken(rate_limit, 1000, is_known=False) == 1000
+
+
+def test_a_reload_keeps_what_was_taken_unless_the_numbers_change(clock: HandClock) -> None:
+    """Calls that were counted with wrong numbers must not cause refusals with the right ones."""
+    state = RateLimitState()
+    RateLimitBucket(burst=1, refill_s=1000, clock=clock, state=state).take(is_known=True)
+
+    with pytest.raises(UpstreamThrottled):
+        RateLimitBucket(burst=1, refill_s=1000, clock=clock, state=state).take(is_known=True)
+    RateLimitBucket(burst=1, refill_s=2, clock=clock, state=state).take(is_known=True)

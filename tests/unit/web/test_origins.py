@@ -108,10 +108,10 @@ def test_the_configuration_check_knows() -> None:
     bad = Settings.from_environment({**GOOD, "CORS_ORIGINS": "https://a-*.vercel.app"})
     worse = Settings.from_environment({**GOOD, "CORS_ORIGIN_REGEX": r"https://([a-z]+\.)+example\.com"})
 
-    assert good.mistakes == ()
+    assert good.errors == ()
     assert len(good.cors_origins) == 4
-    assert "CORS_ORIGIN_REGEX" in str(bad.mistakes[0])
-    assert "[a-z0-9.-]+" in str(worse.mistakes[0])
+    assert "CORS_ORIGIN_REGEX" in str(bad.errors[0])
+    assert "[a-z0-9.-]+" in str(worse.errors[0])
 
 
 # Matching
@@ -260,7 +260,7 @@ def test_headers_are_added_to_the_usual_ones() -> None:
 
     allowed = dict(Cors(allow_headers=settings.cors_allow_headers).preflight)["Access-Control-Allow-Headers"]
 
-    assert settings.mistakes == ()
+    assert settings.errors == ()
     assert allowed.split(", ") == [*ALLOWED_HEADERS, "x-app-version", "x-tenant"]
 
 
@@ -278,7 +278,7 @@ def test_headers_are_added_to_the_usual_ones() -> None:
     ],
 )
 def test_headers_that_no_page_may_send_are_refused(name: str, advice: str) -> None:
-    (mistake,) = Settings.from_environment({**GOOD, "CORS_ALLOW_HEADERS": name}).mistakes
+    (mistake,) = Settings.from_environment({**GOOD, "CORS_ALLOW_HEADERS": name}).errors
 
     assert mistake.variable == "CORS_ALLOW_HEADERS"
     assert advice in mistake.advice

@@ -25,9 +25,9 @@ def check() -> None:
     print()
     for advice in settings.advice:
         print(f"look at  {advice}")
-    for mistake in settings.mistakes:
+    for mistake in settings.errors:
         print(f"wrong  {mistake}")
-    if settings.mistakes:
+    if settings.errors:
         print("\nUntil this is mended, login answers 503 upstream_misconfigured.")
         sys.exit(1)
     print("All settings are fit to serve.")

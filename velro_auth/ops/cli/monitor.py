@@ -197,7 +197,7 @@ def _summary(row: Mapping[str, Any]) -> str:
 
 def _settings() -> Settings:
     settings = Settings.from_environment()
-    for mistake in settings.mistakes:
+    for mistake in settings.errors:
         if mistake.variable in _SETTINGS:
             raise click.UsageError(str(mistake))
     return settings

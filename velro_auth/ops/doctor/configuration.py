@@ -17,7 +17,7 @@ def _mistakes(name: str, good: Callable[[DiagnosticContext], str]) -> Callable[[
     """Return a check that tells the mistakes of the settings that belong to it."""
 
     def look(case: DiagnosticContext) -> Finding:
-        found = [str(mistake) for mistake in case.settings.mistakes if mistake.check == name]
+        found = [str(mistake) for mistake in case.settings.errors if mistake.check == name]
         return Finding("fail", "; ".join(found)) if found else Finding("pass", good(case))
 
     return look
@@ -41,7 +41,7 @@ def _legacy(case: DiagnosticContext) -> Finding:
 
 def _threads(case: DiagnosticContext) -> Finding:
     settings = case.settings
-    found = next((mistake for mistake in settings.mistakes if mistake.check == "gunicorn.threads"), None)
+    found = next((mistake for mistake in settings.errors if mistake.check == "gunicorn.threads"), None)
     if found:
         return Finding("fail", str(found))
     numbers = f"{settings.login_slots} logins at once, {settings.gunicorn_threads} threads"

@@ -54,7 +54,7 @@ def _reachable(case: DiagnosticContext) -> Finding:
 
 
 def _mistake(case: DiagnosticContext) -> SettingError | None:
-    return next((one for one in case.settings.mistakes if one.variable == "REDIS_URL"), None)
+    return next((one for one in case.settings.errors if one.variable == "REDIS_URL"), None)
 
 
 def _latency(case: DiagnosticContext) -> Finding:
