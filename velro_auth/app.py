@@ -113,8 +113,8 @@ def create_app(settings: Settings, *, fast_lane: bool = True) -> Service:
         fast_lane: False sends everything through Flask. Answers differ in their headers and in two fields
             that tell the lane; tests rely on nothing else differing.
     """
-    for mistake in settings.errors:
-        logger.error("wrong setting", extra={"variable": mistake.variable, "advice": mistake.advice})
+    for error in settings.errors:
+        logger.error("wrong setting", extra={"variable": error.variable, "advice": error.advice})
     for advice in settings.advice:
         logger.warning("setting to look at", extra={"variable": advice.variable, "advice": advice.advice})
     return Service(settings, fast_lane=fast_lane)

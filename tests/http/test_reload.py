@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -12,7 +13,9 @@ from tests.conftest import ENVIRONMENT
 from velro_auth.app import Service, create_app
 from velro_auth.config.settings import Settings, specs
 from velro_auth.endpoints import Endpoint
+from velro_auth.errors import InvalidCredentials
 from velro_auth.guards import Guards
+from velro_auth.guards.throttle import TooManyAttempts
 from velro_auth.wiring.state import ApplicationState
 from velro_auth.wiring.telemetry import promise_of
 
@@ -103,3 +106,40 @@ def test_it_is_in_force_after_a_reload(environment: Callable[..., None], variabl
 
     assert read(service) != before
     assert [state(service).upstream.transport, state(service).observer, service._parts.sessions.denied] == kept
+
+
+def test_permits_in_use_are_neither_lost_nor_doubled(environment: Callable[..., None]) -> None:
+    """A login under way ends with the guards that it began with."""
+    service = create_app(Settings.from_environment())
+    before = guards(service)
+    free = before.failure_delay.free
+
+    with before.failure_delay.hold(0.0), before.bulkhead.slot():
+        environment(LOGIN_CONCURRENCY="1")
+        service.reload()
+        after = guards(service)
+
+        assert after.bulkhead is not before.bulkhead
+        assert (after.bulkhead.taken, after.failure_delay.free) == (1, free - 1)
+        assert after.breaker is before.breaker
+
+    assert (after.bulkhead.taken, after.failure_delay.free) == (0, free)
+
+
+def test_what_was_counted_is_kept(environment: Callable[..., None]) -> None:
+    service = create_app(Settings.from_environment())
+    with pytest.raises(TooManyAttempts):
+        for _ in range(100):
+            with contextlib.suppress(InvalidCredentials):
+                guess(service)
+
+    environment(AUTH_FAILURE_FLOOR_MS="100")
+    service.reload()
+
+    with pytest.raises(TooManyAttempts):
+        guess(service)
+
+
+def guess(service: Service) -> None:
+    with guards(service).throttle.attempt("ada@example.com", "192.0.2.1"):
+        raise InvalidCredentials
