@@ -29,10 +29,10 @@ def test_what_a_full_disk_loses_is_counted_logged_and_shown_by_readiness(
     assert "velro_auth_audit_records_lost_total 300.0" in client.get("/metrics").text
     service = client.application
     assert isinstance(service, Service)
-    telemetry = service._parts.lasting.observer.telemetry
+    telemetry = service._parts.lasting.telemetry
     for _ in range(3):
-        telemetry.watch.look()
-    telemetry.lost_records.say_now()
+        telemetry.jobs.run_once()
+    telemetry.lost_records.log_now()
     # The watch's own thread may have said a part of it before.
     told = [vars(line)["lost"] for line in logs.records if line.getMessage() == "audit records were lost"]
     assert sum(told) == 300

@@ -23,7 +23,7 @@ def traces(drawn: InMemorySpanExporter) -> Traces:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(drawn))
     made = Traces(endpoint="http://nowhere", resource={})
-    made.draw_with(provider)
+    made.use(provider)
     return made
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import LogLines
-from tests.unit.telemetry.answers import Child, HandClock, answer
+from tests.unit.telemetry.answers import Child, HandClock, answer, record_login
 from velro_auth.health_checks import Finding
 from velro_auth.telemetry import slo
 from velro_auth.telemetry.alerts import Alerts, Announcement, log
 from velro_auth.telemetry.shared import Workers
-from velro_auth.telemetry.slo import Promise
+from velro_auth.telemetry.slo import SloTarget
 from velro_auth.telemetry.window import Window
 
 Fork = Callable[[Callable[[], object]], Child]
@@ -28,28 +28,28 @@ class Service:
     def __init__(self, clock: HandClock) -> None:
         self.clock = clock
         self.workers = Workers(workers=2)
-        self.promise = Promise()
+        self.target = SloTarget()
         self.window = Window(self.workers, clock=clock)
         self.announced: list[Announcement] = []
         self.alerts = Alerts(
             self.workers,
-            rules=slo.rules(self.promise),
-            min_samples=self.promise.min_samples,
+            rules=slo.rules(self.target),
+            min_samples=self.target.min_samples,
             outputs=(self.announced.append, log),
             clock=clock,
             wall_clock=lambda: 1_800_000_000.0,
         )
 
-    def look(self) -> None:
-        self.alerts.look(lambda: slo.read(self.window, self.promise))
+    def evaluate(self) -> None:
+        self.alerts.evaluate(lambda: slo.read(self.window, self.target))
 
     def serve(self, seconds: float, *, a_second: float = 2.0, status: int = 200, took_ms: float = 120.0) -> None:
         """Answer logins for a while, and look every five seconds."""
         for _ in range(int(seconds / TICK_S)):
             for _ in range(int(a_second * TICK_S)):
-                self.window.note(answer(status, took_ms=took_ms, upstream_ms=took_ms - 3))
+                record_login(self.window, answer(status, took_ms=took_ms, upstream_ms=took_ms - 3))
             self.clock.advance(TICK_S)
-            self.look()
+            self.evaluate()
 
     @property
     def told(self) -> list[tuple[str, str, str]]:
@@ -107,12 +107,12 @@ def test_a_short_bad_moment_is_no_alert(service: Service) -> None:
     """A worse level has to last; one look in five seconds does not do."""
     service.serve(600)
     for _ in range(100):
-        service.window.note(answer(took_ms=2000.0, upstream_ms=1990.0))
-    service.look()
+        record_login(service.window, answer(took_ms=2000.0, upstream_ms=1990.0))
+    service.evaluate()
     assert service.told == []
 
     service.clock.advance(10)
-    service.look()
+    service.evaluate()
 
     assert service.told == [("login_p95", "ok", "critical")]
 
@@ -129,18 +129,18 @@ def test_a_value_that_dances_around_its_limit_rings_once(service: Service) -> No
 @pytest.mark.parametrize("failures", [1, 2, 3])
 def test_one_failure_of_a_quiet_hour_is_no_alert(service: Service, failures: int) -> None:
     for number in range(30):
-        service.window.note(answer(503 if number < failures else 200))
+        record_login(service.window, answer(503 if number < failures else 200))
 
     for _ in range(5):
         service.clock.advance(TICK_S)
-        service.look()
+        service.evaluate()
 
     assert bool(service.told) is (failures >= slo.MIN_FAILURES)
 
 
 def test_too_few_logins_tell_nothing(service: Service) -> None:
-    for _ in range(service.promise.min_samples - 1):
-        service.window.note(answer(503, took_ms=5000.0))
+    for _ in range(service.target.min_samples - 1):
+        record_login(service.window, answer(503, took_ms=5000.0))
 
     service.serve(60, a_second=0)
 
@@ -169,21 +169,21 @@ def test_the_burn_rate_needs_both_windows(service: Service) -> None:
     service.serve(600, a_second=4)
     service.serve(20, a_second=0.2, status=503)
     service.serve(60, a_second=4)
-    assert service.alerts.last is not None
-    assert service.alerts.last.failures >= slo.MIN_FAILURES
-    assert service.alerts.last.burn_hour > slo.BURN_CRITICAL
+    assert service.alerts.last_reading is not None
+    assert service.alerts.last_reading.failures >= slo.MIN_FAILURES
+    assert service.alerts.last_reading.burn_hour > slo.BURN_CRITICAL
     assert service.alerts.level("login_burn") == "ok"
 
 
 def test_a_promise_of_a_hundred_percent_can_be_judged() -> None:
-    rule = next(rule for rule in slo.rules(Promise(success_rate_min=100.0)) if rule.name == "login_success")
+    rule = next(rule for rule in slo.rules(SloTarget(success_rate_min=100.0)) if rule.name == "login_success")
 
     assert rule.level(0.0) == "ok"
     assert rule.level(0.5) == "critical"
 
 
 def test_the_promised_rate_itself_is_kept() -> None:
-    rule = next(rule for rule in slo.rules(Promise(success_rate_min=99.0)) if rule.name == "login_success")
+    rule = next(rule for rule in slo.rules(SloTarget(success_rate_min=99.0)) if rule.name == "login_success")
 
     assert rule.level(100 - 99.0) == "ok"
     assert rule.level(1.01) == "warning"
@@ -239,7 +239,7 @@ def test_an_announcement_is_fit_for_json(service: Service) -> None:
 
 
 def test_an_alert_of_an_earlier_process_is_taken_up(service: Service) -> None:
-    service.alerts.take_up("login_success", "critical")
+    service.alerts.restore("login_success", "critical")
 
     service.serve(300)
 

@@ -15,10 +15,8 @@ import pytest
 from tests.unit.telemetry.answers import Child, answer, repeat
 from tests.waiting import eventually
 from velro_auth.guards.keys import Keyring
-from velro_auth.telemetry.audit import LONGEST_VALUE, AuditTrail, open_trail
+from velro_auth.telemetry.audit import MAX_VALUE_LENGTH, AuditTrail, LostRecords, open_trail, security_event
 from velro_auth.telemetry.chain import verify
-from velro_auth.telemetry.lost_records import LostRecords
-from velro_auth.telemetry.security import security_event
 from velro_auth.telemetry.shared import Workers
 from velro_auth.telemetry.sink import Sink
 from velro_auth.web.problems import ANSWERS
@@ -73,7 +71,7 @@ def lines() -> Lines:
 def test_a_refused_login_is_recorded_with_who_where_and_how(lines: Lines) -> None:
     account = Keyring(b"a secret").account("Ada@Example.com")
 
-    AuditTrail(lines, wall_clock=lambda: 1_800_000_000.25).answered(
+    AuditTrail(lines, wall_clock=lambda: 1_800_000_000.25).record_response(
         answer(401, outcome="invalid_credentials", took_ms=130.0, account=account)
     )
 
@@ -138,7 +136,7 @@ def test_a_caller_cannot_write_lines_of_their_own(lines: Lines) -> None:
         trail.record("login_refused", user_agent=hostile)
 
     assert all("\n" not in line and line.isascii() and line.isprintable() for line in lines.kept)
-    assert all(len(record["user_agent"]) <= LONGEST_VALUE for record in lines.records)
+    assert all(len(record["user_agent"]) <= MAX_VALUE_LENGTH for record in lines.records)
     assert verify(lines.raw).faults == []
 
 
@@ -207,11 +205,11 @@ def test_a_full_disk_is_counted_and_holds_up_no_login(fork: Fork) -> None:
         sink = Sink(lambda: open_trail(Path("/dev/full")))
         sink.after_fork()
         trail, lost_records = AuditTrail(sink.write), LostRecords(Workers())
-        trail.on_lost = lost_records.note
+        trail.on_lost = lost_records.record
         for _ in range(300):
             trail.record("login_refused")
         assert sink.flush(10)
-        eventually(lambda: lost_records.here == 300)
+        eventually(lambda: lost_records.in_process == 300)
         assert lost_records.check().status == "warn"
 
     if not Path("/dev/full").exists():
@@ -227,18 +225,18 @@ def test_a_disk_that_was_full_for_a_while_leaves_a_gap_of_the_right_size(fork: F
         sink = Sink(lambda: open_trail(file))
         sink.after_fork()
         trail, lost_records = AuditTrail(sink.write), LostRecords(Workers())
-        trail.on_lost = lost_records.note
+        trail.on_lost = lost_records.record
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
         for _ in range(300):
             trail.record("login_refused", account="a" * 32)
         assert sink.flush(10)
-        eventually(lambda: lost_records.here > 200)
+        eventually(lambda: lost_records.in_process > 200)
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
         trail.record("login_succeeded")
         trail.close()
         assert sink.flush(10)
-        (tmp_path / "lost").write_text(str(lost_records.here))
+        (tmp_path / "lost").write_text(str(lost_records.in_process))
 
     fork(work)
     with file.open("rb") as stream:

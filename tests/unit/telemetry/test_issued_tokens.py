@@ -1,4 +1,4 @@
-"""Samples of handed-out tokens: judged by the watch, shared by all workers, over when it is over."""
+"""Samples of issued tokens: checked by the periodic jobs, shared by all workers, over when it is over."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tests.unit.telemetry.answers import Child, HandClock
 from velro_auth.auth.token_check import CAUSES, ISSUER, SECRET, Cause, Refused
 from velro_auth.health_checks import Finding
 from velro_auth.telemetry.alerts import Announcement
-from velro_auth.telemetry.assembly import Telemetry, assemble
 from velro_auth.telemetry.issued_tokens import HOLD_S, IssuedTokens
 from velro_auth.telemetry.shared import Workers
-from velro_auth.telemetry.slo import Promise
+from velro_auth.telemetry.slo import SloTarget
+from velro_auth.telemetry.telemetry import Routes, Telemetry
 
 Fork = Callable[[Callable[[], object]], Child]
 
@@ -45,25 +45,25 @@ def issued_tokens(verdicts: Verdicts, clock: HandClock) -> IssuedTokens:
 
 def hand_out(issued_tokens: IssuedTokens, *tokens: str) -> None:
     for token in tokens:
-        issued_tokens.note(token)
-        issued_tokens.look()
+        issued_tokens.record(token)
+        issued_tokens.check_newest()
 
 
 def test_a_request_only_leaves_its_token_and_one_look_judges_the_newest(
     issued_tokens: IssuedTokens, verdicts: Verdicts
 ) -> None:
     for number in range(1000):
-        issued_tokens.note(f"good {number}")
+        issued_tokens.record(f"good {number}")
     assert verdicts.shown == []
 
-    issued_tokens.look()
-    issued_tokens.look()
+    issued_tokens.check_newest()
+    issued_tokens.check_newest()
 
     assert verdicts.shown == ["good 999"]
 
 
 def test_before_the_first_login_nothing_is_wrong(issued_tokens: IssuedTokens) -> None:
-    issued_tokens.look()
+    issued_tokens.check_newest()
 
     assert issued_tokens.check() == Finding("pass")
 
@@ -137,24 +137,24 @@ def test_every_worker_knows_what_one_found(issued_tokens: IssuedTokens, clock: H
 
 
 class Instance:
-    """One login every five seconds, and the watch looks."""
+    """One login every five seconds, and the periodic jobs run."""
 
     def __init__(self, clock: HandClock) -> None:
         self.clock = clock
         self.announced: list[Announcement] = []
-        self.telemetry: Telemetry = assemble(
-            routes=["login"],
+        self.telemetry: Telemetry = Telemetry(
+            routes=Routes({"/login": "login"}),
             outcomes=["ok"],
             outputs=[self.announced.append],
-            refused=Verdicts(),
-            watch_every_s=3600.0,
+            check_token=Verdicts(),
+            jobs_every_s=3600.0,
             clock=clock,
         )
 
     def serve(self, token: str, seconds: float) -> None:
         for _ in range(int(seconds / 5)):
-            self.telemetry.issued_tokens.note(token)
-            self.telemetry.watch.look()
+            self.telemetry.issued_tokens.record(token)
+            self.telemetry.jobs.run_once()
             self.clock.advance(5)
 
     @property
@@ -169,9 +169,9 @@ def instance(clock: HandClock) -> Instance:
 
 def test_one_login_is_enough_for_the_alert(instance: Instance) -> None:
     """Twenty are needed for the others."""
-    instance.telemetry.issued_tokens.note("issuer")
+    instance.telemetry.issued_tokens.record("issuer")
     for _ in range(3):
-        instance.telemetry.watch.look()
+        instance.telemetry.jobs.run_once()
         instance.clock.advance(5)
 
     assert instance.told == [("login_tokens", "warning")]
@@ -198,7 +198,7 @@ def test_the_all_clear_is_announced_once(instance: Instance) -> None:
 def test_the_alert_outlives_another_promise(instance: Instance) -> None:
     instance.serve("secret", 60)
 
-    instance.telemetry.judge.demand(Promise(p95_warning_ms=1))
+    instance.telemetry.set_target(SloTarget(p95_warning_ms=1))
     instance.serve("good", 600)
 
     assert instance.told == [("login_tokens", "warning"), ("login_tokens", "ok")]
