@@ -73,14 +73,11 @@ class Alerts:
     better. When the leading worker dies, the next leader continues from its state.
 
     Args:
-        workers: The processes of this instance.
         rules: The limits.
         min_samples: With fewer logins no alert is raised.
         outputs: Called with each change; must not block.
         raise_after_s: How long a worse level has to last.
         clear_after_s: How long a better level has to last.
-        clock: Monotonic clock in seconds, the same in all processes.
-        wall_clock: Unix time in seconds.
     """
 
     def __init__(
@@ -195,7 +192,6 @@ class EventLog:
 
     Args:
         pause_s: For this long further events of a kind are only counted.
-        clock: Monotonic clock in seconds.
     """
 
     def __init__(self, *, pause_s: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:

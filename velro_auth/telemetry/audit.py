@@ -50,30 +50,22 @@ _BY_ROUTE: Final[Mapping[tuple[str, str], str]] = {
     ("logout", "ok"): "session_ended",
 }
 
-#: Outcome → security event, at every endpoint: denied access (16.3.2), attempts to bypass a control (16.3.3), and
-#: controls or backends that fail (16.3.4).
-_BY_OUTCOME: Final[Mapping[str, str]] = {
-    "session_expired": "refresh_refused",
-    "token_missing": "token_refused",
-    "token_invalid": "token_refused",
-    "token_expired": "token_refused",
-    "forbidden": "access_denied",
-    "insufficient_aal": "access_denied",
-    "too_many_attempts": "throttled",
-    "challenge_required": "challenged",
-    "bad_json": "input_refused",
-    "bad_parameter": "input_refused",
-    "too_large": "input_refused",
-    "headers_too_large": "input_refused",
-    "uri_too_long": "input_refused",
-    "unsupported_media_type": "input_refused",
-    "upstream_throttled": "upstream_throttled",
-    "upstream_misconfigured": "upstream_failed",
-    "upstream_unavailable": "upstream_failed",
-    "upstream_timeout": "upstream_failed",
-    "upstream_error": "upstream_failed",
-    "internal_error": "internal_error",
+#: Security event → outcomes that are this event at every endpoint: denied access (16.3.2), attempts to bypass a control
+#: (16.3.3), and controls or backends that fail (16.3.4).
+_OUTCOMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "refresh_refused": ("session_expired",),
+    "token_refused": ("token_missing", "token_invalid", "token_expired"),
+    "access_denied": ("forbidden", "insufficient_aal"),
+    "throttled": ("too_many_attempts",),
+    "challenged": ("challenge_required",),
+    "input_refused": (
+        *("bad_json", "bad_parameter", "too_large", "headers_too_large", "uri_too_long", "unsupported_media_type"),
+    ),
+    "upstream_throttled": ("upstream_throttled",),
+    "upstream_failed": ("upstream_misconfigured", "upstream_unavailable", "upstream_timeout", "upstream_error"),
+    "internal_error": ("internal_error",),
 }
+_BY_OUTCOME: Final = {outcome: event for event, outcomes in _OUTCOMES.items() for outcome in outcomes}
 
 
 def security_event(route: str, outcome: str) -> str | None:
@@ -94,7 +86,6 @@ class AuditTrail:
     Args:
         write: Accepts a line. Must not block.
         flush: Waits a short time until the accepted lines are written.
-        wall_clock: Unix time in seconds.
         new_id: Makes the name of a chain.
     """
 
@@ -194,12 +185,7 @@ def open_trail(path: Path) -> int:
 
 
 class LostRecords:
-    """Counts the audit records that all workers of an instance lost, and reports them in the log and in readiness.
-
-    Args:
-        workers: The processes of this instance.
-        clock: Monotonic clock in seconds, the same in all processes.
-    """
+    """Counts the audit records that all workers of an instance lost, and reports them in the log and in readiness."""
 
     #: Offsets in a row: number of lost records, and when the last one was lost.
     _COUNT, _LAST_S, _WIDTH = 0, 1, 2

@@ -32,12 +32,7 @@ def digest(record: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault of a file, or a loss that a chain reports.
-
-    Attributes:
-        line: Number of the line, from 1.
-        what: One sentence.
-    """
+    """A fault of a file, or a loss that a chain reports: the number of the line, from 1, and one sentence."""
 
     line: int
     what: str
@@ -45,13 +40,9 @@ class Fault:
 
 @dataclass(slots=True)
 class Gap:
-    """Numbers that are missing in a chain, from *first* to *last*.
+    """Numbers that are missing in a chain, from *first* to *last*, before *line*.
 
-    Attributes:
-        line: Number of the line after the gap.
-        first: The first missing number.
-        last: The last missing number.
-        lost: How many of them later records report as lost.
+    Later records report that *lost* of them could not be written.
     """
 
     line: int

@@ -144,8 +144,8 @@ def pool_gauges(
 
     Args:
         idle: Number of idle connections to Supabase.
-        age_s: Age of the oldest of them in seconds; 0 without any.
-        unused_s: Longest time since the last use of one of them, in seconds; 0 without any.
+        age_s: Age of the oldest idle one; 0 without any.
+        unused_s: Time since the last use of the one that was idle longest; 0 without any.
     """
     unused = "Time since the last use of the one unused for longest."
     return (

@@ -36,8 +36,6 @@ class IssuedTokens:
 
     Args:
         check_token: Returns why a token is refused here; None when it is accepted.
-        workers: The processes of this instance.
-        clock: Monotonic clock in seconds, the same in all processes.
     """
 
     def __init__(

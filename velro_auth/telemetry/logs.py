@@ -7,7 +7,6 @@ Workers write through ``sink.Sink``: a stdout that is not read blocks no request
 from __future__ import annotations
 
 import logging
-import logging.config
 import sys
 from typing import Any, Final
 
@@ -90,11 +89,6 @@ def configuration(level: str = "info", style: str = "json") -> dict[str, Any]:
             **{name: {"level": limit} for name, limit in _LEVELS.items()},
         },
     }
-
-
-def configure(level: str = "info") -> None:
-    """Send every logger of this process to stdout as JSON."""
-    logging.config.dictConfig(configuration(level))
 
 
 def set_level(level: str) -> None:

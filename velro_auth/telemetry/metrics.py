@@ -70,23 +70,14 @@ class CounterFamily:
         labels: Names of the labels.
         series: Label values of each series.
         start: Offset of the first series in the row.
-        hides_zeros: Leave out series that are zero; for families where most combinations never happen.
     """
 
-    def __init__(
-        self,
-        name: str,
-        doc: str,
-        labels: Labels,
-        series: Iterable[Labels],
-        *,
-        start: int,
-        hides_zeros: bool = False,
-    ) -> None:
+    def __init__(self, name: str, doc: str, labels: Labels, series: Iterable[Labels], *, start: int) -> None:
         self._name, self._doc, self._labels = PREFIX + name, doc, labels
         self.offsets: Final[Mapping[Labels, int]] = {values: offset for offset, values in enumerate(series, start)}
         self.end: Final = start + len(self.offsets)
-        self._hides_zeros = hides_zeros
+        # Most combinations of several labels never happen, so those that are zero are left out.
+        self._hides_zeros = len(labels) > 1
 
     def add(self, row: memoryview[float], *values: str) -> None:
         """Add one to a series; a label value that is not known counts as ``other``, where the family has that."""
@@ -141,13 +132,11 @@ class PrometheusMetrics:
     """Counts in memory that all workers share, and exposes the sums (measured: 1.7 µs a login, 1.0 µs other requests).
 
     Args:
-        workers: The processes of this instance.
         routes: Names of the endpoints; all others are counted as ``other``.
         outcomes: Error codes of logins, and ``ok``; all others are counted as ``other``.
         gauges: Values that other parts measure.
         counters: Counts that other parts keep.
         build: Labels of ``velro_auth_build_info``.
-        clock: Monotonic clock in seconds, the same in all processes.
     """
 
     def __init__(
@@ -163,41 +152,28 @@ class PrometheusMetrics:
     ) -> None:
         routes = tuple(dict.fromkeys([*routes, OTHER]))
         self._families: list[CounterFamily | HistogramFamily] = []
-        self._requests = self._counter(
-            "requests",
-            "Answered requests.",
-            ("route", "status", "lane"),
-            itertools.product(routes, STATUS_CLASSES, LANES),
-            hides_zeros=True,
-        )
+        by_route = itertools.product(routes, STATUS_CLASSES, LANES)
+        self._requests = self._counter("requests", "Answered requests.", ("route", "status", "lane"), by_route)
         self._own = self._histogram("request_own_seconds", "Our own share of the time a request took.", "route", routes)
-        self._logins = self._counter(
-            "logins", "Logins by outcome.", ("outcome",), zip(dict.fromkeys([*outcomes, OTHER]), strict=True)
-        )
-        self._shares = self._histogram(
-            "login_seconds",
-            "Time that logins took: our own share, the upstream's, and in total without deliberate waiting.",
-            "share",
-            SHARES,
-        )
+        self._logins = self._counter("logins", "Logins by outcome.", ("outcome",), _one_label((*outcomes, OTHER)))
+        doc = "Time that logins took: our own share, the upstream's, and in total without deliberate waiting."
+        self._shares = self._histogram("login_seconds", doc, "share", SHARES)
         self._throttled = self._counter(
-            "throttle_refusals", "Logins refused, by limit.", ("scope",), zip(SCOPES, strict=True)
+            "throttle_refusals", "Logins refused, by limit.", ("scope",), _one_label(SCOPES)
         )
         self._challenges = self._counter(
-            "challenges", "Challenges of the throttle.", ("outcome",), zip(CHALLENGES, strict=True)
+            "challenges", "Challenges of the throttle.", ("outcome",), _one_label(CHALLENGES)
         )
         self._events = self._counter(
-            "events", "Events that an operator should know of.", ("event",), zip(EVENTS, strict=True)
+            "events", "Events that an operator should know of.", ("event",), _one_label(EVENTS)
         )
-        self._table = Table(workers, self._families[-1].end)
+        self._table = Table(workers, self._next_offset())
         self._gauges = Gauges(workers, gauges, clock=clock)
         self._counters = ExternalCounters(workers, counters)
         self._build = dict(build or {})
 
-    def _counter(
-        self, name: str, doc: str, labels: Labels, series: Iterable[Labels], *, hides_zeros: bool = False
-    ) -> CounterFamily:
-        family = CounterFamily(name, doc, labels, series, start=self._next_offset(), hides_zeros=hides_zeros)
+    def _counter(self, name: str, doc: str, labels: Labels, series: Iterable[Labels]) -> CounterFamily:
+        family = CounterFamily(name, doc, labels, series, start=self._next_offset())
         self._families.append(family)
         return family
 
@@ -258,6 +234,10 @@ class PrometheusMetrics:
             yield family.metric(sums)
         yield from self._gauges.collect()
         yield from self._counters.collect()
+
+
+def _one_label(values: Iterable[str]) -> Iterable[Labels]:
+    return ((value,) for value in dict.fromkeys(values))
 
 
 def render(collector: Collector) -> bytes:

@@ -50,17 +50,12 @@ class Reading:
     """The service level at one moment.
 
     Attributes:
-        logins: Counted logins in the rolling window.
-        failures: How many of them failed.
-        timed: How many of them called Supabase; the percentiles are theirs, in milliseconds.
+        logins: Counted logins in the rolling window, *failures* included.
+        timed: How many of them called Supabase; the percentiles are theirs.
         success_rate: In percent; 100 without any login.
-        p50_ms: The median of the whole duration.
-        p95_ms: Its 95th percentile.
-        p99_ms: Its 99th percentile.
         own_p95_ms: The 95th percentile of our own share.
         burn_recent: Failures of the rolling window divided by the error budget.
-        burn_hour: The same for the last hour; the smaller of the two counts.
-        hour_logins: Counted logins in the last hour.
+        burn_hour: The same for the last hour, with *hour_logins*; the smaller of the two counts.
     """
 
     logins: int

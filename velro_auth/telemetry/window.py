@@ -66,11 +66,7 @@ class Count:
 
 
 class Durations:
-    """A histogram of durations with the buckets of ``BOUNDS_MS``.
-
-    Args:
-        counts: How many durations fell into each bucket.
-    """
+    """A histogram of durations: *counts* has a number for each bucket of ``BOUNDS_MS``."""
 
     def __init__(self, counts: Sequence[float]) -> None:
         self._counts = tuple(counts)
@@ -111,9 +107,7 @@ class Window:
     """Counts the logins of the last minutes with durations, and of the last hour without, in shared memory.
 
     Args:
-        workers: The processes of this instance.
         length_s: Length of the rolling window.
-        clock: Monotonic clock in seconds, the same in all processes.
     """
 
     def __init__(
