@@ -133,7 +133,7 @@ class PeriodicJobs:
         weakref.finalize(self, self._stopped.set)
         # The thread holds only a weak reference, so that this object can be collected.
         run = functools.partial(_run_periodically, weakref.ref(self), self._stopped, every_s)
-        self._thread = Background(run, name="periodic-jobs")
+        self._thread = Background(run, name="watch")
 
     def ensure(self) -> None:
         """Start the thread of this process unless it runs; cheap enough for every request."""

@@ -1,4 +1,4 @@
-"""Single bad answers that an operator should hear of, without a line for each."""
+"""Events that an operator should know of, without a line for each."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ Fork = Callable[[Callable[[], object]], Child]
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 
-class Verdicts:
+class TokenChecks:
     """Refuses tokens by what they are called, and remembers which it was shown."""
 
     def __init__(self) -> None:
@@ -34,13 +34,13 @@ class Verdicts:
 
 
 @pytest.fixture
-def verdicts() -> Verdicts:
-    return Verdicts()
+def checks() -> TokenChecks:
+    return TokenChecks()
 
 
 @pytest.fixture
-def issued_tokens(verdicts: Verdicts, clock: HandClock) -> IssuedTokens:
-    return IssuedTokens(verdicts, Workers(workers=2), clock=clock)
+def issued_tokens(checks: TokenChecks, clock: HandClock) -> IssuedTokens:
+    return IssuedTokens(checks, Workers(workers=2), clock=clock)
 
 
 def hand_out(issued_tokens: IssuedTokens, *tokens: str) -> None:
@@ -49,17 +49,17 @@ def hand_out(issued_tokens: IssuedTokens, *tokens: str) -> None:
         issued_tokens.check_newest()
 
 
-def test_a_request_only_leaves_its_token_and_one_look_judges_the_newest(
-    issued_tokens: IssuedTokens, verdicts: Verdicts
+def test_a_request_only_leaves_its_token_and_the_next_check_takes_the_newest(
+    issued_tokens: IssuedTokens, checks: TokenChecks
 ) -> None:
     for number in range(1000):
         issued_tokens.record(f"good {number}")
-    assert verdicts.shown == []
+    assert checks.shown == []
 
     issued_tokens.check_newest()
     issued_tokens.check_newest()
 
-    assert verdicts.shown == ["good 999"]
+    assert checks.shown == ["good 999"]
 
 
 def test_before_the_first_login_nothing_is_wrong(issued_tokens: IssuedTokens) -> None:
@@ -96,7 +96,7 @@ def test_time_alone_mends_nothing(issued_tokens: IssuedTokens, clock: HandClock)
     assert issued_tokens.check().status == "warn"
 
 
-def test_a_hook_that_spoils_some_tokens_only_is_told_all_the_while(
+def test_a_hook_that_breaks_some_tokens_only_is_reported_all_the_while(
     issued_tokens: IssuedTokens, clock: HandClock
 ) -> None:
     for _ in range(20):
@@ -146,7 +146,7 @@ class Instance:
             routes=Routes({"/login": "login"}),
             outcomes=["ok"],
             outputs=[self.announced.append],
-            check_token=Verdicts(),
+            check_token=TokenChecks(),
             jobs_every_s=3600.0,
             clock=clock,
         )
@@ -158,7 +158,7 @@ class Instance:
             self.clock.advance(5)
 
     @property
-    def told(self) -> list[tuple[str, str]]:
+    def changes(self) -> list[tuple[str, str]]:
         return [(change.alert, change.level) for change in self.announced]
 
 
@@ -174,7 +174,7 @@ def test_one_login_is_enough_for_the_alert(instance: Instance) -> None:
         instance.telemetry.jobs.run_once()
         instance.clock.advance(5)
 
-    assert instance.told == [("login_tokens", "warning")]
+    assert instance.changes == [("login_tokens", "warning")]
     assert instance.announced[0].text == f"warning: {ISSUER}"
     assert instance.announced[0].fields()["runbook"].endswith("#login_tokens")
 
@@ -182,7 +182,7 @@ def test_one_login_is_enough_for_the_alert(instance: Instance) -> None:
 def test_the_alert_warns_and_takes_no_instance_out(instance: Instance) -> None:
     instance.serve("issuer", 600)
 
-    assert instance.told == [("login_tokens", "warning")]
+    assert instance.changes == [("login_tokens", "warning")]
     assert instance.telemetry.check().status == "warn"
 
 
@@ -191,17 +191,17 @@ def test_the_all_clear_is_announced_once(instance: Instance) -> None:
 
     instance.serve("good", 600)
 
-    assert instance.told == [("login_tokens", "warning"), ("login_tokens", "ok")]
+    assert instance.changes == [("login_tokens", "warning"), ("login_tokens", "ok")]
     assert instance.telemetry.check() == Finding("pass")
 
 
-def test_the_alert_outlives_another_promise(instance: Instance) -> None:
+def test_the_alert_outlives_another_target(instance: Instance) -> None:
     instance.serve("secret", 60)
 
     instance.telemetry.set_target(SloTarget(p95_warning_ms=1))
     instance.serve("good", 600)
 
-    assert instance.told == [("login_tokens", "warning"), ("login_tokens", "ok")]
+    assert instance.changes == [("login_tokens", "warning"), ("login_tokens", "ok")]
 
 
 def test_every_cause_has_a_sentence_for_the_alert(issued_tokens: IssuedTokens) -> None:

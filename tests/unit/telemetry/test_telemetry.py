@@ -1,4 +1,4 @@
-"""All parts together: one call for each answer."""
+"""All parts together: one call for each response."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def new_telemetry(**options: Any) -> Telemetry:
     )
 
 
-def watches() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name == "periodic-jobs"}
+def job_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "watch"}
 
 
 def test_an_answer_reaches_every_part(clock: HandClock) -> None:
@@ -71,11 +71,11 @@ def test_a_service_level_that_is_missed_is_everywhere(clock: HandClock, logs: Lo
     assert sum(record.name == "velro_auth.alerts" for record in logs.records) == 3
 
 
-def test_another_promise_is_judged_by_the_logins_there_are(clock: HandClock) -> None:
+def test_another_target_is_evaluated_for_the_logins_there_are(clock: HandClock) -> None:
     """And an alert that was raised is called off when the new target is kept."""
     telemetry = new_telemetry(clock=clock)
 
-    def look() -> str:
+    def level_after_a_minute() -> str:
         for _ in range(12):
             for _ in range(5):
                 telemetry.record(answer(took_ms=100.0, upstream_ms=90.0))
@@ -83,38 +83,38 @@ def test_another_promise_is_judged_by_the_logins_there_are(clock: HandClock) -> 
             telemetry.jobs.run_once()
         return telemetry.alerts.level("login_p95")
 
-    assert look() == "ok"
+    assert level_after_a_minute() == "ok"
     telemetry.set_target(SloTarget(p95_warning_ms=20, p95_critical_ms=50))
-    assert look() == "critical"
+    assert level_after_a_minute() == "critical"
     assert "the limit is 50 ms" in telemetry.check().output
     telemetry.set_target(SloTarget())
-    assert look() == "ok"
+    assert level_after_a_minute() == "ok"
 
 
-def test_the_watch_starts_with_the_first_answer_and_ends_with_its_owner() -> None:
+def test_the_jobs_start_with_the_first_response_and_ends_with_its_owner() -> None:
     # Those of other tests end whenever their owners are collected.
-    others = watches()
+    others = job_threads()
     telemetry = new_telemetry()
-    assert watches() <= others
+    assert job_threads() <= others
 
     telemetry.record(answer())
     telemetry.record(answer())
-    (watch,) = watches() - others
+    (thread,) = job_threads() - others
 
     del telemetry
     gc.collect()
-    eventually(lambda: not watch.is_alive())
+    eventually(lambda: not thread.is_alive())
 
 
-def test_a_job_that_fails_stops_neither_the_watch_nor_the_other_jobs(logs: LogLines) -> None:
-    looks: list[int] = []
+def test_a_job_that_fails_stops_neither_the_thread_nor_the_other_jobs(logs: LogLines) -> None:
+    runs: list[int] = []
 
     def fail() -> None:
         raise ValueError("a defect")
 
-    watch = PeriodicJobs((fail, lambda: looks.append(1)), every_s=0.01)
-    watch.ensure()
+    jobs = PeriodicJobs((fail, lambda: runs.append(1)), every_s=0.01)
+    jobs.ensure()
 
-    eventually(lambda: len(looks) >= 3)
-    watch.stop()
+    eventually(lambda: len(runs) >= 3)
+    jobs.stop()
     assert any(record.exc_info for record in logs.records)
