@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fixtures.collectors import Collector, running_collector
-from velro_auth.telemetry.defects import Defects
+from velro_auth.telemetry.sentry import SentryHandler
 
 logger = logging.getLogger("velro_auth.somewhere")
 
@@ -20,8 +20,8 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture
-def defects(collector: Collector) -> Iterator[Defects]:
-    made = Defects(f"http://key@{collector.address}/1", release="velro-auth@1")
+def defects(collector: Collector) -> Iterator[SentryHandler]:
+    made = SentryHandler(f"http://key@{collector.address}/1", release="velro-auth@1")
     made.start()
     yield made
     made.stop()
@@ -34,7 +34,7 @@ def fail() -> None:
         raise ValueError("canary") from error
 
 
-def test_a_line_with_a_traceback_is_reported_by_its_kinds_alone(defects: Defects, collector: Collector) -> None:
+def test_a_line_with_a_traceback_is_reported_by_its_kinds_alone(defects: SentryHandler, collector: Collector) -> None:
     try:
         fail()
     except ValueError:
@@ -49,7 +49,7 @@ def test_a_line_with_a_traceback_is_reported_by_its_kinds_alone(defects: Defects
     assert "tags" not in event
 
 
-def test_other_lines_are_not(defects: Defects, collector: Collector) -> None:
+def test_other_lines_are_not(defects: SentryHandler, collector: Collector) -> None:
     logger.error("wrong")
     logger.warning("wrong", exc_info=ValueError())
     logging.getLogger("somebody.else").error("wrong", exc_info=ValueError())

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from sentry_sdk.types import Event
 
-from velro_auth.telemetry.defects import scrubbed
+from velro_auth.telemetry.sentry import scrub
 
 
 def test_an_event_keeps_what_is_known_and_nothing_else() -> None:
@@ -24,7 +24,7 @@ def test_an_event_keeps_what_is_known_and_nothing_else() -> None:
         "contexts": {"new": "canary"},
     }
 
-    kept = scrubbed(cast("Event", event), {})
+    kept = scrub(cast("Event", event), {})
 
     assert kept == {
         "event_id": "1",
