@@ -120,8 +120,8 @@ def test_a_secret_of_another_project(standin: Standin) -> None:
     right = look_at_token(standin, settings_of(standin, SUPABASE_JWT_SECRET=SECRET))
 
     assert (wrong.status, right.status) == ("fail", "pass")
-    assert "SUPABASE_JWT_SECRET" in wrong.mend
-    assert "canary" not in wrong.output + wrong.mend
+    assert "SUPABASE_JWT_SECRET" in wrong.fix
+    assert "canary" not in wrong.output + wrong.fix
 
 
 @pytest.mark.parametrize(("secret", "status"), [(SECRET, "pass"), (OTHER_SECRET, "fail"), ("", "pass")])
@@ -151,7 +151,7 @@ def test_a_token_that_will_not_fit(standin: Standin, least: int, status: str) ->
     found = look_at_token(standin, settings_of(standin, SUPABASE_JWT_SECRET=SECRET), large="x" * filler)
 
     assert found.status == status
-    assert status == "pass" or "app_metadata" in found.mend
+    assert status == "pass" or "app_metadata" in found.fix
 
 
 def claims(standin: Standin, filler: int) -> dict[str, Any]:

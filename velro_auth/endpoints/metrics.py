@@ -11,7 +11,7 @@ from werkzeug.wrappers import Request, Response
 
 from velro_auth.endpoints.bodies import NO_STORE
 from velro_auth.errors import NotFound
-from velro_auth.telemetry.exposition import MEDIA_TYPE
+from velro_auth.telemetry.metrics import MEDIA_TYPE
 
 
 @dataclass(frozen=True)

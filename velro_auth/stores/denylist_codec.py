@@ -89,10 +89,10 @@ class DenialsInRedis:
         commands.multi()
         for denial in merged:
             expires_ms = max(1, int((denial.until_s - now_s) * 1000) + 1)
-            commands.set(self._key + denial.subject, json.dumps(asdict(denial)), px=expires_ms)
+            commands.set(self._key + denial.subject, json.dumps(_stored(denial)), px=expires_ms)
             commands.zadd(self._index, {denial.subject: denial.until_s})
         commands.zremrangebyscore(self._index, "-inf", now_s)
-        commands.publish(self.channel, json.dumps({"id": news_id, "denials": [asdict(one) for one in merged]}))
+        commands.publish(self.channel, json.dumps({"id": news_id, "denials": [_stored(one) for one in merged]}))
         return news_id, commands.execute()[-1]
 
     def read_all(self) -> list[Denial]:
@@ -165,6 +165,12 @@ def _denials(text: str) -> list[Denial]:
     except (ValueError, TypeError, KeyError):
         log.warning("An entry of the deny-list could not be read")
         return []
+
+
+def _stored(denial: Denial) -> dict[str, Any]:
+    """Return the JSON form; earlier releases read and wrote the cutoffs as ``cuts``."""
+    cutoffs = [asdict(cutoff) for cutoff in denial.cutoffs]
+    return {"subject": denial.subject, "until_s": denial.until_s, "cuts": cutoffs}
 
 
 def _denial(fields: Mapping[str, Any]) -> Denial:

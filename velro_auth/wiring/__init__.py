@@ -22,14 +22,14 @@ from velro_auth.endpoints.verify import VerifyEndpoint
 from velro_auth.endpoints.version import VersionEndpoint
 from velro_auth.guards import Guards
 from velro_auth.health_checks import Check, Finding
-from velro_auth.telemetry.answered import Routes
+from velro_auth.telemetry.telemetry import Routes
 from velro_auth.upstream.identity import SupabaseIdentity, Unconfigured
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
-from velro_auth.wiring.extras import wire_tracing
 from velro_auth.wiring.guards import build_guards
 from velro_auth.wiring.sessions import build_sessions
 from velro_auth.wiring.state import ApplicationState, open_state
+from velro_auth.wiring.telemetry import wire_tracing
 
 _ENDPOINTS: Final = (
     LoginEndpoint,
@@ -121,9 +121,9 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
         state: The state of this process; None at the start.
     """
     if state is None:
-        tracing = wire_tracing(settings, routes=ROUTES, paths=_PATHS, left_out=_NOT_TRACED)
+        tracing = wire_tracing(settings, routes=ROUTES, paths=_PATHS, excluded=_NOT_TRACED)
         state = open_state(settings, ROUTES, tracing)
-    services, telemetry = _services(settings, state), state.observer.telemetry
+    services, telemetry = _services(settings, state), state.telemetry
     sessions, max_body_bytes = services.sessions, settings.auth_max_body_bytes
     login, refresh = LoginEndpoint(services.login, max_body_bytes), RefreshEndpoint(sessions, max_body_bytes)
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
@@ -149,8 +149,8 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
 
 
 def _services(settings: Settings, state: ApplicationState) -> _Services:
-    upstream, telemetry = state.upstream, state.observer.telemetry
-    note_token = telemetry.issued_tokens.note
+    upstream, telemetry = state.upstream, state.telemetry
+    note_token = telemetry.issued_tokens.record
     identity: Identity = Unconfigured("; ".join(map(str, settings.errors)))
     if upstream.transport is not None:
         identity = SupabaseIdentity(
@@ -162,8 +162,8 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
     guards = build_guards(
         settings,
         state.guards,
-        on_refused=telemetry.metrics.throttled,
-        on_challenge=telemetry.metrics.challenged,
+        on_refused=telemetry.metrics.record_throttled,
+        on_challenge=telemetry.metrics.record_challenge,
     )
     sessions = build_sessions(
         settings,
@@ -214,7 +214,7 @@ def _checks(settings: Settings, state: ApplicationState, watch: AddressWatch) ->
     if state.upstream.login_path is not None:
         checks["upstream:login"] = state.upstream.login_path
     checks["client_address"] = watch.finding
-    telemetry = state.observer.telemetry
+    telemetry = state.telemetry
     if telemetry.audit:
         checks["audit"] = telemetry.lost_records.check
     checks |= state.sessions.checks

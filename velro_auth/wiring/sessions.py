@@ -22,8 +22,7 @@ from velro_auth.config.settings import Settings
 from velro_auth.guards import Guards
 from velro_auth.guards.keys import REDIS_PREFIX
 from velro_auth.health_checks import Check, Finding
-from velro_auth.telemetry.gauges import Gauge
-from velro_auth.telemetry.standard import cache_gauge, key_gauges
+from velro_auth.telemetry.gauges import Gauge, cache_gauge, key_gauges
 from velro_auth.upstream.jwks import KeyState, KeyStore
 from velro_auth.upstream.jwks_http import HttpKeySet
 from velro_auth.wiring.guards import SharedStore

@@ -9,9 +9,15 @@ from typing import Any, Protocol
 from velro_auth.auth.ports import Profiles
 from velro_auth.config.settings import Settings
 from velro_auth.guards.upstream_rate_limit import OneAddress
-from velro_auth.telemetry.answered import Routes
-from velro_auth.telemetry.gauges import Gauge
-from velro_auth.telemetry.standard import guard_gauges, pool_gauges, quota_gauge, session_tally, store_gauge
+from velro_auth.telemetry.gauges import (
+    Gauge,
+    guard_gauges,
+    one_address_gauge,
+    pool_gauges,
+    session_refusals,
+    store_gauge,
+)
+from velro_auth.telemetry.telemetry import Routes, Telemetry
 from velro_auth.tracing import Tracer
 from velro_auth.upstream.captcha import Captcha, FixedCaptcha, LearntCaptcha
 from velro_auth.upstream.forwarding import ForwardingProof
@@ -22,10 +28,9 @@ from velro_auth.upstream.transport.keep_warm import KeepWarm
 from velro_auth.upstream.transport.transport import Transport
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
-from velro_auth.wiring.extras import Tracing, wire_defects
 from velro_auth.wiring.guards import GuardState, SharedStore, open_guards
 from velro_auth.wiring.sessions import SessionState, open_sessions
-from velro_auth.wiring.telemetry import Observer, promise_of, wire_telemetry
+from velro_auth.wiring.telemetry import Tracing, slo_target, wire_sentry, wire_telemetry
 
 
 class Threads(Protocol):
@@ -80,7 +85,7 @@ class ApplicationState:
         store: Whether Redis works; None without Redis.
         guards: What the guards have counted.
         sessions: The deny-list, the signing keys and the caches.
-        observer: Called with every response; has the metrics.
+        telemetry: Records every response.
         tracing: Traces requests and calls, if that is switched on.
         threads: The tasks that run beside the requests, in the order in which they stop. Those that report on others
             stop last.
@@ -91,7 +96,7 @@ class ApplicationState:
     store: SharedStore | None
     guards: GuardState
     sessions: SessionState
-    observer: Observer
+    telemetry: Telemetry
     tracing: Tracing
     threads: Sequence[Threads]
     _watch: AddressWatch | None = None
@@ -120,25 +125,25 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
     store = SharedStore() if settings.redis_url else None
     guards = open_guards(settings, store=store, one_address=upstream.one_address)
     sessions = open_sessions(settings, store=store)
-    observer = wire_telemetry(
+    telemetry = wire_telemetry(
         settings,
-        promise=lambda: promise_of(current.settings),
+        target=lambda: slo_target(current.settings),
         routes=routes,
         gauges=[*_gauges(guards, upstream, store), *sessions.gauges],
-        tallies=[session_tally(lambda: guards.session_calls.refused)],
-        refused=sessions.token_check.refused,
+        counters=[session_refusals(lambda: guards.session_calls.refused)],
+        check_token=sessions.token_check.refused,
     )
     warm = [upstream.keep_warm] if upstream.keep_warm else []
-    observer.telemetry.watch.keep(*tracing.retried, *(task.thread for task in warm))
+    telemetry.jobs.retry_with(*tracing.retryable, *(task.thread for task in warm))
     return ApplicationState(
         current=current,
         upstream=upstream,
         store=store,
         guards=guards,
         sessions=sessions,
-        observer=observer,
+        telemetry=telemetry,
         tracing=tracing,
-        threads=(*sessions.background, *warm, observer, *tracing.beside, *wire_defects(settings)),
+        threads=(*sessions.background, *warm, telemetry, *tracing.tasks, *wire_sentry(settings)),
     )
 
 
@@ -192,5 +197,5 @@ def _gauges(guards: GuardState, upstream: Upstream, store: SharedStore | None) -
             age_s=lambda: max((one.age_s for one in keep_warm.ages()), default=0.0),
             unused_s=lambda: max((one.idle_s for one in keep_warm.ages()), default=0.0),
         )
-    gauges.append(quota_gauge(lambda: one_address.is_proven))
+    gauges.append(one_address_gauge(lambda: one_address.is_proven))
     return [*gauges, store_gauge(store.is_degraded)] if store else gauges

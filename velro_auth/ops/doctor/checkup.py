@@ -156,7 +156,7 @@ def _look(check: Check, case: DiagnosticContext) -> _Looked:
         # Its text stays out: nobody knows what an unforeseen error quotes.
         found = f"the check itself failed ({type(error).__name__})"
         return _Looked("fail", found, "Report it, with the output of --json.")
-    return _Looked(finding.status, finding.output, finding.mend)
+    return _Looked(finding.status, finding.output, finding.fix)
 
 
 def _within(limit_s: float, look: Callable[[], _Looked]) -> _Looked:

@@ -84,7 +84,7 @@ def test_what_does_not_apply_is_skipped_with_its_reason() -> None:
 
 
 def test_a_finding_may_know_a_better_mend() -> None:
-    found = run(check("a.a", says("warn", mend="this one")), check("a.b", says("warn")), check("a.c", says("pass")))
+    found = run(check("a.a", says("warn", fix="this one")), check("a.b", says("warn")), check("a.c", says("pass")))
 
     assert [one.mend for one in found.values()] == ["this one", "the usual mend", ""]
 
