@@ -42,7 +42,6 @@ class Service:
     Attributes:
         main_thread_paths: Paths whose answers touch no network, no disk and no lock that a login holds, so that
             ``velro_auth.server.worker`` may answer them where nothing queues.
-        hot_paths: Paths whose plain requests the worker may read itself.
         answers_refusals: The worker may ask for its own answers here: to requests that it does not hand over.
         refusal_fields: The header fields that are read then, beyond those that are always read; in lower case.
         body_limits: (method, path) → largest body that is read there, in bytes; no other request has its body read.
@@ -63,7 +62,6 @@ class Service:
         self.answers_refusals = True
         self.refusal_fields = (settings.auth_client_ip_header.lower(),)
         self.body_limits = _body_limits(self._parts)
-        self.hot_paths = frozenset(path for endpoint in self._parts.endpoints for path in endpoint.paths)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""

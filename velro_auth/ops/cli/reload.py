@@ -13,8 +13,7 @@ from typing import Any, Final
 import click
 
 from velro_auth.config.settings import Settings
-from velro_auth.server.process_files import folder_of, notes
-from velro_auth.server.process_records import MASTER, WORKER
+from velro_auth.server.process_files import MASTER, WORKER, folder_of, running_processes
 
 #: The master looks at its signals every second; a busy machine may take longer.
 _WITHIN_S: Final = 15.0
@@ -48,7 +47,7 @@ def reload(port: int | None, pid: int | None) -> None:
 def _chosen(folder: Path, port: int | None, pid: int | None) -> Facts:
     """Return the note of the service that is meant."""
     try:
-        running = list(notes(folder, MASTER))
+        running = list(running_processes(folder, MASTER))
     except OSError as error:
         raise click.ClickException(str(error)) from error
     meant = [master for master in running if port in {None, *master["ports"]} and pid in {None, master["pid"]}]
@@ -71,7 +70,7 @@ def _outcome(folder: Path, master: Facts) -> Facts:
     """Wait for what the master says of the signal, and return it."""
 
     def told() -> Facts | None:
-        now = next((note for note in notes(folder, MASTER) if note["pid"] == master["pid"]), None)
+        now = next((note for note in running_processes(folder, MASTER) if note["pid"] == master["pid"]), None)
         if now is None:
             raise click.ClickException(f"Process {master['pid']} has ended.")
         return now if now["reloads"] > master["reloads"] else None
@@ -108,7 +107,7 @@ def _followed(folder: Path, master: int, number: int) -> int:
     """Wait until all workers follow the settings of that number, and return how many there are."""
 
     def following() -> list[Facts] | None:
-        workers = list(notes(folder, f"{WORKER}{master}-"))
+        workers = list(running_processes(folder, f"{WORKER}{master}-"))
         return workers if workers and all(worker["number"] >= number for worker in workers) else None
 
     workers = _await(following, f"Not every worker follows the new settings after {_WITHIN_S:.0f} s: see the log.")
