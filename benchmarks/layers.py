@@ -35,7 +35,8 @@ from velro_auth.fastlane import FastLane
 from velro_auth.guards.keys import Keyring
 from velro_auth.guards.upstream_rate_limit import OneAddress
 from velro_auth.server.dispatch import respond
-from velro_auth.server.request_parser import ParserSettings, RequestParser
+from velro_auth.server.request_head import ParserSettings
+from velro_auth.server.request_parser import RequestParser
 from velro_auth.telemetry.logs import configuration
 from velro_auth.upstream.sessions import session_from
 from velro_auth.upstream.transport.transport import Reply, Transport

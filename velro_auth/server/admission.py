@@ -13,9 +13,8 @@ from typing import Any, Final
 from gunicorn.workers.base import Worker as GunicornWorker
 
 from velro_auth import errors
-from velro_auth.server.connection import Connection
-from velro_auth.server.deadlines import DeadlineQueue, DeadlineQueues
-from velro_auth.server.request_parser import ParserSettings
+from velro_auth.server.connection import Connection, DeadlineQueue, DeadlineQueues
+from velro_auth.server.request_head import ParserSettings
 
 #: Clients accepted before the other sockets are looked at again.
 CLIENTS_PER_TURN: Final = 64

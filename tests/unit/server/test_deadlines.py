@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from velro_auth.server.deadlines import DeadlineQueue, DeadlineQueues
+from velro_auth.server.connection import DeadlineQueue, DeadlineQueues
 
 
 class Clock:

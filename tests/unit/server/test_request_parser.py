@@ -13,15 +13,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from velro_auth import errors
-from velro_auth.server.request_parser import (
+from velro_auth.server.request_head import (
     DEFAULT_BODY_BYTES,
     FIELD_BYTES,
     HEAD_BYTES,
     TOKEN_FIELD_BYTES,
     ParserSettings,
-    Progress,
-    RequestParser,
 )
+from velro_auth.server.request_parser import Progress, RequestParser
 
 PATH = "/api/v1/auth/login"
 CLIENT, SERVER = ("::ffff:100.64.0.5", 40000, 0, 0), ("::", 8000, 0, 0)

@@ -18,7 +18,7 @@ from gunicorn.workers.base import Worker as GunicornWorker
 from velro_auth.server.compatibility import WORKER_PARTS, PlainWorker, incompatibility
 from velro_auth.server.connection import Connection
 from velro_auth.server.process_tuning import Affinity, core_of
-from velro_auth.server.request_parser import ParserSettings
+from velro_auth.server.request_head import ParserSettings
 from velro_auth.server.worker import PROBES_PER_TURN, Worker
 
 # -- the connection ---------------------------------------------------------------------------------------------------

@@ -14,10 +14,9 @@ import pytest
 from gunicorn.config import Config
 
 from velro_auth import errors
-from velro_auth.server.connection import Connection
-from velro_auth.server.deadlines import DeadlineQueues
+from velro_auth.server.connection import Connection, DeadlineQueues
 from velro_auth.server.refusals import Refuser
-from velro_auth.server.request_parser import ParserSettings
+from velro_auth.server.request_head import ParserSettings
 from velro_auth.server.worker import REFUSALS_PER_TURN, Worker
 
 LARGE = b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 70000\r\n\r\n1"
