@@ -13,7 +13,7 @@ from tests.unit.config.test_reload import Instance
 from tests.waiting import eventually
 from velro_auth.app import create_app
 from velro_auth.config.settings import Settings
-from velro_auth.stores.attempts import connect
+from velro_auth.stores.client import connect
 from velro_auth.stores.denylist import RedisDenyList
 from velro_auth.stores.denylist_codec import DenialsInRedis
 from velro_auth.telemetry.watch import Watch

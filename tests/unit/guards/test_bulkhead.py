@@ -40,7 +40,7 @@ class Visitors:
 
     def _visit(self, number: int) -> None:
         try:
-            with self._bulkhead.slot():
+            with self._bulkhead.permit():
                 with self._lock:
                     self.inside.append(number)
                     self._in_now += 1
@@ -66,8 +66,8 @@ def visitors(bulkhead: Bulkhead) -> Iterator[Visitors]:
         party.end()
 
 
-def bulkhead(slots: int, *, wait_s: float = 5.0, max_waiting: int = 100) -> Bulkhead:
-    return Bulkhead(slots=slots, wait_s=wait_s, max_waiting=max_waiting)
+def bulkhead(permits: int, *, wait_s: float = 5.0, max_waiting: int = 100) -> Bulkhead:
+    return Bulkhead(permits=permits, wait_s=wait_s, max_waiting=max_waiting)
 
 
 def test_slots_go_to_whoever_came_first() -> None:
@@ -97,7 +97,7 @@ def test_a_login_beyond_the_slots_is_busy_after_its_wait() -> None:
         party.arrive(0)
         started = time.monotonic()
 
-        with pytest.raises(Busy), crowded.slot():
+        with pytest.raises(Busy), crowded.permit():
             pass
 
         assert 0.1 <= time.monotonic() - started < 0.5
@@ -111,11 +111,11 @@ def test_a_login_beyond_the_queue_is_busy_at_once() -> None:
             party.arrive(number)
         started = time.monotonic()
 
-        with pytest.raises(Busy), crowded.slot():
+        with pytest.raises(Busy), crowded.permit():
             pass
 
         assert time.monotonic() - started < 0.1
-        assert (crowded.taken, crowded.waiting) == (1, 2)
+        assert (crowded.in_use, crowded.waiting) == (1, 2)
 
 
 def test_a_slot_that_comes_free_as_the_wait_ends_is_not_lost() -> None:
@@ -124,20 +124,20 @@ def test_a_slot_that_comes_free_as_the_wait_ends_is_not_lost() -> None:
     passed: list[int] = []
 
     def pass_through() -> None:
-        with hurried.slot():
+        with hurried.permit():
             passed.append(1)
 
     waiter = threading.Thread(target=pass_through)
-    with hurried.slot():
+    with hurried.permit():
         waiter.start()
         eventually(lambda: hurried.waiting)
         with hurried._lock:
             time.sleep(0.05)
-            hurried._taken += 1
-            hurried._waiting.popleft().set()
+            hurried._in_use += 1
+            hurried._queue.popleft().set()
         waiter.join(10)
 
-    assert (passed, hurried.taken, hurried.waiting) == ([1], 0, 0)
+    assert (passed, hurried.in_use, hurried.waiting) == ([1], 0, 0)
 
 
 def test_many_hurried_visitors_leave_nothing_behind() -> None:
@@ -148,13 +148,13 @@ def test_many_hurried_visitors_leave_nothing_behind() -> None:
     for visitor in crowd:
         visitor.join(10)
 
-    assert (hurried.taken, hurried.waiting) == (0, 0)
+    assert (hurried.in_use, hurried.waiting) == (0, 0)
 
 
 def _come_and_go(bulkhead: Bulkhead) -> None:
     for _ in range(50):
         try:
-            with bulkhead.slot():
+            with bulkhead.permit():
                 time.sleep(0.0005)
         except Busy:
             pass
@@ -164,33 +164,33 @@ def _come_and_go(bulkhead: Bulkhead) -> None:
 def test_every_way_out_frees_the_slot(error: type[BaseException]) -> None:
     once = bulkhead(1, wait_s=0.0)
     for _ in range(3):
-        with pytest.raises(error), once.slot():
+        with pytest.raises(error), once.permit():
             raise error
 
-    assert once.taken == 0
+    assert once.in_use == 0
 
 
 def test_a_larger_gate_lets_in_who_waits() -> None:
-    bulkhead = Bulkhead(slots=1, wait_s=10, max_waiting=5)
+    bulkhead = Bulkhead(permits=1, wait_s=10, max_waiting=5)
     with visitors(bulkhead) as party:
         for number in range(4):
             party.arrive(number)
-        assert (bulkhead.taken, bulkhead.waiting) == (1, 3)
+        assert (bulkhead.in_use, bulkhead.waiting) == (1, 3)
 
-        bulkhead.adjust(slots=3, wait_s=10, max_waiting=5)
+        bulkhead.adjust(permits=3, wait_s=10, max_waiting=5)
 
-        assert (bulkhead.taken, bulkhead.waiting) == (3, 1)
+        assert (bulkhead.in_use, bulkhead.waiting) == (3, 1)
 
 
 def test_a_smaller_gate_throws_nobody_out() -> None:
-    bulkhead = Bulkhead(slots=3, wait_s=10, max_waiting=5)
+    bulkhead = Bulkhead(permits=3, wait_s=10, max_waiting=5)
     with visitors(bulkhead) as party:
         for number in range(3):
             party.arrive(number)
 
-        bulkhead.adjust(slots=1, wait_s=0.01, max_waiting=0)
+        bulkhead.adjust(permits=1, wait_s=0.01, max_waiting=0)
         party.arrive(3)
 
-        assert bulkhead.taken == 3
+        assert bulkhead.in_use == 3
         assert party.turned_away == [3]
-    assert bulkhead.taken == 0
+    assert bulkhead.in_use == 0

@@ -112,7 +112,7 @@ def simulate(bulkhead: Bulkhead, calls: list[tuple[float, str, float]]) -> Outco
     for number, (at_s, kind, took_s) in enumerate(calls):
         leave_until(at_s)
         outcome.came[kind] += 1
-        slot = bulkhead.slot()
+        slot = bulkhead.permit()
         try:
             slot.__enter__()
         except Busy:
@@ -130,7 +130,7 @@ def test_healthy_traffic_is_never_refused_and_never_waits(traffic: str, seed: in
     """The gate has no queue here: a call that would have to wait is refused, and counted."""
     calls = arrivals(TRAFFIC[traffic], random.Random(seed))  # noqa: S311 - one seed, one traffic
 
-    outcome = simulate(Bulkhead(slots=SLOTS, wait_s=0.0, max_waiting=0), calls)
+    outcome = simulate(Bulkhead(permits=SLOTS, wait_s=0.0, max_waiting=0), calls)
 
     assert outcome.came["login"] > 1200
     assert outcome.refused == Counter()
@@ -138,15 +138,15 @@ def test_healthy_traffic_is_never_refused_and_never_waits(traffic: str, seed: in
 
 
 @given(st.lists(st.floats(1e-6, 10.0), max_size=200), st.integers(1, 8))
-def test_a_call_is_refused_only_while_all_slots_are_taken(took_s: list[float], slots: int) -> None:
+def test_a_call_is_refused_only_while_all_slots_are_taken(took_s: list[float], permits: int) -> None:
     """Whatever was measured before: what counts is how many calls are under way."""
-    bulkhead = Bulkhead(slots=slots, wait_s=0.0, max_waiting=0)
+    bulkhead = Bulkhead(permits=permits, wait_s=0.0, max_waiting=0)
     calls = [(0.1 * number, "login", seconds) for number, seconds in enumerate(took_s)]
     ends: list[float] = []
     expected = 0
     for at_s, _, seconds in calls:
         ends = [end for end in ends if end > at_s]
-        if len(ends) == slots:
+        if len(ends) == permits:
             expected += 1
         else:
             ends.append(at_s + seconds)
@@ -154,4 +154,4 @@ def test_a_call_is_refused_only_while_all_slots_are_taken(took_s: list[float], s
     outcome = simulate(bulkhead, calls)
 
     assert outcome.refused["login"] == expected
-    assert bulkhead.taken == 0
+    assert bulkhead.in_use == 0

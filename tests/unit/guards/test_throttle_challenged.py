@@ -11,10 +11,10 @@ import pytest
 from tests.unit.guards.clock import HandClock
 from tests.unit.guards.outcomes import fail
 from velro_auth.errors import InvalidCredentials, UpstreamTimeout
+from velro_auth.guards.attempts import MemoryAttempts
 from velro_auth.guards.challenges import Challenges
 from velro_auth.guards.keys import Keyring
 from velro_auth.guards.limits import HOUR_S, Limit, Limits
-from velro_auth.guards.memory import MemoryAttempts
 from velro_auth.guards.throttle import Challenged, Throttle, TooManyAttempts
 
 ADA = "ada@example.com"
@@ -93,11 +93,11 @@ def test_a_first_login_gets_a_challenge_where_others_used_the_service_up(gateway
 
 def test_its_solution_lets_one_try_in(gateway: Gateway) -> None:
     with gateway.throttle.attempt(ADA, HOME, solution=gateway.solution()) as attempt:
-        assert attempt.is_opened
+        assert attempt.has_solved
 
     assert gateway.told == ["given", "solved"]
     with gateway.throttle.attempt(ADA, HOME) as attempt:
-        assert (attempt.is_known, attempt.is_opened) == (True, False)
+        assert (attempt.is_known, attempt.has_solved) == (True, False)
 
 
 def test_a_solution_is_not_used_up_where_none_is_needed() -> None:
@@ -146,7 +146,7 @@ def test_wrong_solutions_count_for_their_network_and_for_nothing_else(gateway: G
     assert wrong == ["challenged"] * burst + ["network"] * (60 - burst)
     assert gateway.told.count("wrong") == burst
     assert gateway.guess_with_work("0@example.com", "203.0.113.1") == "tried"
-    standings = gateway.throttle._attempts.show(account=gateway.throttle.name("1@example.com"))
+    standings = gateway.throttle._attempts.show(gateway.throttle.name("1@example.com"))
     assert list(standings) == []
 
 
@@ -198,11 +198,11 @@ def test_an_outage_gives_the_try_of_a_solution_back(gateway: Gateway) -> None:
 def test_only_wrong_passwords_that_a_solution_let_in_make_work_dearer(gateway: Gateway) -> None:
     with gateway.throttle.attempt(ADA, HOME, solution=gateway.solution()):
         pass
-    assert gateway.challenges._pressure.per_second() == 0
+    assert gateway.challenges._guess_rate.per_second() == 0
 
     gateway.guess_with_work("b@example.com", HOME)
 
-    assert gateway.challenges._pressure.per_second() > 0
+    assert gateway.challenges._guess_rate.per_second() > 0
 
 
 def test_without_challenges_the_limit_makes_everybody_wait() -> None:
@@ -238,7 +238,7 @@ def test_a_neighbour_in_the_48_is_let_in_for_work() -> None:
     assert gateway.answer(ADA, neighbour) == "challenged"
     assert gateway.refused_by[-1] == "network48"
     with gateway.throttle.attempt(ADA, neighbour, solution=gateway.solution(ADA, neighbour)) as attempt:
-        assert attempt.is_opened
+        assert attempt.has_solved
 
 
 def test_half_of_the_service_is_kept_for_networks_that_did_not_fail() -> None:

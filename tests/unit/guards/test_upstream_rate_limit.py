@@ -11,11 +11,11 @@ from tests.unit.guards.clock import HandClock
 from velro_auth.errors import UpstreamThrottled
 from velro_auth.guards.upstream_rate_limit import (
     BURST,
+    LOG_EVERY_S,
     PROVE_EVERY_S,
     PROVEN_FOR_S,
     REFILL_S,
     RESERVE,
-    SAID_FOR_S,
     NoRateLimit,
     OneAddress,
     RateLimitBucket,
@@ -45,7 +45,7 @@ def taken(rate_limit: UpstreamRateLimit, times: int, *, is_known: bool) -> int:
 
 def wait_s(rate_limit: UpstreamRateLimit, *, is_known: bool) -> float:
     try:
-        rate_limit.take(is_known=is_known)
+        rate_limit.acquire(is_known=is_known)
     except UpstreamThrottled as error:
         return error.retry_after_s or 0.0
     return 0.0
@@ -101,7 +101,7 @@ def test_a_refusal_by_supabase_empties_the_twin(clock: HandClock) -> None:
     """Somebody else uses the same address: believe Supabase."""
     rate_limit = RateLimitBucket(clock=clock)
 
-    rate_limit.refused()
+    rate_limit.upstream_refused()
 
     assert wait_s(rate_limit, is_known=True) == REFILL_S
 
@@ -142,7 +142,7 @@ def test_a_refusal_of_one_caller_s_own_making_holds_nobody_else_back(
     watched: WatchedRateLimit, supabase: Supabase, one_address: OneAddress
 ) -> None:
     """Or one address with thirty calls could have all others counted."""
-    watched.refused()
+    watched.upstream_refused()
 
     assert supabase.asked == 1
     assert not one_address.is_proven
@@ -154,8 +154,8 @@ def test_a_refusal_that_was_for_all_turns_the_quota_on_with_nothing_left(
 ) -> None:
     supabase.counts_all_as_one = True
 
-    watched.refused()
-    watched.refused()
+    watched.upstream_refused()
+    watched.upstream_refused()
 
     assert one_address.is_proven
     assert wait_s(watched, is_known=True) == REFILL_S
@@ -167,7 +167,7 @@ def test_a_refusal_that_was_for_all_turns_the_quota_on_with_nothing_left(
 def test_a_proof_that_cannot_be_had_is_none(watched: WatchedRateLimit, supabase: Supabase) -> None:
     supabase.counts_all_as_one = None
 
-    watched.refused()
+    watched.upstream_refused()
 
     assert taken(watched, 1000, is_known=False) == 1000
 
@@ -176,11 +176,11 @@ def test_refusals_are_looked_into_once_a_second(
     watched: WatchedRateLimit, supabase: Supabase, clock: HandClock
 ) -> None:
     for _ in range(10):
-        watched.refused()
+        watched.upstream_refused()
     assert supabase.asked == 1
 
     clock.advance(PROVE_EVERY_S)
-    watched.refused()
+    watched.upstream_refused()
     assert supabase.asked == 2
 
 
@@ -188,8 +188,8 @@ def test_a_proof_that_is_renewed_is_said_once_an_hour(
     watched: WatchedRateLimit, supabase: Supabase, clock: HandClock, logs: LogLines
 ) -> None:
     supabase.counts_all_as_one = True
-    for _ in range(int(SAID_FOR_S / PROVEN_FOR_S) + 1):
-        watched.refused()
+    for _ in range(int(LOG_EVERY_S / PROVEN_FOR_S) + 1):
+        watched.upstream_refused()
         clock.advance(PROVEN_FOR_S)
 
     assert len([record for record in logs.records if "counts all callers as one" in record.getMessage()]) == 2
@@ -199,7 +199,7 @@ def test_after_a_minute_addresses_are_believed_in_again(
     watched: WatchedRateLimit, supabase: Supabase, one_address: OneAddress, clock: HandClock
 ) -> None:
     supabase.counts_all_as_one = True
-    watched.refused()
+    watched.upstream_refused()
     supabase.counts_all_as_one = False
 
     assert taken(watched, 100, is_known=True) == 0
@@ -213,13 +213,13 @@ def test_calls_with_the_publishable_key_are_counted_and_their_refusals_too(clock
     assert taken(watched, 100, is_known=True) == BURST
     clock.advance(1000)
 
-    watched.refused()
+    watched.upstream_refused()
 
     assert wait_s(watched, is_known=True) == REFILL_S
 
 
 def test_no_quota_never_refuses() -> None:
     rate_limit = NoRateLimit()
-    rate_limit.refused()
+    rate_limit.upstream_refused()
 
     assert taken(rate_limit, 1000, is_known=False) == 1000

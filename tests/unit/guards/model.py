@@ -25,7 +25,7 @@ SMALL = Limits(
     network=Limit(burst=6, refill_s=32, forget_s=1024),
     network56=Limit(burst=7, refill_s=24, forget_s=1024),
     network48=Limit(burst=8, refill_s=20, forget_s=2048),
-    service=Limit(burst=9, refill_s=16, burst_again=6, forget_s=1024),
+    service=Limit(burst=9, refill_s=16, burst_after_failure=6, forget_s=1024),
     account=Limit(burst=1, refill_s=0, stop_at=9, forget_s=4096),
     known_s=8192,
     known_networks=2,
@@ -81,7 +81,7 @@ class Aggregate:
         here = [entry for entry in self._diary if not entry.was_known and entry.network == network]
         return self._streak(here, self._limits.network, now)
 
-    def waits(self, now: float, account: str, network: str, *, is_opened: bool = False) -> dict[str, float]:
+    def waits(self, now: float, account: str, network: str, *, has_solved: bool = False) -> dict[str, float]:
         mine = [entry for entry in self._diary if entry.account == account]
         pair = [entry for entry in mine if entry.network == network]
         waits = {
@@ -97,7 +97,7 @@ class Aggregate:
             here = [entry for entry in strange if entry.network == network]
             waits["strangers"] = self._wait(ours, ours, self._limits.strangers, now)
             waits["network"] = self._wait(here, [], self._limits.network, now)
-            if not is_opened:
+            if not has_solved:
                 limits = self._limits.by_scope()
                 failed = self.failures(now, network) or any(
                     self._streak(entries, limits[scope], now) for scope, entries in around.items()
@@ -176,20 +176,20 @@ class ThrottleMachine(RuleBasedStateMachine):
         network=st.sampled_from(sorted(AROUND)),
         outcome=st.sampled_from(["refused", "refused", "refused", "succeeded", "outage"]),
         times=st.integers(1, 5),
-        is_opened=st.sampled_from([False, False, True]),
+        has_solved=st.sampled_from([False, False, True]),
     )
-    def somebody_tries(self, account: str, network: str, outcome: str, times: int, *, is_opened: bool) -> None:
+    def somebody_tries(self, account: str, network: str, outcome: str, times: int, *, has_solved: bool) -> None:
         for _ in range(times):
-            self._try(account, network, outcome, is_opened=is_opened)
+            self._try(account, network, outcome, has_solved=has_solved)
 
-    def _try(self, account: str, network: str, outcome: str, *, is_opened: bool) -> None:
-        waits = self.ledger.waits(self.clock.now, account, network, is_opened=is_opened)
-        answer = self.attempts.begin(KEYRING.caller(account, network), is_opened=is_opened)
+    def _try(self, account: str, network: str, outcome: str, *, has_solved: bool) -> None:
+        waits = self.ledger.waits(self.clock.now, account, network, has_solved=has_solved)
+        answer = self.attempts.begin(KEYRING.caller(account, network), has_solved=has_solved)
         if isinstance(answer, Refusal):
             assert answer.wait_s == max(waits.values()) > 0
             assert answer.wait_s == waits[answer.scope]
             own = {scope: wait for scope, wait in waits.items() if wait > 0 and scope not in SHARED}
-            assert answer.is_openable == (not own)
+            assert answer.is_shared_only == (not own)
             assert answer.own_wait_s == max(own.values(), default=0.0) == own.get(answer.own_scope, 0.0)
             if not self.ledger.knows(self.clock.now, account, network):
                 assert answer.failures == self.ledger.failures(self.clock.now, network)
@@ -200,11 +200,11 @@ class ThrottleMachine(RuleBasedStateMachine):
         if outcome != "refused":
             self.attempts.settle(answer, succeeded=outcome == "succeeded")
         if outcome != "outage":
-            self.ledger.write(self.clock.now, account, network, succeeded=outcome == "succeeded", was_opened=is_opened)
+            self.ledger.write(self.clock.now, account, network, succeeded=outcome == "succeeded", was_opened=has_solved)
 
     @invariant()
     def the_operator_sees_the_same(self) -> None:
-        standings = self.attempts.show(account=KEYRING.account("a"))
+        standings = self.attempts.show(KEYRING.account("a"))
         waits = self.ledger.waits(self.clock.now, "a", "10.0.1.7")
         seen = {standing.scope: standing.wait_s for standing in standings}
         assert seen.get("account", 0.0) == waits["account"]
