@@ -27,7 +27,7 @@ OWNER = ("owner@example.com", "203.0.113.7")
 
 def _gateway(url: str) -> Throttle:
     # Patient, since two cores and five hundred threads are not what the timeout is for.
-    client = connect(url, timeout_s=20.0, max_connections=PARALLEL)
+    client = connect(url, timeout_s=20.0)
     fallback = MemoryAttempts(limits=Limits().scaled(1 / PROCESSES))
     attempts = RedisAttempts(client=client, limits=Limits(), fallback=fallback, backoff=StoreBackoff())
     return Throttle(attempts=attempts, keyring=Keyring(b"secret"))

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 import pytest
 
 from tests.fixtures.redis import RedisServer
-from velro_auth.guards.challenges import MemorySpent
 from velro_auth.stores.attempts import RedisSpent
 from velro_auth.stores.client import StoreBackoff, connect
 
@@ -23,7 +22,7 @@ def make_spent(own_redis: RedisServer) -> Iterator[MakeSpent]:
 
         def make() -> RedisSpent:
             client = ends.enter_context(connect(own_redis.url, timeout_s=5.0))
-            return RedisSpent(client=client, memory=MemorySpent(), backoff=StoreBackoff(), prefix="velro:project")
+            return RedisSpent(client=client, backoff=StoreBackoff(), prefix="velro:project")
 
         yield make
 

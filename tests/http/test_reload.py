@@ -46,7 +46,7 @@ CHANGES: Mapping[str, tuple[str, Callable[[Service], object]]] = {
     "AUTH_THROTTLE_SCALE": ("2", lambda service: memory(service)._limits["pair"].burst),
     "AUTH_CHALLENGE": ("off", lambda service: vars(guards(service).throttle)["_is_challenging"]),
     "AUTH_REPLICAS": ("2", lambda service: memory(service)._limits["pair"].burst),
-    "AUTH_UPSTREAM_QUOTA": ("on", lambda service: type(guards(service).rate_limit)),
+    "AUTH_UPSTREAM_QUOTA": ("on", lambda service: vars(guards(service).rate_limit)["_one_address"]),
     "UPSTREAM_QUOTA_BURST": ("7", lambda service: vars(guards(service).rate_limit).get("_burst")),
     "UPSTREAM_QUOTA_REFILL_S": ("7", lambda service: vars(guards(service).rate_limit).get("_refill_s")),
     "CORS_ORIGINS": ("https://b.example.com", lambda service: service._edge._cors.allows("https://b.example.com")),

@@ -91,8 +91,8 @@ def test_a_token_is_judged_though_the_deny_list_cannot_listen() -> None:
         denied = RedisDenyList(store=DenialsInRedis(client=client), heartbeat_s=0.01)
         seen = []
         with out_of_threads():
-            seen.append((denied.denies(claims), denied.is_listening))
-        seen.append((denied.denies(claims), denied.is_listening))
+            seen.append((denied.denies(claims), denied._listener.is_running))
+        seen.append((denied.denies(claims), denied._listener.is_running))
 
         assert seen == [(False, False), (False, True)]
         denied.close()

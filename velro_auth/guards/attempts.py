@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from velro_auth.guards.keys import Caller
@@ -27,11 +27,12 @@ class Reservation:
 
     Attributes:
         caller: Its sender.
-        is_known: Whether the pair had logged in before.
+        is_known: Whether this account logged in from this network before.
         scopes: The scopes that it was counted under.
         counted_at: When it was counted, on the store's clock.
         previous: Per counted scope, when the try before it was counted.
-        allowance: What the caller has left.
+        allowance: What the caller has left, this try included; for the ``RateLimit`` fields.
+        has_solved: Whether the caller sent the solution of a challenge.
         in_memory: The same try in the memory of this process; only for tries counted in a shared store.
     """
 
@@ -41,6 +42,7 @@ class Reservation:
     counted_at: float
     previous: tuple[float, ...]
     allowance: Allowance
+    has_solved: bool = False
     in_memory: Reservation | None = None
 
     def without(self, scope: str) -> Reservation:
@@ -84,23 +86,6 @@ class Refusal:
         return dataclasses.replace(self, scope=self.own_scope, wait_s=self.own_wait_s)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class CounterStatus:
-    """One counter, for the operator.
-
-    Attributes:
-        key: Its name in the store.
-        scope: Its limit.
-        streak: Failures in a row.
-        wait_s: How long a caller has to wait now.
-    """
-
-    key: str
-    scope: str
-    streak: int
-    wait_s: float
-
-
 class Attempts(Protocol):
     """Counters of login tries: in memory, or shared in Redis."""
 
@@ -117,12 +102,6 @@ class Attempts(Protocol):
 
     def adjust(self, limits: Limits, *, share: float) -> None:
         """Apply other limits, or *share* of them where each process counts alone; all counts are kept."""
-
-    def show(self, *names: str) -> Sequence[CounterStatus]:
-        """Return the counters of an account, or of a network and the wider ones; *names* are keys of a ``Keyring``."""
-
-    def release(self, *names: str) -> int:
-        """Delete the same counters; return how many there were."""
 
 
 class MemoryAttempts:
@@ -158,14 +137,14 @@ class MemoryAttempts:
             waits = waits_of(self._limits, records, now)
             if any(waits.values()):
                 return self._refusal(records, waits, now)
-            return self._count(caller, records, now, is_known=is_known)
+            return self._count(caller, records, now, is_known=is_known, has_solved=has_solved)
 
     def record(self, caller: Caller, *, has_solved: bool = False) -> Reservation:
         """Count a try that another store has allowed, without checking the limits here."""
         with self._lock:
             now = self._clock()
             is_known, records = self._records(caller, now, has_solved=has_solved)
-            return self._count(caller, records, now, is_known=is_known)
+            return self._count(caller, records, now, is_known=is_known, has_solved=has_solved)
 
     def settle(self, reservation: Reservation, *, succeeded: bool) -> None:
         """Give the try back; after a success also end the streaks and remember the pair."""
@@ -175,24 +154,6 @@ class MemoryAttempts:
             if succeeded:
                 self._end_streaks(reservation.caller, now)
                 self._known.add(reservation.caller, now)
-
-    def show(self, *names: str) -> Sequence[CounterStatus]:
-        """Return the counters of an account, or of a network and the wider ones around it."""
-        with self._lock:
-            now = self._clock()
-            return [
-                CounterStatus(key, scope, record.streak, self._limits[scope].wait_s(record, now))
-                for scope, key in self._keys_of(names)
-                for record in [self._limits[scope].current(self._tables[scope].get(key), now)]
-            ]
-
-    def release(self, *names: str) -> int:
-        """Delete the same counters; return how many there were."""
-        with self._lock:
-            found = self._keys_of(names)
-            for scope, key in found:
-                self._tables[scope].put(key, Record(), self._clock())
-            return len(found)
 
     def _records(self, caller: Caller, now: float, *, has_solved: bool) -> tuple[bool, Mapping[str, Record]]:
         is_known = self._known.has(caller, now)
@@ -220,12 +181,15 @@ class MemoryAttempts:
             failures=records["network"].streak if "network" in records else 0,
         )
 
-    def _count(self, caller: Caller, records: Mapping[str, Record], now: float, *, is_known: bool) -> Reservation:
+    def _count(
+        self, caller: Caller, records: Mapping[str, Record], now: float, *, is_known: bool, has_solved: bool
+    ) -> Reservation:
         for scope, record in records.items():
             self._tables[scope].put(caller.key(scope), self._limits[scope].counted(record, now), now)
         pair = self._limits["pair"].counted(records["pair"], now)
         previous = tuple(record.last for record in records.values())
-        return Reservation(caller, is_known, tuple(records), now, previous, self._limits["pair"].allowance(pair, now))
+        allowance = self._limits["pair"].allowance(pair, now)
+        return Reservation(caller, is_known, tuple(records), now, previous, allowance, has_solved)
 
     def _refund(self, reservation: Reservation, now: float) -> None:
         for scope, previous in zip(reservation.scopes, reservation.previous, strict=True):
@@ -239,9 +203,6 @@ class MemoryAttempts:
             # The owner's logins must not refill the hourly budget of strangers.
             full_until = 0.0 if scope == "pair" else table.get(key).full_until
             table.put(key, Record(full_until), now)
-
-    def _keys_of(self, names: Sequence[str]) -> list[tuple[str, str]]:
-        return [(scope, key) for scope, table in self._tables.items() for key in table.keys_naming(names)]
 
 
 class RecordTable:
@@ -269,10 +230,6 @@ class RecordTable:
         if len(self._records) > self._max_records:
             oldest = itertools.islice(self._records, CANDIDATES)
             del self._records[min(oldest, key=lambda old: self._records[old].streak)]
-
-    def keys_naming(self, names: Sequence[str]) -> list[str]:
-        """Return the keys that contain one of these accounts or networks."""
-        return [key for key in self._records if set(names) & set(key.split(":")[1:])]
 
 
 class _KnownNetworks:

@@ -73,11 +73,6 @@ class MemorySpent:
         self._spent: OrderedDict[str, float] = OrderedDict()
         self._lock = threading.Lock()
 
-    def __len__(self) -> int:
-        """Return how many are remembered."""
-        with self._lock:
-            return len(self._spent)
-
     def spend(self, name: str, until_s: float) -> bool:
         """Use a challenge; return whether it was unused."""
         with self._lock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from velro_auth.errors import ChallengeRequired, InvalidCredentials, Throttled
 from velro_auth.guards.attempts import Attempts, Refusal, Reservation
 from velro_auth.guards.challenges import Challenges
 from velro_auth.guards.keys import Caller, Keyring
-from velro_auth.guards.limits import Allowance, Limits
+from velro_auth.guards.limits import Limits
 
 
 class TooManyAttempts(Throttled):
@@ -41,21 +40,6 @@ class Challenged(ChallengeRequired):
         super().__init__(reason, challenge=challenge, retry_after_s=refusal.wait_s)
         self.scope = refusal.scope
         self.allowance = refusal.allowance
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Attempt:
-    """A counted try whose outcome is not known yet.
-
-    Attributes:
-        is_known: Whether this account logged in from this network before.
-        allowance: What the caller has left, this try included; for the ``RateLimit`` fields.
-        has_solved: Whether the try is allowed because the caller solved a challenge.
-    """
-
-    is_known: bool
-    allowance: Allowance
-    has_solved: bool = False
 
 
 class Throttle:
@@ -97,7 +81,7 @@ class Throttle:
         return self._keyring.account(account)
 
     @contextlib.contextmanager
-    def attempt(self, account: str, address: str, *, solution: str | None = None) -> Iterator[Attempt]:
+    def attempt(self, account: str, address: str, *, solution: str | None = None) -> Iterator[Reservation]:
         """Count one try for *account* from *address*; check the password within the block.
 
         The try is counted before the password is checked, so that a burst of parallel guesses cannot pass the limit.
@@ -114,18 +98,18 @@ class Throttle:
             TooManyAttempts: A limit is reached; ``retry_after_s`` is exact if others do not try meanwhile.
             Challenged: Only shared limits are reached, and challenges are issued.
         """
-        caller, challenges, has_solved = self._keyring.caller(account, address), self._challenges, False
+        caller, challenges = self._keyring.caller(account, address), self._challenges
         reservation = self._attempts.begin(caller)
         if isinstance(reservation, Refusal):
             if challenges is None or not self._is_challenging:
                 raise self._refused(reservation)
             if not reservation.is_shared_only:
                 raise self._refused(reservation.own())
-            reservation, has_solved = self._begin_with_solution(caller, reservation, challenges, solution), True
+            reservation = self._begin_with_solution(caller, reservation, challenges, solution)
         try:
-            yield Attempt(reservation.is_known, reservation.allowance, has_solved)
+            yield reservation
         except InvalidCredentials:
-            if has_solved and challenges is not None:
+            if reservation.has_solved and challenges is not None:
                 challenges.password_refused()
             raise
         except BaseException:

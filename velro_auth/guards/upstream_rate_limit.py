@@ -42,54 +42,6 @@ class UpstreamRateLimit(Protocol):
         """Report that Supabase itself answered 429: its bucket has less left than ours."""
 
 
-class RateLimitBucket:
-    """A copy of the bucket that Supabase keeps for our address, as far as this process knows it.
-
-    Logins and refreshes share it. It is needed while Supabase counts all callers as one, that is, until the caller's
-    address is forwarded (``Sb-Forwarded-For``). A call is never given back: Supabase counts each request that
-    arrives, whatever its outcome.
-
-    Args:
-        burst: Calls at once.
-        refill_s: How often one more call is allowed.
-        reserve: How many calls of the burst are for known users only.
-        processes: How many processes share the address; each gets its part.
-        clock: A monotonic clock, in seconds.
-    """
-
-    def __init__(
-        self,
-        *,
-        burst: int = BURST,
-        refill_s: float = REFILL_S,
-        reserve: int = RESERVE,
-        processes: int = 1,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._burst = max(1, burst // processes)
-        self._refill_s = refill_s * processes
-        self._reserve = min(reserve // processes, self._burst - 1)
-        self._clock = clock
-        self._full_until = 0.0
-        self._lock = threading.Lock()
-
-    def acquire(self, *, is_known: bool) -> None:
-        """Count one call; see :class:`UpstreamRateLimit`."""
-        available = self._burst if is_known else self._burst - self._reserve
-        with self._lock:
-            now = self._clock()
-            wait_s = self._full_until - (available - 1) * self._refill_s - now
-            if wait_s > 0:
-                reason = "our copy of Supabase's rate limit is used up; forward the caller's address"
-                raise UpstreamThrottled(reason, retry_after_s=wait_s)
-            self._full_until = max(self._full_until, now) + self._refill_s
-
-    def upstream_refused(self) -> None:
-        """Use up all calls; see :class:`UpstreamRateLimit`."""
-        with self._lock:
-            self._full_until = self._clock() + self._burst * self._refill_s
-
-
 class OneAddress:
     """Detects whether Supabase counts all callers as one, although their addresses are forwarded; per process.
 
@@ -129,7 +81,9 @@ class OneAddress:
         return self.is_proven or self._is_public()
 
     def upstream_refused(self) -> None:
-        """Find out why Supabase answered 429, at most once a second."""
+        """Find out why Supabase answered 429, at most once a second; nothing to do if all callers count as one."""
+        if self._is_public():
+            return
         with self._lock:
             now_s = self._clock()
             if now_s < max(self._proven_until_s, self._next_proof_s):
@@ -151,29 +105,61 @@ class OneAddress:
             )
 
 
-class WatchedRateLimit:
-    """The rate limit of a service that forwards addresses: in force only while Supabase counts all callers as one.
+class RateLimitBucket:
+    """A copy of the bucket that Supabase keeps for our address, as far as this process knows it.
+
+    Logins and refreshes share it. It is in force while Supabase counts all callers as one, that is, unless their
+    addresses are forwarded (``Sb-Forwarded-For``). A call is never given back: Supabase counts each request that
+    arrives, whatever its outcome.
 
     Args:
-        bucket: The copy of Supabase's bucket.
-        one_address: Whether the bucket is in force.
+        one_address: Whether all callers count as one; None where no addresses are forwarded.
+        burst: Calls at once.
+        refill_s: How often one more call is allowed.
+        reserve: How many calls of the burst are for known users only.
+        processes: How many processes share the address; each gets its part.
+        clock: A monotonic clock, in seconds.
     """
 
-    def __init__(self, bucket: RateLimitBucket, one_address: OneAddress) -> None:
-        self._bucket = bucket
+    def __init__(
+        self,
+        *,
+        one_address: OneAddress | None = None,
+        burst: int = BURST,
+        refill_s: float = REFILL_S,
+        reserve: int = RESERVE,
+        processes: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._one_address = one_address
+        self._burst = max(1, burst // processes)
+        self._refill_s = refill_s * processes
+        self._reserve = min(reserve // processes, self._burst - 1)
+        self._clock = clock
+        self._full_until = 0.0
+        self._lock = threading.Lock()
 
     def acquire(self, *, is_known: bool) -> None:
-        """Count one call where the limit is in force; see :class:`UpstreamRateLimit`."""
-        if self._one_address():
-            self._bucket.acquire(is_known=is_known)
+        """Count one call, if the limit is in force; see :class:`UpstreamRateLimit`."""
+        if self._one_address is not None and not self._one_address():
+            return
+        available = self._burst if is_known else self._burst - self._reserve
+        with self._lock:
+            now = self._clock()
+            wait_s = self._full_until - (available - 1) * self._refill_s - now
+            if wait_s > 0:
+                reason = "our copy of Supabase's rate limit is used up; forward the caller's address"
+                raise UpstreamThrottled(reason, retry_after_s=wait_s)
+            self._full_until = max(self._full_until, now) + self._refill_s
 
     def upstream_refused(self) -> None:
-        """Find out whether Supabase's 429 was for all callers; if so, use up all calls."""
-        if not self._one_address():
+        """Use up all calls, if Supabase's 429 was for all callers."""
+        if self._one_address is not None:
             self._one_address.upstream_refused()
-        if self._one_address():
-            self._bucket.upstream_refused()
+            if not self._one_address():
+                return
+        with self._lock:
+            self._full_until = self._clock() + self._burst * self._refill_s
 
 
 class NoRateLimit:

@@ -12,13 +12,30 @@ from typing import Any, Final, cast
 
 import redis
 
-from velro_auth.guards.attempts import CounterStatus, MemoryAttempts, Refusal, Reservation
+from velro_auth.guards.attempts import MemoryAttempts, Refusal, Reservation
 from velro_auth.guards.challenges import MemorySpent
-from velro_auth.guards.keys import Caller
+from velro_auth.guards.keys import REDIS_PREFIX, Caller
 from velro_auth.guards.limits import KNOWN, STRANGER, Limits, Record, scopes_of
-from velro_auth.stores.client import PREFIX, STORE_ERRORS, RedisUnavailable, StoreBackoff
+from velro_auth.stores.client import STORE_ERRORS, RedisUnavailable, StoreBackoff
 
 _SCRIPT: Final = Path(__file__).with_name("attempts.lua").read_text("utf-8")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CounterStatus:
+    """One counter, for the operator.
+
+    Attributes:
+        key: Its name in the store.
+        scope: Its limit.
+        streak: Failures in a row.
+        wait_s: How long a caller has to wait now.
+    """
+
+    key: str
+    scope: str
+    streak: int
+    wait_s: float
 
 
 class RedisAttempts:
@@ -43,7 +60,7 @@ class RedisAttempts:
         limits: Limits,
         fallback: MemoryAttempts,
         backoff: StoreBackoff,
-        prefix: str = PREFIX,
+        prefix: str = REDIS_PREFIX,
         clock: Callable[[], float] | None = None,
     ) -> None:
         self._client = client
@@ -75,7 +92,9 @@ class RedisAttempts:
             return Refusal(scope, float(wait_s), allowance, own_scope, float(own_wait_s), failures)
         in_memory = self._fallback.record(caller, has_solved=has_solved)
         counted = KNOWN if is_known else scopes
-        return Reservation(caller, bool(is_known), counted, counted_at, tuple(previous), allowance, in_memory)
+        return Reservation(
+            caller, bool(is_known), counted, counted_at, tuple(previous), allowance, has_solved, in_memory
+        )
 
     def settle(self, reservation: Reservation, *, succeeded: bool) -> None:
         """Give the try back where it was counted; after a success also end the streaks and remember the pair."""
@@ -85,7 +104,7 @@ class RedisAttempts:
             self._run("settle", reservation.caller, reservation.scopes, *outcome)
 
     def show(self, *names: str) -> Sequence[CounterStatus]:
-        """Return the counters of an account, or of a network and the wider ones around it.
+        """Return the counters of an account, or of a network and the wider ones; *names* are keys of a ``Keyring``.
 
         Raises:
             redis.RedisError: Redis cannot be asked; the operator has to know.
@@ -108,7 +127,7 @@ class RedisAttempts:
         numbers = ",".join(str(STRANGER.index(scope) + 1) for scope in scopes)
         now = "" if self._clock is None else repr(self._clock())
         try:
-            with self._backoff.attempt(errors=STORE_ERRORS):
+            with self._backoff.attempt(failures=STORE_ERRORS):
                 return self._script(keys=keys, args=[command, self._limits_json, caller.network, now, numbers, *more])
         except RedisUnavailable:
             return None
@@ -142,34 +161,23 @@ class RedisSpent:
 
     Args:
         client: A client from ``connect``.
-        memory: Challenges used in this process.
         backoff: Decides when Redis is asked again after it failed.
         prefix: The beginning of every key; it names the project.
-        clock: The wall clock.
     """
 
-    def __init__(
-        self,
-        *,
-        client: redis.Redis,
-        memory: MemorySpent,
-        backoff: StoreBackoff,
-        prefix: str = PREFIX,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, *, client: redis.Redis, backoff: StoreBackoff, prefix: str) -> None:
         self._client = client
-        self._memory = memory
+        self._memory = MemorySpent()
         self._backoff = backoff
         self._prefix = f"{prefix}:challenge:"
-        self._clock = clock
 
     def spend(self, name: str, until_s: float) -> bool:
         """Use a challenge; return whether it was unused. Never raises."""
         if not self._memory.spend(name, until_s):
             return False
-        expires_ms = max(1, math.ceil((until_s - self._clock()) * 1000))
+        expires_ms = max(1, math.ceil((until_s - time.time()) * 1000))
         try:
-            with self._backoff.attempt(errors=STORE_ERRORS):
+            with self._backoff.attempt(failures=STORE_ERRORS):
                 return bool(self._client.set(self._prefix + name, b"1", nx=True, px=expires_ms))
         except RedisUnavailable:
             return True

@@ -7,20 +7,18 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import redis
+from redis import exceptions as errors
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from velro_auth.health_checks import Finding
 
 logger = logging.getLogger("velro_auth.guards")
-
-#: The beginning of every key, unless the caller names the project too.
-PREFIX: Final = "velro"
 
 #: Long enough for a busy machine: after a false alarm each process counts alone for a while. Short enough for the one
 #: request that has to wait for it.
@@ -35,39 +33,37 @@ LONGEST_PAUSE_S: Final = 30.0
 #: A failure this long after the last one starts with the shortest pause again.
 CALM_S: Final = 60.0
 
-_CLUSTER: Final = "it is a Redis Cluster, which keeps keys apart that belong together: use a Redis without cluster mode"
-_RIGHTS: Final = (
-    "its user lacks rights: allow 'ACL SETUSER <user> ~velro* &velro* +@read +@write +@transaction +@scripting"
-    " +@pubsub +@connection +info +time'"
+#: What to do, and the errors of a Redis that answers but refuses to work. Errors inside a script have no class of their
+#: own: they are recognised by a part of their text.
+_ADVICE: Final[Sequence[tuple[str, tuple[type[Exception], ...], tuple[str, ...]]]] = (
+    (
+        "it is a Redis Cluster, which keeps keys apart that belong together: use a Redis without cluster mode",
+        (errors.ClusterCrossSlotError, errors.AskError, errors.TryAgainError, errors.ClusterDownError),
+        ("in a cluster node",),
+    ),
+    (
+        (
+            "its user lacks rights: allow 'ACL SETUSER <user> ~velro* &velro* +@read +@write +@transaction +@scripting"
+            " +@pubsub +@connection +info +time'"
+        ),
+        (errors.NoPermissionError,),
+        ("ACL failure in script", "The user executing the script can't"),
+    ),
+    (
+        "it is a read-only replica: use the address of the primary",
+        (errors.ReadOnlyError,),
+        ("can't write against a read only",),
+    ),
+    (
+        "it is full: give it more memory (maxmemory), with maxmemory-policy noeviction",
+        (errors.OutOfMemoryError,),
+        ("command not allowed when used memory",),
+    ),
+    ("it refuses the user or the password of REDIS_URL", (errors.AuthenticationError,), ()),
 )
-_READ_ONLY: Final = "it is a read-only replica: use the address of the primary"
-_FULL: Final = "it is full: give it more memory (maxmemory), with maxmemory-policy noeviction"
-_LOGIN: Final = "it refuses the user or the password of REDIS_URL"
-
-#: Error → what to do.
-_BY_ERROR: Final[Mapping[type[Exception], str]] = {
-    redis.exceptions.ClusterCrossSlotError: _CLUSTER,
-    redis.exceptions.MovedError: _CLUSTER,
-    redis.exceptions.AskError: _CLUSTER,
-    redis.exceptions.TryAgainError: _CLUSTER,
-    redis.exceptions.ClusterDownError: _CLUSTER,
-    redis.exceptions.NoPermissionError: _RIGHTS,
-    redis.exceptions.ReadOnlyError: _READ_ONLY,
-    redis.exceptions.OutOfMemoryError: _FULL,
-    redis.exceptions.AuthenticationError: _LOGIN,
-}
-
-#: Errors inside a script have no class of their own: part of the text → what to do.
-_BY_TEXT: Final[Mapping[str, str]] = {
-    "ACL failure in script": _RIGHTS,
-    "The user executing the script can't": _RIGHTS,
-    "in a cluster node": _CLUSTER,
-    "can't write against a read only": _READ_ONLY,
-    "command not allowed when used memory": _FULL,
-}
 
 
-def connect(url: str, *, timeout_s: float = TIMEOUT_S, max_connections: int = 1024) -> redis.Redis:
+def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> redis.Redis:
     """Return a client for *url* with short timeouts and without retries; it connects on first use.
 
     ``StoreBackoff`` decides when the next request tries again. The worker's threads limit the connections; a smaller
@@ -78,14 +74,16 @@ def connect(url: str, *, timeout_s: float = TIMEOUT_S, max_connections: int = 10
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
-        max_connections=max_connections,
+        max_connections=1024,
     )
 
 
 def advice_for(error: BaseException) -> str:
     """Return what is wrong with a Redis that answered with *error*, and what to do; empty if it did not answer."""
-    by_error = next((_BY_ERROR[kind] for kind in type(error).__mro__ if kind in _BY_ERROR), "")
-    return by_error or next((advice for text, advice in _BY_TEXT.items() if text in str(error)), "")
+    for advice, kinds, texts in _ADVICE:
+        if isinstance(error, kinds) or any(text in str(error) for text in texts):
+            return advice
+    return ""
 
 
 class RedisUnavailable(Exception):
@@ -136,14 +134,14 @@ class StoreBackoff:
 
     @contextlib.contextmanager
     def attempt(
-        self, *, in_background: bool = False, errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
+        self, *, in_background: bool = False, failures: tuple[type[Exception], ...] = (redis.RedisError, OSError)
     ) -> Iterator[None]:
         """Send commands to Redis within the block.
 
         Args:
             in_background: Whether no request waits for them. Such an attempt is always made, and its success ends the
                 pause for all.
-            errors: What counts as a failure of Redis.
+            failures: The errors that count as a failure of Redis.
 
         Raises:
             RedisUnavailable: The commands failed, or others failed a moment ago.
@@ -152,7 +150,7 @@ class StoreBackoff:
             raise RedisUnavailable("Redis failed a moment ago")
         try:
             yield
-        except errors as error:
+        except failures as error:
             self.failed(error)
             raise RedisUnavailable(str(error)) from error
         self.succeeded()

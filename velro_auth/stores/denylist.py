@@ -77,11 +77,6 @@ class RedisDenyList:
             return time.monotonic() - self._heard_s < 2 * self._heartbeat_s
 
     @property
-    def is_listening(self) -> bool:
-        """Whether the listening thread runs in this process."""
-        return self._listener.is_running
-
-    @property
     def longest_s(self) -> float:
         """The longest lifetime of an access token that this process saw, in seconds."""
         return self._memory.longest_s

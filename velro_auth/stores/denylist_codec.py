@@ -17,7 +17,7 @@ from redis.client import Pipeline, PubSub
 from velro_auth.auth.cutoffs import Cutoff
 from velro_auth.auth.denylist import Denial
 from velro_auth.auth.tokens import Claims
-from velro_auth.stores.client import PREFIX
+from velro_auth.guards.keys import REDIS_PREFIX
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class DenialsInRedis:
         self,
         *,
         client: Redis,
-        prefix: str = PREFIX,
+        prefix: str = REDIS_PREFIX,
         earlier_prefix: str = "",
         now: Callable[[], float] = time.time,
     ) -> None:

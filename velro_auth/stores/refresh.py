@@ -41,7 +41,8 @@ from velro_auth.errors import (
     UpstreamUnavailable,
     VelroAuthError,
 )
-from velro_auth.stores.client import PREFIX, RedisUnavailable, StoreBackoff, sessions_backoff
+from velro_auth.guards.keys import REDIS_PREFIX
+from velro_auth.stores.client import RedisUnavailable, StoreBackoff, sessions_backoff
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ class RedisSingleFlight(Generic[T]):
         dump: Callable[[T], dict[str, Any]],
         load: Callable[[dict[str, Any]], T],
         backoff: StoreBackoff | None = None,
-        prefix: str = PREFIX,
+        prefix: str = REDIS_PREFIX,
         same_answer_s: float = SAME_ANSWER_S,
         wait_s: float = 6.0,
     ) -> None:

@@ -10,7 +10,7 @@ from velro_auth.config.settings import Settings
 from velro_auth.guards import Guards
 from velro_auth.guards.attempts import Attempts, MemoryAttempts
 from velro_auth.guards.bulkhead import Bulkhead
-from velro_auth.guards.challenges import Challenges, MemorySpent, Spent, challenge_secret
+from velro_auth.guards.challenges import Challenges, Spent, challenge_secret
 from velro_auth.guards.circuit_breaker import CircuitBreaker
 from velro_auth.guards.failure_delay import FailureDelay
 from velro_auth.guards.keys import Keyring, throttle_secret
@@ -22,7 +22,6 @@ from velro_auth.guards.upstream_rate_limit import (
     OneAddress,
     RateLimitBucket,
     UpstreamRateLimit,
-    WatchedRateLimit,
 )
 
 if TYPE_CHECKING:
@@ -145,11 +144,11 @@ def _client(settings: Settings) -> redis.Redis:
 
 
 def _challenges(settings: Settings, client: redis.Redis | None, store: SharedStore | None) -> Challenges:
-    spent: Spent = (memory := MemorySpent())
+    spent: Spent | None = None
     if client is not None and store is not None:
         from velro_auth.stores.attempts import RedisSpent  # noqa: PLC0415 - the same
 
-        spent = RedisSpent(client=client, memory=memory, backoff=store.counters, prefix=settings.redis_prefix)
+        spent = RedisSpent(client=client, backoff=store.counters, prefix=settings.redis_prefix)
     return Challenges(secret=challenge_secret(_secret(settings)), spent=spent)
 
 
@@ -174,8 +173,9 @@ def _rate_limit(settings: Settings, one_address: OneAddress) -> UpstreamRateLimi
     kept, burst, refill_s, processes = _quota_told(settings)
     if kept == "never":
         return NoRateLimit()
-    twin = RateLimitBucket(burst=burst, refill_s=refill_s, processes=processes)
-    return twin if kept == "always" else WatchedRateLimit(twin, one_address)
+    return RateLimitBucket(
+        one_address=None if kept == "always" else one_address, burst=burst, refill_s=refill_s, processes=processes
+    )
 
 
 def _quota_told(settings: Settings) -> tuple[str, int, float, int]:

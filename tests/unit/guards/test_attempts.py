@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.guards.clock import HandClock
+from tests.unit.guards.model import statuses
 from velro_auth.guards.attempts import MemoryAttempts, RecordTable, Refusal, Reservation
 from velro_auth.guards.keys import Keyring
 from velro_auth.guards.limits import Limit, Limits, Record
@@ -89,19 +90,7 @@ def test_a_success_leaves_no_record_behind(clock: HandClock) -> None:
     _log_in(attempts, "a@example.com", "192.0.2.1")
 
     caller = KEYRING.caller("a@example.com", "192.0.2.1")
-    assert attempts.show(caller.account) == []
-    assert attempts.show(caller.network) == []
-
-
-def test_the_operator_releases_a_network(clock: HandClock) -> None:
-    attempts = MemoryAttempts(limits=Limits(), clock=clock)
-    for number in range(60):
-        attempts.begin(KEYRING.caller(f"{number}@example.com", "192.0.2.1"))
-    caller = KEYRING.caller("last@example.com", "192.0.2.1")
-    assert isinstance(attempts.begin(caller), Refusal)
-
-    assert attempts.release(caller.network) == 51
-    assert isinstance(attempts.begin(caller), Reservation)
+    assert statuses(attempts, caller.account, caller.network) == {}
 
 
 def _log_in(attempts: MemoryAttempts, account: str, address: str) -> bool:
@@ -128,7 +117,6 @@ def test_a_streak_is_forgotten_when_its_time_is_over_and_not_before(clock: HandC
     streaks = []
     for pause in (OPEN.pair.forget_s - 1, 1):
         clock.advance(pause)
-        standings = attempts.show(caller.network)
-        streaks.append({standing.scope: standing.streak for standing in standings}["pair"])
+        streaks.append(statuses(attempts, caller.network)[caller.key("pair")][0])
 
     assert streaks == [1, 0]

@@ -235,8 +235,8 @@ def test_what_is_remembered_is_bounded() -> None:
     clock = HandClock()
     spent = MemorySpent(clock=clock, max_spent=100)
     used = [spent.spend(str(number), clock.now + 10) for number in range(1000)]
-    assert (all(used), len(spent), spent.spend("999", clock.now + 10)) == (True, 100, False)
+    assert (all(used), len(spent._spent), spent.spend("999", clock.now + 10)) == (True, 100, False)
     clock.advance(11)
 
     assert spent.spend("another", clock.now + 10)
-    assert len(spent) == 1
+    assert len(spent._spent) == 1

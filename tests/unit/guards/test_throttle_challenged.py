@@ -9,6 +9,7 @@ import altcha
 import pytest
 
 from tests.unit.guards.clock import HandClock
+from tests.unit.guards.model import statuses
 from tests.unit.guards.outcomes import fail
 from velro_auth.errors import InvalidCredentials, UpstreamTimeout
 from velro_auth.guards.attempts import MemoryAttempts
@@ -146,8 +147,7 @@ def test_wrong_solutions_count_for_their_network_and_for_nothing_else(gateway: G
     assert wrong == ["challenged"] * burst + ["network"] * (60 - burst)
     assert gateway.told.count("wrong") == burst
     assert gateway.guess_with_work("0@example.com", "203.0.113.1") == "tried"
-    standings = gateway.throttle._attempts.show(gateway.throttle.name("1@example.com"))
-    assert list(standings) == []
+    assert statuses(gateway.throttle._attempts, gateway.throttle.name("1@example.com")) == {}
 
 
 def test_parallel_wrong_solutions_meet_the_limit_of_their_network(gateway: Gateway) -> None:

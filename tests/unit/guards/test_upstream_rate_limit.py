@@ -20,7 +20,6 @@ from velro_auth.guards.upstream_rate_limit import (
     OneAddress,
     RateLimitBucket,
     UpstreamRateLimit,
-    WatchedRateLimit,
 )
 
 
@@ -129,17 +128,17 @@ def one_address(supabase: Supabase, clock: HandClock) -> OneAddress:
 
 
 @pytest.fixture
-def watched(one_address: OneAddress, clock: HandClock) -> WatchedRateLimit:
-    return WatchedRateLimit(RateLimitBucket(clock=clock), one_address)
+def watched(one_address: OneAddress, clock: HandClock) -> RateLimitBucket:
+    return RateLimitBucket(one_address=one_address, clock=clock)
 
 
-def test_while_addresses_are_passed_on_nothing_is_counted(watched: WatchedRateLimit, supabase: Supabase) -> None:
+def test_while_addresses_are_passed_on_nothing_is_counted(watched: RateLimitBucket, supabase: Supabase) -> None:
     assert taken(watched, 1000, is_known=False) == 1000
     assert supabase.asked == 0
 
 
 def test_a_refusal_of_one_caller_s_own_making_holds_nobody_else_back(
-    watched: WatchedRateLimit, supabase: Supabase, one_address: OneAddress
+    watched: RateLimitBucket, supabase: Supabase, one_address: OneAddress
 ) -> None:
     """Or one address with thirty calls could have all others counted."""
     watched.upstream_refused()
@@ -150,7 +149,7 @@ def test_a_refusal_of_one_caller_s_own_making_holds_nobody_else_back(
 
 
 def test_a_refusal_that_was_for_all_turns_the_quota_on_with_nothing_left(
-    watched: WatchedRateLimit, supabase: Supabase, one_address: OneAddress, logs: LogLines
+    watched: RateLimitBucket, supabase: Supabase, one_address: OneAddress, logs: LogLines
 ) -> None:
     supabase.counts_all_as_one = True
 
@@ -164,7 +163,7 @@ def test_a_refusal_that_was_for_all_turns_the_quota_on_with_nothing_left(
     assert supabase.asked == 1
 
 
-def test_a_proof_that_cannot_be_had_is_none(watched: WatchedRateLimit, supabase: Supabase) -> None:
+def test_a_proof_that_cannot_be_had_is_none(watched: RateLimitBucket, supabase: Supabase) -> None:
     supabase.counts_all_as_one = None
 
     watched.upstream_refused()
@@ -172,9 +171,7 @@ def test_a_proof_that_cannot_be_had_is_none(watched: WatchedRateLimit, supabase:
     assert taken(watched, 1000, is_known=False) == 1000
 
 
-def test_refusals_are_looked_into_once_a_second(
-    watched: WatchedRateLimit, supabase: Supabase, clock: HandClock
-) -> None:
+def test_refusals_are_looked_into_once_a_second(watched: RateLimitBucket, supabase: Supabase, clock: HandClock) -> None:
     for _ in range(10):
         watched.upstream_refused()
     assert supabase.asked == 1
@@ -185,7 +182,7 @@ def test_refusals_are_looked_into_once_a_second(
 
 
 def test_a_proof_that_is_renewed_is_said_once_an_hour(
-    watched: WatchedRateLimit, supabase: Supabase, clock: HandClock, logs: LogLines
+    watched: RateLimitBucket, supabase: Supabase, clock: HandClock, logs: LogLines
 ) -> None:
     supabase.counts_all_as_one = True
     for _ in range(int(LOG_EVERY_S / PROVEN_FOR_S) + 1):
@@ -196,7 +193,7 @@ def test_a_proof_that_is_renewed_is_said_once_an_hour(
 
 
 def test_after_a_minute_addresses_are_believed_in_again(
-    watched: WatchedRateLimit, supabase: Supabase, one_address: OneAddress, clock: HandClock
+    watched: RateLimitBucket, supabase: Supabase, one_address: OneAddress, clock: HandClock
 ) -> None:
     supabase.counts_all_as_one = True
     watched.upstream_refused()
@@ -209,7 +206,7 @@ def test_after_a_minute_addresses_are_believed_in_again(
 
 
 def test_calls_with_the_publishable_key_are_counted_and_their_refusals_too(clock: HandClock) -> None:
-    watched = WatchedRateLimit(RateLimitBucket(clock=clock), OneAddress(is_public=lambda: True, clock=clock))
+    watched = RateLimitBucket(one_address=OneAddress(is_public=lambda: True, clock=clock), clock=clock)
     assert taken(watched, 100, is_known=True) == BURST
     clock.advance(1000)
 
