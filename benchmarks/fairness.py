@@ -55,7 +55,7 @@ class Priced(Challenges):
         return {"solution": name, "takes_s": tries * iterations / ITERATIONS_PER_S}
 
     def check(self, caller: Caller, solution: str) -> str:
-        """Take each solution once, from the caller that it was given to."""
+        """Accept each solution once, from the caller to whom the challenge was issued."""
         return "" if self._open.pop(solution, None) == caller else "wrong"
 
 
@@ -194,13 +194,13 @@ def spray(*, is_challenging: bool, is_paying: bool = False, seconds: float = HOU
     """
     world = World(is_challenging=is_challenging)
     ends_s = world.now + seconds
-    places = list(itertools.islice(attackers(), networks))
+    addresses = list(itertools.islice(attackers(), networks))
     accounts = (f"{number}@example.com" for number in itertools.count())
     if is_paying:
-        for address in places:
+        for address in addresses:
             _pay(world, address, accounts, ends_s)
     else:
-        world.every(1 / SPRAY_PER_S, seconds, lambda n: world.guess(next(accounts), places[n % networks]))
+        world.every(1 / SPRAY_PER_S, seconds, lambda n: world.guess(next(accounts), addresses[n % networks]))
     world.every(PERSON_EVERY_S, seconds, world.person)
     world.run()
     return world

@@ -1,4 +1,4 @@
-"""The counters in Redis keep the same promise as those in memory, number for number."""
+"""The counters in Redis agree with the model and with those in memory, number for number."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class NeverFailing(StoreBackoff):
         raise AssertionError("Redis failed") from error
 
 
-def test_redis_keeps_the_promise_whatever_happens(shared: MakeShared) -> None:
+def test_redis_agrees_with_the_model_whatever_happens(shared: MakeShared) -> None:
     run_state_machine_as_test(
         machine(shared),
         settings=settings(max_examples=60, stateful_step_count=40, deadline=None),
@@ -69,7 +69,7 @@ def test_redis_keeps_the_promise_whatever_happens(shared: MakeShared) -> None:
 class TwinMachine(RuleBasedStateMachine):
     """The same steps for both, with outcomes that arrive late and in any order."""
 
-    tickets: Bundle[tuple[Reservation, Reservation]] = Bundle("tickets")
+    reservations: Bundle[tuple[Reservation, Reservation]] = Bundle("reservations")
 
     make: ClassVar[MakeShared]
 
@@ -85,7 +85,7 @@ class TwinMachine(RuleBasedStateMachine):
         self.clock.advance(quarters / 4)
 
     @rule(
-        target=tickets,
+        target=reservations,
         account=st.sampled_from("abcd"),
         network=st.sampled_from(sorted(AROUND)),
         has_solved=st.booleans(),
@@ -101,13 +101,13 @@ class TwinMachine(RuleBasedStateMachine):
         assert dataclasses.replace(theirs, in_memory=None, previous=ours.previous) == ours
         return ours, theirs
 
-    @rule(pair=consumes(tickets), succeeded=st.booleans())
+    @rule(pair=consumes(reservations), succeeded=st.booleans())
     def an_outcome_arrives(self, pair: tuple[Reservation, Reservation], *, succeeded: bool) -> None:
         ours, theirs = pair
         self.memory.settle(ours, succeeded=succeeded)
         self.redis.settle(theirs, succeeded=succeeded)
 
-    @rule(pair=consumes(tickets))
+    @rule(pair=consumes(reservations))
     def a_solution_is_wrong(self, pair: tuple[Reservation, Reservation]) -> None:
         """The try stays counted for its network."""
         ours, theirs = pair
@@ -144,7 +144,7 @@ class TwinMachine(RuleBasedStateMachine):
 
 
 def test_memory_and_redis_agree_number_for_number(shared: MakeShared) -> None:
-    """Interleaved outcomes and a clock that jumps: where a plain ledger has no opinion, both still agree."""
+    """Interleaved outcomes and a clock that jumps: where the model has no answer, both still agree."""
     run_state_machine_as_test(
         type("Twins", (TwinMachine,), {"make": staticmethod(shared)}),
         settings=settings(max_examples=60, stateful_step_count=50, deadline=None),
@@ -156,9 +156,9 @@ def test_counters_expire_and_name_nobody(shared: MakeShared, redis_server: Redis
     attempts = shared(HandClock())
 
     attempts.begin(KEYRING.caller("ada@example.com", "192.0.2.7"))
-    ticket = attempts.begin(KEYRING.caller("grace@example.com", "198.51.100.7"))
-    assert isinstance(ticket, Reservation)
-    attempts.settle(ticket, succeeded=True)
+    reservation = attempts.begin(KEYRING.caller("grace@example.com", "198.51.100.7"))
+    assert isinstance(reservation, Reservation)
+    attempts.settle(reservation, succeeded=True)
 
     with redis_server.client() as client:
         keys = list(client.scan_iter())
@@ -226,10 +226,10 @@ def test_the_store_uses_its_own_clock_unless_told(redis_server: RedisServer) -> 
         fallback = MemoryAttempts(limits=SMALL)
         attempts = RedisAttempts(client=client, limits=SMALL, fallback=fallback, backoff=StoreBackoff())
 
-        ticket = attempts.begin(KEYRING.caller("a", "10.0.1.7"))
+        reservation = attempts.begin(KEYRING.caller("a", "10.0.1.7"))
 
-        assert isinstance(ticket, Reservation)
-        assert abs(ticket.counted_at - client.time()[0]) <= 2
+        assert isinstance(reservation, Reservation)
+        assert abs(reservation.counted_at - client.time()[0]) <= 2
 
 
 def test_the_operator_releases_an_account_and_a_network(shared: MakeShared) -> None:

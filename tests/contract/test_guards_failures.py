@@ -157,7 +157,7 @@ def _took_s(action: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def test_a_full_store_is_a_store_in_trouble(make_gateway: MakeGateway, own_redis: RedisServer) -> None:
+def test_a_full_store_is_a_failing_store(make_gateway: MakeGateway, own_redis: RedisServer) -> None:
     gateway = make_gateway()
     with own_redis.client() as client:
         client.config_set("maxmemory-policy", "noeviction")
@@ -193,7 +193,7 @@ def test_an_outcome_that_finds_no_store_raises_nothing(make_gateway: MakeGateway
     assert gateway.log_in(), "remembered in memory"
 
 
-def test_an_address_that_is_no_redis_is_a_store_in_trouble(make_gateway: MakeGateway, own_redis: RedisServer) -> None:
+def test_an_address_that_is_no_redis_is_a_failing_store(make_gateway: MakeGateway, own_redis: RedisServer) -> None:
     own_redis.kill()
     own_redis.socket.mkdir()
     try:

@@ -87,18 +87,13 @@ class Refusal:
 
 
 class Attempts(Protocol):
-    """Counters of login tries: in memory, or shared in Redis."""
+    """Counters of login tries: in memory, or shared in Redis. ``begin`` and ``settle`` never raise."""
 
     def begin(self, caller: Caller, *, has_solved: bool = False) -> Reservation | Refusal:
-        """Count one try in all scopes at once, or in none. Never raises.
-
-        Args:
-            caller: The sender.
-            has_solved: Whether the caller sent the solution of a challenge, so that shared limits do not count.
-        """
+        """Count one try in all scopes at once, or in none. With a solved challenge shared limits do not count."""
 
     def settle(self, reservation: Reservation, *, succeeded: bool) -> None:
-        """Give the try back; after a success also end the streaks and remember the pair. Never raises."""
+        """Give the try back; after a success also end the streaks and remember the pair."""
 
     def adjust(self, limits: Limits, *, share: float) -> None:
         """Apply other limits, or *share* of them where each process counts alone; all counts are kept."""
@@ -237,9 +232,7 @@ class _KnownNetworks:
 
     def __init__(self, limits: Limits, *, max_accounts: int) -> None:
         self._networks: OrderedDict[str, dict[str, float]] = OrderedDict()
-        self._known_s = limits.known_s
-        self._per_account = limits.known_networks
-        self._max_accounts = max_accounts
+        self._known_s, self._per_account, self._max_accounts = limits.known_s, limits.known_networks, max_accounts
 
     def has(self, caller: Caller, now: float) -> bool:
         return self._networks.get(caller.account, {}).get(caller.network, now) > now

@@ -51,21 +51,11 @@ class Spent(Protocol):
     """Remembers which challenges were used."""
 
     def spend(self, name: str, until_s: float) -> bool:
-        """Use a challenge; return whether it was unused. Never raises.
-
-        Args:
-            name: The name of the challenge.
-            until_s: When it expires, on the wall clock.
-        """
+        """Use a challenge, which expires at *until_s* (wall clock); return whether it was unused. Never raises."""
 
 
 class MemorySpent:
-    """Challenges used in this process. The oldest are dropped when there are too many.
-
-    Args:
-        clock: The wall clock.
-        max_spent: How many are remembered.
-    """
+    """At most *max_spent* challenges used in this process; the oldest are dropped. *clock* is the wall clock."""
 
     def __init__(self, *, clock: Callable[[], float] = time.time, max_spent: int = MAX_SPENT) -> None:
         self._clock = clock
@@ -86,11 +76,7 @@ class MemorySpent:
 
 
 class GuessRate:
-    """The rate of wrong passwords after solved challenges, with exponential decay.
-
-    Args:
-        clock: A monotonic clock, in seconds.
-    """
+    """The rate of wrong passwords after solved challenges, with exponential decay; *clock* is monotonic."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -141,12 +127,7 @@ class Challenges:
         self._derive = derive
 
     def issue(self, caller: Caller, *, failures: int) -> Mapping[str, Any]:
-        """Return a new challenge for *caller*, as JSON values.
-
-        Args:
-            caller: The only caller whose solution is accepted.
-            failures: How many tries from the caller's own network failed within the last day.
-        """
+        """Return a new challenge for *caller*, as JSON values; *failures* are those of the caller's own network."""
         prefix, iterations = self._work[self.level(failures)]
         challenge = altcha.create_challenge(
             algorithm=ALGORITHM,
@@ -163,11 +144,9 @@ class Challenges:
         return min(len(self._work) - 1, raised + failures // FAILURES_PER_LEVEL)
 
     def check(self, caller: Caller, solution: str) -> str:
-        """Return why a solution is refused. An empty text means that it is right; the challenge is used then.
+        """Return why *solution* (base64 of JSON, from ALTCHA's widget) is refused; empty if it is right.
 
-        Args:
-            caller: The sender of the solution.
-            solution: The output of ALTCHA's widget: JSON in base64.
+        After a right or a wrong solution the challenge is used and cannot be sent again.
         """
         try:
             payload = altcha.Payload.from_base64(solution)

@@ -28,9 +28,7 @@ class CircuitBreaker:
 
     Only an ``UpstreamError`` that is an outage is a failure. Every other error of ours means that Supabase answered,
     so wrong passwords can never open the breaker. While it is open, one caller at a time probes; the first good
-    answer closes it. A probe without an answer is given up after ``PROBE_S``.
-
-    The lock is held to read and change the state, never during a call.
+    answer closes it. A probe without an answer is given up after ``PROBE_S``. No lock is held during a call.
 
     Args:
         min_calls: Fewer calls than this never open it.
@@ -123,21 +121,15 @@ class CircuitBreaker:
                 self._probe, self._next_probe_s = None, self._clock()
 
 
-class _Window:
+class _Window(deque[list[float]]):
     """Counts calls and failures of the last ``WINDOW_S``, one row per tenth of it."""
-
-    def __init__(self) -> None:
-        self._rows: deque[list[float]] = deque()
 
     def add(self, now: float, *, is_failure: bool) -> tuple[float, float]:
         """Count one call; return how many calls and how many failures there were."""
-        if not self._rows or now >= self._rows[-1][0] + WINDOW_S / 10:
-            self._rows.append([now, 0, 0])
-        while self._rows[0][0] <= now - WINDOW_S:
-            self._rows.popleft()
-        self._rows[-1][1] += 1
-        self._rows[-1][2] += is_failure
-        return sum(row[1] for row in self._rows), sum(row[2] for row in self._rows)
-
-    def clear(self) -> None:
-        self._rows.clear()
+        if not self or now >= self[-1][0] + WINDOW_S / 10:
+            self.append([now, 0, 0])
+        while self[0][0] <= now - WINDOW_S:
+            self.popleft()
+        self[-1][1] += 1
+        self[-1][2] += is_failure
+        return sum(row[1] for row in self), sum(row[2] for row in self)

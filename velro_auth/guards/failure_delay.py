@@ -11,8 +11,7 @@ from typing import Final
 
 from velro_auth.errors import AuthError, Busy
 
-#: Supabase takes 120 to 150 ms for a wrong password and 10 to 20 ms for an unknown account. The rest is room for the
-#: network and a queue.
+#: Supabase takes 120 to 150 ms for a wrong password, 10 to 20 ms for an unknown account; the rest is for the network.
 DELAY_MS: Final = 350.0
 
 #: How long one slow refusal delays the others, and by how many multiples at most.

@@ -74,7 +74,7 @@ class Keyring:
         self._secret = secret
 
     def caller(self, account: str, address: str) -> Caller:
-        """Return the counter names of *account* as tried from *address*."""
+        """Return the keys of *account* and *address*."""
         return Caller(self.account(account), self.network(address), self.wider(address))
 
     def account(self, account: str) -> str:
@@ -95,10 +95,7 @@ class Keyring:
 
 
 def throttle_secret(given: str, *, api_key: str) -> bytes:
-    """Return the key of the counters' names: the one that was set, else one made from the Supabase key.
-
-    All replicas have the same Supabase key, so they need no other common secret.
-    """
+    """Return the key of the counters' names: *given*, else one made from the Supabase key, which all replicas have."""
     if given:
         return given.encode()
     return hmac.digest(api_key.encode(), b"velro-auth throttle", "sha256")

@@ -43,10 +43,8 @@ INSTANT_S: Final = 1e-6
 def scopes_of(*, is_known: bool, is_wide: bool, has_solved: bool) -> tuple[str, ...]:
     """Return the scopes that a try is counted under, in the order of ``STRANGER``.
 
-    Args:
-        is_known: Whether the pair logged in before.
-        is_wide: Whether the caller has wider networks (IPv6).
-        has_solved: Whether the caller solved a challenge: shared limits do not count then.
+    A *known* pair logged in before. A *wide* caller has wider networks (IPv6). After a *solved* challenge shared limits
+    do not count.
     """
     if is_known:
         return KNOWN
@@ -133,10 +131,7 @@ class Limit:
     def wait_s(self, record: Record, now: float, *, is_fresh: bool = True) -> float:
         """Return how long the caller of a *current* record has to wait; 0 for not at all.
 
-        Args:
-            record: The state of the counter.
-            now: The time on the store's clock.
-            is_fresh: Whether no try from the caller's networks failed within the last day.
+        *is_fresh* is whether no try from the caller's networks failed within the last day.
         """
         burst = self.burst if is_fresh or not self.burst_after_failure else self.burst_after_failure
         wait = record.full_until - (burst - 1) * self.refill_s - now

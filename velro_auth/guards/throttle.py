@@ -14,32 +14,20 @@ from velro_auth.guards.limits import Limits
 
 
 class TooManyAttempts(Throttled):
-    """A limit of the throttle is reached; Supabase was not asked.
-
-    Attributes:
-        scope: The limit, for the log and the metrics.
-        allowance: What the caller has left, for the ``RateLimit`` fields.
-    """
+    """A limit of the throttle is reached; Supabase was not asked. ``allowance`` is what the caller has left."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(f"limit reached: {refusal.scope}", retry_after_s=refusal.wait_s)
-        self.scope = refusal.scope
-        self.allowance = refusal.allowance
+        self.scope, self.allowance = refusal.scope, refusal.allowance
 
 
 class Challenged(ChallengeRequired):
-    """Others used up a shared limit; Supabase was not asked. A solved challenge allows one try.
-
-    Attributes:
-        scope: The limit, for the log and the metrics.
-        allowance: What the caller has left, for the ``RateLimit`` fields.
-    """
+    """The same for a limit that others used up: a solved challenge allows one try."""
 
     def __init__(self, refusal: Refusal, challenge: Mapping[str, Any], *, wrong: str = "") -> None:
         reason = f"limit reached: {refusal.scope}" + (f"; the solution was {wrong}" if wrong else "")
         super().__init__(reason, challenge=challenge, retry_after_s=refusal.wait_s)
-        self.scope = refusal.scope
-        self.allowance = refusal.allowance
+        self.scope, self.allowance = refusal.scope, refusal.allowance
 
 
 class Throttle:

@@ -23,14 +23,7 @@ _SCRIPT: Final = Path(__file__).with_name("attempts.lua").read_text("utf-8")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CounterStatus:
-    """One counter, for the operator.
-
-    Attributes:
-        key: Its name in the store.
-        scope: Its limit.
-        streak: Failures in a row.
-        wait_s: How long a caller has to wait now.
-    """
+    """One counter, for the operator: its name in the store, its limit, failures in a row, and the wait now."""
 
     key: str
     scope: str
@@ -107,7 +100,7 @@ class RedisAttempts:
         """Return the counters of an account, or of a network and the wider ones; *names* are keys of a ``Keyring``.
 
         Raises:
-            redis.RedisError: Redis cannot be asked; the operator has to know.
+            redis.RedisError: Redis cannot be asked.
         """
         now = self._now()
         return [self._status(key, now) for key in self._keys_of(names)]
@@ -116,7 +109,7 @@ class RedisAttempts:
         """Delete the same counters; return how many there were.
 
         Raises:
-            redis.RedisError: Redis cannot be asked; the operator has to know.
+            redis.RedisError: Redis cannot be asked.
         """
         found = self._keys_of(names)
         return self._client.delete(*found) if found else 0
@@ -159,10 +152,7 @@ class RedisAttempts:
 class RedisSpent:
     """Challenges used in any process. While Redis is unavailable, each process knows only its own.
 
-    Args:
-        client: A client from ``connect``.
-        backoff: Decides when Redis is asked again after it failed.
-        prefix: The beginning of every key; it names the project.
+    The arguments are those of :class:`RedisAttempts`.
     """
 
     def __init__(self, *, client: redis.Redis, backoff: StoreBackoff, prefix: str) -> None:

@@ -69,13 +69,8 @@ def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> redis.Redis:
     ``StoreBackoff`` decides when the next request tries again. The worker's threads limit the connections; a smaller
     limit of the pool would make a busy moment look like a failing store.
     """
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-        max_connections=1024,
-    )
+    timeouts = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
+    return redis.Redis.from_url(url, **timeouts, retry=Retry(NoBackoff(), 0), max_connections=1024)
 
 
 def advice_for(error: BaseException) -> str:
@@ -204,12 +199,7 @@ def sessions_backoff() -> StoreBackoff:
 
 @dataclass(frozen=True)
 class SharedStore:
-    """The back-off states of Redis in one process, for gauges and readiness.
-
-    Attributes:
-        counters: For the counters of the throttle.
-        sessions: For refreshes and logouts.
-    """
+    """The back-off states of Redis in one process: for the throttle's counters, and for refreshes and logouts."""
 
     counters: StoreBackoff = field(default_factory=StoreBackoff)
     sessions: StoreBackoff = field(default_factory=sessions_backoff)

@@ -181,14 +181,10 @@ class RedisSingleFlight(Generic[T]):
 
     def _await_outcome(self, envelope: Envelope, holder: bytes, until_s: float) -> bytes | None:
         """Wait for the outcome of another process; None if that process ended without one."""
-        names = [
-            self._key("answer", envelope),
-            self._key("failure", envelope, holder),
-            self._key("lock", envelope),
-        ]
+        keys = [self._key("answer", envelope), self._key("failure", envelope, holder), self._key("lock", envelope)]
         while time.monotonic() < until_s:
             with self._backoff.attempt():
-                found: Any = self._client.mget(names)
+                found: Any = self._client.mget(keys)
             answer, failure, lock = found
             if answer is not None or failure is not None or lock != holder:
                 return cast("bytes | None", answer or failure)

@@ -45,9 +45,9 @@ def test_one_account_with_many_networks_does_not_wash_out_who_is_known(clock: Ha
     for number in range(1000):
         _log_in(attempts, "attacker@example.com", f"2001:db8:0:{number:x}::1")
 
-    ticket = attempts.begin(owner)
-    assert isinstance(ticket, Reservation)
-    assert ticket.is_known
+    reservation = attempts.begin(owner)
+    assert isinstance(reservation, Reservation)
+    assert reservation.is_known
 
 
 def test_other_limits_forget_nothing(clock: HandClock) -> None:
@@ -94,10 +94,10 @@ def test_a_success_leaves_no_record_behind(clock: HandClock) -> None:
 
 
 def _log_in(attempts: MemoryAttempts, account: str, address: str) -> bool:
-    ticket = attempts.begin(KEYRING.caller(account, address))
-    assert isinstance(ticket, Reservation)
-    attempts.settle(ticket, succeeded=True)
-    return ticket.is_known
+    reservation = attempts.begin(KEYRING.caller(account, address))
+    assert isinstance(reservation, Reservation)
+    attempts.settle(reservation, succeeded=True)
+    return reservation.is_known
 
 
 def test_only_the_latest_networks_of_an_account_are_known(clock: HandClock) -> None:

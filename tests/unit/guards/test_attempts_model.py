@@ -1,4 +1,4 @@
-"""The counters in memory keep the promise of the ledger."""
+"""The counters in memory agree with the model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def memory(clock: HandClock) -> MemoryAttempts:
     return MemoryAttempts(limits=SMALL, clock=clock)
 
 
-def test_memory_keeps_the_promise_whatever_happens() -> None:
+def test_memory_agrees_with_the_model_whatever_happens() -> None:
     run_state_machine_as_test(
         machine(memory),
         settings=settings(max_examples=150, stateful_step_count=40, deadline=None),

@@ -121,8 +121,8 @@ def test_a_challenge_cannot_be_changed(
 
 
 def _unsolved(challenge: dict[str, Any], **solution: Any) -> str:
-    told = {"challenge": challenge, "solution": {"counter": 0, "derivedKey": "00" * 32, **solution}}
-    return base64.b64encode(json.dumps(told).encode()).decode()
+    payload = {"challenge": challenge, "solution": {"counter": 0, "derivedKey": "00" * 32, **solution}}
+    return base64.b64encode(json.dumps(payload).encode()).decode()
 
 
 def test_a_wrong_solution_uses_the_challenge_up(challenges: Challenges, costly: CountedDerivation) -> None:
@@ -173,9 +173,9 @@ JSON = st.recursive(
     solution=st.fixed_dictionaries(dict.fromkeys(("counter", "derivedKey"), JSON)),
 )
 def test_any_payload_is_judged(parameters: object, signature: object, solution: object) -> None:
-    told = {"challenge": {"parameters": parameters, "signature": signature}, "solution": solution}
+    payload = {"challenge": {"parameters": parameters, "signature": signature}, "solution": solution}
 
-    assert Challenges(secret=b"secret").check(ADA, base64.b64encode(json.dumps(told).encode()).decode())
+    assert Challenges(secret=b"secret").check(ADA, base64.b64encode(json.dumps(payload).encode()).decode())
 
 
 @given(JSON)
@@ -198,9 +198,9 @@ def test_processes_that_count_alike_accept_each_others_challenges(clock: HandClo
 
 
 def test_a_challenge_names_nobody(challenges: Challenges) -> None:
-    told = json.dumps(challenges.issue(ADA, failures=0))
+    payload = json.dumps(challenges.issue(ADA, failures=0))
 
-    assert [word for word in (ADA.account, ADA.network, "ada", "192.0.2") if word in told] == []
+    assert [word for word in (ADA.account, ADA.network, "ada", "192.0.2") if word in payload] == []
 
 
 def test_each_level_is_twice_the_work_and_none_is_dear_to_check() -> None:

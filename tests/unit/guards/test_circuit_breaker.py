@@ -1,4 +1,4 @@
-"""The breaker opens on outages only, probes one at a time, and closes quickly."""
+"""The circuit breaker opens on outages only, probes one at a time, and closes quickly."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def upstream(clock: HandClock) -> Upstream:
 
 @pytest.mark.slow
 def test_ten_thousand_storms_of_refusals_leave_it_closed() -> None:
-    """Whatever the order and the pace: whoever answers works."""
+    """In any order and at any speed: a Supabase that answers works."""
     chance = random.Random(20261122)  # noqa: S311 - a seed makes a failure repeatable
     for _ in range(10_000):
         upstream = Upstream(HandClock())
@@ -93,13 +93,13 @@ def test_it_opens_exactly_when_half_of_twenty_calls_were_bad(
     calls: list[tuple[type[BaseException] | None, float]],
 ) -> None:
     """Against a plain count; rows of a second may keep a call one second too long, never too short."""
-    upstream, diary = Upstream(HandClock()), list[tuple[float, bool]]()
+    upstream, log = Upstream(HandClock()), list[tuple[float, bool]]()
     for error, pause in calls:
         upstream.clock.advance(pause)
         now = upstream.clock.now
-        diary.append((now, error in OUTAGES))
+        log.append((now, error in OUTAGES))
         upstream.call(error)
-        recent = {span: [bad for at, bad in diary if at > now - span] for span in (9.0, 10.0, 11.0)}
+        recent = {span: [bad for at, bad in log if at > now - span] for span in (9.0, 10.0, 11.0)}
         verdicts = {
             span: error in OUTAGES and len(bads) >= MIN_CALLS and 2 * sum(bads) >= len(bads)
             for span, bads in recent.items()
@@ -160,7 +160,7 @@ def test_old_failures_are_forgotten(upstream: Upstream, clock: HandClock) -> Non
     assert upstream.state == "closed"
 
 
-def test_a_refused_password_ends_the_rest(upstream: Upstream, clock: HandClock) -> None:
+def test_a_refused_password_closes_it(upstream: Upstream, clock: HandClock) -> None:
     """A Supabase that says no is a Supabase that works."""
     upstream.fail_until_open()
     clock.advance(OPEN_S)
@@ -192,7 +192,7 @@ def test_one_probe_at_a_time(upstream: Upstream, clock: HandClock) -> None:
     assert all(upstream.call() for _ in range(100))
 
 
-def test_a_bad_probe_means_another_rest(upstream: Upstream, clock: HandClock) -> None:
+def test_a_failed_probe_means_another_pause(upstream: Upstream, clock: HandClock) -> None:
     upstream.fail_until_open()
     clock.advance(OPEN_S)
     upstream.call(UpstreamTimeout)

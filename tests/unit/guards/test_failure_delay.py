@@ -37,7 +37,7 @@ def test_a_refused_login_is_answered_at_the_next_multiple(took_s: float, answere
 
 
 @given(took_s=st.floats(0, 60), delay_ms=st.floats(1, 2000), arrived=st.floats(0, 1e6))
-def test_an_answer_is_never_early_and_never_more_than_one_floor_late(
+def test_an_answer_is_never_early_and_never_more_than_one_delay_late(
     took_s: float, delay_ms: float, arrived: float
 ) -> None:
     clock = HandClock(arrived)
@@ -86,8 +86,8 @@ def test_zero_switches_it_off(clock: HandClock) -> None:
     assert refuse(make(clock, 0), clock, 0.015) == pytest.approx(0.015)
 
 
-def test_a_login_beyond_the_places_is_turned_away_before_anybody_is_asked(clock: HandClock) -> None:
-    """Afterwards, the moment of the 503 would tell what the moment of the 401 must not."""
+def test_a_login_without_a_permit_is_refused_before_supabase_is_asked(clock: HandClock) -> None:
+    """The timing of a late 503 would reveal whether the account exists."""
     failure_delay = make(clock, permits=1)
     asked = []
 
@@ -100,7 +100,7 @@ def test_a_login_beyond_the_places_is_turned_away_before_anybody_is_asked(clock:
 
 
 @pytest.mark.parametrize("error", [InvalidCredentials, UpstreamTimeout, KeyError])
-def test_every_way_out_frees_the_place(clock: HandClock, error: type[Exception]) -> None:
+def test_every_way_out_releases_the_permit(clock: HandClock, error: type[Exception]) -> None:
     failure_delay = make(clock, permits=1)
     for _ in range(5):
         refuse(failure_delay, clock, 0.0, error)
@@ -108,7 +108,7 @@ def test_every_way_out_frees_the_place(clock: HandClock, error: type[Exception])
     assert failure_delay.free == 1
 
 
-def test_another_floor_holds_from_now_on() -> None:
+def test_another_delay_is_in_force_at_once() -> None:
     clock = HandClock(0.0)
     failure_delay = make(clock)
 
@@ -117,7 +117,7 @@ def test_another_floor_holds_from_now_on() -> None:
     assert refuse(failure_delay, clock, 0.1) == pytest.approx(0.5)
 
 
-def test_places_that_are_taken_away_are_not_taken_from_anybody() -> None:
+def test_fewer_permits_end_no_request() -> None:
     clock = HandClock(0.0)
     failure_delay = make(clock, permits=2)
 
@@ -132,7 +132,7 @@ def test_places_that_are_taken_away_are_not_taken_from_anybody() -> None:
     assert failure_delay.free == 3
 
 
-def test_whatever_else_waits_for_supabase_shares_the_places() -> None:
+def test_other_requests_that_wait_for_supabase_share_the_permits() -> None:
     clock = HandClock()
     failure_delay = make(clock, permits=2)
 
@@ -144,7 +144,7 @@ def test_whatever_else_waits_for_supabase_shares_the_places() -> None:
     assert failure_delay.free == 2
 
 
-def test_other_calls_leave_the_reserved_places_to_the_logins(clock: HandClock) -> None:
+def test_other_calls_leave_the_reserved_permits_to_the_logins(clock: HandClock) -> None:
     failure_delay = FailureDelay(permits=3, reserved=2, clock=clock, sleep=clock.advance)
 
     with failure_delay.permit():

@@ -1,4 +1,4 @@
-"""One network cannot take all the places of refreshes, logouts and me, and none of them those of logins."""
+"""One network cannot use all permits for refreshes, logouts and me, and these cannot use those of the logins."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_refused_call_costs_nothing(clock: HandClock) -> None:
     assert taken(calls, "refresh") == 1
 
 
-def test_kinds_have_paces_of_their_own(clock: HandClock) -> None:
+def test_kinds_have_rates_of_their_own(clock: HandClock) -> None:
     calls = new_calls(clock, per_s=1.0)
 
     assert [taken(calls, kind) for kind in ("refresh", "logout", "me", "refresh")] == [30, 30, 150, 0]
@@ -112,7 +112,7 @@ def test_a_network_is_a_24_or_a_64(clock: HandClock, neighbour: str, stranger: s
     assert taken(calls, "refresh", stranger) == 30
 
 
-def test_all_networks_together_leave_slots_to_the_logins(clock: HandClock) -> None:
+def test_all_networks_together_leave_permits_to_the_logins(clock: HandClock) -> None:
     calls = new_calls(clock, permits=8)
 
     with under_way(calls, *(f"203.0.{number}.7" for number in range(8))):
@@ -122,7 +122,7 @@ def test_all_networks_together_leave_slots_to_the_logins(clock: HandClock) -> No
 
 
 @pytest.mark.parametrize("error", [SessionExpired, KeyError, SystemExit])
-def test_every_way_out_frees_the_place(clock: HandClock, error: type[BaseException]) -> None:
+def test_every_way_out_releases_the_permit(clock: HandClock, error: type[BaseException]) -> None:
     calls = new_calls(clock, in_flight=1)
     for _ in range(3):
         with pytest.raises(error), calls.permit("refresh", HERE):
@@ -131,7 +131,7 @@ def test_every_way_out_frees_the_place(clock: HandClock, error: type[BaseExcepti
     assert (calls.bulkhead.in_use, calls._in_flight) == (0, {})
 
 
-def test_a_call_that_finds_no_slot_leaves_nothing_behind(clock: HandClock) -> None:
+def test_a_call_that_finds_no_permit_leaves_nothing_behind(clock: HandClock) -> None:
     calls = new_calls(clock, permits=1)
     with under_way(calls, THERE), pytest.raises(Busy), calls.permit("refresh", HERE):
         pass

@@ -32,14 +32,14 @@ class Gateway:
         self.clock = HandClock()
         self.challenges = Challenges(secret=b"secret", work=(("0", 1),))
         self.refused_by: list[str] = []
-        self.told: list[str] = []
+        self.events: list[str] = []
         self.throttle = Throttle(
             attempts=MemoryAttempts(limits=limits, clock=self.clock),
             keyring=Keyring(b"secret"),
             challenges=self.challenges,
             is_challenging=is_challenging,
             on_refused=self.refused_by.append,
-            on_challenge=self.told.append,
+            on_challenge=self.events.append,
         )
 
     def guess(self, account: str, address: str, solution: str | None = None) -> None:
@@ -89,14 +89,14 @@ def test_a_first_login_gets_a_challenge_where_others_used_the_service_up(gateway
     assert refused.value.retry_after_s is not None
     assert refused.value.retry_after_s > 0
     assert refused.value.allowance.remaining == USED_UP.pair.free
-    assert gateway.told == ["given"]
+    assert gateway.events == ["given"]
 
 
 def test_its_solution_lets_one_try_in(gateway: Gateway) -> None:
     with gateway.throttle.attempt(ADA, HOME, solution=gateway.solution()) as attempt:
         assert attempt.has_solved
 
-    assert gateway.told == ["given", "solved"]
+    assert gateway.events == ["given", "solved"]
     with gateway.throttle.attempt(ADA, HOME) as attempt:
         assert (attempt.is_known, attempt.has_solved) == (True, False)
 
@@ -106,7 +106,7 @@ def test_a_solution_is_not_used_up_where_none_is_needed() -> None:
     solution = "not even looked at"
 
     assert gateway.answer(ADA, HOME, solution) == "tried"
-    assert gateway.told == []
+    assert gateway.events == []
 
 
 def test_the_same_solution_opens_no_second_try(gateway: Gateway) -> None:
@@ -145,7 +145,7 @@ def test_wrong_solutions_count_for_their_network_and_for_nothing_else(gateway: G
     burst = USED_UP.network.burst
 
     assert wrong == ["challenged"] * burst + ["network"] * (60 - burst)
-    assert gateway.told.count("wrong") == burst
+    assert gateway.events.count("wrong") == burst
     assert gateway.guess_with_work("0@example.com", "203.0.113.1") == "tried"
     assert statuses(gateway.throttle._attempts, gateway.throttle.name("1@example.com")) == {}
 

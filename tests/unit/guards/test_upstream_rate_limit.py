@@ -1,4 +1,4 @@
-"""The twin of Supabase's rate limit says no before Supabase does."""
+"""The copy of Supabase's rate limit refuses before Supabase does."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_retry_after_is_exact(clock: HandClock, *, is_known: bool) -> None:
     assert wait_s(rate_limit, is_known=is_known) == 0
 
 
-def test_supabase_never_refuses_what_the_twin_allows() -> None:
+def test_supabase_never_refuses_what_the_copy_allows() -> None:
     """Bursts and pauses in any order, so that both buckets are empty most of the time."""
     chance = random.Random(20261122)  # noqa: S311 - a seed makes a failure repeatable
     for _ in range(200):
@@ -82,11 +82,11 @@ def test_supabase_never_refuses_what_the_twin_allows() -> None:
 
 
 def test_processes_share_one_address(clock: HandClock) -> None:
-    quotas = [RateLimitBucket(processes=4, clock=clock) for _ in range(4)]
+    rate_limits = [RateLimitBucket(processes=4, clock=clock) for _ in range(4)]
 
-    at_once = sum(taken(rate_limit, 100, is_known=True) for rate_limit in quotas)
+    at_once = sum(taken(rate_limit, 100, is_known=True) for rate_limit in rate_limits)
     clock.advance(8 * REFILL_S)
-    later = sum(taken(rate_limit, 100, is_known=True) for rate_limit in quotas)
+    later = sum(taken(rate_limit, 100, is_known=True) for rate_limit in rate_limits)
 
     assert at_once <= BURST
     assert later == 8
@@ -96,7 +96,7 @@ def test_more_processes_than_calls_still_get_one_each(clock: HandClock) -> None:
     assert taken(RateLimitBucket(processes=100, clock=clock), 5, is_known=False) == 1
 
 
-def test_a_refusal_by_supabase_empties_the_twin(clock: HandClock) -> None:
+def test_a_refusal_by_supabase_empties_the_copy(clock: HandClock) -> None:
     """Somebody else uses the same address: believe Supabase."""
     rate_limit = RateLimitBucket(clock=clock)
 
@@ -148,7 +148,7 @@ def test_a_refusal_of_one_caller_s_own_making_holds_nobody_else_back(
     assert taken(watched, 1000, is_known=False) == 1000
 
 
-def test_a_refusal_that_was_for_all_turns_the_quota_on_with_nothing_left(
+def test_a_refusal_that_was_for_all_puts_the_limit_in_force_with_nothing_left(
     watched: RateLimitBucket, supabase: Supabase, one_address: OneAddress, logs: LogLines
 ) -> None:
     supabase.counts_all_as_one = True
@@ -158,8 +158,8 @@ def test_a_refusal_that_was_for_all_turns_the_quota_on_with_nothing_left(
 
     assert one_address.is_proven
     assert wait_s(watched, is_known=True) == REFILL_S
-    told = [record for record in logs.records if "counts all callers as one" in record.getMessage()]
-    assert [record.levelname for record in told] == ["WARNING"]
+    logged = [record for record in logs.records if "counts all callers as one" in record.getMessage()]
+    assert [record.levelname for record in logged] == ["WARNING"]
     assert supabase.asked == 1
 
 
@@ -215,7 +215,7 @@ def test_calls_with_the_publishable_key_are_counted_and_their_refusals_too(clock
     assert wait_s(watched, is_known=True) == REFILL_S
 
 
-def test_no_quota_never_refuses() -> None:
+def test_no_rate_limit_never_refuses() -> None:
     rate_limit = NoRateLimit()
     rate_limit.upstream_refused()
 
