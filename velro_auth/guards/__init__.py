@@ -16,7 +16,7 @@ from velro_auth.guards.circuit_breaker import CircuitBreaker
 from velro_auth.guards.failure_delay import FailureDelay
 from velro_auth.guards.sessions import SessionCalls
 from velro_auth.guards.throttle import Throttle
-from velro_auth.guards.upstream_rate_limit import UpstreamRateLimit
+from velro_auth.guards.upstream_rate_limit import RateLimitBucket
 
 #: Many callers may wait for the answer about one token, so two calls within the window are enough to open.
 CHECKS_MIN_CALLS: Final = 2
@@ -39,7 +39,7 @@ class Guards:
 
     throttle: Throttle
     failure_delay: FailureDelay
-    rate_limit: UpstreamRateLimit
+    rate_limit: RateLimitBucket
     bulkhead: Bulkhead
     breaker: CircuitBreaker
     sessions: SessionCalls

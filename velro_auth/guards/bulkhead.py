@@ -20,40 +20,34 @@ class Bulkhead:
     The limit is fixed. A limit that follows the response times refuses healthy traffic when the mix of calls changes:
     ``docs/explanation/guards.md`` has the measurement.
 
+    Attributes:
+        permits: How many calls may run at once; for a metric too.
+        in_use: How many permits are in use; for a metric.
+
     Args:
-        permits: How many calls may run at once.
+        permits: The same.
         wait_s: How long a call waits for a permit at most, in seconds.
         max_waiting: How many calls may wait.
     """
 
     def __init__(self, *, permits: int, wait_s: float, max_waiting: int) -> None:
-        self._permits = permits
+        self.permits = permits
         self._wait_s = wait_s
         self._max_waiting = max_waiting
-        self._in_use = 0
+        self.in_use = 0
         self._queue: deque[threading.Event] = deque()
         self._lock = threading.Lock()
 
     def adjust(self, *, permits: int, wait_s: float, max_waiting: int) -> None:
         """Change the limits. Permits in use stay in use, and waiting calls go on waiting as long as they began to."""
         with self._lock:
-            self._permits, self._wait_s, self._max_waiting = permits, wait_s, max_waiting
+            self.permits, self._wait_s, self._max_waiting = permits, wait_s, max_waiting
             self._serve_queue()
-
-    @property
-    def in_use(self) -> int:
-        """How many permits are in use; for a metric."""
-        return self._in_use
 
     @property
     def waiting(self) -> int:
         """How many calls wait; for a metric."""
         return len(self._queue)
-
-    @property
-    def permits(self) -> int:
-        """How many permits there are; for a metric."""
-        return self._permits
 
     @contextlib.contextmanager
     def permit(self) -> Iterator[None]:
@@ -71,8 +65,8 @@ class Bulkhead:
     def _acquire(self) -> None:
         with self._lock:
             # While calls wait, all permits are in use: a released one is passed on under this lock.
-            if self._in_use < self._permits:
-                self._in_use += 1
+            if self.in_use < self.permits:
+                self.in_use += 1
                 return
             if len(self._queue) >= self._max_waiting:
                 raise Busy("all login permits are in use and the queue is full", retry_after_s=self._wait_s)
@@ -100,11 +94,11 @@ class Bulkhead:
 
     def _release(self) -> None:
         with self._lock:
-            self._in_use -= 1
+            self.in_use -= 1
             self._serve_queue()
 
     def _serve_queue(self) -> None:
         """Grant free permits to waiting calls. Called under the lock."""
-        while self._queue and self._in_use < self._permits:
-            self._in_use += 1
+        while self._queue and self.in_use < self.permits:
+            self.in_use += 1
             self._queue.popleft().set()

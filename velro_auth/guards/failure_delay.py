@@ -30,6 +30,9 @@ class FailureDelay:
     than for an unknown account: measured on two busy cores, 11 % against 0.5 %, which is enough to tell them apart.
     So after one refusal that took longer, all refusals of this process wait as long, for a minute.
 
+    Attributes:
+        free: How many permits are free; for a metric.
+
     Args:
         delay_ms: The delay; 0 switches it off.
         permits: How many requests may wait for Supabase, delayed ones included. Fewer than the worker's threads.
@@ -50,7 +53,7 @@ class FailureDelay:
         self._delay_s = delay_ms / 1000
         self._clock = clock
         self._sleep = sleep
-        self._permits = self._free = permits
+        self._permits = self.free = permits
         self._reserved = reserved
         self._lock = threading.Lock()
         self._multiple = 1
@@ -60,13 +63,8 @@ class FailureDelay:
         """Change the numbers; requests under way keep their permits."""
         with self._lock:
             self._delay_s = delay_ms / 1000
-            self._free += permits - self._permits
+            self.free += permits - self._permits
             self._permits, self._reserved = permits, reserved
-
-    @property
-    def free(self) -> int:
-        """How many permits are free; for a metric."""
-        return self._free
 
     @contextlib.contextmanager
     def hold(self, arrived: float, *, on_held: Callable[[float], None] = lambda _held_s: None) -> Iterator[None]:
@@ -124,10 +122,10 @@ class FailureDelay:
 
     def _acquire(self, *, reserved: int) -> None:
         with self._lock:
-            if self._free <= reserved:
+            if self.free <= reserved:
                 raise Busy("too many requests wait for Supabase", retry_after_s=max(1.0, self._delay_s))
-            self._free -= 1
+            self.free -= 1
 
     def _release(self) -> None:
         with self._lock:
-            self._free += 1
+            self.free += 1

@@ -9,7 +9,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Literal, TypeAlias
 
-from velro_auth.errors import Busy, Throttled, VelroAuthError
+from velro_auth.errors import Busy, Throttled
 from velro_auth.guards.bulkhead import Bulkhead
 from velro_auth.guards.keys import network_of
 
@@ -83,7 +83,8 @@ class SessionCalls:
         network = network_of(address)
         wait_s = self._enter(kind, network)
         if wait_s > 0:
-            raise _refusal(kind, wait_s)
+            error = Busy if kind == "refresh" else Throttled
+            raise error(f"too many calls of {kind} from one network", retry_after_s=wait_s)
         try:
             with self.bulkhead.permit():
                 yield
@@ -115,8 +116,3 @@ class SessionCalls:
             self._in_flight[network] -= 1
             if not self._in_flight[network]:
                 del self._in_flight[network]
-
-
-def _refusal(kind: Kind, wait_s: float) -> VelroAuthError:
-    error = Busy if kind == "refresh" else Throttled
-    return error(f"too many calls of {kind} from one network", retry_after_s=wait_s)

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from velro_auth.errors import UpstreamThrottled
 
@@ -28,20 +28,6 @@ PROVEN_FOR_S: Final = 60.0
 LOG_EVERY_S: Final = 3600.0
 
 
-class UpstreamRateLimit(Protocol):
-    """Limits the calls of ``/token`` to what Supabase accepts."""
-
-    def acquire(self, *, is_known: bool) -> None:
-        """Count one call.
-
-        Raises:
-            UpstreamThrottled: No call is left; ``retry_after_s`` is exact.
-        """
-
-    def upstream_refused(self) -> None:
-        """Report that Supabase itself answered 429: its bucket has less left than ours."""
-
-
 class OneAddress:
     """Detects whether Supabase counts all callers as one, although their addresses are forwarded; per process.
 
@@ -50,8 +36,8 @@ class OneAddress:
     the calls of his own address. So Supabase is asked.
 
     Args:
-        is_public: Whether calls go with the publishable key.
-        prove: Asks Supabase right after a 429; returns None when it cannot be asked.
+        is_public: Whether calls go with the publishable key; never by default.
+        prove: Asks Supabase right after a 429; returns None when it cannot be asked, as by default.
         clock: A monotonic clock, in seconds.
     """
 
@@ -113,7 +99,7 @@ class RateLimitBucket:
     arrives, whatever its outcome.
 
     Args:
-        one_address: Whether all callers count as one; None where no addresses are forwarded.
+        one_address: Whether all callers count as one, so that the limit is in force; None for always.
         burst: Calls at once.
         refill_s: How often one more call is allowed.
         reserve: How many calls of the burst are for known users only.
@@ -140,7 +126,11 @@ class RateLimitBucket:
         self._lock = threading.Lock()
 
     def acquire(self, *, is_known: bool) -> None:
-        """Count one call, if the limit is in force; see :class:`UpstreamRateLimit`."""
+        """Count one call, if the limit is in force; *is_known* is whether the user logged in before.
+
+        Raises:
+            UpstreamThrottled: No call is left; ``retry_after_s`` is exact.
+        """
         if self._one_address is not None and not self._one_address():
             return
         available = self._burst if is_known else self._burst - self._reserve
@@ -153,20 +143,10 @@ class RateLimitBucket:
             self._full_until = max(self._full_until, now) + self._refill_s
 
     def upstream_refused(self) -> None:
-        """Use up all calls, if Supabase's 429 was for all callers."""
+        """Report that Supabase itself answered 429. If that was for all callers, no call is left."""
         if self._one_address is not None:
             self._one_address.upstream_refused()
             if not self._one_address():
                 return
         with self._lock:
             self._full_until = self._clock() + self._burst * self._refill_s
-
-
-class NoRateLimit:
-    """No limit: the project is self-hosted without one."""
-
-    def acquire(self, *, is_known: bool) -> None:
-        """Allow the call."""
-
-    def upstream_refused(self) -> None:
-        """Ignore it."""

@@ -28,19 +28,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from redis import Redis
 
+from velro_auth import errors
 from velro_auth.auth.refresh import SAME_ANSWER_S, Outcome
-from velro_auth.errors import (
-    Busy,
-    CircuitOpen,
-    SessionRefused,
-    UpstreamFailed,
-    UpstreamMisconfigured,
-    UpstreamRefused,
-    UpstreamThrottled,
-    UpstreamTimeout,
-    UpstreamUnavailable,
-    VelroAuthError,
-)
 from velro_auth.guards.keys import REDIS_PREFIX
 from velro_auth.stores.client import RedisUnavailable, StoreBackoff, sessions_backoff
 
@@ -49,18 +38,18 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: Failures that waiting processes get too.
-SHARED_FAILURES: Final[dict[str, type[VelroAuthError]]] = {
+SHARED_FAILURES: Final[dict[str, type[errors.VelroAuthError]]] = {
     failure.__name__: failure
     for failure in (
-        UpstreamUnavailable,
-        UpstreamTimeout,
-        UpstreamFailed,
-        UpstreamRefused,
-        UpstreamMisconfigured,
-        UpstreamThrottled,
-        CircuitOpen,
-        Busy,
-        SessionRefused,
+        errors.UpstreamUnavailable,
+        errors.UpstreamTimeout,
+        errors.UpstreamFailed,
+        errors.UpstreamRefused,
+        errors.UpstreamMisconfigured,
+        errors.UpstreamThrottled,
+        errors.CircuitOpen,
+        errors.Busy,
+        errors.SessionRefused,
     )
 }
 
@@ -189,7 +178,7 @@ class RedisSingleFlight(Generic[T]):
             if answer is not None or failure is not None or lock != holder:
                 return cast("bytes | None", answer or failure)
             time.sleep(_POLL_S)
-        raise UpstreamTimeout("the call of another process takes too long")
+        raise errors.UpstreamTimeout("the call of another process takes too long")
 
     def _opened(self, envelope: Envelope, sealed: bytes) -> Outcome[T]:
         content = envelope.open(sealed)
@@ -207,7 +196,7 @@ class RedisSingleFlight(Generic[T]):
             expired = {"expired": outcome.expired}
             content = expired if outcome.answer is None else {"answer": self._dump(outcome.answer)}
             key = self._key("answer", envelope)
-        except VelroAuthError as error:
+        except errors.VelroAuthError as error:
             name = type(error).__name__
             if name in SHARED_FAILURES:
                 content = {"failure": name, "reason": error.reason, "retry_after_s": error.retry_after_s}

@@ -18,10 +18,8 @@ from velro_auth.guards.limits import Limits
 from velro_auth.guards.sessions import SessionCalls
 from velro_auth.guards.throttle import Throttle
 from velro_auth.guards.upstream_rate_limit import (
-    NoRateLimit,
     OneAddress,
     RateLimitBucket,
-    UpstreamRateLimit,
 )
 
 if TYPE_CHECKING:
@@ -169,13 +167,10 @@ def _attempts(settings: Settings, client: redis.Redis | None, store: SharedStore
     )
 
 
-def _rate_limit(settings: Settings, one_address: OneAddress) -> UpstreamRateLimit:
+def _rate_limit(settings: Settings, one_address: OneAddress) -> RateLimitBucket:
     kept, burst, refill_s, processes = _quota_told(settings)
-    if kept == "never":
-        return NoRateLimit()
-    return RateLimitBucket(
-        one_address=None if kept == "always" else one_address, burst=burst, refill_s=refill_s, processes=processes
-    )
+    in_force = {"always": None, "never": OneAddress()}.get(kept, one_address)
+    return RateLimitBucket(one_address=in_force, burst=burst, refill_s=refill_s, processes=processes)
 
 
 def _quota_told(settings: Settings) -> tuple[str, int, float, int]:

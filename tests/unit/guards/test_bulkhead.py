@@ -133,7 +133,7 @@ def test_a_permit_that_becomes_free_as_the_wait_ends_is_not_lost() -> None:
         eventually(lambda: hurried.waiting)
         with hurried._lock:
             time.sleep(0.05)
-            hurried._in_use += 1
+            hurried.in_use += 1
             hurried._queue.popleft().set()
         waiter.join(10)
 

@@ -16,10 +16,8 @@ from velro_auth.guards.upstream_rate_limit import (
     PROVEN_FOR_S,
     REFILL_S,
     RESERVE,
-    NoRateLimit,
     OneAddress,
     RateLimitBucket,
-    UpstreamRateLimit,
 )
 
 
@@ -38,11 +36,11 @@ class SupabaseBucket:
         return True
 
 
-def taken(rate_limit: UpstreamRateLimit, times: int, *, is_known: bool) -> int:
+def taken(rate_limit: RateLimitBucket, times: int, *, is_known: bool) -> int:
     return sum(wait_s(rate_limit, is_known=is_known) == 0 for _ in range(times))
 
 
-def wait_s(rate_limit: UpstreamRateLimit, *, is_known: bool) -> float:
+def wait_s(rate_limit: RateLimitBucket, *, is_known: bool) -> float:
     try:
         rate_limit.acquire(is_known=is_known)
     except UpstreamThrottled as error:
@@ -215,8 +213,8 @@ def test_calls_with_the_publishable_key_are_counted_and_their_refusals_too(clock
     assert wait_s(watched, is_known=True) == REFILL_S
 
 
-def test_no_rate_limit_never_refuses() -> None:
-    rate_limit = NoRateLimit()
+def test_a_limit_that_is_never_in_force_refuses_nothing() -> None:
+    rate_limit = RateLimitBucket(one_address=OneAddress())
     rate_limit.upstream_refused()
 
     assert taken(rate_limit, 1000, is_known=False) == 1000
