@@ -75,7 +75,7 @@ class Login:
                 self.guards.failure_delay.hold(context.arrived_s, on_held=note_held),
             ):
                 context.allowance = attempt.allowance
-                if attempt.is_opened:
+                if attempt.has_solved:
                     context.notes["challenge"] = "solved"
                 return self._asked(credentials, context, is_known=attempt.is_known)
         except (TooManyAttempts, Challenged) as error:
@@ -85,7 +85,7 @@ class Login:
     def _asked(self, credentials: Credentials, context: RequestContext, *, is_known: bool) -> Session:
         """Return a session that no logout has ended meanwhile; ask a second time where one may have."""
         for _ in range(2):
-            self.guards.rate_limit.take(is_known=is_known)
+            self.guards.rate_limit.acquire(is_known=is_known)
             mark = self.denied.mark()
             with self.guards.asking():
                 session = self.identity.sign_in(credentials, context)

@@ -107,8 +107,8 @@ class Logout:
     def _ask(self, token: str, claims: Claims) -> None:
         try:
             with (
-                self.guards.sessions.place("logout", self.context.address),
-                self.guards.failure_delay.place(),
+                self.guards.sessions.permit("logout", self.context.address),
+                self.guards.failure_delay.permit(),
                 self.guards.asking(),
             ):
                 at_s = self.identity.sign_out(token, self.scope, self.context)

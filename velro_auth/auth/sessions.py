@@ -84,7 +84,7 @@ class Sessions:
     def _refreshed(self, refresh_token: str, context: RequestContext) -> Session:
         try:
             return self.refreshes.refresh(
-                refresh_token, lambda: self._spent(refresh_token, context), place=self.guards.failure_delay.place
+                refresh_token, lambda: self._spent(refresh_token, context), place=self.guards.failure_delay.permit
             )
         except UpstreamThrottled as error:
             context.notes["is_throttled"] = True
@@ -98,8 +98,8 @@ class Sessions:
         try:
             # Each time: an answer that is given again, which costs no refresh, costs a logout here.
             with (
-                self.guards.sessions.place("logout", context.address),
-                self.guards.failure_delay.place(),
+                self.guards.sessions.permit("logout", context.address),
+                self.guards.failure_delay.permit(),
                 self.guards.asking(),
             ):
                 self.identity.sign_out(token, "local", context)
@@ -110,9 +110,9 @@ class Sessions:
             log.warning("A session that was ended here lives on at Supabase: %s", error.reason)
 
     def _spent(self, refresh_token: str, context: RequestContext) -> Session:
-        with self.guards.sessions.place("refresh", context.address):
+        with self.guards.sessions.permit("refresh", context.address):
             # Who has a session has logged in before; Supabase counts refreshes with the logins.
-            self.guards.rate_limit.take(is_known=True)
+            self.guards.rate_limit.acquire(is_known=True)
             with self.guards.asking():
                 session = self.identity.refresh(refresh_token, context)
         self.note_token(session.access_token)
@@ -154,9 +154,9 @@ class Sessions:
             return claims, Profile()
         self.profiles.load()
         with (
-            self.guards.sessions.place("me", context.address),
-            self.guards.failure_delay.place(),
-            self.guards.bulkhead.slot(),
+            self.guards.sessions.permit("me", context.address),
+            self.guards.failure_delay.permit(),
+            self.guards.bulkhead.permit(),
         ):
             return claims, self.profiles.of(token, claims.sub) or Profile()
 

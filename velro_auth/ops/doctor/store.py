@@ -15,7 +15,7 @@ from velro_auth.health_checks import Finding
 from velro_auth.ops.doctor.checkup import Check
 from velro_auth.ops.doctor.context import DiagnosticContext, NotApplicable
 from velro_auth.ops.doctor.sharing import sharing
-from velro_auth.stores.attempts import TIMEOUT_S, TROUBLE, connect
+from velro_auth.stores.client import STORE_ERRORS, TIMEOUT_S, connect
 
 #: An operator would rather wait than be told nothing.
 _PATIENCE_S: Final = 2.0
@@ -48,7 +48,7 @@ def _reachable(case: DiagnosticContext) -> Finding:
     try:
         with _store(case) as client:
             client.ping()
-    except TROUBLE as error:
+    except STORE_ERRORS as error:
         return Finding("fail", f"no answer ({type(error).__name__})")
     return Finding("pass", "it answers")
 

@@ -1,4 +1,4 @@
-"""A store that refuses is told apart from one that does not answer, with what to do."""
+"""A store that refuses to work is reported differently from one that does not answer, with advice."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from redis import exceptions
 
 from tests.conftest import LogLines
 from tests.unit.guards.clock import HandClock
-from velro_auth.stores.advice import refusal_of
-from velro_auth.stores.backoff import StoreBackoff
+from velro_auth.stores.client import StoreBackoff, advice_for
 
 REFUSALS: list[tuple[Exception, str]] = [
     (exceptions.ClusterCrossSlotError("Keys in request don't hash to the same slot"), "Redis Cluster"),
@@ -33,13 +32,13 @@ SILENCE: list[Exception] = [
 
 @pytest.mark.parametrize(("error", "names"), REFUSALS)
 def test_a_refusal_says_what_to_do(error: Exception, names: str, logs: LogLines) -> None:
-    rest = StoreBackoff(clock=HandClock())
+    backoff = StoreBackoff(clock=HandClock())
 
-    rest.failed(error)
+    backoff.failed(error)
 
-    assert names in refusal_of(error)
-    assert rest.trouble == (
-        f"the store of login counters refuses to work ({refusal_of(error)}):"
+    assert names in advice_for(error)
+    assert backoff.problem == (
+        f"the store of login counters refuses to work ({advice_for(error)}):"
         " this process counts alone, with its share of the limits"
     )
     [line] = [record for record in logs.records if record.name == "velro_auth.guards"]
@@ -51,18 +50,18 @@ def test_a_refusal_says_what_to_do(error: Exception, names: str, logs: LogLines)
 
 @pytest.mark.parametrize("error", SILENCE, ids=lambda error: type(error).__name__)
 def test_no_answer_is_no_refusal(error: Exception) -> None:
-    rest = StoreBackoff(clock=HandClock())
+    backoff = StoreBackoff(clock=HandClock())
 
-    rest.failed(error)
+    backoff.failed(error)
 
-    assert refusal_of(error) == ""
-    assert "does not answer" in rest.trouble
+    assert advice_for(error) == ""
+    assert "does not answer" in backoff.problem
 
 
 def test_a_store_that_comes_back_only_to_refuse_is_told_so() -> None:
-    rest = StoreBackoff(clock=HandClock())
+    backoff = StoreBackoff(clock=HandClock())
 
-    rest.failed(exceptions.ConnectionError())
-    rest.failed(exceptions.ReadOnlyError())
+    backoff.failed(exceptions.ConnectionError())
+    backoff.failed(exceptions.ReadOnlyError())
 
-    assert "read-only replica" in rest.trouble
+    assert "read-only replica" in backoff.problem

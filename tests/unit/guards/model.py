@@ -1,7 +1,7 @@
-"""What the throttle promises, written as plainly as possible, and a machine that holds counters to it.
+"""A simple model of the throttle, and a state machine that compares counters with it.
 
-The ledger keeps a diary of failures and successes and reads it from the start for every question. It shares no
-arithmetic with the counters; memory and Redis both have to agree with it.
+The model keeps a log of failures and successes and reads it from the start for every question. It shares no arithmetic
+with the counters; memory and Redis both have to agree with it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.unit.guards.clock import HandClock
-from velro_auth.guards.attempts import Attempts, Refusal
+from velro_auth.guards.attempts import Attempts, MemoryAttempts, Refusal
 from velro_auth.guards.keys import Keyring
 from velro_auth.guards.limits import Limit, Limits
+from velro_auth.stores.attempts import RedisAttempts
 
 #: Small and whole, so that a few steps reach every limit and no float is ever rounded.
 SMALL = Limits(
@@ -25,7 +26,7 @@ SMALL = Limits(
     network=Limit(burst=6, refill_s=32, forget_s=1024),
     network56=Limit(burst=7, refill_s=24, forget_s=1024),
     network48=Limit(burst=8, refill_s=20, forget_s=2048),
-    service=Limit(burst=9, refill_s=16, burst_again=6, forget_s=1024),
+    service=Limit(burst=9, refill_s=16, burst_after_failure=6, forget_s=1024),
     account=Limit(burst=1, refill_s=0, stop_at=9, forget_s=4096),
     known_s=8192,
     known_networks=2,
@@ -47,29 +48,29 @@ MakeAttempts: TypeAlias = Callable[[HandClock], Attempts]
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One line of the diary."""
+    """One line of the log."""
 
     at: float
     account: str
     network: str
     succeeded: bool
     was_known: bool
-    was_opened: bool
+    has_solved: bool
 
 
-class Aggregate:
-    """The promise."""
+class Model:
+    """The expected behaviour."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._diary: list[Entry] = []
+        self._log: list[Entry] = []
 
-    def write(self, now: float, account: str, network: str, *, succeeded: bool, was_opened: bool) -> None:
+    def write(self, now: float, account: str, network: str, *, succeeded: bool, has_solved: bool) -> None:
         was_known = self.knows(now, account, network)
-        self._diary.append(Entry(now, account, network, succeeded, was_known, was_opened))
+        self._log.append(Entry(now, account, network, succeeded, was_known, has_solved))
 
     def knows(self, now: float, account: str, network: str) -> bool:
-        mine = [entry for entry in self._diary if entry.succeeded and entry.account == account]
+        mine = [entry for entry in self._log if entry.succeeded and entry.account == account]
         latest = {entry.network: entry.at for entry in mine}
         # Equally late: the store's order of names decides.
         order = sorted(latest, key=lambda name: (latest[name], KEYRING.network(name)), reverse=True)
@@ -78,26 +79,26 @@ class Aggregate:
 
     def failures(self, now: float, network: str) -> int:
         """Return the failures from *network*, until there was none for as long as the limit says."""
-        here = [entry for entry in self._diary if not entry.was_known and entry.network == network]
+        here = [entry for entry in self._log if not entry.was_known and entry.network == network]
         return self._streak(here, self._limits.network, now)
 
-    def waits(self, now: float, account: str, network: str, *, is_opened: bool = False) -> dict[str, float]:
-        mine = [entry for entry in self._diary if entry.account == account]
+    def waits(self, now: float, account: str, network: str, *, has_solved: bool = False) -> dict[str, float]:
+        mine = [entry for entry in self._log if entry.account == account]
         pair = [entry for entry in mine if entry.network == network]
         waits = {
             "pair": self._wait(self._since_success(pair), pair, self._limits.pair, now),
             "account": self._wait([], mine, self._limits.account, now),
         }
         if not self.knows(now, account, network):
-            strange = [entry for entry in self._diary if not entry.was_known]
-            common = [entry for entry in strange if not entry.was_opened]
+            strange = [entry for entry in self._log if not entry.was_known]
+            common = [entry for entry in strange if not entry.has_solved]
             wider = zip(("network56", "network48"), AROUND[network], strict=False)
-            around = {scope: [entry for entry in common if place in AROUND[entry.network]] for scope, place in wider}
+            around = {scope: [entry for entry in common if name in AROUND[entry.network]] for scope, name in wider}
             ours = [entry for entry in mine if entry.succeeded or not entry.was_known]
             here = [entry for entry in strange if entry.network == network]
             waits["strangers"] = self._wait(ours, ours, self._limits.strangers, now)
             waits["network"] = self._wait(here, [], self._limits.network, now)
-            if not is_opened:
+            if not has_solved:
                 limits = self._limits.by_scope()
                 failed = self.failures(now, network) or any(
                     self._streak(entries, limits[scope], now) for scope, entries in around.items()
@@ -145,6 +146,21 @@ class Aggregate:
         return last + delay - now
 
 
+def statuses(attempts: Attempts, *names: str) -> dict[str, tuple[int, float]]:
+    """Return key → failures in a row and wait, of the counters that have one of *names* in their key."""
+    if isinstance(attempts, RedisAttempts):
+        return {status.key: (status.streak, status.wait_s) for status in attempts.show(*names)}
+    assert isinstance(attempts, MemoryAttempts)
+    now, found = attempts._clock(), {}
+    for scope, table in attempts._tables.items():
+        limit = attempts._limits[scope]
+        for key in table._records:
+            if set(names) & set(key.split(":")[1:]):
+                record = limit.current(table.get(key), now)
+                found[key] = (record.streak, limit.wait_s(record, now))
+    return found
+
+
 class ThrottleMachine(RuleBasedStateMachine):
     """Any order of tries, outcomes and pauses."""
 
@@ -154,7 +170,7 @@ class ThrottleMachine(RuleBasedStateMachine):
         super().__init__()
         self.clock = HandClock()
         self.attempts = type(self).make(self.clock)
-        self.ledger = Aggregate(SMALL)
+        self.model = Model(SMALL)
         self.last_wait = 0.0
 
     @rule(quarters=st.one_of(st.integers(0, 40), st.integers(0, 4 * 300), st.integers(0, 4 * 9000)))
@@ -176,38 +192,38 @@ class ThrottleMachine(RuleBasedStateMachine):
         network=st.sampled_from(sorted(AROUND)),
         outcome=st.sampled_from(["refused", "refused", "refused", "succeeded", "outage"]),
         times=st.integers(1, 5),
-        is_opened=st.sampled_from([False, False, True]),
+        has_solved=st.sampled_from([False, False, True]),
     )
-    def somebody_tries(self, account: str, network: str, outcome: str, times: int, *, is_opened: bool) -> None:
+    def somebody_tries(self, account: str, network: str, outcome: str, times: int, *, has_solved: bool) -> None:
         for _ in range(times):
-            self._try(account, network, outcome, is_opened=is_opened)
+            self._try(account, network, outcome, has_solved=has_solved)
 
-    def _try(self, account: str, network: str, outcome: str, *, is_opened: bool) -> None:
-        waits = self.ledger.waits(self.clock.now, account, network, is_opened=is_opened)
-        answer = self.attempts.begin(KEYRING.caller(account, network), is_opened=is_opened)
+    def _try(self, account: str, network: str, outcome: str, *, has_solved: bool) -> None:
+        waits = self.model.waits(self.clock.now, account, network, has_solved=has_solved)
+        answer = self.attempts.begin(KEYRING.caller(account, network), has_solved=has_solved)
         if isinstance(answer, Refusal):
             assert answer.wait_s == max(waits.values()) > 0
             assert answer.wait_s == waits[answer.scope]
             own = {scope: wait for scope, wait in waits.items() if wait > 0 and scope not in SHARED}
-            assert answer.is_openable == (not own)
+            assert answer.is_shared_only == (not own)
             assert answer.own_wait_s == max(own.values(), default=0.0) == own.get(answer.own_scope, 0.0)
-            if not self.ledger.knows(self.clock.now, account, network):
-                assert answer.failures == self.ledger.failures(self.clock.now, network)
+            if not self.model.knows(self.clock.now, account, network):
+                assert answer.failures == self.model.failures(self.clock.now, network)
             self.last_wait = answer.wait_s
             return
         assert max(waits.values()) == 0
-        assert answer.is_known == self.ledger.knows(self.clock.now, account, network)
+        assert answer.is_known == self.model.knows(self.clock.now, account, network)
         if outcome != "refused":
             self.attempts.settle(answer, succeeded=outcome == "succeeded")
         if outcome != "outage":
-            self.ledger.write(self.clock.now, account, network, succeeded=outcome == "succeeded", was_opened=is_opened)
+            self.model.write(self.clock.now, account, network, succeeded=outcome == "succeeded", has_solved=has_solved)
 
     @invariant()
     def the_operator_sees_the_same(self) -> None:
-        standings = self.attempts.show(account=KEYRING.account("a"))
-        waits = self.ledger.waits(self.clock.now, "a", "10.0.1.7")
-        seen = {standing.scope: standing.wait_s for standing in standings}
-        assert seen.get("account", 0.0) == waits["account"]
+        account = KEYRING.account("a")
+        waits = self.model.waits(self.clock.now, "a", "10.0.1.7")
+        _, wait_s = statuses(self.attempts, account).get(f"account:{account}", (0, 0.0))
+        assert wait_s == waits["account"]
 
 
 def machine(make: MakeAttempts) -> type[ThrottleMachine]:

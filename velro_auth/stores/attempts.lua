@@ -1,23 +1,16 @@
-"""The throttle's counters in Lua: one script, so that a burst from many processes is counted exactly.
-
-The arithmetic is that of ``limits.py``, line by line; numbers travel as ``%.17g`` text, which loses nothing. A
-test drives both with the same steps and compares every number.
-
-Time is Redis's own unless a test passes one: one clock for all gateways, so that their skew cannot matter. Keys
-expire by themselves; what expiry means is decided by the numbers in the record, the expiry only sweeps up.
-"""
-
-from __future__ import annotations
-
-from typing import Final
-
-#: KEYS: known, then the scopes in the order of ``limits.STRANGER``. ARGV: 1 what to do, 2 the limits as JSON,
-#: 3 the network, 4 the time or nothing, 5 the numbers of the scopes that count for a pair that never logged in.
-#: ``begin`` answers {0|1 allowed, known, now, slowest scope, wait, slowest scope and wait
-#: among those that a solution does not open, failures of the network, full_until, streak and last of the pair, last of
-#: each scope …}; ``settle`` takes in 5 the scopes that were counted, 6 succeeded,
-#: 7 stamp, 8 … the time of the last one before, per scope.
-ATTEMPTS: Final = """
+-- The throttle's counters: one script, so that a burst from many processes is counted exactly.
+--
+-- The arithmetic is that of guards/limits.py, line by line. Numbers travel as %.17g text, which loses nothing. Time is
+-- Redis's own unless a test passes one: one clock for all gateways. Keys expire, but only to free memory: the numbers in
+-- a record decide when it is out of date.
+--
+-- KEYS: known, then the scopes in the order of limits.STRANGER.
+-- ARGV: 1 begin or settle, 2 the limits as JSON, 3 the network, 4 the time or nothing, 5 the numbers of scopes.
+--   begin takes in 5 the scopes of a pair that never logged in. It returns {0|1 allowed, known, now, scope with the
+--   longest wait, that wait, the same two among the limits that are not shared, failures of the network,
+--   full_until, streak and last of the pair, last of each scope ...}.
+--   settle takes in 5 the scopes that were counted, 6 succeeded, 7 when the try was counted, 8 ... when the try before
+--   it was counted, per scope.
 local settings = cjson.decode(ARGV[2])
 local limits = settings.scopes
 local network = ARGV[3]
@@ -42,15 +35,15 @@ local function number(value)
   return parsed
 end
 
--- A key of ours that holds something else is of no use to anybody: begin afresh.
-local function heal(key, kind)
+-- A key of ours with a value of another type is useless: delete it.
+local function repair(key, kind)
   local found = redis.call('TYPE', key).ok
   if found ~= kind and found ~= 'none' then redis.call('DEL', key) end
 end
 
 local function load(scope)
   local key = KEYS[scope + 1]
-  heal(key, 'hash')
+  repair(key, 'hash')
   local raw = redis.call('HMGET', key, 'full_until', 'streak', 'last')
   return {full_until = number(raw[1]), streak = number(raw[2]), last = number(raw[3])}
 end
@@ -72,7 +65,7 @@ local function current(scope)
   record.last = math.min(record.last, now)
   record.full_until = math.min(record.full_until, latest)
   if now - record.last >= limit.forget_s then record.streak = 0 end
-  -- Kept, or the wait would begin anew at each look until the clock has caught up.
+  -- Kept, or the wait would start again at each try until the clock has caught up.
   if is_from_the_future then save(scope, record) end
   return record
 end
@@ -84,7 +77,7 @@ end
 local function wait_s(scope, record, is_fresh)
   local limit = limits[scope]
   local burst = limit.burst
-  if not is_fresh and limit.burst_again > 0 then burst = limit.burst_again end
+  if not is_fresh and limit.burst_after_failure > 0 then burst = limit.burst_after_failure end
   local wait = record.full_until - (burst - 1) * limit.refill_s - now
   if record.streak >= limit.stop_at then
     wait = math.max(wait, record.last + limit.forget_s - now)
@@ -97,26 +90,26 @@ local function wait_s(scope, record, is_fresh)
 end
 
 local function is_known()
-  heal(KEYS[1], 'zset')
+  repair(KEYS[1], 'zset')
   return number(redis.call('ZSCORE', KEYS[1], network)) > now
 end
 
 local function begin()
   local known = is_known()
   local scopes = known and KNOWN or GIVEN
-  local records, slowest, longest, slowest_own, longest_own = {}, 0, 0, 0, 0
+  local records, longest_scope, longest, longest_own_scope, longest_own = {}, 0, 0, 0, 0
   for _, scope in ipairs(scopes) do records[scope] = current(scope) end
   local failures = failures_of(NETWORK, records)
   local is_fresh = failures + failures_of(NETWORK56, records) + failures_of(NETWORK48, records) == 0
   for _, scope in ipairs(scopes) do
     local wait = wait_s(scope, records[scope], is_fresh)
-    if wait > longest then slowest, longest = scope, wait end
-    if wait > longest_own and not SHARED[scope] then slowest_own, longest_own = scope, wait end
+    if wait > longest then longest_scope, longest = scope, wait end
+    if wait > longest_own and not SHARED[scope] then longest_own_scope, longest_own = scope, wait end
   end
-  local earlier = {}
+  local previous = {}
   for index, scope in ipairs(scopes) do
     local record = records[scope]
-    earlier[index] = text(record.last)
+    previous[index] = text(record.last)
     if longest == 0 then
       record.full_until = math.max(record.full_until, now) + limits[scope].refill_s
       record.streak, record.last = record.streak + 1, now
@@ -124,26 +117,26 @@ local function begin()
     end
   end
   local pair = records[PAIR]
-  return {longest == 0 and 1 or 0, known and 1 or 0, text(now), slowest, text(longest),
-          slowest_own, text(longest_own), failures,
-          text(pair.full_until), pair.streak, text(pair.last), unpack(earlier)}
+  return {longest == 0 and 1 or 0, known and 1 or 0, text(now), longest_scope, text(longest),
+          longest_own_scope, text(longest_own), failures,
+          text(pair.full_until), pair.streak, text(pair.last), unpack(previous)}
 end
 
 local function remember()
-  heal(KEYS[1], 'zset')
+  repair(KEYS[1], 'zset')
   redis.call('ZADD', KEYS[1], text(now + settings.known_s), network)
   redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -settings.known_networks - 1)
   redis.call('PEXPIRE', KEYS[1], math.ceil(settings.known_s * 1000))
 end
 
 local function settle()
-  local succeeded, stamp = ARGV[6] == '1', tonumber(ARGV[7])
+  local succeeded, counted_at = ARGV[6] == '1', tonumber(ARGV[7])
   for index, scope in ipairs(GIVEN) do
     local record = load(scope)
     if record.streak > 0 or record.full_until > 0 then
       record.full_until = record.full_until - limits[scope].refill_s
       record.streak = math.max(0, record.streak - 1)
-      if record.last == stamp then record.last = tonumber(ARGV[7 + index]) end
+      if record.last == counted_at then record.last = tonumber(ARGV[7 + index]) end
       save(scope, record)
     end
   end
@@ -161,4 +154,3 @@ end
 
 if ARGV[1] == 'begin' then return begin() end
 return settle()
-"""

@@ -9,16 +9,16 @@ from functools import partial
 
 import pytest
 
-from tests.fixtures.redis import RedisServer
+from tests.fixtures.redis import RecordedBackoff, RedisServer
 from tests.unit.guards.clock import HandClock
 from tests.unit.guards.outcomes import fail
 from velro_auth.errors import InvalidCredentials
+from velro_auth.guards.attempts import MemoryAttempts
 from velro_auth.guards.keys import Keyring
 from velro_auth.guards.limits import Limits
-from velro_auth.guards.memory import MemoryAttempts
 from velro_auth.guards.throttle import Throttle, TooManyAttempts
-from velro_auth.stores.attempts import RedisAttempts, connect
-from velro_auth.stores.backoff import StoreBackoff
+from velro_auth.stores.attempts import RedisAttempts
+from velro_auth.stores.client import connect
 
 REPLICAS = 5
 TIMEOUT_S = 0.25
@@ -29,17 +29,22 @@ class Gateway:
 
     def __init__(self, server: RedisServer, clock: HandClock) -> None:
         self.clock = clock
-        self.degraded: list[float] = []
+        self.backoff = RecordedBackoff(clock=clock)
         client = connect(server.url, timeout_s=TIMEOUT_S)
         self._client = client
         attempts = RedisAttempts(
             client=client,
             limits=Limits(),
             fallback=MemoryAttempts(limits=Limits().scaled(1 / REPLICAS), clock=clock),
-            rest=StoreBackoff(clock=clock, on_degraded=self.degraded.append),
+            backoff=self.backoff,
             clock=clock,
         )
         self.throttle = Throttle(attempts=attempts, keyring=Keyring(b"secret"))
+
+    @property
+    def degraded(self) -> list[bool]:
+        """The changes so far: True when the store failed, False when it worked again."""
+        return self.backoff.changes
 
     def guess(self, times: int, *, account: str = "a@example.com", address: str = "192.0.2.1") -> int:
         """Try wrong passwords; return how many were really tried."""
@@ -97,12 +102,12 @@ def test_a_change_is_told_once_and_a_working_store_is_used_again(
 
     with caplog.at_level(logging.WARNING, "velro_auth.guards"):
         gateway.guess(20)
-        assert (gateway.degraded, len(caplog.records)) == ([1.0], 1)
+        assert (gateway.degraded, len(caplog.records)) == ([True], 1)
         own_redis.start()
         gateway.clock.advance(60)
         gateway.guess(1, account="other@example.com")
 
-    assert (gateway.degraded, len(caplog.records)) == ([1.0, 0.0], 2)
+    assert (gateway.degraded, len(caplog.records)) == ([True, False], 2)
     with own_redis.client() as client:
         assert client.dbsize() > 0
 
@@ -152,7 +157,7 @@ def _took_s(action: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def test_a_full_store_is_a_store_in_trouble(make_gateway: MakeGateway, own_redis: RedisServer) -> None:
+def test_a_full_store_is_a_failing_store(make_gateway: MakeGateway, own_redis: RedisServer) -> None:
     gateway = make_gateway()
     with own_redis.client() as client:
         client.config_set("maxmemory-policy", "noeviction")
@@ -160,11 +165,11 @@ def test_a_full_store_is_a_store_in_trouble(make_gateway: MakeGateway, own_redis
 
         tried = gateway.guess(50)
 
-        assert (tried, gateway.degraded) == (Limits().pair.scaled(1 / REPLICAS).free, [1.0])
+        assert (tried, gateway.degraded) == (Limits().pair.scaled(1 / REPLICAS).free, [True])
         client.config_set("maxmemory", "0")
     gateway.clock.advance(2)
     gateway.guess(1)
-    assert gateway.degraded == [1.0, 0.0]
+    assert gateway.degraded == [True, False]
 
 
 def test_a_restarted_store_needs_nobody_to_load_the_script(make_gateway: MakeGateway, own_redis: RedisServer) -> None:
@@ -184,11 +189,11 @@ def test_an_outcome_that_finds_no_store_raises_nothing(make_gateway: MakeGateway
     with gateway.throttle.attempt("a@example.com", "192.0.2.1"):
         own_redis.kill()
 
-    assert gateway.degraded == [1.0]
+    assert gateway.degraded == [True]
     assert gateway.log_in(), "remembered in memory"
 
 
-def test_an_address_that_is_no_redis_is_a_store_in_trouble(make_gateway: MakeGateway, own_redis: RedisServer) -> None:
+def test_an_address_that_is_no_redis_is_a_failing_store(make_gateway: MakeGateway, own_redis: RedisServer) -> None:
     own_redis.kill()
     own_redis.socket.mkdir()
     try:

@@ -1,4 +1,4 @@
-"""What waits for Supabase passes the gate and the breaker and holds a place, through both lanes."""
+"""Calls that wait for Supabase pass the bulkhead and the circuit breaker with a permit, through both lanes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ ME = "/api/v1/auth/me"
 VERIFY = "/api/v1/auth/verify"
 KEY = SigningKey("key-1")
 
-#: One login may ask Supabase at once, and nobody waits for its slot.
-ONE_SLOT = {"GUNICORN_THREADS": "2", "LOGIN_CONCURRENCY": "1", "LOGIN_QUEUE_S": "0"}
+#: One login may ask Supabase at once, and no other waits for its permit.
+ONE_PERMIT = {"GUNICORN_THREADS": "2", "LOGIN_CONCURRENCY": "1", "LOGIN_QUEUE_S": "0"}
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:supabase", "ignore::DeprecationWarning:postgrest")
 
@@ -62,8 +62,8 @@ def meanwhile(
     return answers
 
 
-def test_a_logout_takes_a_slot_of_the_gate(make_client: MakeClient, supabase: responses.RequestsMock) -> None:
-    client = make_client(**{**ONE_SLOT, "GUNICORN_THREADS": "16"})
+def test_a_logout_needs_a_permit_of_the_bulkhead(make_client: MakeClient, supabase: responses.RequestsMock) -> None:
+    client = make_client(**{**ONE_PERMIT, "GUNICORN_THREADS": "16"})
     answers = meanwhile(supabase, "POST", TOKEN, lambda: client.post(LOGOUT, headers=bearer()), session())
 
     assert client.post(LOGIN, json=GOOD_LOGIN).status_code == 200
@@ -75,7 +75,7 @@ def test_a_logout_takes_a_slot_of_the_gate(make_client: MakeClient, supabase: re
     assert asked(supabase, "/logout") == 1
 
 
-def test_a_logout_leaves_a_supabase_alone_that_gets_a_rest(
+def test_a_logout_does_not_ask_while_the_breaker_is_open(
     make_client: MakeClient, supabase: responses.RequestsMock
 ) -> None:
     client = make_client(AUTH_THROTTLE_SCALE="1000")
@@ -87,7 +87,7 @@ def test_a_logout_leaves_a_supabase_alone_that_gets_a_rest(
     assert asked(supabase, "/logout") == 0
 
 
-def test_a_logout_that_fails_counts_for_the_rest(make_client: MakeClient, supabase: responses.RequestsMock) -> None:
+def test_a_logout_that_fails_counts_for_the_breaker(make_client: MakeClient, supabase: responses.RequestsMock) -> None:
     client = make_client(AUTH_THROTTLE_SCALE="1000")
     supabase.replace(responses.POST, f"{PROJECT}/auth/v1/logout", status=502, body="<html>")
     for number in range(MIN_CALLS):
@@ -98,9 +98,9 @@ def test_a_logout_that_fails_counts_for_the_rest(make_client: MakeClient, supaba
     assert_problem(client.post(LOGIN, json=GOOD_LOGIN), 503, "resting")
 
 
-def test_me_holds_a_place_while_the_profile_is_read(make_client: MakeClient, supabase: responses.RequestsMock) -> None:
-    """A token that only Supabase can judge needs a place and no slot: it shows that there is none left."""
-    client = make_client(**ONE_SLOT)
+def test_me_holds_a_permit_while_the_profile_is_read(make_client: MakeClient, supabase: responses.RequestsMock) -> None:
+    """A check of a token that only Supabase can verify needs a permit for waiting, and there is none left."""
+    client = make_client(**ONE_PERMIT)
     unproven = hmac_token(claims_at(time.time(), iss=f"{PROJECT}/auth/v1"), "s" * 40, kid="hs")
     rows = f"{PROJECT}/rest/v1/users"
     answers = meanwhile(supabase, "GET", rows, lambda: client.get(VERIFY, headers=bearer(unproven)), [{"id": USER_ID}])
@@ -113,10 +113,10 @@ def test_me_holds_a_place_while_the_profile_is_read(make_client: MakeClient, sup
 
 
 @pytest.mark.parametrize("answer", [{"json": session()}, {"json": {"code": "invalid_credentials"}, "status": 400}])
-def test_a_slot_and_a_place_are_given_back(
+def test_all_permits_are_released(
     make_client: MakeClient, supabase: responses.RequestsMock, answer: dict[str, Any]
 ) -> None:
-    client: Client = make_client(**ONE_SLOT, AUTH_THROTTLE_SCALE="1000")
+    client: Client = make_client(**ONE_PERMIT, AUTH_THROTTLE_SCALE="1000")
     supabase.post(TOKEN, **answer)
 
     statuses = {client.post(LOGIN, json=GOOD_LOGIN).status_code for _ in range(5)}
