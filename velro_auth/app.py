@@ -33,14 +33,14 @@ logger = logging.getLogger("velro_auth")
 
 
 class Service:
-    """The application as a server runs it: what answers, and what has to be started and stopped with a process.
+    """The WSGI application, with the threads that start and stop with a process.
 
     Attributes:
         main_thread_paths: Paths whose answers touch no network, no disk and no lock that a login holds, so that
             ``velro_auth.server.worker`` may answer them where nothing queues.
         hot_paths: Paths whose plain requests the worker may read itself.
-        answers_refusals: The worker may ask for its own answers here: to requests that it does not hand over.
-        refusal_fields: The header fields that are read then, beyond those that are always read; in lower case.
+        answers_refusals: Whether this also builds the responses to requests that the worker refuses itself.
+        refusal_fields: Further header fields that are read for such a response; in lower case.
         body_limits: (method, path) → largest body that is read there, in bytes; no other request has its body read.
 
     Args:
@@ -66,12 +66,12 @@ class Service:
         return self._outermost(environ, start_response)
 
     def start(self) -> None:
-        """Start the threads; call it after a fork, which none would survive. Without them all works, but colder."""
+        """Start the threads; call it after a fork, because no thread survives one."""
         for threads in self._threads:
             threads.start()
 
     def stop(self) -> None:
-        """Stop the threads. What fails to stop keeps none of the others from it."""
+        """Stop the threads. A failure of one does not keep the others running."""
         for threads in self._threads:
             try:
                 threads.stop()
