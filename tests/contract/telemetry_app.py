@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 from werkzeug.wrappers import Request
 
 from velro_auth.context import RequestContext
-from velro_auth.endpoints.metrics import MetricsEndpoint
+from velro_auth.endpoints.operations import MetricsEndpoint
 from velro_auth.guards.bulkhead import Bulkhead
 from velro_auth.guards.circuit_breaker import CircuitBreaker
 from velro_auth.guards.failure_delay import FailureDelay

@@ -38,7 +38,7 @@ CHANGES: Mapping[str, tuple[str, Callable[[Service], object]]] = {
     "AUTH_FORWARD_CLIENT_IP": ("off", lambda service: vars(lasting(service).sessions.identity)["_forwards_address"]),
     "AUTH_MAX_BODY_BYTES": ("2048", lambda service: vars(endpoint(service, "login"))["max_body_bytes"]),
     "AUTH_VERIFY_MODE": ("strict", lambda service: lasting(service).sessions.is_strict),
-    "AUTH_VERIFY_CACHE_S": ("5", lambda service: vars(vars(lasting(service).sessions.judge)["_remote"])["_limits"]),
+    "AUTH_VERIFY_CACHE_S": ("5", lambda service: lasting(service).sessions.introspector._remote._limits),
     "LOGIN_CONCURRENCY": ("5", lambda service: guards(service).bulkhead.permits),
     "LOGIN_QUEUE_S": ("3", lambda service: guards(service).bulkhead._wait_s),
     "AUTH_SESSION_CALLS_PER_S": ("3", lambda service: guards(service).sessions._per_s),

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from velro_auth.auth.ports import Identity, Profiles
+from velro_auth.auth.models import Identity, Profiles
 from velro_auth.auth.sessions import Sessions
 from velro_auth.config.settings import Settings
 from velro_auth.guards import Guards

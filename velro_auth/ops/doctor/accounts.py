@@ -30,7 +30,7 @@ def _account(case: DiagnosticContext) -> Finding:
 def _token(case: DiagnosticContext) -> Finding:
     token = case.session.access_token
     if refused := case.token_check.refused(token):
-        return Finding("fail", f"{refused.cause.sentence} ({refused.detail})", f"{_sentence(refused.cause.mend)}.")
+        return Finding("fail", f"{refused.cause.sentence} ({refused.detail})", f"{_sentence(refused.cause.fix)}.")
     said = f"verify accepts it; {len(token):,} bytes of at most {MAX_TOKEN_BYTES:,}"
     if len(token) > _GATEWAYS_BYTES:
         return Finding(

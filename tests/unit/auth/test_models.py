@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from velro_auth.auth.models import Profile, Session, User
-from velro_auth.auth.session_json import dump_session, load_session
+from velro_auth.auth.models import Profile, Session, User, dump_session, load_session
 
 SESSION = Session(
     access_token="a.b.c",
