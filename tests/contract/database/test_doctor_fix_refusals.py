@@ -12,7 +12,7 @@ from tests.contract.database.conftest import Cluster, MakeProject
 from tests.contract.database.project import Project
 from tests.contract.database.test_doctor_fix import broken, faults, fix, rows
 from velro_auth.ops.database import errors
-from velro_auth.ops.database.transaction import Transactions
+from velro_auth.ops.database.connection import Transactions
 from velro_auth.ops.doctor import fix as fixing
 from velro_auth.ops.doctor import undo_file
 from velro_auth.ops.doctor.undo_file import CannotWrite
@@ -90,7 +90,7 @@ def test_a_commit_that_is_refused_leaves_no_file(migrated: Project, tmp_path: Pa
     )
     migrated.fill(1)
 
-    with pytest.raises(errors.MigrationFailed, match="taken back: never"):
+    with pytest.raises(errors.MigrationFailed, match="rolled back: never"):
         fix(migrated, tmp_path)
 
     assert list(tmp_path.iterdir()) == []

@@ -44,7 +44,7 @@ _FOLDER: Final = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--rehearsal/--no-rehearsal",
     default=True,
-    help="Rehearse a sign-up in the database, in a transaction that is taken back.",
+    help="Rehearse a sign-up in the database, in a transaction that is rolled back.",
 )
 @click.option("--reference", is_flag=True, hidden=True, help="Print docs/reference/doctor.md.")
 def doctor(

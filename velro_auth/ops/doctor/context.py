@@ -78,7 +78,7 @@ class DiagnosticContext:
         resolve: Looks up a host and a port within so many seconds.
         disk_free: Returns the free bytes of a folder's disk, and all of them.
         cores: How many processor cores there are.
-        rehearses: Whether a sign-up is rehearsed in the database, in a transaction that is taken back.
+        rehearses: Whether a sign-up is rehearsed in the database, in a transaction that is rolled back.
     """
 
     settings: Settings

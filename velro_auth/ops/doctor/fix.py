@@ -14,12 +14,11 @@ from typing import Final
 
 from velro_auth.ops.database import Difference, files, history, preflight
 from velro_auth.ops.database.catalogue import differences
-from velro_auth.ops.database.connection import Connection, connected
+from velro_auth.ops.database.connection import Connection, Transactions, connected
 from velro_auth.ops.database.errors import MigrationRefused, UnknownMigration
+from velro_auth.ops.database.executor import translated_errors
 from velro_auth.ops.database.files import Migration
 from velro_auth.ops.database.plan import MigrationPlan, State
-from velro_auth.ops.database.transaction import Transactions
-from velro_auth.ops.database.work import in_our_words
 from velro_auth.ops.doctor import rows, state
 from velro_auth.ops.doctor.schema import topic
 from velro_auth.ops.doctor.undo_file import UndoFile
@@ -107,7 +106,7 @@ def mend(
         plan.refuse_edited()
         migrations = _applied(plan)
         try:
-            with in_our_words("doctor --fix"):
+            with translated_errors("doctor --fix"):
                 return (transactions or Transactions()).run(
                     connection, lambda: _mend(connection, plan, migrations, file)
                 )
@@ -139,7 +138,7 @@ def _mend_objects(connection: Connection, migrations: Sequence[Migration], found
         raise MigrationRefused("The type public.user_role has lost its label viewer; run velro-auth db up --again")
     lost = list(_switch_on(connection))
     for migration in migrations:
-        with in_our_words(migration.label):
+        with translated_errors(migration.label):
             connection.execute(migration.up_sql.encode())
     for definition in lost:
         connection.execute(definition.encode())

@@ -10,8 +10,7 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from velro_auth.ops.database.connection import Connection
-from velro_auth.ops.database.transaction import PASSING
+from velro_auth.ops.database.connection import TRANSIENT, Connection
 
 #: What is mended in one transaction. Sign-ups wait for its end: so many rows take a third of a second.
 MOST_ROWS: Final = 5000
@@ -62,7 +61,7 @@ def mirror(connection: Connection) -> Rows:
     try:
         with connection.transaction():
             connection.execute("select velro_auth.mirror_users(%s)", (ids,))
-    except PASSING:
+    except TRANSIENT:
         raise
     except psycopg.errors.IntegrityError as error:
         # The database's own words would quote a row.

@@ -106,7 +106,7 @@ CHECKS: Final = (
     ),
     Check(
         name="database.sign_up",
-        what="A rehearsed sign-up, change of mail, profile update and deletion go through; all of it is taken back.",
+        what="A rehearsed sign-up, change of mail, profile update and deletion go through; all of it is rolled back.",
         why="A trigger of the project that meets our row fails every sign-up with 500, while all else looks well.",
         mend="Run 'velro-auth db up --adopt': it lets a trigger of yours fire before ours. What is not in a trigger of"
         " auth.users: let it insert into public.users with 'on conflict (id) do nothing'. Where a rule of your own"

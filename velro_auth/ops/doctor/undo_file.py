@@ -12,7 +12,7 @@ from velro_auth.ops.database.connection import Connection
 from velro_auth.ops.database.errors import DatabaseError
 
 _HEAD: Final = """\
--- Takes back what 'velro-auth doctor --fix' changed. Run it as the role postgres, in the SQL editor or with psql.
+-- Rolls back what 'velro-auth doctor --fix' changed. Run it as the role postgres, in the SQL editor or with psql.
 -- It holds addresses of users where rows were changed: keep it as you keep the database.
 """
 
