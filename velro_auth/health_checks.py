@@ -18,12 +18,12 @@ class Finding:
     Attributes:
         status: How good it is.
         output: What was found.
-        mend: What to do about it, where that is known more exactly than from the check alone.
+        fix: What to do about it, where that is known more exactly than from the check alone.
     """
 
     status: Grade
     output: str = ""
-    mend: str = ""
+    fix: str = ""
 
 
 Check: TypeAlias = Callable[[], Finding]
