@@ -1,5 +1,5 @@
--- What of the project stands in the way of a migration: its version, and a sentence that names the object and the mend.
--- Only reads. What is not known here is found by a rehearsal; here are those whose mend takes more than the error says.
+-- Objects of the project that conflict with a migration: its version, and a sentence with the object and the fix. Only
+-- reads. A rehearsal finds the other conflicts; these are the ones whose fix takes more than the error says.
 
 with profiles as (
     select c.* from pg_class c where c.oid = to_regclass('public.users')
@@ -46,6 +46,26 @@ select version, sentence from (
       and not exists (select from keys k join pg_index i on i.indexrelid = k.indexrelid where i.indimmediate and i.indisvalid)
 
     union all
+    -- The migration refuses these columns too, but without the SQL that helps.
+    select 35, '20261122100200', format(
+        'public.users has columns of another type: %s; %s',
+        string_agg(format('%s is %s, needs %s', c.name, format_type(a.atttypid, null), replace(c.types, ',', ' or ')),
+                   ', ' order by c.position),
+        case when bool_or(c.name = 'id') then 'rename the table: alter table public.users rename to former_users'
+             else 'change or rename them: ' || string_agg('alter table public.users ' || case t.typname
+                 when 'timestamp' then format('alter column %1$I type timestamptz using %1$I at time zone ''UTC''', c.name)
+                 else format('rename column %I to own_%s', c.name, c.name) end, '; ' order by c.position) end)
+    from profiles u, (values
+        (1, 'id', 'uuid'), (2, 'email', 'text,varchar,citext'), (3, 'display_name', 'text,varchar,citext'),
+        (4, 'avatar_url', 'text,varchar,citext'), (5, 'role', 'user_role'), (6, 'credits_balance', 'int8,int4,numeric'),
+        (7, 'is_active', 'bool'), (8, 'created_at', 'timestamptz'), (9, 'updated_at', 'timestamptz')
+    ) c (position, name, types), pg_attribute a, pg_type t
+    where u.relkind = 'r' and a.attrelid = u.oid and a.attname = c.name and not a.attisdropped and t.oid = a.atttypid
+      and (t.typname <> all (string_to_array(c.types, ','))
+           or c.name = 'role' and t.oid is distinct from to_regtype('public.user_role'))
+    having count(*) > 0
+
+    union all
     select 40, '20261122100200', format(
         'public.users.%I is %s, so it cannot be written; %s', a.attname,
         case when a.attidentity <> '' then 'an identity column' else 'a generated column' end,
@@ -61,7 +81,7 @@ select version, sentence from (
       and not a.attisdropped and (a.attgenerated <> '' or a.attidentity <> '')
 
     union all
-    -- The trigger of the project runs as the auth server, which row level security and the guard then bind.
+    -- The trigger of the project runs as the auth server, to which row level security and the guard apply.
     select 50, '20261122100200', format(
         'The trigger %s on auth.users calls %s, which writes public.users with the rights of the auth server; row level'
         ' security will refuse that; let it write with the rights of its owner: alter function %s security definer',
@@ -75,7 +95,7 @@ select version, sentence from (
           where has_table_privilege('supabase_auth_admin', u.oid, privilege))
 
     union all
-    -- With the foreign key that is added a deleted user takes the row along; these rows would then forbid the deletion.
+    -- The new foreign key deletes the row with the user; rows that refer to it would then forbid the deletion.
     select 60, '20261122100300', format(
         'The table %s refers to public.users with %s, so nobody could delete a user who has rows there; say what becomes'
         ' of them: alter table %s drop constraint %I, add constraint %I %s on delete cascade (or set null)',
@@ -91,5 +111,5 @@ select version, sentence from (
           where a.attrelid = c.conrelid and a.attnum = any (c.conkey) and a.attnotnull
             and (c.confdeltype = 'n' or not a.atthasdef))))
 
-) obstacles (rank, version, sentence)
+) conflicts (rank, version, sentence)
 order by rank, sentence

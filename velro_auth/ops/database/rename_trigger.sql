@@ -1,15 +1,15 @@
--- Gives a trigger of the project on auth.users another name, which decides when it fires: triggers of one event fire in
--- the order of their names. Its function stays as it is.
+-- Renames a trigger of the project on auth.users, to change when it fires: triggers of one event fire in the order of
+-- their names. Its function does not change.
 --
--- Only the owner of auth.users may rename a trigger, or drop it by itself. Dropping its function takes it along, which
--- needs the owner of the function; then both come back, the trigger under the new name.
+-- Only the owner of auth.users may rename or drop a trigger. But the owner of its function may drop the function with
+-- the trigger, and then create both again, the trigger under the new name.
 
-do $take_over$
+do $rename$
 declare
     former constant name := $former$;
     wanted constant name := $wanted$;
     target record;
-    said text;
+    refusal text;
     statements text[];
     statement text;
 begin
@@ -21,10 +21,10 @@ begin
     if not found then
         return;
     end if;
-    said := format('the trigger %s on auth.users cannot be renamed: ', former);
+    refusal := format('the trigger %s on auth.users cannot be renamed: ', former);
     if not pg_has_role(target.proowner, 'usage') then
         raise exception using errcode = 'VA001',
-            message = said || format('its function %s belongs to %s', target.signature, target.owner),
+            message = refusal || format('its function %s belongs to %s', target.signature, target.owner),
             hint = format('Create the function anew as %s, under another name, with a trigger that calls it, and drop'
                           ' the trigger %s.', current_user, former);
     end if;
@@ -35,14 +35,14 @@ begin
                    where d.classid = 'pg_proc'::regclass and d.objid = target.function and d.deptype = 'e')
     then
         raise exception using errcode = 'VA001',
-            message = said || format('other objects than triggers depend on its function %s', target.signature),
+            message = refusal || format('other objects than triggers depend on its function %s', target.signature),
             hint = 'Give the trigger a function of its own.';
     end if;
     if exists (select from pg_trigger t where t.tgfoid = target.function
                and (t.tgenabled <> 'O' or obj_description(t.oid, 'pg_trigger') is not null))
     then
         raise exception using errcode = 'VA001',
-            message = said || format('a trigger of its function %s is switched off, or has a comment', target.signature),
+            message = refusal || format('a trigger of its function %s is switched off, or has a comment', target.signature),
             hint = 'Drop that trigger or its comment, as the owner of its table.';
     end if;
 
@@ -72,4 +72,4 @@ begin
         execute statement;
     end loop;
 end;
-$take_over$
+$rename$

@@ -1,9 +1,9 @@
--- Lets users write what they wrote before in columns of the project's own.
+-- Keeps the users' write access to the project's own columns.
 --
--- A right on the whole table is replaced by rights on our columns. Where it was the only one, it is what the project's
--- frontend uses: it becomes a right on each column of the project's own. Where the project grants single columns, the
--- right on the table came by default and goes. Nothing is opened further: row level security was off, or its only policy
--- for the command is the one that we make too, "the own row".
+-- The migration replaces a grant on the whole table by grants on our columns. If that grant was the only one, the
+-- project's frontend uses it: here it becomes a grant on each column of the project. If the project grants single
+-- columns, the grant on the table was a default and is revoked. No access is added: row level security was off, or its
+-- only policy for the command is the one that we create too, "the own row".
 
 do $keep$
 <<keep>>
