@@ -35,7 +35,7 @@ def command(url: str, folder: Path, *options: str) -> list[str]:
 
 
 def monitor(url: str, folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Watch to the end."""
+    """MonitorRun to the end."""
     return subprocess.run(
         [sys.executable, *command(url, folder, *options)],
         env=clean_environment(**environment),
@@ -70,7 +70,7 @@ def last(records: list[dict[str, Any]], target: str) -> list[str]:
     return [line["verdict"] for line in records if line.get("target") == target and line["kind"] == "observation"][-3:]
 
 
-def seen(records: list[dict[str, Any]], target: str) -> int:
+def observed(records: list[dict[str, Any]], target: str) -> int:
     return sum(line["kind"] == "observation" and line["target"] == target for line in records)
 
 
@@ -131,7 +131,7 @@ def live_through(standin: Standin, folder: Path, **environment: str) -> Night:
         def until(is_so: Callable[[list[dict[str, Any]]], bool]) -> None:
             wait_until(is_so, logs, watching)
 
-        until(lambda records: seen(records, "login") >= 22 and last(records, "login") == ["success"] * 3)
+        until(lambda records: observed(records, "login") >= 22 and last(records, "login") == ["success"] * 3)
         standin.faults.on("hang", path="/auth/v1/token")
         until(lambda records: any(line["kind"] == "alert" for line in records))
         during = lines(logs)
@@ -172,7 +172,7 @@ def test_a_night_with_an_outage_a_restart_and_a_crash(standin: Standin, pager: P
     assert all(is_signed(headers, body) for headers, body in pager.calls)
     # Each login was followed by its logout; one that an outage or the kill cut off may have left its session.
     logins = sum(line.get("target") == "login" and line.get("status") == 200 for line in lines(night.folder))
-    assert seen(lines(night.folder), "logout") >= logins - 5
+    assert observed(lines(night.folder), "logout") >= logins - 5
     assert sessions(standin, email) <= 5 < logins
     written = "".join(one.read_text("utf-8", "replace") for one in tmp_path.rglob("*") if one.is_file())
     written += night.resumed.stdout + night.resumed.stderr

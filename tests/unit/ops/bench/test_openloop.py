@@ -7,9 +7,8 @@ import time
 
 import pytest
 
-from velro_auth.ops.bench.answers import Answer
 from velro_auth.ops.bench.figures import figures
-from velro_auth.ops.bench.openloop import OpenLoop
+from velro_auth.ops.bench.openloop import Answer, OpenLoop
 from velro_auth.ops.bench.schedule import Arrival
 
 OK = Answer(200)

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.ops.bench.pictures import Box, drawn, frame, labels, ticks
-from velro_auth.ops.bench import plots
-from velro_auth.ops.bench.plots import HEIGHT, WIDTH, Axis
-from velro_auth.ops.bench.stats import BUCKETS_PER_DECADE, histogram
+from velro_auth.ops import plots
+from velro_auth.ops.bench.figures import BUCKETS_PER_DECADE, histogram
+from velro_auth.ops.plots import HEIGHT, WIDTH, Axis
 
 positive = st.floats(0.001, 1e6)
 

@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
-from tests.unit.ops.monitor.records import BEGAN_S, seen
+from tests.unit.ops.monitor.records import BEGAN_S, observed
 from tests.unit.telemetry.answers import HandClock
-from velro_auth.ops.monitor.clock import DayClock
-from velro_auth.ops.monitor.poller import MOST_THREADS, Poll
-from velro_auth.ops.monitor.schedule import REFUSED_MOST_S, THROTTLED_S, Pace, Ticks
+from velro_auth.ops.monitor.poller import (
+    MAX_REFUSED_PAUSE_S,
+    MAX_THREADS,
+    THROTTLED_PAUSE_S,
+    DueTimes,
+    LoginBackoff,
+    Poll,
+    SteadyClock,
+)
 
 
-def ticks(clock: HandClock, every_s: float = 5.0) -> Ticks:
-    return Ticks(every_s, starts_s=clock.now, clock=clock)
+def ticks(clock: HandClock, every_s: float = 5.0) -> DueTimes:
+    return DueTimes(every_s, starts_s=clock.now, clock=clock)
 
 
 def test_due_times_do_not_move_with_the_answers() -> None:
     clock = HandClock(100.0)
     times = ticks(clock)
 
-    assert [times.take(), times.take()] == [100, 105]
+    assert [times.next(), times.next()] == [100, 105]
     clock.advance(10.9)
-    assert times.take() == 110
+    assert times.next() == 110
 
 
 def test_what_is_too_late_is_left_out_at_once() -> None:
     """A night asleep is not made up for in a burst."""
     clock = HandClock(100.0)
     times = ticks(clock)
-    times.take()
+    times.next()
 
     clock.advance(8 * 3600)
 
-    assert times.take() == 100 + 8 * 3600
+    assert times.next() == 100 + 8 * 3600
 
 
 def test_a_clock_set_back_holds_nothing_up() -> None:
     wall, steady = HandClock(1000.0), HandClock(0.0)
-    clock = DayClock(monotonic=steady, wall_clock=wall)
+    clock = SteadyClock(monotonic=steady, wall_clock=wall)
 
     wall.advance(-3600)
     steady.advance(5)
@@ -45,7 +51,7 @@ def test_a_clock_set_back_holds_nothing_up() -> None:
 
 def test_a_machine_that_slept_notices_the_time() -> None:
     wall, steady = HandClock(1000.0), HandClock(0.0)
-    clock = DayClock(monotonic=steady, wall_clock=wall)
+    clock = SteadyClock(monotonic=steady, wall_clock=wall)
 
     wall.advance(3600)
 
@@ -61,46 +67,46 @@ def test_enough_threads_for_a_target_that_hangs() -> None:
 
     assert threads(5, 5) == 2
     assert threads(1, 5) == 6
-    assert threads(0.1, 60) == MOST_THREADS
+    assert threads(0.1, 60) == MAX_THREADS
 
 
 def test_a_refused_account_is_asked_for_less_and_less_often() -> None:
     """Or the service would take the monitor for a guesser, and stop the account."""
-    pace, after_s, asked = Pace(10.0), 0.0, 0
+    backoff, after_s, asked = LoginBackoff(10.0), 0.0, 0
     while after_s < 86_400:
-        if pace.allows(BEGAN_S + after_s):
+        if backoff.allows(BEGAN_S + after_s):
             asked += 1
-            pace.note(seen(after_s, 401, target="login"))
+            backoff.add(observed(after_s, 401, target="login"))
         after_s += 10
 
     assert 24 < asked < 40
-    assert not pace.allows(BEGAN_S + after_s)
-    assert pace.allows(BEGAN_S + after_s + REFUSED_MOST_S)
+    assert not backoff.allows(BEGAN_S + after_s)
+    assert backoff.allows(BEGAN_S + after_s + MAX_REFUSED_PAUSE_S)
 
 
 def test_an_account_that_is_taken_again_is_asked_for_as_before() -> None:
-    pace = Pace(10.0)
+    backoff = LoginBackoff(10.0)
     for _ in range(5):
-        pace.note(seen(0, 401, target="login"))
-    pace.note(seen(1000, 200, target="login"))
+        backoff.add(observed(0, 401, target="login"))
+    backoff.add(observed(1000, 200, target="login"))
 
-    pace.note(seen(1010, 401, target="login"))
+    backoff.add(observed(1010, 401, target="login"))
 
-    assert pace.allows(BEGAN_S + 1030)
+    assert backoff.allows(BEGAN_S + 1030)
 
 
 def test_a_throttled_account_is_left_alone_for_a_while() -> None:
-    pace = Pace(10.0)
+    backoff = LoginBackoff(10.0)
 
-    pace.note(seen(0, 429, target="login"))
+    backoff.add(observed(0, 429, target="login"))
 
-    assert not pace.allows(BEGAN_S + THROTTLED_S - 1)
-    assert pace.allows(BEGAN_S + THROTTLED_S)
+    assert not backoff.allows(BEGAN_S + THROTTLED_PAUSE_S - 1)
+    assert backoff.allows(BEGAN_S + THROTTLED_PAUSE_S)
 
 
 def test_an_outage_slows_nothing_down() -> None:
-    pace = Pace(10.0)
+    backoff = LoginBackoff(10.0)
 
-    pace.note(seen(0, 503, target="login"))
+    backoff.add(observed(0, 503, target="login"))
 
-    assert pace.allows(BEGAN_S + 10)
+    assert backoff.allows(BEGAN_S + 10)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from velro_auth.server.process_files import ProcessFile, folder_of, notes
+from velro_auth.server.process_records import ProcessFile, folder_of, running
 
 
 def said(folder: Path) -> list[object]:
-    return [facts.get("what") for facts in notes(folder, "master-")]
+    return [facts.get("what") for facts in running(folder, "master-")]
 
 
 def write(note: ProcessFile, what: str) -> None:
@@ -39,7 +39,7 @@ def test_a_stale_note_is_none_and_is_taken_away(tmp_path: Path) -> None:
     """Its number may belong to a stranger by now, whom a signal would end."""
     note = ProcessFile(tmp_path, "master-1")
     write(note, "one")
-    note.let_go()
+    note.close()
     (tmp_path / "master-2.json").write_text(json.dumps({"pid": os.getpid(), "what": "two"}))
 
     assert said(tmp_path) == []
