@@ -34,13 +34,7 @@ _ROUNDING: Final = 1e-9
 class Axis:
     """Maps values to pixels.
 
-    Attributes:
-        label: What is measured.
-        low: The value at the start.
-        high: The value at the end; above ``low``.
-        start: The pixel of ``low``.
-        end: The pixel of ``high``.
-        is_log: Whether the axis is logarithmic.
+    *low* and *high* are values, *start* and *end* are their pixels.
     """
 
     label: str
@@ -59,8 +53,7 @@ class Axis:
     def ticks(self) -> list[float]:
         """Return round values along the axis."""
         if self.is_log:
-            decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            found = [step * 10.0**decade for decade in decades for step in _STEPS]
+            found = _log_ticks(self.low, self.high)
         else:
             step = _linear_step(self.high - self.low)
             last = math.floor(self.high / step + _ROUNDING)
@@ -69,6 +62,12 @@ class Axis:
 
     def _scaled(self, value: float) -> float:
         return math.log10(max(value, self.low)) if self.is_log else value
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Return the ticks of a logarithmic axis from *low* to *high*, and some beyond both."""
+    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
+    return [step * 10.0**decade for decade in decades for step in _STEPS]
 
 
 def _linear_step(span: float) -> float:
@@ -94,8 +93,7 @@ def _vertical(label: str, low: float, high: float, *, is_log: bool = False) -> A
 def _decades(values: Sequence[float], *, least: float = _LEAST) -> tuple[float, float]:
     """Return the ends of a logarithmic axis: the nearest ticks around *values*, none of them below *least*."""
     low, high = max(least, min(values)), max(least, *values)
-    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
-    ticks = [step * 10.0**decade for decade in decades for step in _STEPS]
+    ticks = _log_ticks(low, high)
     start = max(tick for tick in ticks if tick <= low)
     return start, min(tick for tick in ticks if tick >= high and tick > start)
 

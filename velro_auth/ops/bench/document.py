@@ -33,16 +33,7 @@ _GIT_TIMEOUT_S: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """The result of one level of load.
-
-    Attributes:
-        schedule: What was sent.
-        took_s: Time until the last answer.
-        connections_opened: Connections opened during the level.
-        samples: All requests and answers.
-        figures: Their figures.
-        verdict: Whether the level is good enough.
-    """
+    """The result of one level of load."""
 
     schedule: Schedule
     took_s: float

@@ -30,10 +30,7 @@ _CONDITIONS: Final = ("duration_s", "mix", "seed", "connections", "gently")
 class Thresholds:
     """Limits of a level.
 
-    Attributes:
-        p95_warning_ms: A higher p95 of good logins is a warning.
-        p95_critical_ms: A higher one is critical.
-        success_rate_min_percent: A lower success rate is critical.
+    A worse p95 of good logins is a warning or critical; a lower success rate is critical.
     """
 
     p95_warning_ms: float = 500.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -11,8 +12,9 @@ from rich.live import Live
 from rich.table import Column, Table
 
 from velro_auth.ops.bench.document import Level
-from velro_auth.ops.bench.figures import ClassFigures, Figures, figures
+from velro_auth.ops.bench.figures import Figures, figures
 from velro_auth.ops.bench.openloop import Sample
+from velro_auth.ops.bench.report import HEAD, cells
 
 #: Seconds between two plain lines.
 PLAIN_EVERY_S: Final = 5.0
@@ -22,12 +24,7 @@ MIN_FOR_P99: Final = 100
 
 
 class Progress:
-    """Shows each level while it runs.
-
-    Args:
-        console: Where to print.
-        clock: Monotonic clock, in seconds.
-    """
+    """Shows each level while it runs."""
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
@@ -86,32 +83,18 @@ class Progress:
 
 def table(title: str, found: Figures) -> Table:
     """Return the figures of a level as a table with a row for each class."""
-    name_column = Column("class", no_wrap=True)
-    shown = Table(name_column, "sent", "right", "p50 ms", "p95 ms", "p99 ms", "max ms", "answers", title=title)
+    shown = Table(Column(HEAD[0], no_wrap=True), *HEAD[1:], title=title)
     for name, row in found.classes.items():
-        shown.add_row(name, str(row.count), str(row.expected), *_times(row), _answers(row))
+        shown.add_row(*cells(name, dataclasses.asdict(row)))
     rate = "none" if found.success_rate_percent is None else f"{found.success_rate_percent:.2f} %"
     own = "unknown" if found.own_ms is None else f"p50 {found.own_ms.p50:.1f}, p95 {found.own_ms.p95:.1f} ms"
     shown.caption = f"success rate {rate} · own share {own} · wrong answers {found.failed}"
     return shown
 
 
-def _times(row: ClassFigures) -> tuple[str, ...]:
-    if row.latency_ms is None:
-        return ("", "", "", "")
-    return tuple(
-        f"{value:.1f}" for value in (row.latency_ms.p50, row.latency_ms.p95, row.latency_ms.p99, row.latency_ms.max)
-    )
-
-
-def _answers(row: ClassFigures) -> str:
-    return ", ".join(f"{name}: {count}" for name, count in row.outcomes.items())
-
-
 def _line(head: str, found: Figures) -> str:
     good = found.classes.get("good")
     if good is None or good.latency_ms is None:
         return head
-    return (
-        f"{head}  good p50 {good.latency_ms.p50:.1f}, p95 {good.latency_ms.p95:.1f}, p99 {good.latency_ms.p99:.1f} ms"
-    )
+    times = good.latency_ms
+    return f"{head}  good p50 {times.p50:.1f}, p95 {times.p95:.1f}, p99 {times.p99:.1f} ms"

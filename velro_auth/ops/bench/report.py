@@ -29,7 +29,8 @@ _HOW: Final = (
     " request was due. Only 200 is a successful login; 429 is counted separately."
 )
 _COLOURS: Final = 5
-_HEAD: Final = ("class", "sent", "right", "p50 ms", "p95 ms", "p99 ms", "max ms", "answers")
+#: Columns of the table of classes, in the report and on a terminal.
+HEAD: Final = ("class", "sent", "right", "p50 ms", "p95 ms", "p99 ms", "max ms", "answers")
 
 
 def html(contents: Document) -> str:
@@ -70,7 +71,7 @@ def _level(level: Document) -> str:
 
 
 def _table(level: Document) -> str:
-    rows = (_cells(name, row) for name, row in level["classes"].items())
+    rows = (cells(name, row) for name, row in level["classes"].items())
     own = level["own_ms"]
     rate = level["success_rate_percent"]
     facts = (
@@ -79,10 +80,11 @@ def _table(level: Document) -> str:
         f"wrong answers {level['failed']}",
         f"requests were sent at most {level['punctuality']['late_max_ms']:.1f} ms late",
     )
-    return f"{table(_HEAD, rows)}<p>{escape(' · '.join(facts))}</p>"
+    return f"{table(HEAD, rows)}<p>{escape(' · '.join(facts))}</p>"
 
 
-def _cells(name: str, row: Document) -> Iterable[str]:
+def cells(name: str, row: Document) -> Iterable[str]:
+    """Yield the cells of one class for that table."""
     times = row["latency_ms"] or {}
     yield from (name.replace("_", " "), str(row["count"]), str(row["expected"]))
     yield from (f"{times[key]:.1f}" if key in times else "" for key in ("p50", "p95", "p99", "max"))

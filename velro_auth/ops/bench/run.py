@@ -17,16 +17,7 @@ from velro_auth.ops.bench.target import Target
 
 @dataclass(frozen=True, kw_only=True)
 class BenchRun:
-    """Runs all levels of a plan.
-
-    Attributes:
-        plan: What to send.
-        target: Sends one login.
-        thresholds: Limits of a level.
-        progress: Shows the progress.
-        sleep: Waits, in seconds.
-        clock: Monotonic clock, in seconds.
-    """
+    """Runs all levels of a plan."""
 
     plan: BenchPlan
     target: Target

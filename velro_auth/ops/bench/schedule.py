@@ -40,14 +40,7 @@ class Arrival:
 class BenchPlan:
     """What to send.
 
-    Attributes:
-        levels_rps: Requests per second of each level.
-        duration_s: Length of each level.
-        mix: Relative frequency of each kind.
-        seed: Random seed of the first level; each further level adds one.
-        connections: Maximum number of requests in flight.
-        timeout_s: Time limit for one answer.
-        gently: Whether to stay below Supabase's rate limit.
+    *connections* is the maximum number of requests in flight; *gently* means below Supabase's rate limit.
     """
 
     levels_rps: Sequence[float]

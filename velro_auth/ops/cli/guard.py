@@ -110,11 +110,7 @@ def _keys(who: str, keyring: Keyring) -> dict[str, Any]:
 
 
 class Attack:
-    """Simulates an attacker who tries whenever a try is allowed, with a simulated clock.
-
-    Args:
-        limits: The limits under attack.
-    """
+    """Simulates an attacker who tries whenever a try is allowed, with a simulated clock."""
 
     def __init__(self, limits: Limits) -> None:
         self._now = 0.0

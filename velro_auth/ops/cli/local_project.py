@@ -29,15 +29,7 @@ class CannotStart(click.ClickException):
 
 @dataclass(frozen=True, kw_only=True)
 class LocalProject:
-    """Addresses and keys of a local Supabase and of the gateway in front of it.
-
-    Attributes:
-        gateway_url: Address of the gateway.
-        url: Address of Supabase.
-        publishable_key: The public key.
-        secret_key: The administrator's key.
-        database_dsn: The database, as the role postgres.
-    """
+    """Addresses and keys of a local Supabase and of the gateway in front of it."""
 
     gateway_url: str
     url: str

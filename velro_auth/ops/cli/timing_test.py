@@ -43,10 +43,7 @@ AUC_DEVIATIONS: Final = 2.324
 class Target:
     """Where the logins are sent.
 
-    Attributes:
-        url: Path of the login.
-        headers: Additional headers.
-        refusal: Status of a refused login.
+    *refusal* is the status of a refused login.
     """
 
     url: str
@@ -156,11 +153,7 @@ def _not_measured(statuses: list[int], target: Target) -> str:
 def gather(target: Target, accounts: Mapping[str, str], *, rounds: int, parallel: int) -> list[Sample]:
     """Return *rounds* samples of each kind, from *parallel* clients, in a random order in each round.
 
-    Args:
-        target: Where the logins are sent.
-        accounts: The email of an existing account (``wrong``) and of a banned one (``banned``).
-        rounds: Number of samples of each kind.
-        parallel: Number of clients.
+    *accounts* contains the email of an existing account (``wrong``) and of a banned one (``banned``).
 
     Raises:
         requests.RequestException: The target does not answer.

@@ -24,13 +24,7 @@ _COLUMNS: Final = ("last", "p50 ms", "p95 ms", "p99 ms", "success", "now")
 
 
 class Display:
-    """Shows an aggregate.
-
-    Args:
-        console: Where to print.
-        aggregate: What to show.
-        title: Title of the table.
-    """
+    """Shows an aggregate."""
 
     def __init__(self, console: Console, *, aggregate: Aggregate, title: str) -> None:
         self._console = console

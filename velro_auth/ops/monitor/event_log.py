@@ -24,9 +24,7 @@ class EventLog:
     Each line is one ``write`` system call, so a killed process leaves complete lines, except perhaps the last one. A
     line that was cut off by a full disk is ended before the next one.
 
-    Args:
-        path: The file; created when it does not exist.
-        warn: Called with a message when the file cannot be written, and when it can again.
+    *warn* is called with a message when the file cannot be written, and when it can again.
     """
 
     def __init__(self, path: Path, *, warn: Callable[[str], None]) -> None:

@@ -13,7 +13,7 @@ from velro_auth.telemetry.shared import Workers
 from velro_auth.telemetry.slo import Level, Promise, Reading
 from velro_auth.telemetry.window import Window
 
-#: Called with the target and the announcement when an alert changes.
+#: Called with the target and the announcement when an alert changes; must not block.
 Output: TypeAlias = Callable[[str, Announcement], None]
 
 
@@ -22,13 +22,7 @@ class Levels:
 
     Its clock is the time of the observations, so that the records of an earlier run restore the windows.
 
-    Args:
-        targets: Names of the targets.
-        slo_target: The thresholds for each of them.
-        window_s: Length of the rolling window.
-        outputs: Called when an alert changes; must not block.
-        raise_after_s: How long a worse level has to last.
-        clear_after_s: How long a better level has to last.
+    Alerts get worse after *raise_after_s* and better after *clear_after_s*.
     """
 
     def __init__(

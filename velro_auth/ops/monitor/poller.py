@@ -34,10 +34,6 @@ class SteadyClock:
 
     A system clock that is set back would put observations before earlier ones and stop all schedules. A clock that is
     set forward is followed: the machine was asleep, and nothing was monitored meanwhile.
-
-    Args:
-        monotonic: Monotonic seconds, which may stop while the machine sleeps.
-        wall_clock: Time of day.
     """
 
     def __init__(
@@ -59,13 +55,7 @@ class SteadyClock:
 
 
 class DueTimes:
-    """The due times of one target. Slow answers do not move them. Thread-safe.
-
-    Args:
-        every_s: Seconds between two of them.
-        starts_s: The first one.
-        clock: Time in seconds.
-    """
+    """The due times of one target. Slow answers do not move them. Thread-safe."""
 
     def __init__(self, every_s: float, *, starts_s: float, clock: Callable[[], float]) -> None:
         self._every_s = every_s
@@ -83,11 +73,7 @@ class DueTimes:
 
 
 class LoginBackoff:
-    """Delays logins after a refused or throttled one.
-
-    Args:
-        every_s: Seconds between two logins without a delay.
-    """
+    """Delays logins after a refused or throttled one."""
 
     def __init__(self, every_s: float) -> None:
         self._every_s = every_s
@@ -113,12 +99,7 @@ class LoginBackoff:
 class Poll:
     """One target and its interval.
 
-    Attributes:
-        target: Its name.
-        probe: Sends the requests.
-        every_s: Seconds between two due times.
-        lasts_s: Longest duration of one probe.
-        backoff: Delays requests; None never does.
+    *lasts_s* is the longest duration of one probe.
     """
 
     target: str
@@ -134,12 +115,7 @@ class Poll:
 
 
 class Poller:
-    """Sends the requests to all targets at their due times, from its own threads.
-
-    Args:
-        polls: What to send.
-        clock: Time of day in seconds; never goes back.
-    """
+    """Sends the requests to all targets at their due times, from its own threads."""
 
     def __init__(self, polls: Sequence[Poll], *, clock: Callable[[], float]) -> None:
         #: The observations, in the order of their answers.

@@ -35,13 +35,7 @@ Probe: TypeAlias = Callable[[float], Iterator[Observation]]
 
 @dataclass(frozen=True)
 class GetProbe:
-    """Requests a public target.
-
-    Attributes:
-        target: One of ``PATHS``.
-        client: Sends the request.
-        clock: Time of day in seconds; never goes back.
-    """
+    """Requests a public target."""
 
     target: str
     client: Client
@@ -65,14 +59,7 @@ class GetProbe:
 
 @dataclass(frozen=True)
 class LoginProbe:
-    """Logs in with an account and out again at once, so that sessions do not pile up at Supabase.
-
-    Attributes:
-        email: The account.
-        password: Its right password.
-        client: Sends the requests.
-        clock: Time of day in seconds; never goes back.
-    """
+    """Logs in with an account and out again at once, so that sessions do not pile up at Supabase."""
 
     email: str = field(repr=False)
     password: str = field(repr=False)

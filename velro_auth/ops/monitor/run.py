@@ -29,16 +29,7 @@ _EVALUATE_EVERY_S: Final = 1.0
 class MonitorPlan:
     """What is monitored, how often, and its thresholds.
 
-    Attributes:
-        url: Address of the service.
-        interval_s: Seconds between two requests to one target.
-        timeout_s: Time limit for one answer.
-        login_every_s: Seconds between two logins; None for no logins.
-        duration_s: Length of the run; None until it is stopped.
-        window_s: Length of the rolling window.
-        slo_target: The thresholds.
-        raise_after_s: How long a worse level lasts before it is announced.
-        clear_after_s: The same for a better one.
+    Without *login_every_s* there are no logins; without *duration_s* the run lasts until it is stopped.
     """
 
     url: str
@@ -97,14 +88,7 @@ def polls_of(plan: MonitorPlan, client: Client, *, email: str, password: str, cl
 
 @dataclass(frozen=True)
 class Recorder:
-    """Puts each record into the file, the aggregate and the display.
-
-    Attributes:
-        event_log: The file.
-        aggregate: Adds up the records.
-        display: Shows the news.
-        clock: Time of day in seconds; never goes back.
-    """
+    """Puts each record into the file, the aggregate and the display."""
 
     event_log: EventLog
     aggregate: Aggregate
@@ -124,15 +108,7 @@ class Recorder:
 
 
 class MonitorRun:
-    """Records, evaluates and shows the observations of a poller.
-
-    Args:
-        plan: What is monitored.
-        poller: Makes the observations.
-        recorder: Records them.
-        levels: Evaluates them.
-        clock: Time of day in seconds; never goes back.
-    """
+    """Records, evaluates and shows the observations of a poller."""
 
     def __init__(
         self, plan: MonitorPlan, *, poller: Poller, recorder: Recorder, levels: Levels, clock: Callable[[], float]

@@ -36,13 +36,7 @@ _FAILURES: Final = {
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of the observations of one target in one period.
-
-    Attributes:
-        results: How many observations had which result.
-        slowest_ms: The longest duration.
-        durations: How many durations are in each bucket.
-    """
+    """Counts of the observations of one target in one period."""
 
     results: Counter[str] = field(default_factory=Counter)
     slowest_ms: float = 0.0
@@ -81,12 +75,7 @@ class Tally:
 
 
 class Timeline:
-    """The tallies of all targets over time, in slices of equal length.
-
-    Args:
-        starts_s: Start of the first slice.
-        slice_s: Length of a slice at first.
-    """
+    """The tallies of all targets over time, in slices of equal length."""
 
     def __init__(self, starts_s: float, slice_s: float) -> None:
         self.starts_s: Final = starts_s

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.ops.bench.pictures import Box, drawn, frame, labels, ticks
+from tests.unit.ops.pictures import Box, drawn, frame, labels, ticks
 from velro_auth.ops import plots
 from velro_auth.ops.bench.figures import BUCKETS_PER_DECADE, histogram
 from velro_auth.ops.plots import HEIGHT, WIDTH, Axis
