@@ -47,9 +47,9 @@ def test_upwards_is_more() -> None:
 def test_every_dot_is_inside_the_picture(points: list[tuple[float, float]]) -> None:
     svg = plots.scatter({"good": points}, x_label="s", y_label="ms")
 
-    places = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', svg)
-    assert len(places) == len(points)
-    assert all(0 <= float(x) <= WIDTH and 0 <= float(y) <= HEIGHT for x, y in places)
+    points_drawn = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', svg)
+    assert len(points_drawn) == len(points)
+    assert all(0 <= float(x) <= WIDTH and 0 <= float(y) <= HEIGHT for x, y in points_drawn)
 
 
 @given(
@@ -63,9 +63,9 @@ def test_a_timeline_stays_inside_the_picture(
         {"p95": [points, points[:1]]}, span=60, bands=bands, marks=[(30, "x")], x_label="s", y_label="ms"
     )
 
-    places = re.findall(r"[ML]([\d.]+) ([\d.]+)", svg)
-    assert len(places) == len(points) + 1
-    assert all(0 <= float(x) <= WIDTH and 0 <= float(y) <= HEIGHT for x, y in places)
+    points_drawn = re.findall(r"[ML]([\d.]+) ([\d.]+)", svg)
+    assert len(points_drawn) == len(points) + 1
+    assert all(0 <= float(x) <= WIDTH and 0 <= float(y) <= HEIGHT for x, y in points_drawn)
     assert svg.count("&lt;&amp;&gt;") == len(bands)
 
 

@@ -39,7 +39,7 @@ _who = click.argument("who", metavar="ACCOUNT|NETWORK")
 
 @click.group()
 def guard() -> None:
-    """Look after the login throttle."""
+    """Show, release and compute what the login throttle blocks."""
 
 
 @guard.command()

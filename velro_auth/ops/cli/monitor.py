@@ -90,7 +90,7 @@ _SETTINGS: Final = ("AUTH_P95_WARNING", "AUTH_P95_CRITICAL", "AUTH_SUCCESS_RATE_
 def monitor(ctx: click.Context, /, **options: Any) -> None:
     """Monitor a deployment from outside, and write a report.
 
-    Exit status: 0 good; 1 a warning was seen; 2 something critical was; 3 nothing could be watched.
+    Exit status: 0 good; 1 a warning was seen; 2 something critical was; 3 nothing could be monitored.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -180,7 +180,7 @@ def _finish(aggregate: Aggregate, path: Path, unreadable: int, console: Console)
 
 def _summary(row: Mapping[str, Any]) -> str:
     rate, times = row["success_percent"], row["latency_ms"]
-    success = "nothing to judge" if rate is None else f"{rate:.2f} % of {row['success'] + row['failure']}"
+    success = "no success or failure" if rate is None else f"{rate:.2f} % of {row['success'] + row['failure']}"
     return success + (f", p50 {times['p50']:.0f}, p95 {times['p95']:.0f}, p99 {times['p99']:.0f} ms" if times else "")
 
 

@@ -204,7 +204,7 @@ def _ask(session: requests.Session, target: Target, kind: str, email: str) -> Sa
 
 
 def _report(found: list[Sample]) -> bool:
-    """Print the differences; return whether anything tells the kinds apart."""
+    """Print the differences; return whether the kinds differ."""
     differs = [_report_equality(found, what) for what in ("status", "headers", "body")]
     times = {kind: [sample.took_s for sample in found if sample.kind == kind] for kind in KINDS}
     print(f"\n{'':<20} {'AUC':>7} {'may differ':>12} {'KS':>7} {'at most':>9}")
@@ -212,7 +212,7 @@ def _report(found: list[Sample]) -> bool:
         comparison = compare(times[first], times[second])
         print(_row(f"{first} / {second}", comparison))
         differs.append(comparison.is_told_apart)
-    print(f"\n{'Told apart.' if any(differs) else 'Nobody can tell them apart by this.'}")
+    print(f"\n{'Told apart.' if any(differs) else 'Not told apart.'}")
     return any(differs)
 
 

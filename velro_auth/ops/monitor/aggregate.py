@@ -95,7 +95,7 @@ class Aggregate:
         try:
             return add[record["kind"]](float(record["at"]), record)
         except (KeyError, TypeError, StopIteration) as error:
-            raise ValueError("no record of a watch") from error
+            raise ValueError("no record of the monitor") from error
 
     def _run(self, at_s: float, record: Mapping[str, Any]) -> list[str]:
         if record["schema"] != SCHEMA:

@@ -86,7 +86,7 @@ class EventLog:
     def _fail(self, error: OSError) -> None:
         if not self._is_failing:
             self._is_failing = True
-            self._warn(f"{self.path} cannot be written ({error.strerror or error}): watching on in memory.")
+            self._warn(f"{self.path} cannot be written ({error.strerror or error}): the monitor continues in memory.")
 
 
 def read(path: Path, *, bad: Callable[[], object] = lambda: None) -> Iterator[dict[str, Any]]:

@@ -31,22 +31,22 @@ class Sender:
 
 
 @dataclass
-class Watcher:
-    """Writes down what it is told."""
+class ProgressDouble:
+    """Records the calls."""
 
-    told: list[tuple[Any, ...]] = field(default_factory=list)
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
 
     def start_level(self, rps: float, planned: int, why_shortened: str) -> None:
-        self.told.append(("begins", rps, planned, why_shortened))
+        self.calls.append(("begins", rps, planned, why_shortened))
 
     def update(self, samples: Sequence[Sample]) -> None:
         pass
 
     def end_level(self, level: Level) -> None:
-        self.told.append(("ends", level.schedule.rps))
+        self.calls.append(("ends", level.schedule.rps))
 
     def pause(self, pause_s: float) -> None:
-        self.told.append(("pauses", pause_s))
+        self.calls.append(("pauses", pause_s))
 
 
 def plan(*levels_rps: float, duration_s: float = 0.2, gently: bool = False) -> BenchPlan:
@@ -61,22 +61,22 @@ def plan(*levels_rps: float, duration_s: float = 0.2, gently: bool = False) -> B
     )
 
 
-def run_levels(target: Sender, watcher: Watcher, **options: Any) -> list[Level]:
+def run_levels(target: Sender, progress: ProgressDouble, **options: Any) -> list[Level]:
     return BenchRun(
-        target=cast("Target", target), progress=cast("Progress", watcher), thresholds=Thresholds(), **options
+        target=cast("Target", target), progress=cast("Progress", progress), thresholds=Thresholds(), **options
     )()
 
 
 def test_levels_run_in_turn_with_schedules_of_their_own() -> None:
-    sender, watcher = Sender(), Watcher()
+    sender, progress = Sender(), ProgressDouble()
 
-    levels = run_levels(sender, watcher, plan=plan(100, 200))
+    levels = run_levels(sender, progress, plan=plan(100, 200))
 
     assert [level.schedule.rps for level in levels] == [100, 200]
     assert [len(level.samples) for level in levels] == [len(level.schedule.arrivals) for level in levels]
     assert [level.schedule.seed for level in levels] == [1, 2]
     assert sum(len(level.schedule.arrivals) for level in levels) == len(sender.sent)
-    assert [word[0] for word in watcher.told] == ["begins", "ends"] * 2
+    assert [word[0] for word in progress.calls] == ["begins", "ends"] * 2
     assert all(level.connections_opened == 0 for level in levels)
     # A busy machine may send late, and that is said; nothing else may be.
     assert all("fell behind" in reason for level in levels for reason in level.verdict.reasons)
@@ -84,16 +84,16 @@ def test_levels_run_in_turn_with_schedules_of_their_own() -> None:
 
 def test_a_gentle_run_stays_below_the_limit_and_waits_between_levels() -> None:
     pauses: list[float] = []
-    sender, watcher = Sender(), Watcher()
+    sender, progress = Sender(), ProgressDouble()
     gentle = plan(1000, 1000, gently=True)
 
-    levels = run_levels(sender, watcher, plan=gentle, sleep=pauses.append)
+    levels = run_levels(sender, progress, plan=gentle, sleep=pauses.append)
 
     assert [len(level.schedule.arrivals) for level in levels] == [25, 25]
     assert [level.schedule.why_shortened for level in levels] == [RATE_LIMIT_REASON, RATE_LIMIT_REASON]
     assert all(level.schedule.duration_s < 0.2 for level in levels)
     assert pauses == [60.0]
-    assert ("pauses", 60.0) in watcher.told
+    assert ("pauses", 60.0) in progress.calls
 
 
 def test_a_gentle_run_that_is_slow_enough_is_left_whole() -> None:
@@ -113,6 +113,6 @@ def test_a_level_is_bounded_by_count() -> None:
 
 
 def test_a_failing_service_gets_its_verdict() -> None:
-    [level] = run_levels(Sender(503), Watcher(), plan=plan(100))
+    [level] = run_levels(Sender(503), ProgressDouble(), plan=plan(100))
 
     assert level.verdict.grade is Grade.CRITICAL

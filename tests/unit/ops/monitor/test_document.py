@@ -85,18 +85,18 @@ def test_the_report_tells_the_night() -> None:
 
 
 def test_a_file_gives_the_report_that_the_watch_gave(tmp_path: Path) -> None:
-    live, noted = aggregate_of(*NIGHT), list[Observation]()
+    live, loaded = aggregate_of(*NIGHT), list[Observation]()
     lines = [json.dumps(one.record() if isinstance(one, Observation) else one) for one in (run(), *NIGHT)]
     path = tmp_path / "observe.jsonl"
     torn, strange = '{"kind":"observation","at":178', '{"kind":"mood","at":1785600001}'
     path.write_text("\n".join([*lines[:50], torn, strange, *lines[50:], '{"ki']))
 
     again = Aggregate()
-    unreadable = documents.load(again, path, noted.append)
+    unreadable = documents.load(again, path, loaded.append)
 
     assert unreadable == 3
     assert documents.document(again, unreadable_lines=0) == documents.document(live, unreadable_lines=0)
-    assert len(noted) == sum(isinstance(one, Observation) for one in NIGHT)
+    assert len(loaded) == sum(isinstance(one, Observation) for one in NIGHT)
 
 
 @pytest.mark.parametrize("text", ["{}", '{"kind":"observation","at":1}', '{"kind":"run","at":1,"schema":9}'])
@@ -137,7 +137,7 @@ def test_the_page_draws_incidents_gaps_and_builds() -> None:
     assert html.count('<rect class="alert"') == 1
     assert html.count('<rect class="account"') == 1
     assert html.count('<rect class="gap"') == html.count('class="mark"') == 3
-    # The line of /health is broken where nobody watched.
+    # The line of /health is split at the gap.
     [line] = re.findall(r'<path class="p95" d="([^"]*M[^"]*)"', html.split("<h3>version")[0])
     assert line.count("M") == 2
     assert "not watched afterwards" in html

@@ -71,7 +71,7 @@ def test_enough_threads_for_a_target_that_hangs() -> None:
 
 
 def test_a_refused_account_is_asked_for_less_and_less_often() -> None:
-    """Or the service would take the monitor for a guesser, and stop the account."""
+    """Or the service would mistake the monitor for an attacker and block the account."""
     backoff, after_s, asked = LoginBackoff(10.0), 0.0, 0
     while after_s < 86_400:
         if backoff.allows(BEGAN_S + after_s):

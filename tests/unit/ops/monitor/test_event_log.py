@@ -88,7 +88,7 @@ def test_a_folder_that_cannot_be_made_is_said_once(tmp_path: Path, said: Said) -
     event_log.write({"n": 2})
 
     assert len(said) == 1
-    assert "watching on in memory" in said[0]
+    assert "continues in memory" in said[0]
     assert event_log.dropped == 2
 
 

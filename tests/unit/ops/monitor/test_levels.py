@@ -1,4 +1,4 @@
-"""Each target is judged as the service judges its logins."""
+"""Each target is evaluated as the service judges its logins."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Announcements:
 
     @property
     def levels(self) -> list[tuple[str, str]]:
-        return [(told.alert, told.level) for _, told in self.all]
+        return [(announcement.alert, announcement.level) for _, announcement in self.all]
 
 
 def levels_of(announced: Announcements) -> Levels:
@@ -76,7 +76,7 @@ def test_429_counts_neither_way() -> None:
 
 
 def test_an_alert_of_an_earlier_run_is_called_off_and_not_raised_again() -> None:
-    """As after a restart: the windows are filled from the file, the alert is taken up."""
+    """As after a restart: the windows are filled from the file, the alert is restored."""
     announced = Announcements()
     levels = levels_of(announced)
     for second in range(60):

@@ -67,8 +67,8 @@ def test_a_quick_refusal_has_no_latency_and_a_timeout_has() -> None:
     code=st.text(max_size=5),
     own_ms=st.none() | st.integers(0, 1000).map(float),
 )
-def test_a_line_holds_the_whole_observation(**told: object) -> None:
-    made = Observation(**told)  # type: ignore[arg-type] # what hypothesis chose
+def test_a_line_holds_the_whole_observation(**fields: object) -> None:
+    made = Observation(**fields)  # type: ignore[arg-type] # what hypothesis chose
 
     assert Observation.of(json.loads(json.dumps(made.record()))) == made
 

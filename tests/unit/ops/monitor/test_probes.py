@@ -16,16 +16,16 @@ TOKEN = "canary-token"
 
 
 class Gateway:
-    """Answers as it is told."""
+    """Returns the given answers."""
 
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
-        self.asked: list[tuple[str, str, Mapping[str, str] | None, str | None]] = []
+        self.requests: list[tuple[str, str, Mapping[str, str] | None, str | None]] = []
 
     def __call__(
         self, method: str, path: str, *, body: Mapping[str, str] | None = None, bearer: str | None = None
     ) -> Answer:
-        self.asked.append((method, path, body, bearer))
+        self.requests.append((method, path, body, bearer))
         return self.answers.pop(0)
 
 
@@ -35,7 +35,7 @@ def answered(
     return Answer(status, failure, {"Server-Timing": timing}, {"status": "ok"} if body is None else body)
 
 
-def look(target: str, answer: Answer) -> Observation:
+def probe(target: str, answer: Answer) -> Observation:
     [found] = GetProbe(target, cast("Client", Gateway(answer)), lambda: 10.5)(10.0)
     return found
 
@@ -46,11 +46,11 @@ def log_in(*answers: Answer) -> tuple[list[Observation], Gateway]:
 
 
 def test_time_counts_from_the_moment_it_was_due() -> None:
-    assert look("health", answered()).took_ms == pytest.approx(500)
+    assert probe("health", answered()).took_ms == pytest.approx(500)
 
 
 def test_a_page_with_status_200_is_garbage() -> None:
-    found = look("health", answered(body={}))
+    found = probe("health", answered(body={}))
 
     assert (found.status, found.outcome, found.result) == (200, "garbage", "failure")
 
@@ -58,12 +58,12 @@ def test_a_page_with_status_200_is_garbage() -> None:
 def test_the_version_tells_the_build() -> None:
     body = {"version": "1.2.3", "commit": "c0ffee", "deployment": {"id": "d-1", "region": "ams"}}
 
-    assert look("version", answered(body=body)).note == "1.2.3 c0ffee d-1"
+    assert probe("version", answered(body=body)).note == "1.2.3 c0ffee d-1"
 
 
 @pytest.mark.parametrize("body", [{"version": None}, {"version": "a\nb"}, {"version": "x" * 65}, {"deployment": []}])
 def test_a_strange_build_is_none(body: Mapping[str, Any]) -> None:
-    assert look("version", answered(body=body)).note == ""
+    assert probe("version", answered(body=body)).note == ""
 
 
 def test_readiness_tells_which_checks_do_not_pass() -> None:
@@ -74,7 +74,7 @@ def test_readiness_tells_which_checks_do_not_pass() -> None:
         "<b>": [],
     }
 
-    found = look("ready", answered(503, {"checks": checks}))
+    found = probe("ready", answered(503, {"checks": checks}))
 
     assert found.note == "keys, slo"
 
@@ -85,7 +85,7 @@ def test_a_login_is_followed_by_its_logout() -> None:
 
     assert [(one.target, one.outcome) for one in found] == [("login", "200"), ("logout", "204")]
     assert found[0].own_ms == 2.5
-    assert gateway.asked[1] == ("POST", "/api/v1/auth/logout?scope=local", None, TOKEN)
+    assert gateway.requests[1] == ("POST", "/api/v1/auth/logout?scope=local", None, TOKEN)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_login_without_a_session_has_no_logout(answer: Answer, outcome: str) -
     found, gateway = log_in(answer)
 
     assert [(one.target, one.outcome) for one in found] == [("login", outcome)]
-    assert len(gateway.asked) == 1
+    assert len(gateway.requests) == 1
 
 
 def test_neither_password_nor_token_can_be_printed() -> None:

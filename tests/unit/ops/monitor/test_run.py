@@ -23,7 +23,7 @@ from velro_auth.ops.monitor.run import MonitorRun, Recorder, polls_of
 
 
 class Script:
-    """A poller that has seen it all; the time moves with what is taken in."""
+    """A poller with given observations; each one advances the clock."""
 
     def __init__(self, clock: HandClock, observations: list[Observation]) -> None:
         self.observations = self
