@@ -1,4 +1,7 @@
-"""Percentiles, histograms and counts: from the samples of one level to its figures."""
+"""Percentiles, histograms and counts: from the samples of one level to its figures.
+
+The figures are part of the result file; ``docs/reference/benchmark-file.md`` describes each member.
+"""
 
 from __future__ import annotations
 
@@ -41,15 +44,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class ClassFigures:
-    """The requests of one class.
-
-    Attributes:
-        count: Number of requests.
-        expected: Number of right answers.
-        outcomes: Status with the error's code, or why there was no answer → how many.
-        latency_ms: From due to done, of right answers and timeouts.
-        histogram: The same durations, counted.
-    """
+    """The requests of one class."""
 
     count: int
     expected: int
@@ -60,14 +55,7 @@ class ClassFigures:
 
 @dataclass(frozen=True, slots=True)
 class Punctuality:
-    """Whether requests were sent when they were due.
-
-    Attributes:
-        late_p99_ms: Delay at the 99th percentile.
-        late_max_ms: Largest delay.
-        late: Number of requests that were more than 10 ms late.
-        fell_behind: Whether these were so many that the schedule was not kept.
-    """
+    """Whether requests were sent when they were due."""
 
     late_p99_ms: float
     late_max_ms: float
@@ -77,16 +65,7 @@ class Punctuality:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The result of one level.
-
-    Attributes:
-        success_rate_percent: Share of 200 among good logins without those answered 429; None when there are none.
-        throttled_good: Good logins answered 429.
-        failed: Answers that were wrong for their class, and requests without one.
-        own_ms: The service's own share of a successful login, from ``Server-Timing``.
-        punctuality: Whether the generator kept its schedule.
-        classes: The figures of each class that occurred.
-    """
+    """The result of one level."""
 
     success_rate_percent: float | None
     throttled_good: int

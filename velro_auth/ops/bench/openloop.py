@@ -56,12 +56,7 @@ UNSENT: Final = Answer(None, failure="unsent")
 class Sample:
     """One request and its answer.
 
-    Attributes:
-        kind: What was sent.
-        at_s: When it was due, in seconds after the start.
-        late_ms: How long after that it was sent.
-        took_ms: From due (not from sent) to done.
-        answer: The answer.
+    *at_s* is when it was due, after the start; *late_ms* is from due to sent, *took_ms* from due to done.
     """
 
     kind: Kind

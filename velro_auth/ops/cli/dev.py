@@ -100,7 +100,7 @@ def _serve(port: int, data_dir: Path) -> None:
     require_free(port)
     with contextlib.suppress(Stopped), stop_on_signals() as request:
         _run(port, data_dir, request)
-    _say("Stopped.")
+    click.echo("Stopped.")
 
 
 def _run(port: int, data_dir: Path, request: StopRequest) -> None:
@@ -109,8 +109,8 @@ def _run(port: int, data_dir: Path, request: StopRequest) -> None:
         _migrate(project)
         _create_accounts(project)
         with _gateway(port, project) as gateway, project.published(data_dir):
-            _say(f"Ready after {time.monotonic() - started_s:.1f} s.\n")
-            _say(_welcome(port, project))
+            click.echo(f"Ready after {time.monotonic() - started_s:.1f} s.\n")
+            click.echo(_welcome(port, project))
             status = await_end(gateway, request)
             raise CannotStart(f"The gateway ended by itself, with status {status}; see its lines above.")
 
@@ -184,7 +184,7 @@ def free_port_beside(port: int, *, is_free: Callable[[int], bool] = _is_free) ->
 @contextlib.contextmanager
 def _standin(data_dir: Path, port: int, *, gateway_url: str) -> Iterator[LocalProject]:
     """Run the local Supabase, which prints its progress to the terminal."""
-    _say("Starting a local Supabase (PostgreSQL and Auth) …")
+    click.echo("Starting a local Supabase (PostgreSQL and Auth) …")
     command = [sys.executable, "-m", "supabase_standin", "--data-dir", str(data_dir.resolve()), "--port", str(port)]
     process = start(command, env=inherited(), cwd=ROOT, stdout=subprocess.PIPE)
     try:
@@ -202,7 +202,7 @@ def _migrate(project: LocalProject) -> None:
     runner = Runner(project.database_dsn)
     try:
         for step in runner.up():
-            _say(f"  applied {step.label}")
+            click.echo(f"  applied {step.label}")
         if runner.backfill_is_pending():
             runner.backfill()
     except DatabaseError as error:
@@ -218,9 +218,9 @@ def _create_accounts(project: LocalProject) -> None:
 @contextlib.contextmanager
 def _gateway(port: int, project: LocalProject) -> Iterator[subprocess.Popen[str]]:
     """Run the gateway as in production, but listen on this machine only."""
-    _say("Starting the gateway …")
+    click.echo("Starting the gateway …")
     if inherited().get("AUTH_ENV_FILE"):
-        _say("AUTH_ENV_FILE is ignored here: its settings would win over those of the local Supabase.")
+        click.echo("AUTH_ENV_FILE is ignored here: its settings would win over those of the local Supabase.")
     env = {
         "CORS_ORIGINS": DEV_ORIGINS,
         **inherited(
@@ -278,7 +278,3 @@ Pages of http://localhost:* may call it; CORS_ORIGINS=https://app.example make r
 
 Stop with Ctrl-C.
 """
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

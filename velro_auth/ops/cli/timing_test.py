@@ -55,12 +55,7 @@ class Target:
 class Sample:
     """One refused login, without what differs in every answer.
 
-    Attributes:
-        kind: One of ``KINDS``.
-        status: The HTTP status.
-        headers: Names and values.
-        body: The body without the request id.
-        took_s: From the first byte sent to the last one received.
+    *took_s* is from the first byte sent to the last one received; *body* lacks the request id.
     """
 
     kind: str

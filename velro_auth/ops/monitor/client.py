@@ -65,10 +65,7 @@ class Client:
     A persistent connection would hide that no new one can be opened, and the server may close it just when it is used
     again. So each request includes the DNS look-up and the connect, and both are part of the time.
 
-    Args:
-        url: Address of the service, without a path.
-        timeout_s: Time limit for one answer, from the DNS look-up to the last byte.
-        tls: TLS context for https; the usual certificate authorities when None.
+    *timeout_s* lasts from the DNS look-up to the last byte. Without *tls* the usual authorities are trusted.
     """
 
     def __init__(self, url: str, *, timeout_s: float, tls: ssl.SSLContext | None = None) -> None:

@@ -34,10 +34,7 @@ _MIN_SILENT: Final = 2
 def load(aggregate: Aggregate, path: Path, observe: Callable[[Observation], object] = lambda _: None) -> int:
     """Add the records of a file to *aggregate*; return the number of unreadable lines.
 
-    Args:
-        aggregate: An empty one.
-        path: The file.
-        observe: Called with each observation.
+    *observe* is called with each observation.
 
     Raises:
         NotMeasured: The file cannot be read, or is not an observation file.

@@ -92,9 +92,7 @@ class EventLog:
 def read(path: Path, *, bad: Callable[[], object] = lambda: None) -> Iterator[dict[str, Any]]:
     """Yield the records of a file, one at a time.
 
-    Args:
-        path: The file.
-        bad: Called for each line that is no JSON object, such as one cut off by a crash.
+    *bad* is called for each line that is no JSON object, such as one cut off by a crash.
 
     Raises:
         NotMeasured: The file cannot be read.

@@ -109,15 +109,7 @@ class Timeline:
 class Incident:
     """A period in which something was wrong.
 
-    Attributes:
-        target: Where.
-        kind: In what way.
-        what: One sentence or less.
-        began_s: Time of the first failure.
-        level: Of an alert, the worst level it reached; empty for others.
-        ended_s: Time of the end; None while it lasts.
-        ended_by: How it ended.
-        outcomes: The outcomes of its observations, counted.
+    *level* is the worst level of an alert and empty for others; *ended_s* is None while the incident lasts.
     """
 
     target: str
