@@ -37,9 +37,8 @@ from velro_auth.endpoints.schemas import LoginBody, SessionAnswer
 from velro_auth.fastlane import FastLane
 from velro_auth.guards.keys import Keyring
 from velro_auth.guards.upstream_rate_limit import OneAddress
-from velro_auth.server.framing import Arrival, Intake
-from velro_auth.server.plain_parser import Reader
-from velro_auth.server.response_writer import Response
+from velro_auth.server.dispatch import respond
+from velro_auth.server.request_parser import ParserSettings, RequestParser
 from velro_auth.telemetry.logs import configuration
 from velro_auth.upstream.sessions import session_from
 from velro_auth.upstream.transport.transport import Reply, Transport
@@ -85,18 +84,15 @@ class Requests:
 
     def __init__(self) -> None:
         self._cfg = gunicorn_config()
-        self._paths = ("/health", _PING, "/api/v1/auth/login")
-        self._reader = Reader(self._cfg, self._paths)
-        self._intake = Intake(probe_paths=self._paths, limit_request_line=4094)
+        self._settings = ParserSettings(self._cfg, ("/health", _PING))
+        self._common = self._settings.environ_of(_CLIENT, _SERVER)
 
     def ours(self, question: Question) -> dict[str, Any]:
-        """Parse a request as the worker does."""
-        arrival = Arrival(bytearray(question.request))
-        self._intake.judge(arrival)
-        request = self._reader.read(arrival, _CLIENT, _SERVER)
-        assert request is not None
-        request.environ[AFTERWARDS] = []
-        return request.environ
+        """Read a request as the worker does."""
+        parser = RequestParser(self._settings, self._common)
+        parser.feed(bytearray(question.request))
+        parser.environ[AFTERWARDS] = []
+        return parser.environ
 
     def gunicorns(self, question: Question) -> dict[str, Any]:
         """Parse it as gunicorn does."""
@@ -104,10 +100,10 @@ class Requests:
         sink = SimpleNamespace(send=lambda _: 0, sendall=lambda _: None)
         return wsgi.create(request, sink, _CLIENT, _SERVER, self._cfg)[1]  # type: ignore[no-any-return] # no types
 
-    def answer(self, environ: dict[str, Any], app: Any, kind: type[wsgi.Response]) -> None:
-        """Run *app* and discard the response, of class *kind*."""
+    def gunicorns_response(self, environ: dict[str, Any], app: Any) -> None:
+        """Answer with gunicorn's response, into nowhere."""
         request = SimpleNamespace(method=environ["REQUEST_METHOD"], version=(1, 1), should_close=lambda: False)
-        response = kind(request, SimpleNamespace(sendall=lambda _: None), self._cfg)
+        response = wsgi.Response(request, SimpleNamespace(sendall=lambda _: None), self._cfg)
         for item in app(environ, response.start_response):
             response.write(item)
         response.close()
@@ -129,18 +125,23 @@ def ping_rows(settings: Settings, times: int) -> list[Row]:
 
         return microseconds(once, times)
 
-    def sending(kind: type[wsgi.Response]) -> float:
-        return microseconds(lambda: requests.answer({**environ, AFTERWARDS: []}, service, kind), times)
+    def sending(send: Callable[[dict[str, Any]], object]) -> float:
+        return microseconds(lambda: send({**environ, AFTERWARDS: []}), times)
 
+    gunicorns_us = sending(lambda fresh: requests.gunicorns_response(fresh, service))
+    ours_us = sending(lambda fresh: respond(service, fresh, keep=True))
     bare_us, lane_us, all_us = ask(bare.app), ask(lane), ask(service)
     return [
         ("the head of 16 fields, read by gunicorn's parser", microseconds(lambda: requests.gunicorns(ping), times)),
         ("the same, read by the worker itself", microseconds(lambda: requests.ours(ping), times)),
         ("fast lane and endpoint", lane_us - bare_us),
-        ("middleware: request id, address, CORS, header fields, metrics", all_us - lane_us),
-        ("gunicorn's response: checks of the header fields", sending(wsgi.Response) - all_us),
-        ("the worker's own", sending(Response) - all_us),
-        ("Flask, in place of the fast lane", ask(flask_only) - all_us),
+        ("edge: request id, address, CORS, header fields, metrics", all_us - lane_us),
+        (
+            "gunicorn's response: checks of the header fields",
+            gunicorns_us - all_us,
+        ),
+        ("the worker's own", ours_us - all_us),
+        ("Flask and its extensions, where they take the fast lane's place", ask(flask_only) - all_us),
     ]
 
 

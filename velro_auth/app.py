@@ -38,7 +38,6 @@ class Service:
     Attributes:
         main_thread_paths: Paths whose answers touch no network, no disk and no lock that a login holds, so that
             ``velro_auth.server.worker`` may answer them where nothing queues.
-        hot_paths: Paths whose plain requests the worker may read itself.
         answers_refusals: Whether this also builds the responses to requests that the worker refuses itself.
         refusal_fields: Further header fields that are read for such a response; in lower case.
         body_limits: (method, path) → largest body that is read there, in bytes; no other request has its body read.
@@ -59,7 +58,6 @@ class Service:
         self.answers_refusals = True
         self.refusal_fields = (settings.auth_client_ip_header.lower(),)
         self.body_limits = _body_limits(self._parts)
-        self.hot_paths = frozenset(path for endpoint in self._parts.endpoints for path in endpoint.paths)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""

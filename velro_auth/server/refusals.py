@@ -10,17 +10,15 @@ Nothing here depends on which parser refused a request.
 
 from __future__ import annotations
 
-import functools
 import io
 import logging
 import re
-import time
 from collections.abc import Callable, Collection
-from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
 from velro_auth.context import AFTERWARDS, REFUSED
+from velro_auth.server.dispatch import respond
 from velro_auth.web.problems import TITLES, answer_for
 
 if TYPE_CHECKING:
@@ -76,7 +74,7 @@ class Refuser:
         if self._app is None:
             return _bare(error)
         try:
-            return _asked(self._app, environ)
+            return respond(self._app, environ, keep=False)[0]
         except Exception:
             logger.exception("a refusal could not be written")
             return _bare(error)
@@ -130,29 +128,7 @@ def _fields_of(head: bytes, start: int, fields: Collection[str]) -> dict[str, st
     }
 
 
-@functools.lru_cache(maxsize=2)
-def _date(second: int) -> str:
-    return formatdate(second, usegmt=True)
-
-
-def _asked(app: WSGIApplication, environ: WSGIEnvironment) -> bytes:
-    started: list[Any] = []
-
-    def start_response(status: str, headers: list[tuple[str, str]], _: Any = None) -> Callable[[bytes], object]:
-        started[:] = [status, headers]
-        return lambda _: None
-
-    body = b"".join(app(environ, start_response))
-    status, headers = started
-    return _written(status, headers, b"" if environ["REQUEST_METHOD"] == "HEAD" else body)
-
-
 def _bare(error: Exception) -> bytes:
     status = answer_for(error).status
-    return _written(f"{status} {TITLES[status].title()}", [("Content-Length", "0")], b"")
-
-
-def _written(status: str, headers: list[tuple[str, str]], body: bytes) -> bytes:
-    fields = [("Date", _date(int(time.time()))), ("Connection", "close"), *headers]
-    lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in fields), "", ""]
-    return "\r\n".join(lines).encode("latin-1") + body
+    head = f"HTTP/1.1 {status} {TITLES[status].title()}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    return head.encode("ascii")

@@ -8,12 +8,12 @@ import sys
 import pytest
 
 from tests.fixtures.programs import ROOT, clean_environment
-from velro_auth.server.memory import use_one_heap
+from velro_auth.server.process_tuning import use_one_heap
 
 #: Has eight threads allocate at once, and prints how many heaps glibc has made of it.
 PROGRAM = """
 import ctypes, sys, threading
-from velro_auth.server.memory import use_one_heap
+from velro_auth.server.process_tuning import use_one_heap
 if sys.argv[1] == "one" and not use_one_heap():
     sys.exit(3)
 libc = ctypes.CDLL(None)
