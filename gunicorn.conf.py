@@ -76,7 +76,7 @@ def pre_fork(server: _Any, worker: _Any) -> None:
 
 def post_fork(_server: _Any, worker: _Any) -> None:
     """Move to that core, before any thread is started."""
-    _records.after_fork()
+    _records.has_forked()
     # The fork copied the master's handlers. They would swallow a SIGTERM until the worker has its own handlers, and
     # the master would have to kill the worker.
     for number in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT):
