@@ -124,8 +124,8 @@ def guard_gauges(*, bulkhead: Bulkhead, breaker: CircuitBreaker, failure_delay: 
 
     doc = "Workers by state of their breaker."
     return (
-        Gauge("gate_slots", "Logins that may ask Supabase at once.", lambda: bulkhead.slots),
-        Gauge("gate_taken", "Logins that ask Supabase now.", lambda: bulkhead.taken),
+        Gauge("gate_slots", "Logins that may ask Supabase at once.", lambda: bulkhead.permits),
+        Gauge("gate_taken", "Logins that ask Supabase now.", lambda: bulkhead.in_use),
         Gauge("gate_waiting", "Logins that wait for a slot.", lambda: bulkhead.waiting),
         Gauge("floor_free", "Requests that may still set out for Supabase.", lambda: failure_delay.free),
         *(Gauge("breaker", doc, is_in(state), {"state": state}) for state in get_args(State)),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from velro_auth.auth.ports import Identity, Profiles
+from velro_auth.auth.models import Identity, Profiles
 from velro_auth.auth.sessions import Sessions
 from velro_auth.config.settings import Settings
 from velro_auth.guards import Guards
@@ -34,8 +34,10 @@ from velro_auth.web.client_address import Addresses, Network
 from velro_auth.web.client_address_watch import AddressWatch
 from velro_auth.wiring.guards import adjust_guards, wire_guards
 from velro_auth.wiring.sessions import adjust_sessions, wire_sessions
-from velro_auth.wiring.store import SharedStore
 from velro_auth.wiring.telemetry import Later, Tracing, slo_target, wire_sentry, wire_telemetry
+
+if TYPE_CHECKING:
+    from velro_auth.stores.client import SharedStore
 
 
 class Threads(Protocol):
@@ -116,7 +118,7 @@ def build(settings: Settings, routes: Routes, tracing: Tracing) -> ApplicationSt
     one_address, owners = _one_address(transport, captcha), Owners()
     identity, profiles = _identity(settings, transport, captcha, owners), _profiles(settings, transport)
     refused, challenged, issued_tokens = Later(), Later(), Later()
-    store = SharedStore() if settings.redis_url else None
+    store = _shared_store(settings)
     guards = wire_guards(settings, on_refused=refused, on_challenge=challenged, store=store, one_address=one_address)
     keep_warm = _keep_warm(settings, transport)
     sessions = wire_sessions(
@@ -160,6 +162,14 @@ def build(settings: Settings, routes: Routes, tracing: Tracing) -> ApplicationSt
             *wire_sentry(settings),
         ),
     )
+
+
+def _shared_store(settings: Settings) -> SharedStore | None:
+    if not settings.redis_url:
+        return None
+    from velro_auth.stores.client import SharedStore  # noqa: PLC0415 - 5 MB that few need
+
+    return SharedStore()
 
 
 def _addressing(settings: Settings) -> tuple[Sequence[Network], str, int]:
