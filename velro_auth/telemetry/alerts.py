@@ -39,7 +39,6 @@ class Announcement:
     """A change of an alert's level.
 
     Attributes:
-        alert: Name of the alert.
         level: The new level; ``ok`` is the all clear.
         was: The level before.
         text: One sentence for a person.
@@ -73,7 +72,6 @@ class Alerts:
     better. When the leading worker dies, the next leader continues from its state.
 
     Args:
-        rules: The limits.
         min_samples: With fewer logins no alert is raised.
         outputs: Called with each change; must not block.
         raise_after_s: How long a worse level has to last.
