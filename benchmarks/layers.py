@@ -188,7 +188,7 @@ class Logins:
             self._guards.throttle.attempt(f"user{number}@example.com", f"198.18.0.{number % 250}"),
             self._guards.failure_delay.hold(time.monotonic()),
         ):
-            self._guards.rate_limit.take(is_known=True)
+            self._guards.rate_limit.acquire(is_known=True)
             with self._guards.asking():
                 pass
 

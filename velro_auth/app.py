@@ -52,9 +52,9 @@ class Service:
         self._fast_lane = fast_lane
         self._parts = wire(settings)
         self._edge = _edge(settings, self._parts, fast_lane=fast_lane)
-        self._outermost = self._parts.lasting.tracing.around(self._edge)
+        self._outermost = self._parts.lasting.tracing.wrap(self._edge)
         self._reloads = Reloads(settings, take=self._take)
-        self._parts.lasting.observer.telemetry.watch.keep(self._reloads.thread)
+        self._parts.lasting.telemetry.jobs.retry_with(self._reloads.thread)
         self.main_thread_paths = frozenset(path for probe in self._parts.instant for path in probe.paths)
         self.answers_refusals = True
         self.refusal_fields = (settings.auth_client_ip_header.lower(),)
@@ -96,7 +96,7 @@ class Service:
         parts = wire(settings, self._parts)
         edge = _edge(settings, parts, fast_lane=self._fast_lane)
         set_level(settings.log_level)
-        self._parts, self._edge, self._outermost = parts, edge, parts.lasting.tracing.around(edge)
+        self._parts, self._edge, self._outermost = parts, edge, parts.lasting.tracing.wrap(edge)
         self.body_limits = _body_limits(parts)
         self.refusal_fields = (settings.auth_client_ip_header.lower(),)
 
@@ -139,7 +139,7 @@ def _edge(settings: Settings, parts: Parts, *, fast_lane: bool) -> Middleware:
         watched_paths=LoginEndpoint.paths,
         quiet_paths=[path for probe in parts.probes for path in probe.paths],
         own_options=parts.verify.paths,
-        on_response=parts.lasting.observer,
+        on_response=parts.lasting.telemetry.on_response,
         log_quiet_every=settings.log_probes_every,
     )
 

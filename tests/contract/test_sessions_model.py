@@ -32,7 +32,7 @@ from velro_auth.auth.verifier import TokenVerifier
 from velro_auth.config.settings import Settings
 from velro_auth.context import RequestContext
 from velro_auth.errors import SessionExpired, TokenError, TokenExpired, Unready, UpstreamError, VelroAuthError
-from velro_auth.stores.attempts import connect
+from velro_auth.stores.client import connect
 from velro_auth.stores.denylist import RedisDenyList
 from velro_auth.stores.denylist_codec import DenialsInRedis
 from velro_auth.wiring.guards import wire_guards
@@ -248,7 +248,7 @@ def asker(ends: ExitStack, server: RedisServer, seed: int) -> MakeList:
 class Asker(RedisDenyList):
     """Never gets as far as to listen."""
 
-    def _start_once(self) -> None:
+    def _keep_listening(self) -> None:
         pass
 
 

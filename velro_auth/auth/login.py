@@ -74,7 +74,7 @@ class Login:
                 self.guards.failure_delay.hold(context.arrived_s, on_held=log_delay),
             ):
                 context.allowance = attempt.allowance
-                if attempt.is_opened:
+                if attempt.has_solved:
                     context.notes["challenge"] = "solved"
                 return self._sign_in(credentials, context, is_known=attempt.is_known)
         except (TooManyAttempts, Challenged) as error:
@@ -84,7 +84,7 @@ class Login:
     def _sign_in(self, credentials: Credentials, context: RequestContext, *, is_known: bool) -> Session:
         """Return a new session. If a logout may have ended it meanwhile, ask Supabase for another one, once."""
         for _ in range(2):
-            self.guards.rate_limit.take(is_known=is_known)
+            self.guards.rate_limit.acquire(is_known=is_known)
             mark = self.denied.mark()
             with self.guards.asking():
                 session = self.identity.sign_in(credentials, context)

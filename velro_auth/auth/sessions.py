@@ -108,16 +108,16 @@ class Sessions:
         """Return the session that follows *refresh_token*, without looking at the deny-list; raises as ``refresh``."""
 
         def ask() -> Session:
-            with self.guards.sessions.place("refresh", context.address):
+            with self.guards.sessions.permit("refresh", context.address):
                 # A user with a session is known. Supabase counts refreshes and logins together.
-                self.guards.rate_limit.take(is_known=True)
+                self.guards.rate_limit.acquire(is_known=True)
                 with self.guards.asking():
                     session = self.identity.refresh(refresh_token, context)
             self.note_token(session.access_token)
             return session
 
         try:
-            return self.refreshes.refresh(refresh_token, ask, permit=self.guards.failure_delay.place)
+            return self.refreshes.refresh(refresh_token, ask, permit=self.guards.failure_delay.permit)
         except UpstreamThrottled as error:
             context.notes["is_throttled"] = True
             # supabase-js ends the session after a 429 on refresh, and keeps it after a 503 (measured).
@@ -171,9 +171,9 @@ class Sessions:
             return claims, Profile()
         self.profiles.load()
         with (
-            self.guards.sessions.place("me", context.address),
-            self.guards.failure_delay.place(),
-            self.guards.bulkhead.slot(),
+            self.guards.sessions.permit("me", context.address),
+            self.guards.failure_delay.permit(),
+            self.guards.bulkhead.permit(),
         ):
             return claims, self.profiles.of(token, claims.sub) or Profile()
 
@@ -212,8 +212,8 @@ class Sessions:
     def sign_out(self, token: str, scope: Scope, context: RequestContext) -> float | None:
         """End sessions at Supabase, past the guards; raises as ``log_out``, and SessionGone."""
         with (
-            self.guards.sessions.place("logout", context.address),
-            self.guards.failure_delay.place(),
+            self.guards.sessions.permit("logout", context.address),
+            self.guards.failure_delay.permit(),
             self.guards.asking(),
         ):
             return self.identity.sign_out(token, scope, context)

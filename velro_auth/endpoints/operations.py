@@ -14,7 +14,7 @@ from velro_auth.context import RequestContext
 from velro_auth.endpoints.bodies import NO_STORE, RawResponse, json_answer, json_bytes
 from velro_auth.errors import NotFound
 from velro_auth.health_checks import Check, worst
-from velro_auth.telemetry.exposition import MEDIA_TYPE
+from velro_auth.telemetry.metrics import MEDIA_TYPE
 
 #: Readiness → status. 503 makes a balancer use another instance; a warning does not.
 _STATUS: Final = {"pass": "200 OK", "warn": "200 OK", "fail": "503 Service Unavailable"}

@@ -22,9 +22,9 @@ from velro_auth.endpoints.sessions import LoginEndpoint, LogoutEndpoint, MeEndpo
 from velro_auth.endpoints.verify import VerifyEndpoint
 from velro_auth.guards import Guards
 from velro_auth.health_checks import Check, Finding
-from velro_auth.telemetry.answered import Routes
-from velro_auth.wiring.extras import Tracing, wire_tracing
+from velro_auth.telemetry.telemetry import Routes
 from velro_auth.wiring.state import ApplicationState, build
+from velro_auth.wiring.telemetry import Tracing, wire_tracing
 
 _ENDPOINTS: Final = (
     LoginEndpoint,
@@ -97,14 +97,14 @@ def wire(settings: Settings, earlier: Parts | None = None) -> Parts:
         earlier: What has served this process so far; the parts that know something are taken over from it.
     """
     lasting = earlier.lasting.adjusted(settings) if earlier else build(settings, ROUTES, _tracing(settings))
-    sessions, telemetry = lasting.sessions, lasting.observer.telemetry
+    sessions, telemetry = lasting.sessions, lasting.telemetry
     profiles = None if settings.auth_fast_login else lasting.profiles
     log_in = Login(
         identity=lasting.identity,
         guards=lasting.guards,
         denied=sessions.denied,
         profiles=profiles,
-        note_token=telemetry.issued_tokens.note,
+        note_token=telemetry.issued_tokens.record,
     )
 
     login = LoginEndpoint(log_in, settings.auth_max_body_bytes)
@@ -127,7 +127,7 @@ def wire(settings: Settings, earlier: Parts | None = None) -> Parts:
 
 
 def _tracing(settings: Settings) -> Tracing:
-    return wire_tracing(settings, routes=ROUTES, paths=_PATHS, left_out=_NOT_TRACED)
+    return wire_tracing(settings, routes=ROUTES, paths=_PATHS, excluded=_NOT_TRACED)
 
 
 def build_of(settings: Settings) -> Mapping[str, Any]:
@@ -157,7 +157,7 @@ def _checks(lasting: ApplicationState) -> Mapping[str, Check]:
     if lasting.login_path is not None:
         checks["upstream:login"] = lasting.login_path
     checks["client_address"] = lasting.watch.finding
-    telemetry = lasting.observer.telemetry
+    telemetry = lasting.telemetry
     if telemetry.audit:
         checks["audit"] = telemetry.lost_records.check
     return {**checks, **lasting.checks, "tokens": telemetry.issued_tokens.check, "slo": telemetry.check}
