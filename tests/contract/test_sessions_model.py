@@ -104,9 +104,9 @@ class Model:
                 [self.log_in, self.log_out, self.refresh, self.wait, self.log_in_beside_a_logout], [6, 8, 4, 5, 1]
             )[0]
             step()
-            self.judge()
+            self.check_all()
 
-    def judge(self) -> None:
+    def check_all(self) -> None:
         now_s = self.supabase.clock()
         for session_id in [one for one, until_s in self.ended.items() if now_s >= until_s]:
             if self.supabase.sessions[session_id].is_alive:

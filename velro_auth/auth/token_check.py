@@ -63,7 +63,7 @@ CLOCK_SLOW: Final = Cause(
 )
 CLOCK_FAST: Final = Cause(
     "clock_fast",
-    "access tokens have expired when they are handed out, so this machine's clock is fast",
+    "access tokens have expired when they are issued, so this machine's clock is fast",
     "set the clock (timedatectl set-ntp true)",
 )
 SECRET: Final = Cause(

@@ -38,7 +38,7 @@ from velro_auth.errors import (
 
 ONE = SigningKey("one")
 PROVEN = ONE.token(claims_at())
-#: Cannot be judged here: no secret is set.
+#: Cannot be verified here: no secret is set.
 UNPROVEN = hmac_token(claims_at(), SECRET)
 
 
@@ -56,11 +56,11 @@ class Supabase:
         assert self.open.wait(10)
         if self.error is not None:
             raise self.error
-        return {"id": "whoever"}
+        return {"id": "somebody"}
 
 
 class Lab:
-    """A judge with everything it needs."""
+    """A token introspector with its parts."""
 
     def __init__(self, limits: AskLimits | None = None) -> None:
         self.clock = HandClock()
@@ -176,7 +176,7 @@ def test_no_verdict_is_not_remembered(lab: Lab) -> None:
 
 
 def test_any_refusal_of_supabase_is_about_the_token(lab: Lab) -> None:
-    """Whoever asked for a token's result must not be told about credentials."""
+    """A request about a token must not get an error about credentials."""
     lab.supabase.error = InvalidCredentials("user_banned")
 
     with pytest.raises(TokenInvalid, match="user_banned"):
@@ -241,7 +241,7 @@ def test_the_burst_is_exact() -> None:
 
 
 def test_made_up_tokens_cannot_take_the_place_of_proven_ones() -> None:
-    """Else a banned user could fill all places and be judged "degraded": good."""
+    """Otherwise a banned user could use all permits and get "degraded": good."""
     lab = Lab(AskLimits(in_flight=2, queue_s=0.02))
     lab.supabase.open.clear()
     strangers = [

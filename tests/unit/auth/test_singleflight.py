@@ -29,7 +29,7 @@ class Call:
 
 
 class Key:
-    """A key that counts how often it was looked up: once by whoever waits, twice by whoever makes the call."""
+    """A key that counts its look-ups: once by a waiting caller, twice by the caller that runs the call."""
 
     def __init__(self) -> None:
         self.looks = 0
