@@ -13,8 +13,7 @@ import pytest
 from tests.fixtures.denials import denials_of
 from tests.fixtures.redis import RedisServer
 from tests.fixtures.tokens import USER_ID, checked_claims
-from velro_auth.auth.cutoffs import Cutoff
-from velro_auth.auth.denylist import Denial, MemoryDenyList, end_of_user
+from velro_auth.auth.denylist import Cutoff, Denial, MemoryDenyList, end_of_user
 from velro_auth.auth.tokens import Claims
 from velro_auth.stores.client import connect
 from velro_auth.stores.denylist import RedisDenyList

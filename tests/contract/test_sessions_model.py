@@ -64,7 +64,7 @@ class Process:
             guards=guards,
             refreshes=Refreshes[Session](clock=clock),
             verifier=TokenVerifier(keys=HeldKeys(KEY), rules=rules(clock), clock=clock),
-            judge=TokenIntrospector(verifier=checked, remote=RemoteIntrospector(clock=clock, now=clock)),
+            introspector=TokenIntrospector(verifier=checked, remote=RemoteIntrospector(clock=clock, now=clock)),
             denied=denied,
             now=clock,
         )

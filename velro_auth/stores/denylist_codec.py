@@ -14,8 +14,7 @@ from typing import Any, Final
 from redis import Redis, WatchError
 from redis.client import Pipeline, PubSub
 
-from velro_auth.auth.cutoffs import Cutoff
-from velro_auth.auth.denylist import Denial
+from velro_auth.auth.denylist import Cutoff, Denial
 from velro_auth.auth.tokens import Claims
 from velro_auth.guards.keys import REDIS_PREFIX
 

@@ -49,7 +49,7 @@ def test_the_package_for_profiles_is_loaded_before_a_slot_is_taken() -> None:
         guards=guards,
         refreshes=Refreshes[Session](clock=clock),
         verifier=verifier,
-        judge=TokenIntrospector(verifier=verifier, remote=RemoteIntrospector(clock=clock, now=clock)),
+        introspector=TokenIntrospector(verifier=verifier, remote=RemoteIntrospector(clock=clock, now=clock)),
         denied=MemoryDenyList(now=clock),
         profiles=profiles,
     )
