@@ -10,8 +10,8 @@ from velro_auth.server.affinity import Affinity as _Affinity
 from velro_auth.server.affinity import core_of as _core_of
 from velro_auth.server.affinity import pin as _pin
 from velro_auth.server.memory import use_one_heap as _use_one_heap
-from velro_auth.server.process_files import folder_of as _folder_of
 from velro_auth.server.process_records import ProcessRecords as _Running
+from velro_auth.server.process_records import folder_of as _folder_of
 from velro_auth.server.process_records import ports_of as _ports_of
 from velro_auth.telemetry.logs import configuration as _configuration
 
@@ -62,7 +62,7 @@ def when_ready(server: _Any) -> None:
     if reload := getattr(server.app.wsgi(), "reload", None):
         ports = _ports_of(server.LISTENERS)
         server.handle_hup = _running.around(reload, ports)
-        _running.note_master(ports)
+        _running.record_master(ports)
     # What is loaded by now is there for good: to look through it for garbage takes 40 ms, in which no thread runs.
     _gc.collect()
     _gc.freeze()
@@ -89,7 +89,7 @@ def post_worker_init(worker: _Any) -> None:
     # The master tells the workers. By itself the signal would kill them, and a whole group of processes may get it.
     _signal.signal(_signal.SIGHUP, _signal.SIG_IGN)
     if tell := getattr(worker.wsgi, "tell_of_reloads", None):
-        tell(_running.note_worker)
+        tell(_running.record_worker)
     if start := getattr(worker.wsgi, "start", None):
         start()
 

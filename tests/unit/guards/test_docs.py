@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from velro_auth.guards.limits import DAY_S, NEVER, Limit, Limits
-from velro_auth.ops.cli.guess_budget import budget
+from velro_auth.ops.cli.guard import budget
 
 PAGE = Path(__file__).parents[3] / "docs" / "explanation" / "throttling.md"
 

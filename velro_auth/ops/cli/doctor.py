@@ -16,7 +16,7 @@ from rich.console import Console
 
 from velro_auth.auth.models import Credentials
 from velro_auth.config.settings import Settings
-from velro_auth.ops.cli.parameter_types import address_or_none
+from velro_auth.ops.cli.click_helpers import address_or_none
 from velro_auth.ops.database import DatabaseError
 from velro_auth.ops.doctor import fix, report
 from velro_auth.ops.doctor.checks import CHECKS

@@ -1,4 +1,4 @@
-"""One request and its answer: always an answer or the class of what went wrong, within a limit, never an exception."""
+"""The HTTP client of the monitor: returns an answer or the class of the failure, within a time limit; never raises."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from velro_auth.upstream.transport.connections import Adapter
 _MAX_BODY_BYTES: Final = 256 * 1024
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
-#: Foreign failure → class; the first row that fits anything in the chain of causes decides.
-_CLASSES: Final[tuple[tuple[Failure, tuple[type[BaseException], ...]], ...]] = (
+#: Failure → exception types. The first row decides that matches the exception or one of its causes.
+_FAILURES: Final[tuple[tuple[Failure, tuple[type[BaseException], ...]], ...]] = (
     ("dns", (urllib3.exceptions.NameResolutionError, socket.gaierror)),
     ("dns", (urllib3.exceptions.LocationParseError, requests.exceptions.InvalidURL, UnicodeError)),
     ("tls", (ssl.SSLError, urllib3.exceptions.SSLError, requests.exceptions.SSLError)),
-    # Some of the next are timeouts by inheritance, for history's sake.
+    # Before the timeouts, because some of these are subclasses of a timeout.
     ("connection", (urllib3.exceptions.NewConnectionError, http.client.RemoteDisconnected)),
     ("timeout", (TimeoutError, urllib3.exceptions.TimeoutError, requests.Timeout)),
     ("garbage", (http.client.HTTPException, urllib3.exceptions.DecodeError, ValueError)),
@@ -37,14 +37,14 @@ _CLASSES: Final[tuple[tuple[Failure, tuple[type[BaseException], ...]], ...]] = (
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Heard:
-    """What came back. Not printable: the body of a login holds tokens.
+class Answer:
+    """An HTTP answer. Not printable, because the body of a login contains tokens.
 
     Attributes:
-        status: HTTP status; None when there was no whole answer.
+        status: HTTP status; None without a complete answer.
         failure: Why there was none.
-        headers: Looked up without regard to case.
-        body: The JSON object of the answer; empty when it is none.
+        headers: Case-insensitive.
+        body: The JSON object in the body; empty if there is none.
     """
 
     status: int | None
@@ -54,21 +54,18 @@ class Heard:
 
     @property
     def code(self) -> str:
-        """The error's code, if the answer has one; nothing else a stranger may have written there."""
+        """The error's code, if the answer contains a well-formed one."""
         code = self.body.get("code")
         return code if isinstance(code, str) and _CODE.fullmatch(code) else ""
 
 
-class Wire:
-    """Sends requests to one address, each on a connection of its own. Safe for any number of threads.
+class Client:
+    """Sends requests to one address, each on a new connection. Thread-safe.
 
-    A kept connection would hide that no new one can be opened, and be closed by the other side now and then just
-    when it is used again. So a name is looked up and a connection opened each time, and both are part of the time.
+    A persistent connection would hide that no new one can be opened, and the server may close it just when it is used
+    again. So each request includes the DNS look-up and the connect, and both are part of the time.
 
-    Args:
-        url: Address of the service, without a path.
-        timeout_s: Limit for one answer, from the look-up of the name to the last byte.
-        tls: What https trusts; the usual authorities when None.
+    *timeout_s* lasts from the DNS look-up to the last byte. Without *tls* the usual authorities are trusted.
     """
 
     def __init__(self, url: str, *, timeout_s: float, tls: ssl.SSLContext | None = None) -> None:
@@ -80,8 +77,8 @@ class Wire:
 
     def __call__(
         self, method: str, path: str, *, body: Mapping[str, str] | None = None, bearer: str | None = None
-    ) -> Heard:
-        """Send one request and return what came back."""
+    ) -> Answer:
+        """Send one request and return the answer."""
         request = requests.PreparedRequest()
         headers = {"User-Agent": f"velro-auth-monitor/{__version__}", "Connection": "close"}
         if bearer is not None:
@@ -96,26 +93,25 @@ class Wire:
             finally:
                 response.raw.close()
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            return Heard(None, failure_of(error), {}, {})
+            return Answer(None, failure_of(error), {}, {})
         finally:
-            # Whether or not the other side closes, too.
+            # Closes the connection even if the server keeps it open.
             adapter.close()
-        return Heard(response.status_code, "", response.headers, _object(text))
+        return Answer(response.status_code, "", response.headers, _object(text))
 
 
 def failure_of(error: BaseException) -> Failure:
-    """Return the class of a foreign failure."""
-    chain = tuple(_chain(error))
-    return next(name for name, kinds in _CLASSES if any(isinstance(link, kinds) for link in chain))
+    """Return the class of an exception."""
+    chain = tuple(_causes(error))
+    return next(name for name, types in _FAILURES if any(isinstance(link, types) for link in chain))
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield *error* and what it wraps: requests and urllib3 hide the cause in arguments and ``reason``."""
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield *error* and its causes; requests and urllib3 hide them in arguments and ``reason``."""
     yield error
-    inner = [*error.args, getattr(error, "reason", None)]
-    for link in inner:
+    for link in [*error.args, getattr(error, "reason", None)]:
         if isinstance(link, BaseException) and link is not error:
-            yield from _chain(link)
+            yield from _causes(link)
 
 
 def _object(text: bytes) -> dict[str, Any]:

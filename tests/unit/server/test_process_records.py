@@ -1,4 +1,4 @@
-"""Notes of processes that run, and of processes that ran."""
+"""Records of running and of ended processes."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from pathlib import Path
 
 import pytest
 
-from velro_auth.server.process_files import ProcessFile, folder_of, notes
+from velro_auth.server.process_records import ProcessFile, folder_of, running
 
 
 def said(folder: Path) -> list[object]:
-    return [facts.get("what") for facts in notes(folder, "master-")]
+    return [facts.get("what") for facts in running(folder, "master-")]
 
 
-def write(note: ProcessFile, what: str) -> None:
-    note.write({"pid": os.getpid(), "what": what})
+def write(record: ProcessFile, what: str) -> None:
+    record.write({"pid": os.getpid(), "what": what})
 
 
-def test_a_note_is_read_while_its_process_holds_it(tmp_path: Path) -> None:
-    note = ProcessFile(tmp_path / "run", "master-1")
+def test_a_record_is_read_while_its_process_holds_it(tmp_path: Path) -> None:
+    record = ProcessFile(tmp_path / "run", "master-1")
     assert said(tmp_path / "run") == []
 
-    write(note, "one")
+    write(record, "one")
     assert said(tmp_path / "run") == ["one"]
-    write(note, "two")
+    write(record, "two")
     assert said(tmp_path / "run") == ["two"]
 
-    note.remove()
+    record.remove()
     assert said(tmp_path / "run") == []
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_a_stale_note_is_none_and_is_taken_away(tmp_path: Path) -> None:
+def test_a_stale_record_is_none_and_is_taken_away(tmp_path: Path) -> None:
     """Its number may belong to a stranger by now, whom a signal would end."""
-    note = ProcessFile(tmp_path, "master-1")
-    write(note, "one")
-    note.let_go()
+    record = ProcessFile(tmp_path, "master-1")
+    write(record, "one")
+    record.close()
     (tmp_path / "master-2.json").write_text(json.dumps({"pid": os.getpid(), "what": "two"}))
 
     assert said(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_others_can_neither_read_a_note_nor_write_one(tmp_path: Path) -> None:
+def test_others_can_neither_read_a_record_nor_write_one(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     write(ProcessFile(folder, "master-1"), "one")
 
@@ -67,23 +67,23 @@ def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"pid": "x"}', '{"pid": null}', '{"pid": 999999999}'])
-def test_a_note_that_names_no_process_of_its_writer_is_none(tmp_path: Path, text: str) -> None:
-    note = ProcessFile(tmp_path, "master-1")
-    write(note, "one")
+def test_a_record_that_names_no_process_of_its_writer_is_none(tmp_path: Path, text: str) -> None:
+    record = ProcessFile(tmp_path, "master-1")
+    write(record, "one")
     (tmp_path / "master-1.json").write_text(text)
 
     assert said(tmp_path) == []
-    note.remove()
+    record.remove()
 
 
-def test_a_reader_finds_the_note_however_often_it_is_replaced(tmp_path: Path) -> None:
-    note = ProcessFile(tmp_path, "master-1")
-    write(note, "new")
+def test_a_reader_finds_the_record_however_often_it_is_replaced(tmp_path: Path) -> None:
+    record = ProcessFile(tmp_path, "master-1")
+    write(record, "new")
     is_over = threading.Event()
 
     def replace() -> None:
         while not is_over.is_set():
-            write(note, "new")
+            write(record, "new")
 
     writer = threading.Thread(target=replace)
     writer.start()
@@ -92,7 +92,7 @@ def test_a_reader_finds_the_note_however_often_it_is_replaced(tmp_path: Path) ->
     finally:
         is_over.set()
         writer.join()
-        note.remove()
+        record.remove()
 
     assert found == [["new"]] * 500
 

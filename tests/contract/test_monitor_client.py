@@ -10,14 +10,14 @@ import urllib3.exceptions
 
 from tests.fixtures.programs import free_port
 from tests.fixtures.rude import Behaviour, Rude, answer, hangs, resets, says, says_and_closes, trickles
+from velro_auth.ops.monitor.client import Answer, Client, failure_of
 from velro_auth.ops.monitor.observation import Failure
-from velro_auth.ops.monitor.wire import Heard, Wire, failure_of
 
 TIMEOUT_S = 0.5
 
 
-def ask(url: str) -> Heard:
-    return Wire(url, timeout_s=TIMEOUT_S)("GET", "/health")
+def ask(url: str) -> Answer:
+    return Client(url, timeout_s=TIMEOUT_S)("GET", "/health")
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,9 @@ def test_every_trouble_has_its_class(rude: Rude, behaviour: Behaviour, failure: 
     rude.does(behaviour)
     began_s = time.monotonic()
 
-    heard = ask(rude.url)
+    found = ask(rude.url)
 
-    assert (heard.status, heard.failure) == (None, failure)
+    assert (found.status, found.failure) == (None, failure)
     # A trickle of a byte in 0.1 s would take 30 s.
     assert time.monotonic() - began_s < 10
 
@@ -56,7 +56,7 @@ def test_a_certificate_nobody_vouches_for(tls_rude: Rude) -> None:
 
 
 def test_a_name_that_cannot_be() -> None:
-    with_label_too_long = Wire(f"http://{'a' * 64}.example.com", timeout_s=TIMEOUT_S)
+    with_label_too_long = Client(f"http://{'a' * 64}.example.com", timeout_s=TIMEOUT_S)
 
     assert with_label_too_long("GET", "/").failure == "dns"
 
@@ -74,9 +74,9 @@ def test_a_name_nobody_knows() -> None:
 def test_what_is_no_object_has_no_members(rude: Rude, body: bytes) -> None:
     rude.does(says(answer(body)))
 
-    heard = ask(rude.url)
+    found = ask(rude.url)
 
-    assert (heard.status, heard.failure, dict(heard.body)) == (200, "", {})
+    assert (found.status, found.failure, dict(found.body)) == (200, "", {})
 
 
 def test_an_endless_answer_is_cut(rude: Rude) -> None:
@@ -95,10 +95,10 @@ def test_a_redirect_is_not_followed(rude: Rude) -> None:
 def test_each_look_opens_a_connection(rude: Rude) -> None:
     """A kept one would hide that nobody accepts new ones, and break now and then when the server closes it."""
     rude.does(says(answer()))
-    wire = Wire(rude.url, timeout_s=5)
+    client = Client(rude.url, timeout_s=5)
 
     for _ in range(3):
-        assert wire("GET", "/health").status == 200
+        assert client("GET", "/health").status == 200
 
     assert rude.connected == 3
 

@@ -1,4 +1,4 @@
-"""A report as one HTML page that loads nothing, and the pieces it is made of."""
+"""Building blocks of the HTML reports: a page that loads no other file, tables, lists."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ rect.frame { fill: none; stroke: var(--line) }
 
 
 def page(title: str, *parts: str, style: str = "") -> str:
-    """Return a whole page. *parts* are markup; *style* is added to what all pages have."""
+    """Return a whole page. *parts* are markup; *style* is CSS in addition to the common one."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -37,7 +37,7 @@ def graded(grade: str) -> str:
 
 
 def bullets(sentences: Sequence[str]) -> str:
-    """Return a list; nothing without any."""
+    """Return a list; an empty string without sentences."""
     return "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences) + "</ul>" if sentences else ""
 
 

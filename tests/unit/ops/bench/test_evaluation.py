@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.ops.bench.samples import logins, run_of, sample
-from velro_auth.ops.bench.compare import changes, unlike_conditions, verdict
 from velro_auth.ops.bench.document import Document
-from velro_auth.ops.bench.verdict import Grade, Verdict
+from velro_auth.ops.bench.evaluation import changes, different_conditions, verdict_on
+from velro_auth.ops.verdict import Grade, Verdict
 
 
 def regressions(before: Document, after: Document, margin_percent: float = 20) -> set[str]:
@@ -18,7 +18,7 @@ def test_a_run_is_no_regression_of_itself() -> None:
     run = run_of(logins(100, 110, 120))
 
     assert not regressions(run, run)
-    assert not unlike_conditions(run, run)
+    assert not different_conditions(run, run)
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,8 @@ def test_a_time_regresses_beyond_the_margin_and_the_grain(before_ms: float, afte
 def test_a_regression_is_worth_exit_status_1_and_names_itself() -> None:
     before, after = run_of(logins(100)), run_of(logins(200))
 
-    assert verdict(changes(before, before, margin_percent=20)) == Verdict(Grade.GOOD)
-    slower = verdict(changes(before, after, margin_percent=20))
+    assert verdict_on(changes(before, before, margin_percent=20)) == Verdict(Grade.GOOD)
+    slower = verdict_on(changes(before, after, margin_percent=20))
     assert int(slower.grade) == 1
     assert [reason[:10] for reason in slower.reasons] == ["5 rps  p50", "5 rps  p95"]
 
@@ -81,7 +81,7 @@ def test_what_else_differs_is_said() -> None:
     after["settings"]["duration_s"] = 60.0
     after["machine"]["processor"] = "another"
 
-    assert unlike_conditions(before, after) == [
+    assert different_conditions(before, after) == [
         "duration_s was 30.0, is 60.0",
         "url was http://127.0.0.1:8000, is https://auth.example.com",
         "the machine is another one",

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.ops.bench.pictures import Box, drawn, frame, labels, ticks
-from velro_auth.ops.bench import plots
-from velro_auth.ops.bench.plots import HEIGHT, WIDTH, Axis
-from velro_auth.ops.bench.stats import BUCKETS_PER_DECADE, histogram
+from tests.unit.ops.pictures import Box, drawn, frame, labels, ticks
+from velro_auth.ops import plots
+from velro_auth.ops.bench.figures import BUCKETS_PER_DECADE, histogram
+from velro_auth.ops.plots import HEIGHT, WIDTH, Axis
 
 positive = st.floats(0.001, 1e6)
 
@@ -47,9 +47,9 @@ def test_upwards_is_more() -> None:
 def test_every_dot_is_inside_the_picture(points: list[tuple[float, float]]) -> None:
     svg = plots.scatter({"good": points}, x_label="s", y_label="ms")
 
-    places = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', svg)
-    assert len(places) == len(points)
-    assert all(0 <= float(x) <= WIDTH and 0 <= float(y) <= HEIGHT for x, y in places)
+    points_drawn = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', svg)
+    assert len(points_drawn) == len(points)
+    assert all(0 <= float(x) <= WIDTH and 0 <= float(y) <= HEIGHT for x, y in points_drawn)
 
 
 @given(
@@ -63,9 +63,9 @@ def test_a_timeline_stays_inside_the_picture(
         {"p95": [points, points[:1]]}, span=60, bands=bands, marks=[(30, "x")], x_label="s", y_label="ms"
     )
 
-    places = re.findall(r"[ML]([\d.]+) ([\d.]+)", svg)
-    assert len(places) == len(points) + 1
-    assert all(0 <= float(x) <= WIDTH and 0 <= float(y) <= HEIGHT for x, y in places)
+    points_drawn = re.findall(r"[ML]([\d.]+) ([\d.]+)", svg)
+    assert len(points_drawn) == len(points) + 1
+    assert all(0 <= float(x) <= WIDTH and 0 <= float(y) <= HEIGHT for x, y in points_drawn)
     assert svg.count("&lt;&amp;&gt;") == len(bands)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velro_auth.ops.bench.stats import Spread, histogram, percentile, spread
+from velro_auth.ops.bench.figures import Percentiles, histogram, percentile, percentiles
 
 durations = st.lists(st.floats(0, 100_000), min_size=1, max_size=300)
 
@@ -18,16 +18,16 @@ def test_percentiles_are_by_nearest_rank(percent: float, value: float) -> None:
 
 
 def test_percentiles_of_one_to_a_hundred_are_themselves() -> None:
-    assert spread([float(value) for value in range(100, 0, -1)]) == Spread(100, 50, 95, 99, 100)
+    assert percentiles([float(value) for value in range(100, 0, -1)]) == Percentiles(100, 50, 95, 99, 100)
 
 
 def test_one_value_is_every_percentile() -> None:
-    assert spread([7.0]) == Spread(1, 7, 7, 7, 7)
+    assert percentiles([7.0]) == Percentiles(1, 7, 7, 7, 7)
 
 
 def test_nothing_has_no_spread() -> None:
     """Zeros would look like a very fast service."""
-    assert spread([]) is None
+    assert percentiles([]) is None
 
 
 @given(values=durations, percent=st.floats(0.1, 100))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.ops.bench.samples import sample
-from velro_auth.ops.bench.answers import Answer, own_share_ms
+from velro_auth.ops.bench.openloop import Answer, own_share_ms
 from velro_auth.ops.bench.schedule import KINDS, Kind
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from velro_auth.guards.limits import Limits
-from velro_auth.ops.cli.guess_budget import budget
+from velro_auth.ops.cli.guard import budget
 
 
 def test_the_budget_of_the_shipped_limits_keeps_its_promises() -> None:

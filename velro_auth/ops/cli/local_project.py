@@ -1,4 +1,4 @@
-"""The local Supabase that ``velro-auth dev`` runs: where it is, and the users it has."""
+"""The local Supabase of ``velro-auth dev``: its addresses and keys, and its users."""
 
 from __future__ import annotations
 
@@ -15,29 +15,21 @@ from urllib.parse import urlsplit
 import click
 import requests
 
-#: Beside the data of the local database.
+#: File in the data directory that contains the running project.
 FILE_NAME: Final = "running.json"
 
 LOOPBACK: Final = "127.0.0.1"
 
-_EXISTS: Final = 422
+_UNPROCESSABLE: Final = 422
 
 
 class CannotStart(click.ClickException):
-    """Something outside has to change first; the message says what."""
+    """The local Supabase or the gateway cannot start; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalProject:
-    """Where a local Supabase and the gateway in front of it are.
-
-    Attributes:
-        gateway_url: The gateway.
-        url: Supabase.
-        publishable_key: The key that browsers may know.
-        secret_key: The key of an administrator.
-        database_dsn: The database, as the role postgres.
-    """
+    """Addresses and keys of a local Supabase and of the gateway in front of it."""
 
     gateway_url: str
     url: str
@@ -46,18 +38,18 @@ class LocalProject:
     database_dsn: str
 
     @classmethod
-    def announced(cls, line: str, *, gateway_url: str) -> Self:
-        """Read the line with which the local Supabase says that it is ready."""
-        told: Mapping[str, Any] = json.loads(line)
+    def from_line(cls, line: str, *, gateway_url: str) -> Self:
+        """Read the line that the local Supabase prints when it is ready."""
+        fields: Mapping[str, Any] = json.loads(line)
         names = ("url", "publishable_key", "secret_key", "database_dsn")
-        return cls(gateway_url=gateway_url, **{name: told[name] for name in names})
+        return cls(gateway_url=gateway_url, **{name: fields[name] for name in names})
 
     @classmethod
     def running(cls, data_dir: Path) -> Self:
-        """Return the project that runs on *data_dir*.
+        """Return the running project of *data_dir*.
 
         Raises:
-            CannotStart: None does.
+            CannotStart: No project is running.
         """
         with contextlib.suppress(OSError, ValueError, TypeError):
             project = cls(**json.loads((data_dir / FILE_NAME).read_text()))
@@ -66,8 +58,8 @@ class LocalProject:
         raise CannotStart(f"No local Supabase runs on {data_dir}: start one with 'make run' in another terminal.")
 
     @contextlib.contextmanager
-    def noted(self, data_dir: Path) -> Iterator[None]:
-        """Let ``running`` find this project as long as the block lasts; only its owner may read the keys."""
+    def published(self, data_dir: Path) -> Iterator[None]:
+        """Write the file that ``running`` reads, readable by this user only, and remove it at the end of the block."""
         file = data_dir / FILE_NAME
         with contextlib.suppress(FileNotFoundError):
             file.unlink()
@@ -79,7 +71,7 @@ class LocalProject:
             file.unlink(missing_ok=True)
 
     def variables(self) -> dict[str, str]:
-        """Return the variables with which other programs find this project."""
+        """Return the environment variables for other programs."""
         return {
             "SUPABASE_URL": self.url,
             "SUPABASE_PUBLISHABLE_KEY": self.publishable_key,
@@ -89,10 +81,10 @@ class LocalProject:
         }
 
     def add_user(self, email: str, password: str, **more: Any) -> bool:
-        """Create a user whose address counts as confirmed; return False where the address is taken.
+        """Create a user with a confirmed address; return False if the address has an account.
 
         Raises:
-            CannotStart: Supabase refuses, and why.
+            CannotStart: Supabase refused.
         """
         answer = requests.post(
             f"{self.url}/auth/v1/admin/users",
@@ -100,7 +92,7 @@ class LocalProject:
             headers={"apikey": self.secret_key, "Authorization": f"Bearer {self.secret_key}"},
             timeout=10,
         )
-        if answer.status_code == _EXISTS and "email_exists" in answer.text:
+        if answer.status_code == _UNPROCESSABLE and "email_exists" in answer.text:
             return False
         if not answer.ok:
             raise CannotStart(f"The local Supabase refused to create {email}: {_reason(answer)}")
@@ -109,8 +101,8 @@ class LocalProject:
 
 def _reason(answer: requests.Response) -> str:
     try:
-        told = answer.json()
-        return str(told.get("msg") or told.get("message") or answer.text)
+        body = answer.json()
+        return str(body.get("msg") or body.get("message") or answer.text)
     except (ValueError, AttributeError):
         return f"{answer.status_code} {answer.text}"
 
