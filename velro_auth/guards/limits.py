@@ -43,8 +43,8 @@ INSTANT_S: Final = 1e-6
 def scopes_of(*, is_known: bool, is_wide: bool, has_solved: bool) -> tuple[str, ...]:
     """Return the scopes that a try is counted under, in the order of ``STRANGER``.
 
-    A *known* pair logged in before. A *wide* caller has wider networks (IPv6). After a *solved* challenge shared limits
-    do not count.
+    *is_known* means that the pair logged in before, *is_wide* that the caller has wider networks (IPv6), and
+    *has_solved* that the caller solved a challenge.
     """
     if is_known:
         return KNOWN

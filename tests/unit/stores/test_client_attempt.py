@@ -12,11 +12,6 @@ from velro_auth.stores.client import RedisUnavailable, StoreBackoff, sessions_ba
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
 def backoff(clock: HandClock) -> StoreBackoff:
     return StoreBackoff(clock=clock)
 
