@@ -11,10 +11,10 @@ import redis
 from tests.contract.test_doctor_store import look
 from tests.fixtures.programs import ROOT
 from tests.fixtures.redis import RedisServer, command
-from velro_auth.stores.advice import refusal_of
+from velro_auth.stores.client import advice_for
 
 #: What the advice says, word for word.
-RIGHTS = refusal_of(redis.exceptions.NoPermissionError()).partition("<user> ")[2].rstrip("'").split()
+RIGHTS = advice_for(redis.exceptions.NoPermissionError()).partition("<user> ")[2].rstrip("'").split()
 
 
 @pytest.fixture

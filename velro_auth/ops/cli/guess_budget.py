@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from velro_auth.guards.attempts import Refusal, Ticket
+from velro_auth.guards.attempts import MemoryAttempts, Refusal, Reservation
 from velro_auth.guards.keys import Caller
 from velro_auth.guards.limits import DAY_S, HOUR_S, Limits
-from velro_auth.guards.memory import MemoryAttempts
 
 #: How long the attack on one account is followed until it is stopped.
 LONG_S: Final = 6 * DAY_S
@@ -44,7 +43,7 @@ class Attack:
 
     def _owner_logs_in(self) -> None:
         ticket = self._attempts.begin(Caller(_VICTIM, "home"))
-        assert isinstance(ticket, Ticket), "a known network is never held back by strangers"
+        assert isinstance(ticket, Reservation), "a known network is never held back by strangers"
         self._attempts.settle(ticket, succeeded=True)
 
     def from_one_network(self, seconds: float) -> int:

@@ -29,7 +29,7 @@ from velro_auth.ops.monitor.poller import Poller
 from velro_auth.ops.monitor.recorder import Recorder
 from velro_auth.ops.monitor.run import MonitorPlan, Watch, rounds
 from velro_auth.ops.monitor.wire import Wire
-from velro_auth.telemetry.slo import Promise
+from velro_auth.telemetry.slo import SloTarget
 from velro_auth.telemetry.webhook import Webhook
 
 #: Exit status when nothing could be watched; 0, 1 and 2 are grades.
@@ -218,7 +218,7 @@ def _plan(options: Mapping[str, Any], settings: Settings) -> MonitorPlan:
         login_every_s=login_every_s,
         duration_s=options["duration"],
         window_s=max(settings.auth_slo_window_s, _LOOKS * max(interval_s, login_every_s or 0.0)),
-        promise=Promise(
+        promise=SloTarget(
             p95_warning_ms=settings.auth_p95_warning,
             p95_critical_ms=settings.auth_p95_critical,
             success_rate_min=settings.auth_success_rate_min,

@@ -27,7 +27,7 @@ def _account(context: DiagnosticContext) -> Finding:
 def _token(context: DiagnosticContext) -> Finding:
     token = context.session.access_token
     if refused := context.token_check.refused(token):
-        return Finding("fail", f"{refused.cause.sentence} ({refused.detail})", f"{_sentence(refused.cause.mend)}.")
+        return Finding("fail", f"{refused.cause.sentence} ({refused.detail})", f"{_sentence(refused.cause.fix)}.")
     said = f"verify accepts it; {len(token):,} bytes of at most {MAX_TOKEN_BYTES:,}"
     if len(token) > _GATEWAYS_BYTES:
         return Finding(

@@ -14,19 +14,16 @@ import redis
 from velro_auth.auth.denylist import Denial
 from velro_auth.auth.refresh import Outcome
 from velro_auth.config.validation import SettingError
-from velro_auth.guards.attempts import Ticket
+from velro_auth.guards.attempts import MemoryAttempts, Reservation
 from velro_auth.guards.keys import Caller
 from velro_auth.guards.limits import Limits
-from velro_auth.guards.memory import MemoryAttempts
 from velro_auth.health_checks import Finding
 from velro_auth.ops.doctor.checkup import Run
 from velro_auth.ops.doctor.context import DiagnosticContext, NotApplicable
-from velro_auth.stores.advice import refusal_of
-from velro_auth.stores.attempts import TIMEOUT_S, TROUBLE, RedisAttempts, connect
-from velro_auth.stores.backoff import StoreBackoff
+from velro_auth.stores.attempts import RedisAttempts
+from velro_auth.stores.client import STORE_ERRORS, TIMEOUT_S, RedisUnavailable, StoreBackoff, advice_for, connect
 from velro_auth.stores.denylist_codec import DenialsInRedis
-from velro_auth.stores.guard import RedisGone, RedisGuard
-from velro_auth.stores.refresh import RedisRelay
+from velro_auth.stores.refresh import RedisSingleFlight
 
 #: Keys of a trial expire after this time if they cannot be deleted.
 _TRIAL_S: Final = 30.0
@@ -48,18 +45,18 @@ def _counts(client: redis.Redis, prefix: str, recorder: _ErrorRecorder) -> None:
     """Count a failed and a successful login."""
     limits = Limits()
     attempts = RedisAttempts(
-        client=client, limits=limits, fallback=MemoryAttempts(limits=limits), rest=recorder, prefix=prefix
+        client=client, limits=limits, fallback=MemoryAttempts(limits=limits), backoff=recorder, prefix=prefix
     )
     for succeeded in (False, True):
         ticket = attempts.begin(Caller(account="doctor", network="doctor"))
-        if isinstance(ticket, Ticket):
+        if isinstance(ticket, Reservation):
             attempts.settle(ticket, succeeded=succeeded)
 
 
 def _ends_sessions(client: redis.Redis, prefix: str, recorder: _ErrorRecorder) -> None:
     """End a session, receive the message and acknowledge it, as every process does."""
     store = DenialsInRedis(client=client, prefix=prefix)
-    with RedisGuard(rest=recorder).attempt(), store.subscribe() as news:
+    with recorder.attempt(), store.subscribe() as news:
         news.get_message(timeout=1.0)
         subjects = [f"session:{prefix}", f"user:{prefix}"]
         news_id, _ = store.write([Denial(subject=subject, until_s=time.time() + _TRIAL_S) for subject in subjects])
@@ -71,12 +68,12 @@ def _ends_sessions(client: redis.Redis, prefix: str, recorder: _ErrorRecorder) -
 def _hands_over_refresh(client: redis.Redis, prefix: str, recorder: _ErrorRecorder) -> None:
     """Hand the outcome of one refresh from one process to another."""
     for _ in range(2):
-        relay = RedisRelay[dict[str, Any]](
+        relay = RedisSingleFlight[dict[str, Any]](
             client=client,
             secret=prefix.encode(),
             dump=dict,
             load=dict,
-            guard=RedisGuard(rest=recorder),
+            backoff=recorder,
             prefix=prefix,
             same_answer_s=_TRIAL_S,
         )
@@ -104,14 +101,14 @@ def sharing(client: redis.Redis) -> Finding:
     with _deleted_afterwards(client, prefix):
         for what, trial in _TRIALS.items():
             recorder = _ErrorRecorder()
-            with contextlib.suppress(RedisGone):
+            with contextlib.suppress(RedisUnavailable):
                 trial(client, prefix, recorder)
             if recorder.error is not None:
                 errors[what] = recorder.error
     if not errors:
         return Finding("pass", f"shared: {', '.join(_TRIALS)}")
     error = next(iter(errors.values()))
-    advice = refusal_of(error)
+    advice = advice_for(error)
     said = f"each process keeps to itself: {', '.join(errors)}"
     if not advice:
         return Finding("fail", f"{said} ({type(error).__name__})")
@@ -125,7 +122,7 @@ def _deleted_afterwards(client: redis.Redis, prefix: str) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(*TROUBLE):
+        with contextlib.suppress(*STORE_ERRORS):
             for key in client.scan_iter(match=f"{prefix}*", count=1000):
                 client.delete(key)
 
@@ -161,7 +158,7 @@ def _reachable(context: DiagnosticContext) -> Finding:
     try:
         with _store(context) as client:
             client.ping()
-    except TROUBLE as error:
+    except STORE_ERRORS as error:
         return Finding("fail", f"no answer ({type(error).__name__})")
     return Finding("pass", "it answers")
 

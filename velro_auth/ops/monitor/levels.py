@@ -10,7 +10,7 @@ from velro_auth.ops.monitor.observation import TARGETS, Observation
 from velro_auth.telemetry import slo
 from velro_auth.telemetry.alerts import Alerts, Announcement
 from velro_auth.telemetry.shared import Workers
-from velro_auth.telemetry.slo import Level, Promise, Reading
+from velro_auth.telemetry.slo import Level, Reading, SloTarget
 from velro_auth.telemetry.window import Window
 
 #: Told of a change: the target and what is announced.
@@ -35,7 +35,7 @@ class Levels:
         self,
         targets: Iterable[str],
         *,
-        promise: Promise,
+        promise: SloTarget,
         window_s: float,
         outputs: Sequence[Output],
         raise_after_s: float = 10.0,
@@ -73,13 +73,13 @@ class Levels:
         """Go on with an alert that an earlier run announced."""
         for alerts in self._alerts.values():
             if alert in alerts.names:
-                alerts.take_up(alert, level)
+                alerts.restore(alert, level)
 
     def look(self, now_s: float) -> None:
         """Judge every target."""
         self._advance(now_s)
         for name, alerts in self._alerts.items():
-            alerts.look(partial(self.reading, name))
+            alerts.evaluate(partial(self.reading, name))
 
     def reading(self, target: str) -> Reading:
         """Return the service level of one target at this moment."""
@@ -92,7 +92,7 @@ class Levels:
         return self._now_s
 
 
-def _rules(promise: Promise, target: str) -> list[slo.Rule]:
+def _rules(promise: SloTarget, target: str) -> list[slo.Rule]:
     """Return the demands on one target.
 
     Without the one on the burn rate: what burns six times as fast as allowed misses the demand on success already, and

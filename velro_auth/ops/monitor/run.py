@@ -15,7 +15,7 @@ from velro_auth.ops.monitor.poller import Poll, Poller
 from velro_auth.ops.monitor.probes import PATHS, Ask, Get, Login
 from velro_auth.ops.monitor.recorder import Recorder
 from velro_auth.ops.monitor.schedule import Pace
-from velro_auth.telemetry.slo import Promise
+from velro_auth.telemetry.slo import SloTarget
 
 #: How often a stop is noticed, at least.
 _TURN_S: Final = 0.2
@@ -45,7 +45,7 @@ class MonitorPlan:
     login_every_s: float | None
     duration_s: float | None
     window_s: float
-    promise: Promise
+    promise: SloTarget
     raise_after_s: float
     clear_after_s: float
 

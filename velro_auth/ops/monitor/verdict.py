@@ -8,7 +8,7 @@ from typing import Final
 from velro_auth.ops.bench.verdict import Grade, Verdict, worst
 from velro_auth.ops.monitor.aggregate import MOST_KEPT, Aggregate
 from velro_auth.ops.monitor.incidents import Incident
-from velro_auth.telemetry.slo import Promise
+from velro_auth.telemetry.slo import SloTarget
 
 #: So many reasons are told; the report lists all incidents.
 _MOST_REASONS: Final = 20
@@ -61,5 +61,5 @@ def _by_proof(ledger: Aggregate) -> Iterator[Verdict]:
     """Say where the figures prove less than they seem to; that is no fault of the target."""
     for target, account in ledger.accounts.items():
         judged = account.total.verdicts["success"] + account.total.verdicts["failure"]
-        if judged < Promise().min_samples:
+        if judged < SloTarget().min_samples:
             yield Verdict(Grade.GOOD, (f"{target}: only {judged} answers, too few to raise an alert by",))

@@ -10,11 +10,11 @@ from tests.unit.ops.monitor.records import BEGAN_S, alert, ledger_of, seen
 from velro_auth.ops.monitor.aggregate import Aggregate
 from velro_auth.ops.monitor.display import PLAIN_EVERY_S, Display
 from velro_auth.ops.monitor.levels import Levels
-from velro_auth.telemetry.slo import Promise
+from velro_auth.telemetry.slo import SloTarget
 
 
 def levels() -> Levels:
-    judge = Levels(["health", "ping", "login"], promise=Promise(), window_s=300.0, outputs=[])
+    judge = Levels(["health", "ping", "login"], promise=SloTarget(), window_s=300.0, outputs=[])
     for second in range(10):
         judge.note(seen(second))
     return judge

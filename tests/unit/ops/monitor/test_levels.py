@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.unit.ops.monitor.records import BEGAN_S, seen
 from velro_auth.ops.monitor.levels import Levels
 from velro_auth.telemetry.alerts import Announcement
-from velro_auth.telemetry.slo import Promise
+from velro_auth.telemetry.slo import SloTarget
 
 
 class Heard:
@@ -23,7 +23,7 @@ class Heard:
 
 
 def levels(heard: Heard) -> Levels:
-    return Levels(["health", "login"], promise=Promise(), window_s=300.0, outputs=[heard])
+    return Levels(["health", "login"], promise=SloTarget(), window_s=300.0, outputs=[heard])
 
 
 def watch(judge: Levels, start_s: float, seconds: int, *, status: int = 200, took_ms: float = 20.0) -> None:
