@@ -33,7 +33,7 @@ _HASH_DIGITS: Final = 16
 class Fingerprint:
     """Which settings were set, without their values, so that everybody may read the tag.
 
-    Secrets are not hashed, since a short one could be guessed from its hash. Other values are hashed, since somebody
+    Secrets are not hashed, since a short one could be guessed from its hash. Other values are hashed, since a user
     may have put a key into the wrong variable.
 
     Attributes:

@@ -21,7 +21,7 @@ from velro_auth.ops.database.plan import Step
 HOOK: Final = "token_hook"
 HOOK_WARNING: Final = (
     "Switch the hook off in the project first (Authentication, Hooks):"
-    " with it on and its function gone, nobody can log in."
+    " with it on and its function gone, every login fails."
 )
 
 

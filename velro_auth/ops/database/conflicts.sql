@@ -97,7 +97,7 @@ select version, sentence from (
     union all
     -- The new foreign key deletes the row with the user; rows that refer to it would then forbid the deletion.
     select 60, '20261122100300', format(
-        'The table %s refers to public.users with %s, so nobody could delete a user who has rows there; say what becomes'
+        'The table %s refers to public.users with %s, so a user with rows there could not be deleted; decide what becomes'
         ' of them: alter table %s drop constraint %I, add constraint %I %s on delete cascade (or set null)',
         c.conrelid::regclass, c.conname, c.conrelid::regclass, c.conname, c.conname,
         regexp_replace(pg_get_constraintdef(c.oid), '( ON DELETE \w+( \w+)?| NOT VALID)', '', 'g'))

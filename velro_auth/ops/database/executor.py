@@ -56,6 +56,9 @@ class _RehearsalDone(Exception):
 class Executor:
     """Runs migrations on a connection.
 
+    Each method may raise ``MigrationRefused`` (a migration refused what it found), ``MigrationFailed`` (it failed, and
+    was rolled back) or ``LockNotObtained`` (another session held a lock through all tries).
+
     Attributes:
         connection: The database.
         transactions: How each transaction is run and repeated.
@@ -73,11 +76,6 @@ class Executor:
             migrations: What is rehearsed; empty to rehearse the present state only.
             adopt: Triggers of the project that shall fire before ours.
             shows_warnings: Pass on the warnings of the migrations.
-
-        Raises:
-            MigrationRefused: A migration refused what it found.
-            MigrationFailed: A migration failed.
-            LockNotObtained: Another session held a lock through all tries.
         """
         try:
             return self._rehearse(migrations, adopt, shows_warnings=shows_warnings, in_one_call=True)
@@ -132,13 +130,7 @@ class Executor:
         return f"{preparation}{migration.up_sql}\n;\n"
 
     def adopt_triggers(self, triggers: Sequence[str]) -> None:
-        """Rename *triggers* of the project so that they fire before ours, which are applied already.
-
-        Raises:
-            MigrationRefused: A trigger cannot be renamed.
-            MigrationFailed: It failed, and was rolled back.
-            LockNotObtained: Another session held a lock through all tries.
-        """
+        """Rename *triggers* of the project so that they fire before ours, which are applied already."""
         with translated_errors("db up --adopt"):
             statements = _adoption_sql(self.connection, triggers)
             self.transactions.run(self.connection, lambda: self.connection.execute(statements.encode()))
@@ -150,11 +142,6 @@ class Executor:
             migration: What is applied.
             again: Apply it even if it is applied already.
             adopt: Triggers of the project that shall fire before ours.
-
-        Raises:
-            MigrationRefused: It refused what it found.
-            MigrationFailed: It failed, and was rolled back.
-            LockNotObtained: Another session held a lock through all tries.
         """
 
         def body() -> bool:
@@ -171,11 +158,7 @@ class Executor:
             return self.transactions.run(self.connection, body)
 
     def record_cli_migrations(self, migrations: Sequence[Migration]) -> None:
-        """Copy what the Supabase CLI has applied into our history, so that it can be rolled back.
-
-        Raises:
-            LockNotObtained: Another runner did not end.
-        """
+        """Copy what the Supabase CLI has applied into our history, so that it can be rolled back."""
 
         def body() -> None:
             history.create(self.connection)
@@ -187,12 +170,7 @@ class Executor:
             self.transactions.run(self.connection, body)
 
     def roll_back(self, applied: Applied, *, drop_data: bool) -> bool:
-        """Roll back one applied migration and return True; False where another runner has done so meanwhile.
-
-        Raises:
-            MigrationFailed: It could not be rolled back, and stays applied.
-            LockNotObtained: Another session held a lock through all tries.
-        """
+        """Roll back one applied migration and return True; False where another runner has done so meanwhile."""
 
         def body() -> bool:
             if not history.has(self.connection, applied.version):

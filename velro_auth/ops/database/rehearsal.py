@@ -10,22 +10,6 @@ from typing import Final, cast
 from velro_auth.ops.database.connection import Connection
 from velro_auth.ops.database.files import package_sql
 
-#: Triggers of the project on auth.users: name, function, and whether its text inserts the row that ours made, without
-#: "on conflict" or an exception handler.
-_TRIGGERS: Final = r"""
-select t.tgname, p.oid::regprocedure::text,
-       (t.tgtype & 6) = 4 and t.tgenabled <> 'D' and t.tgname > 'on_auth_user_created'
-       and (p.prosrc ~* 'insert\s+into\s+"?public"?\."?users"?\M'
-            or p.prosrc ~* 'insert\s+into\s+"?users"?\M'
-            and exists (select from unnest(p.proconfig) setting where setting ~ '^search_path=.*\mpublic\M'))
-       and p.prosrc !~* 'on\s+conflict|unique_violation|when\s+others'
-from pg_trigger t join pg_proc p on p.oid = t.tgfoid
-where t.tgrelid = 'auth.users'::regclass and not t.tgisinternal
-  and p.oid is distinct from to_regprocedure('public.handle_new_auth_user()')::oid
-  and p.pronamespace is distinct from to_regnamespace('velro_auth')::oid
-order by t.tgname
-"""
-
 #: Runs a rehearsal. The warnings of our functions are hidden: the result shows each failure.
 _RUN: Final = "set local client_min_messages = error; select pg_temp.velro_auth_rehearse()"
 
@@ -200,5 +184,5 @@ def triggers(connection: Connection) -> list[Trigger]:
     """Return the project's own triggers on ``auth.users``."""
     return [
         Trigger(str(name), str(function), bool(inserts_our_row))
-        for name, function, inserts_our_row in connection.execute(_TRIGGERS)
+        for name, function, inserts_our_row in connection.execute(package_sql("triggers").encode())
     ]

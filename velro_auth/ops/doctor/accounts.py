@@ -13,8 +13,6 @@ from velro_auth.ops.doctor.context import DATABASE, PROBE_ADDRESS, DiagnosticCon
 #: nginx's ``large_client_header_buffers`` is 8 KiB, less the name of the header and the word before the token.
 _GATEWAYS_BYTES: Final = 8192 - len("Authorization: Bearer \r\n")
 
-_HOOK: Final = "velro_auth.custom_access_token_hook"
-
 
 def _allowed(context: DiagnosticContext) -> Finding:
     if context.settings.forwards_client_ip:
