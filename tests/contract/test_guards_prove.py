@@ -34,7 +34,7 @@ def leaky(email: str) -> Answer:
 
 
 def held(failure_delay: FailureDelay) -> Behaviour:
-    """Answer when the floor says so."""
+    """Answer when the failure delay says so."""
 
     def answer(email: str) -> Answer:
         with contextlib.suppress(InvalidCredentials), failure_delay.hold(time.monotonic()):

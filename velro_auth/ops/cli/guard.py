@@ -39,7 +39,7 @@ _who = click.argument("who", metavar="ACCOUNT|NETWORK")
 
 @click.group()
 def guard() -> None:
-    """Show, release and compute what the login throttle blocks."""
+    """Show and release what the login throttle blocks, and compute the guesses it allows."""
 
 
 @guard.command()
