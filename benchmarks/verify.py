@@ -97,7 +97,7 @@ def measure_denylist(results: Results, times: int, redis_url: str | None) -> Non
     results.add("deny-list, in memory", microseconds(lambda: memory.denies(claims), times=10 * times), "µs")
     if redis_url is None:
         return
-    from velro_auth.stores.attempts import connect  # noqa: PLC0415 (only with a server at hand)
+    from velro_auth.stores.client import connect  # noqa: PLC0415 (only with a server at hand)
     from velro_auth.stores.denylist_codec import DenialsInRedis  # noqa: PLC0415
 
     store = DenialsInRedis(client=connect(redis_url))

@@ -136,7 +136,7 @@ def test_the_doctor_says_whether_the_captcha_is_demanded_here(
     keys = {"SUPABASE_SECRET_KEY": standin.secret_key, "SUPABASE_PUBLISHABLE_KEY": standin.publishable_key}
     settings = Settings.from_environment({"SUPABASE_URL": standin.url, **keys, **changes})
 
-    with contextlib.closing(DiagnosticContext(settings=settings)) as case:
-        found = {one.check.name: one for one in run(CHECKS, case, only=["captcha.demanded"])}["captcha.demanded"]
+    with contextlib.closing(DiagnosticContext(settings=settings)) as context:
+        found = {one.check.name: one for one in run(CHECKS, context, only=["captcha.demanded"])}["captcha.demanded"]
 
     assert (found.status, said in found.found) == (status, True), found.found

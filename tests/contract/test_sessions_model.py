@@ -32,7 +32,7 @@ from velro_auth.auth.verifier import TokenVerifier
 from velro_auth.config.settings import Settings
 from velro_auth.context import RequestContext
 from velro_auth.errors import SessionExpired, TokenError, TokenExpired, Unready, UpstreamError, VelroAuthError
-from velro_auth.stores.attempts import connect
+from velro_auth.stores.client import connect
 from velro_auth.stores.denylist import RedisDenyList
 from velro_auth.stores.denylist_codec import DenialsInRedis
 from velro_auth.wiring.guards import wire_guards
@@ -64,7 +64,7 @@ class Process:
             guards=guards,
             refreshes=Refreshes[Session](clock=clock),
             verifier=TokenVerifier(keys=HeldKeys(KEY), rules=rules(clock), clock=clock),
-            judge=TokenIntrospector(verifier=checked, remote=RemoteIntrospector(clock=clock, now=clock)),
+            introspector=TokenIntrospector(verifier=checked, remote=RemoteIntrospector(clock=clock, now=clock)),
             denied=denied,
             now=clock,
         )
@@ -248,7 +248,7 @@ def asker(ends: ExitStack, server: RedisServer, seed: int) -> MakeList:
 class Asker(RedisDenyList):
     """Never gets as far as to listen."""
 
-    def _start_once(self) -> None:
+    def _keep_listening(self) -> None:
         pass
 
 

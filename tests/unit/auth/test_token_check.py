@@ -53,7 +53,7 @@ def test_claims_that_are_refused(changes: dict[str, Any], cause: token_check.Cau
 
     assert found is not None
     assert found.cause is cause
-    assert names in found.cause.mend
+    assert names in found.cause.fix
 
 
 def test_the_issuer_of_the_token_is_told() -> None:
@@ -85,7 +85,7 @@ def test_a_secret_of_another_project() -> None:
 
     assert found is not None
     assert found.cause is token_check.SECRET
-    assert "SUPABASE_JWT_SECRET" in found.cause.mend
+    assert "SUPABASE_JWT_SECRET" in found.cause.fix
 
 
 def test_a_key_of_another_project() -> None:
@@ -93,7 +93,7 @@ def test_a_key_of_another_project() -> None:
 
     assert found is not None
     assert found.cause is token_check.SIGNATURE
-    assert "SUPABASE_URL" in found.cause.mend
+    assert "SUPABASE_URL" in found.cause.fix
 
 
 @pytest.mark.parametrize("token", ["", "a.b", "ä.b.c", "not a token", "e30.e30.e30"])

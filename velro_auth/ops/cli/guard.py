@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import click
 import redis
 
 from velro_auth.config.settings import Settings
-from velro_auth.guards.attempts import Refusal, Ticket
+from velro_auth.guards.attempts import MemoryAttempts, Refusal, Reservation
 from velro_auth.guards.keys import Caller, Keyring, throttle_secret
 from velro_auth.guards.limits import DAY_S, HOUR_S, Limits
-from velro_auth.guards.memory import MemoryAttempts
-from velro_auth.stores.attempts import RedisAttempts, connect
-from velro_auth.stores.backoff import StoreBackoff
+from velro_auth.stores.attempts import RedisAttempts
+from velro_auth.stores.client import StoreBackoff, connect
 
 #: Longer than in the service: an operator can wait for the answer.
 OPERATOR_TIMEOUT_S: Final = 5.0
@@ -47,7 +46,7 @@ def guard() -> None:
 def show(who: str) -> None:
     """Print the counters of an account (a mail address), or of an IP address: of its network and those around it."""
     with _counters() as (counters, keyring):
-        standings = counters.show(**_keys(who, keyring))
+        standings = counters.show(*_names(who, keyring))
     for standing in standings:
         wait = f"wait {standing.wait_s:.0f} s" if standing.wait_s else "free to try"
         print(f"{standing.scope:<10} {standing.streak:>4} failures in a row   {wait:<16} {standing.key}")
@@ -60,7 +59,7 @@ def show(who: str) -> None:
 def release(who: str) -> None:
     """Forget the failures of an account, or of an IP address and the networks around it. Known networks stay known."""
     with _counters() as (counters, keyring):
-        forgotten = counters.release(**_keys(who, keyring))
+        forgotten = counters.release(*_names(who, keyring))
     print(f"{forgotten} counters forgotten.")
 
 
@@ -89,7 +88,7 @@ def _counters() -> Iterator[tuple[RedisAttempts, Keyring]]:
             client=client,
             limits=limits,
             fallback=MemoryAttempts(limits=limits),
-            rest=StoreBackoff(),
+            backoff=StoreBackoff(),
             prefix=settings.redis_prefix,
         )
         try:
@@ -103,10 +102,8 @@ def _limits(settings: Settings) -> Limits:
     return Limits().scaled(settings.auth_throttle_scale)
 
 
-def _keys(who: str, keyring: Keyring) -> dict[str, Any]:
-    if "@" in who:
-        return {"account": keyring.account(who)}
-    return {"network": keyring.network(who), "wider": keyring.wider(who)}
+def _names(who: str, keyring: Keyring) -> tuple[str, ...]:
+    return (keyring.account(who),) if "@" in who else (keyring.network(who), *keyring.wider(who))
 
 
 class Attack:
@@ -124,9 +121,9 @@ class Attack:
         """Return the same while the owner logs in every minute."""
         tried = 0
         for _ in range(int(seconds / OWNER_S)):
-            ticket = self._attempts.begin(Caller(_VICTIM, "home"))
-            assert isinstance(ticket, Ticket), "strangers cannot block a known network"
-            self._attempts.settle(ticket, succeeded=True)
+            reservation = self._attempts.begin(Caller(_VICTIM, "home"))
+            assert isinstance(reservation, Reservation), "strangers cannot block a known network"
+            self._attempts.settle(reservation, succeeded=True)
             tried += self.on_account(OWNER_S, clients=clients)
         return tried
 

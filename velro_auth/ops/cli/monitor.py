@@ -34,7 +34,7 @@ from velro_auth.ops.monitor.levels import Levels
 from velro_auth.ops.monitor.poller import Poller, SteadyClock
 from velro_auth.ops.monitor.run import MonitorPlan, MonitorRun, Recorder, polls_of
 from velro_auth.ops.verdict import Grade, NotMeasured
-from velro_auth.telemetry.slo import Promise
+from velro_auth.telemetry.slo import SloTarget
 from velro_auth.telemetry.webhook import Webhook
 
 #: Supabase accepts one login every 2 s for each address; half of them are left to other users of the address.
@@ -207,7 +207,7 @@ def _plan(options: Mapping[str, Any], settings: Settings) -> MonitorPlan:
         login_every_s=login_every_s,
         duration_s=options["duration"],
         window_s=max(settings.auth_slo_window_s, _MIN_REQUESTS_IN_WINDOW * max(interval_s, login_every_s or 0.0)),
-        slo_target=Promise(
+        slo_target=SloTarget(
             p95_warning_ms=settings.auth_p95_warning,
             p95_critical_ms=settings.auth_p95_critical,
             success_rate_min=settings.auth_success_rate_min,

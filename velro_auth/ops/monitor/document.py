@@ -18,7 +18,7 @@ from velro_auth.ops.monitor.event_log import SCHEMA
 from velro_auth.ops.monitor.observation import TARGETS, Observation
 from velro_auth.ops.monitor.target_statistics import Incident, Tally, TargetStatistics
 from velro_auth.ops.verdict import Grade, NotMeasured, Verdict, worst
-from velro_auth.telemetry.slo import Promise
+from velro_auth.telemetry.slo import SloTarget
 
 Document: TypeAlias = dict[str, Any]
 
@@ -129,7 +129,7 @@ def _on_throttling(aggregate: Aggregate) -> Iterator[Verdict]:
 
 def _on_few_answers(aggregate: Aggregate) -> Iterator[Verdict]:
     """Say where an alert was impossible; this does not make the grade worse."""
-    least = Promise().min_samples
+    least = SloTarget().min_samples
     counts = {target: statistics.total.rated for target, statistics in aggregate.targets.items()}
     few = ", ".join(f"{target} {count}" for target, count in counts.items() if count < least)
     if few:

@@ -10,7 +10,7 @@ from velro_auth.ops.monitor.observation import TARGETS, Observation
 from velro_auth.telemetry import slo
 from velro_auth.telemetry.alerts import Alerts, Announcement
 from velro_auth.telemetry.shared import Workers
-from velro_auth.telemetry.slo import Level, Promise, Reading
+from velro_auth.telemetry.slo import Level, Reading, SloTarget
 from velro_auth.telemetry.window import Window
 
 #: Called with the target and the announcement when an alert changes; must not block.
@@ -29,7 +29,7 @@ class Levels:
         self,
         targets: Iterable[str],
         *,
-        slo_target: Promise,
+        slo_target: SloTarget,
         window_s: float,
         outputs: Sequence[Output],
         raise_after_s: float = 10.0,
@@ -67,13 +67,13 @@ class Levels:
         """Set the level of an alert that an earlier run announced."""
         for alerts in self._alerts.values():
             if alert in alerts.names:
-                alerts.take_up(alert, level)
+                alerts.restore(alert, level)
 
     def evaluate(self, now_s: float) -> None:
         """Evaluate all targets."""
         self._advance(now_s)
         for name, alerts in self._alerts.items():
-            alerts.look(partial(self.reading, name))
+            alerts.evaluate(partial(self.reading, name))
 
     def reading(self, target: str) -> Reading:
         """Return the present service level of one target."""
@@ -86,7 +86,7 @@ class Levels:
         return self._now_s
 
 
-def _rules(slo_target: Promise, target: str) -> list[slo.Rule]:
+def _rules(slo_target: SloTarget, target: str) -> list[slo.Rule]:
     """Return the rules for one target, without the burn rate.
 
     At six times the allowed burn rate, the rule on the success rate is broken already.

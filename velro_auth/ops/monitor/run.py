@@ -17,7 +17,7 @@ from velro_auth.ops.monitor.levels import Levels
 from velro_auth.ops.monitor.poller import LoginBackoff, Poll, Poller
 from velro_auth.ops.monitor.probes import PATHS, GetProbe, LoginProbe
 from velro_auth.telemetry.alerts import Announcement
-from velro_auth.telemetry.slo import Promise
+from velro_auth.telemetry.slo import SloTarget
 
 #: Longest wait for an observation, and so the delay until a stop is noticed.
 _WAIT_S: Final = 0.2
@@ -38,7 +38,7 @@ class MonitorPlan:
     login_every_s: float | None
     duration_s: float | None
     window_s: float
-    slo_target: Promise
+    slo_target: SloTarget
     raise_after_s: float
     clear_after_s: float
 

@@ -7,7 +7,7 @@ from typing import Any
 from velro_auth.ops.monitor.aggregate import Aggregate
 from velro_auth.ops.monitor.observation import Failure, Observation
 from velro_auth.ops.monitor.run import MonitorPlan
-from velro_auth.telemetry.slo import Promise
+from velro_auth.telemetry.slo import SloTarget
 
 BEGAN_S = 1_785_600_000.0
 
@@ -18,7 +18,7 @@ PLAN = MonitorPlan(
     login_every_s=10.0,
     duration_s=None,
     window_s=300.0,
-    slo_target=Promise(),
+    slo_target=SloTarget(),
     raise_after_s=10.0,
     clear_after_s=30.0,
 )

@@ -10,11 +10,11 @@ from tests.unit.ops.monitor.records import BEGAN_S, aggregate_of, alert, observe
 from velro_auth.ops.monitor.aggregate import Aggregate
 from velro_auth.ops.monitor.display import PLAIN_EVERY_S, Display
 from velro_auth.ops.monitor.levels import Levels
-from velro_auth.telemetry.slo import Promise
+from velro_auth.telemetry.slo import SloTarget
 
 
 def levels_of() -> Levels:
-    levels = Levels(["health", "ping", "login"], slo_target=Promise(), window_s=300.0, outputs=[])
+    levels = Levels(["health", "ping", "login"], slo_target=SloTarget(), window_s=300.0, outputs=[])
     for second in range(10):
         levels.add(observed(second))
     return levels

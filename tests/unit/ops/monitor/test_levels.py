@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.unit.ops.monitor.records import BEGAN_S, observed
 from velro_auth.ops.monitor.levels import Levels
 from velro_auth.telemetry.alerts import Announcement
-from velro_auth.telemetry.slo import Promise
+from velro_auth.telemetry.slo import SloTarget
 
 
 class Announcements:
@@ -23,7 +23,7 @@ class Announcements:
 
 
 def levels_of(announced: Announcements) -> Levels:
-    return Levels(["health", "login"], slo_target=Promise(), window_s=300.0, outputs=[announced])
+    return Levels(["health", "login"], slo_target=SloTarget(), window_s=300.0, outputs=[announced])
 
 
 def watch(levels: Levels, start_s: float, seconds: int, *, status: int = 200, took_ms: float = 20.0) -> None:

@@ -1,0 +1,277 @@
+"""Access tokens: read strictly, and checked for what they claim.
+
+Reading and checking are apart from signatures (``verifier``), because claims are looked at in two cases:
+after a signature was proven here, and before a token that cannot be judged here is shown to Supabase.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from velro_auth_client.core.errors import TokenExpired, TokenInvalid
+
+#: The worker takes an ``Authorization`` of 16 KiB, ``Bearer `` included. Supabase's tokens have 1 to 2 KiB.
+MAX_TOKEN_BYTES: Final = 16 * 1024 - len("Bearer ")
+
+#: Header members that ask for something a verifier must understand (RFC 7515, 4.1.11), or that bring a key of
+#: the sender's own along (RFC 8725, 3.10). Supabase sends none of them.
+FORBIDDEN_HEADERS: Final = frozenset({"b64", "crit", "enc", "jku", "jwk", "x5c", "x5u", "zip"})
+
+#: The roles of API keys. Such a token is a key, not a user, whatever else it claims.
+API_KEY_ROLES: Final = frozenset({"anon", "service_role", "supabase_admin"})
+
+#: NumericDate values beyond the year 9999 are nonsense, and as floats they would lose their seconds.
+LATEST_S: Final = 253_402_300_800
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+_SEGMENT: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a good access token says about its user.
+
+    Attributes:
+        sub: The user's id, a UUID.
+        session_id: The session the token belongs to, a UUID.
+        exp: When the token ends, in seconds since 1970.
+        issued_at: When it was issued; None when the token does not say.
+        email: The mail address; None for users without one.
+        role: The database role (``authenticated``).
+        user_role: The application's role: the ``user_role`` claim, else ``app_metadata.user_role``, else
+            None.
+        aal: The authenticator assurance level (``aal1``, ``aal2``); empty when the token does not say.
+        amr: The methods the user authenticated with, newest first.
+        is_anonymous: Whether the user never gave an address.
+        client_id: The third-party application the token was issued to, for tokens of Supabase's OAuth server.
+        raw: Every claim, as it stands in the token.
+    """
+
+    sub: str
+    session_id: str
+    exp: int
+    issued_at: int | None = None
+    email: str | None = None
+    role: str = ""
+    user_role: str | None = None
+    aal: str = ""
+    amr: tuple[str, ...] = ()
+    is_anonymous: bool = False
+    client_id: str | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UnprovenToken:
+    """A well-formed token of which nothing is proven yet."""
+
+    algorithm: str
+    kid: str
+    claims: Mapping[str, Any] = field(repr=False)
+    signed_part: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+
+
+def read_token(token: str) -> UnprovenToken:
+    """Take a compact JWS (RFC 7515, 3.1) apart, strictly.
+
+    Anything two readers could understand differently is refused: white space, padding, other alphabets,
+    left-over bits, members named twice.
+
+    Raises:
+        TokenInvalid: It is too large or not well-formed, or its header asks for something not done here.
+    """
+    if len(token) > MAX_TOKEN_BYTES:
+        raise TokenInvalid("the token is too large")
+    parts = token.split(".")
+    if len(parts) != 3:  # noqa: PLR2004 (header, payload, signature)
+        raise TokenInvalid("the token has not three parts")
+    header = _json_object(_decoded(parts[0]))
+    claims = _json_object(_decoded(parts[1]))
+    signature = _decoded(parts[2])
+    algorithm, kid = _checked_header(header)
+    return UnprovenToken(algorithm, kid, claims, f"{parts[0]}.{parts[1]}".encode("ascii"), signature)
+
+
+def read_claims(token: str) -> Claims:
+    """Return what a token says, without judging it: for tokens that just came from Supabase.
+
+    Raises:
+        TokenInvalid: It is not well-formed, or a claim is missing or malformed.
+    """
+    return _typed(read_token(token).claims)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRules:
+    """Decides whether claims are those of a user's access token of this project.
+
+    Attributes:
+        issuers: Accepted values of ``iss``, compared exactly.
+        audience: What ``aud`` has to be, or to contain.
+        leeway_s: How far clocks may differ, in seconds (ASVS 9.2.1 allows up to 60).
+        accepts_oauth_clients: Whether tokens that Supabase's OAuth server issued to third-party applications
+            (they carry ``client_id``) count as the user's own. They have the same ``aud``, so by default not.
+        now: The wall clock, because ``exp`` is wall time.
+    """
+
+    issuers: Collection[str]
+    now: Callable[[], float]
+    audience: str = "authenticated"
+    leeway_s: float = 30.0
+    accepts_oauth_clients: bool = False
+
+    def check(self, claims: Mapping[str, Any]) -> Claims:
+        """Return *claims* as checked ones.
+
+        Raises:
+            TokenInvalid: A claim is missing, malformed or not acceptable here.
+            TokenExpired: Everything is in order but for the time.
+        """
+        self._check_origin(claims)
+        self._check_kind(claims)
+        checked = _typed(claims)
+        self._check_not_early(checked.issued_at, "iat")
+        self._check_not_early(_date(claims, "nbf"), "nbf")
+        self.check_expiry(checked)
+        return checked
+
+    def check_expiry(self, claims: Claims) -> None:
+        """Return when the token still runs.
+
+        Raises:
+            TokenExpired: It does not.
+        """
+        if self.now() >= claims.exp + self.leeway_s:
+            raise TokenExpired("the token has expired")
+
+    def _check_origin(self, claims: Mapping[str, Any]) -> None:
+        issuer = claims.get("iss")
+        if not isinstance(issuer, str) or issuer not in self.issuers:
+            raise TokenInvalid("iss is not an accepted issuer")
+        audience = claims.get("aud")
+        audiences = audience if isinstance(audience, list) else [audience]
+        if not all(isinstance(name, str) for name in audiences) or self.audience not in audiences:
+            raise TokenInvalid("aud is not the accepted audience")
+
+    def _check_kind(self, claims: Mapping[str, Any]) -> None:
+        if _text(claims, "role") in API_KEY_ROLES:
+            raise TokenInvalid("the role is that of an API key")
+        if claims.get("client_id") is not None and not self.accepts_oauth_clients:
+            raise TokenInvalid("the token was issued to a third-party application")
+
+    def _check_not_early(self, date_s: int | None, name: str) -> None:
+        if date_s is not None and date_s > self.now() + self.leeway_s:
+            raise TokenInvalid(f"{name} lies in the future")
+
+
+def _typed(claims: Mapping[str, Any]) -> Claims:
+    return Claims(
+        sub=_uuid(claims, "sub"),
+        session_id=_uuid(claims, "session_id"),
+        exp=_required_date(claims, "exp"),
+        issued_at=_date(claims, "iat"),
+        email=_text(claims, "email"),
+        role=_text(claims, "role") or "",
+        user_role=_user_role(claims),
+        aal=_text(claims, "aal") or "",
+        amr=_methods(claims.get("amr")),
+        is_anonymous=claims.get("is_anonymous") is True,
+        client_id=_text(claims, "client_id"),
+        raw=claims,
+    )
+
+
+def _decoded(segment: str) -> bytes:
+    """Return the bytes of a base64url segment that is written the only way it may be (RFC 7515, 2)."""
+    if not _SEGMENT.fullmatch(segment) or len(segment) % 4 == 1:
+        raise TokenInvalid("a part is not base64url")
+    raw = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    if base64.urlsafe_b64encode(raw).rstrip(b"=") != segment.encode("ascii"):
+        raise TokenInvalid("a part has left-over bits")
+    return raw
+
+
+def _json_object(raw: bytes) -> dict[str, Any]:
+    try:
+        # Decoded first: json.loads would guess UTF-16 and UTF-32 from the bytes.
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise TokenInvalid("a part is not well-formed JSON") from error
+    if not isinstance(value, dict):
+        raise TokenInvalid("a part is not a JSON object")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member is named twice")
+    return members
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _checked_header(header: Mapping[str, Any]) -> tuple[str, str]:
+    algorithm, kid, kind = header.get("alg"), header.get("kid", ""), header.get("typ", "JWT")
+    if not isinstance(algorithm, str):
+        raise TokenInvalid("alg is missing")
+    if not isinstance(kid, str) or len(kid) > 256:  # noqa: PLR2004 (Supabase's are UUIDs)
+        raise TokenInvalid("kid is not a short string")
+    if not isinstance(kind, str) or kind.upper() != "JWT":
+        raise TokenInvalid("typ is not JWT")
+    if not FORBIDDEN_HEADERS.isdisjoint(header):
+        raise TokenInvalid("the header has a member that is not accepted")
+    return algorithm, kid
+
+
+def _text(claims: Mapping[str, Any], name: str) -> str | None:
+    """Return a text claim, or None where it is missing or empty (Supabase's way to say "none")."""
+    value = claims.get(name)
+    if value is not None and not isinstance(value, str):
+        raise TokenInvalid(f"{name} is not a string")
+    return value or None
+
+
+def _uuid(claims: Mapping[str, Any], name: str) -> str:
+    value = claims.get(name)
+    if not isinstance(value, str) or not _UUID.fullmatch(value):
+        raise TokenInvalid(f"{name} is not a UUID")
+    return value.lower()
+
+
+def _date(claims: Mapping[str, Any], name: str) -> int | None:
+    value = claims.get(name)
+    if value is None:
+        return None
+    # RFC 7519, 2: a NumericDate may have a fraction. Without it the token ends sooner and counts as older.
+    if type(value) not in {int, float} or not 0 < value < LATEST_S:
+        raise TokenInvalid(f"{name} is not a date")
+    return int(value)
+
+
+def _required_date(claims: Mapping[str, Any], name: str) -> int:
+    value = _date(claims, name)
+    if value is None:
+        raise TokenInvalid(f"{name} is missing")
+    return value
+
+
+def _user_role(claims: Mapping[str, Any]) -> str | None:
+    metadata = claims.get("app_metadata")
+    candidates = (claims.get("user_role"), metadata.get("user_role") if isinstance(metadata, dict) else None)
+    return next((role for role in candidates if isinstance(role, str) and role), None)
+
+
+def _methods(amr: Any) -> tuple[str, ...]:
+    """Return the names of the methods; a token hook may turn the entries into plain strings."""
+    entries = amr if isinstance(amr, list) else []
+    names = (entry.get("method") if isinstance(entry, dict) else entry for entry in entries)
+    return tuple(name for name in names if isinstance(name, str))
