@@ -44,11 +44,11 @@ def test_every_trouble_has_its_class(rude: Rude, behaviour: Behaviour, failure: 
     assert time.monotonic() - began_s < 10
 
 
-def test_nobody_there() -> None:
+def test_a_closed_port() -> None:
     assert ask(f"http://127.0.0.1:{free_port()}").failure == "connection"
 
 
-def test_a_certificate_nobody_vouches_for(tls_rude: Rude) -> None:
+def test_an_untrusted_certificate(tls_rude: Rude) -> None:
     tls_rude.does(says(answer()))
 
     assert ask(tls_rude.url).failure == "tls"
@@ -61,7 +61,7 @@ def test_a_name_that_cannot_be() -> None:
     assert with_label_too_long("GET", "/").failure == "dns"
 
 
-def test_a_name_nobody_knows() -> None:
+def test_an_unknown_name() -> None:
     """As requests wraps it."""
     pool = urllib3.HTTPConnectionPool("nobody.example.com")
     unknown = urllib3.exceptions.NameResolutionError("nobody.example.com", pool, OSError())  # type: ignore[arg-type] # typeshed
@@ -92,7 +92,7 @@ def test_a_redirect_is_not_followed(rude: Rude) -> None:
     assert len(rude.requests) == 1
 
 
-def test_each_look_opens_a_connection(rude: Rude) -> None:
+def test_each_request_opens_a_connection(rude: Rude) -> None:
     """A kept one would hide that nobody accepts new ones, and break now and then when the server closes it."""
     rude.does(says(answer()))
     client = Client(rude.url, timeout_s=5)

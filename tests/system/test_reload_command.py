@@ -39,7 +39,7 @@ class Service:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Callable[..., Service]]:
-    """Return a function that starts a gateway; all of one test share a folder of notes."""
+    """Return a function that starts a gateway; all of one test share a folder of records."""
     with contextlib.ExitStack() as stack:
 
         def start(name: str = "one", **more: str) -> Service:

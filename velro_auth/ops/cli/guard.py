@@ -38,7 +38,7 @@ _who = click.argument("who", metavar="ACCOUNT|NETWORK")
 
 @click.group()
 def guard() -> None:
-    """Show, release and compute what the login throttle blocks."""
+    """Show and release what the login throttle blocks, and compute the guesses it allows."""
 
 
 @guard.command()
@@ -121,9 +121,9 @@ class Attack:
         """Return the same while the owner logs in every minute."""
         tried = 0
         for _ in range(int(seconds / OWNER_S)):
-            ticket = self._attempts.begin(Caller(_VICTIM, "home"))
-            assert isinstance(ticket, Reservation), "strangers cannot block a known network"
-            self._attempts.settle(ticket, succeeded=True)
+            reservation = self._attempts.begin(Caller(_VICTIM, "home"))
+            assert isinstance(reservation, Reservation), "strangers cannot block a known network"
+            self._attempts.settle(reservation, succeeded=True)
             tried += self.on_account(OWNER_S, clients=clients)
         return tried
 

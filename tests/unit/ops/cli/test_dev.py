@@ -81,7 +81,7 @@ def test_a_gateway_that_ends_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_whoever_ends_it_lets_it_tidy_up(number: signal.Signals) -> None:
+def test_each_stop_signal_raises_and_restores_the_handler(number: signal.Signals) -> None:
     """A closed terminal says SIGHUP, and not every system ends the children of a process that just dies."""
     before = signal.getsignal(number)
 
@@ -99,7 +99,7 @@ def test_a_request_to_stop_whose_exception_was_lost_ends_the_wait() -> None:
         await_end(running, StopRequest(is_made=True))
 
 
-def test_a_signal_is_noted_as_well_as_raised() -> None:
+def test_a_signal_sets_the_request_as_well_as_raising() -> None:
     with pytest.raises(Stopped), stop_on_signals() as request:
         signal.raise_signal(signal.SIGTERM)
 
@@ -110,7 +110,7 @@ def test_the_status_of_a_program_that_ends_by_itself_is_returned() -> None:
     assert await_end(Mock(poll=lambda: 3), StopRequest()) == 3
 
 
-def test_the_first_signal_is_noted_and_the_second_one_is_not_held_back() -> None:
+def test_the_first_signal_sets_the_request_and_the_second_one_has_its_usual_effect() -> None:
     got: list[int] = []
     seen: list[tuple[bool, int]] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: got.append(number))
@@ -184,7 +184,7 @@ def test_a_project_that_was_killed_is_not_taken_for_a_running_one(tmp_path: Path
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"url": 1}'])
-def test_a_note_that_cannot_be_read_counts_as_none(tmp_path: Path, content: str) -> None:
+def test_a_file_that_cannot_be_read_counts_as_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "running.json").write_text(content)
 
     with pytest.raises(CannotStart, match="No local Supabase runs"):

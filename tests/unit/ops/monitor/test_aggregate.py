@@ -49,7 +49,7 @@ def test_a_monitor_that_was_killed_leaves_the_same_gap() -> None:
     assert [gap.lasted_s for gap in aggregate.gaps] == [541]
 
 
-def test_an_outage_ends_where_nobody_watches_any_more() -> None:
+def test_an_outage_ends_at_the_gap() -> None:
     """It may have gone on, or not: what was not watched is not claimed."""
     aggregate = aggregate_of(*minute(status=503), run(600), *minute(starts_s=600, status=503), end(660))
 
@@ -161,7 +161,7 @@ def test_a_file_begins_with_its_run() -> None:
         Aggregate().add(observed().record())
 
 
-def test_news_are_told_as_they_happen() -> None:
+def test_news_are_returned_as_they_happen() -> None:
     aggregate = aggregate_of(observed(0), observed(1, 503, code="busy"))
 
     assert aggregate.add(observed(2, 503, code="busy").record()) == ["health: answered 503 busy"]

@@ -118,7 +118,7 @@ def test_two_monitors_do_not_write_one_file(event_log: EventLog, path: Path, sai
         EventLog(path, warn=said).open()
 
 
-def test_a_new_file_takes_nobodys_name(tmp_path: Path) -> None:
+def test_a_new_file_has_a_new_name(tmp_path: Path) -> None:
     first = new_path(tmp_path, NOW)
     first.touch()
 

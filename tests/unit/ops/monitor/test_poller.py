@@ -47,7 +47,7 @@ def hanging() -> Iterator[Hanging]:
     probe.released.set()
 
 
-def test_a_target_that_hangs_holds_up_neither_others_nor_its_own_next_look(hanging: Hanging) -> None:
+def test_a_target_that_hangs_holds_up_neither_others_nor_its_own_next_request(hanging: Hanging) -> None:
     poller = Poller([one("health", hanging), one("ping", well)], clock=time.monotonic)
     poller.start()
     try:
@@ -72,7 +72,7 @@ def test_what_is_under_way_is_waited_for(hanging: Hanging) -> None:
     assert poller.observations.qsize() == hanging.asked
 
 
-def test_a_stop_waits_no_longer_than_it_is_told(hanging: Hanging) -> None:
+def test_a_stop_waits_no_longer_than_its_limit(hanging: Hanging) -> None:
     poller = Poller([one("health", hanging)], clock=time.monotonic)
     poller.start()
     eventually(lambda: hanging.asked)
@@ -82,7 +82,7 @@ def test_a_stop_waits_no_longer_than_it_is_told(hanging: Hanging) -> None:
     assert poller.observations.empty()
 
 
-def test_a_pace_is_kept() -> None:
+def test_a_backoff_is_kept() -> None:
     poller = Poller(
         [one("login", refused, lasts_s=0.02, backoff=LoginBackoff(3600.0)), one("ping", well)], clock=time.monotonic
     )
