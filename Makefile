@@ -12,7 +12,7 @@ RUN_READY  := $(VENV)/.run-ready
 TEST_READY := $(VENV)/.test-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench clean system-packages
+.PHONY: help setup run test check format bench clean client-core dist release system-packages
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,15 @@ endif
 	$(BIN)/python -m benchmarks.verify
 	$(BIN)/python -m benchmarks.layers
 
+client-core: ## copy the gateway's token verification into clients/python
+	$(PYTHON) clients/python/copy_core.py
+
+dist: $(TEST_READY) ## build all wheels into dist/, with their hashes
+	$(BIN)/python -m tools.dist
+
+release: $(TEST_READY) ## make a release: make release VERSION=0.2.0 (DRY_RUN=1 changes nothing)
+	$(BIN)/python -m tools.release $(VERSION) $(if $(DRY_RUN),--dry-run)
+
 setup: $(TEST_READY) ## install everything that developing needs
 
 system-packages: ## install what some tests need: nginx, caddy, redis, … (Debian, Ubuntu)
@@ -65,12 +74,12 @@ else
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
 endif
 
-$(RUN_READY): pyproject.toml supabase_standin/pyproject.toml | $(VENV)/bin/python
+$(RUN_READY): pyproject.toml supabase_standin/pyproject.toml clients/python/pyproject.toml | $(VENV)/bin/python
 ifdef UV
-	$(UV) pip install --quiet --python $(BIN)/python -e '.[dev]' -e ./supabase_standin
+	$(UV) pip install --quiet --python $(BIN)/python -e '.[dev]' -e ./supabase_standin -e ./clients/python
 else
 	@echo "Installing (about half a minute the first time) …"
-	@PYTHONWARNINGS='ignore:Editable installation' $(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' -e ./supabase_standin
+	@PYTHONWARNINGS='ignore:Editable installation' $(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' -e ./supabase_standin -e ./clients/python
 endif
 	@touch $@
 

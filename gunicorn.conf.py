@@ -6,9 +6,9 @@ import socket as _socket
 from typing import Any as _Any
 
 from velro_auth.config.settings import Settings as _Settings
-from velro_auth.server.process_files import ProcessRecords as _ProcessRecords
-from velro_auth.server.process_files import folder_of as _folder_of
-from velro_auth.server.process_files import ports_of as _ports_of
+from velro_auth.server.process_records import ProcessRecords as _ProcessRecords
+from velro_auth.server.process_records import folder_of as _folder_of
+from velro_auth.server.process_records import ports_of as _ports_of
 from velro_auth.server.process_tuning import Affinity as _Affinity
 from velro_auth.server.process_tuning import core_of as _core_of
 from velro_auth.server.process_tuning import pin as _pin
@@ -62,7 +62,7 @@ def when_ready(server: _Any) -> None:
     if reload := getattr(server.app.wsgi(), "reload", None):
         ports = _ports_of(server.LISTENERS)
         server.handle_hup = _records.around(reload, ports)
-        _records.write_master(ports)
+        _records.record_master(ports)
     # Loaded code stays for good. Collecting garbage among it takes 40 ms, in which no thread runs.
     _gc.collect()
     _gc.freeze()
@@ -76,7 +76,7 @@ def pre_fork(server: _Any, worker: _Any) -> None:
 
 def post_fork(_server: _Any, worker: _Any) -> None:
     """Move to that core, before any thread is started."""
-    _records.after_fork()
+    _records.has_forked()
     # The fork copied the master's handlers. They would swallow a SIGTERM until the worker has its own handlers, and
     # the master would have to kill the worker.
     for number in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT):
@@ -89,7 +89,7 @@ def post_worker_init(worker: _Any) -> None:
     # The master tells the workers about new settings. The signal itself would kill them.
     _signal.signal(_signal.SIGHUP, _signal.SIG_IGN)
     if tell := getattr(worker.wsgi, "tell_of_reloads", None):
-        tell(_records.write_worker)
+        tell(_records.record_worker)
     if start := getattr(worker.wsgi, "start", None):
         start()
 

@@ -6,6 +6,7 @@ another. The best of several rounds, in turns, so that other work on the machine
 
 from __future__ import annotations
 
+import logging.config
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from benchmarks.servers import Cores, Fleet
 from benchmarks.wire import LOGIN_PATH
 from velro_auth.app import create_app
 from velro_auth.config.settings import Settings
-from velro_auth.telemetry.logs import configure
+from velro_auth.telemetry.logs import configuration
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -61,7 +62,7 @@ def best(
 @click.option("--count", default=20, show_default=True, help="Requests a round: few, so that some are undisturbed.")
 def main(rounds: int, count: int) -> None:
     """Measure a login and a ping with traces and without, and print it."""
-    configure("error")
+    logging.config.dictConfig(configuration("error"))
     with (
         tempfile.TemporaryFile() as log,
         Fleet(first_port=18_200, cores=Cores.divided(), log=log).upstream(delay_ms=0) as upstream,

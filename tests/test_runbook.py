@@ -15,8 +15,7 @@ from tests.conftest import ENVIRONMENT
 from velro_auth.config.settings import Settings
 from velro_auth.ops.cli import COMMANDS, main
 from velro_auth.telemetry import issued_tokens, slo
-from velro_auth.telemetry.alerts import RUNBOOK
-from velro_auth.telemetry.events import EVENTS
+from velro_auth.telemetry.alerts import EVENTS, RUNBOOK
 from velro_auth.wiring import wire
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,7 +72,7 @@ def test_every_prometheus_rule_has_its_section_and_leads_there() -> None:
 
 def test_every_alert_of_the_service_has_its_section() -> None:
     """The webhook leads there by the name of the alert."""
-    names = {*(rule.name for rule in slo.rules(slo.Promise())), issued_tokens.ALERT}
+    names = {*(rule.name for rule in slo.rules(slo.SloTarget())), issued_tokens.ALERT}
 
     assert sections("The service level").keys() == names
     assert {slug(name) for name in names} == names
@@ -106,7 +105,7 @@ def test_every_section_says_what_it_means_what_to_look_at_what_to_do_and_when_it
 
 
 def test_every_metric_of_the_runbook_is_one_of_a_wired_service() -> None:
-    rendered = wire(Settings.from_environment(ENVIRONMENT)).lasting.observer.telemetry.render().decode()
+    rendered = wire(Settings.from_environment(ENVIRONMENT)).lasting.telemetry.render().decode()
     known = set(re.findall(r"^# TYPE (\S+) ", rendered, re.MULTILINE))
     asked = {name.removesuffix("_bucket") for name in re.findall(r"\bvelro_auth_\w+", PAGE.read_text("utf-8"))}
 

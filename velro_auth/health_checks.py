@@ -1,4 +1,4 @@
-"""Checks: what readiness and the doctor look at. Stable identifiers, three grades."""
+"""Health checks: what readiness and the doctor report. Check names are stable; there are three grades."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _ORDER: Final[tuple[Grade, ...]] = ("pass", "warn", "fail")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found: a grade, and a sentence when there is something to say. Never a secret.
+    """The result of one check. It never holds a secret.
 
     Attributes:
-        status: How good it is.
-        output: What was found.
-        mend: What to do about it, where that is known more exactly than from the check alone.
+        status: The grade.
+        output: One sentence on what was found; may be empty.
+        fix: What to do about it, where this is known more exactly than from the check alone.
     """
 
     status: Grade
     output: str = ""
-    mend: str = ""
+    fix: str = ""
 
 
 Check: TypeAlias = Callable[[], Finding]

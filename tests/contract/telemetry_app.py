@@ -11,17 +11,15 @@ from urllib.parse import parse_qs
 from werkzeug.wrappers import Request
 
 from velro_auth.context import RequestContext
-from velro_auth.endpoints.metrics import MetricsEndpoint
+from velro_auth.endpoints.operations import MetricsEndpoint
 from velro_auth.guards.bulkhead import Bulkhead
 from velro_auth.guards.circuit_breaker import CircuitBreaker
 from velro_auth.guards.failure_delay import FailureDelay
-from velro_auth.telemetry.answered import Answered
-from velro_auth.telemetry.assembly import Telemetry, assemble
 from velro_auth.telemetry.audit import AuditTrail, open_trail
-from velro_auth.telemetry.gauges import Gauge
+from velro_auth.telemetry.gauges import DROPPED_LINES, Gauge, cache_gauge, guard_gauges, key_gauges, pool_gauges
 from velro_auth.telemetry.sink import Sink
-from velro_auth.telemetry.slo import Promise
-from velro_auth.telemetry.standard import LOG_TALLY, cache_gauge, guard_gauges, key_gauges, pool_gauges
+from velro_auth.telemetry.slo import SloTarget
+from velro_auth.telemetry.telemetry import Routes, Telemetry
 from velro_auth.telemetry.webhook import Webhook
 
 if TYPE_CHECKING:
@@ -31,9 +29,9 @@ OUTCOMES = ("ok", "invalid_credentials", "too_many_attempts", "upstream_timeout"
 
 
 def _gauges() -> list[Gauge]:
-    bulkhead = Bulkhead(slots=24, wait_s=1.0, max_waiting=4)
+    bulkhead = Bulkhead(permits=24, wait_s=1.0, max_waiting=4)
     return [
-        *guard_gauges(bulkhead=bulkhead, breaker=CircuitBreaker(), failure_delay=FailureDelay(places=30)),
+        *guard_gauges(bulkhead=bulkhead, breaker=CircuitBreaker(), failure_delay=FailureDelay(permits=30)),
         *pool_gauges(idle=lambda: 3.0, age_s=lambda: 90.0, unused_s=lambda: 20.0),
         *key_gauges(count=lambda: 2.0, age_s=lambda: 5.0),
         cache_gauge("introspection", lambda: 10.0),
@@ -41,19 +39,19 @@ def _gauges() -> list[Gauge]:
 
 
 def build(*, workers: int, audit_file: str = "", webhook_url: str = "") -> Telemetry:
-    """Return telemetry as a gateway has it, with its watch in a hurry."""
+    """Return telemetry as a gateway has it, with jobs that run often."""
     sink = Sink(lambda: open_trail(Path(audit_file)))
-    return assemble(
-        routes=["login", "health", "metrics"],
+    return Telemetry(
+        routes=Routes({f"/{name}": name for name in ("login", "health", "metrics")}),
         outcomes=OUTCOMES,
         workers=workers,
-        promise=Promise(),
+        target=SloTarget(),
         gauges=_gauges(),
-        tallies=[LOG_TALLY],
+        counters=[DROPPED_LINES],
         build={"version": "test"},
         outputs=[Webhook(webhook_url)] if webhook_url else [],
         audit=AuditTrail(sink.write) if audit_file else None,
-        watch_every_s=0.2,
+        jobs_every_s=0.2,
     )
 
 
@@ -72,7 +70,7 @@ class Service:
         status, took_ms = int(asked.get("status", 200)), float(asked.get("took_ms", 120))
         context = RequestContext("a-request", "192.0.2.7", 0.0, lane="fast", outcome=asked.get("outcome", "ok"))
         context.upstream_ms = took_ms - 2
-        self._telemetry.answered(Answered.after(took_ms, route=route, status=status, context=context))
+        self._telemetry.on_response(environ["PATH_INFO"], status, took_ms, context, "")
         start_response(f"{status} As Asked", [("Content-Length", "0"), ("X-Pid", str(os.getpid()))])
         return [b""]
 

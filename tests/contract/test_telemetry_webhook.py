@@ -16,9 +16,9 @@ from tests.conftest import LogLines
 from tests.fixtures.programs import free_port
 from tests.fixtures.threads import out_of_threads
 from tests.waiting import eventually
+from velro_auth.background import PeriodicJobs
 from velro_auth.telemetry.alerts import Announcement
 from velro_auth.telemetry.slo import Level, Reading
-from velro_auth.telemetry.watch import Watch
 from velro_auth.telemetry.webhook import MAX_WAITING, SIGNATURE, Webhook
 
 SECRET = "canary-of-the-webhook"
@@ -120,13 +120,13 @@ def test_an_announcement_waits_for_a_thread_that_the_system_has_later(
     receiver: Receiver, new_webhook: Callable[..., Webhook]
 ) -> None:
     """Nobody raises another alert meanwhile."""
-    webhook, watch = new_webhook(), Watch([])
-    watch.keep(webhook.thread)
+    webhook, jobs = new_webhook(), PeriodicJobs([])
+    jobs.retry_with(webhook.thread)
     with out_of_threads():
         webhook(announcement())
-        watch.look()
+        jobs.run_once()
 
-    watch.look()
+    jobs.run_once()
 
     (body,) = receiver.await_bodies(1)
     assert body["alert"] == "login_p95"

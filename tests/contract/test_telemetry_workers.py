@@ -67,11 +67,11 @@ def test_a_thousand_logins_over_two_workers_add_up_and_a_killed_one_loses_none(
     assert found['velro_auth_login_seconds_count{share="total"}'] == 1000
     assert found['velro_auth_requests_total{lane="fast",route="login",status="2xx"}'] == 1000
     assert service.stop() == 0
-    verdict = verify(audit_file.read_bytes().splitlines(keepends=True))
-    assert verdict.faults == []
+    report = verify(audit_file.read_bytes().splitlines(keepends=True))
+    assert report.faults == []
     # What the killed worker had taken but not yet written is gone with it; the queue is empty within milliseconds.
-    assert 990 <= sum(chain.records for chain in verdict.chains.values()) <= 1000
-    assert len(verdict.chains) == 3
+    assert 990 <= sum(chain.records for chain in report.chains.values()) <= 1000
+    assert len(report.chains) == 3
 
 
 def test_gauges_are_those_of_all_living_workers(service: Program) -> None:

@@ -1,4 +1,4 @@
-"""An audit trail on a full disk is noticed by those who look at the service."""
+"""An audit trail on a full disk shows in the log, in readiness and in the metrics."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def test_what_a_full_disk_loses_is_counted_logged_and_shown_by_readiness(
     assert "velro_auth_audit_records_lost_total 300.0" in client.get("/metrics").text
     service = client.application
     assert isinstance(service, Service)
-    telemetry = service._parts.lasting.observer.telemetry
+    telemetry = service._parts.lasting.telemetry
     for _ in range(3):
-        telemetry.watch.look()
-    telemetry.lost_records.say_now()
-    # The watch's own thread may have said a part of it before.
-    told = [vars(line)["lost"] for line in logs.records if line.getMessage() == "audit records were lost"]
-    assert sum(told) == 300
-    assert len(told) < 10
+        telemetry.jobs.run_once()
+    telemetry.lost_records.log_now()
+    # The thread of the periodic jobs may have logged a part of it before.
+    logged = [vars(line)["lost"] for line in logs.records if line.getMessage() == "audit records were lost"]
+    assert sum(logged) == 300
+    assert len(logged) < 10
 
 
 def test_without_a_trail_readiness_says_nothing_about_one(make_client: MakeClient, upstream: UpstreamDouble) -> None:

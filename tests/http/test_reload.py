@@ -38,15 +38,15 @@ CHANGES: Mapping[str, tuple[str, Callable[[Service], object]]] = {
     "AUTH_FORWARD_CLIENT_IP": ("off", lambda service: vars(lasting(service).sessions.identity)["_forwards_address"]),
     "AUTH_MAX_BODY_BYTES": ("2048", lambda service: vars(endpoint(service, "login"))["max_body_bytes"]),
     "AUTH_VERIFY_MODE": ("strict", lambda service: lasting(service).sessions.is_strict),
-    "AUTH_VERIFY_CACHE_S": ("5", lambda service: vars(vars(lasting(service).sessions.judge)["_remote"])["_limits"]),
-    "LOGIN_CONCURRENCY": ("5", lambda service: guards(service).bulkhead.slots),
+    "AUTH_VERIFY_CACHE_S": ("5", lambda service: lasting(service).sessions.introspector._remote._limits),
+    "LOGIN_CONCURRENCY": ("5", lambda service: guards(service).bulkhead.permits),
     "LOGIN_QUEUE_S": ("3", lambda service: guards(service).bulkhead._wait_s),
     "AUTH_SESSION_CALLS_PER_S": ("3", lambda service: guards(service).sessions._per_s),
-    "AUTH_FAILURE_FLOOR_MS": ("100", lambda service: guards(service).failure_delay._floor_s),
+    "AUTH_FAILURE_FLOOR_MS": ("100", lambda service: guards(service).failure_delay._delay_s),
     "AUTH_THROTTLE_SCALE": ("2", lambda service: memory(service)._limits["pair"].burst),
     "AUTH_CHALLENGE": ("off", lambda service: vars(guards(service).throttle)["_is_challenging"]),
     "AUTH_REPLICAS": ("2", lambda service: memory(service)._limits["pair"].burst),
-    "AUTH_UPSTREAM_QUOTA": ("on", lambda service: type(guards(service).rate_limit)),
+    "AUTH_UPSTREAM_QUOTA": ("on", lambda service: vars(guards(service).rate_limit)["_one_address"]),
     "UPSTREAM_QUOTA_BURST": ("7", lambda service: vars(guards(service).rate_limit).get("_burst")),
     "UPSTREAM_QUOTA_REFILL_S": ("7", lambda service: vars(guards(service).rate_limit).get("_refill_s")),
     "CORS_ORIGINS": ("https://b.example.com", lambda service: service._edge._cors.allows("https://b.example.com")),
@@ -58,9 +58,9 @@ CHANGES: Mapping[str, tuple[str, Callable[[Service], object]]] = {
     "LOG_LEVEL": ("error", lambda _: logging.getLogger().level),
     "LOG_PROBES_EVERY": ("7", lambda service: service._edge._log_quiet_every),
     "METRICS_TOKEN": ("secret", lambda service: vars(endpoint(service, "metrics"))["token"]),
-    "AUTH_P95_WARNING": ("7", lambda service: lasting(service).observer.telemetry.alerts._rules[0].warning),
-    "AUTH_P95_CRITICAL": ("700", lambda service: lasting(service).observer.telemetry.alerts._rules[0].critical),
-    "AUTH_SUCCESS_RATE_MIN": ("90", lambda service: lasting(service).observer.telemetry.judge._promise),
+    "AUTH_P95_WARNING": ("7", lambda service: lasting(service).telemetry.alerts._rules[0].warning),
+    "AUTH_P95_CRITICAL": ("700", lambda service: lasting(service).telemetry.alerts._rules[0].critical),
+    "AUTH_SUCCESS_RATE_MIN": ("90", lambda service: lasting(service).telemetry.target),
     "DOCS_ENABLED": ("off", lambda service: vars(endpoint(service, "docs"))["contract"].is_open),
 }
 
@@ -94,11 +94,11 @@ def test_it_is_in_force_after_a_reload(environment: Callable[..., None], variabl
     logging.getLogger().setLevel("INFO")
     before, kept = (
         read(service),
-        [lasting(service).transport, lasting(service).observer, lasting(service).sessions.denied],
+        [lasting(service).transport, lasting(service).telemetry, lasting(service).sessions.denied],
     )
 
     environment(**{variable: value})
     service.reload()
 
     assert read(service) != before
-    assert [lasting(service).transport, lasting(service).observer, lasting(service).sessions.denied] == kept
+    assert [lasting(service).transport, lasting(service).telemetry, lasting(service).sessions.denied] == kept

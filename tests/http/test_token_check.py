@@ -43,7 +43,7 @@ def hand_out(client: Client, supabase: responses.RequestsMock, access_token: str
     supabase.upsert("POST", TOKEN, json=session(access_token=access_token))
     body = GOOD_LOGIN if path == "login" else {"refresh_token": "abcdefghijkl"}
     status = client.post(f"/api/v1/auth/{path}", json=body).status_code
-    cast("Service", client.application)._parts.lasting.observer.telemetry.watch.look()
+    cast("Service", client.application)._parts.lasting.telemetry.jobs.run_once()
     return status
 
 
@@ -116,7 +116,7 @@ def test_a_user_who_logged_out_at_once_is_no_trouble(client: Client, supabase: r
     client.post("/api/v1/auth/logout?scope=local", headers={"Authorization": f"Bearer {good}"})
     assert verify(client, good) == 401
 
-    cast("Service", client.application)._parts.lasting.observer.telemetry.watch.look()
+    cast("Service", client.application)._parts.lasting.telemetry.jobs.run_once()
 
     assert found(client)["status"] == "pass"
 

@@ -19,7 +19,7 @@ from werkzeug.serving import make_server
 from tests.contract.telemetry_app import Service, build
 from tests.fixtures.programs import ROOT, free_port
 from tests.waiting import PATIENCE_S, eventually
-from velro_auth.telemetry.assembly import Telemetry
+from velro_auth.telemetry.telemetry import Telemetry
 
 RULES = ROOT / "deploy" / "prometheus" / "velro-auth.rules.yml"
 DASHBOARD = ROOT / "deploy" / "grafana" / "velro-auth.json"
@@ -112,7 +112,7 @@ class Live:
 
     def close(self) -> None:
         self.stop_service()
-        self.telemetry.watch.stop()
+        self.telemetry.jobs.stop()
         self._prometheus.terminate()
         self._prometheus.wait(PATIENCE_S)
 

@@ -12,19 +12,19 @@ from tests.conftest import ENVIRONMENT, LogLines
 from velro_auth.config.settings import Settings
 from velro_auth.tracing import NULL_TRACER
 from velro_auth.wiring import ROUTES, wire
-from velro_auth.wiring.extras import Tracing, wire_defects, wire_tracing
+from velro_auth.wiring.telemetry import Tracing, wire_sentry, wire_tracing
 
 COLLECTOR = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 SENTRY = {"SENTRY_DSN": "http://key@127.0.0.1:9000/1"}
 
 
 def tracing(**environment: str) -> Tracing:
-    return wire_tracing(Settings.from_environment(environment), routes=ROUTES, paths={}, left_out=())
+    return wire_tracing(Settings.from_environment(environment), routes=ROUTES, paths={}, excluded=())
 
 
 def test_without_their_settings_nothing_is_built() -> None:
     assert tracing() == Tracing()
-    assert wire_defects(Settings.from_environment({})) == ()
+    assert wire_sentry(Settings.from_environment({})) == ()
     assert tracing().tracer is NULL_TRACER
 
 
@@ -49,7 +49,7 @@ def test_a_change_of_settings_keeps_what_draws_and_reports() -> None:
 
 @pytest.mark.parametrize(
     ("environment", "library", "ours", "extra"),
-    [(COLLECTOR, "opentelemetry", "traces", "tracing"), (SENTRY, "sentry_sdk", "defects", "sentry")],
+    [(COLLECTOR, "opentelemetry", "traces", "tracing"), (SENTRY, "sentry_sdk", "sentry", "sentry")],
 )
 def test_what_is_not_installed_is_said_and_missed_by_nobody(
     environment: dict[str, str],
@@ -60,11 +60,11 @@ def test_what_is_not_installed_is_said_and_missed_by_nobody(
     logs: LogLines,
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    for module in (ours, "traced"):
+    for module in (ours,):
         monkeypatch.delitem(sys.modules, f"velro_auth.telemetry.{module}", raising=False)
 
     assert tracing(**environment) == Tracing()
-    assert wire_defects(Settings.from_environment(environment)) == ()
+    assert wire_sentry(Settings.from_environment(environment)) == ()
     (record,) = logs.records
     assert vars(record)["variable"] in environment
     assert f"pip install 'velro-auth[{extra}]'" in vars(record)["advice"]
@@ -72,7 +72,7 @@ def test_what_is_not_installed_is_said_and_missed_by_nobody(
 
 @pytest.mark.parametrize("dsn", ["canary", "http://127.0.0.1/1", "http://canary@127.0.0.1:canary/1"])
 def test_an_address_that_is_none_of_sentrys_is_said_without_repeating_it(dsn: str, logs: LogLines) -> None:
-    (beside,) = wire_defects(Settings.from_environment({"SENTRY_DSN": dsn}))
+    (beside,) = wire_sentry(Settings.from_environment({"SENTRY_DSN": dsn}))
 
     beside.start()
     beside.stop()
@@ -84,7 +84,7 @@ def test_an_address_that_is_none_of_sentrys_is_said_without_repeating_it(dsn: st
 
 def test_a_variable_that_the_sdk_cannot_use_stops_no_worker(monkeypatch: pytest.MonkeyPatch, logs: LogLines) -> None:
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "0")
-    (beside,) = tracing(**COLLECTOR).beside
+    (beside,) = tracing(**COLLECTOR).tasks
 
     beside.start()
     beside.stop()

@@ -12,11 +12,11 @@ from tests.fixtures.tokens import checked_claims
 from tests.unit.config.test_reload import Instance
 from tests.waiting import eventually
 from velro_auth.app import create_app
+from velro_auth.background import PeriodicJobs
 from velro_auth.config.settings import Settings
-from velro_auth.stores.attempts import connect
+from velro_auth.stores.client import connect
 from velro_auth.stores.denylist import RedisDenyList
 from velro_auth.stores.denylist_codec import DenialsInRedis
-from velro_auth.telemetry.watch import Watch
 from velro_auth.upstream.transport.keep_warm import KeepWarm
 
 
@@ -44,28 +44,28 @@ def running(name: str) -> int:
 
 def test_the_watch_starts_with_a_later_request() -> None:
     looks: list[None] = []
-    watch = Watch([lambda: looks.append(None)], every_s=0.01)
+    jobs = PeriodicJobs([lambda: looks.append(None)], every_s=0.01)
     with out_of_threads():
-        watch.ensure()
-        watch.ensure()
+        jobs.ensure()
+        jobs.ensure()
 
-    watch.ensure()
+    jobs.ensure()
 
     eventually(lambda: looks)
-    watch.stop()
+    jobs.stop()
 
 
 def test_the_watch_starts_what_it_keeps_and_keeps_nothing_alive() -> None:
     idle_connections = NoSpares()
     keep_warm, other = KeepWarm(idle_connections, connections=1), KeepWarm(NoSpares(), connections=1)
-    watch = Watch([])
-    watch.keep(keep_warm.thread, other.thread)
+    jobs = PeriodicJobs([])
+    jobs.retry_with(keep_warm.thread, other.thread)
     with out_of_threads():
         keep_warm.start()
-        watch.look()
+        jobs.run_once()
     assert idle_connections.opened == 0
 
-    watch.look()
+    jobs.run_once()
 
     eventually(lambda: idle_connections.opened)
     assert not other.thread.is_running
@@ -74,12 +74,12 @@ def test_the_watch_starts_what_it_keeps_and_keeps_nothing_alive() -> None:
 
 def test_new_settings_are_followed_by_a_thread_that_starts_later() -> None:
     reloads = Instance().reloads
-    watch = Watch([])
-    watch.keep(reloads.thread)
+    jobs = PeriodicJobs([])
+    jobs.retry_with(reloads.thread)
     with out_of_threads():
         reloads.start()
 
-    watch.look()
+    jobs.run_once()
 
     assert reloads.thread.is_running
     reloads.stop()
@@ -91,8 +91,8 @@ def test_a_token_is_judged_though_the_deny_list_cannot_listen() -> None:
         denied = RedisDenyList(store=DenialsInRedis(client=client), heartbeat_s=0.01)
         seen = []
         with out_of_threads():
-            seen.append((denied.denies(claims), denied.is_listening))
-        seen.append((denied.denies(claims), denied.is_listening))
+            seen.append((denied.denies(claims), denied._listener.is_running))
+        seen.append((denied.denies(claims), denied._listener.is_running))
 
         assert seen == [(False, False), (False, True)]
         denied.close()
@@ -107,7 +107,7 @@ def test_a_worker_starts_without_its_threads_and_gets_them_later(collector: str)
         service.start()
         assert running("reload") == 0
 
-    service._parts.lasting.observer.telemetry.watch.look()
+    service._parts.lasting.telemetry.jobs.run_once()
 
     assert running("reload") == 1
     assert (running("OtelBatchSpanRecordProcessor") > before) is bool(collector)

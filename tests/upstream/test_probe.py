@@ -54,7 +54,7 @@ def test_mail_logins_that_are_off_fail_and_the_sentence_says_what_to_switch_on(
     assert found.status == "fail"
     assert "e-mail logins are switched off" in found.output
     assert "Authentication, Sign In / Providers, Email" in found.output
-    assert "Authentication, Sign In / Providers, Email" in found.mend
+    assert "Authentication, Sign In / Providers, Email" in found.fix
 
 
 def test_both_questions_are_asked_once_in_30_s(

@@ -14,16 +14,16 @@ from velro_auth.upstream.transport.transport import Transport
 
 
 @pytest.fixture
-def drawn() -> InMemorySpanExporter:
+def exported() -> InMemorySpanExporter:
     return InMemorySpanExporter()
 
 
 @pytest.fixture
-def traces(drawn: InMemorySpanExporter) -> Traces:
+def traces(exported: InMemorySpanExporter) -> Traces:
     provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(drawn))
+    provider.add_span_processor(SimpleSpanProcessor(exported))
     made = Traces(endpoint="http://nowhere", resource={})
-    made.draw_with(provider)
+    made.use(provider)
     return made
 
 
@@ -37,7 +37,7 @@ def ask(transport: Transport) -> None:
 
 
 def test_a_second_try_is_a_span_of_its_own_and_tells_its_own_name(
-    rude: Rude, transport: Transport, traces: Traces, drawn: InMemorySpanExporter
+    rude: Rude, transport: Transport, traces: Traces, exported: InMemorySpanExporter
 ) -> None:
     rude.does(says(answer()), says_and_closes(b""), says(answer()))
     ask(transport)
@@ -45,7 +45,7 @@ def test_a_second_try_is_a_span_of_its_own_and_tells_its_own_name(
     with traces.request("POST", "login", "/login", ""):
         ask(transport)
 
-    first, second, request = drawn.get_finished_spans()
+    first, second, request = exported.get_finished_spans()
     assert (first.status.is_ok, second.status.is_ok) == (False, True)
     assert first.attributes
     assert first.attributes["error.type"] == "ConnectionError"
@@ -55,25 +55,27 @@ def test_a_second_try_is_a_span_of_its_own_and_tells_its_own_name(
         assert f"traceparent: 00-{span.context.trace_id:032x}-{span.context.span_id:016x}-".encode() in sent
 
 
-def test_a_call_beside_all_requests_is_not_drawn(rude: Rude, transport: Transport, drawn: InMemorySpanExporter) -> None:
+def test_a_call_beside_all_requests_is_not_drawn(
+    rude: Rude, transport: Transport, exported: InMemorySpanExporter
+) -> None:
     """Readiness asks every half a minute, whoever looks."""
     rude.does(says(answer()))
 
     ask(transport)
 
-    assert drawn.get_finished_spans() == ()
+    assert exported.get_finished_spans() == ()
     assert b"traceparent: given" in rude.requests[0]
 
 
 def test_an_answer_beyond_the_cap_is_a_failed_call(
-    rude: Rude, transport: Transport, traces: Traces, drawn: InMemorySpanExporter
+    rude: Rude, transport: Transport, traces: Traces, exported: InMemorySpanExporter
 ) -> None:
     rude.does(says(answer(b"x" * 2000)))
 
     with traces.request("POST", "login", "/login", ""), pytest.raises(UpstreamUnavailable):
         ask(transport)
 
-    call, _ = drawn.get_finished_spans()
+    call, _ = exported.get_finished_spans()
     assert call.attributes
     assert call.attributes["error.type"] == "UpstreamUnavailable"
     assert call.events == ()

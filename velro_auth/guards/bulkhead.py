@@ -1,4 +1,4 @@
-"""Lets only so many logins ask Supabase at once, first come, first served."""
+"""Limits how many calls ask Supabase at once; first come, first served."""
 
 from __future__ import annotations
 
@@ -11,106 +11,94 @@ from velro_auth.errors import Busy
 
 
 class Bulkhead:
-    """A counter with a short, fair queue; per process.
+    """A concurrency limit with a short, fair queue; per process.
 
-    A slot goes from hand to hand: a newcomer cannot overtake those who wait. Waiting costs a thread each, so
-    the queue is bounded in length as well as in time: slots and places in the queue together have to stay
-    below the worker's threads, or probes would wait with the logins.
+    A released permit goes directly to the call that has waited longest, so a new call cannot overtake. Each waiting
+    call occupies a thread. So the queue is limited in length and in time: permits and waiting calls together must
+    stay below the worker's threads, or probes would wait behind logins.
 
-    The number of slots is fixed. A number that follows answering times refuses healthy traffic when the mix of
-    calls changes: ``docs/explanation/guards.md`` has the figures.
+    The limit is fixed. A limit that follows the response times refuses healthy traffic when the mix of calls changes:
+    ``docs/explanation/guards.md`` has the measurement.
+
+    Attributes:
+        permits: How many calls may run at once; for a metric too.
+        in_use: How many permits are in use; for a metric.
 
     Args:
-        slots: How many calls may be under way.
-        wait_s: How long a login waits for a slot at most, in seconds.
-        max_waiting: How many may wait.
+        permits: The same.
+        wait_s: How long a call waits for a permit at most, in seconds.
+        max_waiting: How many calls may wait.
     """
 
-    def __init__(self, *, slots: int, wait_s: float, max_waiting: int) -> None:
-        self._slots = slots
+    def __init__(self, *, permits: int, wait_s: float, max_waiting: int) -> None:
+        self.permits = permits
         self._wait_s = wait_s
         self._max_waiting = max_waiting
-        self._taken = 0
-        self._waiting: deque[threading.Event] = deque()
+        self.in_use = 0
+        self._queue: deque[threading.Event] = deque()
         self._lock = threading.Lock()
 
-    def adjust(self, *, slots: int, wait_s: float, max_waiting: int) -> None:
-        """Take new numbers. Slots that are taken stay taken, and calls that wait go on waiting.
-
-        Args:
-            slots: How many calls may be under way.
-            wait_s: How long a login that comes from now on waits, in seconds.
-            max_waiting: How many may wait.
-        """
+    def adjust(self, *, permits: int, wait_s: float, max_waiting: int) -> None:
+        """Change the limits. Permits in use stay in use, and waiting calls go on waiting as long as they began to."""
         with self._lock:
-            self._slots, self._wait_s, self._max_waiting = slots, wait_s, max_waiting
-            self._call_in()
-
-    @property
-    def taken(self) -> int:
-        """How many slots are taken; for a metric."""
-        return self._taken
+            self.permits, self._wait_s, self._max_waiting = permits, wait_s, max_waiting
+            self._serve_queue()
 
     @property
     def waiting(self) -> int:
-        """How many wait; for a metric."""
-        return len(self._waiting)
-
-    @property
-    def slots(self) -> int:
-        """How many slots there are; for a metric."""
-        return self._slots
+        """How many calls wait; for a metric."""
+        return len(self._queue)
 
     @contextlib.contextmanager
-    def slot(self) -> Iterator[None]:
-        """Hold a slot for as long as the block takes.
+    def permit(self) -> Iterator[None]:
+        """Hold a permit for the duration of the block.
 
         Raises:
-            Busy: No slot came free in time, or too many wait already.
+            Busy: No permit became free in time, or too many calls wait already.
         """
-        self._enter()
+        self._acquire()
         try:
             yield
         finally:
-            self._leave()
+            self._release()
 
-    def _enter(self) -> None:
+    def _acquire(self) -> None:
         with self._lock:
-            # While anybody waits all slots are taken: a freed one never lies on the table.
-            if self._taken < self._slots:
-                self._taken += 1
+            # While calls wait, all permits are in use: a released one is passed on under this lock.
+            if self.in_use < self.permits:
+                self.in_use += 1
                 return
-            if len(self._waiting) >= self._max_waiting:
-                raise Busy("all login slots are taken and the queue is full", retry_after_s=self._wait_s)
-            turn = threading.Event()
-            self._waiting.append(turn)
-        self._await(turn)
+            if len(self._queue) >= self._max_waiting:
+                raise Busy("all login permits are in use and the queue is full", retry_after_s=self._wait_s)
+            granted = threading.Event()
+            self._queue.append(granted)
+        self._wait(granted)
 
-    def _await(self, turn: threading.Event) -> None:
-        is_my_turn = False
+    def _wait(self, granted: threading.Event) -> None:
+        is_granted = False
         try:
-            is_my_turn = turn.wait(self._wait_s)
+            is_granted = granted.wait(self._wait_s)
         finally:
-            if not is_my_turn:
-                is_my_turn = self._give_up(turn)
-        if not is_my_turn:
-            raise Busy(f"no login slot came free in {self._wait_s} s", retry_after_s=self._wait_s)
+            if not is_granted:
+                is_granted = self._leave_queue(granted)
+        if not is_granted:
+            raise Busy(f"no login permit became free in {self._wait_s} s", retry_after_s=self._wait_s)
 
-    def _give_up(self, turn: threading.Event) -> bool:
-        """Leave the queue; return True if the turn came at the last moment."""
+    def _leave_queue(self, granted: threading.Event) -> bool:
+        """Leave the queue; return True if the permit was granted at the last moment."""
         with self._lock:
-            if turn.is_set():
+            if granted.is_set():
                 return True
-            self._waiting.remove(turn)
+            self._queue.remove(granted)
             return False
 
-    def _leave(self) -> None:
+    def _release(self) -> None:
         with self._lock:
-            self._taken -= 1
-            self._call_in()
+            self.in_use -= 1
+            self._serve_queue()
 
-    def _call_in(self) -> None:
-        """Give free slots to those who wait. Called under the lock."""
-        while self._waiting and self._taken < self._slots:
-            self._taken += 1
-            self._waiting.popleft().set()
+    def _serve_queue(self) -> None:
+        """Grant free permits to waiting calls. Called under the lock."""
+        while self._queue and self.in_use < self.permits:
+            self.in_use += 1
+            self._queue.popleft().set()

@@ -1,4 +1,4 @@
-"""Answers refused logins at fixed times, so that the time of an answer does not tell who has an account."""
+"""Answers refused logins at fixed times, so that the response time does not reveal whether an account exists."""
 
 from __future__ import annotations
 
@@ -11,131 +11,121 @@ from typing import Final
 
 from velro_auth.errors import AuthError, Busy
 
-#: Supabase takes 120 to 150 ms for a wrong password and 10 to 20 ms for an unknown account; the rest is room for
-#: the way there and a queue.
-FLOOR_MS: Final = 350.0
+#: Supabase takes 120 to 150 ms for a wrong password, 10 to 20 ms for an unknown account; the rest is for the network.
+DELAY_MS: Final = 350.0
 
-#: How long one slow refusal holds up the others, and how many multiples it may hold them up at most.
-LEVEL_S: Final = 60.0
-MOST_MULTIPLES: Final = 4
-
-
-def _nobody(_held_s: float) -> None:
-    """Tell nobody."""
+#: How long one slow refusal delays the others, and by how many multiples at most.
+RAISED_FOR_S: Final = 60.0
+MAX_MULTIPLE: Final = 4
 
 
 class FailureDelay:
-    """Holds a refused login back until the next multiple of the floor after its arrival; per process.
+    """Delays a refused login until the next multiple of the delay after its arrival; per process.
 
-    Held logins cost a thread each, and so does everything else that waits for Supabase; so only so many requests
-    may be on their way at once, and probes and checks of tokens always find a thread. The place is taken
-    *before* anybody is asked: turned away later, the moment of the 503 would tell what the 401 must not.
+    Delayed logins occupy a thread, and so does every other request that waits for Supabase. So the number of such
+    requests is limited, and probes and token checks always find a thread. The permit is taken *before* Supabase is
+    asked: the timing of a late 503 would reveal whether the account exists.
 
-    A busy Supabase may miss the first multiple, and more often so for a wrong password, which costs it a bcrypt,
-    than for an unknown account, which costs nothing: measured on two busy cores, 11 % against 0.5 %, which tells
-    them apart. So after one refusal that took longer, all refusals of this process wait as long, for a minute.
+    A busy Supabase may miss the first multiple. That happens more often for a wrong password, which costs it a bcrypt,
+    than for an unknown account: measured on two busy cores, 11 % against 0.5 %, which is enough to tell them apart.
+    So after one refusal that took longer, all refusals of this process wait as long, for a minute.
+
+    Attributes:
+        free: How many permits are free; for a metric.
 
     Args:
-        floor_ms: The floor; 0 switches it off.
-        places: How many requests may be on their way to Supabase, held ones included. Fewer than the worker's
-            threads.
-        reserved: How many of them only logins may take.
-        clock: The clock of ``arrived``; seconds that never go back.
-        sleep: Waits for so many seconds.
+        delay_ms: The delay; 0 switches it off.
+        permits: How many requests may wait for Supabase, delayed ones included. Fewer than the worker's threads.
+        reserved: How many of the permits only logins may use.
+        clock: The clock of ``arrived``: monotonic, in seconds.
+        sleep: Waits for a number of seconds.
     """
 
     def __init__(
         self,
         *,
-        floor_ms: float = FLOOR_MS,
-        places: int,
+        delay_ms: float = DELAY_MS,
+        permits: int,
         reserved: int = 0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._floor_s = floor_ms / 1000
+        self._delay_s = delay_ms / 1000
         self._clock = clock
         self._sleep = sleep
-        self._places = self._free = places
+        self._permits = self.free = permits
         self._reserved = reserved
         self._lock = threading.Lock()
-        self._level = 1
-        self._level_ends = 0.0
+        self._multiple = 1
+        self._raised_until_s = 0.0
 
-    def adjust(self, *, floor_ms: float, places: int, reserved: int = 0) -> None:
-        """Take new numbers; logins on their way keep their places."""
+    def adjust(self, *, delay_ms: float, permits: int, reserved: int = 0) -> None:
+        """Change the numbers; requests under way keep their permits."""
         with self._lock:
-            self._floor_s = floor_ms / 1000
-            self._free += places - self._places
-            self._places, self._reserved = places, reserved
-
-    @property
-    def free(self) -> int:
-        """How many more requests may be on their way; for a metric."""
-        return self._free
+            self._delay_s = delay_ms / 1000
+            self.free += permits - self._permits
+            self._permits, self._reserved = permits, reserved
 
     @contextlib.contextmanager
-    def hold(self, arrived: float, *, on_held: Callable[[float], None] = _nobody) -> Iterator[None]:
-        """Ask within the block; leave it late if the answer was no.
+    def hold(self, arrived: float, *, on_held: Callable[[float], None] = lambda _held_s: None) -> Iterator[None]:
+        """Try a login within the block, with a permit; delay the exit if the login was refused.
 
         Args:
-            arrived: When the request came in, on the clock of this object.
-            on_held: Told for how many seconds a refusal is held back.
+            arrived: When the request arrived, on the clock of this object.
+            on_held: Called with the seconds for which a refusal is delayed.
 
         Raises:
-            Busy: Too many logins are on their way; nobody was asked.
+            Busy: No permit is free; Supabase was not asked.
         """
-        self._take_place(reserved=0)
+        self._acquire(reserved=0)
         try:
             yield
         except AuthError:
             self._wait(arrived, on_held)
             raise
         finally:
-            self._leave_place()
+            self._release()
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
-        """Be on the way within the block: for whatever else may wait for Supabase and so cost a thread.
-
-        Leaves the reserved places to the logins.
+    def permit(self) -> Iterator[None]:
+        """Hold a permit within the block, for requests other than logins; reserved permits stay free for logins.
 
         Raises:
-            Busy: Too many requests are on their way.
+            Busy: No permit is free.
         """
-        self._take_place(reserved=self._reserved)
+        self._acquire(reserved=self._reserved)
         try:
             yield
         finally:
-            self._leave_place()
+            self._release()
 
     def _wait(self, arrived: float, on_held: Callable[[float], None]) -> None:
         # Read once: it may be adjusted meanwhile.
-        floor_s = self._floor_s
-        if floor_s <= 0:
+        delay_s = self._delay_s
+        if delay_s <= 0:
             return
         now = self._clock()
-        needed = max(1, math.floor((now - arrived) / floor_s) + 1)
-        multiples = max(needed, self._raised_to(needed, now))
-        held_s = max(0.0, arrived + multiples * floor_s - now)
+        needed = max(1, math.floor((now - arrived) / delay_s) + 1)
+        multiple = max(needed, self._common_multiple(needed, now))
+        held_s = max(0.0, arrived + multiple * delay_s - now)
         on_held(held_s)
         self._sleep(held_s)
 
-    def _raised_to(self, needed: int, now: float) -> int:
-        """Return the multiple that all refusals wait for, having learnt that one needed *needed*."""
+    def _common_multiple(self, needed: int, now: float) -> int:
+        """Return the multiple for which all refusals wait, after one refusal needed *needed*."""
         with self._lock:
-            if now >= self._level_ends:
-                self._level = 1
-            if self._level <= needed <= MOST_MULTIPLES and needed > 1:
-                self._level, self._level_ends = needed, now + LEVEL_S
-            return self._level
+            if now >= self._raised_until_s:
+                self._multiple = 1
+            if self._multiple <= needed <= MAX_MULTIPLE and needed > 1:
+                self._multiple, self._raised_until_s = needed, now + RAISED_FOR_S
+            return self._multiple
 
-    def _take_place(self, *, reserved: int) -> None:
+    def _acquire(self, *, reserved: int) -> None:
         with self._lock:
-            if self._free <= reserved:
-                raise Busy("too many requests are on their way", retry_after_s=max(1.0, self._floor_s))
-            self._free -= 1
+            if self.free <= reserved:
+                raise Busy("too many requests wait for Supabase", retry_after_s=max(1.0, self._delay_s))
+            self.free -= 1
 
-    def _leave_place(self) -> None:
+    def _release(self) -> None:
         with self._lock:
-            self._free += 1
+            self.free += 1

@@ -1,31 +1,37 @@
-"""Numbers that other parts keep: asked for by the watch every few seconds, shown for all workers together."""
+"""Values that other parts of a worker keep: read every few seconds, exposed for all workers together."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from velro_auth.telemetry.families import PREFIX
+from velro_auth.guards.bulkhead import Bulkhead
+from velro_auth.guards.circuit_breaker import CircuitBreaker, State
+from velro_auth.guards.failure_delay import FailureDelay
+from velro_auth.telemetry.logs import dropped_lines
 from velro_auth.telemetry.shared import Table, Workers
 
-#: Gauges of a worker that has not renewed them for so long are those of a dead or stuck one: four looks of the watch.
+#: The beginning of all our metric names.
+PREFIX: Final = "velro_auth_"
+
+#: Gauges of a worker that did not refresh them for so long are left out: it is dead or stuck. Four refreshes.
 STALE_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """A number that some other part of a worker can be asked for.
+    """A value that another part of a worker measures.
 
     Attributes:
         name: Without the common prefix.
-        doc: One sentence for whoever reads the metric.
-        read: Returns it. Asked by the watch, never by a request; must not block.
+        doc: The help text.
+        read: Returns the value; must not block.
         labels: Label → value; gauges of one name have the same labels.
-        is_same_everywhere: All workers mean the same thing: expose the greatest value, not the sum.
+        is_same_everywhere: Expose the greatest value of all workers, not the sum.
     """
 
     name: str
@@ -36,13 +42,13 @@ class Gauge:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """A count that some other part of a worker keeps itself, from zero upwards.
+class ExternalCounter:
+    """A count that another part of a worker keeps, from zero upwards.
 
     Attributes:
         name: Without the common prefix and without ``_total``.
-        doc: One sentence for whoever reads the metric.
-        read: Returns it.
+        doc: The help text.
+        read: Returns the count.
     """
 
     name: str
@@ -50,59 +56,127 @@ class Tally:
     read: Callable[[], float]
 
 
-class GaugeRows:
-    """The gauges of every worker: each renews its own, whoever is scraped shows all that are fresh."""
+class Gauges:
+    """The gauges of all workers: each worker refreshes its own row, every worker can expose all."""
 
     def __init__(self, workers: Workers, gauges: Sequence[Gauge], *, clock: Callable[[], float]) -> None:
-        self._list = tuple(gauges)
-        # The first number of a row says when the others were renewed.
-        self._table = Table(workers, 1 + len(self._list))
+        self._gauges = tuple(gauges)
+        # The first number of a row is the time of its last refresh.
+        self._table = Table(workers, 1 + len(self._gauges))
         self._clock = clock
 
     def refresh(self) -> None:
-        """Ask for the gauges of this process."""
-        row = self._table.mine()
-        for place, gauge in enumerate(self._list, start=1):
-            row[place] = gauge.read()
+        """Read the gauges of this process."""
+        row = self._table.own_row()
+        for offset, gauge in enumerate(self._gauges, start=1):
+            row[offset] = gauge.read()
         row[0] = self._clock()
 
     def collect(self) -> Iterable[Metric]:
-        """Return what is exposed."""
+        """Return the metrics for Prometheus."""
         oldest = self._clock() - STALE_S
         fresh = [row for row in self._table.rows if row[0] and row[0] >= oldest]
         yield GaugeMetricFamily(PREFIX + "workers", "Workers that are alive.", value=len(fresh))
         families: dict[str, GaugeMetricFamily] = {}
-        for place, gauge in enumerate(self._list, start=1):
+        for offset, gauge in enumerate(self._gauges, start=1):
             labels = gauge.labels or {}
             family = families.setdefault(
                 gauge.name, GaugeMetricFamily(PREFIX + gauge.name, gauge.doc, labels=tuple(labels))
             )
             combine = max if gauge.is_same_everywhere else sum
-            family.add_metric(tuple(labels.values()), combine(row[place] for row in fresh))
+            family.add_metric(tuple(labels.values()), combine(row[offset] for row in fresh))
         yield from families.values()
 
 
-class TallyRows:
-    """Counts kept elsewhere: what was added since the last look is added to the row of this process."""
+class ExternalCounters:
+    """The external counters of all workers: the increase since the last refresh is added to the row of the process."""
 
-    def __init__(self, workers: Workers, tallies: Sequence[Tally]) -> None:
-        self._list = tuple(tallies)
-        self._table = Table(workers, max(1, len(self._list)))
-        self._pid, self._seen = 0, [0.0] * len(self._list)
+    def __init__(self, workers: Workers, counters: Sequence[ExternalCounter]) -> None:
+        self._counters = tuple(counters)
+        self._table = Table(workers, max(1, len(self._counters)))
+        self._pid, self._last = 0, [0.0] * len(self._counters)
 
     def refresh(self) -> None:
-        """Ask for the counts of this process."""
-        row = self._table.mine()
+        """Read the counters of this process."""
+        row = self._table.own_row()
         with self._table.lock:
             if self._pid != os.getpid():
-                self._pid, self._seen = os.getpid(), [0.0] * len(self._list)
-            for place, tally in enumerate(self._list):
-                now = tally.read()
-                row[place] += max(0.0, now - self._seen[place])
-                self._seen[place] = now
+                self._pid, self._last = os.getpid(), [0.0] * len(self._counters)
+            for offset, counter in enumerate(self._counters):
+                value = counter.read()
+                row[offset] += max(0.0, value - self._last[offset])
+                self._last[offset] = value
 
     def collect(self) -> Iterable[Metric]:
-        """Return what is exposed."""
-        sums = self._table.sums()
-        for tally, value in zip(self._list, sums, strict=False):
-            yield CounterMetricFamily(PREFIX + tally.name, tally.doc, value=value)
+        """Return the metrics for Prometheus."""
+        for counter, value in zip(self._counters, self._table.sums(), strict=False):
+            yield CounterMetricFamily(PREFIX + counter.name, counter.doc, value=value)
+
+
+DROPPED_LINES: Final = ExternalCounter("log_lines_dropped", "Log lines that could not be written.", dropped_lines)
+
+
+def guard_gauges(*, bulkhead: Bulkhead, breaker: CircuitBreaker, failure_delay: FailureDelay) -> Sequence[Gauge]:
+    """Return the gauges of the guards."""
+
+    def is_in(state: State) -> Callable[[], float]:
+        return lambda: float(breaker.state == state)
+
+    doc = "Workers by state of their breaker."
+    return (
+        Gauge("gate_slots", "Logins that may ask Supabase at once.", lambda: bulkhead.permits),
+        Gauge("gate_taken", "Logins that ask Supabase now.", lambda: bulkhead.in_use),
+        Gauge("gate_waiting", "Logins that wait for a slot.", lambda: bulkhead.waiting),
+        Gauge("floor_free", "Requests that may still set out for Supabase.", lambda: failure_delay.free),
+        *(Gauge("breaker", doc, is_in(state), {"state": state}) for state in get_args(State)),
+    )
+
+
+def session_refusals(read: Callable[[], float]) -> ExternalCounter:
+    """Return the counter of session calls that were refused because of their network."""
+    return ExternalCounter("session_refusals", "Refreshes, logouts and me of networks that made too many.", read)
+
+
+def pool_gauges(
+    *, idle: Callable[[], float], age_s: Callable[[], float], unused_s: Callable[[], float]
+) -> Sequence[Gauge]:
+    """Return the gauges of the connection pool.
+
+    Args:
+        idle: Number of idle connections to Supabase.
+        age_s: Age of the oldest idle one; 0 without any.
+        unused_s: Time since the last use of the one that was idle longest; 0 without any.
+    """
+    unused = "Time since the last use of the one unused for longest."
+    return (
+        Gauge("pool_idle_connections", "Open connections to Supabase that wait for use.", idle),
+        Gauge("pool_connection_age_seconds", "Age of the oldest of them.", age_s, is_same_everywhere=True),
+        Gauge("pool_connection_unused_seconds", unused, unused_s, is_same_everywhere=True),
+    )
+
+
+def key_gauges(*, count: Callable[[], float], age_s: Callable[[], float]) -> Sequence[Gauge]:
+    """Return the gauges of the signing keys: their number, and the seconds since they were fetched.
+
+    Every worker fetches its own keys: the oldest are shown.
+    """
+    return (
+        Gauge("signing_keys", "Signing keys that are known.", count, is_same_everywhere=True),
+        Gauge("signing_keys_age_seconds", "Age of the oldest key set.", age_s, is_same_everywhere=True),
+    )
+
+
+def one_address_gauge(is_proven: Callable[[], bool]) -> Gauge:
+    """Return the gauge of workers that saw a 429 prove that Supabase ignores the forwarded addresses."""
+    doc = "Workers for which Supabase counts all callers as one, although their addresses are passed on."
+    return Gauge("quota_one_address", doc, lambda: float(is_proven()))
+
+
+def store_gauge(is_degraded: Callable[[], bool]) -> Gauge:
+    """Return the gauge of workers that run without the shared store."""
+    return Gauge("store_degraded", "Workers that go on without the shared store.", lambda: float(is_degraded()))
+
+
+def cache_gauge(cache: str, size: Callable[[], float]) -> Gauge:
+    """Return the gauge of the entries of one cache."""
+    return Gauge("cache_entries", "Entries that caches hold.", size, {"cache": cache})

@@ -1,7 +1,7 @@
-"""Samples the tokens that logins and refreshes hand out, and tells when this service itself would refuse them.
+"""Checks samples of the tokens that logins and refreshes issue: would this service itself refuse them?
 
-A request only leaves its token behind. The watch judges the newest one every few seconds, so no answer waits, and
-what it finds is shared by all workers of the instance.
+A request only stores its token. The periodic jobs check the newest one every few seconds, so no response waits.
+All workers of the instance share the result.
 """
 
 from __future__ import annotations
@@ -25,47 +25,43 @@ logger = logging.getLogger("velro_auth.alerts")
 #: The name of the alert.
 ALERT: Final = "login_tokens"
 
-#: A refused token counts for so long, though others were accepted since: a hook may spoil only some users' tokens.
+#: A refused token counts for so long even if later ones are accepted: a hook may break the tokens of some users only.
 HOLD_S: Final = 60.0
 
 _ACCEPTED_AT, _REFUSED_AT, _CAUSE, _WIDTH = 0, 1, 2, 3
 
 
 class IssuedTokens:
-    """Judges the newest token that was handed out, each time it is asked to look.
+    """Checks the newest issued token of each worker.
 
     Args:
-        refused: Says why a token is refused here; None when it is not.
-        workers: The processes of this instance.
-        clock: Seconds that never go back, the same in all processes.
+        check_token: Returns why a token is refused here; None when it is accepted.
     """
 
     def __init__(
         self,
-        refused: Callable[[str], Refused | None],
+        check_token: Callable[[str], Refused | None],
         workers: Workers,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._refused = refused
+        self._check_token = check_token
         self._table = Table(workers, _WIDTH)
         self._clock = clock
-        # Holds one token at most, and none for longer than until the next look.
+        # Holds at most one token, and only until the next check.
         self._newest: collections.deque[str] = collections.deque(maxlen=1)
+        #: Stores an access token until the next check, in place of the one before.
+        self.record: Final[Callable[[str], None]] = self._newest.append
 
-    def note(self, token: str) -> None:
-        """Remember an access token until the next look, instead of the one before."""
-        self._newest.append(token)
-
-    def look(self) -> None:
-        """Judge the token that was handed out last, if there was one since the last look."""
+    def check_newest(self) -> None:
+        """Check the newest token, if one was issued since the last check."""
         try:
             token = self._newest.pop()
         except IndexError:
             return
-        refused = self._refused(token)
+        refused = self._check_token(token)
         before = self.cause()
-        row = self._table.mine()
+        row = self._table.own_row()
         if refused is None:
             row[_ACCEPTED_AT] = self._clock()
             return
@@ -74,33 +70,33 @@ class IssuedTokens:
         if before is not refused.cause:
             logger.error(
                 "a login was answered with a token that this service refuses",
-                extra={"cause": refused.cause.name, "detail": refused.detail, "advice": refused.cause.mend},
+                extra={"cause": refused.cause.name, "detail": refused.detail, "advice": refused.cause.fix},
             )
 
     def cause(self) -> Cause | None:
-        """Return why tokens are refused; None when the newest ones are accepted, or there was none."""
-        return CAUSES[int(self.number())]
+        """Return why tokens are refused; None when the newest are accepted, or none was issued."""
+        return CAUSES[int(self.cause_number())]
 
-    def number(self) -> float:
-        """Return the same as its number in :data:`CAUSES`."""
-        worst = max(self._table.rows, key=lambda row: row[_REFUSED_AT])
-        refused_at = worst[_REFUSED_AT]
+    def cause_number(self) -> float:
+        """Return the index of the cause in :data:`CAUSES`; 0 for none."""
+        latest = max(self._table.rows, key=lambda row: row[_REFUSED_AT])
+        refused_at = latest[_REFUSED_AT]
         if not refused_at:
             return 0.0
         accepted_at = max(row[_ACCEPTED_AT] for row in self._table.rows)
         is_over = accepted_at > refused_at and self._clock() - refused_at >= HOLD_S
-        return 0.0 if is_over else worst[_CAUSE]
+        return 0.0 if is_over else latest[_CAUSE]
 
     def check(self) -> Finding:
-        """Return what readiness says: a warning, since another instance would do no better."""
+        """Return the readiness check. It only warns, because another instance would refuse the tokens, too."""
         cause = self.cause()
-        return Finding("pass") if cause is None else Finding("warn", str(cause), cause.mend)
+        return Finding("pass") if cause is None else Finding("warn", str(cause), cause.fix)
 
     def rule(self) -> Rule:
-        """Return the demand on the tokens, for the alerts."""
+        """Return the rule for the alert."""
         return _TokenRule(
             name=ALERT,
-            value=lambda _: self.number(),
+            value=lambda _: self.cause_number(),
             # One token is enough.
             samples=lambda _: sys.maxsize,
             warning=1.0,
@@ -111,8 +107,8 @@ class IssuedTokens:
 
 @dataclass(frozen=True, slots=True)
 class _TokenRule(Rule):
-    """Its value is the number of a cause."""
+    """A rule whose value is the number of a cause."""
 
-    def describe(self, value: float, level: Level) -> str:  # noqa: ARG002 - the rule's signature
-        """Say what is the matter and what to set."""
+    def describe(self, value: float, level: Level) -> str:  # noqa: ARG002 - the signature of Rule
+        """Return the cause and what to set."""
         return str(CAUSES[int(value)])

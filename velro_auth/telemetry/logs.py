@@ -1,13 +1,12 @@
 """Logs: one JSON object per line on stdout, from every logger of the process; short lines for a person at a terminal.
 
-Railway reads ``message`` and ``level`` and takes everything on stderr for an error, so nothing goes there. Workers
-write through ``sink.Sink``: a stdout that nobody reads holds up no request.
+Railway reads ``message`` and ``level`` and treats everything on stderr as an error, so nothing is written there.
+Workers write through ``sink.Sink``: a stdout that is not read blocks no request.
 """
 
 from __future__ import annotations
 
 import logging
-import logging.config
 import sys
 from typing import Any, Final
 
@@ -15,34 +14,24 @@ import structlog
 
 from velro_auth.telemetry.sink import Sink, SinkHandler
 
-#: Says every few seconds that a collector is away, and quotes variables it cannot read; ``delivery`` says it once.
-_MUTE: Final = "opentelemetry"
+#: Loggers that are limited to a level. ``opentelemetry`` repeats every few seconds that the collector is away, and
+#: quotes variables that it cannot read; ``traces`` logs that once. Debug lines of the others may hold secrets.
+_LEVELS: Final = {
+    "opentelemetry": "CRITICAL",
+    **dict.fromkeys(("urllib3", "requests", "httpx", "httpcore", "hpack", "flask_limiter", "flask-limiter"), "WARNING"),
+}
 
-#: Loggers that say little of use, or whose debug lines hold what must not be logged.
-_MODEST: Final = ("urllib3", "requests", "httpx", "httpcore", "hpack", "flask_limiter", "flask-limiter")
-
-
-#: What a line at a terminal leaves out while nothing is wrong: the message says it, or only a program wants it.
+#: Fields that a line at a terminal leaves out while nothing is wrong.
 _DETAILS: Final = frozenset(
     {
-        "account",
-        "address",
-        "lane",
-        "logger",
-        "method",
-        "path",
-        "queue_ms",
-        "request_id",
-        "status",
-        "traceparent",
-        "upstream_ms",
-        "user_agent",
+        *("account", "address", "lane", "logger", "method", "path", "queue_ms", "request_id", "status"),
+        *("traceparent", "upstream_ms", "user_agent"),
     }
 )
 
 
-def _brief(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Leave the details out of lines that report nothing wrong, and control characters out of every message."""
+def _shorten(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Escape control characters in every message, and remove the details from lines that report nothing wrong."""
     event["event"] = "".join(char if char.isprintable() else repr(char)[1:-1] for char in event["event"])
     if event["level"] in {"debug", "info"}:
         return {name: value for name, value in event.items() if name not in _DETAILS}
@@ -74,14 +63,14 @@ def _json_formatter() -> structlog.stdlib.ProcessorFormatter:
 
 def _text_formatter() -> structlog.stdlib.ProcessorFormatter:
     console = structlog.dev.ConsoleRenderer(colors=False, pad_event_to=36, timestamp_key="time", repr_native_str=True)
-    return _formatter(_brief, console, time_format="%H:%M:%S", is_utc=False)
+    return _formatter(_shorten, console, time_format="%H:%M:%S", is_utc=False)
 
 
 def configuration(level: str = "info", style: str = "json") -> dict[str, Any]:
-    """Return what ``logging.config.dictConfig`` and gunicorn's ``logconfig_dict`` take.
+    """Return the configuration for ``logging.config.dictConfig`` and gunicorn's ``logconfig_dict``.
 
     Args:
-        level: The least important level that is logged.
+        level: The lowest level that is logged.
         style: ``json`` for programs, ``text`` for people, ``auto`` for text where stdout is a terminal.
     """
     is_text = style == "text" or (style == "auto" and sys.stdout.isatty())
@@ -94,34 +83,28 @@ def configuration(level: str = "info", style: str = "json") -> dict[str, Any]:
         "root": {"handlers": ["stdout"], "level": level.upper()},
         "loggers": {
             "gunicorn.error": {"level": "INFO", **handler},
-            # What an operator did is said at every level, as gunicorn's own comings and goings are.
+            # Actions of an operator are logged at every level, like starts and stops of gunicorn's workers.
             "velro_auth.config.reload": {"level": "INFO"},
             "gunicorn.access": {"level": "WARNING", **handler},
-            **{name: {"level": "WARNING"} for name in _MODEST},
-            _MUTE: {"level": "CRITICAL"},
+            **{name: {"level": limit} for name, limit in _LEVELS.items()},
         },
     }
 
 
-def configure(level: str = "info") -> None:
-    """Send every logger of this process to stdout as JSON."""
-    logging.config.dictConfig(configuration(level))
-
-
 def set_level(level: str) -> None:
-    """Change the least important level that is logged, in this process and those forked from it later."""
+    """Change the lowest level that is logged, in this process and in those forked from it later."""
     logging.getLogger().setLevel(level.upper())
 
 
 def stdout_sink() -> Sink | None:
-    """Return what the root logger writes through; None where nobody configured it."""
+    """Return the sink of the root logger; None where logging is not configured."""
     return next((handler.sink for handler in _handlers()), None)
 
 
-def annotate(notes: logging.Filter) -> None:
-    """Let *notes* see every line that goes to stdout, to add fields to it."""
+def add_filter(log_filter: logging.Filter) -> None:
+    """Pass every line for stdout through *log_filter*, which may add fields."""
     for handler in _handlers():
-        handler.addFilter(notes)
+        handler.addFilter(log_filter)
 
 
 def _handlers() -> list[SinkHandler]:
@@ -129,6 +112,6 @@ def _handlers() -> list[SinkHandler]:
 
 
 def dropped_lines() -> int:
-    """Return how many log lines this process could not write; for a metric."""
+    """Return how many log lines this process could not write."""
     sink = stdout_sink()
     return sink.dropped if sink else 0

@@ -1,8 +1,8 @@
-"""Numbers that all workers of one instance share: a table with a row for each worker.
+"""Numbers in shared memory: a table with one row for each worker process of an instance.
 
 The memory is mapped before gunicorn forks (``preload_app``), so every worker sees it, and it outlives each of them:
-what a killed worker had counted stays counted. Each row has one writer, so nothing is locked between processes.
-prometheus-client's own way, a file for each process, costs 8.7 µs a login where this costs 1.7 (measured: six
+the counts of a killed worker stay. Each row has one writer, so no lock between processes is needed.
+prometheus-client's own way, one file for each process, costs 8.7 µs per login where this costs 1.7 (measured: six
 numbers each), needs an environment variable before its import, and takes no gauge from a function.
 """
 
@@ -21,14 +21,14 @@ _CELL_BYTES: Final = 8
 
 
 class Workers:
-    """Tells the processes of one instance apart, and which of them speaks for all.
+    """Gives each worker process a row of its own, and one of them the lead.
 
-    Built before the fork. A row belongs to whoever holds the lock on its byte of a nameless file; the kernel
-    gives the lock back when its holder dies, however it dies. The same goes for leading.
+    Built before the fork. A process owns a row while it holds the lock on one byte of a nameless file. The kernel
+    releases the lock when the process dies, however it dies. The lead works in the same way.
 
     Args:
-        workers: How many worker processes there are. Twice as many rows and two more are kept, because old
-            workers drain while new ones start. Who comes when all are taken shares the last one.
+        workers: Number of worker processes. There are twice as many rows plus two, because old workers drain while
+            new ones start. When all rows are taken, further processes share the last one.
     """
 
     def __init__(self, *, workers: int = 1) -> None:
@@ -43,18 +43,18 @@ class Workers:
         """The row of this process, taken on first use."""
         pid = os.getpid()
         if self._pid != pid:
-            # Two threads that come at once take the same row: these locks are the process's.
-            self._row = next((row for row in range(self.rows) if self._take(row)), self.rows - 1)
+            # Two threads that call this at once get the same row: the locks belong to the process.
+            self._row = next((row for row in range(self.rows) if self._lock_byte(row)), self.rows - 1)
             self._pid = pid
         return self._row
 
     def leads(self) -> bool:
-        """Tell whether this process speaks for the instance; the first to ask does, until it ends."""
-        if self._leader_pid != os.getpid() and self._take(self.rows):
+        """Return whether this process leads the instance. The first process that asks leads until it ends."""
+        if self._leader_pid != os.getpid() and self._lock_byte(self.rows):
             self._leader_pid = os.getpid()
         return self._leader_pid == os.getpid()
 
-    def _take(self, byte: int) -> bool:
+    def _lock_byte(self, byte: int) -> bool:
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
         except OSError:
@@ -65,11 +65,11 @@ class Workers:
 class Table:
     """A row of numbers for each worker, all zero at first.
 
-    A reader may meet a row while its owner writes. Each number is whole all the same (eight aligned bytes);
-    two numbers that belong together may be one step apart until the next look.
+    A reader may see a row while its owner writes. Each number is consistent (eight aligned bytes); two related
+    numbers may differ by one update.
 
     Args:
-        workers: Who has which row.
+        workers: Assigns the rows.
         width: Numbers in a row.
     """
 
@@ -77,17 +77,17 @@ class Table:
         self.workers = workers
         cells = memoryview(mmap.mmap(-1, workers.rows * width * _CELL_BYTES)).cast("d")
         self.rows: Final = tuple(cells[row * width : (row + 1) * width] for row in range(workers.rows))
-        self._pid, self._mine = 0, self.rows[0]
-        #: For those who change the row of this process; its other threads do, too.
+        self._pid, self._own = 0, self.rows[0]
+        #: Hold it while changing the row of this process: other threads change it, too.
         self.lock: Final = threading.Lock()
 
-    def mine(self) -> memoryview[float]:
+    def own_row(self) -> memoryview[float]:
         """Return the row of this process."""
         pid = os.getpid()
         if self._pid != pid:
-            self._mine = self.rows[self.workers.row]
+            self._own = self.rows[self.workers.row]
             self._pid = pid
-        return self._mine
+        return self._own
 
     def sums(self) -> list[float]:
         """Return the sum of all rows, number by number."""
@@ -95,9 +95,9 @@ class Table:
 
 
 def _nameless_file() -> int:
-    """Return a descriptor to lock bytes of; its file has no name, and on Linux no place on any disk."""
+    """Return a descriptor to lock bytes of. Its file has no name; on Linux it is in memory."""
     if sys.platform == "linux":
         return os.memfd_create("velro-auth-workers")
-    else:  # noqa: RET505 - mypy knows platforms by their branches
+    else:  # noqa: RET505 - mypy recognises platforms by their branches
         with tempfile.TemporaryFile() as file:
             return os.dup(file.fileno())

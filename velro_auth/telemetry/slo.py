@@ -1,9 +1,9 @@
-"""Service level: what was promised for logins, and how far the last minutes are from it."""
+"""Service level objectives: the target for logins, and how the last minutes compare with it."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from velro_auth.telemetry.window import Count, Window
@@ -11,27 +11,27 @@ from velro_auth.telemetry.window import Count, Window
 Level: TypeAlias = Literal["ok", "warning", "critical"]
 LEVELS: Final[tuple[Level, ...]] = ("ok", "warning", "critical")
 
-#: Burn rates of Google's SRE Workbook, chapter 5: at 14.4 an hour uses up a fiftieth of a month's allowance.
+#: Burn rates of Google's SRE Workbook, chapter 5: at 14.4, one hour uses 2 % of a month's error budget.
 #: The short window has to agree, so that an alert ends soon after the trouble does.
 BURN_WARNING: Final = 6.0
 BURN_CRITICAL: Final = 14.4
 
-#: So many times the allowed share of failures is critical at once; an hour's burn rate would take its time.
-FAILING_BADLY: Final = 5.0
+#: This many times the error budget is critical at once; the burn rate of the hour would rise too slowly.
+CRITICAL_BUDGETS: Final = 5.0
 
-#: A single failure of a quiet hour is no alert, whatever share of the few logins it is.
+#: One failure in a quiet hour is no alert, however large its share of the few logins is.
 MIN_FAILURES: Final = 3
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Promise:
-    """What operators demand of logins.
+@dataclass(frozen=True, slots=True)
+class SloTarget:
+    """The service level objective for logins.
 
     Attributes:
-        p95_warning_ms: The slowest twentieth may take this long.
-        p95_critical_ms: And must not take this long.
-        success_rate_min: Logins that have to be answered properly, in percent.
-        min_samples: Fewer logins than this tell nothing.
+        p95_warning_ms: A 95th percentile from here on is a warning.
+        p95_critical_ms: A 95th percentile from here on is critical.
+        success_rate_min: Successful logins, in percent.
+        min_samples: With fewer logins no alert is raised.
     """
 
     p95_warning_ms: float = 500.0
@@ -40,27 +40,22 @@ class Promise:
     min_samples: int = 20
 
     @property
-    def allowed_share(self) -> float:
-        """Logins that may fail, 0 to 1; never quite none, so that a rate of burning it exists."""
+    def error_budget(self) -> float:
+        """Share of logins that may fail, 0 to 1; never 0, so that a burn rate exists."""
         return max(1e-6, 1 - self.success_rate_min / 100)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Reading:
-    """The service level at one moment. Percentiles are in milliseconds.
+    """The service level at one moment.
 
     Attributes:
-        logins: Judged logins in the rolling window.
-        failures: Those among them that failed.
-        timed: Those among them that asked Supabase; the percentiles are theirs.
-        success_rate: In percent; 100 when there was no login.
-        p50_ms: Half of them took no longer.
-        p95_ms: 95 % of them took no longer.
-        p99_ms: 99 % of them took no longer.
-        own_p95_ms: The same of our own share.
-        burn_recent: How many times faster than allowed the rolling window failed.
-        burn_hour: The same of the last hour; the smaller of the two counts.
-        hour_logins: Judged logins in the last hour.
+        logins: Counted logins in the rolling window, *failures* included.
+        timed: How many of them called Supabase; the percentiles are theirs.
+        success_rate: In percent; 100 without any login.
+        own_p95_ms: The 95th percentile of our own share.
+        burn_recent: Failures of the rolling window divided by the error budget.
+        burn_hour: The same for the last hour, with *hour_logins*; the smaller of the two counts.
     """
 
     logins: int
@@ -76,16 +71,16 @@ class Reading:
     hour_logins: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Rule:
-    """One demand, so put that more is worse.
+    """One limit for a reading, where a greater value is worse.
 
     Attributes:
-        name: Stable identifier.
-        value: Reads the number that is judged.
-        samples: Reads how many logins it rests on.
-        warning: From here on it is a warning.
-        critical: From here on it is critical.
+        name: The name of the alert; it never changes.
+        value: Takes the value from a reading.
+        samples: Takes from a reading how many logins the value rests on.
+        warning: From this value on the level is ``warning``.
+        critical: From this value on it is ``critical``.
         text: One sentence; ``{value}`` and ``{limit}`` stand for the numbers.
     """
 
@@ -97,58 +92,58 @@ class Rule:
     text: str
 
     def level(self, value: float) -> Level:
-        """Return what *value* amounts to."""
+        """Return the level of *value*."""
         return LEVELS[(value >= self.warning) + (value >= self.critical)]
 
     def describe(self, value: float, level: Level) -> str:
-        """Say in one sentence what is the matter."""
+        """Describe in one sentence what is wrong."""
         limit = self.critical if level == "critical" else self.warning
         return self.text.format(value=f"{value:.4g}", limit=f"{limit:.4g}")
 
 
-def read(window: Window, promise: Promise) -> Reading:
+def read(window: Window, target: SloTarget) -> Reading:
     """Read the service level of this moment."""
     recent, hour = window.recent(), window.hour()
     return Reading(
         logins=recent.count.logins,
         failures=recent.count.failures,
         timed=recent.total.total,
-        success_rate=100 * (1 - recent.count.failed_share),
+        success_rate=100 * (1 - recent.count.failure_ratio),
         p50_ms=recent.total.percentile_ms(0.50),
         p95_ms=recent.total.percentile_ms(0.95),
         p99_ms=recent.total.percentile_ms(0.99),
         own_p95_ms=recent.own.percentile_ms(0.95),
-        burn_recent=_burn(recent.count, promise),
-        burn_hour=_burn(hour, promise),
+        burn_recent=_burn_rate(recent.count, target),
+        burn_hour=_burn_rate(hour, target),
         hour_logins=hour.logins,
     )
 
 
-def rules(promise: Promise, *, name: str = "login", plural: str = "logins") -> tuple[Rule, ...]:
-    """Return the demands that *promise* makes.
+def rules(target: SloTarget, *, name: str = "login", plural: str = "logins") -> tuple[Rule, ...]:
+    """Return the rules for *target*.
 
     Args:
-        promise: What is demanded.
-        name: What the alerts' names begin with.
-        plural: What the sentences call the requests; without braces.
+        target: The limits.
+        name: The beginning of the alerts' names.
+        plural: How the sentences call the requests; without braces.
     """
-    allowed = 100 * promise.allowed_share
+    budget_percent = 100 * target.error_budget
     return (
         Rule(
             f"{name}_p95",
             lambda reading: reading.p95_ms,
             lambda reading: reading.timed,
-            promise.p95_warning_ms,
-            promise.p95_critical_ms,
+            target.p95_warning_ms,
+            target.p95_critical_ms,
             f"the slowest 5 % of {plural} take {{value}} ms or longer; the limit is {{limit}} ms",
         ),
         Rule(
             f"{name}_success",
             lambda reading: 100 - reading.success_rate if reading.failures >= MIN_FAILURES else 0.0,
             lambda reading: reading.logins,
-            # Above, not at: the promised rate itself is kept.
-            allowed * (1 + 1e-9),
-            min(100.0, FAILING_BADLY * allowed),
+            # Slightly above, so that exactly the target rate raises no alert.
+            budget_percent * (1 + 1e-9),
+            min(100.0, CRITICAL_BUDGETS * budget_percent),
             f"{{value}} % of {plural} fail; the limit is {{limit}} %",
         ),
         Rule(
@@ -162,5 +157,5 @@ def rules(promise: Promise, *, name: str = "login", plural: str = "logins") -> t
     )
 
 
-def _burn(count: Count, promise: Promise) -> float:
-    return count.failed_share / promise.allowed_share
+def _burn_rate(count: Count, target: SloTarget) -> float:
+    return count.failure_ratio / target.error_budget

@@ -11,18 +11,20 @@ from velro_auth.auth.login import Login
 from velro_auth.config.settings import Settings
 from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.docs import Contract, DocsEndpoint, OpenApiEndpoint
-from velro_auth.endpoints.login import LoginEndpoint
-from velro_auth.endpoints.metrics import MetricsEndpoint
-from velro_auth.endpoints.probes import HealthEndpoint, PingEndpoint
-from velro_auth.endpoints.ready import ReadyEndpoint
-from velro_auth.endpoints.sessions import LogoutEndpoint, MeEndpoint, RefreshEndpoint
+from velro_auth.endpoints.operations import (
+    HealthEndpoint,
+    MetricsEndpoint,
+    PingEndpoint,
+    ReadyEndpoint,
+    VersionEndpoint,
+)
+from velro_auth.endpoints.sessions import LoginEndpoint, LogoutEndpoint, MeEndpoint, RefreshEndpoint
 from velro_auth.endpoints.verify import VerifyEndpoint
-from velro_auth.endpoints.version import VersionEndpoint
 from velro_auth.guards import Guards
 from velro_auth.health_checks import Check, Finding
-from velro_auth.telemetry.answered import Routes
-from velro_auth.wiring.extras import Tracing, wire_tracing
+from velro_auth.telemetry.telemetry import Routes
 from velro_auth.wiring.state import ApplicationState, build
+from velro_auth.wiring.telemetry import Tracing, wire_tracing
 
 _ENDPOINTS: Final = (
     LoginEndpoint,
@@ -95,14 +97,14 @@ def wire(settings: Settings, earlier: Parts | None = None) -> Parts:
         earlier: What has served this process so far; the parts that know something are taken over from it.
     """
     lasting = earlier.lasting.adjusted(settings) if earlier else build(settings, ROUTES, _tracing(settings))
-    sessions, telemetry = lasting.sessions, lasting.observer.telemetry
+    sessions, telemetry = lasting.sessions, lasting.telemetry
     profiles = None if settings.auth_fast_login else lasting.profiles
     log_in = Login(
         identity=lasting.identity,
         guards=lasting.guards,
         denied=sessions.denied,
         profiles=profiles,
-        note_token=telemetry.issued_tokens.note,
+        note_token=telemetry.issued_tokens.record,
     )
 
     login = LoginEndpoint(log_in, settings.auth_max_body_bytes)
@@ -125,7 +127,7 @@ def wire(settings: Settings, earlier: Parts | None = None) -> Parts:
 
 
 def _tracing(settings: Settings) -> Tracing:
-    return wire_tracing(settings, routes=ROUTES, paths=_PATHS, left_out=_NOT_TRACED)
+    return wire_tracing(settings, routes=ROUTES, paths=_PATHS, excluded=_NOT_TRACED)
 
 
 def build_of(settings: Settings) -> Mapping[str, Any]:
@@ -155,7 +157,7 @@ def _checks(lasting: ApplicationState) -> Mapping[str, Check]:
     if lasting.login_path is not None:
         checks["upstream:login"] = lasting.login_path
     checks["client_address"] = lasting.watch.finding
-    telemetry = lasting.observer.telemetry
+    telemetry = lasting.telemetry
     if telemetry.audit:
         checks["audit"] = telemetry.lost_records.check
     return {**checks, **lasting.checks, "tokens": telemetry.issued_tokens.check, "slo": telemetry.check}

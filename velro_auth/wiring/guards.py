@@ -8,27 +8,24 @@ from typing import TYPE_CHECKING
 
 from velro_auth.config.settings import Settings
 from velro_auth.guards import Guards
-from velro_auth.guards.attempts import Attempts
+from velro_auth.guards.attempts import Attempts, MemoryAttempts
 from velro_auth.guards.bulkhead import Bulkhead
-from velro_auth.guards.challenges import Challenges, MemorySpent, Spent, challenge_secret
+from velro_auth.guards.challenges import Challenges, Spent, challenge_secret
 from velro_auth.guards.circuit_breaker import CircuitBreaker
 from velro_auth.guards.failure_delay import FailureDelay
 from velro_auth.guards.keys import Keyring, throttle_secret
 from velro_auth.guards.limits import Limits
-from velro_auth.guards.memory import MemoryAttempts
 from velro_auth.guards.sessions import SessionCalls
 from velro_auth.guards.throttle import Throttle
 from velro_auth.guards.upstream_rate_limit import (
-    NoRateLimit,
     OneAddress,
     RateLimitBucket,
-    UpstreamRateLimit,
-    WatchedRateLimit,
 )
-from velro_auth.wiring.store import SharedStore
 
 if TYPE_CHECKING:
     import redis
+
+    from velro_auth.stores.client import SharedStore
 
 
 def _nobody(_told: str) -> None:
@@ -56,8 +53,8 @@ def wire_guards(
     client = _client(settings) if store else None
     return Guards(
         failure_delay=FailureDelay(
-            floor_ms=settings.auth_failure_floor_ms,
-            places=settings.login_places,
+            delay_ms=settings.auth_failure_floor_ms,
+            permits=settings.login_places,
             reserved=settings.login_places - settings.session_places,
         ),
         throttle=Throttle(
@@ -70,14 +67,14 @@ def wire_guards(
         ),
         rate_limit=_rate_limit(settings, one_address or OneAddress()),
         bulkhead=Bulkhead(
-            slots=settings.login_slots,
+            permits=settings.login_slots,
             wait_s=settings.login_queue_s,
             max_waiting=settings.login_places - settings.login_slots,
         ),
         breaker=CircuitBreaker(),
         sessions=SessionCalls(
             bulkhead=Bulkhead(
-                slots=settings.session_slots,
+                permits=settings.session_slots,
                 wait_s=settings.login_queue_s,
                 max_waiting=settings.session_places - settings.session_slots,
             ),
@@ -101,18 +98,18 @@ def adjust_guards(guards: Guards, settings: Settings, *, was: Settings, one_addr
     """
     guards.throttle.adjust(_limits(settings), share=1 / _processes(settings), is_challenging=_is_challenging(settings))
     guards.failure_delay.adjust(
-        floor_ms=settings.auth_failure_floor_ms,
-        places=settings.login_places,
+        delay_ms=settings.auth_failure_floor_ms,
+        permits=settings.login_places,
         reserved=settings.login_places - settings.session_places,
     )
     guards.sessions.adjust(in_flight=settings.session_places_per_network, per_s=settings.auth_session_calls_per_s)
     guards.sessions.bulkhead.adjust(
-        slots=settings.session_slots,
+        permits=settings.session_slots,
         wait_s=settings.login_queue_s,
         max_waiting=settings.session_places - settings.session_slots,
     )
     guards.bulkhead.adjust(
-        slots=settings.login_slots,
+        permits=settings.login_slots,
         wait_s=settings.login_queue_s,
         max_waiting=settings.login_places - settings.login_slots,
     )
@@ -139,17 +136,17 @@ def _is_challenging(settings: Settings) -> bool:
 
 
 def _client(settings: Settings) -> redis.Redis:
-    from velro_auth.stores.attempts import connect  # noqa: PLC0415 - 5 MB that few need
+    from velro_auth.stores.client import connect  # noqa: PLC0415 - 5 MB that few need
 
     return connect(settings.redis_url)
 
 
 def _challenges(settings: Settings, client: redis.Redis | None, store: SharedStore | None) -> Challenges:
-    spent: Spent = (memory := MemorySpent())
+    spent: Spent | None = None
     if client is not None and store is not None:
         from velro_auth.stores.attempts import RedisSpent  # noqa: PLC0415 - the same
 
-        spent = RedisSpent(client=client, memory=memory, rest=store.counters, prefix=settings.redis_prefix)
+        spent = RedisSpent(client=client, backoff=store.counters, prefix=settings.redis_prefix)
     return Challenges(secret=challenge_secret(_secret(settings)), spent=spent)
 
 
@@ -165,17 +162,15 @@ def _attempts(settings: Settings, client: redis.Redis | None, store: SharedStore
         client=client,
         limits=limits,
         fallback=memory,
-        rest=store.counters,
+        backoff=store.counters,
         prefix=settings.redis_prefix,
     )
 
 
-def _rate_limit(settings: Settings, one_address: OneAddress) -> UpstreamRateLimit:
+def _rate_limit(settings: Settings, one_address: OneAddress) -> RateLimitBucket:
     kept, burst, refill_s, processes = _quota_told(settings)
-    if kept == "never":
-        return NoRateLimit()
-    twin = RateLimitBucket(burst=burst, refill_s=refill_s, processes=processes)
-    return twin if kept == "always" else WatchedRateLimit(twin, one_address)
+    in_force = {"always": None, "never": OneAddress()}.get(kept, one_address)
+    return RateLimitBucket(one_address=in_force, burst=burst, refill_s=refill_s, processes=processes)
 
 
 def _quota_told(settings: Settings) -> tuple[str, int, float, int]:

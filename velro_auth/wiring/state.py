@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from velro_auth.auth.ports import Identity, Profiles
+from velro_auth.auth.models import Identity, Profiles
 from velro_auth.auth.sessions import Sessions
 from velro_auth.config.settings import Settings
 from velro_auth.guards import Guards
 from velro_auth.guards.upstream_rate_limit import OneAddress
 from velro_auth.health_checks import Check
-from velro_auth.telemetry.answered import Routes
-from velro_auth.telemetry.gauges import Gauge
-from velro_auth.telemetry.standard import guard_gauges, pool_gauges, quota_gauge, session_tally, store_gauge
+from velro_auth.telemetry.gauges import (
+    Gauge,
+    guard_gauges,
+    one_address_gauge,
+    pool_gauges,
+    session_refusals,
+    store_gauge,
+)
+from velro_auth.telemetry.telemetry import Routes, Telemetry
 from velro_auth.tracing import Tracer
 from velro_auth.upstream.captcha import Captcha, FixedCaptcha, LearntCaptcha
 from velro_auth.upstream.forwarding import ForwardingProof
@@ -26,11 +32,12 @@ from velro_auth.upstream.transport.keep_warm import KeepWarm
 from velro_auth.upstream.transport.transport import Transport
 from velro_auth.web.client_address import Addresses, Network
 from velro_auth.web.client_address_watch import AddressWatch
-from velro_auth.wiring.extras import Tracing, wire_defects
 from velro_auth.wiring.guards import adjust_guards, wire_guards
 from velro_auth.wiring.sessions import adjust_sessions, wire_sessions
-from velro_auth.wiring.store import SharedStore
-from velro_auth.wiring.telemetry import Later, Observer, promise_of, wire_telemetry
+from velro_auth.wiring.telemetry import Later, Tracing, slo_target, wire_sentry, wire_telemetry
+
+if TYPE_CHECKING:
+    from velro_auth.stores.client import SharedStore
 
 
 class Threads(Protocol):
@@ -60,7 +67,7 @@ class ApplicationState:
         profiles: Who knows the profile row; None while the settings are wrong.
         guards: What stands before Supabase.
         sessions: Looks after sessions.
-        observer: Is told of every answer.
+        telemetry: Records every response.
         addresses: Tells who calls.
         watch: Notices when that cannot be right.
         tracing: Draws requests and calls, where somebody wants to see them.
@@ -78,7 +85,7 @@ class ApplicationState:
     profiles: Profiles | None
     guards: Guards
     sessions: Sessions
-    observer: Observer
+    telemetry: Telemetry
     addresses: Addresses
     watch: AddressWatch
     tracing: Tracing
@@ -90,7 +97,7 @@ class ApplicationState:
         guards = adjust_guards(self.guards, settings, was=self.settings, one_address=self.one_address)
         identity = _identity(settings, self.transport, self.captcha, self.owners)
         sessions = adjust_sessions(self.sessions, settings, was=self.settings, identity=identity, guards=guards)
-        self.observer.telemetry.judge.demand(promise_of(settings))
+        self.telemetry.set_target(slo_target(settings))
         told = dataclasses.replace(self, settings=settings, identity=identity, guards=guards, sessions=sessions)
         if _addressing(settings) == _addressing(self.settings):
             return told
@@ -111,7 +118,7 @@ def build(settings: Settings, routes: Routes, tracing: Tracing) -> ApplicationSt
     one_address, owners = _one_address(transport, captcha), Owners()
     identity, profiles = _identity(settings, transport, captcha, owners), _profiles(settings, transport)
     refused, challenged, issued_tokens = Later(), Later(), Later()
-    store = SharedStore() if settings.redis_url else None
+    store = _shared_store(settings)
     guards = wire_guards(settings, on_refused=refused, on_challenge=challenged, store=store, one_address=one_address)
     keep_warm = _keep_warm(settings, transport)
     sessions = wire_sessions(
@@ -119,17 +126,17 @@ def build(settings: Settings, routes: Routes, tracing: Tracing) -> ApplicationSt
     )
     gauges = [
         *_gauges(guards, keep_warm),
-        quota_gauge(lambda: one_address.is_proven),
+        one_address_gauge(lambda: one_address.is_proven),
         *sessions.gauges,
         *([store_gauge(store.is_degraded)] if store else []),
     ]
-    tallies = [session_tally(lambda: guards.sessions.refused)]
-    observer = wire_telemetry(
-        settings, routes=routes, gauges=gauges, tallies=tallies, refused=sessions.token_check.refused
+    counters = [session_refusals(lambda: guards.sessions.refused)]
+    telemetry = wire_telemetry(
+        settings, routes=routes, gauges=gauges, counters=counters, check_token=sessions.token_check.refused
     )
-    refused.to, issued_tokens.to = observer.telemetry.metrics.throttled, observer.telemetry.issued_tokens.note
-    challenged.to = observer.telemetry.metrics.challenged
-    observer.telemetry.watch.keep(*tracing.retried, *([keep_warm.thread] if keep_warm else []))
+    refused.to, issued_tokens.to = telemetry.metrics.record_throttled, telemetry.issued_tokens.record
+    challenged.to = telemetry.metrics.record_challenge
+    telemetry.jobs.retry_with(*tracing.retryable, *([keep_warm.thread] if keep_warm else []))
     return ApplicationState(
         settings=settings,
         transport=transport,
@@ -141,7 +148,7 @@ def build(settings: Settings, routes: Routes, tracing: Tracing) -> ApplicationSt
         profiles=profiles,
         guards=guards,
         sessions=sessions.service,
-        observer=observer,
+        telemetry=telemetry,
         tracing=tracing,
         checks={**sessions.checks, **({"shared_store": store.check} if store else {})},
         # The last to stop are those who are told of the others.
@@ -150,11 +157,19 @@ def build(settings: Settings, routes: Routes, tracing: Tracing) -> ApplicationSt
         threads=(
             *sessions.beside,
             *([keep_warm] if keep_warm else []),
-            observer,
-            *tracing.beside,
-            *wire_defects(settings),
+            telemetry,
+            *tracing.tasks,
+            *wire_sentry(settings),
         ),
     )
+
+
+def _shared_store(settings: Settings) -> SharedStore | None:
+    if not settings.redis_url:
+        return None
+    from velro_auth.stores.client import SharedStore  # noqa: PLC0415 - 5 MB that few need
+
+    return SharedStore()
 
 
 def _addressing(settings: Settings) -> tuple[Sequence[Network], str, int]:

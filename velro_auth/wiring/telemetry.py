@@ -1,72 +1,49 @@
-"""Builds what operators see: metrics, the window of logins, alerts, the audit trail."""
+"""Builds telemetry, and the optional extras: traces and error reports."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from velro_auth import __version__
 from velro_auth.auth.token_check import Refused
 from velro_auth.config.settings import Settings
-from velro_auth.context import RequestContext
-from velro_auth.telemetry.answered import Answered, Routes
-from velro_auth.telemetry.assembly import Telemetry, assemble
 from velro_auth.telemetry.audit import AuditTrail, open_trail
-from velro_auth.telemetry.gauges import Gauge, Tally
+from velro_auth.telemetry.gauges import DROPPED_LINES, ExternalCounter, Gauge
 from velro_auth.telemetry.logs import stdout_sink
 from velro_auth.telemetry.sink import Sink
-from velro_auth.telemetry.slo import Promise
-from velro_auth.telemetry.standard import LOG_TALLY
+from velro_auth.telemetry.slo import SloTarget
+from velro_auth.telemetry.telemetry import Routes, Telemetry
 from velro_auth.telemetry.webhook import Webhook
+from velro_auth.tracing import NULL_TRACER, Tracer
 from velro_auth.web.problems import ANSWERS
+from velro_auth.wiring.sessions import BackgroundTask
 
-#: ``AUDIT_FILE`` for the trail to go among the log lines on stdout.
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+logger = logging.getLogger("velro_auth.telemetry")
+
+#: The value of ``AUDIT_FILE`` that writes the audit trail to stdout, between the log lines.
 STDOUT = "-"
 
-
-@dataclass(frozen=True)
-class Observer:
-    """Tells telemetry of every answer, by the name of its route.
-
-    Attributes:
-        telemetry: Who is told.
-        routes: Names the endpoint of a path.
-        stops: What has to be stopped with the process, in this order.
-    """
-
-    telemetry: Telemetry
-    routes: Routes
-    stops: Sequence[Callable[[], object]]
-
-    def __call__(self, path: str, status: int, took_ms: float, context: RequestContext, user_agent: str) -> None:
-        """Take note of one answer."""
-        route = self.routes.name(path)
-        answered = Answered.after(took_ms, route=route, status=status, context=context, user_agent=user_agent)
-        self.telemetry.answered(answered)
-
-    def start(self) -> None:
-        """Do nothing: the thread that judges starts with the first answer of a process."""
-
-    def stop(self) -> None:
-        """Stop the threads and write down what is left."""
-        for stop in self.stops:
-            stop()
+_COLLECTOR: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_SENTRY: Final = "SENTRY_DSN"
 
 
 class Later:
-    """A hook that is connected when both of its ends exist."""
+    """A callback whose target is set when it has been built; until then calls are ignored."""
 
     def __init__(self) -> None:
-        self.to: Callable[[str], None] = _nobody
+        self.to: Callable[[str], None] = lambda _: None
 
-    def __call__(self, told: str) -> None:
-        """Pass it on."""
-        self.to(told)
-
-
-def _nobody(_told: str) -> None:
-    """Tell nobody."""
+    def __call__(self, value: str) -> None:
+        """Pass *value* on."""
+        self.to(value)
 
 
 def wire_telemetry(
@@ -74,42 +51,41 @@ def wire_telemetry(
     *,
     routes: Routes,
     gauges: Sequence[Gauge],
-    refused: Callable[[str], Refused | None],
-    tallies: Sequence[Tally] = (),
-) -> Observer:
-    """Build telemetry, before the workers are forked that share it.
+    check_token: Callable[[str], Refused | None],
+    counters: Sequence[ExternalCounter] = (),
+) -> Telemetry:
+    """Build telemetry, before the workers are forked that share its memory.
 
     Args:
-        settings: What is demanded of logins, and who is told of alerts.
-        routes: What the metrics call which path.
-        gauges: What other parts can be asked for.
-        refused: Says why this service would refuse a token that it handed out.
-        tallies: What other parts count.
+        settings: The service level objective, and the outputs for alerts and audit records.
+        routes: Maps paths to the names that the metrics use.
+        gauges: Values that other parts measure.
+        check_token: Returns why this service would refuse a token that it issued.
+        counters: Counts that other parts keep.
     """
-    audit, audit_stops = _audit(settings)
     webhook = _webhook(settings)
-    telemetry = assemble(
-        routes=routes.names,
+    telemetry = Telemetry(
+        routes=routes,
         outcomes=sorted({answer.code for answer in ANSWERS.values()} | {"ok"}),
         workers=settings.web_concurrency,
-        promise=promise_of(settings),
+        target=slo_target(settings),
         window_s=settings.auth_slo_window_s,
         gauges=gauges,
-        tallies=[LOG_TALLY, *tallies],
+        counters=[DROPPED_LINES, *counters],
         build={"version": __version__, "commit": settings.commit},
         outputs=[webhook] if webhook else [],
-        audit=audit,
-        refused=refused,
+        audit=_audit(settings),
+        check_token=check_token,
     )
     if webhook:
-        telemetry.watch.keep(webhook.thread)
-    stops = [*audit_stops, telemetry.lost_records.say_now, telemetry.watch.stop, *([webhook.stop] if webhook else [])]
-    return Observer(telemetry, routes, stops)
+        telemetry.jobs.retry_with(webhook.thread)
+        telemetry.on_stop = (webhook.stop,)
+    return telemetry
 
 
-def promise_of(settings: Settings) -> Promise:
-    """Return what *settings* demand of logins."""
-    return Promise(
+def slo_target(settings: Settings) -> SloTarget:
+    """Return the service level objective of *settings*."""
+    return SloTarget(
         p95_warning_ms=settings.auth_p95_warning,
         p95_critical_ms=settings.auth_p95_critical,
         success_rate_min=settings.auth_success_rate_min,
@@ -124,12 +100,114 @@ def _webhook(settings: Settings) -> Webhook | None:
     )
 
 
-def _audit(settings: Settings) -> tuple[AuditTrail | None, list[Callable[[], object]]]:
+def _audit(settings: Settings) -> AuditTrail | None:
     if not settings.audit_file:
-        return None, []
+        return None
     sink = stdout_sink() if settings.audit_file == STDOUT else Sink(lambda: open_trail(Path(settings.audit_file)))
-    if sink is None:
-        # Nobody configured the log, so this is no server.
-        return None, []
-    audit = AuditTrail(sink.write)
-    return audit, [audit.close, sink.flush]
+    # Without a configured log this process is not a server.
+    return AuditTrail(sink.write, flush=sink.flush) if sink else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracing:
+    """What traces add to the service; by default nothing.
+
+    Attributes:
+        tracer: Makes the spans of calls to Supabase.
+        wrap: Wraps the middleware.
+        tasks: Started and stopped with the process.
+        retryable: Starts that the periodic jobs retry when the system was out of threads.
+    """
+
+    tracer: Tracer = NULL_TRACER
+    wrap: Callable[[WSGIApplication], WSGIApplication] = lambda app: app
+    tasks: tuple[BackgroundTask, ...] = ()
+    retryable: tuple[SafeStart, ...] = ()
+
+
+def wire_tracing(settings: Settings, *, routes: Routes, paths: Mapping[str, str], excluded: Collection[str]) -> Tracing:
+    """Build traces, where a collector is set.
+
+    Args:
+        settings: The address of the collector.
+        routes: Maps paths to names of endpoints.
+        paths: Name of an endpoint → its documented path.
+        excluded: Names of the endpoints that get no spans.
+    """
+    if not settings.otel_endpoint:
+        return Tracing()
+    try:
+        from velro_auth.telemetry.traces import Traces, TracingMiddleware  # noqa: PLC0415 - 5 MB that few need
+    except ImportError:
+        _log_missing(_COLLECTOR, "tracing")
+        return Tracing()
+    resource = {
+        "service.name": settings.otel_service_name,
+        "service.version": __version__,
+        "service.instance.id": settings.replica,
+        "deployment.environment.name": settings.environment,
+    }
+    traces = Traces(
+        endpoint=settings.otel_endpoint, resource={name: value for name, value in resource.items() if value}
+    )
+    wrap = functools.partial(TracingMiddleware, traces=traces, routes=routes, paths=paths, excluded=excluded)
+    start = SafeStart(traces.start, _COLLECTOR)
+    return Tracing(tracer=traces, wrap=wrap, tasks=(BackgroundTask(start, traces.stop),), retryable=(start,))
+
+
+def wire_sentry(settings: Settings) -> tuple[BackgroundTask, ...]:
+    """Build the error reports, where an address for them is set."""
+    if not settings.sentry_dsn:
+        return ()
+    try:
+        from velro_auth.telemetry.sentry import SentryHandler  # noqa: PLC0415 - 4 MB that few need
+    except ImportError:
+        _log_missing(_SENTRY, "sentry")
+        return ()
+    handler = SentryHandler(
+        settings.sentry_dsn,
+        release="+".join(filter(None, ["velro-auth@" + __version__, settings.commit])),
+        environment=settings.environment,
+        server_name=settings.replica,
+    )
+    return (BackgroundTask(SafeStart(handler.start, _SENTRY), handler.stop),)
+
+
+def _log_missing(variable: str, extra: str) -> None:
+    logger.error(
+        "an extra is not installed",
+        extra={"variable": variable, "advice": f"pip install 'velro-auth[{extra}]', or clear the variable"},
+    )
+
+
+class SafeStart:
+    """Starts an extra, and logs a failure: a broken extra must not stop logins.
+
+    Args:
+        start: Starts it; leaves nothing behind when it fails.
+        variable: The setting that switches it on.
+    """
+
+    def __init__(self, start: Callable[[], None], variable: str) -> None:
+        self._start, self._variable = start, variable
+        self._lacks_thread = False
+
+    def __call__(self) -> None:
+        """Start it."""
+        try:
+            self._start()
+        except Exception as error:  # noqa: BLE001 - a library may raise anything about its variables
+            # RuntimeError: the system is out of threads.
+            is_known, self._lacks_thread = self._lacks_thread, isinstance(error, RuntimeError)
+            if not is_known:
+                # Only the name: the text of the error may quote the variable.
+                logger.error(  # noqa: TRY400
+                    "an extra did not start", extra={"variable": self._variable, "error": type(error).__name__}
+                )
+        else:
+            self._lacks_thread = False
+
+    def retry(self) -> None:
+        """Start it if the system was out of threads before."""
+        if self._lacks_thread:
+            self()

@@ -42,14 +42,14 @@ def test_proven_tokens() -> None:
 
 def test_answers_about_tokens() -> None:
     clock = LockWatch()
-    judge = RemoteIntrospector(limits=AskLimits(cache_size=2), clock=clock, now=clock.peek)
-    clock.locks = (judge._lock,)
+    remote = RemoteIntrospector(limits=AskLimits(cache_size=2), clock=clock, now=clock.peek)
+    clock.locks = (remote._lock,)
 
     for number in range(5):
-        judge.check(f"token {number}", checked_claims(), lambda: None, is_proven=True)
+        remote.check(f"token {number}", checked_claims(), lambda: None, is_proven=True)
         clock.advance(25)
-    assert judge.remembered == 2
-    judge.believe_for(10)
+    assert remote.remembered == 2
+    remote.believe_for(10)
 
-    assert judge.remembered == 0
+    assert remote.remembered == 0
     assert clock.without_lock == 0

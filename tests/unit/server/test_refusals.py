@@ -120,7 +120,7 @@ def test_a_refusal_is_an_answer_like_any_other(error: Exception, status: int, co
     assert (line["lane"], line["status"], line["outcome"]) == ("server", status, code)
     assert (line["method"], line["path"], line["address"]) == ("POST", "/api/v1/auth/login", "203.0.113.9")
     assert f'velro_auth_requests_total{{lane="server",route="login",status="{status // 100}xx"}} 1.0'.encode() in (
-        service._parts.lasting.observer.telemetry.render()
+        service._parts.lasting.telemetry.render()
     )
 
 

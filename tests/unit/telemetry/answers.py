@@ -10,7 +10,8 @@ from collections.abc import Callable
 from prometheus_client.parser import text_string_to_metric_families
 
 from velro_auth.context import Lane, RequestContext
-from velro_auth.telemetry.answered import ACCOUNT, HELD_MS, Answered
+from velro_auth.telemetry.metrics import ResponseRecord
+from velro_auth.telemetry.window import Window
 
 
 class HandClock:
@@ -37,12 +38,23 @@ def answer(
     lane: Lane = "fast",
     account: str | None = None,
     reason: str | None = None,
-) -> Answered:
-    """Return an answered request."""
+) -> ResponseRecord:
+    """Return the record of a response; ``took_ms`` includes the deliberate delay."""
     context = RequestContext("a-request", "192.0.2.7", 0.0, lane=lane, upstream_ms=upstream_ms, outcome=outcome)
-    notes = {HELD_MS: held_ms, ACCOUNT: account, "reason": reason}
+    notes = {"held_ms": held_ms, "account": account, "reason": reason}
     context.notes.update({name: value for name, value in notes.items() if value is not None})
-    return Answered.after(took_ms, route=route, status=status, context=context, user_agent="a browser")
+    took_ms -= held_ms or 0.0
+    return ResponseRecord(route, status, took_ms, max(0.0, took_ms - upstream_ms), context, "a browser")
+
+
+def record_login(window: Window, response: ResponseRecord) -> None:
+    """Count a login as telemetry does."""
+    window.record(
+        response.status,
+        took_ms=response.took_ms,
+        own_ms=response.own_ms,
+        called_supabase=response.context.upstream_ms > 0,
+    )
 
 
 def samples(text: bytes) -> dict[str, float]:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import LogLines
-from tests.unit.telemetry.answers import Child, HandClock, answer
+from tests.unit.telemetry.answers import Child, HandClock, answer, record_login
 from velro_auth.health_checks import Finding
 from velro_auth.telemetry import slo
 from velro_auth.telemetry.alerts import Alerts, Announcement, log
 from velro_auth.telemetry.shared import Workers
-from velro_auth.telemetry.slo import Promise
+from velro_auth.telemetry.slo import SloTarget
 from velro_auth.telemetry.window import Window
 
 Fork = Callable[[Callable[[], object]], Child]
@@ -28,31 +28,31 @@ class Service:
     def __init__(self, clock: HandClock) -> None:
         self.clock = clock
         self.workers = Workers(workers=2)
-        self.promise = Promise()
+        self.target = SloTarget()
         self.window = Window(self.workers, clock=clock)
         self.announced: list[Announcement] = []
         self.alerts = Alerts(
             self.workers,
-            rules=slo.rules(self.promise),
-            min_samples=self.promise.min_samples,
+            rules=slo.rules(self.target),
+            min_samples=self.target.min_samples,
             outputs=(self.announced.append, log),
             clock=clock,
             wall_clock=lambda: 1_800_000_000.0,
         )
 
-    def look(self) -> None:
-        self.alerts.look(lambda: slo.read(self.window, self.promise))
+    def evaluate(self) -> None:
+        self.alerts.evaluate(lambda: slo.read(self.window, self.target))
 
     def serve(self, seconds: float, *, a_second: float = 2.0, status: int = 200, took_ms: float = 120.0) -> None:
-        """Answer logins for a while, and look every five seconds."""
+        """Answer logins for a while, and evaluate the alerts every five seconds."""
         for _ in range(int(seconds / TICK_S)):
             for _ in range(int(a_second * TICK_S)):
-                self.window.note(answer(status, took_ms=took_ms, upstream_ms=took_ms - 3))
+                record_login(self.window, answer(status, took_ms=took_ms, upstream_ms=took_ms - 3))
             self.clock.advance(TICK_S)
-            self.look()
+            self.evaluate()
 
     @property
-    def told(self) -> list[tuple[str, str, str]]:
+    def changes(self) -> list[tuple[str, str, str]]:
         return [(change.alert, change.was, change.level) for change in self.announced]
 
 
@@ -64,7 +64,7 @@ def service(clock: HandClock) -> Service:
 def test_good_logins_raise_nothing(service: Service) -> None:
     service.serve(900)
 
-    assert service.told == []
+    assert service.changes == []
     assert service.alerts.check() == Finding("pass")
 
 
@@ -86,9 +86,9 @@ def test_the_all_clear_is_announced_once(service: Service, logs: LogLines) -> No
 
     service.serve(1200)
 
-    cleared = [alert for alert, _, level in service.told if level == "ok"]
+    cleared = [alert for alert, _, level in service.changes if level == "ok"]
     assert sorted(cleared) == ["login_burn", "login_p95", "login_success"]
-    assert len(service.told) == len(set(service.told))
+    assert len(service.changes) == len(set(service.changes))
     assert service.alerts.check() == Finding("pass")
     lines = [record for record in logs.records if record.name == "velro_auth.alerts"]
     assert lines[0].levelname == "ERROR"
@@ -96,7 +96,7 @@ def test_the_all_clear_is_announced_once(service: Service, logs: LogLines) -> No
 
 
 @pytest.mark.parametrize(("took_ms", "level"), [(430.0, "ok"), (600.0, "warning"), (1300.0, "critical")])
-def test_slow_logins_are_judged_by_their_slowest_twentieth(service: Service, took_ms: float, level: str) -> None:
+def test_slow_logins_are_rated_by_their_95th_percentile(service: Service, took_ms: float, level: str) -> None:
     service.serve(120, took_ms=took_ms)
 
     assert service.alerts.level("login_p95") == level
@@ -104,47 +104,47 @@ def test_slow_logins_are_judged_by_their_slowest_twentieth(service: Service, too
 
 
 def test_a_short_bad_moment_is_no_alert(service: Service) -> None:
-    """A worse level has to last; one look in five seconds does not do."""
+    """A worse level has to last; one evaluation is not enough."""
     service.serve(600)
     for _ in range(100):
-        service.window.note(answer(took_ms=2000.0, upstream_ms=1990.0))
-    service.look()
-    assert service.told == []
+        record_login(service.window, answer(took_ms=2000.0, upstream_ms=1990.0))
+    service.evaluate()
+    assert service.changes == []
 
     service.clock.advance(10)
-    service.look()
+    service.evaluate()
 
-    assert service.told == [("login_p95", "ok", "critical")]
+    assert service.changes == [("login_p95", "ok", "critical")]
 
 
 def test_a_value_that_dances_around_its_limit_rings_once(service: Service) -> None:
-    """Bounds of buckets let 490 and 540 ms be told apart; the limit is 500."""
+    """Bounds of buckets separate 490 from 540 ms; the limit is 500."""
     for _ in range(20):
         service.serve(120, took_ms=545.0)
         service.serve(360, took_ms=475.0)
 
-    assert service.told == [("login_p95", "ok", "warning")]
+    assert service.changes == [("login_p95", "ok", "warning")]
 
 
 @pytest.mark.parametrize("failures", [1, 2, 3])
 def test_one_failure_of_a_quiet_hour_is_no_alert(service: Service, failures: int) -> None:
     for number in range(30):
-        service.window.note(answer(503 if number < failures else 200))
+        record_login(service.window, answer(503 if number < failures else 200))
 
     for _ in range(5):
         service.clock.advance(TICK_S)
-        service.look()
+        service.evaluate()
 
-    assert bool(service.told) is (failures >= slo.MIN_FAILURES)
+    assert bool(service.changes) is (failures >= slo.MIN_FAILURES)
 
 
 def test_too_few_logins_tell_nothing(service: Service) -> None:
-    for _ in range(service.promise.min_samples - 1):
-        service.window.note(answer(503, took_ms=5000.0))
+    for _ in range(service.target.min_samples - 1):
+        record_login(service.window, answer(503, took_ms=5000.0))
 
     service.serve(60, a_second=0)
 
-    assert service.told == []
+    assert service.changes == []
 
 
 def test_an_alert_ends_when_nobody_logs_in_any_more(service: Service) -> None:
@@ -169,21 +169,21 @@ def test_the_burn_rate_needs_both_windows(service: Service) -> None:
     service.serve(600, a_second=4)
     service.serve(20, a_second=0.2, status=503)
     service.serve(60, a_second=4)
-    assert service.alerts.last is not None
-    assert service.alerts.last.failures >= slo.MIN_FAILURES
-    assert service.alerts.last.burn_hour > slo.BURN_CRITICAL
+    assert service.alerts.last_reading is not None
+    assert service.alerts.last_reading.failures >= slo.MIN_FAILURES
+    assert service.alerts.last_reading.burn_hour > slo.BURN_CRITICAL
     assert service.alerts.level("login_burn") == "ok"
 
 
-def test_a_promise_of_a_hundred_percent_can_be_judged() -> None:
-    rule = next(rule for rule in slo.rules(Promise(success_rate_min=100.0)) if rule.name == "login_success")
+def test_a_target_of_a_hundred_percent_can_be_evaluated() -> None:
+    rule = next(rule for rule in slo.rules(SloTarget(success_rate_min=100.0)) if rule.name == "login_success")
 
     assert rule.level(0.0) == "ok"
     assert rule.level(0.5) == "critical"
 
 
-def test_the_promised_rate_itself_is_kept() -> None:
-    rule = next(rule for rule in slo.rules(Promise(success_rate_min=99.0)) if rule.name == "login_success")
+def test_the_target_rate_itself_is_kept() -> None:
+    rule = next(rule for rule in slo.rules(SloTarget(success_rate_min=99.0)) if rule.name == "login_success")
 
     assert rule.level(100 - 99.0) == "ok"
     assert rule.level(1.01) == "warning"
@@ -204,25 +204,25 @@ def test_only_one_worker_announces_and_all_know(fork: Fork, clock: HandClock) ->
     fork(other)
 
     service.serve(30, a_second=0)
-    assert service.told == [("login_p95", "ok", "warning"), ("login_p95", "warning", "critical")]
+    assert service.changes == [("login_p95", "ok", "warning"), ("login_p95", "warning", "critical")]
 
 
 def test_the_next_leader_goes_on_where_the_last_one_died(fork: Fork, clock: HandClock) -> None:
-    """Otherwise a restarted worker would ring again, or nobody would call it off."""
+    """Otherwise a restarted worker would announce it again, or no worker would end it."""
     service = Service(clock)
 
     def lead() -> None:
         service.serve(60, took_ms=3000.0)
-        assert service.told == [("login_p95", "ok", "critical")]
+        assert service.changes == [("login_p95", "ok", "critical")]
 
     fork(lead).kill()
     clock.advance(60)
 
     assert service.alerts.check().status == "fail"
     service.serve(30, a_second=0)
-    assert service.told == []
+    assert service.changes == []
     service.serve(600)
-    assert service.told == [("login_p95", "critical", "ok")]
+    assert service.changes == [("login_p95", "critical", "ok")]
 
 
 def test_an_announcement_is_fit_for_json(service: Service) -> None:
@@ -239,11 +239,11 @@ def test_an_announcement_is_fit_for_json(service: Service) -> None:
 
 
 def test_an_alert_of_an_earlier_process_is_taken_up(service: Service) -> None:
-    service.alerts.take_up("login_success", "critical")
+    service.alerts.restore("login_success", "critical")
 
     service.serve(300)
 
-    assert service.told == [("login_success", "critical", "ok")]
+    assert service.changes == [("login_success", "critical", "ok")]
 
 
 def test_an_output_that_fails_keeps_the_others_and_the_next_rules_from_nothing(
@@ -256,5 +256,5 @@ def test_an_output_that_fails_keeps_the_others_and_the_next_rules_from_nothing(
 
     service.serve(60, status=503, took_ms=5000)
 
-    assert {alert for alert, _, _ in service.told} == set(service.alerts.names)
+    assert {alert for alert, _, _ in service.changes} == set(service.alerts.names)
     assert "an alert could not be announced" in str(logs)

@@ -15,10 +15,8 @@ import pytest
 from tests.unit.telemetry.answers import Child, answer, repeat
 from tests.waiting import eventually
 from velro_auth.guards.keys import Keyring
-from velro_auth.telemetry.audit import LONGEST_VALUE, AuditTrail, open_trail
+from velro_auth.telemetry.audit import MAX_VALUE_LENGTH, AuditTrail, LostRecords, open_trail, security_event
 from velro_auth.telemetry.chain import verify
-from velro_auth.telemetry.lost_records import LostRecords
-from velro_auth.telemetry.security import security_event
 from velro_auth.telemetry.shared import Workers
 from velro_auth.telemetry.sink import Sink
 from velro_auth.web.problems import ANSWERS
@@ -73,7 +71,7 @@ def lines() -> Lines:
 def test_a_refused_login_is_recorded_with_who_where_and_how(lines: Lines) -> None:
     account = Keyring(b"a secret").account("Ada@Example.com")
 
-    AuditTrail(lines, wall_clock=lambda: 1_800_000_000.25).answered(
+    AuditTrail(lines, wall_clock=lambda: 1_800_000_000.25).record_response(
         answer(401, outcome="invalid_credentials", took_ms=130.0, account=account)
     )
 
@@ -138,14 +136,14 @@ def test_a_caller_cannot_write_lines_of_their_own(lines: Lines) -> None:
         trail.record("login_refused", user_agent=hostile)
 
     assert all("\n" not in line and line.isascii() and line.isprintable() for line in lines.kept)
-    assert all(len(record["user_agent"]) <= LONGEST_VALUE for record in lines.records)
+    assert all(len(record["user_agent"]) <= MAX_VALUE_LENGTH for record in lines.records)
     assert verify(lines.raw).faults == []
 
 
 def test_a_record_that_could_not_be_written_leaves_a_gap_that_the_next_one_explains(lines: Lines) -> None:
-    told: list[None] = []
+    losses: list[None] = []
     trail = AuditTrail(lines)
-    trail.on_lost = lambda: told.append(None)
+    trail.on_lost = lambda: losses.append(None)
     trail.record("login_succeeded")
     lines.is_full = True
     trail.record("login_refused")
@@ -157,9 +155,9 @@ def test_a_record_that_could_not_be_written_leaves_a_gap_that_the_next_one_expla
 
     assert [record.get("lost") for record in lines.records] == [None, 2, None]
     assert [record["seq"] for record in lines.records] == [1, 4, 5]
-    verdict = verify(lines.raw)
-    assert (verdict.faults, verdict.lost, len(told)) == ([], 2, 2)
-    assert [loss.what for loss in verdict.lost_records] == [
+    report = verify(lines.raw)
+    assert (report.faults, report.lost, len(losses)) == ([], 2, 2)
+    assert [loss.what for loss in report.lost_records] == [
         "records 2 to 3 were lost before record 4: they could not be written"
     ]
 
@@ -182,8 +180,8 @@ def test_records_lost_after_they_were_taken_are_told_by_a_later_one(lines: Lines
     trail.record("login_succeeded")
 
     assert [(record["seq"], record.get("lost")) for record in lines.records] == [(1, None), (5, None), (7, 4)]
-    verdict = verify(lines.raw)
-    assert (verdict.faults, verdict.lost) == ([], 4)
+    report = verify(lines.raw)
+    assert (report.faults, report.lost) == ([], 4)
 
 
 def test_a_loss_of_an_earlier_chain_is_not_told_by_the_next(lines: Lines) -> None:
@@ -207,11 +205,11 @@ def test_a_full_disk_is_counted_and_holds_up_no_login(fork: Fork) -> None:
         sink = Sink(lambda: open_trail(Path("/dev/full")))
         sink.after_fork()
         trail, lost_records = AuditTrail(sink.write), LostRecords(Workers())
-        trail.on_lost = lost_records.note
+        trail.on_lost = lost_records.record
         for _ in range(300):
             trail.record("login_refused")
         assert sink.flush(10)
-        eventually(lambda: lost_records.here == 300)
+        eventually(lambda: lost_records.in_process == 300)
         assert lost_records.check().status == "warn"
 
     if not Path("/dev/full").exists():
@@ -227,28 +225,28 @@ def test_a_disk_that_was_full_for_a_while_leaves_a_gap_of_the_right_size(fork: F
         sink = Sink(lambda: open_trail(file))
         sink.after_fork()
         trail, lost_records = AuditTrail(sink.write), LostRecords(Workers())
-        trail.on_lost = lost_records.note
+        trail.on_lost = lost_records.record
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
         for _ in range(300):
             trail.record("login_refused", account="a" * 32)
         assert sink.flush(10)
-        eventually(lambda: lost_records.here > 200)
+        eventually(lambda: lost_records.in_process > 200)
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
         trail.record("login_succeeded")
         trail.close()
         assert sink.flush(10)
-        (tmp_path / "lost").write_text(str(lost_records.here))
+        (tmp_path / "lost").write_text(str(lost_records.in_process))
 
     fork(work)
     with file.open("rb") as stream:
-        verdict = verify(stream)
+        report = verify(stream)
 
-    (chain,) = verdict.chains.values()
+    (chain,) = report.chains.values()
     assert (chain.records, chain.is_closed) == (302, True)
-    assert verdict.lost == int((tmp_path / "lost").read_text())
-    assert verdict.lost == 302 - sum(b'"seq"' in line and b'"hash"' in line for line in file.read_bytes().splitlines())
-    assert [fault for fault in verdict.faults if "torn off" not in fault.what] == []
+    assert report.lost == int((tmp_path / "lost").read_text())
+    assert report.lost == 302 - sum(b'"seq"' in line and b'"hash"' in line for line in file.read_bytes().splitlines())
+    assert [fault for fault in report.faults if "torn off" not in fault.what] == []
 
 
 def test_threads_share_one_chain(lines: Lines) -> None:
@@ -259,10 +257,10 @@ def test_threads_share_one_chain(lines: Lines) -> None:
     for thread in threads:
         thread.join()
 
-    verdict = verify(lines.raw)
+    report = verify(lines.raw)
 
-    assert verdict.faults == []
-    assert [chain.records for chain in verdict.chains.values()] == [1600]
+    assert report.faults == []
+    assert [chain.records for chain in report.chains.values()] == [1600]
 
 
 def test_a_chain_that_recorded_nothing_is_not_closed(lines: Lines) -> None:
@@ -287,17 +285,17 @@ def test_workers_write_chains_of_their_own_into_one_file(fork: Fork, tmp_path: P
     for child in children:
         child.kill()
     with file.open("rb") as stream:
-        verdict = verify(stream)
+        report = verify(stream)
 
-    assert verdict.faults == []
-    assert sorted((chain.records, chain.is_closed) for chain in verdict.chains.values()) == [
+    assert report.faults == []
+    assert sorted((chain.records, chain.is_closed) for chain in report.chains.values()) == [
         (1, False),
         *[(201, True)] * 3,
     ]
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_line_torn_off_by_a_power_failure_spoils_none_that_follows(tmp_path: Path) -> None:
+def test_a_line_torn_off_by_a_power_failure_damages_no_later_line(tmp_path: Path) -> None:
     file = tmp_path / "audit.jsonl"
     file.write_bytes(b'{"message": "audit: login_succ')
 

@@ -36,11 +36,11 @@ LINES = trail()
 
 
 def test_an_unbroken_trail_has_no_fault() -> None:
-    verdict = verify(LINES)
+    report = verify(LINES)
 
-    assert verdict.faults == []
-    assert not verdict.is_torn
-    chain = verdict.chains["chain-a"]
+    assert report.faults == []
+    assert not report.is_torn
+    chain = report.chains["chain-a"]
     assert (chain.records, chain.is_closed) == (7, True)
     assert chain.head == json.loads(LINES[-1])["hash"]
 
@@ -53,16 +53,16 @@ def test_every_changed_byte_is_found(data: st.DataObject) -> None:
     line = LINES[where][:place] + bytes([byte]) + LINES[where][place + 1 :]
     changed = [*LINES[:where], line, *LINES[where + 1 :]]
 
-    verdict = verify(changed)
+    report = verify(changed)
 
     if _means_the_same(line, LINES[where]):
-        assert not verdict.faults
-    elif verdict.faults:
-        assert verdict.faults[0].line in {where + 1, where + 2}
+        assert not report.faults
+    elif report.faults:
+        assert report.faults[0].line in {where + 1, where + 2}
     else:
         # Made a line of nobody's: seen only by those after it, or by the end that is missing.
         assert where == len(LINES) - 1
-        assert not verdict.chains["chain-a"].is_closed
+        assert not report.chains["chain-a"].is_closed
 
 
 def _means_the_same(line: bytes, original: bytes) -> bool:
@@ -74,10 +74,10 @@ def _means_the_same(line: bytes, original: bytes) -> bool:
 
 @given(st.integers(0, len(LINES) - 2))
 def test_a_removed_line_is_found(where: int) -> None:
-    verdict = verify(LINES[:where] + LINES[where + 1 :])
+    report = verify(LINES[:where] + LINES[where + 1 :])
 
-    assert verdict.faults[0].line == where + 1
-    assert "missing" in verdict.faults[0].what
+    assert report.faults[0].line == where + 1
+    assert "missing" in report.faults[0].what
 
 
 @given(st.permutations(LINES))
@@ -87,26 +87,26 @@ def test_a_moved_line_is_found(lines: list[bytes]) -> None:
 
 @given(st.integers(0, len(LINES) - 1), st.integers(0, len(LINES)))
 def test_a_repeated_line_is_found(which: int, where: int) -> None:
-    verdict = verify([*LINES[:where], LINES[which], *LINES[where:]])
+    report = verify([*LINES[:where], LINES[which], *LINES[where:]])
 
-    assert verdict.faults
+    assert report.faults
 
 
 @given(st.integers(1, len(LINES[-1]) - 2))
 def test_a_torn_last_line_is_no_fault(length: int) -> None:
-    verdict = verify([*LINES[:-1], LINES[-1][:length]])
+    report = verify([*LINES[:-1], LINES[-1][:length]])
 
-    assert verdict.faults == []
-    assert verdict.is_torn
-    assert not verdict.chains["chain-a"].is_closed
+    assert report.faults == []
+    assert report.is_torn
+    assert not report.chains["chain-a"].is_closed
 
 
 def test_a_cut_off_end_leaves_the_chain_open() -> None:
     """All that its hashes can tell; the head has to be compared with what was shipped elsewhere."""
-    verdict = verify(LINES[:-3])
+    report = verify(LINES[:-3])
 
-    assert verdict.faults == []
-    assert not verdict.chains["chain-a"].is_closed
+    assert report.faults == []
+    assert not report.chains["chain-a"].is_closed
 
 
 def test_a_record_put_in_with_the_right_number_is_found() -> None:
@@ -119,9 +119,9 @@ def test_a_record_put_in_with_the_right_number_is_found() -> None:
 
     AuditTrail(write, new_id=lambda: "chain-a").record("login_succeeded")
 
-    verdict = verify([*forged, *LINES[1:]])
+    report = verify([*forged, *LINES[1:]])
 
-    assert [(fault.line, "another chain" in fault.what) for fault in verdict.faults] == [(2, True)]
+    assert [(fault.line, "another chain" in fault.what) for fault in report.faults] == [(2, True)]
 
 
 def test_chains_of_several_workers_and_other_log_lines_share_a_file() -> None:
@@ -129,10 +129,10 @@ def test_chains_of_several_workers_and_other_log_lines_share_a_file() -> None:
     log_line = b'{"message": "GET /health 200", "level": "info"}\n'
     mixed = [LINES[0], other[0], log_line, *LINES[1:4], *other[1:], log_line, *LINES[4:]]
 
-    verdict = verify(mixed)
+    report = verify(mixed)
 
-    assert verdict.faults == []
-    assert {name: chain.records for name, chain in verdict.chains.items()} == {"chain-a": 7, "chain-b": 4}
+    assert report.faults == []
+    assert {name: chain.records for name, chain in report.chains.items()} == {"chain-a": 7, "chain-b": 4}
 
 
 @pytest.mark.parametrize(
@@ -147,9 +147,9 @@ def test_chains_of_several_workers_and_other_log_lines_share_a_file() -> None:
     ],
 )
 def test_damaged_lines_are_faults_and_no_crash(line: bytes) -> None:
-    verdict = verify([line, *LINES])
+    report = verify([line, *LINES])
 
-    assert [fault.line for fault in verdict.faults] == [1]
+    assert [fault.line for fault in report.faults] == [1]
 
 
 @pytest.mark.parametrize(
@@ -218,11 +218,11 @@ def lossy(kept: Sequence[bool], *, name: str = "chain-a") -> list[bytes]:
 
 @given(st.lists(st.booleans(), max_size=20))
 def test_what_could_not_be_written_is_told_where_it_was(kept: list[bool]) -> None:
-    verdict = verify(lossy(kept))
+    report = verify(lossy(kept))
 
-    assert verdict.faults == []
-    assert verdict.lost == kept.count(False)
-    assert bool(verdict.lost_records) is (False in kept)
+    assert report.faults == []
+    assert report.lost == kept.count(False)
+    assert bool(report.lost_records) is (False in kept)
 
 
 @given(st.lists(st.booleans(), min_size=2, max_size=20), st.data())
@@ -230,28 +230,28 @@ def test_a_line_removed_from_a_trail_with_losses_is_found(kept: list[bool], data
     lines = lossy(kept)
     where = data.draw(st.integers(0, len(lines) - 1))
 
-    verdict = verify(lines[:where] + lines[where + 1 :])
+    report = verify(lines[:where] + lines[where + 1 :])
 
     # The last line is the end: nothing behind it can tell.
-    assert bool(verdict.faults) is (where < len(lines) - 1)
+    assert bool(report.faults) is (where < len(lines) - 1)
 
 
 def test_a_gap_that_is_larger_than_what_was_lost_is_a_fault() -> None:
     lines = lossy([True, False, False, True, True])
 
-    verdict = verify([lines[0], *lines[2:]])
+    report = verify([lines[0], *lines[2:]])
 
-    assert [fault.what for fault in verdict.faults] == ["records 2 to 4 are missing before record 5"]
+    assert [fault.what for fault in report.faults] == ["records 2 to 4 are missing before record 5"]
 
 
 def test_losses_that_an_earlier_release_gave_no_numbers_are_told_too() -> None:
     record = {"event": "login_refused", "lost": 3, "chain": "old", "seq": 1, "prev": GENESIS}
     line = json.dumps({**record, "hash": digest(record)}).encode() + b"\n"
 
-    verdict = verify([line])
+    report = verify([line])
 
-    assert verdict.faults == []
-    assert [loss.what for loss in verdict.lost_records] == [
+    assert report.faults == []
+    assert [loss.what for loss in report.lost_records] == [
         "3 records were lost before record 1: they could not be written"
     ]
 

@@ -1,4 +1,4 @@
-"""Single bad answers that an operator should hear of, without a line for each."""
+"""Events that an operator should know of, without a line for each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import cast
 from tests.conftest import LogLines
 from tests.unit.telemetry.answers import HandClock, answer
 from velro_auth.context import OVERSIZE
-from velro_auth.telemetry.events import EVENTS, EventLog, event_of
+from velro_auth.telemetry.alerts import EVENTS, EventLog
+from velro_auth.telemetry.telemetry import event_of
 from velro_auth.upstream.translate import PASSWORD_GRANT, refusal
 from velro_auth.upstream.transport.transport import Reply
 
@@ -17,11 +18,11 @@ def test_the_first_is_logged_at_once_and_the_rest_once_a_minute(logs: LogLines, 
     events, context = EventLog(clock=clock), answer(503, outcome="upstream_misconfigured").context
 
     for _ in range(50):
-        events.note("upstream_misconfigured", context)
+        events.record("upstream_misconfigured", context)
         clock.advance(1)
-    events.note("upstream_throttled", context)
+    events.record("upstream_throttled", context)
     clock.advance(30)
-    events.note("upstream_misconfigured", context)
+    events.record("upstream_misconfigured", context)
 
     lines = [vars(record) for record in logs.records]
     assert [(line["event"], line["more_since_last"]) for line in lines] == [

@@ -1,4 +1,4 @@
-"""Samples of handed-out tokens: judged by the watch, shared by all workers, over when it is over."""
+"""Samples of issued tokens: checked by the periodic jobs, shared by all workers, over when it is over."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tests.unit.telemetry.answers import Child, HandClock
 from velro_auth.auth.token_check import CAUSES, ISSUER, SECRET, Cause, Refused
 from velro_auth.health_checks import Finding
 from velro_auth.telemetry.alerts import Announcement
-from velro_auth.telemetry.assembly import Telemetry, assemble
 from velro_auth.telemetry.issued_tokens import HOLD_S, IssuedTokens
 from velro_auth.telemetry.shared import Workers
-from velro_auth.telemetry.slo import Promise
+from velro_auth.telemetry.slo import SloTarget
+from velro_auth.telemetry.telemetry import Routes, Telemetry
 
 Fork = Callable[[Callable[[], object]], Child]
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 
-class Verdicts:
+class TokenChecks:
     """Refuses tokens by what they are called, and remembers which it was shown."""
 
     def __init__(self) -> None:
@@ -34,36 +34,36 @@ class Verdicts:
 
 
 @pytest.fixture
-def verdicts() -> Verdicts:
-    return Verdicts()
+def checks() -> TokenChecks:
+    return TokenChecks()
 
 
 @pytest.fixture
-def issued_tokens(verdicts: Verdicts, clock: HandClock) -> IssuedTokens:
-    return IssuedTokens(verdicts, Workers(workers=2), clock=clock)
+def issued_tokens(checks: TokenChecks, clock: HandClock) -> IssuedTokens:
+    return IssuedTokens(checks, Workers(workers=2), clock=clock)
 
 
 def hand_out(issued_tokens: IssuedTokens, *tokens: str) -> None:
     for token in tokens:
-        issued_tokens.note(token)
-        issued_tokens.look()
+        issued_tokens.record(token)
+        issued_tokens.check_newest()
 
 
-def test_a_request_only_leaves_its_token_and_one_look_judges_the_newest(
-    issued_tokens: IssuedTokens, verdicts: Verdicts
+def test_a_request_only_leaves_its_token_and_the_next_check_takes_the_newest(
+    issued_tokens: IssuedTokens, checks: TokenChecks
 ) -> None:
     for number in range(1000):
-        issued_tokens.note(f"good {number}")
-    assert verdicts.shown == []
+        issued_tokens.record(f"good {number}")
+    assert checks.shown == []
 
-    issued_tokens.look()
-    issued_tokens.look()
+    issued_tokens.check_newest()
+    issued_tokens.check_newest()
 
-    assert verdicts.shown == ["good 999"]
+    assert checks.shown == ["good 999"]
 
 
 def test_before_the_first_login_nothing_is_wrong(issued_tokens: IssuedTokens) -> None:
-    issued_tokens.look()
+    issued_tokens.check_newest()
 
     assert issued_tokens.check() == Finding("pass")
 
@@ -96,7 +96,7 @@ def test_time_alone_mends_nothing(issued_tokens: IssuedTokens, clock: HandClock)
     assert issued_tokens.check().status == "warn"
 
 
-def test_a_hook_that_spoils_some_tokens_only_is_told_all_the_while(
+def test_a_hook_that_breaks_some_tokens_only_is_reported_all_the_while(
     issued_tokens: IssuedTokens, clock: HandClock
 ) -> None:
     for _ in range(20):
@@ -137,28 +137,28 @@ def test_every_worker_knows_what_one_found(issued_tokens: IssuedTokens, clock: H
 
 
 class Instance:
-    """One login every five seconds, and the watch looks."""
+    """One login every five seconds, and the periodic jobs run."""
 
     def __init__(self, clock: HandClock) -> None:
         self.clock = clock
         self.announced: list[Announcement] = []
-        self.telemetry: Telemetry = assemble(
-            routes=["login"],
+        self.telemetry: Telemetry = Telemetry(
+            routes=Routes({"/login": "login"}),
             outcomes=["ok"],
             outputs=[self.announced.append],
-            refused=Verdicts(),
-            watch_every_s=3600.0,
+            check_token=TokenChecks(),
+            jobs_every_s=3600.0,
             clock=clock,
         )
 
     def serve(self, token: str, seconds: float) -> None:
         for _ in range(int(seconds / 5)):
-            self.telemetry.issued_tokens.note(token)
-            self.telemetry.watch.look()
+            self.telemetry.issued_tokens.record(token)
+            self.telemetry.jobs.run_once()
             self.clock.advance(5)
 
     @property
-    def told(self) -> list[tuple[str, str]]:
+    def changes(self) -> list[tuple[str, str]]:
         return [(change.alert, change.level) for change in self.announced]
 
 
@@ -169,12 +169,12 @@ def instance(clock: HandClock) -> Instance:
 
 def test_one_login_is_enough_for_the_alert(instance: Instance) -> None:
     """Twenty are needed for the others."""
-    instance.telemetry.issued_tokens.note("issuer")
+    instance.telemetry.issued_tokens.record("issuer")
     for _ in range(3):
-        instance.telemetry.watch.look()
+        instance.telemetry.jobs.run_once()
         instance.clock.advance(5)
 
-    assert instance.told == [("login_tokens", "warning")]
+    assert instance.changes == [("login_tokens", "warning")]
     assert instance.announced[0].text == f"warning: {ISSUER}"
     assert instance.announced[0].fields()["runbook"].endswith("#login_tokens")
 
@@ -182,7 +182,7 @@ def test_one_login_is_enough_for_the_alert(instance: Instance) -> None:
 def test_the_alert_warns_and_takes_no_instance_out(instance: Instance) -> None:
     instance.serve("issuer", 600)
 
-    assert instance.told == [("login_tokens", "warning")]
+    assert instance.changes == [("login_tokens", "warning")]
     assert instance.telemetry.check().status == "warn"
 
 
@@ -191,17 +191,17 @@ def test_the_all_clear_is_announced_once(instance: Instance) -> None:
 
     instance.serve("good", 600)
 
-    assert instance.told == [("login_tokens", "warning"), ("login_tokens", "ok")]
+    assert instance.changes == [("login_tokens", "warning"), ("login_tokens", "ok")]
     assert instance.telemetry.check() == Finding("pass")
 
 
-def test_the_alert_outlives_another_promise(instance: Instance) -> None:
+def test_the_alert_outlives_another_target(instance: Instance) -> None:
     instance.serve("secret", 60)
 
-    instance.telemetry.judge.demand(Promise(p95_warning_ms=1))
+    instance.telemetry.set_target(SloTarget(p95_warning_ms=1))
     instance.serve("good", 600)
 
-    assert instance.told == [("login_tokens", "warning"), ("login_tokens", "ok")]
+    assert instance.changes == [("login_tokens", "warning"), ("login_tokens", "ok")]
 
 
 def test_every_cause_has_a_sentence_for_the_alert(issued_tokens: IssuedTokens) -> None:

@@ -12,13 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.telemetry.answers import Child, HandClock, answer, repeat, samples
-from velro_auth.telemetry.answered import OTHER, Routes
-from velro_auth.telemetry.events import EVENTS
-from velro_auth.telemetry.exposition import render
-from velro_auth.telemetry.families import DURATION_BOUNDS_S
-from velro_auth.telemetry.gauges import STALE_S, Gauge, Tally
-from velro_auth.telemetry.metrics import Metrics, NullMetrics, PrometheusMetrics
+from velro_auth.telemetry.alerts import EVENTS
+from velro_auth.telemetry.gauges import STALE_S, ExternalCounter, Gauge
+from velro_auth.telemetry.metrics import DURATION_BOUNDS_S, OTHER, PrometheusMetrics, render
 from velro_auth.telemetry.shared import Workers
+from velro_auth.telemetry.telemetry import Routes
 
 Fork = Callable[[Callable[[], object]], Child]
 
@@ -38,8 +36,8 @@ def shown(metrics: PrometheusMetrics) -> dict[str, float]:
 def test_a_login_is_counted_by_outcome_and_its_time_is_told_apart() -> None:
     metrics = new_metrics()
 
-    metrics.answered(answer(took_ms=130.0, upstream_ms=110.0))
-    metrics.answered(
+    metrics.record(answer(took_ms=130.0, upstream_ms=110.0))
+    metrics.record(
         answer(401, outcome="invalid_credentials", took_ms=350.0, upstream_ms=110.0, held_ms=230.0, lane="flask")
     )
 
@@ -57,7 +55,7 @@ def test_a_login_is_counted_by_outcome_and_its_time_is_told_apart() -> None:
 def test_a_login_that_never_asked_supabase_says_nothing_about_supabase() -> None:
     metrics = new_metrics()
 
-    metrics.answered(answer(422, upstream_ms=0.0, outcome="invalid_request"))
+    metrics.record(answer(422, upstream_ms=0.0, outcome="invalid_request"))
 
     assert 'velro_auth_login_seconds_count{share="upstream"}' not in shown(metrics)
     assert shown(metrics)['velro_auth_login_seconds_count{share="own"}'] == 1
@@ -68,7 +66,7 @@ def test_buckets_hold_what_does_not_exceed_their_bound(own_ms: list[float]) -> N
     metrics = new_metrics()
 
     for took_ms in own_ms:
-        metrics.answered(answer(route="ping", took_ms=took_ms, upstream_ms=0.0))
+        metrics.record(answer(route="ping", took_ms=took_ms, upstream_ms=0.0))
 
     found = shown(metrics)
     for bound in DURATION_BOUNDS_S:
@@ -81,17 +79,17 @@ def test_no_caller_can_add_a_series() -> None:
     """A scanner sends a million paths; each new label value would cost memory and money for good."""
     metrics = new_metrics()
     routes = Routes({"/api/v1/auth/login": "login"})
-    metrics.answered(answer(404, route=OTHER, outcome="not_found"))
+    metrics.record(answer(404, route=OTHER, outcome="not_found"))
     before = shown(metrics).keys()
 
     for number in range(1000):
         route = routes.name(f"/wp-admin/{number}")
-        metrics.answered(answer(404, route=route, outcome=f"outcome {number}", upstream_ms=0.0))
-        metrics.throttled(f"scope {number}")
-    metrics.answered(answer(404, route="of nobody", outcome="not_found"))
+        metrics.record(answer(404, route=route, outcome=f"outcome {number}", upstream_ms=0.0))
+        metrics.record_throttled(f"scope {number}")
+    metrics.record(answer(404, route="of nobody", outcome="not_found"))
 
     assert shown(metrics).keys() == before
-    metrics.answered(answer(418, outcome="of nobody"))
+    metrics.record(answer(418, outcome="of nobody"))
     assert shown(metrics)['velro_auth_logins_total{outcome="other"}'] == 1
     assert shown(metrics)['velro_auth_requests_total{lane="fast",route="other",status="4xx"}'] == 1002
     assert shown(metrics)['velro_auth_throttle_refusals_total{scope="other"}'] == 1000
@@ -102,7 +100,7 @@ def test_every_combination_together_stays_below_a_bound() -> None:
     for route, status, lane in itertools.product(
         ("login", "ping", "x"), (100, 200, 302, 404, 503), ("fast", "flask", "edge")
     ):
-        metrics.answered(answer(status, route=route, lane=lane))  # type: ignore[arg-type]  # lanes of the product
+        metrics.record(answer(status, route=route, lane=lane))  # type: ignore[arg-type]  # lanes of the product
 
     assert len(shown(metrics)) < 250
 
@@ -110,8 +108,8 @@ def test_every_combination_together_stays_below_a_bound() -> None:
 def test_two_workers_and_one_killed_add_up_exactly(fork: Fork) -> None:
     metrics = new_metrics()
 
-    fork(lambda: repeat(617, lambda: metrics.answered(answer())))
-    fork(lambda: repeat(383, lambda: metrics.answered(answer()))).kill()
+    fork(lambda: repeat(617, lambda: metrics.record(answer())))
+    fork(lambda: repeat(383, lambda: metrics.record(answer()))).kill()
 
     found = shown(metrics)
     assert found['velro_auth_logins_total{outcome="ok"}'] == 1000
@@ -126,9 +124,9 @@ def test_threads_lose_no_count() -> None:
     def log_in() -> None:
         start.wait()
         for _ in range(500):
-            metrics.answered(answer())
-            metrics.happened("upstream_throttled")
-            metrics.throttled("pair")
+            metrics.record(answer())
+            metrics.record_event("upstream_throttled")
+            metrics.record_throttled("pair")
 
     threads = [threading.Thread(target=log_in) for _ in range(8)]
     for thread in threads:
@@ -199,7 +197,7 @@ def test_gauges_of_one_name_are_told_apart_by_their_labels() -> None:
 
 def test_counts_kept_elsewhere_outlive_the_worker_that_kept_them(fork: Fork) -> None:
     dropped = {"lines": 0.0}
-    metrics = new_metrics(tallies=[Tally("log_lines_dropped", "Dropped.", lambda: dropped["lines"])])
+    metrics = new_metrics(counters=[ExternalCounter("log_lines_dropped", "Dropped.", lambda: dropped["lines"])])
 
     def drop(lines: float) -> Callable[[], None]:
         def work() -> None:
@@ -219,14 +217,6 @@ def test_the_build_is_told() -> None:
     found = shown(new_metrics(build={"version": "1.2.3", "commit": "abc"}))
 
     assert found['velro_auth_build_info{commit="abc",version="1.2.3"}'] == 1.0
-
-
-def test_null_metrics_take_what_the_others_take() -> None:
-    metrics: Metrics = NullMetrics()
-
-    metrics.answered(answer())
-    metrics.throttled("pair")
-    metrics.happened("upstream_throttled")
 
 
 @pytest.mark.parametrize(

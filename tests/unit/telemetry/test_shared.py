@@ -20,8 +20,8 @@ def test_every_worker_has_a_row_of_its_own(fork: Fork) -> None:
     table = Table(workers, 2)
 
     def work() -> None:
-        table.mine()[0] = 1.0
-        table.mine()[1] = workers.row
+        table.own_row()[0] = 1.0
+        table.own_row()[1] = workers.row
 
     work()
     for _ in range(3):
@@ -36,7 +36,7 @@ def test_what_a_killed_worker_counted_stays_and_its_row_is_given_to_the_next(for
 
     def count() -> None:
         for _ in range(100):
-            table.mine()[0] += 1
+            table.own_row()[0] += 1
 
     for _ in range(10):
         fork(count).kill()
@@ -50,7 +50,7 @@ def test_one_worker_leads_until_it_dies(fork: Fork) -> None:
     table = Table(workers, 1)
 
     def stand() -> None:
-        table.mine()[0] = 1 + workers.leads()
+        table.own_row()[0] = 1 + workers.leads()
 
     first = fork(stand)
     fork(stand)
@@ -67,7 +67,7 @@ def test_who_comes_when_all_rows_are_taken_shares_the_last_one(fork: Fork) -> No
     table = Table(Workers(workers=1), 1)
 
     def count() -> None:
-        table.mine()[0] += 1
+        table.own_row()[0] += 1
 
     for _ in range(6):
         fork(count)
@@ -83,7 +83,7 @@ def test_threads_of_one_worker_share_its_row() -> None:
         start.wait()
         for _ in range(2000):
             with table.lock:
-                table.mine()[0] += 1
+                table.own_row()[0] += 1
 
     threads = [threading.Thread(target=count) for _ in range(8)]
     for thread in threads:

