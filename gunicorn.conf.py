@@ -6,24 +6,24 @@ import socket as _socket
 from typing import Any as _Any
 
 from velro_auth.config.settings import Settings as _Settings
-from velro_auth.server.affinity import Affinity as _Affinity
-from velro_auth.server.affinity import core_of as _core_of
-from velro_auth.server.affinity import pin as _pin
-from velro_auth.server.memory import use_one_heap as _use_one_heap
-from velro_auth.server.process_files import folder_of as _folder_of
-from velro_auth.server.process_records import ProcessRecords as _Running
+from velro_auth.server.process_records import ProcessRecords as _ProcessRecords
+from velro_auth.server.process_records import folder_of as _folder_of
 from velro_auth.server.process_records import ports_of as _ports_of
+from velro_auth.server.process_tuning import Affinity as _Affinity
+from velro_auth.server.process_tuning import core_of as _core_of
+from velro_auth.server.process_tuning import pin as _pin
+from velro_auth.server.process_tuning import use_one_heap as _use_one_heap
 from velro_auth.telemetry.logs import configuration as _configuration
 
-# Here, where there is no thread yet; workers inherit it.
+# Before there are threads; workers inherit it.
 _use_one_heap()
 
 _settings = _Settings.from_environment()
 
 # [::] takes IPv4 as well; binding 0.0.0.0 beside it would fail.
 bind = f"[::]:{_settings.port}" if _socket.has_dualstack_ipv6() else f"0.0.0.0:{_settings.port}"
-# "gthread" is gunicorn's own, with our answers to what it cannot read.
-worker_class = _settings.gunicorn_worker_class.replace("gthread", "velro_auth.server.dispatch.PlainWorker")
+# "gthread" is gunicorn's own worker, with our answers to requests that it cannot read.
+worker_class = _settings.gunicorn_worker_class.replace("gthread", "velro_auth.server.compatibility.PlainWorker")
 workers = _settings.web_concurrency
 threads = _settings.gunicorn_threads
 preload_app = True
@@ -38,69 +38,69 @@ graceful_timeout = 25
 # Recycling would throw away warm connections and counters, and nothing here grows.
 max_requests = 0
 
-# One JSON line a request comes from the edge; gunicorn's own log costs 45 µs a request more.
+# The middleware writes one JSON line a request; gunicorn's own log costs 45 µs a request more.
 accesslog = None
 logconfig_dict = _configuration(_settings.log_level, _settings.log_format)
 # Otherwise a thread in the master and a socket in $HOME.
 control_socket_disable = True
-# Sets nothing but the scheme; the caller's address is the edge's business (velro_auth/web/client_address.py).
+# Sets nothing but the scheme; the middleware finds the caller's address (velro_auth/web/client_address.py).
 forwarded_allow_ips = "*"
 # Otherwise a peer's SCRIPT_NAME header would rewrite the path.
 forwarder_headers = ""
-# What its parser takes at most. Envoy appends the address that its client asked for.
+# The longest request line. Envoy appends the address that its client asked for.
 limit_request_line = 8190
 limit_request_fields = 64
-# 16 KiB of Authorization or Cookie, its name and white space; the worker holds other fields to 8 KiB.
+# For gthread. Our worker takes 16 KiB of Authorization or Cookie, and 8 KiB of any other field.
 limit_request_field_size = 16 * 1024 + 64
 
-_running = _Running(_folder_of(_settings.auth_run_dir))
+_records = _ProcessRecords(_folder_of(_settings.auth_run_dir))
 _affinity = _Affinity(workers=workers) if _settings.worker_cpu_affinity else None
 
 
 def when_ready(server: _Any) -> None:
-    """Answer SIGHUP with new settings in the workers that run, instead of with new workers, which would know less."""
+    """Answer SIGHUP with new settings in the running workers. New workers would lose their counters."""
     if reload := getattr(server.app.wsgi(), "reload", None):
         ports = _ports_of(server.LISTENERS)
-        server.handle_hup = _running.around(reload, ports)
-        _running.note_master(ports)
-    # What is loaded by now is there for good: to look through it for garbage takes 40 ms, in which no thread runs.
+        server.handle_hup = _records.around(reload, ports)
+        _records.record_master(ports)
+    # Loaded code stays for good. Collecting garbage among it takes 40 ms, in which no thread runs.
     _gc.collect()
     _gc.freeze()
 
 
 def pre_fork(server: _Any, worker: _Any) -> None:
-    """Choose the worker's core in the master, the one place that knows all workers."""
+    """Choose the worker's core in the master, which knows all workers."""
     if _affinity:
         worker.core = _affinity.choose(_core_of(sibling) for sibling in server.WORKERS.values())
 
 
 def post_fork(_server: _Any, worker: _Any) -> None:
     """Move to that core, before any thread is started."""
-    _running.has_forked()
-    # The master's handlers came along and would swallow a signal until the worker has its own: a worker that is told
-    # to stop while it starts would serve on, and keep the master waiting until it is killed.
+    _records.has_forked()
+    # The fork copied the master's handlers. They would swallow a SIGTERM until the worker has its own handlers, and
+    # the master would have to kill the worker.
     for number in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT):
         _signal.signal(number, _signal.SIG_DFL)
     _pin(_core_of(worker))
 
 
 def post_worker_init(worker: _Any) -> None:
-    """Let the application start its threads: they would not survive a fork."""
-    # The master tells the workers. By itself the signal would kill them, and a whole group of processes may get it.
+    """Let the application start its threads. A fork would have ended them."""
+    # The master tells the workers about new settings. The signal itself would kill them.
     _signal.signal(_signal.SIGHUP, _signal.SIG_IGN)
     if tell := getattr(worker.wsgi, "tell_of_reloads", None):
-        tell(_running.note_worker)
+        tell(_records.record_worker)
     if start := getattr(worker.wsgi, "start", None):
         start()
 
 
 def worker_exit(_server: _Any, worker: _Any) -> None:
     """Let the application stop them."""
-    _running.remove()
+    _records.remove()
     if stop := getattr(getattr(worker, "wsgi", None), "stop", None):
         stop()
 
 
 def on_exit(_server: _Any) -> None:
-    """Take the master's note away."""
-    _running.remove()
+    """Delete the master's file."""
+    _records.remove()

@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NoReturn
 
 from velro_auth.errors import InvalidCredentials, Throttled
-from velro_auth.guards.challenges import Challenges, Pressure
+from velro_auth.guards.attempts import MemoryAttempts
+from velro_auth.guards.challenges import Challenges, GuessRate
 from velro_auth.guards.keys import Caller, Keyring
 from velro_auth.guards.limits import HOUR_S, Limits
-from velro_auth.guards.memory import MemoryAttempts
 from velro_auth.guards.throttle import Challenged, Throttle
 
 #: Of PBKDF2-HMAC-SHA-256 a second, on one core of the machine that the tables were made on.
@@ -41,12 +41,12 @@ class Priced(Challenges):
     """Challenges whose solution is known: it is the number of the challenge, and the time is counted instead."""
 
     def __init__(self, *, chance: random.Random, clock: Callable[[], float]) -> None:
-        super().__init__(secret=b"simulated", pressure=Pressure(clock=clock), clock=clock)
+        super().__init__(secret=b"simulated", guess_rate=GuessRate(clock=clock), clock=clock)
         self._chance = chance
         self._numbers = itertools.count()
         self._open: dict[str, Caller] = {}
 
-    def give(self, caller: Caller, *, failures: int) -> Mapping[str, Any]:
+    def issue(self, caller: Caller, *, failures: int) -> Mapping[str, Any]:
         """Return a challenge that says how long its solution takes: tries until a prefix is found are geometric."""
         prefix, iterations = self._work[self.level(failures)]
         tries = self._chance.expovariate(1 / 16 ** len(prefix))
@@ -54,8 +54,8 @@ class Priced(Challenges):
         self._open[name] = caller
         return {"solution": name, "takes_s": tries * iterations / ITERATIONS_PER_S}
 
-    def wrong_with(self, caller: Caller, solution: str) -> str:
-        """Take each solution once, from the caller that it was given to."""
+    def check(self, caller: Caller, solution: str) -> str:
+        """Accept each solution once, from the caller to whom the challenge was issued."""
         return "" if self._open.pop(solution, None) == caller else "wrong"
 
 
@@ -194,13 +194,13 @@ def spray(*, is_challenging: bool, is_paying: bool = False, seconds: float = HOU
     """
     world = World(is_challenging=is_challenging)
     ends_s = world.now + seconds
-    places = list(itertools.islice(attackers(), networks))
+    addresses = list(itertools.islice(attackers(), networks))
     accounts = (f"{number}@example.com" for number in itertools.count())
     if is_paying:
-        for address in places:
+        for address in addresses:
             _pay(world, address, accounts, ends_s)
     else:
-        world.every(1 / SPRAY_PER_S, seconds, lambda n: world.guess(next(accounts), places[n % networks]))
+        world.every(1 / SPRAY_PER_S, seconds, lambda n: world.guess(next(accounts), addresses[n % networks]))
     world.every(PERSON_EVERY_S, seconds, world.person)
     world.run()
     return world

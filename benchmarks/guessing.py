@@ -1,7 +1,7 @@
 """Ten thousand wrong passwords from one address, and people elsewhere who log in meanwhile.
 
 Run ``make run`` in one terminal and ``python -m benchmarks.guessing`` in another. What to look for: no more guesses
-judged than the network's limit allows, the rest refused in a few milliseconds, and nobody else troubled.
+tried than the network's limit allows, the others refused in a few milliseconds, and all other logins successful.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def live(url: str, is_over: threading.Event) -> list[tuple[int, float]]:
     return answers
 
 
-def told(name: str, answers: list[tuple[int, float]]) -> str:
+def summary(name: str, answers: list[tuple[int, float]]) -> str:
     """Return one line of the report."""
     statuses = dict(sorted(Counter(status for status, _ in answers).items()))
     lines = [f"{name}: {statuses}"]
@@ -95,9 +95,9 @@ def main() -> None:
         answers = [answer for part in guesses for answer in part.result()]
         took_s = time.perf_counter() - started_s
         is_over.set()
-    print(told("guesses", answers))  # noqa: T201 - a report
+    print(summary("guesses", answers))  # noqa: T201 - a report
     print(f"  {len(answers) / took_s:.0f} a second")  # noqa: T201
-    print(told("others", others.result()))  # noqa: T201
+    print(summary("others", others.result()))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """What each layer costs per ping and per login, in microseconds of processor time.
 
-Run it with ``python -m benchmarks.layers``. Everything is in one process and without sockets, but for the call of the
-upstream, which is the double of the other benchmarks. Each number is the least of several rounds: what the code
-takes when nobody is in its way. The page ``docs/explanation/hot-path.md`` shows the result.
+Run it with ``python -m benchmarks.layers``. Everything runs in one process and without sockets, except the call of the
+upstream, which is the double of the other benchmarks. Each number is the minimum of several rounds: the time of the
+code on an idle machine. The page ``docs/explanation/hot-path.md`` shows the result.
+
+``--walk`` prints the modules of ours that one login passes instead.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from gunicorn.http import get_parser, wsgi
 
 from benchmarks.peers import bare
 from benchmarks.servers import SECRET_KEY, Fleet
+from benchmarks.walk import walk
 from benchmarks.wire import TOKEN_PATH, Question, get, login
 from velro_auth.app import create_app
 from velro_auth.config.settings import Settings
@@ -33,9 +36,9 @@ from velro_auth.context import AFTERWARDS, RequestContext
 from velro_auth.endpoints.schemas import LoginBody, SessionAnswer
 from velro_auth.fastlane import FastLane
 from velro_auth.guards.keys import Keyring
-from velro_auth.server.framing import Arrival, Intake
-from velro_auth.server.plain_parser import Reader
-from velro_auth.server.response_writer import Response
+from velro_auth.server.dispatch import respond
+from velro_auth.server.request_head import ParserSettings
+from velro_auth.server.request_parser import RequestParser
 from velro_auth.telemetry.logs import configuration
 from velro_auth.upstream.sessions import session_from
 from velro_auth.upstream.transport.transport import Reply, Transport
@@ -46,12 +49,14 @@ _CLIENT: Final = ("::ffff:100.64.0.5", 40000)
 _SERVER: Final = ("::", 8000)
 _PING: Final = "/api/v1/auth/ping"
 _ROUNDS: Final = 7
+#: Logins before the one whose modules are counted: the check of client addresses ends after 200.
+_WARM_UP: Final = 250
 
 Row: TypeAlias = tuple[str, float]
 
 
 def microseconds(call: Callable[[], object], times: int) -> float:
-    """Return the processor time of one *call*: the least of some rounds of so many calls."""
+    """Return the processor time of one *call*: the minimum of several rounds of *times* calls."""
     taken = []
     for _ in range(_ROUNDS):
         started_s = time.thread_time()
@@ -62,7 +67,7 @@ def microseconds(call: Callable[[], object], times: int) -> float:
 
 
 def gunicorn_config() -> Config:
-    """Return gunicorn's settings as the project has them."""
+    """Return the project's settings for gunicorn."""
     cfg = Config()
     for name, value in {
         "forwarded_allow_ips": "*",
@@ -75,40 +80,37 @@ def gunicorn_config() -> Config:
 
 
 class Requests:
-    """Turns bytes into environments, as the worker and as gunicorn do."""
+    """Parses requests into WSGI environments, as the worker and as gunicorn do."""
 
     def __init__(self) -> None:
         self._cfg = gunicorn_config()
-        self._paths = ("/health", _PING, "/api/v1/auth/login")
-        self._reader = Reader(self._cfg, self._paths)
-        self._intake = Intake(probe_paths=self._paths, limit_request_line=4094)
+        self._settings = ParserSettings(self._cfg, ("/health", _PING))
+        self._common = self._settings.environ_of(_CLIENT, _SERVER)
 
     def ours(self, question: Question) -> dict[str, Any]:
         """Read a request as the worker does."""
-        arrival = Arrival(bytearray(question.request))
-        self._intake.judge(arrival)
-        request = self._reader.read(arrival, _CLIENT, _SERVER)
-        assert request is not None
-        request.environ[AFTERWARDS] = []
-        return request.environ
+        parser = RequestParser(self._settings, self._common)
+        parser.feed(bytearray(question.request))
+        parser.environ[AFTERWARDS] = []
+        return parser.environ
 
     def gunicorns(self, question: Question) -> dict[str, Any]:
-        """Read it as gunicorn does."""
+        """Parse it as gunicorn does."""
         request = next(get_parser(self._cfg, iter([question.request]), _CLIENT))
         sink = SimpleNamespace(send=lambda _: 0, sendall=lambda _: None)
         return wsgi.create(request, sink, _CLIENT, _SERVER, self._cfg)[1]  # type: ignore[no-any-return] # no types
 
-    def answer(self, environ: dict[str, Any], app: Any, kind: type[wsgi.Response]) -> None:
-        """Answer with a response of that *kind*, into nowhere."""
+    def gunicorns_response(self, environ: dict[str, Any], app: Any) -> None:
+        """Answer with gunicorn's response, into nowhere."""
         request = SimpleNamespace(method=environ["REQUEST_METHOD"], version=(1, 1), should_close=lambda: False)
-        response = kind(request, SimpleNamespace(sendall=lambda _: None), self._cfg)
+        response = wsgi.Response(request, SimpleNamespace(sendall=lambda _: None), self._cfg)
         for item in app(environ, response.start_response):
             response.write(item)
         response.close()
 
 
 def ping_rows(settings: Settings, times: int) -> list[Row]:
-    """Measure a ping, from its bytes to its answer."""
+    """Measure a ping, from the bytes of the request to the response."""
     requests, ping, parts = Requests(), get(_PING), build(settings)
     environ = requests.ours(ping)
     service, flask_only = create_app(settings), create_app(settings, fast_lane=False)
@@ -123,17 +125,22 @@ def ping_rows(settings: Settings, times: int) -> list[Row]:
 
         return microseconds(once, times)
 
-    def sending(kind: type[wsgi.Response]) -> float:
-        return microseconds(lambda: requests.answer({**environ, AFTERWARDS: []}, service, kind), times)
+    def sending(send: Callable[[dict[str, Any]], object]) -> float:
+        return microseconds(lambda: send({**environ, AFTERWARDS: []}), times)
 
+    gunicorns_us = sending(lambda fresh: requests.gunicorns_response(fresh, service))
+    ours_us = sending(lambda fresh: respond(service, fresh, keep=True))
     bare_us, lane_us, all_us = ask(bare.app), ask(lane), ask(service)
     return [
         ("the head of 16 fields, read by gunicorn's parser", microseconds(lambda: requests.gunicorns(ping), times)),
         ("the same, read by the worker itself", microseconds(lambda: requests.ours(ping), times)),
         ("fast lane and endpoint", lane_us - bare_us),
         ("edge: request id, address, CORS, header fields, metrics", all_us - lane_us),
-        ("gunicorn's response: checks of the header fields", sending(wsgi.Response) - all_us),
-        ("the worker's own", sending(Response) - all_us),
+        (
+            "gunicorn's response: checks of the header fields",
+            gunicorns_us - all_us,
+        ),
+        ("the worker's own", ours_us - all_us),
         ("Flask and its extensions, where they take the fast lane's place", ask(flask_only) - all_us),
     ]
 
@@ -142,7 +149,7 @@ class Logins:
     """Logins of many users, in parts and as a whole.
 
     Args:
-        settings: What the service is told.
+        settings: The settings of the service.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -156,7 +163,7 @@ class Logins:
         self._access = logging.getLogger("velro_auth.access")
 
     def rows(self, times: int) -> list[Row]:
-        """Measure each part, and all of it last."""
+        """Measure each part, then the whole login."""
         given, reply = json.loads(self._body), self._asked()
         session = session_from(reply, time.time())
         keyring, login_body, session_answer = Keyring(b"benchmark"), LoginBody(unknown="exclude"), SessionAnswer()
@@ -164,12 +171,12 @@ class Logins:
             "the request, read by the worker itself": lambda: self._requests.ours(self._questions[1]),
             "body: JSON and schema": lambda: login_body.load(given),
             "names of the counters: HMAC of account and network": lambda: keyring.caller(given["email"], "198.18.0.1"),
-            "throttle, floor, quota, gate, breaker": self._guarded,
+            "throttle, failure delay, upstream rate limit, bulkhead, circuit breaker": self._guarded,
             "the call of Supabase by requests and urllib3, the kernel's part included": self._asked,
             "the session, read from the answer": lambda: session_from(reply, time.time()),
             "the answer: schema and JSON": lambda: json.dumps(session_answer.dump(session)),
-            "the line of the access log, written when the answer has left": self._logged,
-            "**all of it, without that line**": self._whole,
+            "the line of the access log, written after the response": self._logged,
+            "**all of it, without that line**": self.log_in,
         }
         return [(name, microseconds(part, times)) for name, part in parts.items()]
 
@@ -182,20 +189,31 @@ class Logins:
             self._guards.throttle.attempt(f"user{number}@example.com", f"198.18.0.{number % 250}"),
             self._guards.failure_delay.hold(time.monotonic()),
         ):
-            self._guards.rate_limit.take(is_known=True)
+            self._guards.rate_limit.acquire(is_known=True)
             with self._guards.asking():
                 pass
 
     def _logged(self) -> None:
         self._access.info("POST %s %d", "/api/v1/auth/login", 200, extra=_FIELDS)
 
-    def _whole(self) -> None:
+    def log_in(self) -> None:
+        """Log the next user in."""
         environ = self._requests.ours(self._questions[next(self._numbers) % 500])
+        self._ask(environ)
+
+    def modules(self) -> list[str]:
+        """Return the modules of ours between the worker and the call of Supabase, for one login of many."""
+        for _ in range(_WARM_UP):
+            self.log_in()
+        environ = self._requests.ours(self._questions[next(self._numbers) % 500])
+        return walk(lambda: self._ask(environ)).modules
+
+    def _ask(self, environ: dict[str, Any]) -> None:
         for item in self._service(environ, _started):
             assert item
 
 
-#: As many fields as the edge writes.
+#: As many fields as the middleware writes.
 _FIELDS: Final = {
     **dict.fromkeys(("request_id", "account"), "0" * 32),
     **dict.fromkeys(("method", "path", "outcome", "lane", "address", "user_agent"), "a word or two"),
@@ -209,7 +227,7 @@ def _started(_status: str, _headers: list[tuple[str, str]], *_: Any) -> Callable
 
 @contextlib.contextmanager
 def _quiet_log() -> Iterator[None]:
-    """Format every line as in production, and write it nowhere."""
+    """Format every log line as in production, and discard it."""
     saved = os.dup(1)
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 1)
@@ -224,7 +242,8 @@ def _quiet_log() -> Iterator[None]:
 @click.command()
 @click.option("--first-port", type=click.IntRange(1024, 65000), default=18900, show_default=True)
 @click.option("--times", type=click.IntRange(1), default=2000, show_default=True, help="Calls in a round.")
-def main(first_port: int, times: int) -> None:
+@click.option("--walk", "is_walk", is_flag=True, help="Print the modules of ours that one login passes.")
+def main(first_port: int, times: int, *, is_walk: bool) -> None:
     """Measure, and print two tables."""
     with tempfile.TemporaryFile() as log:
         fleet = Fleet(first_port=first_port, cores=None, log=log)
@@ -233,7 +252,14 @@ def main(first_port: int, times: int) -> None:
                 {"SUPABASE_URL": upstream.url, "SUPABASE_SECRET_KEY": SECRET_KEY, "AUTH_THROTTLE_SCALE": "1000"}
             )
             with _quiet_log():
-                tables = {"ping": ping_rows(settings, times), "login": Logins(settings).rows(max(1, times // 4))}
+                modules = Logins(settings).modules() if is_walk else []
+                tables = (
+                    {}
+                    if is_walk
+                    else {"ping": ping_rows(settings, times), "login": Logins(settings).rows(max(1, times // 4))}
+                )
+    for module in modules:
+        click.echo(module)
     for name, rows in tables.items():
         click.echo(f"| a {name} | µs |\n| --- | --- |")
         for title, value in rows:

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.wire import Line, Question, Reading
-from velro_auth.ops.bench.answers import Answer, Sample
-from velro_auth.ops.bench.openloop import OpenLoop
+from velro_auth.ops.bench.figures import percentile
+from velro_auth.ops.bench.openloop import Answer, OpenLoop, Sample
 from velro_auth.ops.bench.schedule import Arrival, poisson
-from velro_auth.ops.bench.stats import percentile
 
 _THREADS: Final = 64
 _TIMEOUT_S: Final = 10.0

@@ -1,9 +1,9 @@
-"""What judging a token here costs, and how much of a worker is left for everything else.
+"""What it costs to verify a token here, and how much of a worker is left for other work.
 
 Run it with ``python benchmarks/verify.py``. It measures on one core, in one process:
 
 * the verifier alone: a token seen before, and one never seen before, per algorithm;
-* what a deny-list in Redis would cost if it were asked each time (only when a server is at hand: ``--redis URL``);
+* what a deny-list in Redis would cost if it were asked each time (only with a Redis server: ``--redis URL``);
 * requests per second of a WSGI app around the verifier, beside a bare one that answers the same bytes. No
   sockets: those cost both the same.
 """
@@ -97,7 +97,7 @@ def measure_denylist(results: Results, times: int, redis_url: str | None) -> Non
     results.add("deny-list, in memory", microseconds(lambda: memory.denies(claims), times=10 * times), "µs")
     if redis_url is None:
         return
-    from velro_auth.stores.attempts import connect  # noqa: PLC0415 (only with a server at hand)
+    from velro_auth.stores.client import connect  # noqa: PLC0415 (only with a Redis server)
     from velro_auth.stores.denylist_codec import DenialsInRedis  # noqa: PLC0415
 
     store = DenialsInRedis(client=connect(redis_url))
@@ -109,11 +109,11 @@ def measure_worker(results: Results, times: int) -> None:
     key = SigningKey("worker")
     tokens = [key.token(claims_at(time.time(), nonce=number)) for number in range(100)]
     headers = identity_headers(checked_claims(email="ada@example.com"))
-    judge = verifier([key])
+    checker = verifier([key])
     numbers = iter(range(10**9))
 
     def verify_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        claims = judge.verify(bearer_token(environ.get("HTTP_AUTHORIZATION")))
+        claims = checker.verify(bearer_token(environ.get("HTTP_AUTHORIZATION")))
         return answer(start_response, identity_headers(claims))
 
     def bare_app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -144,7 +144,7 @@ def request(token: str) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, and print a table or JSON."""
-    options = argparse.ArgumentParser(description="What judging a token costs.")
+    options = argparse.ArgumentParser(description="What it costs to verify a token.")
     options.add_argument("--times", type=int, default=2000, help="calls per round")
     options.add_argument("--redis", metavar="URL", help="also ask this Redis, to know what is saved")
     options.add_argument("--json", action="store_true", help="print JSON")

@@ -41,7 +41,7 @@ def test_every_check_of_the_doctor_is_in_the_reference() -> None:
     assert documented == page(CHECKS), "run: velro-auth doctor --reference > docs/reference/doctor.md"
     for check in CHECKS:
         assert f"| `{check.name}` | {check.what} | {check.why} | " in documented
-        assert check.mend
+        assert check.fix
 
 
 def test_every_error_is_in_the_reference_with_its_status() -> None:

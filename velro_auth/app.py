@@ -1,4 +1,4 @@
-"""The WSGI application: Flask with its extensions and blueprints, wrapped in the fast lane and the edge."""
+"""The WSGI application: Flask with its blueprints, wrapped in the fast lane and the middleware."""
 
 from __future__ import annotations
 
@@ -8,25 +8,21 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import flask
-from flask_limiter.errors import RateLimitExceeded
 from werkzeug.exceptions import HTTPException
-from werkzeug.exceptions import MethodNotAllowed as WrongMethod
+from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 from werkzeug.wrappers import Response
 
-from velro_auth.blueprints import Everything
+from velro_auth.blueprints import AnyPath, blueprint
 from velro_auth.blueprints.auth import auth
-from velro_auth.blueprints.operations import operations
 from velro_auth.config.reload import OnFollowed, Outcome, Reloads
 from velro_auth.config.settings import Settings
-from velro_auth.endpoints.login import LoginEndpoint
-from velro_auth.errors import MethodNotAllowed, NotFound, RequestError, Throttled
+from velro_auth.endpoints.sessions import LoginEndpoint
+from velro_auth.errors import MethodNotAllowed, NotFound, RequestError
 from velro_auth.fastlane import FastLane
 from velro_auth.telemetry.logs import set_level
 from velro_auth.web import problems
 from velro_auth.web.cors import Cors
-from velro_auth.web.extensions import extend
-from velro_auth.web.middleware import Middleware
-from velro_auth.web.paths import is_below
+from velro_auth.web.middleware import Middleware, is_below
 from velro_auth.wiring import Parts, build
 from velro_auth.wiring.state import Threads
 
@@ -37,14 +33,13 @@ logger = logging.getLogger("velro_auth")
 
 
 class Service:
-    """The application as a server runs it: what answers, and what has to be started and stopped with a process.
+    """The WSGI application, with the threads that start and stop with a process.
 
     Attributes:
         main_thread_paths: Paths whose answers touch no network, no disk and no lock that a login holds, so that
             ``velro_auth.server.worker`` may answer them where nothing queues.
-        hot_paths: Paths whose plain requests the worker may read itself.
-        answers_refusals: The worker may ask for its own answers here: to requests that it does not hand over.
-        refusal_fields: The header fields that are read then, beyond those that are always read; in lower case.
+        answers_refusals: Whether this also builds the responses to requests that the worker refuses itself.
+        refusal_fields: Further header fields that are read for such a response; in lower case.
         body_limits: (method, path) → largest body that is read there, in bytes; no other request has its body read.
 
     Args:
@@ -63,19 +58,18 @@ class Service:
         self.answers_refusals = True
         self.refusal_fields = (settings.auth_client_ip_header.lower(),)
         self.body_limits = _body_limits(self._parts)
-        self.hot_paths = frozenset(path for endpoint in self._parts.endpoints for path in endpoint.paths)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         return self._outermost(environ, start_response)
 
     def start(self) -> None:
-        """Start the threads; call it after a fork, which none would survive. Without them all works, but colder."""
+        """Start the threads; call it after a fork, because no thread survives one."""
         for threads in self._threads:
             threads.start()
 
     def stop(self) -> None:
-        """Stop the threads. What fails to stop keeps none of the others from it."""
+        """Stop the threads. A failure of one does not keep the others running."""
         for threads in self._threads:
             try:
                 threads.stop()
@@ -150,20 +144,18 @@ def _edge(settings: Settings, parts: Parts, *, fast_lane: bool) -> Middleware:
 
 def _flask_app(parts: Parts) -> flask.Flask:
     app = flask.Flask("velro_auth", static_folder=None)
-    # A path is what was asked for: // is not /, and no redirect says otherwise.
+    # Paths are matched exactly: // is not /, and Flask sends no redirect.
     app.url_map.merge_slashes = False
-    app.url_map.converters["everything"] = Everything
-    management = operations(parts.operations)
-    extend(app, management=management, public_paths=parts.public_paths)
+    app.url_map.converters["any_path"] = AnyPath
     app.register_blueprint(auth(parts.auth, verify=parts.verify))
-    app.register_blueprint(management)
+    app.register_blueprint(blueprint("operations", parts.operations))
     app.before_request(functools.partial(_refuse_escaped_slashes, but_below=parts.verify.paths))
     app.register_error_handler(Exception, _respond)
     return app
 
 
 def _refuse_escaped_slashes(but_below: Iterable[str]) -> None:
-    """Servers decode ``%2F`` before routing; no route of ours has one, but gateways append any path to verify."""
+    """Refuse ``%2F``: servers decode it before routing. Only below verify may a path have one."""
     escaped = "%2f" in flask.request.environ.get("RAW_URI", "").partition("?")[0].lower()
     if escaped and not is_below(flask.request.environ["PATH_INFO"], but_below):
         raise NotFound("an escaped slash")
@@ -174,10 +166,8 @@ def _respond(error: Exception) -> Response:
 
 
 def _ours(error: Exception) -> Exception:
-    """Turn what Flask and Werkzeug raise into our words; a defect stays what it is."""
-    if isinstance(error, RateLimitExceeded):
-        return Throttled("management route", retry_after_s=error.limit.limit.get_expiry() if error.limit else None)
-    if isinstance(error, WrongMethod):
+    """Turn errors of Flask and Werkzeug into our own; a defect is returned unchanged."""
+    if isinstance(error, WerkzeugMethodNotAllowed):
         return MethodNotAllowed(sorted({*(error.valid_methods or ()), "OPTIONS"}))
     if not isinstance(error, HTTPException):
         return error

@@ -15,8 +15,7 @@ from benchmarks.servers import FASTAPI, FLASK_POOLED, GATEWAY, Contender, Server
 from benchmarks.setting import Setting, in_turn, logins, titles
 from benchmarks.upstream import SESSION_PATH
 from benchmarks.wire import Line, Question, get
-from velro_auth.ops.bench.figures import figures
-from velro_auth.ops.bench.stats import Spread
+from velro_auth.ops.bench.figures import Percentiles, figures
 
 #: More than any of them has threads.
 _HANGING: Final = 50
@@ -46,7 +45,7 @@ def while_hung(setting: Setting) -> Measure:
 
 
 def _one(setting: Setting, contender: Contender, upstream: Upstream, *, seed: int) -> dict[str, float]:
-    def probed(question: Question) -> tuple[Spread, int]:
+    def probed(question: Question) -> tuple[Percentiles, int]:
         samples = open_loop(
             server.port, itertools.repeat(question), rps=_PROBES_PER_S, duration_s=setting.effort.hung_s, seed=seed
         )

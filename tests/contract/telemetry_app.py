@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 from werkzeug.wrappers import Request
 
 from velro_auth.context import RequestContext
-from velro_auth.endpoints.metrics import MetricsEndpoint
+from velro_auth.endpoints.operations import MetricsEndpoint
 from velro_auth.guards.bulkhead import Bulkhead
 from velro_auth.guards.circuit_breaker import CircuitBreaker
 from velro_auth.guards.failure_delay import FailureDelay
@@ -29,9 +29,9 @@ OUTCOMES = ("ok", "invalid_credentials", "too_many_attempts", "upstream_timeout"
 
 
 def _gauges() -> list[Gauge]:
-    bulkhead = Bulkhead(slots=24, wait_s=1.0, max_waiting=4)
+    bulkhead = Bulkhead(permits=24, wait_s=1.0, max_waiting=4)
     return [
-        *guard_gauges(bulkhead=bulkhead.state, breaker=CircuitBreaker(), failure_delay=FailureDelay(places=30).state),
+        *guard_gauges(bulkhead=bulkhead.state, breaker=CircuitBreaker(), failure_delay=FailureDelay(permits=30).state),
         *pool_gauges(idle=lambda: 3.0, age_s=lambda: 90.0, unused_s=lambda: 20.0),
         *key_gauges(count=lambda: 2.0, age_s=lambda: 5.0),
         cache_gauge("introspection", lambda: 10.0),

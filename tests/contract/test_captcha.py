@@ -11,7 +11,6 @@ from werkzeug.test import Client, TestResponse
 from supabase_standin import RateLimit, Standin
 from tests.asserts import assert_problem
 from tests.fixtures.standin import new_email
-from velro_auth.app import create_app
 from velro_auth.config.settings import Settings
 from velro_auth.ops.doctor.checks import CHECKS
 from velro_auth.ops.doctor.checkup import run
@@ -27,22 +26,11 @@ Give = Callable[..., Standin]
 
 
 @pytest.fixture
-def gateway_to(lane: str) -> Callable[..., Client]:
-    """Return a function that builds a gateway with both keys in front of a stand-in."""
+def gateway_to(gateway_to: Callable[..., Client]) -> Callable[..., Client]:
+    """Return a function that builds a gateway with both keys."""
 
     def build(standin: Standin, **environment: str) -> Client:
-        settings = Settings.from_environment(
-            {
-                "SUPABASE_URL": standin.url,
-                "SUPABASE_SECRET_KEY": standin.secret_key,
-                "SUPABASE_PUBLISHABLE_KEY": standin.publishable_key,
-                "AUTH_FAILURE_FLOOR_MS": "0",
-                "AUTH_THROTTLE_SCALE": "1000",
-                **environment,
-            }
-        )
-        assert not settings.errors
-        return Client(create_app(settings, fast_lane=lane == "fast lane"))
+        return gateway_to(standin, SUPABASE_PUBLISHABLE_KEY=standin.publishable_key, **environment)
 
     return build
 
@@ -136,7 +124,7 @@ def test_the_doctor_says_whether_the_captcha_is_demanded_here(
     keys = {"SUPABASE_SECRET_KEY": standin.secret_key, "SUPABASE_PUBLISHABLE_KEY": standin.publishable_key}
     settings = Settings.from_environment({"SUPABASE_URL": standin.url, **keys, **changes})
 
-    with contextlib.closing(DiagnosticContext(settings=settings)) as case:
-        found = {one.check.name: one for one in run(CHECKS, case, only=["captcha.demanded"])}["captcha.demanded"]
+    with contextlib.closing(DiagnosticContext(settings=settings)) as context:
+        found = {one.check.name: one for one in run(CHECKS, context, only=["captcha.demanded"])}["captcha.demanded"]
 
     assert (found.status, said in found.found) == (status, True), found.found

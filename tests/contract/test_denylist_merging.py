@@ -13,10 +13,9 @@ import pytest
 from tests.fixtures.denials import denials_of
 from tests.fixtures.redis import RedisServer
 from tests.fixtures.tokens import USER_ID, checked_claims
-from velro_auth.auth.cutoffs import Cutoff
-from velro_auth.auth.denylist import Denial, MemoryDenyList, end_of_user
+from velro_auth.auth.denylist import Cutoff, Denial, MemoryDenyList, end_of_user
 from velro_auth.auth.tokens import Claims
-from velro_auth.stores.attempts import connect
+from velro_auth.stores.client import connect
 from velro_auth.stores.denylist import RedisDenyList
 from velro_auth.stores.denylist_codec import DenialsInRedis
 
@@ -101,7 +100,7 @@ def test_a_process_that_is_not_told_learns_of_a_login_after_a_logout(own_redis: 
 class Silent(RedisDenyList):
     """Never gets as far as to listen."""
 
-    def _start_once(self) -> None:
+    def _keep_listening(self) -> None:
         pass
 
 

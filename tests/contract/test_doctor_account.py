@@ -44,7 +44,7 @@ def test_a_hook_that_is_off(new_standin: Callable[..., Standin]) -> None:
     result = look("account.claim", settings_of(standin), account=Credentials("ada@example.com", PASSWORD))
 
     assert result.status == "fail"
-    assert "Authentication, Hooks" in result.mend
+    assert "Authentication, Hooks" in result.fix
 
 
 def test_forwarding_that_works_is_proven_by_the_session(migrated: Standin, account: Credentials) -> None:
@@ -63,7 +63,7 @@ def test_a_project_that_does_not_listen(new_standin: Callable[..., Standin]) -> 
 
     assert result.status == "fail"
     assert "127.0.0.1" in result.found
-    assert "Rate limits" in result.mend
+    assert "Rate limits" in result.fix
 
 
 def test_a_key_that_forwards_nothing(standin: Standin) -> None:

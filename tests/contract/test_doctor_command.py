@@ -50,7 +50,7 @@ def test_the_worst_grade_is_the_exit_status(environment: dict[str, str]) -> None
     assert "2 pass" in good.stdout
     assert "FAIL  railway.drain" in failed.stdout
     assert "why   Its default is 0 s" in failed.stdout
-    assert "mend  Set the service variable RAILWAY_DEPLOYMENT_DRAINING_SECONDS=30." in failed.stdout
+    assert "fix   Set the service variable RAILWAY_DEPLOYMENT_DRAINING_SECONDS=30." in failed.stdout
 
 
 def test_no_secret_is_in_any_output(environment: dict[str, str], migrated: Standin, tmp_path: Path) -> None:
@@ -92,16 +92,16 @@ def test_fix_says_what_it_does_and_the_second_time_nothing(
     api.sql("delete from public.users")
 
     dry = doctor(chosen, "--fix", "--dry-run", "--rollback-dir", str(tmp_path))
-    assert "would mend: row level security of public.users" in dry.stdout
+    assert "would fix: row level security of public.users" in dry.stdout
     assert "FAIL  database.row_security" in dry.stdout
     assert dry.exit_code == 2
-    assert "would mend: " in doctor(chosen, "--fix", "--dry-run", "--json").stdout
+    assert "would fix: " in doctor(chosen, "--fix", "--dry-run", "--json").stdout
     assert list(tmp_path.iterdir()) == []
 
     first = doctor(chosen, "--fix", "--rollback-dir", str(tmp_path))
     [path] = tmp_path.glob("doctor_rollback_*.sql")
-    assert "mended: row level security public.users: changed" in first.stdout
-    assert f"The way back is in {path}" in first.stdout
+    assert "fixed: row level security public.users: changed" in first.stdout
+    assert f"The undo file is {path}" in first.stdout
     assert "pass  database.row_security" in first.stdout
     second = doctor(chosen, "--fix", "--json", "--rollback-dir", str(tmp_path))
 

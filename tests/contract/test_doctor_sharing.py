@@ -11,10 +11,10 @@ import redis
 from tests.contract.test_doctor_store import look
 from tests.fixtures.programs import ROOT
 from tests.fixtures.redis import RedisServer, command
-from velro_auth.stores.advice import refusal_of
+from velro_auth.stores.client import advice_for
 
 #: What the advice says, word for word.
-RIGHTS = refusal_of(redis.exceptions.NoPermissionError()).partition("<user> ")[2].rstrip("'").split()
+RIGHTS = advice_for(redis.exceptions.NoPermissionError()).partition("<user> ")[2].rstrip("'").split()
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def look_as(server: RedisServer, admin: redis.Redis, *rights: str) -> str:
     command(admin, "ACL", "SETUSER", "gateway", "reset", "on", ">canary", *rights)
     address = f"unix://gateway:canary@{quote(str(server.socket))}"
     result = look("redis.sharing", address)
-    assert "canary" not in result.found + result.mend
-    return f"{result.status}: {result.found}; {result.mend}"
+    assert "canary" not in result.found + result.fix
+    return f"{result.status}: {result.found}; {result.fix}"
 
 
 def test_a_redis_that_works_is_left_as_it_was(own_redis: RedisServer, admin: redis.Redis) -> None:
@@ -50,7 +50,7 @@ def test_a_cluster_is_told_though_it_answers(redis_cluster: str) -> None:
         "each process keeps to itself: failed logins, ended sessions, refreshes;"
         " it is a Redis Cluster, which keeps keys apart that belong together"
     )
-    assert result.mend == "Use a Redis without cluster mode."
+    assert result.fix == "Use a Redis without cluster mode."
 
 
 def test_the_page_lists_the_rights_that_are_advised() -> None:
@@ -88,7 +88,7 @@ def test_a_replica(own_redis: RedisServer, admin: redis.Redis) -> None:
 
     assert result.status == "fail"
     assert "it is a read-only replica" in result.found
-    assert result.mend == "Use the address of the primary."
+    assert result.fix == "Use the address of the primary."
     command(admin, "REPLICAOF", "NO", "ONE")
     assert look("redis.sharing", own_redis.url).status == "pass"
 

@@ -38,7 +38,7 @@ def test_a_redis_that_is_gone_and_comes_back(own_redis: RedisServer) -> None:
     result = look("redis.reachable", own_redis.url)
 
     assert result.status == "fail"
-    assert "REDIS_URL" in result.mend
+    assert "REDIS_URL" in result.fix
     assert look("redis.latency", own_redis.url).status == "skip"
     own_redis.start()
     assert look("redis.reachable", own_redis.url).status == "pass"
@@ -76,7 +76,7 @@ def test_a_redis_that_is_far_away(far_redis: str) -> None:
     result = look("redis.latency", far_redis)
 
     assert result.status == "warn"
-    assert "same region" in result.mend
+    assert "same region" in result.fix
 
 
 def test_an_address_of_another_kind() -> None:
@@ -93,7 +93,7 @@ def test_a_redis_that_would_throw_keys_away(limited: redis.Redis, own_redis: Red
     result = look("redis.memory", own_redis.url)
 
     assert result.status == "warn"
-    assert "noeviction" in result.mend
+    assert "noeviction" in result.fix
     limited.config_set("maxmemory-policy", "noeviction")
     assert look("redis.memory", own_redis.url).status == "pass"
 
@@ -107,7 +107,7 @@ def test_a_redis_that_threw_keys_away(limited: redis.Redis, own_redis: RedisServ
     result = look("redis.memory", own_redis.url)
 
     assert result.status == "fail"
-    assert "thrown away" in result.found
+    assert "were evicted" in result.found
 
 
 def test_a_redis_that_is_nearly_full(limited: redis.Redis, own_redis: RedisServer) -> None:

@@ -73,7 +73,7 @@ def test_another_issuer_is_told_with_the_variable(hooked: Api, account: Credenti
 
     assert with_account.status == without.status == "fail"
     assert f"iss is '{hooked.server.url}/auth/v1'; accepted: https://auth.example/auth/v1" in with_account.found
-    assert without.mend == f"Set AUTH_ISSUERS={hooked.server.url}/auth/v1, or correct SUPABASE_URL."
+    assert without.fix == f"Set AUTH_ISSUERS={hooked.server.url}/auth/v1, or correct SUPABASE_URL."
     assert look("upstream.issuer", settings_of(hooked.server)).status == "pass"
 
 
@@ -90,7 +90,7 @@ def test_a_hook_that_drops_the_issuer(hooked: Api, account: Credentials) -> None
 
     assert result.status == "fail"
     assert "missing: iss" in result.found
-    assert "hook" in result.mend
+    assert "hook" in result.fix
 
 
 def test_a_slow_clock(hooked: Api, account: Credentials) -> None:
@@ -100,7 +100,7 @@ def test_a_slow_clock(hooked: Api, account: Credentials) -> None:
 
     assert result.status == "fail"
     assert "this machine's clock is slow" in result.found
-    assert "timedatectl" in result.mend
+    assert "timedatectl" in result.fix
 
 
 def look_at_token(standin: Standin, settings: Settings, **claims: Any) -> Finding:
@@ -110,8 +110,8 @@ def look_at_token(standin: Standin, settings: Settings, **claims: Any) -> Findin
     [check] = [check for check in CHECKS if check.name == "account.token"]
     with contextlib.closing(
         DiagnosticContext(settings=settings, account=Credentials("ada@example.com", PASSWORD))
-    ) as case:
-        return check.look(case)
+    ) as context:
+        return check.run(context)
 
 
 def test_a_secret_of_another_project(standin: Standin) -> None:
@@ -131,7 +131,7 @@ def test_a_legacy_key_shows_the_secret_without_an_account(standin: Standin, secr
     result = look("upstream.secret", settings_of(standin, SUPABASE_SECRET_KEY=key, SUPABASE_JWT_SECRET=secret))
 
     assert result.status == status
-    assert "canary" not in result.found + result.mend
+    assert "canary" not in result.found + result.fix
 
 
 def test_a_secret_that_only_a_login_can_show(standin: Standin) -> None:

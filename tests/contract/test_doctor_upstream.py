@@ -32,8 +32,8 @@ def settings_of(standin: Standin, **changes: str) -> Settings:
 
 def look(name: str, settings: Settings, **options: Any) -> Result:
     """Return what one check found, and that nothing it needs stood in its way."""
-    with contextlib.closing(DiagnosticContext(settings=settings, **options)) as case:
-        results = {result.check.name: result for result in run(CHECKS, case, only=[name])}
+    with contextlib.closing(DiagnosticContext(settings=settings, **options)) as context:
+        results = {result.check.name: result for result in run(CHECKS, context, only=[name])}
     return results[name]
 
 
@@ -103,7 +103,7 @@ def test_a_supabase_that_is_far_away(standin: Standin) -> None:
     result = look("upstream.latency", settings_of(standin))
 
     assert result.status == "warn"
-    assert "region nearest" in result.mend
+    assert "region nearest" in result.fix
     standin.faults.clear()
     assert look("upstream.latency", settings_of(standin)).status == "pass"
 
@@ -141,7 +141,7 @@ def test_a_project_whose_mail_logins_are_off(standin_with: Callable[..., Standin
 
     assert result.status == "fail"
     assert "e-mail logins are switched off" in result.found
-    assert "Authentication, Sign In / Providers, Email" in result.mend
+    assert "Authentication, Sign In / Providers, Email" in result.fix
 
 
 @pytest.mark.parametrize(("off_s", "status"), [(-40, "fail"), (40, "fail"), (15, "warn")])
@@ -162,7 +162,7 @@ def test_a_project_that_signs_with_a_shared_secret_only(standin: Standin) -> Non
     )
 
     assert (result.status, with_secret.status) == ("warn", "pass")
-    assert "SUPABASE_JWT_SECRET" in result.mend
+    assert "SUPABASE_JWT_SECRET" in result.fix
     standin.faults.clear()
     assert is_well("upstream.signing", standin)
 

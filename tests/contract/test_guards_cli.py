@@ -9,13 +9,13 @@ from tests.fixtures.redis import RedisServer
 from tests.unit.guards.outcomes import fail
 from velro_auth.config.settings import Settings
 from velro_auth.errors import InvalidCredentials
+from velro_auth.guards.attempts import MemoryAttempts
 from velro_auth.guards.keys import Keyring
 from velro_auth.guards.limits import Limits
-from velro_auth.guards.memory import MemoryAttempts
 from velro_auth.guards.throttle import Throttle, TooManyAttempts
 from velro_auth.ops.cli.guard import guard
-from velro_auth.stores.attempts import RedisAttempts, connect
-from velro_auth.stores.backoff import StoreBackoff
+from velro_auth.stores.attempts import RedisAttempts
+from velro_auth.stores.client import StoreBackoff, connect
 
 ADA = "ada@example.com"
 HOME = "192.0.2.1"
@@ -32,7 +32,7 @@ def test_an_operator_sees_and_releases_who_is_held_back(redis_server: RedisServe
         client.flushall()
         memory = MemoryAttempts(limits=Limits())
         prefix = Settings.from_environment({}).redis_prefix
-        attempts = RedisAttempts(client=client, limits=Limits(), fallback=memory, rest=StoreBackoff(), prefix=prefix)
+        attempts = RedisAttempts(client=client, limits=Limits(), fallback=memory, backoff=StoreBackoff(), prefix=prefix)
         throttle = Throttle(attempts=attempts, keyring=Keyring(b"secret"))
         for _ in range(5):
             with pytest.raises(InvalidCredentials), throttle.attempt(ADA, HOME):
@@ -80,7 +80,7 @@ def test_an_operator_sees_and_releases_the_networks_around_an_address(redis_serv
         client.flushall()
         prefix = Settings.from_environment({}).redis_prefix
         memory = MemoryAttempts(limits=Limits())
-        attempts = RedisAttempts(client=client, limits=Limits(), fallback=memory, rest=StoreBackoff(), prefix=prefix)
+        attempts = RedisAttempts(client=client, limits=Limits(), fallback=memory, backoff=StoreBackoff(), prefix=prefix)
         throttle = Throttle(attempts=attempts, keyring=Keyring(b"secret"))
         for number in range(76):
             with pytest.raises((InvalidCredentials, TooManyAttempts)):

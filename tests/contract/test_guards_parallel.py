@@ -12,12 +12,12 @@ import pytest
 from tests.fixtures.redis import RedisServer
 from tests.unit.guards.outcomes import fail
 from velro_auth.errors import InvalidCredentials
+from velro_auth.guards.attempts import MemoryAttempts
 from velro_auth.guards.keys import Keyring
 from velro_auth.guards.limits import Limits
-from velro_auth.guards.memory import MemoryAttempts
 from velro_auth.guards.throttle import Throttle, TooManyAttempts
-from velro_auth.stores.attempts import RedisAttempts, connect
-from velro_auth.stores.backoff import StoreBackoff
+from velro_auth.stores.attempts import RedisAttempts
+from velro_auth.stores.client import StoreBackoff, connect
 
 PROCESSES = 4
 PARALLEL = 500
@@ -27,9 +27,9 @@ OWNER = ("owner@example.com", "203.0.113.7")
 
 def _gateway(url: str) -> Throttle:
     # Patient, since two cores and five hundred threads are not what the timeout is for.
-    client = connect(url, timeout_s=20.0, max_connections=PARALLEL)
+    client = connect(url, timeout_s=20.0)
     fallback = MemoryAttempts(limits=Limits().scaled(1 / PROCESSES))
-    attempts = RedisAttempts(client=client, limits=Limits(), fallback=fallback, rest=StoreBackoff())
+    attempts = RedisAttempts(client=client, limits=Limits(), fallback=fallback, backoff=StoreBackoff())
     return Throttle(attempts=attempts, keyring=Keyring(b"secret"))
 
 

@@ -34,7 +34,7 @@ def leaky(email: str) -> Answer:
 
 
 def held(failure_delay: FailureDelay) -> Behaviour:
-    """Answer when the floor says so."""
+    """Answer after the failure delay."""
 
     def answer(email: str) -> Answer:
         with contextlib.suppress(InvalidCredentials), failure_delay.hold(time.monotonic()):
@@ -106,7 +106,7 @@ def test_a_gateway_that_answers_when_supabase_does_is_told_apart() -> None:
 
 def test_a_gateway_that_holds_refusals_is_not() -> None:
     """Chance accuses a fair gateway now and then, so twice in three is what counts."""
-    failure_delay = FailureDelay(floor_ms=50.0, places=100)
+    failure_delay = FailureDelay(delay_ms=50.0, permits=100)
 
     statuses = [run(held(failure_delay), samples=100)[0] for _ in range(3)]
 

@@ -9,9 +9,8 @@ from contextlib import ExitStack
 import pytest
 
 from tests.fixtures.redis import RedisServer
-from velro_auth.guards.challenges import MemorySpent
-from velro_auth.stores.attempts import RedisSpent, connect
-from velro_auth.stores.backoff import StoreBackoff
+from velro_auth.stores.attempts import RedisSpent
+from velro_auth.stores.client import StoreBackoff, connect
 
 MakeSpent = Callable[[], RedisSpent]
 
@@ -23,7 +22,7 @@ def make_spent(own_redis: RedisServer) -> Iterator[MakeSpent]:
 
         def make() -> RedisSpent:
             client = ends.enter_context(connect(own_redis.url, timeout_s=5.0))
-            return RedisSpent(client=client, memory=MemorySpent(), rest=StoreBackoff(), prefix="velro:project")
+            return RedisSpent(client=client, backoff=StoreBackoff(), prefix="velro:project")
 
         yield make
 

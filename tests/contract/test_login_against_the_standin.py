@@ -228,7 +228,7 @@ def test_200_users_at_once_each_get_their_own_session(standin: Standin) -> None:
             assert claims_of(body["access_token"])["sub"] == ids[email]
             tokens |= {body["access_token"], body["refresh_token"]}
         assert len(tokens) == 400
-        # The signing keys may be fetched meanwhile, to judge a sample of the tokens.
+        # The signing keys may be fetched meanwhile, to verify a sample of the tokens.
         asked = standin.requests.of("/auth/v1/token")
         assert len(asked) == 200
         for request in asked:

@@ -16,9 +16,9 @@ from velro_auth.config.settings import Settings
 from velro_auth.errors import InvalidCredentials, Throttled
 from velro_auth.guards.limits import Limits
 from velro_auth.guards.throttle import Throttle
-from velro_auth.stores.attempts import connect
+from velro_auth.stores.client import SharedStore, connect
 from velro_auth.stores.denylist_codec import DenialsInRedis
-from velro_auth.wiring.guards import SharedStore, build_guards, open_guards
+from velro_auth.wiring.guards import build_guards, open_guards
 from velro_auth.wiring.sessions import _shared
 
 #: Few tries reach the limit of the service: these many.

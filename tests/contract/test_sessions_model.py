@@ -32,7 +32,7 @@ from velro_auth.auth.verifier import TokenVerifier
 from velro_auth.config.settings import Settings
 from velro_auth.context import RequestContext
 from velro_auth.errors import SessionExpired, TokenError, TokenExpired, Unready, UpstreamError, VelroAuthError
-from velro_auth.stores.attempts import connect
+from velro_auth.stores.client import connect
 from velro_auth.stores.denylist import RedisDenyList
 from velro_auth.stores.denylist_codec import DenialsInRedis
 from velro_auth.wiring.guards import build_guards, open_guards
@@ -64,7 +64,7 @@ class Process:
             guards=guards,
             refreshes=Refreshes[Session](clock=clock),
             verifier=TokenVerifier(keys=HeldKeys(KEY), rules=rules(clock), clock=clock),
-            judge=TokenIntrospector(verifier=checked, remote=RemoteIntrospector(clock=clock, now=clock)),
+            introspector=TokenIntrospector(verifier=checked, remote=RemoteIntrospector(clock=clock, now=clock)),
             denied=denied,
             now=clock,
         )
@@ -104,9 +104,9 @@ class Model:
                 [self.log_in, self.log_out, self.refresh, self.wait, self.log_in_beside_a_logout], [6, 8, 4, 5, 1]
             )[0]
             step()
-            self.judge()
+            self.check_all()
 
-    def judge(self) -> None:
+    def check_all(self) -> None:
         now_s = self.supabase.clock()
         for session_id in [one for one, until_s in self.ended.items() if now_s >= until_s]:
             if self.supabase.sessions[session_id].is_alive:
@@ -248,7 +248,7 @@ def asker(ends: ExitStack, server: RedisServer, seed: int) -> MakeList:
 class Asker(RedisDenyList):
     """Never gets as far as to listen."""
 
-    def _start_once(self) -> None:
+    def _keep_listening(self) -> None:
         pass
 
 

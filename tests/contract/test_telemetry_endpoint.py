@@ -9,7 +9,7 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request, Response
 
 from velro_auth.endpoints import Endpoint
-from velro_auth.endpoints.metrics import MetricsEndpoint
+from velro_auth.endpoints.operations import MetricsEndpoint
 from velro_auth.errors import NotFound
 
 TOKEN = "canary-of-the-scraper"

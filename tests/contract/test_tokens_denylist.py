@@ -19,10 +19,9 @@ from tests.fixtures.tokens import checked_claims
 from tests.waiting import eventually
 from velro_auth.auth.denylist import MemoryDenyList
 from velro_auth.auth.tokens import Claims
-from velro_auth.stores.attempts import connect
+from velro_auth.stores.client import connect
 from velro_auth.stores.denylist import RedisDenyList
-from velro_auth.stores.denylist_codec import DenialsInRedis, read_news
-from velro_auth.stores.guard import RedisGuard
+from velro_auth.stores.denylist_codec import DenialsInRedis, read_message
 
 #: Where another process finds the tests' own modules.
 ROOT = Path(__file__).parents[2]
@@ -54,7 +53,6 @@ def make_list(own_redis: RedisServer) -> Iterator[MakeList]:
             denied = RedisDenyList(
                 store=DenialsInRedis(client=client),
                 memory=MemoryDenyList(),
-                guard=RedisGuard(),
                 ack_s=5.0,
                 heartbeat_s=0.2,
             )
@@ -199,12 +197,13 @@ def test_what_is_no_news_is_ignored(here: RedisDenyList, own_redis: RedisServer)
         for junk in (b"", b"\xff", b"[]", b'{"id": 1}', b'{"id": "x", "denials": [{"subject": "y", "evil": 1}]}'):
             client.publish("velro:denials:news", junk)
         client.set("velro:denied:user:" + session(9).sub, b"junk")
+        client.set("velro:denied:session:" + session(9).session_id, b"\xff")
     log_out(here, session(1))
 
     assert here.denies(session(1))
     assert here.is_live
     assert here._store.read_for(session(9)) == []
-    assert read_news(b"junk") == ("", [])
+    assert read_message(b"junk") == ("", [])
 
 
 def test_an_index_that_somebody_wrote_over_is_replaced(
@@ -241,7 +240,7 @@ def test_entries_expire_by_themselves(here: RedisDenyList, own_redis: RedisServe
 CHILD = """
 import sys, time
 from tests.contract.test_tokens_denylist import session
-from velro_auth.stores.attempts import connect
+from velro_auth.stores.client import connect
 from velro_auth.stores.denylist import RedisDenyList
 from velro_auth.stores.denylist_codec import DenialsInRedis
 denied = RedisDenyList(store=DenialsInRedis(client=connect(sys.argv[1])))

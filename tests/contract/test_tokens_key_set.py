@@ -143,7 +143,7 @@ def test_tokens_stay_good_while_keys_rotate_under_load(server: Server) -> None:
     server.body = document([one])
     supabase = Supabase(one)
     store = KeyStore(fetch=HttpKeySet(url=server.url), times=KeyTimes(ttl_s=0.4, refresh_after_s=0.2))
-    judge = TokenIntrospector(
+    introspector = TokenIntrospector(
         verifier=TokenVerifier(keys=store, rules=rules(HandClock())),
         remote=RemoteIntrospector(limits=AskLimits(unproven_per_s=10_000, unproven_burst=10_000), now=HandClock()),
     )
@@ -156,7 +156,7 @@ def test_tokens_stay_good_while_keys_rotate_under_load(server: Server) -> None:
             key, count = current[-1], count + 1
             token = key.token(claims_at(nonce=count % 50))
             try:
-                judge.judge(token, partial(supabase.user, token))
+                introspector.introspect(token, partial(supabase.user, token))
             except Exception as error:  # noqa: BLE001 (any is a failure of the test)
                 refused.append(f"{key.kid}: {error!r}")
         checked.append(count)
@@ -181,5 +181,5 @@ def test_tokens_stay_good_while_keys_rotate_under_load(server: Server) -> None:
     assert refused == []
     assert sum(checked) > 100
     with pytest.raises(TokenInvalid):
-        judge.judge(token := one.token(claims_at(nonce="late")), partial(supabase.user, token))
+        introspector.introspect(token := one.token(claims_at(nonce="late")), partial(supabase.user, token))
     store.close()

@@ -24,8 +24,8 @@ from velro_auth.errors import (
     UpstreamUnavailable,
     VelroAuthError,
 )
-from velro_auth.stores.attempts import connect
-from velro_auth.stores.refresh import Envelope, RedisRelay
+from velro_auth.stores.client import connect
+from velro_auth.stores.refresh import Envelope, RedisSingleFlight
 
 #: Where another process finds the tests' own modules.
 ROOT = Path(__file__).parents[2]
@@ -37,9 +37,9 @@ Answer = dict[str, Any]
 MakeProcess = Callable[..., Refreshes[Answer]]
 
 
-def relay(url: str, **changes: Any) -> RedisRelay[Answer]:
+def relay(url: str, **changes: Any) -> RedisSingleFlight[Answer]:
     given: dict[str, Any] = {"client": connect(url), "secret": SECRET, "dump": dict, "load": dict, **changes}
-    return RedisRelay(**given)
+    return RedisSingleFlight(**given)
 
 
 @pytest.fixture
@@ -288,7 +288,7 @@ CHILD = """
 import json, sys, threading, time
 from tests.contract.test_tokens_refresh import TOKEN, relay
 from velro_auth.auth.refresh import Refreshes
-from velro_auth.stores.attempts import connect
+from velro_auth.stores.client import connect
 counter = connect(sys.argv[1])
 refreshes = Refreshes(relay=relay(sys.argv[1]))
 def upstream():

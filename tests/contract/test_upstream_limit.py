@@ -5,14 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-import pytest
 from werkzeug.test import Client
 
 from supabase_standin import RateLimit, Standin
 from tests.asserts import assert_problem
 from tests.fixtures.standin import new_email
-from velro_auth.app import create_app
-from velro_auth.config.settings import Settings
 
 LOGIN = "/api/v1/auth/login"
 TOKEN = "/auth/v1/token"
@@ -21,23 +18,6 @@ BURST = 4
 _NUMBERS = itertools.count()
 
 Give = Callable[..., Standin]
-
-
-@pytest.fixture
-def gateway_to(lane: str) -> Callable[..., Client]:
-    def build(standin: Standin, **environment: str) -> Client:
-        settings = Settings.from_environment(
-            {
-                "SUPABASE_URL": standin.url,
-                "SUPABASE_SECRET_KEY": standin.secret_key,
-                "AUTH_FAILURE_FLOOR_MS": "0",
-                "AUTH_THROTTLE_SCALE": "1000",
-                **environment,
-            }
-        )
-        return Client(create_app(settings, fast_lane=lane == "fast lane"))
-
-    return build
 
 
 def log_in(client: Client, caller: int) -> tuple[int, str]:

@@ -50,9 +50,9 @@ def test_the_log_gives_held_ms_as_precisely_as_the_other_times(
 def test_a_refusal_tells_how_many_tries_are_left(client: Client, upstream: UpstreamDouble) -> None:
     upstream.answers(REFUSED, status=400)
 
-    told = [log_in(client).headers["RateLimit"] for _ in range(6)]
+    sent = [log_in(client).headers["RateLimit"] for _ in range(6)]
 
-    assert [int(value.split("r=")[1].split(";")[0]) for value in told] == [4, 3, 2, 1, 0, 0]
+    assert [int(value.split("r=")[1].split(";")[0]) for value in sent] == [4, 3, 2, 1, 0, 0]
     assert log_in(client).headers["RateLimit-Policy"].startswith('"login";q=5;w=')
     upstream.answers(session(user={**SESSION["user"], "email": "other@example.com"}))
     assert "RateLimit" not in log_in(client, "other@example.com").headers
@@ -110,7 +110,7 @@ def test_a_storm_of_wrong_passwords_does_not(make_client: MakeClient, upstream: 
     assert {log_in(client).status_code for _ in range(100)} == {401}
 
 
-def test_without_forwarding_the_twin_of_supabase_s_limit_speaks_first(
+def test_without_forwarding_the_copy_of_supabase_s_limit_refuses_first(
     make_client: MakeClient, upstream: UpstreamDouble
 ) -> None:
     client = make_client(AUTH_FORWARD_CLIENT_IP="off", AUTH_THROTTLE_SCALE="1000")
@@ -122,7 +122,7 @@ def test_without_forwarding_the_twin_of_supabase_s_limit_speaks_first(
     assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
 
 
-def test_a_refusal_waits_for_the_floor_and_a_limit_does_not(make_client: MakeClient, upstream: UpstreamDouble) -> None:
+def test_a_refusal_is_delayed_and_a_limit_is_not(make_client: MakeClient, upstream: UpstreamDouble) -> None:
     """The time of a refusal must not tell whether Supabase compared a password."""
     client = make_client(AUTH_FAILURE_FLOOR_MS="200")
     upstream.answers(REFUSED, status=400)
@@ -137,7 +137,7 @@ def test_a_refusal_waits_for_the_floor_and_a_limit_does_not(make_client: MakeCli
     assert time.monotonic() - started_s < 0.199
 
 
-def test_logins_beyond_the_slots_are_told_so_and_probes_are_not(
+def test_logins_beyond_the_permits_are_told_so_and_probes_are_not(
     make_client: MakeClient, upstream: UpstreamDouble
 ) -> None:
     client = make_client(LOGIN_CONCURRENCY="2", LOGIN_QUEUE_S="0.1", GUNICORN_THREADS="8")
@@ -172,7 +172,7 @@ def test_refreshes_that_wait_for_each_other_leave_threads_to_the_others(
 ) -> None:
     """Anybody can send one made-up token many times: all but one only wait, and each costs a thread.
 
-    Of the three places one is the logins' own.
+    Of the three permits one is reserved for logins.
     """
     client = make_client(LOGIN_CONCURRENCY="1", GUNICORN_THREADS="4")
     released, inside = threading.Event(), threading.Event()

@@ -60,33 +60,10 @@ def test_documents_are_closed_in_a_deployment_unless_opened(make_client: MakeCli
         assert_problem(make_client(DOCS_ENABLED="off").get(path), 404, "not_found")
 
 
-@pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
-def test_only_documents_are_compressed(client: Client, path: str) -> None:
-    headers = {"Accept-Encoding": "gzip"}
-
-    assert client.get(path, headers=headers).headers["Content-Encoding"] == "gzip"
-    assert "Content-Encoding" not in client.get("/health/ready", headers=headers).headers
-
-
-@pytest.mark.parametrize(
-    ("asked", "coding"),
-    [
-        ("gzip;q=0", None),
-        ("gzip; q=0.0, br;q=0, zstd;q=0, deflate;q=0, other", None),
-        ("gzip;q=0, *;q=0", None),
-        ("identity", None),
-        ("", None),
-        ("br;q=0, gzip;q=0.2", "gzip"),
-        ("identity;q=0.5, gzip", "gzip"),
-        ("identity, gzip;q=0.5", None),
-        ("zstd;q=0, br;q=0, deflate;q=0, *", "gzip"),
-    ],
-)
-def test_a_coding_that_the_client_refuses_is_not_used(client: Client, asked: str, coding: str | None) -> None:
-    response = client.get("/openapi.json", headers={"Accept-Encoding": asked})
-
-    assert response.headers.get("Content-Encoding") == coding
-    assert "Accept-Encoding" in response.headers["Vary"]
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/health/ready"])
+def test_no_answer_is_compressed(client: Client, path: str) -> None:
+    """Compressing secrets beside input of the client invites BREACH; the documents are small."""
+    assert "Content-Encoding" not in client.get(path, headers={"Accept-Encoding": "gzip, br"}).headers
 
 
 def schema_of(*, fast_lane: bool) -> Any:

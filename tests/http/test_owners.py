@@ -119,7 +119,7 @@ def test_a_strict_check_believes_an_answer_about_the_token_s_user_only(
 
     is_about_another = answered["id"] != USER_ID
     assert response.status_code == 200
-    # Judged here, where Supabase could not be asked.
+    # Verified here, because Supabase could not be asked.
     assert ("X-Auth-Mode" in response.headers) is is_about_another
     assert errors(logs) == ["Supabase's answer is about another user"] * is_about_another
 

@@ -117,7 +117,7 @@ def test_an_api_key_is_no_user(client: Client, supabase: responses.RequestsMock,
     assert_problem(verify(client, key), 401, "token_invalid")
 
 
-def test_what_is_demanded_is_told(client: Client, supabase: responses.RequestsMock) -> None:
+def test_an_unmet_requirement_is_answered_with_its_code(client: Client, supabase: responses.RequestsMock) -> None:
     assert_problem(verify(client, token(), VERIFY + "?role=admin"), 403, "forbidden")
     assert_problem(verify(client, token(), VERIFY + "?aal=aal2"), 403, "insufficient_aal")
 

@@ -1,4 +1,4 @@
-"""What a gateway demands of verify: in the query of the exact path, or in a field of its own; through both lanes."""
+"""The requirements of a gateway: in the query of the exact path, or in a header; through both lanes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def ask(client: Client, supabase: responses.RequestsMock) -> Ask:
         ("strict=true&role=admin", 403),
     ],
 )
-def test_demands_are_all_met_or_it_is_403(ask: Ask, supabase: responses.RequestsMock, query: str, status: int) -> None:
+def test_requirements_are_all_met_or_it_is_403(
+    ask: Ask, supabase: responses.RequestsMock, query: str, status: int
+) -> None:
     supabase.get(f"{PROJECT}/auth/v1/user", json=session()["user"])
 
     assert ask(f"{VERIFY}?{query}").status_code == status
@@ -106,7 +108,7 @@ SLIPS = [
 
 
 @pytest.mark.parametrize("query", SLIPS)
-def test_a_demand_that_is_no_known_one_is_400(ask: Ask, query: str) -> None:
+def test_an_unknown_requirement_is_400(ask: Ask, query: str) -> None:
     """With or without a good token: the slip shows at the first request."""
     for claims in ({}, {"exp": 1}):
         body = assert_problem(ask(f"{VERIFY}?{query}", **claims), 400, "bad_parameter")
@@ -138,7 +140,7 @@ def test_below_the_path_the_query_is_the_client_s(
         ("  ", 200),
     ],
 )
-def test_a_gateway_may_demand_in_a_field(
+def test_a_gateway_may_send_requirements_in_a_header(
     ask: Ask, supabase: responses.RequestsMock, path: str, require: str, status: int
 ) -> None:
     supabase.get(f"{PROJECT}/auth/v1/user", json={"code": "user_banned"}, status=403)
@@ -171,7 +173,7 @@ def test_a_field_that_cannot_be_understood_is_400(ask: Ask, path: str, require: 
     assert_problem(ask(path, require), 400, "bad_parameter")
 
 
-def test_the_demands_of_query_and_field_add_up(ask: Ask) -> None:
+def test_the_requirements_of_query_and_header_add_up(ask: Ask) -> None:
     """Neither may talk away the other."""
     assert ask(f"{VERIFY}?role=editor", "aal=aal1").status_code == 200
     assert_problem(ask(f"{VERIFY}?role=admin", "role=editor"), 403, "forbidden")
@@ -197,7 +199,7 @@ def test_who_is_trusted_is_a_setting(make_client: MakeClient, supabase: response
     assert (status(STRANGER), status("127.0.0.1")) == (400, 401)
 
 
-def test_a_role_in_other_letters_can_be_demanded(ask: Ask) -> None:
+def test_a_role_in_other_letters_can_be_required(ask: Ask) -> None:
     written = "schüler".encode().decode("latin-1")
 
     assert ask(f"{VERIFY}/a", f"role={written}", user_role="schüler").status_code == 200

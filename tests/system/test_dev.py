@@ -78,7 +78,7 @@ def test_the_flag_fills_in_the_profile(data_dir: Path, tmp_path: Path) -> None:
     (file := tmp_path / "real.env").write_text("SUPABASE_URL=https://abcdefgh.supabase.co\nAUTH_FAST_LOGIN=1\n")
     environment = {"AUTH_FAST_LOGIN": "0", "AUTH_ENV_FILE": str(file)}
     with program(dev(data_dir, port := free_port()), tmp_path / "log", **environment) as running:
-        running.wait_for("AUTH_ENV_FILE is left aside here")
+        running.wait_for("AUTH_ENV_FILE is ignored here")
         running.wait_for("Stop with Ctrl-C.")
         response = log_in(port, DEMO["email"])
 

@@ -35,7 +35,7 @@ def command(url: str, folder: Path, *options: str) -> list[str]:
 
 
 def monitor(url: str, folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Watch to the end."""
+    """MonitorRun to the end."""
     return subprocess.run(
         [sys.executable, *command(url, folder, *options)],
         env=clean_environment(**environment),
@@ -66,11 +66,11 @@ def wait_until(is_so: Callable[[list[dict[str, Any]]], bool], folder: Path, runn
 
 
 def last(records: list[dict[str, Any]], target: str) -> list[str]:
-    """Return what the last three looks at *target* counted as."""
+    """Return what the last three requests to *target* counted as."""
     return [line["verdict"] for line in records if line.get("target") == target and line["kind"] == "observation"][-3:]
 
 
-def seen(records: list[dict[str, Any]], target: str) -> int:
+def observed(records: list[dict[str, Any]], target: str) -> int:
     return sum(line["kind"] == "observation" and line["target"] == target for line in records)
 
 
@@ -131,7 +131,7 @@ def live_through(standin: Standin, folder: Path, **environment: str) -> Night:
         def until(is_so: Callable[[list[dict[str, Any]]], bool]) -> None:
             wait_until(is_so, logs, watching)
 
-        until(lambda records: seen(records, "login") >= 22 and last(records, "login") == ["success"] * 3)
+        until(lambda records: observed(records, "login") >= 22 and last(records, "login") == ["success"] * 3)
         standin.faults.on("hang", path="/auth/v1/token")
         until(lambda records: any(line["kind"] == "alert" for line in records))
         during = lines(logs)
@@ -172,7 +172,7 @@ def test_a_night_with_an_outage_a_restart_and_a_crash(standin: Standin, pager: P
     assert all(is_signed(headers, body) for headers, body in pager.calls)
     # Each login was followed by its logout; one that an outage or the kill cut off may have left its session.
     logins = sum(line.get("target") == "login" and line.get("status") == 200 for line in lines(night.folder))
-    assert seen(lines(night.folder), "logout") >= logins - 5
+    assert observed(lines(night.folder), "logout") >= logins - 5
     assert sessions(standin, email) <= 5 < logins
     written = "".join(one.read_text("utf-8", "replace") for one in tmp_path.rglob("*") if one.is_file())
     written += night.resumed.stdout + night.resumed.stderr
@@ -200,7 +200,7 @@ def _assert_the_crash(night: Night) -> None:
     """What was written stayed, and the gap is neither an outage nor watched."""
     assert len(night.report["runs"]) == 2
     assert len(lines(night.folder)) > night.killed_after
-    # An alert that was on is taken up, not raised again.
+    # An alert that was on is restored, not raised again.
     announced = [(line["alert"], line["level"]) for line in lines(night.folder) if line["kind"] == "alert"]
     assert ("health_success", "critical") in announced
     assert len(announced) == len(set(announced))
@@ -250,7 +250,7 @@ def test_a_watch_in_memory_ends_with_sigterm_and_tells_of_a_refused_account(tmp_
         status = watching.stop()
 
     assert status in {1, 2}
-    assert "cannot be written (Not a directory): watching on in memory" in watching.output
+    assert "cannot be written (Not a directory): the monitor continues in memory" in watching.output
     assert "health: 100.00 %" in watching.output
     assert "Verdict: " in watching.output
     assert CANARY not in watching.output
@@ -266,7 +266,7 @@ def test_nothing_to_watch(tmp_path: Path) -> None:
     assert "Verdict: critical" in done.stdout
     assert "never answered" in done.stderr
     [path] = tmp_path.glob("*.json")
-    told = json.loads(path.read_text())
-    assert told["verdict"]["grade"] == "critical"
-    assert "health: never answered" in told["verdict"]["reasons"]
-    assert told["targets"]["health"]["outcomes"].keys() == {"connection"}
+    report = json.loads(path.read_text())
+    assert report["verdict"]["grade"] == "critical"
+    assert "health: never answered" in report["verdict"]["reasons"]
+    assert report["targets"]["health"]["outcomes"].keys() == {"connection"}

@@ -251,7 +251,7 @@ def test_twenty_reloads_leave_nothing_behind(run: Callable[..., ProcessRecords])
         eventually(lambda told=number + 3: len(running.lines("the settings were read anew")) == told)  # type: ignore[misc]
     eventually(lambda: running.allows(ORIGIN))
 
-    # Not at once: the last request's connection lingers, and Flask-Limiter's memory has a thread for its first 10 ms.
+    # Not at once: the connection of the last request lingers.
     eventually(lambda: all(now <= then for now, then in zip(traces(), before, strict=True)))
     assert resident_mib(running.master) < resident + 16
 

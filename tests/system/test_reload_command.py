@@ -39,7 +39,7 @@ class Service:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Callable[..., Service]]:
-    """Return a function that starts a gateway; all of one test share a folder of notes."""
+    """Return a function that starts a gateway; all of one test share a folder of records."""
     with contextlib.ExitStack() as stack:
 
         def start(name: str = "one", **more: str) -> Service:
@@ -145,7 +145,7 @@ def test_without_a_service_it_says_where_it_looked(reload: Reload, tmp_path: Pat
     result = reload()
 
     assert result.returncode == 1
-    assert f"No running service is noted in {tmp_path / 'run'}" in result.stderr
+    assert f"No running service has a record in {tmp_path / 'run'}" in result.stderr
 
 
 def test_of_several_services_one_is_named(run: Callable[..., Service], reload: Reload) -> None:
@@ -159,7 +159,9 @@ def test_of_several_services_one_is_named(run: Callable[..., Service], reload: R
 
     assert either.returncode == neither.returncode == 1
     assert "Several services run: name one with --port or --pid." in either.stderr
-    assert f"process {first.program.process.pid}, port {first.port}" in neither.stderr
+    assert (
+        f"process {first.program.process.pid}, port {first.port}, directory {ROOT} (this directory)" in neither.stderr
+    )
     assert by_port.returncode == 0
     assert (first.allows(ORIGIN), second.allows(ORIGIN)) == (False, True)
     assert reload("--pid", str(first.program.process.pid)).returncode == 0
@@ -179,7 +181,7 @@ def test_no_other_process_gets_the_signal(
     forged = {"pid": bystander.pid, "ports": [int(service.port)], "reloads": 0, "outcome": None}
     (tmp_path / "run" / f"master-{bystander.pid}.json").write_text(json.dumps(forged))
     try:
-        eventually(lambda: "No running service is noted" in reload().stderr)
+        eventually(lambda: "No running service has a record" in reload().stderr)
         assert reload("--pid", str(bystander.pid)).returncode == 1
         assert bystander.poll() is None
     finally:

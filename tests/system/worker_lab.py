@@ -25,7 +25,6 @@ class Application:
     """``/health`` may be answered on the main thread; ``/hang`` is a login whose upstream never answers."""
 
     main_thread_paths = ("/health", "/broken")
-    hot_paths = ("/health", "/echo", "/broken", "/afterwards")
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer with the name of the thread that does."""
@@ -108,7 +107,7 @@ def served(folder: Path, *options: str, worker_class: str = "velro_auth.server.w
     empty.write_text("")
     command = ["-m", "gunicorn", "tests.system.worker_lab:app", "-c", str(empty), "--bind", f"127.0.0.1:{port}"]
     command += ["-k", worker_class, "--threads", "4", "--keep-alive", "75", "--no-control-socket", *options]
-    # As the project has it; only then does the worker read plain requests itself.
+    # As the project has it; else gunicorn's own worker serves.
     command += ["--forwarded-allow-ips", "*"]
     with program(command, folder / "gunicorn.log") as running:
         site = Served(running, port)

@@ -14,7 +14,7 @@ from tests.waiting import eventually
 from velro_auth.app import create_app
 from velro_auth.background import PeriodicJobs
 from velro_auth.config.settings import Settings
-from velro_auth.stores.attempts import connect
+from velro_auth.stores.client import connect
 from velro_auth.stores.denylist import RedisDenyList
 from velro_auth.stores.denylist_codec import DenialsInRedis
 from velro_auth.upstream.transport.keep_warm import KeepWarm
@@ -91,8 +91,8 @@ def test_a_token_is_judged_though_the_deny_list_cannot_listen() -> None:
         denied = RedisDenyList(store=DenialsInRedis(client=client), heartbeat_s=0.01)
         seen = []
         with out_of_threads():
-            seen.append((denied.denies(claims), denied.is_listening))
-        seen.append((denied.denies(claims), denied.is_listening))
+            seen.append((denied.denies(claims), denied._listener.is_running))
+        seen.append((denied.denies(claims), denied._listener.is_running))
 
         assert seen == [(False, False), (False, True)]
         denied.close()

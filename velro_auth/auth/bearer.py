@@ -1,9 +1,7 @@
-"""The one place a token may come from: ``Authorization: Bearer …`` (RFC 6750, 2.1)."""
+"""Reads the bearer token of an ``Authorization`` header, the only source of tokens (RFC 6750, 2.1)."""
 
 from __future__ import annotations
 
-from velro_auth.auth.tokens import MAX_TOKEN_BYTES
-from velro_auth.context import OVERSIZE, RequestContext
 from velro_auth.errors import TokenInvalid, TokenMissing
 
 
@@ -11,7 +9,7 @@ def bearer_token(header: str | None) -> str:
     """Return the token of an ``Authorization`` header.
 
     Raises:
-        TokenMissing: There is no such header, or it is of another scheme, or holds no token.
+        TokenMissing: There is no such header, or it has another scheme or no token.
         TokenInvalid: There is more than one token.
     """
     scheme, _, rest = (header or "").strip(" ").partition(" ")
@@ -19,12 +17,6 @@ def bearer_token(header: str | None) -> str:
     if scheme.lower() != "bearer" or not token:
         raise TokenMissing("no bearer token was sent")
     if " " in token or "," in token:
-        # Servers join header lines with a comma; two of them are two opinions about who this is.
+        # Servers join repeated headers with a comma; two tokens may name two users.
         raise TokenInvalid("more than one token was sent")
     return token
-
-
-def note_too_large(token: str, context: RequestContext) -> None:
-    """Note, for the log and the metrics, an access token that was handed out and fits into no ``Authorization``."""
-    if len(token) > MAX_TOKEN_BYTES:
-        context.notes[OVERSIZE] = len(token)

@@ -1,16 +1,16 @@
-"""Judges a token here, at Supabase, or both, and says which it was.
+"""Checks a token here, at Supabase, or both.
 
-================================  =======================================  ==========================
-what is known here                normal                                   strict
-================================  =======================================  ==========================
-good                              good                                     Supabase is asked; when it
-                                                                           cannot be: good, *degraded*
-refused                           refused                                  refused, nobody is asked
-cannot be judged                  Supabase is asked; when it cannot be,    the same
-                                  the error of that (503)
-================================  =======================================  ==========================
+========================  ======================================  ================================================
+result here               normal                                  strict
+========================  ======================================  ================================================
+good                      good                                    Supabase is asked; without an answer: good, but
+                                                                  *degraded*
+refused                   refused                                 refused, Supabase is not asked
+cannot be verified here   Supabase is asked; without an answer    the same
+                          its error (503)
+========================  ======================================  ================================================
 
-A token is never called good that nobody has proven.
+A token is good only if its signature was verified here, or Supabase accepted it.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from velro_auth.errors import (
     UpstreamThrottled,
 )
 
-#: Asks Supabase about a token. Returns, whatever it likes, for one that is accepted. Raises an AuthError for one
-#: that is refused, and one of :data:`NO_VERDICT` when nothing was said about it.
+#: Asks Supabase about a token. Returns anything if the token is accepted. Raises an AuthError if it is refused, and
+#: one of :data:`NO_ANSWER` if Supabase said neither.
 Ask: TypeAlias = Callable[[], object]
 
-#: Supabase gave no verdict. None of these says anything about the token.
-NO_VERDICT: Final = (UpstreamError, UpstreamThrottled, Unready)
+#: Supabase gave no answer about the token.
+NO_ANSWER: Final = (UpstreamError, UpstreamThrottled, Unready)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ class Introspection:
     """A good token.
 
     Attributes:
-        claims: What it says.
-        source: Who judged it.
-        degraded: Whether Supabase should have been asked too, and could not be.
+        claims: Its claims.
+        source: Where it was checked.
+        degraded: Whether Supabase should have been asked too, and gave no answer.
     """
 
     claims: Claims
@@ -63,19 +63,19 @@ class Introspection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskLimits:
-    """How much Supabase is asked.
+    """Limits for questions to Supabase about tokens.
 
     Attributes:
-        good_for_s: How long "good" is believed, in seconds; never beyond the token's end.
-        bad_for_s: How long "refused" is believed.
-        cache_size: How many answers are remembered.
-        in_flight: How many questions of each kind may be under way. Two kinds, so that tokens anybody can make
-            up never take the place of proven ones.
-        queue_s: How long one waits for a place.
-        unproven_per_s: How many tokens that could not be judged here are asked about per second, in the long
-            run: anybody can make some up, and each would cost Supabase a request.
+        good_for_s: How long "good" is cached, in seconds; never beyond the token's expiry.
+        bad_for_s: How long "refused" is cached.
+        cache_size: How many answers are cached.
+        in_flight: How many questions of each kind run at a time. Verified and unverified tokens are separate kinds,
+            so that made-up tokens never block real ones.
+        queue_s: How long a question waits for others to end.
+        unproven_per_s: How many tokens that cannot be verified here are asked about per second, on average. Anybody
+            can make such tokens, and each costs Supabase a request.
         unproven_burst: How many at once.
-        wait_s: How long one waits for the same question under way: longer than an answer may take.
+        wait_s: How long to wait for the same question of another request: longer than an answer may take.
     """
 
     good_for_s: float = 60.0
@@ -94,19 +94,19 @@ class _Answer(NamedTuple):
 
     def check(self) -> None:
         if self.refusal is not None:
-            # A new one each time: an exception collects the traceback of everybody who raises it.
+            # A new exception each time: a shared one would collect the traceback of every request.
             raise type(self.refusal)(self.refusal.reason)
 
 
 class IntrospectionState:
-    """Supabase's answers about tokens and the questions under way; survives a settings reload.
+    """Supabase's cached answers about tokens and the questions in progress; survives a settings reload.
 
     Args:
         limits: See :class:`AskLimits`.
         clock: A clock that never jumps.
 
     Attributes:
-        good_for_s: How long "good" is believed, in seconds, as the newest introspector says.
+        good_for_s: How long "good" is cached, in seconds: the limit of the newest introspector.
         lock: Held to read or change the answers.
     """
 
@@ -117,14 +117,15 @@ class IntrospectionState:
             limits.cache_size, lambda _, answer, time_s: time_s + answer.keep_s, timer=clock
         )
         self.flights: Final[SingleFlight[_Answer]] = SingleFlight(wait_s=limits.wait_s)
-        self.proven_places, self.unproven_places = _Places(limits), _Places(limits)
-        self.pace: Final = _Pace(limits, clock)
+        self.proven_limit: Final = _ConcurrencyLimit(limits)
+        self.unproven_limit: Final = _ConcurrencyLimit(limits)
+        self.rate: Final = _RateLimit(limits, clock)
 
     @property
     def remembered(self) -> int:
-        """How many answers are remembered; for a metric."""
+        """How many answers are cached; for a metric."""
         with self.lock:
-            # Even this drops what has expired.
+            # Needs the lock: even len() drops expired entries.
             return len(self.answers)
 
 
@@ -133,26 +134,26 @@ class RemoteIntrospector:
 
     Args:
         limits: See :class:`AskLimits`.
-        place: Entered by whoever waits for an answer about an unproven token, its own or another's: what else
-            waits for Supabase shares it, so that made-up tokens cannot take all threads. Raises Busy when there
-            is none left. Proven tokens go without: a crowd of logins must not make strict checks lenient.
+        permit: Entered by each request that waits for an answer about an unverified token. All requests that wait for
+            Supabase share these permits, so that made-up tokens cannot use all threads. Raises Busy if none is left.
+            Verified tokens need no permit: many parallel logins must not weaken strict checks.
         clock: A clock that never jumps.
-        now: The wall clock, which ``exp`` is measured with.
-        state: That of the introspector before, at a settings reload. Its answers are forgotten when "good" is
-            believed for another time than before.
+        now: The wall clock, for ``exp``.
+        state: The state of the introspector before, at a settings reload. Its answers are dropped if "good" is cached
+            for another time than before.
     """
 
     def __init__(
         self,
         *,
         limits: AskLimits | None = None,
-        place: Callable[[], AbstractContextManager[object]] = nullcontext,
+        permit: Callable[[], AbstractContextManager[object]] = nullcontext,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         state: IntrospectionState | None = None,
     ) -> None:
         self._limits = limits = limits or AskLimits()
-        self._place = place
+        self._permit = permit
         self._now = now
         self.state: Final = state or IntrospectionState(limits, clock)
         with self.state.lock:
@@ -161,35 +162,35 @@ class RemoteIntrospector:
                 self.state.answers.clear()
 
     def check(self, token: str, claims: Claims, ask: Ask, *, is_proven: bool) -> None:
-        """Return when Supabase says that *token* is good.
+        """Return if Supabase accepts *token*.
 
         Args:
             token: The token.
-            claims: Its claims; they only tell how long the answer may be kept.
+            claims: Its claims; they limit how long the answer is cached.
             ask: Asks Supabase.
-            is_proven: Whether its signature was proven here.
+            is_proven: Whether its signature was verified here.
 
         Raises:
-            TokenError: Supabase refuses it.
-            Busy: Too many questions are under way, or too many unproven tokens came in.
-            UpstreamError: Supabase gave no verdict.
+            TokenError: Supabase refuses the token.
+            Busy: Too many questions are in progress, or too many unverified tokens came in.
+            UpstreamError: Supabase gave no answer.
             UpstreamThrottled: The same, because of its rate limit.
-            Unready: The same, because it gets a rest.
+            Unready: The same, because the circuit breaker is open.
         """
         digest = token_digest(token)
         with self.state.lock:
             answer = self.state.answers.get(digest)
         if answer is None:
-            with nullcontext() if is_proven else self._place():
-                answer = self.state.flights.do(digest, lambda: self._asked(digest, claims, ask, is_proven=is_proven))
+            with nullcontext() if is_proven else self._permit():
+                answer = self.state.flights.do(digest, lambda: self._ask(digest, claims, ask, is_proven=is_proven))
         answer.check()
 
-    def _asked(self, digest: bytes, claims: Claims, ask: Ask, *, is_proven: bool) -> _Answer:
+    def _ask(self, digest: bytes, claims: Claims, ask: Ask, *, is_proven: bool) -> _Answer:
         if not is_proven:
-            self.state.pace.take()
-        places = self.state.proven_places if is_proven else self.state.unproven_places
+            self.state.rate.acquire()
+        limit = self.state.proven_limit if is_proven else self.state.unproven_limit
         refusal: TokenError | None = None
-        with places.taken():
+        with limit.acquired():
             try:
                 ask()
             except AuthError as error:
@@ -203,10 +204,10 @@ class RemoteIntrospector:
 
 
 class TokenIntrospector:
-    """Says whether a token is good, and asks Supabase where that is needed or wanted.
+    """Checks tokens here, and asks Supabase where that is needed or required.
 
     Args:
-        verifier: Judges here.
+        verifier: Verifies tokens here.
         remote: Asks Supabase.
     """
 
@@ -214,51 +215,47 @@ class TokenIntrospector:
         self._verifier = verifier
         self._remote = remote
 
-    def judge(self, token: str, ask: Ask, *, strict: bool = False, hurried: Ask | None = None) -> Introspection:
-        """Return the verdict on a good token.
+    def introspect(self, token: str, ask: Ask, *, strict: bool = False, strict_ask: Ask | None = None) -> Introspection:
+        """Return the result for a good token.
 
         Args:
             token: The token.
-            ask: Asks Supabase about it. Not called when the answer is known or not needed.
-            strict: Ask Supabase even about tokens that are good by themselves: it knows about bans, deleted
-                users and sessions ended elsewhere.
-            hurried: How to ask about those, where that is another way: not for long, since there is a verdict.
+            ask: Asks Supabase about it. Not called if the answer is cached or not needed.
+            strict: Ask Supabase also about tokens that are good here: it knows of bans, deleted users and sessions
+                that ended elsewhere.
+            strict_ask: Asks about those tokens; default *ask*.
 
         Raises:
-            TokenInvalid: The token was judged and refused.
-            TokenExpired: The token was good once.
-            UpstreamError: Nobody could judge it (among them CannotJudge).
+            TokenInvalid: The token was refused.
+            TokenExpired: The token has expired.
+            UpstreamError: The token cannot be verified here (CannotVerify), and Supabase gave no answer.
             UpstreamThrottled: The same, because of Supabase's rate limit.
-            Unready: The same, because Supabase gets a rest, or too many such tokens came in.
+            Unready: The same, because the circuit breaker is open or too many such tokens came in.
         """
         try:
             claims = self._verifier.verify(token)
         except CannotVerify:
-            return self._vouched(token, ask)
-        return self._confirmed(token, claims, hurried or ask) if strict else Introspection(claims, "local")
-
-    def _vouched(self, token: str, ask: Ask) -> Introspection:
-        claims = self._verifier.read_vouched(token)
-        self._remote.check(token, claims, ask, is_proven=False)
-        return Introspection(claims, "remote")
-
-    def _confirmed(self, token: str, claims: Claims, ask: Ask) -> Introspection:
+            claims = self._verifier.check_claims(token)
+            self._remote.check(token, claims, ask, is_proven=False)
+            return Introspection(claims, "remote")
+        if not strict:
+            return Introspection(claims, "local")
         try:
-            self._remote.check(token, claims, ask, is_proven=True)
-        except NO_VERDICT:
+            self._remote.check(token, claims, strict_ask or ask, is_proven=True)
+        except NO_ANSWER:
             return Introspection(claims, "local", degraded=True)
         return Introspection(claims, "remote")
 
 
-class _Places:
-    """So many at a time, and a short wait for a place."""
+class _ConcurrencyLimit:
+    """Bounds how many questions run at a time; a further one waits a short time."""
 
     def __init__(self, limits: AskLimits) -> None:
         self._free = threading.BoundedSemaphore(limits.in_flight)
         self._queue_s = limits.queue_s
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
+    def acquired(self) -> Iterator[None]:
         if not self._free.acquire(timeout=self._queue_s):
             raise Busy("too many tokens are being asked about", retry_after_s=1)
         try:
@@ -267,8 +264,8 @@ class _Places:
             self._free.release()
 
 
-class _Pace:
-    """So many per second in the long run, with a burst (the generic cell rate algorithm)."""
+class _RateLimit:
+    """Bounds how many questions start per second, with a burst (the generic cell rate algorithm)."""
 
     def __init__(self, limits: AskLimits, clock: Callable[[], float]) -> None:
         self._each_s = 1 / limits.unproven_per_s
@@ -277,11 +274,11 @@ class _Pace:
         self._lock = threading.Lock()
         self._due_s = float("-inf")
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         with self._lock:
             now_s = self._clock()
             due_s = max(self._due_s, now_s) + self._each_s
-            # A hair of tolerance: the sum of a hundred 0.05 is not exactly 5.
+            # Some tolerance, because the sum of a hundred times 0.05 is not exactly 5.
             if due_s - now_s > self._burst_s + self._each_s / 2:
-                raise Busy("too many tokens that cannot be judged here", retry_after_s=1)
+                raise Busy("too many tokens that cannot be verified here", retry_after_s=1)
             self._due_s = due_s

@@ -1,15 +1,18 @@
-"""What the core talks about: credentials, sessions, users, profiles."""
+"""The data types of the core, and the interfaces through which it asks Supabase."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from velro_auth.auth.denylist import Scope
+from velro_auth.context import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What somebody logs in with, already validated; its ``repr`` says nothing of it.
+    """Validated credentials of a login; their ``repr`` shows none of them.
 
     The password is passed on exactly as given: no trimming, no change of case, no truncation (ASVS 6.2.8).
     """
@@ -17,13 +20,13 @@ class Credentials:
     email: str = field(repr=False)
     password: str = field(repr=False)
     captcha_token: str | None = field(default=None, repr=False)
-    #: The solution of a challenge of ours; never passed on.
+    #: The solution of a challenge of ours; not sent to Supabase.
     challenge: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The caller's row of ``public.users``, as far as a login answers with it."""
+    """The user's row of ``public.users``, as far as a login answers with it."""
 
     display_name: str | None = None
     avatar_url: str | None = None
@@ -32,11 +35,11 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """A user as Supabase knows them, less what frontends have no use for.
+    """A user as Supabase describes them, reduced to what frontends need.
 
     Attributes:
         role: The application role: claim ``user_role`` of the token, else ``app_metadata.user_role``, else
-            None. Never a made-up default.
+            None. Never an invented default.
     """
 
     id: str
@@ -52,7 +55,7 @@ class User:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """What Supabase gave for a login or a refresh. Both tokens are secrets."""
+    """Supabase's answer to a login or a refresh. Both tokens are secrets."""
 
     access_token: str = field(repr=False)
     refresh_token: str = field(repr=False)
@@ -60,3 +63,77 @@ class Session:
     expires_at: int
     user: User
     weak_password: Mapping[str, Any] | None = None
+
+
+def dump_session(session: Session) -> dict[str, Any]:
+    """Return *session* as JSON values, to pass it to another process. They hold both tokens: encrypt them."""
+    return asdict(session)
+
+
+def load_session(values: Mapping[str, Any]) -> Session:
+    """Return the session that :func:`dump_session` dumped.
+
+    Raises:
+        TypeError: Another release dumped the values.
+        KeyError: The same.
+    """
+    user = dict(values["user"])
+    user["profile"] = Profile(**user["profile"])
+    return Session(**{**values, "user": User(**user)})
+
+
+class Identity(Protocol):
+    """Asks Supabase about users. While the settings are wrong, a twin refuses every call.
+
+    Beside the errors below, each method raises:
+
+    * UpstreamThrottled: Supabase's rate limit is reached.
+    * UpstreamError: Supabase could not be asked, or gave no usable answer.
+    """
+
+    def sign_in(self, credentials: Credentials, context: RequestContext, /) -> Session:
+        """Return a new session for *credentials*.
+
+        Raises:
+            InvalidCredentials: Supabase refused the credentials.
+            EmailNotConfirmed: The password is right, the address not confirmed.
+            CaptchaRequired: A captcha is required, or was refused.
+        """
+
+    def refresh(self, refresh_token: str, context: RequestContext, /) -> Session:
+        """Return the session that follows *refresh_token*. The token cannot be used again.
+
+        Raises:
+            SessionExpired: The token is unknown, used or expired, or its session is gone.
+            SessionRefused: The same for now: a later attempt may succeed.
+        """
+
+    def check(self, access_token: str, context: RequestContext, /, *, deadline_s: float | None = None) -> None:
+        """Return if the session and the user of *access_token* still exist.
+
+        Args:
+            access_token: The user's token.
+            context: The request with the token.
+            deadline_s: How long the call may take, if less than usual.
+
+        Raises:
+            TokenInvalid: Supabase refuses the token.
+        """
+
+    def sign_out(self, access_token: str, scope: Scope, context: RequestContext, /) -> float | None:
+        """End sessions of the user of *access_token*; return when, by Supabase's clock, if Supabase says so.
+
+        Raises:
+            SessionGone: The session has ended already, or its user is gone or banned.
+            TokenInvalid: Supabase refuses the token, so the session may still exist.
+        """
+
+
+class Profiles(Protocol):
+    """Reads the user's row of ``public.users``."""
+
+    def load(self) -> None:
+        """Import the required package. The first call may take a second, so do not hold a permit meanwhile."""
+
+    def of(self, access_token: str, user_id: str) -> Profile | None:
+        """Return the profile row of a user, None if it cannot be read. Never raises."""

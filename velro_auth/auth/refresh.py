@@ -1,11 +1,11 @@
-"""Spends a refresh token once, however many ask for it at the same time.
+"""Uses each refresh token once, even if several calls bring it at the same time.
 
-Browsers refresh from several tabs at once, and Supabase takes a second use of a token for theft: the whole
-session family may be revoked. So calls with one token that overlap, or follow within 10 s (Supabase's own reuse
-interval), get one upstream call and one answer.
+Browsers refresh from several tabs at once, and Supabase treats a second use of a token as theft: it may revoke the
+whole session. So calls with one token that overlap, or follow within 10 s (Supabase's own reuse interval), cause one
+call to Supabase and get one result.
 
-What is kept, and where: in the process that spent the token, the answer, for 10 s, under the SHA-256 of the token;
-between processes whatever the :class:`Relay` does. Nothing is logged, nothing is written to disk.
+The process that used the token keeps the result for 10 s, under the SHA-256 of the token. :class:`Relay` shares it
+between processes. Nothing is logged, nothing is written to disk.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from velro_auth.errors import Busy, SessionExpired, SessionRefused
 
 T = TypeVar("T")
 
-#: Seconds an answer is given again. Supabase's reuse interval on the hosted platform; a longer time would hand
-#: out tokens whose children are in use already.
+#: How long a result is kept, in seconds: Supabase's reuse interval on the hosted platform. Later, the tokens of the
+#: result may have been used already.
 SAME_ANSWER_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[T]):
-    """How a refresh ended: with an answer, or with the end of the session."""
+    """The result of a refresh: an answer, or the end of the session."""
 
     answer: T | None
     expired: str = ""
@@ -49,37 +49,29 @@ class Outcome(Generic[T]):
 
 
 class Relay(Protocol[T]):
-    """Lets one process spend a token and hands the outcome to the others."""
+    """Lets one process use a token and gives the outcome to the others."""
 
     def share(self, token: str, spend: Callable[[], Outcome[T]]) -> Outcome[T]:
         """Return the outcome of *spend*, called in one of the processes.
 
         Raises:
-            SessionRefused: What *spend* raised, here or in the process that called it.
+            SessionRefused: *spend* raised it, here or in another process.
             UpstreamError: The same.
-            Exception: Anything else that *spend* raised here.
+            Exception: *spend* raised it here.
         """
-
-
-class Alone(Generic[T]):
-    """The twin for one process: every token is spent here."""
-
-    def share(self, token: str, spend: Callable[[], Outcome[T]]) -> Outcome[T]:  # noqa: ARG002 (protocol)
-        """Return the outcome of *spend*."""
-        return spend()
 
 
 class Refreshes(Generic[T]):
     """Refreshes sessions, each token once.
 
-    "The session is over" is final, so it is given again like an answer. What may end otherwise next time (a refusal
-    of a hook, trouble on the way) is shared by those who were waiting and then forgotten: the next caller tries again.
+    "The session is over" is final, so it is kept like an answer. A failure that may not last (a hook refused, the
+    network failed) is returned to all callers that wait, and not kept: the next caller asks Supabase again.
 
     Args:
-        relay: Between processes; by default there is but one.
-        same_answer_s: How long an outcome is given again, in seconds.
+        relay: Shares outcomes between processes; None for one process.
+        same_answer_s: How long an outcome is kept, in seconds.
         size: How many outcomes are kept.
-        wait_s: How long one waits for another's call: longer than a call may take.
+        wait_s: How long a caller waits for the call of another: longer than a call may take.
         clock: A clock that never jumps.
     """
 
@@ -92,16 +84,16 @@ class Refreshes(Generic[T]):
         wait_s: float = 6.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._relay: Relay[T] = relay or Alone()
+        self._relay = relay
         self._lock = threading.Lock()
         self._outcomes: TTLCache[bytes, Outcome[T]] = TTLCache(size, same_answer_s, timer=clock)
         self._flights: SingleFlight[Outcome[T]] = SingleFlight(wait_s=wait_s, clock=clock)
 
     @property
     def remembered(self) -> int:
-        """How many outcomes are remembered; for a metric."""
+        """How many outcomes are kept; for a metric."""
         with self._lock:
-            # Even this drops what has expired.
+            # Needs the lock: even len() drops expired entries.
             return len(self._outcomes)
 
     def refresh(
@@ -109,42 +101,46 @@ class Refreshes(Generic[T]):
         token: str,
         spend: Callable[[], T],
         *,
-        place: Callable[[], AbstractContextManager[object]] = nullcontext,
+        permit: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> T:
         """Return the session that follows *token*.
 
         Args:
             token: The refresh token.
-            spend: Asks Supabase. Called by one of those who ask with this token.
-            place: Entered by those who ask or wait; see :meth:`SingleFlight.do`.
+            spend: Asks Supabase. Called by one of the callers with this token.
+            permit: Entered by each caller; see :meth:`SingleFlight.do`.
 
         Raises:
             SessionExpired: The token is unknown, used or expired, or its session is gone.
-            SessionRefused: The same for now: a later try may succeed.
-            Busy: There is no place left.
-            UpstreamThrottled: Supabase's rate limit.
+            SessionRefused: The same for now: a later attempt may succeed.
+            Busy: No permit is left.
+            UpstreamThrottled: Supabase's rate limit is reached.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         outcome = self._kept(digest)
         if outcome is None:
             try:
-                outcome = self._flights.do(digest, lambda: self._flown(token, digest, spend), place=place)
+                outcome = self._flights.do(digest, lambda: self._outcome(token, digest, spend), permit=permit)
             except Busy:
-                # Without a place one may also come when the call has just ended.
+                # Without a permit: the call of another may have ended just now.
                 outcome = self._kept(digest)
                 if outcome is None:
                     raise
         return outcome.unwrap()
 
-    def _flown(self, token: str, digest: bytes, spend: Callable[[], T]) -> Outcome[T]:
-        # Looked up again: another flight may have landed between the first look and this one's start.
-        return self._kept(digest) or self._relay.share(token, lambda: self._spent_here(digest, spend))
+    def _outcome(self, token: str, digest: bytes, spend: Callable[[], T]) -> Outcome[T]:
+        # Looked up again: another call may have ended since the first look.
+        if kept := self._kept(digest):
+            return kept
+        if self._relay is None:
+            return self._spend(digest, spend)
+        return self._relay.share(token, lambda: self._spend(digest, spend))
 
-    def _spent_here(self, digest: bytes, spend: Callable[[], T]) -> Outcome[T]:
-        # Kept by whoever spends only. An outcome of another process is as old as it is, and would be kept here
-        # for another ten seconds from now.
-        outcome = _spent(spend)
+    def _spend(self, digest: bytes, spend: Callable[[], T]) -> Outcome[T]:
+        # Only the process that uses the token keeps the outcome. An outcome of another process may be 10 s old, and
+        # would be kept here for another 10 s.
+        outcome = _outcome_of(spend)
         with self._lock:
             self._outcomes[digest] = outcome
         return outcome
@@ -154,7 +150,7 @@ class Refreshes(Generic[T]):
             return self._outcomes.get(digest)
 
 
-def _spent(spend: Callable[[], T]) -> Outcome[T]:
+def _outcome_of(spend: Callable[[], T]) -> Outcome[T]:
     try:
         return Outcome(spend())
     except SessionRefused:

@@ -1,51 +1,74 @@
-"""What happens to a session after the login: it is refreshed, looked at, verified and ended."""
+"""What happens to a session after the login: refresh, verify, me and logout.
+
+What a logout does:
+
+============================================== =================================================================
+the access token                               the effect
+============================================== =================================================================
+verified here                                  its session is denied before Supabase is asked (not with
+                                               ``others``), the user's other sessions after Supabase confirmed
+not verifiable here                            everything is denied after Supabase confirmed
+denied                                         nothing: a dead token adds, widens and lifts no denial
+its session is gone or its user banned         only its own session is denied
+refused (expired, a revoked or foreign key)    the session may still exist: with its refresh token it is refreshed
+                                               once and then ended, without one the client gets an error
+============================================== =================================================================
+"""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from velro_auth.auth.denylist import BEFORE_ALL, DenyList, Scope, end_of_session, last_end_s
+from velro_auth.auth.denylist import BEFORE_ALL, DenyList, Scope, end_of_session, end_of_user, last_end_s
 from velro_auth.auth.introspection import Introspection, TokenIntrospector
-from velro_auth.auth.issued import claims_of
-from velro_auth.auth.login import note_nothing
-from velro_auth.auth.logout import Logout
-from velro_auth.auth.models import Profile, Session
-from velro_auth.auth.ports import Identity, Profiles
+from velro_auth.auth.keys import CannotVerify
+from velro_auth.auth.login import ignore_token
+from velro_auth.auth.models import Identity, Profile, Profiles, Session
 from velro_auth.auth.refresh import Refreshes
-from velro_auth.auth.tokens import Claims
+from velro_auth.auth.tokens import Claims, claims_of_issued
 from velro_auth.auth.verifier import TokenVerifier
 from velro_auth.context import RequestContext
-from velro_auth.errors import Busy, SessionExpired, SessionGone, UpstreamThrottled, VelroAuthError
+from velro_auth.errors import (
+    Busy,
+    SessionExpired,
+    SessionGone,
+    SessionRefused,
+    TokenError,
+    TokenExpired,
+    TokenInvalid,
+    UpstreamThrottled,
+    VelroAuthError,
+)
 from velro_auth.guards import Guards
 
 log = logging.getLogger(__name__)
 
-#: How long a strict check of a token proven here may take. Gateways wait for a second or two and then fail the
-#: request, so an answer from here has to come before that.
+#: Deadline of a strict check of a token that was verified here. Gateways give up after one or two seconds, so the
+#: answer has to come earlier.
 STRICT_DEADLINE_S: Final = 0.8
 
-#: When to try again after Supabase's 429, which does not say: its bucket gets a call back each 2 s.
+#: ``Retry-After`` after a 429 of Supabase, which sends none. Supabase allows one more call every 2 s.
 THROTTLED_S: Final = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sessions:
-    """Looks after sessions.
+    """Refreshes, verifies and ends sessions.
 
     Attributes:
-        identity: Who is asked.
-        guards: What stands before that.
-        refreshes: Spends refresh tokens once.
-        verifier: Judges tokens here, whether or not their sessions were ended.
-        judge: Judges tokens here or at Supabase.
+        identity: Asks Supabase.
+        guards: Guards of the calls.
+        refreshes: Uses each refresh token once.
+        verifier: Verifies tokens here, without the deny-list.
+        introspector: Verifies tokens here or at Supabase.
         denied: The deny-list.
-        profiles: Who knows the profile row; None while the settings are wrong.
+        profiles: Reads the profile row; None while the settings are wrong.
         is_strict: Whether Supabase is asked about every token.
-        note_token: Told each access token that is handed out; must not block.
+        note_token: Called with each issued access token; must not block.
         now: The wall clock.
     """
 
@@ -53,110 +76,104 @@ class Sessions:
     guards: Guards
     refreshes: Refreshes[Session]
     verifier: TokenVerifier
-    judge: TokenIntrospector
+    introspector: TokenIntrospector
     denied: DenyList
     profiles: Profiles | None = None
     is_strict: bool = False
-    note_token: Callable[[str], None] = note_nothing
+    note_token: Callable[[str], None] = ignore_token
     now: Callable[[], float] = time.time
 
     def refresh(self, refresh_token: str, context: RequestContext) -> Session:
-        """Return the session that follows *refresh_token*; the same to all who ask within 10 s.
+        """Return the session that follows *refresh_token*; the same one for all calls within 10 s.
 
         Raises:
             SessionExpired: The token is unknown, used or expired, or its session is gone or denied here.
-            SessionRefused: The same for now: a later try may succeed.
-            Busy: Too many calls are under way, or this network made too many refreshes, or Supabase's rate limit is
-                reached, or our twin of it.
-            CircuitOpen: Supabase gets a rest.
+            SessionRefused: The same for now: a later attempt may succeed.
+            Busy: Too many calls are in progress, this network made too many refreshes, or Supabase's rate limit or
+                our copy of it is reached.
+            CircuitOpen: The circuit breaker is open.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
-        session = self._refreshed(refresh_token, context)
-        claims = claims_of(session)
-        # Looked at each time: the answer may be an earlier one, or that of another process. A refresh begins no
-        # session, so no denial is too old for it.
+        session = self.spend(refresh_token, context)
+        claims = claims_of_issued(session.access_token)
+        # Checked every time: the result may come from an earlier call or another process. A refresh begins no
+        # session, so even the oldest denial applies.
         if claims is not None and not self.denied.admits(claims, BEFORE_ALL):
-            self._end_for_good(session.access_token, claims, context)
+            self._end_denied(session.access_token, claims, context)
             raise SessionExpired("the session was ended here")
         context.shows_upstream = True
         return session
 
-    def _refreshed(self, refresh_token: str, context: RequestContext) -> Session:
+    def spend(self, refresh_token: str, context: RequestContext) -> Session:
+        """Return the session that follows *refresh_token*, without looking at the deny-list; raises as ``refresh``."""
+
+        def ask() -> Session:
+            with self.guards.sessions.permit("refresh", context.address):
+                # A user with a session is known. Supabase counts refreshes and logins together.
+                self.guards.rate_limit.acquire(is_known=True)
+                with self.guards.asking():
+                    session = self.identity.refresh(refresh_token, context)
+            self.note_token(session.access_token)
+            return session
+
         try:
-            return self.refreshes.refresh(
-                refresh_token, lambda: self._spent(refresh_token, context), place=self.guards.failure_delay.place
-            )
+            return self.refreshes.refresh(refresh_token, ask, permit=self.guards.failure_delay.permit)
         except UpstreamThrottled as error:
             context.notes["is_throttled"] = True
-            # supabase-js ends the session on a 429 of the refresh, and keeps it on a 503 (measured).
+            # supabase-js ends the session after a 429 on refresh, and keeps it after a 503 (measured).
             raise Busy(error.reason, retry_after_s=error.retry_after_s or THROTTLED_S) from error
 
-    def _end_for_good(self, token: str, claims: Claims, context: RequestContext) -> None:
-        """End a denied session that Supabase refreshed: it had not heard of the logout."""
-        until_s = last_end_s(claims, now_s=self.now(), longest_s=self.denied.longest_s)
-        self.denied.deny([end_of_session(claims, until_s=until_s)])
+    def _end_denied(self, token: str, claims: Claims, context: RequestContext) -> None:
+        """End a denied session at Supabase, which refreshed it because it did not know of the logout."""
+        self.deny(claims)
         try:
-            # Each time: an answer that is given again, which costs no refresh, costs a logout here.
-            with (
-                self.guards.sessions.place("logout", context.address),
-                self.guards.failure_delay.place(),
-                self.guards.asking(),
-            ):
-                self.identity.sign_out(token, "local", context)
+            # Also for a repeated result: it costs no refresh, but a logout.
+            self.sign_out(token, "local", context)
         except SessionGone:
             return
         except VelroAuthError as error:
-            # The session stays denied here for as long as the new token could be used.
+            # The session stays denied here for as long as the new token is valid.
             log.warning("A session that was ended here lives on at Supabase: %s", error.reason)
 
-    def _spent(self, refresh_token: str, context: RequestContext) -> Session:
-        with self.guards.sessions.place("refresh", context.address):
-            # Who has a session has logged in before; Supabase counts refreshes with the logins.
-            self.guards.rate_limit.take(is_known=True)
-            with self.guards.asking():
-                session = self.identity.refresh(refresh_token, context)
-        self.note_token(session.access_token)
-        return session
-
     def verify(self, token: str, context: RequestContext, *, strict: bool = False) -> Introspection:
-        """Return the verdict on a good token.
+        """Return the result for a good token.
 
         Raises:
-            TokenInvalid: The token was judged and refused.
-            TokenExpired: The token was good once.
-            UpstreamError: Nobody could judge it.
+            TokenInvalid: The token was refused.
+            TokenExpired: The token has expired.
+            UpstreamError: The token cannot be verified here, and Supabase gave no answer.
             UpstreamThrottled: The same, because of Supabase's rate limit.
-            Unready: The same, because Supabase gets a rest, or too many such tokens came in.
+            Unready: The same, because the circuit breaker is open or too many such tokens came in.
         """
 
         def ask(deadline_s: float | None = None) -> None:
             with self.guards.checks.attempt():
                 self.identity.check(token, context, deadline_s=deadline_s)
 
-        return self.judge.judge(
-            token, ask, strict=strict or self.is_strict, hurried=lambda: ask(deadline_s=STRICT_DEADLINE_S)
+        return self.introspector.introspect(
+            token, ask, strict=strict or self.is_strict, strict_ask=lambda: ask(STRICT_DEADLINE_S)
         )
 
     def me(self, token: str, context: RequestContext) -> tuple[Claims, Profile]:
-        """Return what a good token says about its user, and the user's profile row (empty when it cannot be read).
+        """Return the claims of a good token, and the user's profile row (empty if it cannot be read).
 
         Raises:
-            TokenInvalid: The token was judged and refused.
-            TokenExpired: The token was good once.
-            UpstreamError: Nobody could judge it.
+            TokenInvalid: The token was refused.
+            TokenExpired: The token has expired.
+            UpstreamError: The token cannot be verified here, and Supabase gave no answer.
             UpstreamThrottled: The same, because of Supabase's rate limit.
-            Unready: The same, because Supabase gets a rest, or too many such tokens came in; or too many calls
-                are under way.
-            Throttled: This network asked too often.
+            Unready: The same, because the circuit breaker is open or too many such tokens came in; or too many
+                calls are in progress.
+            Throttled: This network made too many calls.
         """
         claims = self.verify(token, context).claims
         if self.profiles is None:
             return claims, Profile()
         self.profiles.load()
         with (
-            self.guards.sessions.place("me", context.address),
-            self.guards.failure_delay.place(),
-            self.guards.bulkhead.slot(),
+            self.guards.sessions.permit("me", context.address),
+            self.guards.failure_delay.permit(),
+            self.guards.bulkhead.permit(),
         ):
             return claims, self.profiles.of(token, claims.sub) or Profile()
 
@@ -168,36 +185,107 @@ class Sessions:
         *,
         refresh_token: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """End the session of *token*, all of the user's, or all but this one; see :mod:`velro_auth.auth.logout`.
+        """End the session of *token*, all sessions of the user, or all but this one; see the table of this module.
 
         Args:
             token: The user's access token.
             scope: Which sessions.
             context: The request.
-            refresh_token: Returns that of the session, if the client sent it. Called, and the token spent, only where
-                the access token is refused: a body that is wrong must keep no good session alive.
+            refresh_token: Returns the refresh token, if the client sent one. Called, and the token used, only if the
+                access token is refused: a malformed body must not keep a good session alive.
 
         Raises:
-            RequestError: What *refresh_token* says of the client's body.
-            TokenExpired: The token has expired, and the session could not be refreshed: it may live on.
-            TokenInvalid: The token was refused, likewise.
-            Throttled: This network made too many logouts; here the session is over all the same.
-            Unready: Too many calls are under way, or Supabase gets a rest; here the session is over all the same.
+            RequestError: The body is malformed, as *refresh_token* found.
+            TokenExpired: The token has expired, and the session could not be refreshed: it may still exist.
+            TokenInvalid: The token was refused; the same.
+            Throttled: This network made too many logouts. A token that was good here is denied all the same.
+            Unready: Too many calls are in progress, or the circuit breaker is open; the same.
             UpstreamThrottled: Supabase's rate limit; the same.
             UpstreamError: Supabase could not be asked; the same.
         """
-        logout = Logout(
-            scope=scope,
-            context=context,
-            identity=self.identity,
-            guards=self.guards,
-            verifier=self.verifier,
-            denied=self.denied,
-            now=self.now,
-        )
+        logout = _Logout(self, scope, context)
+        try:
+            logout.end(token)
+        except TokenError as refusal:
+            logout.end_refreshed(refresh_token, refusal)
 
-        def refresh() -> Session | None:
-            given = refresh_token()
-            return self._refreshed(given, context) if given else None
+    def sign_out(self, token: str, scope: Scope, context: RequestContext) -> float | None:
+        """End sessions at Supabase, past the guards; raises as ``log_out``, and SessionGone."""
+        with (
+            self.guards.sessions.permit("logout", context.address),
+            self.guards.failure_delay.permit(),
+            self.guards.asking(),
+        ):
+            return self.identity.sign_out(token, scope, context)
 
-        logout.end(token, refresh)
+    def deny(self, claims: Claims) -> None:
+        """Deny the session of *claims* until all of its tokens have expired."""
+        self.denied.deny([end_of_session(claims, until_s=self.last_end_s(claims))])
+
+    def last_end_s(self, claims: Claims) -> float:
+        """Return when all tokens of the user have expired, by the wall clock."""
+        return last_end_s(claims, now_s=self.now(), longest_s=self.denied.longest_s)
+
+
+@dataclass
+class _Logout:
+    """One logout."""
+
+    sessions: Sessions
+    scope: Scope
+    context: RequestContext
+    _denied_here: set[str] = field(default_factory=set)
+
+    def end(self, token: str) -> None:
+        try:
+            claims, is_proven = self.sessions.verifier.verify(token), True
+        except CannotVerify:
+            claims, is_proven = self.sessions.verifier.check_claims(token), False
+        if self.sessions.denied.denies(claims):
+            return
+        if is_proven and self.scope != "others":
+            self._deny_own(claims)
+        self._sign_out(token, claims)
+
+    def end_refreshed(self, refresh_token: Callable[[], str | None], refusal: TokenError) -> None:
+        given = refresh_token()
+        if not given:
+            raise refusal
+        try:
+            session = self.sessions.spend(given, self.context)
+        except SessionRefused:
+            raise refusal from None
+        except SessionExpired:
+            # No session is left to end, and a refused token denies nothing.
+            return
+        claims = claims_of_issued(session.access_token)
+        if claims is None:
+            raise refusal
+        if self.sessions.denied.denies(claims) and claims.session_id not in self._denied_here:
+            return
+        if self.scope != "others":
+            self._deny_own(claims)
+        self._sign_out(session.access_token, claims)
+
+    def _sign_out(self, token: str, claims: Claims) -> None:
+        try:
+            at_s = self.sessions.sign_out(token, self.scope, self.context)
+        except SessionGone:
+            self._deny_own(claims)
+            return
+        except TokenInvalid as refusal:
+            if claims.exp <= self.sessions.now():
+                # We accept a token a little longer than Supabase does.
+                raise TokenExpired(refusal.reason) from refusal
+            raise
+        if self.scope != "others":
+            self._deny_own(claims)
+        if self.scope != "local":
+            until_s = self.sessions.last_end_s(claims)
+            at_s = self.sessions.now() if at_s is None else at_s
+            self.sessions.denied.deny([end_of_user(claims, self.scope, at_s=at_s, until_s=until_s)])
+
+    def _deny_own(self, claims: Claims) -> None:
+        if claims.session_id not in self._denied_here:
+            self._denied_here.add(claims.session_id)
+            self.sessions.deny(claims)

@@ -1,4 +1,4 @@
-"""Lets parallel callers with one question share one answer."""
+"""Lets parallel calls with the same key share one result."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from velro_auth.errors import Busy, UpstreamTimeout
 
 T = TypeVar("T")
 
-#: How old a call may be for callers without a place to wait for it, in seconds. A healthy Supabase has answered by
-#: then; while it hangs, each call takes all threads for a second at most.
+#: How old a call may be for callers without a permit to wait for it, in seconds. A healthy Supabase has answered by
+#: then. While Supabase hangs, one call blocks all threads for a second at most.
 GRACE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Flight(Generic[T]):
-    """A call under way."""
+    """A call in progress."""
 
     started_s: float
     outcome: Future[T] = field(default_factory=Future)
 
 
 class SingleFlight(Generic[T]):
-    """Runs one call per key at a time; who comes meanwhile waits for its outcome, good or bad.
+    """Runs one call per key at a time; further callers wait for its result or exception.
 
-    The lock is held to look the key up, never during a call: a slow answer delays those who asked the same
-    question, and no one else. Nothing is kept once a call has ended.
+    The lock is never held during a call, so a slow call delays only callers with the same key. Nothing is kept after
+    a call has ended.
 
     Args:
-        wait_s: How long a caller waits for another one's call. Longer than a call may take.
-        grace_s: How old a call may be for callers without a place to wait for it.
+        wait_s: How long a caller waits for the call of another. Longer than a call may take.
+        grace_s: How old a call may be for callers without a permit to wait for it.
         clock: A clock that never jumps.
     """
 
@@ -51,25 +51,25 @@ class SingleFlight(Generic[T]):
         key: Hashable,
         call: Callable[[], T],
         *,
-        place: Callable[[], AbstractContextManager[object]] = nullcontext,
+        permit: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> T:
-        """Return the outcome of *call*, or of the same key's call under way.
+        """Return the result of *call*, or of the call in progress with the same key.
 
         Args:
             key: Callers with one key share a call.
-            call: Runs in one of the callers.
-            place: Entered by each caller, because each costs a thread; raises Busy when there is none left. Then
-                the caller starts no call, but still waits for one that began a moment ago.
+            call: Run by one of the callers.
+            permit: Entered by each caller, because each blocks a thread; raises Busy if none is left. Then the caller
+                starts no call, but still waits for one that began less than ``grace_s`` ago.
 
         Raises:
-            Busy: There is no place, and no call that began a moment ago.
-            UpstreamTimeout: The other caller's call took longer than ``wait_s``.
-            Exception: What the call raised, for everybody who waited for it.
+            Busy: No permit is left, and no call began less than ``grace_s`` ago.
+            UpstreamTimeout: The call of the other caller took longer than ``wait_s``.
+            Exception: The exception of the call, for all callers that waited for it.
         """
         with ExitStack() as stack:
             refusal: Busy | None = None
             try:
-                stack.enter_context(place())
+                stack.enter_context(permit())
             except Busy as error:
                 refusal = error
             with self._lock:
@@ -77,33 +77,33 @@ class SingleFlight(Generic[T]):
                 if flight is None and refusal is None:
                     mine = self._flights[key] = _Flight(self._clock())
             if flight is not None:
-                return self._awaited(flight, refusal)
+                return self._wait(flight, refusal)
             if refusal is not None:
                 raise refusal
-            return self._fly(key, mine, call)
+            return self._run(key, mine, call)
 
-    def _awaited(self, flight: _Flight[T], refusal: Busy | None) -> T:
+    def _wait(self, flight: _Flight[T], refusal: Busy | None) -> T:
         grace_s = max(0.0, flight.started_s + self._grace_s - self._clock())
         try:
             return flight.outcome.result(self._wait_s if refusal is None else grace_s)
         except TimeoutError:
             if flight.outcome.done():
-                # The call's own: it is the outcome.
+                # The call itself raised TimeoutError: that is its result.
                 raise
             raise refusal or UpstreamTimeout("the call of another request takes too long") from None
 
-    def _fly(self, key: Hashable, mine: _Flight[T], call: Callable[[], T]) -> T:
+    def _run(self, key: Hashable, mine: _Flight[T], call: Callable[[], T]) -> T:
         try:
             outcome = call()
         except BaseException as error:
-            self._land(key)
-            # A worker being stopped must not leave the others waiting.
+            self._end(key)
+            # Also for SystemExit: the other callers must not wait for ever.
             mine.outcome.set_exception(error)
             raise
-        self._land(key)
+        self._end(key)
         mine.outcome.set_result(outcome)
         return outcome
 
-    def _land(self, key: Hashable) -> None:
+    def _end(self, key: Hashable) -> None:
         with self._lock:
             del self._flights[key]

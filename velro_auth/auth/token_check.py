@@ -1,43 +1,44 @@
-"""Says whether this service accepts the tokens that it hands out, and which setting is wrong where it does not.
+"""Checks whether this service accepts the tokens that its own logins return, and finds the wrong setting if not.
 
-A login hands Supabase's access token on without judging it. Where an issuer, a secret, a hook or a clock is wrong,
-every login is answered 200 and everything after it 401.
+A login returns Supabase's access token without verifying it. If an issuer, a secret, a hook or a clock is wrong, every
+login is answered with 200, and every later request with 401.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from velro_auth.auth.keys import CannotVerify
-from velro_auth.auth.tokens import MAX_TOKEN_BYTES, ClaimRules, Claims, read_token
+from velro_auth.auth.tokens import MAX_TOKEN_BYTES, ClaimRules, read_token
+from velro_auth.auth.verifier import TokenVerifier
 from velro_auth.errors import TokenExpired, TokenInvalid
 
 #: Claims without which a token is refused, by the contract of ``verify``.
 REQUIRED_CLAIMS: Final = ("iss", "aud", "sub", "session_id", "exp")
 
-#: Longer values of claims are cut in what is logged.
-_LONGEST_VALUE: Final = 100
+#: Longer values of claims are truncated in logs.
+_MAX_VALUE_LENGTH: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why tokens of this service's own logins are refused here, and what to do about it.
+    """A reason why issued tokens are refused here, and what to do about it.
 
     Attributes:
         name: A stable identifier.
-        sentence: For an operator.
-        mend: What to set.
+        sentence: The reason, for an operator.
+        fix: What to change.
     """
 
     name: str
     sentence: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
-        """Return the sentence and the mend, as one line."""
-        return f"{self.sentence}: {self.mend}"
+        """Return sentence and fix as one line."""
+        return f"{self.sentence}: {self.fix}"
 
 
 TOO_LARGE: Final = Cause(
@@ -62,7 +63,7 @@ CLOCK_SLOW: Final = Cause(
 )
 CLOCK_FAST: Final = Cause(
     "clock_fast",
-    "access tokens have expired when they are handed out, so this machine's clock is fast",
+    "access tokens have expired when they are issued, so this machine's clock is fast",
     "set the clock (timedatectl set-ntp true)",
 )
 SECRET: Final = Cause(
@@ -81,44 +82,37 @@ OTHER: Final = Cause(
     "look at what the access token hook changes, and at what the log says with 'detail'",
 )
 
-#: Number → cause; 0 stands for none. Workers tell each other by these numbers.
+#: Number → cause; 0 stands for none. Workers exchange these numbers.
 CAUSES: Final = (None, TOO_LARGE, CLAIM_MISSING, ISSUER, CLOCK_SLOW, CLOCK_FAST, SECRET, SIGNATURE, OTHER)
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An own token that is refused here.
+    """An issued token that is refused here.
 
     Attributes:
         cause: Why.
-        detail: What exactly was found, in values. Never the token.
+        detail: The values that were found. Never the token.
     """
 
     cause: Cause
     detail: str
 
 
-class Verifies(Protocol):
-    """Judges access tokens by signature and claims."""
-
-    def verify(self, token: str) -> Claims:
-        """Return the claims of a good token."""
-
-
 class IssuedTokenCheck:
-    """Judges tokens that this service hands out as it judges those that it is shown.
+    """Verifies issued tokens with the same rules as incoming ones.
 
     Args:
-        verifier: Judges tokens; one without a deny-list, since a user may have logged out meanwhile.
-        rules: What the verifier demands of claims.
+        verifier: A verifier without a deny-list, because the user may have logged out meanwhile.
+        rules: The verifier's rules for claims.
     """
 
-    def __init__(self, verifier: Verifies, rules: ClaimRules) -> None:
+    def __init__(self, verifier: TokenVerifier, rules: ClaimRules) -> None:
         self._verifier = verifier
         self._rules = rules
 
     def refused(self, token: str) -> Refused | None:
-        """Return why *token* is refused; None when it is accepted, or left to Supabase to judge."""
+        """Return why *token* is refused; None if it is accepted, or only Supabase can check it."""
         try:
             self._verifier.verify(token)
         except CannotVerify:
@@ -161,4 +155,4 @@ def _number(value: object) -> float:
 
 
 def _shown(value: object) -> str:
-    return repr(value)[:_LONGEST_VALUE]
+    return repr(value)[:_MAX_VALUE_LENGTH]

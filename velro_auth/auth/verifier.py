@@ -1,8 +1,8 @@
-"""Judges access tokens here, without asking Supabase.
+"""Verifies access tokens here, without asking Supabase.
 
-An ES256 signature costs about 0.1 ms to check, so verified tokens are remembered for up to a minute under the
-SHA-256 of the token. What is remembered is the signature only: the key, the time and the deny-list are
-looked at each time, so a revoked key, an expired token or an ended session is refused at once all the same.
+An ES256 signature costs about 0.1 ms to check, so verified tokens are cached for up to a minute under the SHA-256 of
+the token. The key, the time and the deny-list are checked every time, so a revoked key, an expired token and an ended
+session are refused at once.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from velro_auth.auth.keys import CannotVerify, Key, Keys
 from velro_auth.auth.tokens import MAX_TOKEN_BYTES, ClaimRules, Claims, UnprovenToken, read_token
 from velro_auth.errors import TokenInvalid
 
-#: Algorithms of public keys that are judged here.
+#: Algorithms of public keys that are verified here.
 ASYMMETRIC: Final = frozenset({"ES256", "RS256", "EdDSA"})
 
-#: What Supabase Auth can be told to sign with beyond those: real, but not judged here.
+#: Further algorithms that Supabase Auth can sign with; not verified here.
 LEFT_TO_SUPABASE: Final = frozenset({"ES512", "RS512"})
 
 
@@ -30,33 +30,25 @@ class Denied(Protocol):
     """Sessions that ended before their tokens did."""
 
     def denies(self, claims: Claims) -> bool:
-        """Say whether the session of these claims was ended."""
+        """Return whether the session of these claims was ended."""
 
 
-class DeniesNobody:
-    """The twin for those who keep no deny-list."""
-
-    def denies(self, claims: Claims) -> bool:  # noqa: ARG002 (the protocol's signature)
-        """Say no."""
-        return False
-
-
-class _Proven(NamedTuple):
+class _Verified(NamedTuple):
     key: Key
     claims: Claims
 
 
 class TokenVerifier:
-    """Says whether an access token is good, by its signature and its claims.
+    """Verifies access tokens by their signature and their claims.
 
     Args:
         keys: The project's signing keys.
-        rules: What the claims have to be.
-        secret: The key of HS256 tokens. Without it they are left to Supabase. It is never used for another
+        rules: Rules for the claims.
+        secret: The key of HS256 tokens. Without it Supabase has to check them. It is never used for another
             algorithm, and no other key is ever used for HS256.
-        denied: The deny-list.
-        cache_size: How many proven tokens are remembered; 0 switches it off. One takes 3 to 10 KiB.
-        cache_ttl_s: For how long.
+        denied: The deny-list; None for none.
+        cache_size: How many verified tokens are cached; 0 for none. One takes 3 to 10 KiB.
+        cache_ttl_s: How long they are cached.
         clock: A clock that never jumps, for the cache.
     """
 
@@ -74,92 +66,92 @@ class TokenVerifier:
         self._keys = keys
         self._rules = rules
         self._secret = secret
-        self._denied = denied or DeniesNobody()
-        self._proven: TTLCache[bytes, _Proven] = TTLCache(cache_size, cache_ttl_s, timer=clock)
+        self._denied = denied
+        self._verified: TTLCache[bytes, _Verified] = TTLCache(cache_size, cache_ttl_s, timer=clock)
         self._lock = threading.Lock()
 
     @property
     def remembered(self) -> int:
-        """How many proven tokens are remembered; for a metric."""
+        """How many verified tokens are cached; for a metric."""
         with self._lock:
-            # Even this drops what has expired.
-            return len(self._proven)
+            # Needs the lock: even len() drops expired entries.
+            return len(self._verified)
 
     def verify(self, token: str) -> Claims:
         """Return the claims of a good token.
 
         Raises:
-            TokenInvalid: The token was judged and refused, or its session was ended.
-            TokenExpired: The token was good once.
-            CannotJudge: Supabase has to be asked: the key is not known here, or the secret is not.
+            TokenInvalid: The token was refused, or its session was ended.
+            TokenExpired: The token has expired.
+            CannotVerify: Supabase has to be asked: the key or the secret is not known here.
         """
         digest = token_digest(token)
-        proven = self._remembered(digest)
-        if proven is None:
-            proven = self._prove(token)
-            self._remember(digest, proven)
+        verified = self._remembered(digest)
+        if verified is None:
+            verified = self._check(token)
+            self._remember(digest, verified)
         else:
-            self._rules.check_expiry(proven.claims)
-        return self._admitted(proven.claims)
+            self._rules.check_expiry(verified.claims)
+        return self._admitted(verified.claims)
 
-    def read_vouched(self, token: str) -> Claims:
-        """Return the claims of a token whose signature somebody else has vouched for.
+    def check_claims(self, token: str) -> Claims:
+        """Return the claims of a token whose signature Supabase checks.
 
         Raises:
-            TokenInvalid: The claims are not acceptable here, or the session was ended.
-            TokenExpired: The token was good once.
+            TokenInvalid: The claims are not accepted, or the session was ended.
+            TokenExpired: The token has expired.
         """
         return self._admitted(self._rules.check(read_token(token).claims))
 
-    def _prove(self, token: str) -> _Proven:
-        unproven = read_token(token)
+    def _check(self, token: str) -> _Verified:
+        unverified = read_token(token)
         try:
-            key = self._key_for(unproven)
+            key = self._key_for(unverified)
         except CannotVerify:
-            # Nobody needs to be asked about a token that its own claims condemn.
-            self._rules.check(unproven.claims)
+            # Supabase need not be asked about a token whose claims are refused here.
+            self._rules.check(unverified.claims)
             raise
-        if not key.signed(unproven.signed_part, unproven.signature):
+        if not key.signed(unverified.signed_part, unverified.signature):
             raise TokenInvalid("the signature is wrong")
-        return _Proven(key, self._rules.check(unproven.claims))
+        return _Verified(key, self._rules.check(unverified.claims))
 
-    def _key_for(self, unproven: UnprovenToken) -> Key:
-        """Return the key that has to have signed this token.
+    def _key_for(self, token: UnprovenToken) -> Key:
+        """Return the key that must have signed this token.
 
         Raises:
             TokenInvalid: The algorithm is not accepted, or not the one of the key.
-            CannotJudge: The key is not known here.
+            CannotVerify: The key is not known here.
         """
-        if unproven.algorithm == "HS256":
-            # By algorithm, not by name: Supabase puts a kid on HS256 tokens too.
+        if token.algorithm == "HS256":
+            # By algorithm, not by kid: Supabase sets a kid in HS256 tokens too.
             if self._secret is None:
                 raise CannotVerify("an HS256 token, and no JWT secret is set")
             return self._secret
-        if unproven.algorithm in LEFT_TO_SUPABASE:
-            raise CannotVerify(f"{unproven.algorithm} is not judged here")
-        if unproven.algorithm not in ASYMMETRIC:
+        if token.algorithm in LEFT_TO_SUPABASE:
+            raise CannotVerify(f"{token.algorithm} is not verified here")
+        if token.algorithm not in ASYMMETRIC:
             raise TokenInvalid("the algorithm is not accepted")
-        key = self._keys.find(unproven.kid)
-        if key.algorithm != unproven.algorithm:
+        key = self._keys.find(token.kid)
+        if key.algorithm != token.algorithm:
             raise TokenInvalid("the algorithm is not the one of the key")
         return key
 
     def _admitted(self, claims: Claims) -> Claims:
-        if self._denied.denies(claims):
+        if self._denied is not None and self._denied.denies(claims):
             raise TokenInvalid("the session was ended")
         return claims
 
-    def _remembered(self, digest: bytes) -> _Proven | None:
+    def _remembered(self, digest: bytes) -> _Verified | None:
         with self._lock:
-            proven = self._proven.get(digest)
-        if proven is None or proven.key is self._secret or self._keys.trusts(proven.key):
-            return proven
+            verified = self._verified.get(digest)
+        if verified is None or verified.key is self._secret or self._keys.trusts(verified.key):
+            return verified
         return None
 
-    def _remember(self, digest: bytes, proven: _Proven) -> None:
-        if self._proven.maxsize:
+    def _remember(self, digest: bytes, verified: _Verified) -> None:
+        if self._verified.maxsize:
             with self._lock:
-                self._proven[digest] = proven
+                self._verified[digest] = verified
 
 
 def token_digest(token: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What frontends and gateways call, below ``/api/v1/auth``."""
+"""The routes below ``/api/v1/auth``, for frontends and gateways."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import flask
 
-from velro_auth.blueprints import blueprint, mount_below
+from velro_auth.blueprints import blueprint, view_of
 from velro_auth.endpoints import Endpoint
 
 
@@ -15,8 +15,19 @@ def auth(endpoints: Iterable[Endpoint], *, verify: Endpoint) -> flask.Blueprint:
 
     Args:
         endpoints: Login, refresh, logout, me and ping.
-        verify: What answers everything below its path.
+        verify: Answers any method on its paths and on everything below them.
     """
     made = blueprint("auth", endpoints)
-    mount_below(made, verify)
+
+    def mount(state: flask.blueprints.BlueprintSetupState) -> None:
+        app = state.app
+        app.view_functions[verify.name] = view_of(verify)
+        for path in verify.paths:
+            for pattern in (path, f"{path}/<any_path:rest>"):
+                # Flask.add_url_rule always names methods; a rule without names accepts every method.
+                rule = app.url_rule_class(pattern, endpoint=verify.name, methods=None)
+                rule.provide_automatic_options = False  # type: ignore[attr-defined] # as Flask does
+                app.url_map.add(rule)
+
+    made.record(mount)
     return made

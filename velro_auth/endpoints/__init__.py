@@ -1,4 +1,4 @@
-"""Each endpoint turns a request into an answer, or raises one of our errors; both lanes share the object."""
+"""An endpoint turns a request into a response, or raises one of our errors. Both lanes use the same object."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 
 class Endpoint(Protocol):
-    """One operation of the service, wherever it hangs."""
+    """One operation of the service, independent of the lane."""
 
     @property
     def name(self) -> str:
-        """What logs, metrics and the OpenAPI document call it."""
+        """Its name in logs, metrics and the OpenAPI document."""
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The methods it answers; HEAD is listed where GET has one."""
+        """The methods it answers, HEAD included."""
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The exact paths it answers, the documented one first."""
+        """The exact paths it answers, the documented path first."""
 
     def __call__(self, request: Request, /) -> WSGIApplication:
         """Answer *request*, or raise one of our errors."""

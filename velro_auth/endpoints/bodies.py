@@ -1,53 +1,76 @@
-"""Bodies: one strict JSON object in, JSON out."""
+"""Request bodies, read as one strict JSON object, and responses with a body that is complete."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, Final, NoReturn, cast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from marshmallow import Schema, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Request
 
 from velro_auth.errors import BadJson, InvalidRequest, TooLarge, UnsupportedCoding, UnsupportedMediaType
-from velro_auth.web.responses import RawResponse
 
-#: Deeper than this is an attack, not a login (ASVS 15.3: bound what parsers do).
-DEEPEST: Final = 16
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+#: Deepest nesting of a body that is accepted (ASVS 15.3: bound what parsers do).
+MAX_DEPTH: Final = 16
 
 NO_STORE: Final = ("Cache-Control", "no-store")
 
 _JSON: Final = (("Content-Type", "application/json"), NO_STORE)
 
-#: Made once: ``json.dumps`` makes an encoder for each call that is not the plainest.
+#: Made once: with these options ``json.dumps`` would make a new encoder for each call.
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class RawResponse:
+    """A complete response. A Werkzeug ``Response`` costs 20 µs to build and send, this 2 µs.
+
+    Attributes:
+        body: Left out of the answer to HEAD.
+        headers: Without ``Content-Length``.
+        status: Code and reason.
+    """
+
+    body: bytes
+    headers: Sequence[tuple[str, str]]
+    status: str = "200 OK"
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Send it, as a WSGI application."""
+        start_response(self.status, [*self.headers, ("Content-Length", str(len(self.body)))])
+        return () if environ["REQUEST_METHOD"] == "HEAD" else (self.body,)
 
 
 def json_object(request: Request, max_bytes: int) -> dict[str, Any]:
     """Read the body of *request* as one JSON object.
 
-    The media type and the size are judged before anything is read or parsed. Only ``application/json`` is
-    taken: it makes a browser ask before it sends (ASVS 3.5.2).
+    The media type and the declared size are checked before the body is read. Only ``application/json`` is
+    accepted: with this type browsers send a CORS preflight first (ASVS 3.5.2).
 
     Raises:
-        UnsupportedCoding: A compressed body.
-        UnsupportedMediaType: Another media type.
-        TooLarge: More than *max_bytes*.
-        BadJson: No well-formed JSON object.
+        UnsupportedCoding: The body is compressed.
+        UnsupportedMediaType: The body has another media type.
+        TooLarge: The body has more than *max_bytes*.
+        BadJson: The body is not one well-formed JSON object.
     """
     if request.headers.get("Content-Encoding", "identity").lower() not in {"identity", ""}:
         raise UnsupportedCoding
     if request.mimetype != "application/json":
         raise UnsupportedMediaType
-    # One byte more than is taken: Werkzeug cuts a body without a length at its limit, and says nothing.
+    # One byte above our limit: Werkzeug silently cuts a body without a length at its own limit.
     request.max_content_length = max_bytes + 1
     try:
         data = request.get_data(cache=False)
     except RequestEntityTooLarge as error:
         raise TooLarge from error
     except Exception as error:
-        # Each server has exceptions of its own for a body that breaks off, or whose chunks are none.
+        # Each server has its own exceptions for an incomplete body or malformed chunks.
         raise BadJson("the body cannot be read") from error
     if len(data) > max_bytes:
         raise TooLarge
@@ -55,13 +78,9 @@ def json_object(request: Request, max_bytes: int) -> dict[str, Any]:
 
 
 def validated(request: Request, schema: Schema, max_bytes: int) -> dict[str, Any]:
-    """Read the body of *request* and load it with *schema*.
+    """Read the body of *request* with :func:`json_object`, which raises, and load it with *schema*.
 
     Raises:
-        UnsupportedCoding: A compressed body.
-        UnsupportedMediaType: Another media type.
-        TooLarge: More than *max_bytes*.
-        BadJson: No well-formed JSON object.
         InvalidRequest: A field is missing or wrong.
     """
     try:
@@ -71,7 +90,7 @@ def validated(request: Request, schema: Schema, max_bytes: int) -> dict[str, Any
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """Parse one JSON object, refusing what two parsers could read differently.
+    """Parse one JSON object. What two parsers could read differently is refused.
 
     Raises:
         BadJson: Not UTF-8, not JSON, not an object, a member named twice, NaN, or nested too deep.
@@ -82,18 +101,18 @@ def parse_object(data: bytes) -> dict[str, Any]:
         raise BadJson("not JSON") from error
     if not isinstance(value, dict):
         raise BadJson("not an object")
-    if _depth(value) > DEEPEST:
+    if _depth(value) > MAX_DEPTH:
         raise BadJson("nested too deep")
     return value
 
 
 def json_bytes(body: Mapping[str, Any]) -> bytes:
-    """Return *body* as JSON; lone surrogates, which UTF-8 cannot hold, as escapes."""
+    """Return *body* as JSON. Lone surrogates, which UTF-8 cannot encode, are escaped."""
     return _ENCODER.encode(body).encode("utf-8", "backslashreplace")
 
 
 def json_answer(body: Mapping[str, Any]) -> RawResponse:
-    """Return 200 with *body*, not to be stored by anybody (RFC 6749, 5.1)."""
+    """Return 200 with *body* and ``no-store`` (RFC 6749, 5.1)."""
     return RawResponse(json_bytes(body), _JSON)
 
 
@@ -109,7 +128,7 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _depth(value: Any) -> int:
-    """Return how deep *value* is nested, counting level by level, so that no depth can exhaust the stack."""
+    """Return how deep *value* is nested. Counts level by level, so that no depth can exhaust the stack."""
     depth, level = 0, [value]
     while level:
         level = [

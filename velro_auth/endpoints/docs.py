@@ -1,4 +1,4 @@
-"""``/openapi.json`` and ``/docs``: the contract for programs and for people."""
+"""``/openapi.json`` and ``/docs``: the API for programs and for people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from werkzeug.wrappers import Request, Response
 from velro_auth.endpoints import Endpoint
 from velro_auth.errors import NotFound
 
-#: The page has a style of its own and nothing else: no script, no picture, nothing from elsewhere.
+#: The page needs only its inline style: no script, no image, nothing from another server.
 PAGE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 _STYLE: Final = (
@@ -26,12 +26,12 @@ _STYLE: Final = (
 
 @dataclass(frozen=True)
 class Contract:
-    """The OpenAPI document, made when it is first asked for: its library costs what many never need.
+    """The OpenAPI document. It is built at the first request, because its library takes time and memory to load.
 
     Attributes:
-        endpoints: What it describes.
+        endpoints: The endpoints to describe.
         version: This build.
-        is_open: Whether anybody may read it.
+        is_open: Whether clients may read it.
     """
 
     endpoints: Iterable[Endpoint]
@@ -42,7 +42,7 @@ class Contract:
         """Return the document.
 
         Raises:
-            NotFound: It is closed here.
+            NotFound: It is not open.
         """
         if not self.is_open:
             raise NotFound("documents are closed")
@@ -50,7 +50,7 @@ class Contract:
 
     @functools.cached_property
     def _document(self) -> dict[str, Any]:
-        from velro_auth.endpoints.openapi import openapi  # noqa: PLC0415 - see the class
+        from velro_auth.endpoints.openapi import openapi  # noqa: PLC0415 - loads apispec
 
         return openapi(self.endpoints, self.version)
 
@@ -88,7 +88,7 @@ class DocsEndpoint:
 
 
 def page(document: dict[str, Any]) -> str:
-    """Return *document* as a page that needs nothing else."""
+    """Return *document* as an HTML page."""
     title = f"{document['info']['title']} {document['info']['version']}"
     sections = [
         _section(path, method, operation)

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the endpoints, the schemas and the table of answers."""
+"""The OpenAPI document, built from the endpoints, the schemas and the table of errors."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from velro_auth.web.problems import ANSWERS, ProblemResponse
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """What the document says about an endpoint beyond its paths and methods.
+    """The description of an endpoint, beyond its paths and methods.
 
     Attributes:
         summary: One line.
         body: Schema of the request.
-        is_body_optional: Whether it may be left out.
+        is_body_optional: Whether the body may be left out.
         answer: Schema of the 200; None for a plain object.
         success: Status and what it means.
         needs_token: Whether a bearer token is sent.
-        codes: Error codes it answers with, besides those of every route.
-        media_type: Of the answer.
-        failure: Status and meaning of an answer of the same kind that is no success.
+        codes: Error codes of this endpoint, besides those of every route.
+        media_type: Media type of the response.
+        failure: Status and meaning of a response with the same schema that is no success.
         has_content: Whether a success has a body.
     """
 
@@ -54,7 +54,7 @@ _UPSTREAM: Final = (
 )
 _TOKEN: Final = ("token_missing", "token_invalid", "token_expired")
 
-#: Endpoint → what is said of it.
+#: Endpoint → description.
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "login": Operation(
         summary="Log in with a mail address and a password",
@@ -163,7 +163,7 @@ _CHALLENGE: Final = {
 
 
 def openapi(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
-    """Return the document for those of *endpoints* that the table knows."""
+    """Return the document for those *endpoints* that have a description."""
     spec = APISpec(
         title="velro-auth",
         version=version,
@@ -173,7 +173,7 @@ def openapi(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
     )
     spec.components.schema("Challenge", _CHALLENGE)
     spec.components.schema("Problem", _PROBLEM)
-    # No oauth2 password flow: this is no OAuth server (RFC 9700, 2.4).
+    # No OAuth 2 password flow: this is not an OAuth server (RFC 9700, 2.4).
     spec.components.security_scheme("token", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
     for endpoint in endpoints:
         operation = OPERATIONS.get(endpoint.name)
@@ -213,7 +213,7 @@ def _outcome(meaning: str, operation: Operation) -> dict[str, Any]:
 
 
 def _problems(codes: Iterable[str]) -> dict[str, Any]:
-    """Gather error codes by status."""
+    """Return one response per status, with the error codes of that status."""
     by_status: dict[int, list[ProblemResponse]] = {}
     for answer in ANSWERS.values():
         if answer.code in codes and answer not in by_status.setdefault(answer.status, []):

@@ -1,4 +1,4 @@
-"""What goes in and what comes out, for validation and for the OpenAPI document."""
+"""Schemas of request and response bodies, for validation and for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any, Final
 
 from marshmallow import Schema, ValidationError, fields, pre_load
 
-LONGEST_EMAIL: Final = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
-LONGEST_PASSWORD_BYTES: Final = 1024
-LONGEST_CAPTCHA_TOKEN: Final = 8192
-LONGEST_REFRESH_TOKEN: Final = 512
-LONGEST_SOLUTION: Final = 2048  # of a challenge; the widget makes about 600
+MAX_EMAIL_LENGTH: Final = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
+MAX_PASSWORD_BYTES: Final = 1024
+MAX_CAPTCHA_TOKEN_LENGTH: Final = 8192
+MAX_REFRESH_TOKEN_LENGTH: Final = 512
+MAX_SOLUTION_LENGTH: Final = 2048  # of a challenge; the widget makes about 600
 
-#: One @ between two parts without white space or control characters. Stricter patterns lock out real
-#: people; whether the address exists is Supabase's to say.
+#: One @ between two parts without white space or control characters. Stricter patterns refuse real addresses;
+#: Supabase knows whether the address exists.
 _EMAIL: Final = re.compile(r"[^\s@\x00-\x1f\x7f]+@[^\s@\x00-\x1f\x7f]+")
 
 
@@ -27,34 +27,34 @@ def _is_utf8(value: str) -> bool:
 
 
 def _an_email(value: str) -> None:
-    # A NUL would reach PostgreSQL, which fails on it: Supabase's 500 for anybody's asking.
-    if len(value) > LONGEST_EMAIL or not _is_utf8(value) or not _EMAIL.fullmatch(value):
+    # A NUL would reach PostgreSQL, which fails on it: anybody could cause a 500 of Supabase.
+    if len(value) > MAX_EMAIL_LENGTH or not _is_utf8(value) or not _EMAIL.fullmatch(value):
         raise ValidationError("Not a valid mail address.")
 
 
 def _a_password(value: str) -> None:
     if not _is_utf8(value) or "\x00" in value:
         raise ValidationError("Has characters that no password can have.")
-    if not 1 <= len(value.encode()) <= LONGEST_PASSWORD_BYTES:
-        raise ValidationError(f"Must be 1 to {LONGEST_PASSWORD_BYTES} bytes long.")
+    if not 1 <= len(value.encode()) <= MAX_PASSWORD_BYTES:
+        raise ValidationError(f"Must be 1 to {MAX_PASSWORD_BYTES} bytes long.")
 
 
 def _a_captcha_token(value: str) -> None:
-    if not _is_utf8(value) or len(value) > LONGEST_CAPTCHA_TOKEN:
+    if not _is_utf8(value) or len(value) > MAX_CAPTCHA_TOKEN_LENGTH:
         raise ValidationError("Not a valid captcha token.")
 
 
 def _a_solution(value: str) -> None:
-    if not value.isascii() or len(value) > LONGEST_SOLUTION:
+    if not value.isascii() or len(value) > MAX_SOLUTION_LENGTH:
         raise ValidationError("Not the solution of a challenge.")
 
 
 class LoginBody(Schema):
-    """What a login is asked with. Other members are ignored."""
+    """Body of a login. Other members are ignored."""
 
-    email = fields.String(required=True, validate=_an_email, metadata={"maxLength": LONGEST_EMAIL})
+    email = fields.String(required=True, validate=_an_email, metadata={"maxLength": MAX_EMAIL_LENGTH})
     password = fields.String(
-        required=True, validate=_a_password, metadata={"format": "password", "maxLength": LONGEST_PASSWORD_BYTES}
+        required=True, validate=_a_password, metadata={"format": "password", "maxLength": MAX_PASSWORD_BYTES}
     )
     captcha_token = fields.String(allow_none=True, load_default=None, validate=_a_captcha_token)
     challenge = fields.String(
@@ -64,49 +64,49 @@ class LoginBody(Schema):
         metadata={
             "description": "The solution of the challenge that a 429 `challenge_required` gave, as the widget of"
             " ALTCHA makes it.",
-            "maxLength": LONGEST_SOLUTION,
+            "maxLength": MAX_SOLUTION_LENGTH,
         },
     )
 
     @pre_load
     def trim_the_address(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Remove white space around the address, which people paste along. Never around a password."""
+        """Remove white space around the address, which users paste by mistake; never around the password."""
         email = data.get("email")
         return {**data, "email": email.strip()} if isinstance(email, str) else data
 
 
 def _a_refresh_token(value: str) -> None:
-    # Supabase's are 12 to 62 characters and may change; anything else it refuses itself.
-    if not 1 <= len(value) <= LONGEST_REFRESH_TOKEN or not value.isascii() or not value.isprintable():
+    # Supabase's tokens have 12 to 62 characters today; Supabase refuses wrong ones itself.
+    if not 1 <= len(value) <= MAX_REFRESH_TOKEN_LENGTH or not value.isascii() or not value.isprintable():
         raise ValidationError("Not a refresh token.")
 
 
 class RefreshBody(Schema):
-    """What a refresh is asked with."""
+    """Body of a refresh."""
 
     refresh_token = fields.String(required=True, validate=_a_refresh_token)
 
 
 class LogoutBody(Schema):
-    """What a logout may be asked with, for a session whose access token has expired."""
+    """Optional body of a logout, for a session whose access token has expired."""
 
     refresh_token = fields.String(allow_none=True, load_default=None, validate=_a_refresh_token)
 
 
 class LogoutAnswer(Schema):
-    """What a logout answers."""
+    """Response of a logout."""
 
     message = fields.Constant("Logged out")
 
 
 class UserAnswer(Schema):
-    """The user of a session, as far as frontends need it."""
+    """The user of a session, reduced to what frontends need."""
 
     id = fields.String(required=True)
     email = fields.String(allow_none=True)
     email_confirmed_at = fields.String(allow_none=True)
     created_at = fields.String(allow_none=True)
-    role = fields.String(allow_none=True, metadata={"description": "Application role; null when Supabase says none."})
+    role = fields.String(allow_none=True, metadata={"description": "Application role; null if Supabase names none."})
     display_name = fields.String(allow_none=True, attribute="profile.display_name")
     avatar_url = fields.String(allow_none=True, attribute="profile.avatar_url")
     credits_balance = fields.Integer(allow_none=True, attribute="profile.credits_balance")
@@ -116,7 +116,7 @@ class UserAnswer(Schema):
 
 
 class SessionAnswer(Schema):
-    """What a login or a refresh answers."""
+    """Response of a login or a refresh."""
 
     access_token = fields.String(required=True)
     token_type = fields.Constant("bearer")
@@ -128,7 +128,7 @@ class SessionAnswer(Schema):
 
 
 class MeAnswer(Schema):
-    """Who a token belongs to: what the token says, and the profile row."""
+    """The user of a token: claims and profile row."""
 
     id = fields.String(required=True, attribute="claims.sub")
     email = fields.String(allow_none=True, attribute="claims.email")

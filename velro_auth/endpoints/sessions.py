@@ -1,23 +1,26 @@
-"""Refresh, logout and me: what a frontend does with a session after the login."""
+"""Login, refresh, logout and me: how a frontend gets a session, uses it and ends it."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Final, cast, get_args
 
 import marshmallow
 from werkzeug.wrappers import Request
 
-from velro_auth.auth.bearer import bearer_token, note_too_large
+from velro_auth.auth.bearer import bearer_token
 from velro_auth.auth.denylist import Scope
+from velro_auth.auth.models import Credentials, Session
 from velro_auth.auth.sessions import Sessions
-from velro_auth.context import RequestContext
-from velro_auth.endpoints.bodies import json_answer, validated
-from velro_auth.endpoints.schemas import LogoutBody, MeAnswer, RefreshBody, SessionAnswer
+from velro_auth.auth.tokens import MAX_TOKEN_BYTES
+from velro_auth.context import OVERSIZE, RequestContext
+from velro_auth.endpoints.bodies import RawResponse, json_answer, validated
+from velro_auth.endpoints.schemas import LoginBody, LogoutBody, MeAnswer, RefreshBody, SessionAnswer
 from velro_auth.errors import InvalidRequest
-from velro_auth.web.responses import RawResponse
 
+_LOGIN: Final = LoginBody(unknown=marshmallow.EXCLUDE)
 _REFRESH: Final = RefreshBody(unknown=marshmallow.EXCLUDE)
 _LOGOUT: Final = LogoutBody(unknown=marshmallow.EXCLUDE)
 _LOGGED_OUT: Final = {"message": "Logged out"}
@@ -26,11 +29,34 @@ _ME: Final = MeAnswer()
 
 
 @dataclass(frozen=True)
+class LoginEndpoint:
+    """``POST /api/v1/auth/login``: an email address and a password for a session.
+
+    Attributes:
+        log_in: Returns a new session for credentials, or raises one of our errors.
+        max_body_bytes: Largest request body.
+    """
+
+    log_in: Callable[[Credentials, RequestContext], Session]
+    max_body_bytes: int
+
+    name: ClassVar = "login"
+    methods: ClassVar = ("POST",)
+    paths: ClassVar = ("/api/v1/auth/login",)
+
+    def __call__(self, request: Request) -> RawResponse:
+        """Answer a login."""
+        credentials = Credentials(**validated(request, _LOGIN, self.max_body_bytes))
+        context = RequestContext.of(request.environ)
+        return _session_answer(self.log_in(credentials, context), context)
+
+
+@dataclass(frozen=True)
 class RefreshEndpoint:
     """``POST /api/v1/auth/refresh``: a refresh token for a new session.
 
     Attributes:
-        sessions: Who does it.
+        sessions: Refreshes the session.
         max_body_bytes: Largest request body.
     """
 
@@ -45,17 +71,15 @@ class RefreshEndpoint:
         """Answer a refresh."""
         token = validated(request, _REFRESH, self.max_body_bytes)["refresh_token"]
         context = RequestContext.of(request.environ)
-        session = self.sessions.refresh(token, context)
-        note_too_large(session.access_token, context)
-        return json_answer(_SESSION.dump(session))
+        return _session_answer(self.sessions.refresh(token, context), context)
 
 
 @dataclass(frozen=True)
 class LogoutEndpoint:
-    """``POST /api/v1/auth/logout``: ends this session, all of the user's, or all the others.
+    """``POST /api/v1/auth/logout``: ends this session, all sessions of the user, or all the others.
 
     Attributes:
-        sessions: Who does it.
+        sessions: Ends the sessions.
         max_body_bytes: Largest request body.
     """
 
@@ -67,7 +91,7 @@ class LogoutEndpoint:
     paths: ClassVar = ("/api/v1/auth/logout",)
 
     def __call__(self, request: Request) -> RawResponse:
-        """Answer a logout. A JSON body may bring the refresh token, and is read only where that is needed."""
+        """Answer a logout. The body may hold the refresh token; it is read only when that token is needed."""
         scope = request.args.get("scope", "global")
         if scope not in get_args(Scope):
             raise InvalidRequest({"scope": ["Must be one of: " + ", ".join(get_args(Scope)) + "."]})
@@ -82,7 +106,7 @@ class LogoutEndpoint:
 
     def _refresh_token(self, request: Request) -> str | None:
         is_empty = not request.content_length and "chunked" not in request.headers.get("Transfer-Encoding", "").lower()
-        # Frontends send the JSON type without a body, too.
+        # Some frontends send the JSON type without a body.
         if is_empty or request.mimetype != "application/json":
             return None
         token: str | None = validated(request, _LOGOUT, self.max_body_bytes)["refresh_token"]
@@ -91,7 +115,7 @@ class LogoutEndpoint:
 
 @dataclass(frozen=True)
 class MeEndpoint:
-    """``GET /api/v1/auth/me``: who the token belongs to, with the profile row."""
+    """``GET /api/v1/auth/me``: the user of the token, with the profile row."""
 
     sessions: Sessions
 
@@ -100,7 +124,14 @@ class MeEndpoint:
     paths: ClassVar = ("/api/v1/auth/me",)
 
     def __call__(self, request: Request) -> RawResponse:
-        """Answer who it is."""
+        """Answer with the user."""
         token = bearer_token(request.headers.get("Authorization"))
         claims, profile = self.sessions.me(token, RequestContext.of(request.environ))
         return json_answer(_ME.dump({"claims": claims, "profile": profile}))
+
+
+def _session_answer(session: Session, context: RequestContext) -> RawResponse:
+    """Answer with *session*; log and count an access token that is too large for an ``Authorization`` header."""
+    if len(session.access_token) > MAX_TOKEN_BYTES:
+        context.notes[OVERSIZE] = len(session.access_token)
+    return json_answer(_SESSION.dump(session))

@@ -1,4 +1,7 @@
-"""What stands between a caller and Supabase: throttle, failure floor, quota, gate, breaker."""
+"""The guards that a login passes before Supabase is asked.
+
+The order is: throttle, failure delay, upstream rate limit, bulkhead, circuit breaker.
+"""
 
 from __future__ import annotations
 
@@ -13,30 +16,30 @@ from velro_auth.guards.circuit_breaker import CircuitBreaker
 from velro_auth.guards.failure_delay import FailureDelay
 from velro_auth.guards.sessions import SessionCalls
 from velro_auth.guards.throttle import Throttle
-from velro_auth.guards.upstream_rate_limit import UpstreamRateLimit
+from velro_auth.guards.upstream_rate_limit import RateLimitBucket
 
-#: Two in ten seconds, half of them bad: many callers may wait for one question about one token.
+#: Many callers may wait for the answer about one token, so two calls within the window are enough to open.
 CHECKS_MIN_CALLS: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Guards:
-    """All of them, in the order a login meets them.
+    """All guards of one process, in the order in which a login passes them.
 
     Attributes:
         throttle: Stops password guessing.
-        failure_delay: Answers refusals at fixed times.
-        rate_limit: Keeps below Supabase's own rate limit.
-        bulkhead: Lets so many logins ask at once.
-        breaker: Leaves Supabase alone while it fails.
-        sessions: Bounds refreshes, logouts and ``me`` of one network.
-        checks: The same for questions about tokens. Apart from the other, so that a failing ``GET /user`` does not
-            close the login; and quicker to open, because most tokens can be judged without an answer.
+        failure_delay: Answers refused logins at fixed times.
+        rate_limit: Keeps the calls below Supabase's own rate limit.
+        bulkhead: Limits how many calls ask Supabase at once.
+        breaker: Stops calls while Supabase fails.
+        sessions: Limits refreshes, logouts and ``me`` of each network.
+        checks: The circuit breaker of token checks. It is a separate one, so that a failing ``GET /user`` does not
+            stop logins. It opens sooner, because most tokens can be verified without Supabase.
     """
 
     throttle: Throttle
     failure_delay: FailureDelay
-    rate_limit: UpstreamRateLimit
+    rate_limit: RateLimitBucket
     bulkhead: Bulkhead
     breaker: CircuitBreaker
     sessions: SessionCalls
@@ -44,15 +47,15 @@ class Guards:
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
-        """Ask Supabase within the block: in a slot of the gate, and unless it gets a rest.
+        """Ask Supabase within the block, with a permit of the bulkhead and through the circuit breaker.
 
         Raises:
-            Busy: No slot came free in time.
-            CircuitOpen: Supabase gets a rest.
+            Busy: No permit became free in time.
+            CircuitOpen: The circuit breaker is open.
         """
         try:
-            with self.bulkhead.slot(), self.breaker.attempt():
+            with self.bulkhead.permit(), self.breaker.attempt():
                 yield
         except UpstreamThrottled:
-            self.rate_limit.refused()
+            self.rate_limit.upstream_refused()
             raise

@@ -1,45 +1,58 @@
-"""What the throttle asks of its counters, and what they answer."""
+"""Counters of login tries: what the throttle needs from them, and the counters in the memory of one process."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Protocol
+import itertools
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
 
 from velro_auth.guards.keys import Caller
-from velro_auth.guards.limits import Allowance
+from velro_auth.guards.limits import ENDED_BY_SUCCESS, SHARED, STRANGER, Allowance, Limits, Record, scopes_of, waits_of
+
+#: About 350 bytes each: 20 MB with three full tables. Only counted tries make records: one a second for strangers, more
+#: only for solved challenges. To drop a streak of ten failures, 20,000 other accounts need ten failures each.
+MAX_RECORDS: Final = 20_000
+
+#: Of this many oldest records, the one with the shortest streak is dropped.
+CANDIDATES: Final = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Ticket:
+class Reservation:
     """One counted try, until its outcome is known.
 
     Attributes:
-        caller: Whose it is.
-        is_known: Whether the pair had logged in before.
-        scopes: What it was counted under.
-        stamp: When it was counted, on the store's clock.
-        earlier: Per counted scope, when the try before it was counted.
-        allowance: What the caller has left.
-        shadow: The same try in the memory of this process; only tickets of a shared store have one.
+        caller: Its sender.
+        is_known: Whether this account logged in from this network before.
+        scopes: The scopes that it was counted under.
+        counted_at: When it was counted, on the store's clock.
+        previous: Per counted scope, when the try before it was counted.
+        allowance: What the caller has left, this try included; for the ``RateLimit`` fields.
+        has_solved: Whether the caller sent the solution of a challenge.
+        in_memory: The same try in the memory of this process; only for tries counted in a shared store.
     """
 
     caller: Caller
     is_known: bool
     scopes: tuple[str, ...]
-    stamp: float
-    earlier: tuple[float, ...]
+    counted_at: float
+    previous: tuple[float, ...]
     allowance: Allowance
-    shadow: Ticket | None = None
+    has_solved: bool = False
+    in_memory: Reservation | None = None
 
-    def but_for(self, scope: str) -> Ticket:
-        """Return the ticket without *scope*: when it is settled, the try stays counted there."""
-        kept = [(one, at) for one, at in zip(self.scopes, self.earlier, strict=True) if one != scope]
+    def without(self, scope: str) -> Reservation:
+        """Return the reservation without *scope*: when it is settled, the try stays counted there."""
+        kept = [(one, at) for one, at in zip(self.scopes, self.previous, strict=True) if one != scope]
         return dataclasses.replace(
             self,
             scopes=tuple(one for one, _ in kept),
-            earlier=tuple(at for _, at in kept),
-            shadow=self.shadow and self.shadow.but_for(scope),
+            previous=tuple(at for _, at in kept),
+            in_memory=self.in_memory and self.in_memory.without(scope),
         )
 
 
@@ -48,10 +61,10 @@ class Refusal:
     """A try that was not counted, because a limit was reached.
 
     Attributes:
-        scope: The limit that makes the caller wait longest.
-        wait_s: When the try would be allowed if nobody else tried.
-        allowance: What the caller has left of their own.
-        own_scope: The same among the limits that others cannot use up, and a solution does not open; empty for none.
+        scope: The limit with the longest wait.
+        wait_s: When the try would be allowed if others did not try meanwhile.
+        allowance: What the caller has left.
+        own_scope: The same as *scope* among the limits that are not shared; empty if none of them was reached.
         own_wait_s: The same.
         failures: How many tries from the caller's own network failed within the last day.
     """
@@ -64,50 +77,181 @@ class Refusal:
     failures: int = 0
 
     @property
-    def is_openable(self) -> bool:
-        """Whether only limits were reached that others can use up."""
+    def is_shared_only(self) -> bool:
+        """Whether only shared limits were reached, so that a solved challenge helps."""
         return not self.own_scope
 
     def own(self) -> Refusal:
-        """Return what is left of the refusal for a caller who may solve a challenge."""
+        """Return the refusal without the shared limits, for a caller who may solve a challenge."""
         return dataclasses.replace(self, scope=self.own_scope, wait_s=self.own_wait_s)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Standing:
-    """One counter, for the operator.
+class Attempts(Protocol):
+    """Counters of login tries: in memory, or shared in Redis. ``begin`` and ``settle`` never raise."""
 
-    Attributes:
-        key: Its name in the store.
-        scope: The limit it belongs to.
-        streak: Failures in a row.
-        wait_s: How long it makes its caller wait now.
+    def begin(self, caller: Caller, *, has_solved: bool = False) -> Reservation | Refusal:
+        """Count one try in all scopes at once, or in none. With a solved challenge shared limits do not count."""
+
+    def settle(self, reservation: Reservation, *, succeeded: bool) -> None:
+        """Give the try back; after a success also end the streaks and remember the pair."""
+
+
+class MemoryCounters:
+    """The counters of one process, and the known networks of its accounts; survives a settings reload.
+
+    Args:
+        max_records: How many records are kept per scope, and how many accounts with known networks.
     """
 
-    key: str
-    scope: str
-    streak: int
-    wait_s: float
+    def __init__(self, max_records: int = MAX_RECORDS) -> None:
+        self.tables: Final[Mapping[str, RecordTable]] = {scope: RecordTable(max_records) for scope in STRANGER}
+        self.known: Final = _KnownNetworks(max_accounts=max_records)
+        self.lock: Final = threading.Lock()
 
 
-class Attempts(Protocol):
-    """Counters of login tries: in memory, or shared in Redis."""
+class MemoryAttempts:
+    """Counters of this process only: with N processes each gets its share of the limits; see :class:`Attempts`.
 
-    def begin(self, caller: Caller, *, is_opened: bool = False) -> Ticket | Refusal:
-        """Count one try in all scopes at once, or in none. Never raises.
+    One lock guards all counters. It is held for microseconds, never while Supabase is asked.
 
-        Args:
-            caller: Who tries.
-            is_opened: Whether the caller solved a challenge, so that limits that others used up do not count.
-        """
+    Args:
+        limits: The limits of this process.
+        clock: A monotonic clock, in seconds.
+        counters: The counters of the object before, at a settings reload.
+    """
 
-    def settle(self, ticket: Ticket, *, succeeded: bool) -> None:
-        """Give the try back; after a success also end the streaks and remember the pair. Never raises."""
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        clock: Callable[[], float] = time.monotonic,
+        counters: MemoryCounters | None = None,
+    ) -> None:
+        self._limits = limits.by_scope()
+        self._known_s, self._known_networks = limits.known_s, limits.known_networks
+        self._clock = clock
+        self.counters: Final = counters or MemoryCounters()
+        self._tables, self._known, self._lock = self.counters.tables, self.counters.known, self.counters.lock
 
-    def show(
-        self, *, account: str | None = None, network: str | None = None, wider: Sequence[str] = ()
-    ) -> Sequence[Standing]:
-        """Return the counters of an account or of a network and those around it (all are keys of a ``Keyring``)."""
+    def begin(self, caller: Caller, *, has_solved: bool = False) -> Reservation | Refusal:
+        """Count one try in all scopes at once, or in none."""
+        with self._lock:
+            now = self._clock()
+            is_known, records = self._records(caller, now, has_solved=has_solved)
+            waits = waits_of(self._limits, records, now)
+            if any(waits.values()):
+                return self._refusal(records, waits, now)
+            return self._count(caller, records, now, is_known=is_known, has_solved=has_solved)
 
-    def release(self, *, account: str | None = None, network: str | None = None, wider: Sequence[str] = ()) -> int:
-        """Forget the counters of an account or of a network; return how many there were."""
+    def record(self, caller: Caller, *, has_solved: bool = False) -> Reservation:
+        """Count a try that another store has allowed, without checking the limits here."""
+        with self._lock:
+            now = self._clock()
+            is_known, records = self._records(caller, now, has_solved=has_solved)
+            return self._count(caller, records, now, is_known=is_known, has_solved=has_solved)
+
+    def settle(self, reservation: Reservation, *, succeeded: bool) -> None:
+        """Give the try back; after a success also end the streaks and remember the pair."""
+        with self._lock:
+            now = self._clock()
+            self._refund(reservation, now)
+            if succeeded:
+                self._end_streaks(reservation.caller, now)
+                self._known.add(reservation.caller, until=now + self._known_s, per_account=self._known_networks)
+
+    def _records(self, caller: Caller, now: float, *, has_solved: bool) -> tuple[bool, Mapping[str, Record]]:
+        is_known = self._known.has(caller, now)
+        scopes = scopes_of(is_known=is_known, is_wide=bool(caller.wider), has_solved=has_solved)
+        return is_known, {scope: self._record(caller, scope, now) for scope in scopes}
+
+    def _record(self, caller: Caller, scope: str, now: float) -> Record:
+        table, key = self._tables[scope], caller.key(scope)
+        stored = table.get(key)
+        record = self._limits[scope].current(stored, now)
+        if record.is_earlier_than(stored):
+            # Kept, or the wait would start again at each try until the clock has caught up.
+            table.put(key, record, now)
+        return record
+
+    def _refusal(self, records: Mapping[str, Record], waits: Mapping[str, float], now: float) -> Refusal:
+        longest = max(waits, key=lambda scope: waits[scope])
+        longest_own = max((scope for scope in waits if scope not in SHARED), key=lambda scope: waits[scope])
+        return Refusal(
+            longest,
+            waits[longest],
+            self._limits["pair"].allowance(records["pair"], now),
+            own_scope=longest_own if waits[longest_own] else "",
+            own_wait_s=waits[longest_own],
+            failures=records["network"].streak if "network" in records else 0,
+        )
+
+    def _count(
+        self, caller: Caller, records: Mapping[str, Record], now: float, *, is_known: bool, has_solved: bool
+    ) -> Reservation:
+        for scope, record in records.items():
+            self._tables[scope].put(caller.key(scope), self._limits[scope].counted(record, now), now)
+        pair = self._limits["pair"].counted(records["pair"], now)
+        previous = tuple(record.last for record in records.values())
+        allowance = self._limits["pair"].allowance(pair, now)
+        return Reservation(caller, is_known, tuple(records), now, previous, allowance, has_solved)
+
+    def _refund(self, reservation: Reservation, now: float) -> None:
+        for scope, previous in zip(reservation.scopes, reservation.previous, strict=True):
+            table, key = self._tables[scope], reservation.caller.key(scope)
+            record = self._limits[scope].refunded(table.get(key), reservation.counted_at, previous)
+            table.put(key, record, now)
+
+    def _end_streaks(self, caller: Caller, now: float) -> None:
+        for scope in ENDED_BY_SUCCESS:
+            table, key = self._tables[scope], caller.key(scope)
+            # The owner's logins must not refill the hourly budget of strangers.
+            full_until = 0.0 if scope == "pair" else table.get(key).full_until
+            table.put(key, Record(full_until), now)
+
+
+class RecordTable:
+    """Records by key, the latest last, with a maximum number.
+
+    The shortest streak among the oldest records is dropped. So a flood of new records drops other new records, not
+    the record of one account that was attacked for hours.
+    """
+
+    def __init__(self, max_records: int) -> None:
+        self._records: OrderedDict[str, Record] = OrderedDict()
+        self._max_records = max_records
+
+    def get(self, key: str) -> Record:
+        """Return the record of *key*; an empty one where there is none."""
+        return self._records.get(key, Record())
+
+    def put(self, key: str, record: Record, now: float) -> None:
+        """Keep *record*, or delete it if it is empty."""
+        if record.is_empty(now):
+            self._records.pop(key, None)
+            return
+        self._records[key] = record
+        self._records.move_to_end(key)
+        if len(self._records) > self._max_records:
+            oldest = itertools.islice(self._records, CANDIDATES)
+            del self._records[min(oldest, key=lambda old: self._records[old].streak)]
+
+
+class _KnownNetworks:
+    """The networks that logged in to each account before."""
+
+    def __init__(self, *, max_accounts: int) -> None:
+        self._networks: OrderedDict[str, dict[str, float]] = OrderedDict()
+        self._max_accounts = max_accounts
+
+    def has(self, caller: Caller, now: float) -> bool:
+        return self._networks.get(caller.account, {}).get(caller.network, now) > now
+
+    def add(self, caller: Caller, *, until: float, per_account: int) -> None:
+        networks = self._networks.setdefault(caller.account, {})
+        networks[caller.network] = until
+        self._networks.move_to_end(caller.account)
+        # Bounded per account too: one account with a /48 must not drop the networks of all others.
+        if len(networks) > per_account:
+            del networks[min(networks, key=lambda network: (networks[network], network))]
+        if len(self._networks) > self._max_accounts:
+            self._networks.popitem(last=False)

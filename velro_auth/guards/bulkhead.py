@@ -1,4 +1,4 @@
-"""Lets only so many logins ask Supabase at once, first come, first served."""
+"""Limits how many calls ask Supabase at once; first come, first served."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class BulkheadState:
     """The permits in use and the calls that wait for one; survives a settings reload.
 
     Attributes:
-        permits: How many calls may be under way, as the newest bulkhead says.
-        in_use: How many are.
+        permits: How many calls may run at once: the limit of the newest bulkhead.
+        in_use: How many permits are in use.
         waiting: The calls that wait, the oldest first.
         lock: Held to read or change the others.
     """
@@ -27,98 +27,98 @@ class BulkheadState:
         self.lock = threading.Lock()
 
     def admit(self) -> None:
-        """Give free permits to calls that wait. The caller holds the lock."""
+        """Grant free permits to waiting calls. The caller holds the lock."""
         while self.waiting and self.in_use < self.permits:
             self.in_use += 1
             self.waiting.popleft().set()
 
 
 class Bulkhead:
-    """A counter with a short, fair queue; per process.
+    """A concurrency limit with a short, fair queue; per process.
 
-    A slot goes from hand to hand: a newcomer cannot overtake those who wait. Waiting costs a thread each, so
-    the queue is bounded in length as well as in time: slots and places in the queue together have to stay
-    below the worker's threads, or probes would wait with the logins.
+    A released permit goes directly to the call that has waited longest, so a new call cannot overtake. Each waiting
+    call occupies a thread. So the queue is limited in length and in time: permits and waiting calls together must
+    stay below the worker's threads, or probes would wait behind logins.
 
-    The number of slots is fixed. A number that follows answering times refuses healthy traffic when the mix of
-    calls changes: ``docs/explanation/guards.md`` has the figures.
+    The limit is fixed. A limit that follows the response times refuses healthy traffic when the mix of calls changes:
+    ``docs/explanation/guards.md`` has the measurement.
 
     Args:
-        slots: How many calls may be under way.
-        wait_s: How long a login waits for a slot at most, in seconds.
-        max_waiting: How many may wait.
-        state: That of the bulkhead before, at a settings reload. Permits in use stay in use, and calls that wait
+        permits: How many calls may run at once.
+        wait_s: How long a call waits for a permit at most, in seconds.
+        max_waiting: How many calls may wait.
+        state: The state of the bulkhead before, at a settings reload. Permits in use stay in use, and waiting calls
             get the permits that are added.
     """
 
-    def __init__(self, *, slots: int, wait_s: float, max_waiting: int, state: BulkheadState | None = None) -> None:
+    def __init__(self, *, permits: int, wait_s: float, max_waiting: int, state: BulkheadState | None = None) -> None:
         self._wait_s = wait_s
         self._max_waiting = max_waiting
         self.state: Final = state or BulkheadState()
         with self.state.lock:
-            self.state.permits = slots
+            self.state.permits = permits
             self.state.admit()
 
     @property
-    def taken(self) -> int:
-        """How many slots are taken; for a metric."""
+    def permits(self) -> int:
+        """How many calls may run at once; for a metric too."""
+        return self.state.permits
+
+    @property
+    def in_use(self) -> int:
+        """How many permits are in use; for a metric."""
         return self.state.in_use
 
     @property
     def waiting(self) -> int:
-        """How many wait; for a metric."""
+        """How many calls wait; for a metric."""
         return len(self.state.waiting)
 
-    @property
-    def slots(self) -> int:
-        """How many slots there are; for a metric."""
-        return self.state.permits
-
     @contextlib.contextmanager
-    def slot(self) -> Iterator[None]:
-        """Hold a slot for as long as the block takes.
+    def permit(self) -> Iterator[None]:
+        """Hold a permit for the duration of the block.
 
         Raises:
-            Busy: No slot came free in time, or too many wait already.
+            Busy: No permit became free in time, or too many calls wait already.
         """
-        self._enter()
+        self._acquire()
         try:
             yield
         finally:
-            self._leave()
+            self._release()
 
-    def _enter(self) -> None:
+    def _acquire(self) -> None:
         state = self.state
         with state.lock:
-            # A free permit goes to a waiting call at once, so none is free while a call waits.
+            # While calls wait, all permits are in use: a released one is passed on under this lock.
             if state.in_use < state.permits:
                 state.in_use += 1
                 return
             if len(state.waiting) >= self._max_waiting:
-                raise Busy("all login slots are taken and the queue is full", retry_after_s=self._wait_s)
-            turn = threading.Event()
-            state.waiting.append(turn)
-        self._await(turn)
+                raise Busy("all login permits are in use and the queue is full", retry_after_s=self._wait_s)
+            granted = threading.Event()
+            state.waiting.append(granted)
+        self._wait(granted)
 
-    def _await(self, turn: threading.Event) -> None:
-        is_my_turn = False
+    def _wait(self, granted: threading.Event) -> None:
+        is_granted = False
         try:
-            is_my_turn = turn.wait(self._wait_s)
+            is_granted = granted.wait(self._wait_s)
         finally:
-            if not is_my_turn:
-                is_my_turn = self._give_up(turn)
-        if not is_my_turn:
-            raise Busy(f"no login slot came free in {self._wait_s} s", retry_after_s=self._wait_s)
+            if not is_granted:
+                is_granted = self._leave_queue(granted)
+        if not is_granted:
+            raise Busy(f"no login permit became free in {self._wait_s} s", retry_after_s=self._wait_s)
 
-    def _give_up(self, turn: threading.Event) -> bool:
-        """Leave the queue; return True if the turn came at the last moment."""
+    def _leave_queue(self, granted: threading.Event) -> bool:
+        """Leave the queue; return True if the permit was granted at the last moment."""
         with self.state.lock:
-            if turn.is_set():
+            if granted.is_set():
                 return True
-            self.state.waiting.remove(turn)
+            self.state.waiting.remove(granted)
             return False
 
-    def _leave(self) -> None:
+    def _release(self) -> None:
         with self.state.lock:
             self.state.in_use -= 1
             self.state.admit()

@@ -1,4 +1,4 @@
-"""What a caller is counted under: HMACs, never a mail address or an IP address in clear."""
+"""Names of the counters: HMACs, never a mail address or an IP address in clear."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 #: 128 bits: two of a billion accounts share a key with a chance of 10⁻²¹.
 KEY_BYTES: Final = 16
 
-#: The part of an address that one caller cannot easily leave: a subscriber gets a /64 or more.
+#: Prefix lengths of the networks that count as one caller: a subscriber gets a /64 or more.
 PREFIXES: Final = {4: 24, 6: 64}
 
 #: What a subscriber or a site may have in IPv6 (RFC 6177): each has a limit of its own.
@@ -22,32 +22,11 @@ WIDER_PREFIXES: Final = (56, 48)
 
 UNKNOWN_NETWORK: Final = "unknown"
 
-#: What all keys of this service in Redis begin with, whatever the project.
+#: The beginning of all keys of this service in Redis, whatever the project.
 REDIS_PREFIX: Final = "velro"
 
-#: Hexadecimal characters of the hash of the project's host: 48 bits tell the projects of one Redis apart.
+#: Hexadecimal characters of the hash of the project's host: 48 bits keep the projects in one Redis apart.
 PROJECT_CHARACTERS: Final = 12
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Caller:
-    """Who tries to log in, as the counters know them.
-
-    Attributes:
-        account: HMAC of the account.
-        network: HMAC of the network.
-        wider: HMACs of the /56 and the /48 around it; empty for IPv4.
-    """
-
-    account: str
-    network: str
-    wider: tuple[str, ...] = ()
-
-    def key(self, scope: str) -> str:
-        """Return the name of the counter of *scope*; of a wider network that the caller has not, one never used."""
-        wide, widest = self.wider or ("", "")
-        return _NAMES[scope] % {"account": self.account, "network": self.network, "wide": wide, "widest": widest}
-
 
 _NAMES: Final = {
     "pair": "pair:%(account)s:%(network)s",
@@ -61,12 +40,32 @@ _NAMES: Final = {
 }
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Caller:
+    """The sender of a login, as the counters know them.
+
+    Attributes:
+        account: HMAC of the account.
+        network: HMAC of the network.
+        wider: HMACs of the /56 and the /48 around it; empty for IPv4.
+    """
+
+    account: str
+    network: str
+    wider: tuple[str, ...] = ()
+
+    def key(self, scope: str) -> str:
+        """Return the name of the counter of *scope*. For a wider network that the caller has not, it is never used."""
+        wide, widest = self.wider or ("", "")
+        return _NAMES[scope] % {"account": self.account, "network": self.network, "wide": wide, "widest": widest}
+
+
 class Keyring:
     """Turns accounts and addresses into counter names.
 
     Args:
-        secret: Key of the HMAC. All processes that share counters need the same one. Whoever reads the store
-            learns nothing without it: mail addresses are guessable, so a bare hash would hide nothing.
+        secret: Key of the HMAC. All processes that share counters need the same one. Without it the store reveals
+            nothing. A bare hash would not be enough: mail addresses can be guessed.
     """
 
     def __init__(self, secret: bytes) -> None:
@@ -75,7 +74,7 @@ class Keyring:
         self._secret = secret
 
     def caller(self, account: str, address: str) -> Caller:
-        """Return the counter names of *account* as tried from *address*."""
+        """Return the keys of *account* and *address*."""
         return Caller(self.account(account), self.network(address), self.wider(address))
 
     def account(self, account: str) -> str:
@@ -96,17 +95,14 @@ class Keyring:
 
 
 def throttle_secret(given: str, *, api_key: str) -> bytes:
-    """Return the key of the counters' names: the one that was set, else one made from the Supabase key.
-
-    All replicas have the same Supabase key, so they agree without another secret to hand out.
-    """
+    """Return the key of the counters' names: *given*, else one made from the Supabase key, which all replicas have."""
     if given:
         return given.encode()
     return hmac.digest(api_key.encode(), b"velro-auth throttle", "sha256")
 
 
 def project_prefix(supabase_url: str) -> str:
-    """Return what every key of a project in Redis begins with, so that several projects can share one Redis.
+    """Return the prefix of all keys of a project in Redis, so that several projects can share one Redis.
 
     The host is hashed because a port or an IPv6 address in it would be read as part of a pattern.
     """
@@ -118,8 +114,8 @@ def same_account(account: str) -> str:
     """Return one spelling for all spellings that might reach the same account; for counters only.
 
     Supabase lower-cases with Go's ``ToLower``, which makes ``İ`` an ``i`` where Python keeps a dot: with plain
-    ``lower`` each ``i`` of an address would double the number of budgets. Folding more than Supabase does is
-    harmless, folding less is not.
+    ``lower`` each ``i`` of an address would double the number of budgets. Over-normalising merges counters;
+    under-normalising multiplies guess budgets.
     """
     if account.isascii():
         return account.strip().lower()
@@ -131,8 +127,8 @@ def same_account(account: str) -> str:
 def network_of(address: str) -> str:
     """Return the network that *address* is counted under: /24, or /64 for IPv6.
 
-    ``::ffff:`` addresses are unmapped first, zone names are dropped. What is no address at all shares one
-    network: a proxy that sends nonsense must not get a budget for each word of it.
+    ``::ffff:`` addresses count as IPv4, and zone names are dropped. All texts that are no address share one network:
+    a proxy that sends nonsense must not get a budget for each word of it.
     """
     parsed = _parsed(address)
     return UNKNOWN_NETWORK if parsed is None else _around(parsed, PREFIXES[parsed.version])
@@ -140,7 +136,7 @@ def network_of(address: str) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def wider_networks_of(address: str) -> tuple[str, ...]:
-    """Return the /56 and the /48 around *address*; none for IPv4, and for what is no address."""
+    """Return the /56 and the /48 around *address*; none for IPv4 or for a text that is no address."""
     parsed = _parsed(address)
     if parsed is None or parsed.version == 4:  # noqa: PLR2004 - the name of the protocol
         return ()

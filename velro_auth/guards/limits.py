@@ -1,12 +1,12 @@
-"""How many tries there are, and when the next one is allowed; pure arithmetic, no clock and no store.
+"""How many tries are allowed, and when the next one is: arithmetic without a clock and without a store.
 
-Each limit is two rules over one small record. A *bucket* holds ``burst`` tries and forgets one each
-``refill_s``, so no hour ever sees more than ``burst + 3600 / refill_s`` of them (the generic cell rate
-algorithm: one number instead of a list of times). A *streak* counts failures in a row: the first ``free`` cost
-no time, then the wait doubles from ``first_delay_s`` to ``longest_delay_s``, and at ``stop_at`` it ends until
-the streak is forgotten, ended by a success, or released by the operator.
+Each limit has two rules over one small record. A *bucket* holds ``burst`` tries and drops one each ``refill_s``, so no
+hour ever sees more than ``burst + 3600 / refill_s`` tries (the generic cell rate algorithm, GCRA: one number instead of
+a list of times). A *streak* counts failures in a row: the first ``free`` cost no time, then the wait doubles from
+``first_delay_s`` to ``longest_delay_s``. At ``stop_at`` no try is allowed until the streak is forgotten, ended by a
+success, or released by the operator.
 
-``guards/script.py`` says the same in Lua; a test drives both with the same steps and compares every number.
+``stores/attempts.lua`` does the same arithmetic; a test drives both with the same steps and compares every number.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ NEVER: Final = 10**9
 HOUR_S: Final = 3600.0
 DAY_S: Final = 24 * HOUR_S
 
-#: What is counted for a caller, in this order everywhere. A pair that logged in before answers for itself
-#: alone, and for the account's total. Only IPv6 has the two wider networks.
+#: The counters of a caller, in this order everywhere. A pair that logged in before is counted by itself and for the
+#: account only. Only IPv6 has the two wider networks.
 STRANGER: Final = ("pair", "strangers", "network", "network56", "network48", "service", "account")
 KNOWN: Final = ("pair", "account")
 
@@ -30,32 +30,30 @@ KNOWN: Final = ("pair", "account")
 NETWORKS: Final = ("network", "network56", "network48")
 WIDER: Final = frozenset(NETWORKS[1:])
 
-#: Limits that other people can use up. These alone are opened by the solution of a challenge.
+#: Limits that other people can use up. Only these are opened by a solved challenge.
 SHARED: Final = WIDER | {"service"}
 
 #: Streaks that a success ends. An attacker may own an account, so a success never clears a network.
 ENDED_BY_SUCCESS: Final = frozenset({"pair", "strangers", "account"})
 
-#: Waits shorter than this are rounding.
+#: Shorter waits are rounding errors.
 INSTANT_S: Final = 1e-6
 
 
-def scopes_of(*, is_known: bool, is_wide: bool, is_opened: bool) -> tuple[str, ...]:
-    """Return what a try is counted under, in the order of ``STRANGER``.
+def scopes_of(*, is_known: bool, is_wide: bool, has_solved: bool) -> tuple[str, ...]:
+    """Return the scopes that a try is counted under, in the order of ``STRANGER``.
 
-    Args:
-        is_known: Whether the pair logged in before.
-        is_wide: Whether the caller has wider networks (IPv6).
-        is_opened: Whether the caller solved a challenge: limits that others used up do not count then.
+    *is_known* means that the pair logged in before, *is_wide* that the caller has wider networks (IPv6), and
+    *has_solved* that the caller solved a challenge.
     """
     if is_known:
         return KNOWN
-    left_out = SHARED if is_opened else frozenset[str]() if is_wide else WIDER
+    left_out = SHARED if has_solved else frozenset[str]() if is_wide else WIDER
     return tuple(scope for scope in STRANGER if scope not in left_out)
 
 
 class Record(NamedTuple):
-    """What is remembered about one key.
+    """The state of one counter.
 
     Attributes:
         full_until: When the bucket will be empty again, on the store's clock (the theoretical arrival time).
@@ -67,18 +65,18 @@ class Record(NamedTuple):
     streak: int = 0
     last: float = 0.0
 
-    def says_nothing(self, now: float) -> bool:
-        """Return whether no record at all would do as well."""
+    def is_empty(self, now: float) -> bool:
+        """Return whether the record is worth no more than no record."""
         return self.streak == 0 and self.full_until <= now
 
     def is_earlier_than(self, other: Record) -> bool:
-        """Return whether *other* had times that this one has not: they lay in the future."""
+        """Return whether *other* has later times: they were in the future, and were cut."""
         return self.last < other.last or self.full_until < other.full_until
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a caller may still do, for the ``RateLimit`` and ``RateLimit-Policy`` fields.
+    """What a caller has left, for the ``RateLimit`` and ``RateLimit-Policy`` fields.
 
     The names are those of draft-ietf-httpapi-ratelimit-headers-10: ``RateLimit-Policy: "login";q=5;w=86400``
     and ``RateLimit: "login";r=0;t=30``. It describes the account and network pair only: the caller's own tries.
@@ -102,48 +100,40 @@ class Limit:
 
     Attributes:
         burst: Tries that the bucket holds.
-        burst_again: Tries that it holds for a network that failed within the last day, so that one that did not is
-            served while the others wait; 0 for as many as for all.
-        refill_s: How often it forgets one; 0 for no bucket.
+        burst_after_failure: The same for a network that failed within the last day, so that a network without a
+            failure is served while the others wait; 0 for as many as for all.
+        refill_s: How often the bucket drops one; 0 for no bucket.
         free: Failures in a row before waiting begins.
         first_delay_s: The first wait (30 s: NIST SP 800-63B-4, 3.2.2).
         longest_delay_s: The longest wait (one hour: the same).
-        stop_at: Failures in a row that end it.
+        stop_at: Failures in a row after which no try is allowed.
         forget_s: How long after the last failure the streak is forgotten.
     """
 
     burst: int
     refill_s: float
-    burst_again: int = 0
+    burst_after_failure: int = 0
     free: int = NEVER
     first_delay_s: float = 30.0
     longest_delay_s: float = HOUR_S
     stop_at: int = NEVER
     forget_s: float = DAY_S
 
-    @property
-    def idle_s(self) -> float:
-        """Return how long after the last try a record says nothing any more."""
-        return max(self.forget_s, self.burst * self.refill_s)
-
     def current(self, record: Record, now: float) -> Record:
-        """Return *record* as it stands at *now*.
+        """Return *record* at *now*: without times in the future, and without a forgotten streak.
 
-        A clock that was set back must not make a wait longer than a limit can be: no wait is for ever.
+        A clock that was set back must not make a wait longer than the limit says.
         """
         last = min(record.last, now)
         streak = 0 if now - last >= self.forget_s else record.streak
         return Record(min(record.full_until, now + self.burst * self.refill_s), streak, last)
 
     def wait_s(self, record: Record, now: float, *, is_fresh: bool = True) -> float:
-        """Return how long a *current* record makes its caller wait; 0 for not at all.
+        """Return how long the caller of a *current* record has to wait; 0 for not at all.
 
-        Args:
-            record: What is remembered.
-            now: The time on the store's clock.
-            is_fresh: Whether no try from the caller's networks failed within the last day.
+        *is_fresh* is whether no try from the caller's networks failed within the last day.
         """
-        burst = self.burst if is_fresh or not self.burst_again else self.burst_again
+        burst = self.burst if is_fresh or not self.burst_after_failure else self.burst_after_failure
         wait = record.full_until - (burst - 1) * self.refill_s - now
         if record.streak >= self.stop_at:
             wait = max(wait, record.last + self.forget_s - now)
@@ -158,13 +148,13 @@ class Limit:
         """Return a *current* record with one more try in it."""
         return Record(max(record.full_until, now) + self.refill_s, record.streak + 1, now)
 
-    def given_back(self, record: Record, *, stamp: float, before: float) -> Record:
-        """Return the record without the try of *stamp*, which found *before* as the time of the last one."""
-        last = before if record.last == stamp else record.last
+    def refunded(self, record: Record, counted_at: float, previous: float) -> Record:
+        """Return the record without the try of *counted_at*; the try before it was counted at *previous*."""
+        last = previous if record.last == counted_at else record.last
         return Record(record.full_until - self.refill_s, max(0, record.streak - 1), last)
 
     def allowance(self, record: Record, now: float) -> Allowance:
-        """Return what is left after *record*, as data for the ``RateLimit`` fields."""
+        """Return what is left after *record*."""
         held = max(0.0, record.full_until - now)
         room = math.floor(self.burst - held / self.refill_s + INSTANT_S) if self.refill_s else self.burst
         remaining = max(0, min(room, self.free - record.streak))
@@ -176,7 +166,7 @@ class Limit:
         return dataclasses.replace(
             self,
             burst=max(1, int(self.burst * factor)),
-            burst_again=max(1, int(self.burst_again * factor)) if self.burst_again else 0,
+            burst_after_failure=max(1, int(self.burst_after_failure * factor)) if self.burst_after_failure else 0,
             refill_s=self.refill_s / factor,
             free=max(1, int(self.free * factor)),
             stop_at=max(1, int(self.stop_at * factor)),
@@ -193,10 +183,10 @@ class Limits:
         network: All accounts from one network (/24, /64).
         network56: The same for the /56 around it, which a subscriber may have; IPv6 only.
         network48: The same for the /48 around it, which a site may have; IPv6 only.
-        service: Everything from pairs that never logged in. Half of it is kept for networks without a failure within
-            the last day: many networks that guess do not use up the share of one that does not.
-        account: One account from everywhere: 100 failures in a row and it ends (NIST SP 800-63B-4, 3.2.2).
-            Strangers end at 80, so that the last 20 are left to networks that did log in before.
+        service: All pairs that never logged in. Half of it is kept for networks without a failure within the last day:
+            many guessing networks cannot use up the share of the others.
+        account: One account from everywhere: it stops at 100 failures in a row (NIST SP 800-63B-4, 3.2.2). Strangers
+            stop at 80, so that the last 20 are left to networks that logged in before.
         known_s: How long a pair is remembered after it logged in.
         known_networks: How many networks are remembered per account, the latest ones.
     """
@@ -206,7 +196,7 @@ class Limits:
     network: Limit = Limit(burst=50, refill_s=36.0)
     network56: Limit = Limit(burst=75, refill_s=24.0)
     network48: Limit = Limit(burst=100, refill_s=18.0)
-    service: Limit = Limit(burst=300, refill_s=1.0, burst_again=150)
+    service: Limit = Limit(burst=300, refill_s=1.0, burst_after_failure=150)
     account: Limit = Limit(burst=1, refill_s=0.0, stop_at=100, forget_s=7 * DAY_S)
     known_s: float = 90 * DAY_S
     known_networks: int = 16
@@ -216,12 +206,12 @@ class Limits:
         return MappingProxyType({scope: getattr(self, scope) for scope in STRANGER})
 
     def scaled(self, factor: float) -> Limits:
-        """Return limits with *factor* times the tries: less than 1 for a share, more to open them for a test."""
+        """Return limits with *factor* times the tries: below 1 for a share, above 1 for a test."""
         scaled: dict[str, Any] = {scope: limit.scaled(factor) for scope, limit in self.by_scope().items()}
         return dataclasses.replace(self, **scaled)
 
 
 def waits_of(limits: Mapping[str, Limit], records: Mapping[str, Record], now: float) -> Mapping[str, float]:
-    """Return how long each of the *current* records makes its caller wait."""
+    """Return scope → how long the caller of the *current* records has to wait."""
     is_fresh = not any(records[scope].streak for scope in NETWORKS if scope in records)
     return {scope: limits[scope].wait_s(record, now, is_fresh=is_fresh) for scope, record in records.items()}

@@ -1,4 +1,4 @@
-"""Bounds refreshes, logouts and ``me`` for each network, apart from the logins."""
+"""Limits refreshes, logouts and ``me`` of each network, separately from the logins."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Literal, TypeAlias
 
-from velro_auth.errors import Busy, Throttled, VelroAuthError
+from velro_auth.errors import Busy, Throttled
 from velro_auth.guards.bulkhead import Bulkhead
 from velro_auth.guards.keys import network_of
 
 Kind: TypeAlias = Literal["refresh", "logout", "me"]
 
 #: Refreshes of one network per second in the long run. An access token lives an hour by default, so this serves
-#: 72,000 live sessions behind one /24. Supabase itself takes one call in two seconds from one address.
+#: 72,000 live sessions behind one /24. Supabase itself accepts one call in two seconds from one address.
 PER_S: Final = 20.0
 
-#: Kind → its pace, as a multiple. Pages ask for ``me`` with every view.
-_PACES: Final[Mapping[Kind, float]] = {"refresh": 1.0, "logout": 1.0, "me": 5.0}
+#: Kind → its rate, as a multiple of the rate of refreshes. Pages ask for ``me`` with every view.
+_RATES: Final[Mapping[Kind, float]] = {"refresh": 1.0, "logout": 1.0, "me": 5.0}
 
-#: So many seconds' worth may come at once: 600 devices that wake up together.
+#: The burst, in seconds' worth of calls: 600 devices that wake up together.
 BURST_S: Final = 30.0
 
-#: Paces that are remembered, one for each kind and network: 2.5 MB. The one unused for longest gives way.
-MAX_PACES: Final = 10_000
+#: Buckets in memory, one for each kind and network: 2.5 MB. The least recently used one is dropped.
+MAX_BUCKETS: Final = 10_000
 
-#: When to try again after too many at the same time, in seconds: they take a fraction of it.
+#: ``Retry-After`` when too many calls are in flight, in seconds: they take a fraction of it.
 _RETRY_S: Final = 1.0
 
 
 class SessionCallsState:
-    """What each network has under way and made before; survives a settings reload.
+    """The session calls of each network; survives a settings reload.
 
     Attributes:
-        in_flight: Network → its calls under way.
-        full_until: Kind and network → when its bucket is full again; the one unused for longest comes first.
+        in_flight: Network → its calls in flight.
+        full_until: Kind and network → when its bucket is full; the least recently used one comes first.
         refused: Calls that were refused; for a metric.
         lock: Held to change the others.
     """
@@ -50,20 +50,20 @@ class SessionCallsState:
 
 
 class SessionCalls:
-    """Lets one network (/24, or /64 of IPv6) make so many calls about sessions; per process.
+    """Limits the session calls of each network (/24, or /64 of IPv6); per process.
 
-    Made-up refresh tokens cost Supabase a call each, and cost this process a place that others wait for. Two limits
-    for each network: how many calls are under way, all kinds together, and how many come per second, each kind
-    apart. All networks together share a gate with fewer slots than that of the logins, so that logins always have
-    the rest. Only calls that ask Supabase count: a shared answer costs nothing here.
+    A made-up refresh token costs Supabase a call, and costs this process a permit. Each network has two limits: how
+    many calls are in flight, all kinds together, and how many come per second, each kind separately. All networks
+    together share a bulkhead with fewer permits than that of the logins, so that logins always have the rest. Only
+    calls that ask Supabase count: an answer shared with another call is free.
 
     Args:
-        bulkhead: Lets so many of these calls ask at once.
-        in_flight: How many calls of one network may ask, or wait in the gate.
-        per_s: Refreshes, and logouts, of one network per second in the long run; of ``me`` five times as many.
-        max_paces: How many paces are remembered.
-        clock: Seconds that never go back.
-        state: That of the object before, at a settings reload.
+        bulkhead: Limits these calls of all networks together.
+        in_flight: How many calls of one network may ask Supabase, or wait in the bulkhead.
+        per_s: Refreshes, and logouts, of one network per second in the long run; five times as many ``me``.
+        max_buckets: How many buckets are kept in memory.
+        clock: A monotonic clock, in seconds.
+        state: The state of the object before, at a settings reload; calls in flight go on.
     """
 
     def __init__(
@@ -72,40 +72,40 @@ class SessionCalls:
         bulkhead: Bulkhead,
         in_flight: int,
         per_s: float = PER_S,
-        max_paces: int = MAX_PACES,
+        max_buckets: int = MAX_BUCKETS,
         clock: Callable[[], float] = time.monotonic,
         state: SessionCallsState | None = None,
     ) -> None:
-        #: Lets so many of these calls ask at once.
         self.bulkhead: Final = bulkhead
-        self._per_s, self._most, self._max_paces = per_s, in_flight, max_paces
+        self._per_s, self._max_in_flight, self._max_buckets = per_s, in_flight, max_buckets
         self._clock = clock
         self.state: Final = state or SessionCallsState()
 
     @contextlib.contextmanager
-    def place(self, kind: Kind, address: str) -> Iterator[None]:
-        """Ask within the block.
+    def permit(self, kind: Kind, address: str) -> Iterator[None]:
+        """Ask Supabase within the block.
 
         Raises:
             Busy: The network of *address* made too many refreshes. Never the error of 429: clients end the session
-                on that (contract, section 7). Or no slot came free in time, for a call of any kind.
-            Throttled: It made too many calls of another kind.
+                on that (contract, section 7). Or no permit became free in time, for a call of any kind.
+            Throttled: The network made too many calls of another kind.
         """
         network = network_of(address)
         wait_s = self._enter(kind, network)
         if wait_s > 0:
-            raise _refusal(kind, wait_s)
+            error = Busy if kind == "refresh" else Throttled
+            raise error(f"too many calls of {kind} from one network", retry_after_s=wait_s)
         try:
-            with self.bulkhead.slot():
+            with self.bulkhead.permit():
                 yield
         finally:
             self._leave(network)
 
     def _enter(self, kind: Kind, network: str) -> float:
-        """Count one call in; return for how many seconds to wait instead, 0 for none."""
+        """Count one call in flight and return 0, or return for how many seconds the caller has to wait."""
         state = self.state
         with state.lock:
-            wait_s = _RETRY_S if state.in_flight[network] >= self._most else self._wait_s(kind, network)
+            wait_s = _RETRY_S if state.in_flight[network] >= self._max_in_flight else self._wait_s(kind, network)
             if wait_s > 0:
                 state.refused += 1
             else:
@@ -113,13 +113,13 @@ class SessionCalls:
             return wait_s
 
     def _wait_s(self, kind: Kind, network: str) -> float:
-        """Take one call out of a bucket that fills again (GCRA), unless it is empty. Called under the lock."""
-        interval_s, now = 1 / (self._per_s * _PACES[kind]), self._clock()
+        """Add one call to its bucket (GCRA), unless the bucket is full. Called under the lock."""
+        interval_s, now = 1 / (self._per_s * _RATES[kind]), self._clock()
         buckets = self.state.full_until
         full_until = max(now, buckets.pop((kind, network), now)) + interval_s
         wait_s = full_until - now - max(BURST_S, interval_s)
         buckets[kind, network] = full_until if wait_s <= 0 else full_until - interval_s
-        if len(buckets) > self._max_paces:
+        if len(buckets) > self._max_buckets:
             buckets.popitem(last=False)
         return wait_s
 
@@ -129,8 +129,3 @@ class SessionCalls:
             in_flight[network] -= 1
             if not in_flight[network]:
                 del in_flight[network]
-
-
-def _refusal(kind: Kind, wait_s: float) -> VelroAuthError:
-    reason = f"too many calls of {kind} from one network"
-    return (Busy if kind == "refresh" else Throttled)(reason, retry_after_s=wait_s)

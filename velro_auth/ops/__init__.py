@@ -1,1 +1,1 @@
-"""For operators: the command line, the database, doctor, monitor, benchmark, checkpoints."""
+"""What operators run: the command line, database, diagnostics, benchmark, monitor and checkpoints."""

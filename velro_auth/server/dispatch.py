@@ -1,179 +1,119 @@
-"""Has the application answer a parsed request, and sends the answer with gunicorn's response."""
+"""Calls the application and writes its response as bytes.
+
+A response is sent in one piece, so the whole body is known before the head is written. It needs no chunks, and an
+application that fails in the middle of a body is answered for with a 500.
+"""
 
 from __future__ import annotations
 
-import errno
+import functools
+import re
 import time
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
 
-from gunicorn import util
-from gunicorn.http import errors as theirs
-from gunicorn.http import wsgi
-from gunicorn.workers.gthread import DEFAULT_WORKER_DATA_TIMEOUT, ThreadWorker
-
-from velro_auth import errors
-from velro_auth.context import AFTERWARDS
-from velro_auth.server.connection import Connection
-from velro_auth.server.plain_parser import PlainRequest
-from velro_auth.server.refusals import Refuser
-from velro_auth.server.response_writer import Response
-
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
-#: What gunicorn's parser complains of → our error. The nearest ancestor wins.
-_REFUSED: Final[dict[type[Exception], type[errors.RequestError]]] = {
-    theirs.ParseException: errors.RequestError,
-    theirs.LimitRequestLine: errors.UriTooLong,
-    theirs.LimitRequestHeaders: errors.HeadersTooLarge,
-    theirs.ExpectationFailed: errors.ExpectationFailed,
-    theirs.UnsupportedTransferCoding: errors.CodingNotImplemented,
-}
-#: Complaints about what the application wants to send, or about gunicorn's settings: defects.
-_DEFECTS: Final = (theirs.ConfigurationProblem, theirs.InvalidResponseHeader, theirs.InvalidResponseHeaderName)
-#: The client has gone away.
-_GONE: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN})
+Fields = list[tuple[str, str]]
 
-
-def refused_as(error: Exception) -> Exception:
-    """Return our error for one of gunicorn's parser, without a byte of the request; a defect stays what it is."""
-    known = () if isinstance(error, _DEFECTS) else type(error).__mro__
-    for kind in known:
-        if kind in _REFUSED:
-            return _REFUSED[kind](type(error).__name__)
-    return error
+#: Fields that only the server writes: of the connection (RFC 9110, 7.6.1), of the framing, and its own.
+_SERVER_FIELDS: Final = frozenset(
+    {
+        *("connection", "date", "keep-alive", "proxy-authenticate", "proxy-authorization", "server", "te"),
+        *("trailers", "transfer-encoding", "upgrade"),
+    }
+)
+_is_token: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-zA-Z]+").fullmatch
+#: RFC 9110, 5.5: printable ASCII, tabs and bytes above it. A line break would split the response.
+_is_value: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
+_is_length: Final = re.compile(r"[0-9]{1,18}").fullmatch
+_is_status: Final = re.compile(r"[0-9]{3}(?: [\t\x20-\x7e\x80-\xff]*)?").fullmatch
+#: Statuses without a body and without a length (RFC 9110, 8.6); a 304 may have a length.
+_NO_LENGTH: Final = frozenset({"204", *(str(status) for status in range(100, 200))})
 
 
-class PlainWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
-    """gunicorn's own worker, with our answer to what cannot be read: gunicorn's repeats it, in its log as well."""
+def respond(app: WSGIApplication, environ: WSGIEnvironment, *, keep: bool, server: str = "") -> tuple[bytes, bool]:
+    """Call the application; return the bytes of the response, and whether the connection may be kept.
 
-    def load_wsgi(self) -> None:
-        """Load the application, which knows how a refusal looks."""
-        super().load_wsgi()
-        self._refuser = Refuser(self.wsgi)
+    Args:
+        app: The application.
+        environ: The environment of the request.
+        keep: Whether the connection may be kept as far as the request is concerned.
+        server: The line of the ``Server`` field; empty for none.
 
-    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
-        """Answer a request that was refused, or whose answer could not be sent."""
-        afterwards: list[Callable[[], object]] = []
-        answer = self._refuser.answer(refused_as(exc), _head_of(req), addr, None, afterwards)
-        try:
-            util.write_nonblock(client, answer)
-        except OSError:
-            self.log.debug("A refusal was not sent.")
-        for job in afterwards:
-            job()
+    Raises:
+        Exception: Whatever the application raises.
+        ValueError: The status, or a header field, could be read as more than itself.
+    """
+    started: list[tuple[str, Fields]] = []
+    parts: list[bytes] = []
 
+    def start_response(status: str, headers: Fields, exc_info: Any = None) -> Callable[[bytes], object]:
+        if started and not exc_info:
+            raise AssertionError("start_response was called twice")
+        started[:] = [(status, headers)]
+        return parts.append
 
-class AnsweringWorker(PlainWorker):
-    """A worker that does for a request what was asked for, and no more."""
-
-    alive: bool
-
-    def load_wsgi(self) -> None:
-        """Load the application; gunicorn's settings, of which each look-up costs half a microsecond, are looked up."""
-        super().load_wsgi()
-        self._before, self._after_all, self._keeps = self.cfg.pre_request, self.cfg.post_request, self.cfg.keepalive
-
-    def respond(self, conn: Connection) -> bool:
-        """Read a request, have it answered or refused; True when the connection may go on.
-
-        gunicorn's own names the bytes that it cannot read in its log.
-        """
-        req = None
-        try:
-            req = next(conn.parser)
-            return self.handle_request(req, conn) and _has_been_read(conn)
-        except (StopIteration, theirs.NoMoreData):
-            # The client went away, or the time was up.
-            return False
-        except OSError as error:
-            if error.errno not in _GONE:
-                self.log.exception("Socket error processing request.")
-        except Exception as error:  # noqa: BLE001 - a refusal knows our own, and logs a defect
-            self._refuse_here(conn, refused_as(error), conn.parser.head if req is None else _head_of(req))
-        return False
-
-    def _refuse_here(self, conn: Connection, error: Exception, head: bytes) -> None:
-        conn.sock.sendall(self._refuser.answer(error, head, conn.client, conn.server, conn.afterwards))
-
-    def handle_request(self, req: Any, conn: Connection) -> bool:
-        """Have the application answer a parsed request; True when the connection may go on.
-
-        As gunicorn's own does it, less what nobody asked for: the fields of an access log are gathered for each
-        request as soon as logging is configured, whether there is such a log or not (20 µs).
-        """
-        resp = None
-        environ: dict[str, Any] = {}
-        try:
-            self._before(self, req)
-            resp, environ = _prepared(req, conn, self.cfg)
-            self.nr += 1
-            if self.nr >= self.max_requests and self.alive:
-                self.log.info("Autorestarting worker after current request.")
-                self.alive = False
-            if not self._may_keep(conn):
-                resp.force_close()
-            _run(self.wsgi, environ, resp)
-        except OSError:
-            raise
-        except (Exception, SystemExit):
-            if resp and resp.headers_sent:
-                # A second head would be read as part of the first answer.
-                self.log.exception("Error handling request")
-                raise StopIteration from None
-            raise
-        finally:
-            try:
-                self._after_all(self, req, environ, resp)
-            except Exception:
-                self.log.exception("Exception in post_request hook")
-        return not resp.should_close()
-
-    def _may_keep(self, conn: Connection) -> bool:
-        is_room = len(self.keepalived_conns) < self.max_keepalived
-        return bool(self.alive and self._keeps and is_room and not conn.has_to_close)
-
-
-def _has_been_read(conn: Connection) -> bool:
-    """Tell whether all of the body is there, so that the next request begins behind it. Waits for nothing."""
-    conn.sock.waits_until_s = 0.0
+    answer = app(environ, start_response)
     try:
-        return bool(conn.parser.finish_body(deadline=time.monotonic() + DEFAULT_WORKER_DATA_TIMEOUT))
-    except (theirs.ParseException, theirs.NoMoreData):
-        # The answer has left: all that remains is to close.
-        return False
-
-
-def _head_of(req: Any) -> bytes:
-    """Write the head of a request anew, from what gunicorn has read of it; empty where it has read nothing."""
-    if req is None or not getattr(req, "method", None):
-        return b""
-    lines = [f"{req.method} {req.uri} HTTP/1.1", *(f"{name}: {value}" for name, value in req.headers), "", ""]
-    return "\r\n".join(lines).encode("latin-1", "replace")
-
-
-def _prepared(req: Any, conn: Connection, cfg: Any) -> tuple[Any, dict[str, Any]]:
-    if isinstance(req, PlainRequest):
-        resp, environ = Response(req, conn.sock, cfg), req.environ
-    else:
-        # The worker has said it where it was waited for.
-        req._expected_100_continue = False  # noqa: SLF001 - gunicorn's
-        resp, environ = wsgi.create(req, conn.sock, conn.client, conn.server, cfg)
-        environ["wsgi.multithread"] = True
-    environ[AFTERWARDS] = conn.afterwards
-    return resp, environ
-
-
-def _run(app: WSGIApplication, environ: dict[str, Any], resp: Any) -> None:
-    answer = app(environ, resp.start_response)
-    try:
-        if isinstance(answer, wsgi.FileWrapper):
-            resp.write_file(answer)
-        else:
-            for item in answer:
-                resp.write(item)
-        resp.close()
+        parts.extend(answer)
     finally:
         if close := getattr(answer, "close", None):
             close()
+    ((status, headers),) = started
+    return _written(environ, status, headers, b"".join(parts), keep=keep, server=server)
+
+
+def _written(
+    environ: WSGIEnvironment, status: str, headers: Fields, body: bytes, *, keep: bool, server: str
+) -> tuple[bytes, bool]:
+    if not _is_status(status):
+        raise ValueError("invalid status")
+    fields, length = _checked(headers)
+    code, is_head = status[:3], environ["REQUEST_METHOD"] == "HEAD"
+    if code in _NO_LENGTH:
+        fields, length, body = [field for field in fields if field[0].lower() != "content-length"], 0, b""
+    elif is_head or code == "304":
+        body, length = b"", 0
+    elif length is None:
+        length = len(body)
+        fields.append(("Content-Length", str(length)))
+    # A body that is shorter than it says cannot be followed by another response.
+    keep = keep and len(body) >= (length or 0)
+    head = "".join([f"{name}: {value}\r\n" for name, value in fields])
+    return (
+        f"{environ['SERVER_PROTOCOL']} {status}\r\n{server}Date: {_date(int(time.time()))}\r\n"
+        f"Connection: {'keep-alive' if keep else 'close'}\r\n{head}\r\n"
+    ).encode("latin-1") + body[:length], keep
+
+
+def _checked(headers: Fields) -> tuple[Fields, int | None]:
+    """Return the header fields that are sent, and the length that the application says.
+
+    Raises:
+        ValueError: A field could be read as more than itself.
+        TypeError: It is no string.
+    """
+    fields: Fields = []
+    length = None
+    for name, raw_value in headers:
+        if not _is_token(name) or not _is_value(raw_value):
+            # The name only: the value may be a secret.
+            raise ValueError(f"invalid header field {name!r}")
+        lower = name.lower()
+        if lower in _SERVER_FIELDS:
+            continue
+        value = raw_value.strip(" \t")
+        if lower == "content-length":
+            if length is not None or not _is_length(value):
+                raise ValueError("invalid length")
+            length = int(value)
+        fields.append((name, value))
+    return fields, length
+
+
+@functools.lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)

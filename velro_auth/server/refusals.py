@@ -1,26 +1,21 @@
-"""The server's own answers: to requests that no application gets to see, because they cannot be read or came too late.
+"""The server's own answers, to requests that the application does not see: they cannot be read, or came too late.
 
-Such an answer is the application's problem document like any other, with its headers, its line in the access log and
-its place in the metrics. The application is called with an environment that holds the error, the method if it is a
-known one, the path, and the few fields that the edge reads. Nothing else of a refused request goes anywhere: what
-looks like a header line may be a part of a password.
-
-Nothing here depends on which parser refused a request.
+The application writes them: it is called with an environment that holds the error, the method if it is a known one,
+the path, and the few header fields that the middleware reads. Nothing else of a refused request goes anywhere: bytes
+that look like a header line may be a part of a password.
 """
 
 from __future__ import annotations
 
-import functools
 import io
 import logging
 import re
-import time
 from collections.abc import Callable, Collection
-from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
 from velro_auth.context import AFTERWARDS, REFUSED
+from velro_auth.server.dispatch import respond
 from velro_auth.web.problems import TITLES, answer_for
 
 if TYPE_CHECKING:
@@ -28,11 +23,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("velro_auth.server.worker")
 
-#: What stands for a method or a path that was not recognized.
+#: Stands for an unknown method or path.
 UNKNOWN: Final = "-"
-#: So much of a head is looked at.
+#: Largest part of a head that is searched.
 LOOKED_AT_BYTES: Final = 8 * 1024
-#: Fields that the edge reads, where the application names no others.
+#: Header fields that the middleware reads; the application may name more.
 FIELDS: Final = frozenset(
     {
         *("accept", "origin", "traceparent", "user-agent", "x-forwarded-for", "x-railway-request-id"),
@@ -51,47 +46,46 @@ class Refuser:
     """Writes the server's own answers.
 
     Args:
-        app: What knows how they look. Its attribute ``answers_refusals`` says that it does; an application without it
-            is not asked, and the answer is a bare status. ``refusal_fields`` may name further header fields that it
-            reads, in lower case.
+        app: Writes the answers if its attribute ``answers_refusals`` is true; otherwise the answer is a bare status.
+            ``refusal_fields`` may name further header fields that it reads, in lower case.
     """
 
     def __init__(self, app: WSGIApplication) -> None:
         self._app = app if getattr(app, "answers_refusals", False) else None
-        # Looked up each time: new settings may name others.
+        # Read each time: new settings may change them.
         self._named: Callable[[], Collection[str]] = lambda: getattr(app, "refusal_fields", ())
 
     def answer(self, error: Exception, head: bytes, client: Any, server: Any, afterwards: Afterwards) -> bytes:
-        """Return the bytes of the answer to a request that is refused; its connection has to be closed afterwards.
+        """Return the bytes of the answer; the connection has to be closed after it.
 
         Args:
-            error: Why it is refused; one of ``errors``, or a defect.
-            head: What has arrived of the request.
+            error: Why the request is refused: one of ``errors``, or a defect.
+            head: The start of the request.
             client: The peer's address, as ``accept`` returns it.
             server: Our own, likewise.
-            afterwards: Takes what is to be done when the answer has left.
+            afterwards: Receives callbacks, to run after the answer is sent.
         """
         environ = environ_of(head, client, server, FIELDS.union(self._named()))
         environ |= {REFUSED: error, AFTERWARDS: afterwards}
         if self._app is None:
             return _bare(error)
         try:
-            return _asked(self._app, environ)
+            return respond(self._app, environ, keep=False)[0]
         except Exception:
             logger.exception("a refusal could not be written")
             return _bare(error)
 
 
 def environ_of(head: bytes, client: Any, server: Any, fields: Collection[str] = FIELDS) -> WSGIEnvironment:
-    """Return a WSGI environment with what may be known of a request that is refused.
+    """Return a WSGI environment with the parts of a refused request that are safe to use.
 
-    Without a request line that names a known method and a path, nothing of *head* is taken.
+    Without a known method and a path, nothing of *head* is taken.
 
     Args:
         head: The start of the request.
         client: The peer's address, as ``accept`` returns it.
         server: Our own, likewise.
-        fields: The header fields that are taken, in lower case; one that comes twice is left out.
+        fields: The header fields that are taken, in lower case; a repeated field is left out.
     """
     peer, own = (address if isinstance(address, tuple) else ("", 0) for address in (client, server))
     environ: WSGIEnvironment = {
@@ -130,29 +124,7 @@ def _fields_of(head: bytes, start: int, fields: Collection[str]) -> dict[str, st
     }
 
 
-@functools.lru_cache(maxsize=2)
-def _date(second: int) -> str:
-    return formatdate(second, usegmt=True)
-
-
-def _asked(app: WSGIApplication, environ: WSGIEnvironment) -> bytes:
-    started: list[Any] = []
-
-    def start_response(status: str, headers: list[tuple[str, str]], _: Any = None) -> Callable[[bytes], object]:
-        started[:] = [status, headers]
-        return lambda _: None
-
-    body = b"".join(app(environ, start_response))
-    status, headers = started
-    return _written(status, headers, b"" if environ["REQUEST_METHOD"] == "HEAD" else body)
-
-
 def _bare(error: Exception) -> bytes:
     status = answer_for(error).status
-    return _written(f"{status} {TITLES[status].title()}", [("Content-Length", "0")], b"")
-
-
-def _written(status: str, headers: list[tuple[str, str]], body: bytes) -> bytes:
-    fields = [("Date", _date(int(time.time()))), ("Connection", "close"), *headers]
-    lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in fields), "", ""]
-    return "\r\n".join(lines).encode("latin-1") + body
+    head = f"HTTP/1.1 {status} {TITLES[status].title()}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    return head.encode("ascii")

@@ -1,12 +1,14 @@
-"""The threads in which a worker answers: started ahead, and started again where one could not be.
+"""The threads that answer requests, and the queue by which they call back the main thread.
 
-``concurrent.futures`` starts a thread when there is work for it. Where the system gives none at that moment, the
-error ends the loop that handed the work over, and with it the worker. Here work is only put into a queue.
+Threads are started ahead. ``concurrent.futures`` starts a thread when there is work for it; when the system has none at
+that moment, the error ends the worker's loop. Here work is only put into a queue.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -17,8 +19,41 @@ logger = logging.getLogger("velro_auth.server.worker")
 _Work = tuple[Callable[..., object], tuple[Any, ...]]
 
 
+class CallbackQueue:
+    """Calls for the main thread. A pipe wakes the selector in which the main thread waits."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[_Work] = queue.SimpleQueue()
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when there are calls."""
+        return self._reader
+
+    def defer(self, callback: Callable[..., object], *args: Any) -> None:
+        """Have the main thread call *callback*. Signal handlers may use it too."""
+        self._calls.put((callback, args))
+        with contextlib.suppress(BlockingIOError):  # A full pipe wakes the selector as well.
+            os.write(self._writer, b"\0")
+
+    def run(self, _: object = None) -> None:
+        """Make the calls. Called by the main thread when the pipe is readable."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._reader, 4096)
+        for _ in range(self._calls.qsize()):
+            callback, args = self._calls.get()
+            callback(*args)
+
+    def close(self) -> None:
+        """Close the pipe."""
+        os.close(self._reader)
+        os.close(self._writer)
+
+
 class Pool:
-    """Threads that do what they are given.
+    """Threads that call what is submitted.
 
     Args:
         size: How many threads.
@@ -38,20 +73,20 @@ class Pool:
         return len(self._threads)
 
     def fill(self) -> None:
-        """Start the threads that are missing. Call it again later: a system without threads to give gets some back."""
+        """Start the threads that are missing. Call it again later: the system may have threads again."""
         while len(self._threads) < self._size:
             thread = threading.Thread(target=self._run, name=f"pool-{len(self._threads)}", daemon=True)
             try:
                 self._start(thread)
             except (RuntimeError, MemoryError) as error:
-                self._say_short(error)
+                self._warn_short(error)
                 return
             self._threads.append(thread)
         if self._is_short:
             self._is_short = False
             logger.warning("all threads of the pool run again", extra={"threads": self._size})
 
-    def _say_short(self, error: Exception) -> None:
+    def _warn_short(self, error: Exception) -> None:
         if not self._is_short:
             self._is_short = True
             extra = {"threads": len(self._threads), "wanted": self._size, "error": str(error)}
@@ -61,7 +96,7 @@ class Pool:
         """Have a thread call *work*."""
         self._queue.put((work, args))
 
-    def shutdown(self, wait: bool = True) -> None:  # noqa: FBT001, FBT002 - gunicorn calls it as an executor's
+    def shutdown(self, *, wait: bool = False) -> None:
         """Let the threads end when the queue is empty.
 
         Args:

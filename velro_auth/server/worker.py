@@ -1,46 +1,43 @@
-"""gunicorn's threaded worker, whose clients wait in its selector and not in its threads.
+"""gunicorn's threaded worker, rebuilt so that clients wait in the selector and not in a thread.
 
-As shipped, ``gthread`` can be stopped by a few clients: one that sends nothing holds a pool thread for 5 s, and
-one that asks for ``Connection: close`` and stays holds the main thread for 2 s (measured with 27.0.1: one such
-client per half second takes a probe from 1 ms to 3 s). Here a thread is only used for a request that has
-arrived, and what a load balancer asks every few seconds is answered on the main thread, so that it never
-queues behind logins. ``docs/explanation/worker.md`` tells the whole story.
-
-Private parts of gunicorn are used, hence its exact version in ``pyproject.toml``; where one is missing, or for
-TLS and HTTP/2, the plain worker takes over.
+gunicorn's ``gthread`` can be stopped by a few clients: one that sends nothing holds a pool thread for 5 s, and one
+that asks for ``Connection: close`` and stays holds the main thread for 2 s (measured with 27.0.1: one such
+client per half second takes a probe from 1 ms to 3 s). Here a thread gets a request only when it has arrived, and the
+main thread answers the probes of load balancers, so they never queue behind logins. See
+``docs/explanation/worker.md``.
 """
 
 from __future__ import annotations
 
+import os
 import selectors
 from collections import deque
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 from velro_auth import errors
+from velro_auth.context import AFTERWARDS
 from velro_auth.server.admission import AdmittingWorker
-from velro_auth.server.compatibility import unfit
+from velro_auth.server.compatibility import PlainWorker, incompatibility
 from velro_auth.server.connection import Connection
-from velro_auth.server.deadlines import REQUEST_TIMEOUT_S
-from velro_auth.server.dispatch import PlainWorker
-from velro_auth.server.framing import Intake, Stage
-from velro_auth.server.thread_pool import Pool
+from velro_auth.server.dispatch import respond
+from velro_auth.server.refusals import Refuser
+from velro_auth.server.request_parser import Progress
+from velro_auth.server.thread_pool import CallbackQueue, Pool
 
 #: How much is read of a connection that we have closed.
 LINGER_BYTES: Final = 64 * 1024
-#: Probes answered before the sockets are looked at again, so that a flood of them does not keep logins out. Likewise
-#: requests refused, each of which takes ten times as long.
+#: Probes answered before the sockets are looked at again, so that many probes do not keep logins out; likewise
+#: refused requests, each of which takes ten times as long.
 PROBES_PER_TURN: Final = 16
 REFUSALS_PER_TURN: Final = 4
-#: One of so many threads may wait for bodies that are still on their way.
-OPEN_SHARE: Final = 4
-
-#: How often the master hears of a worker; it waits for gunicorn's ``timeout``, 30 s here.
+#: How often the worker tells the master that it lives; the master waits for gunicorn's ``timeout``, 30 s here.
 BEAT_S: Final = 1.0
+#: A body of this size is small. All larger bodies that arrive at the same time have so much memory together.
+SMALL_BODY_BYTES: Final = 64 * 1024
+LARGE_BODIES_BYTES: Final = 64 * 1024 * 1024
 
-_ALL_THERE: Final = frozenset({Stage.PROBE, Stage.WHOLE})
-_AWAITED: Final = frozenset({Stage.PARTIAL, Stage.OPEN})
+_SERVER: Final = "Server: gunicorn\r\n"
 
 
 class Worker(AdmittingWorker):
@@ -48,19 +45,16 @@ class Worker(AdmittingWorker):
 
     The application may have these attributes:
 
-    * ``main_thread_paths``: paths that are fast and never block.
-    * ``hot_paths``: paths where time matters, so that plain requests for them are read by ``worker_plain``.
-    * ``body_limits``: (method, path) → largest body. A larger one is refused before it is read, and where nothing is
-      named the body is not waited for.
-    * ``answers_refusals``, ``refusal_fields``: see ``worker_refusal``.
+    * ``main_thread_paths``: paths whose answers are fast and never block.
+    * ``body_limits``: (method, path) → largest body. A larger one is refused before it is read, and a body that is
+      not named is not waited for.
+    * ``answers_refusals``, ``refusal_fields``: see ``velro_auth.server.refusals``.
     """
 
-    tpool: Pool
-
     def __new__(cls, *args: Any) -> Any:
-        """Return a worker; gunicorn's own where this one does not fit (gunicorn calls it as it calls a class)."""
+        """Return a worker; gunicorn's own where this one cannot serve (gunicorn calls it as it calls a class)."""
         *_, cfg, log = args
-        if reason := unfit(cfg):
+        if reason := incompatibility(cfg):
             log.warning("the plain threaded worker is used: %s", reason)
             return PlainWorker(*args)
         return super().__new__(cls)
@@ -68,44 +62,46 @@ class Worker(AdmittingWorker):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._probes: deque[Connection] = deque()
-        self._open_count = 0
         self._next_beat_s = 0.0
-        self._most_open = max(1, self.cfg.threads // OPEN_SHARE)
+        self._max_idle = self._max_connections - self.cfg.threads
+
+    def init_process(self) -> None:
+        """Prepare this process, which was forked for the worker, then serve."""
+        self.poller = selectors.DefaultSelector()
+        self._callbacks = CallbackQueue()
+        self._pool = Pool(self.cfg.threads)
+        super().init_process()
 
     def load_wsgi(self) -> None:
-        """Load the application and ask it for its probes, and for the paths where time matters."""
+        """Load the application, which writes the answers to refused requests."""
         super().load_wsgi()
-        self._intake = Intake(
-            probe_paths=getattr(self.wsgi, "main_thread_paths", ()),
-            limit_request_line=self.cfg.limit_request_line,
-            body_limits=lambda: getattr(self.wsgi, "body_limits", None),
-        )
+        self._refuser = Refuser(self.wsgi)
 
-    def get_thread_pool(self) -> Pool:
-        """Start the threads that answer."""
-        pool = Pool(self.cfg.threads)
-        pool.fill()
-        return pool
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Begin to stop, on SIGTERM."""
+        super().handle_exit(sig, frame)
+        # Wakes the main thread.
+        self._callbacks.defer(lambda: None)
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Serve until told to stop, then finish what was accepted."""
-        self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
-        while self.alive and self._beats():
-            self.set_accept_enabled(self.nr_conns < self.worker_connections)
+        """Serve until told to stop, then finish the accepted requests."""
+        self.poller.register(self._callbacks, selectors.EVENT_READ, self._callbacks.run)
+        while self.alive and self._beat():
+            self._set_accepting(accepting=self.connection_count < self._max_connections)
             self._turn(wait_s=1.0)
         self._stop_accepting()
         ends_s = self._clock() + self.cfg.graceful_timeout
-        while self.nr_conns and self._clock() < ends_s:
-            self._beats()
+        while self.connection_count and self._clock() < ends_s:
+            self._beat()
             self._turn(wait_s=0.1)
-        self.tpool.shutdown(wait=False)
+        self._pool.shutdown()
         self.poller.close()
-        self.method_queue.close()
+        self._callbacks.close()
 
-    def _beats(self) -> bool:
-        """Tell the master once a second that this worker lives; False when there is no master any more.
+    def _beat(self) -> bool:
+        """Once a second, tell the master that this worker lives; False when the master is gone.
 
         gunicorn does so each turn. That is two system calls a request, and the first of them gives the interpreter to
         the thread that answers and then takes it away again.
@@ -114,104 +110,79 @@ class Worker(AdmittingWorker):
         if now_s < self._next_beat_s:
             return True
         self._next_beat_s = now_s + BEAT_S
-        self.tpool.fill()
+        self._pool.fill()
         self.notify()
-        return bool(self.is_parent_alive())
+        if self.ppid == os.getppid():
+            return True
+        self.log.info("Parent changed, shutting down: %s", self)
+        return False
 
     def _turn(self, *, wait_s: float) -> None:
         for key, _ in self.poller.select(0 if self._probes or self._refused else wait_s):
             key.data(key.fileobj)
         for _ in range(min(len(self._probes), PROBES_PER_TURN)):
-            self._answer_here(self._probes.popleft())
+            conn = self._probes.popleft()
+            self._send(conn, keep=self.handle(conn))
         for _ in range(min(len(self._refused), REFUSALS_PER_TURN)):
-            self._refuse_now(*self._refused.popleft())
-        self._expire()
+            self._answer_refused(*self._refused.popleft())
+        while expired := self._queues.next_expired():
+            if expired.queue is self._queues.receiving:
+                self._refuse(expired, errors.RequestTimeout("did not arrive in time"))
+            else:
+                self._close(expired)
 
     def _stop_accepting(self) -> None:
-        """Take in who has connected already, then let new clients be refused at once."""
-        self.set_accept_enabled(False)
+        """Accept the clients that are connected already; then new clients are refused at once."""
+        self._set_accepting(accepting=False)
         for listener in self.sockets:
             listener.settimeout(0)
             while self._accept_one(listener):
                 pass
             listener.close()
-        self._waiting.last_call()
-
-    def _expire(self) -> None:
-        while conn := self._waiting.expired():
-            if conn.place is self._waiting.arriving or conn.place is self._waiting.queued:
-                self._refuse(conn, errors.RequestTimeout("did not arrive in time"))
-            else:
-                self._close(conn)
+        self._queues.shorten_for_shutdown()
 
     # -- requests ---------------------------------------------------------------------------------------------------
 
-    def _refuse(self, conn: Connection, error: errors.RequestError) -> None:
-        """Have a request refused that the application does not see."""
-        self._waiting.leave(conn)
-        self._unwatch(conn)
-        self._refused.append((conn, error))
-
-    def _refuse_now(self, conn: Connection, error: errors.RequestError) -> None:
-        self._refuse_here(conn, error, bytes(conn.sock.inbox))
-        self._send(conn, keep=False)
-        self._finish(conn)
-
     def _on_readable(self, conn: Connection, _: object) -> None:
-        if conn.place is None:
-            return  # closed in this turn, or its probe has not had its turn yet
-        is_there = conn.sock.fill()
-        if conn.place is self._waiting.lingering:
-            conn.drained_bytes += len(conn.sock.inbox)
-            conn.sock.inbox.clear()
-            if not is_there or conn.drained_bytes > LINGER_BYTES:
+        if conn.queue is None:
+            return  # Closed in this turn, or its probe waits for the end of the turn.
+        conn.receive()
+        if conn.queue is self._queues.lingering:
+            conn.drained_bytes += len(conn.inbox)
+            conn.inbox.clear()
+            if conn.has_ended or conn.drained_bytes > LINGER_BYTES:
                 self._close(conn)
-        elif is_there:
-            self._sort(conn)
-        else:
+        elif conn.has_ended:
             self._close(conn)
-
-    def _sort(self, conn: Connection) -> None:
-        """Send a request to where it is answered, or let it wait for its rest."""
-        arriving, arrival = self._waiting.arriving, conn.arrival
-        stage = self._intake.judge(arrival)
-        if stage in _AWAITED:
-            conn.tell_to_continue()
-        if stage is Stage.PARTIAL:
-            if conn.place is not arriving:
-                self._wait(conn, arriving)
-            return
-        ends_s = conn.ends_s if conn.place is arriving else self._clock() + REQUEST_TIMEOUT_S
-        self._waiting.leave(conn)
-        if arrival.error:
-            self._refuse(conn, arrival.error)
-            return
-        conn.parser.arrival = arrival if stage in _ALL_THERE else None
-        if stage is Stage.PROBE:
-            self._probes.append(conn)
-            return
-        self._unwatch(conn)
-        conn.sock.waits_until_s = ends_s
-        conn.has_to_close = stage is Stage.EARLY
-        if stage is Stage.OPEN:
-            self._waiting.enter(conn, self._waiting.queued, ends_s=ends_s)
-            self._admit()
         else:
-            self.tpool.submit(self._work, conn)
+            self._route(conn)
 
-    def _admit(self) -> None:
-        """Give threads to open requests, as far as their share goes."""
-        queued = self._waiting.queued
-        while queued and self._open_count < self._most_open:
-            conn = next(iter(queued))
-            self._waiting.leave(conn)
-            self._open_count += 1
-            conn.is_open = True
-            self.tpool.submit(self._work, conn)
+    def _route(self, conn: Connection) -> None:
+        """Read the request as far as it has arrived, and pass it on when it is complete."""
+        parser = conn.parser
+        progress = parser.feed(conn.inbox)
+        if progress is Progress.PARTIAL:
+            conn.send_continue()
+            if conn.queue is not self._queues.receiving:
+                self._wait(conn, self._queues.receiving)
+            if not self._has_memory_for(conn):
+                self._refuse(conn, errors.Busy("large bodies"))
+            return
+        if parser.error:
+            self._refuse(conn, parser.error)
+            return
+        self._queues.remove(conn)
+        if parser.is_probe:
+            self._probes.append(conn)
+        else:
+            self._unwatch(conn)
+            self._pool.submit(self._work, conn)
 
-    def _answer_here(self, conn: Connection) -> None:
-        conn.sock.waits_until_s = 0.0
-        self._send(conn, keep=self.handle(conn))
+    def _has_memory_for(self, conn: Connection) -> bool:
+        """Whether what has arrived of a large body may be kept; the total is only added up for large bodies."""
+        if len(conn.parser.body) <= SMALL_BODY_BYTES:
+            return True
+        return sum(len(other.parser.body) for other in self._queues.receiving) <= LARGE_BODIES_BYTES
 
     def _work(self, conn: Connection) -> None:
         """Answer a request. Runs in a pool thread."""
@@ -219,68 +190,83 @@ class Worker(AdmittingWorker):
         try:
             keep = self.handle(conn)
         finally:
-            self.method_queue.defer(self._worked, conn, keep)
+            self._callbacks.defer(partial(self._send, conn, keep=keep))
 
     def handle(self, conn: Connection) -> bool:
-        """Answer one request; True when the connection may go on."""
-        keep = self.respond(conn)
+        """Answer one request; True when the connection may be kept."""
+        self.nr += 1
+        if self.nr >= self.max_requests and self.alive:
+            self.log.info("Autorestarting worker after current request.")
+            self.alive = False
+        may_keep = self.alive and bool(self.cfg.keepalive) and len(self._queues.idle) < self._max_idle
+        parser = conn.parser
+        keep = may_keep and parser.keeps_alive and parser.progress is Progress.COMPLETE
         try:
-            conn.sock.flush()
+            parser.environ[AFTERWARDS] = conn.afterwards
+            answer, keep = respond(self.wsgi, parser.environ, keep=keep, server=_SERVER)
+        except Exception as error:  # noqa: BLE001 - the refuser logs a defect
+            answer, keep = self._refusal(conn, error), False
+        conn.outbox += answer
+        try:
+            conn.flush()
         except OSError:
-            # The main thread sends what is left, and notices who is gone.
+            # The main thread sends the rest, and notices that the client is gone.
             keep = False
-        self._finish(conn)
-        # After an end that was only a deadline, the rest of a body would look like the next request.
-        return keep and not conn.sock.has_ended
+        self._run_afterwards(conn)
+        return keep
 
-    def _finish(self, conn: Connection) -> None:
+    def _refusal(self, conn: Connection, error: Exception) -> bytes:
+        return self._refuser.answer(error, conn.parser.head, conn.client, conn.server, conn.afterwards)
+
+    def _refuse(self, conn: Connection, error: errors.VelroAuthError) -> None:
+        """Answer, in one of the next turns, a request that the application does not see."""
+        self._queues.remove(conn)
+        self._unwatch(conn)
+        self._refused.append((conn, error))
+
+    def _answer_refused(self, conn: Connection, error: errors.VelroAuthError) -> None:
+        conn.outbox += self._refusal(conn, error)
+        self._send(conn, keep=False)
+        self._run_afterwards(conn)
+
+    def _run_afterwards(self, conn: Connection) -> None:
         while conn.afterwards:
-            self._do(conn.afterwards.pop(0))
+            try:
+                conn.afterwards.pop(0)()
+            except Exception:
+                # The response is sent; the connection is not the reason.
+                self.log.exception("a callback after a response failed")
 
-    def _do(self, job: Callable[[], object]) -> None:
-        try:
-            job()
-        except Exception:
-            # The answer has left; the connection is not to blame.
-            self.log.exception("something was not done after an answer")
-
-    def _worked(self, conn: Connection, keep: bool) -> None:  # noqa: FBT001 - called through a queue
-        if conn.is_open:
-            conn.is_open = False
-            self._open_count -= 1
-            self._admit()
-        self._send(conn, keep=keep)
+    # -- responses --------------------------------------------------------------------------------------------------
 
     def _send(self, conn: Connection, *, keep: bool) -> None:
-        """See the answer off: a client may take it at its own pace, up to a limit, and holds no thread."""
+        """Send the rest of a response; a slow client waits in the selector, up to a limit."""
         try:
-            is_sent = conn.sock.flush()
+            is_sent = conn.flush()
         except OSError:
             self._close(conn)
             return
         if is_sent:
-            self._after(conn, keep=keep)
-        elif conn.place is not self._waiting.taking:
+            self._on_sent(conn, keep=keep)
+        elif conn.queue is not self._queues.sending:
             self._unwatch(conn)
-            self._waiting.enter(conn, self._waiting.taking)
-            self.poller.register(conn.sock, selectors.EVENT_WRITE, partial(self._on_writable, conn, keep))
-            conn.is_watched = True
+            self._queues.add(conn, self._queues.sending)
+            self._watch(conn, selectors.EVENT_WRITE, partial(self._on_writable, conn, keep))
 
     def _on_writable(self, conn: Connection, keep: bool, _: object) -> None:  # noqa: FBT001 - called by the selector
-        if conn.place is not self._waiting.taking:
-            return  # closed in this turn
-        self._send(conn, keep=keep)
+        if conn.queue is self._queues.sending:  # Otherwise closed in this turn.
+            self._send(conn, keep=keep)
 
-    def _after(self, conn: Connection, *, keep: bool) -> None:
+    def _on_sent(self, conn: Connection, *, keep: bool) -> None:
         """Wait for the next request, or for the client to close its side."""
-        if conn.place is self._waiting.taking:
-            self._waiting.leave(conn)
+        if conn.queue is self._queues.sending:
+            self._queues.remove(conn)
             self._unwatch(conn)
         if not keep:
             self._linger(conn)
             return
-        conn.turn_over()
-        if conn.sock.inbox:
-            self._sort(conn)
+        conn.expect_next_request()
+        if conn.inbox:
+            self._route(conn)
         else:
-            self._wait(conn, self._waiting.idle)
+            self._wait(conn, self._queues.idle)

@@ -1,21 +1,19 @@
 """The deny-list, shared by all processes through Redis or Valkey.
 
-Asking Redis about every token would make the common case, a token seen before, nine times as dear (measured on
-one machine, over a unix socket: 45 µs for the round trip beside 6 µs for everything else; a network adds its
-own), and would hang every request on Redis. So every process keeps the whole list in memory and is told of
-changes::
+Asking Redis about every token would make the common case, a token seen before, nine times slower (measured on one
+machine, over a unix socket: 45 µs for the round trip, 6 µs for everything else; a network adds its own time), and every
+request would depend on Redis. So each process keeps the whole list in memory and receives changes::
 
     logout → 1. memory    2. merge, SET with expiry, index, PUBLISH → every process's listener: memory, INCR ack
                           3. wait until all listeners have acknowledged (at most ack_s), then answer 200
 
-The next request after the 200 finds the denial in every process. A process whose listener is not sure of its
-connection (silent for two heartbeats, or only starting) asks Redis with each token until it is.
+The next request after the 200 finds the denial in every process. A process whose listener may have lost its connection
+(silent for two heartbeats, or only starting) asks Redis about each token until the listener is connected.
 
-Redis down: every process knows of its own logouts only and no request fails. After a failure the listener goes on
-trying, twice a second, and of the requests one now and then; the others do not wait. Redis back, even empty: each
-listener first fetches the list, then adds what it has itself, so logouts made meanwhile reach everybody. A
-connection that dies without a word is noticed after two heartbeats; what another process denied in those seconds
-is learnt as soon as the connection is back.
+Redis unavailable: every process knows only its own logouts, and no request fails. The listener tries again twice a
+second. Redis back, even empty: each listener first fetches the list, then adds its own denials, so logouts made
+meanwhile reach all processes. A connection that dies silently is noticed after two heartbeats; denials of other
+processes in those seconds arrive when the connection is back.
 """
 
 from __future__ import annotations
@@ -24,29 +22,32 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Final
 
 from redis.client import PubSub
 
 from velro_auth.auth.denylist import Denial, MemoryDenyList
 from velro_auth.auth.tokens import Claims
 from velro_auth.background import Background, after_fork
-from velro_auth.stores.denylist_codec import DenialsInRedis, read_news
-from velro_auth.stores.guard import RedisGone, RedisGuard
+from velro_auth.stores.client import RedisUnavailable, StoreBackoff, sessions_backoff
+from velro_auth.stores.denylist_codec import DenialsInRedis, read_message
 
 log = logging.getLogger(__name__)
 
+#: The time of the last message of a listener that is not connected.
+_NEVER: Final = float("-inf")
+
 
 class RedisDenyList:
-    """A deny-list that all processes share. The listening thread starts with the first token looked at.
+    """A deny-list that all processes share. The listening thread starts with the first token checked.
 
     Args:
         store: The list in Redis.
         memory: The list of this process.
-        guard: Shared with others who use the same Redis.
-        ack_s: How long a logout waits until every process knows of it, in seconds.
-        heartbeat_s: How often a quiet connection is tried. After two without an answer it counts as lost.
-        clock: A clock that never jumps.
+        backoff: Shared with other users of the same Redis.
+        ack_s: How long a logout waits for the acknowledgements of all processes, in seconds.
+        heartbeat_s: How often a quiet connection is tested. After two without an answer it counts as lost.
     """
 
     def __init__(
@@ -54,33 +55,26 @@ class RedisDenyList:
         *,
         store: DenialsInRedis,
         memory: MemoryDenyList | None = None,
-        guard: RedisGuard | None = None,
+        backoff: StoreBackoff | None = None,
         ack_s: float = 0.25,
         heartbeat_s: float = 1.0,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._memory = memory or MemoryDenyList()
-        self._guard = guard or RedisGuard()
+        self._backoff = backoff or sessions_backoff()
         self._ack_s = ack_s
         self._heartbeat_s = heartbeat_s
-        self._clock = clock
         self._closed = threading.Event()
         self._listener = Background(self._keep_listening, name="deny-list")
         self._lock = threading.Lock()
-        self._heard_s = float("-inf")
+        self._heard_s = _NEVER
         after_fork(self)
 
     @property
     def is_live(self) -> bool:
-        """Whether this process is told of every logout at once."""
+        """Whether this process receives every logout at once."""
         with self._lock:
-            return self._heard_lately()
-
-    @property
-    def is_listening(self) -> bool:
-        """Whether the thread that follows the news runs in this process."""
-        return self._listener.is_running
+            return time.monotonic() - self._heard_s < 2 * self._heartbeat_s
 
     @property
     def longest_s(self) -> float:
@@ -94,7 +88,7 @@ class RedisDenyList:
         self._share(denials)
 
     def denies(self, claims: Claims) -> bool:
-        """Say whether the session of these claims was ended. Asks Redis only while not live."""
+        """Return whether the session of these claims was ended. Asks Redis only while not live."""
         self._catch_up_on(claims)
         return self._memory.denies(claims)
 
@@ -103,9 +97,9 @@ class RedisDenyList:
         return self._memory.mark()
 
     def admits(self, claims: Claims, mark: int) -> bool:
-        """Take a session that Supabase began after *mark*; say whether it may be handed out.
+        """Return whether a session that Supabase began after *mark* may be given to the client.
 
-        When that exempts it from a denial, all processes are told first: its next request may reach any of them.
+        If that exempts it from a denial, all processes learn it first: its next request may reach any of them.
         """
         self._catch_up_on(claims)
         changed = self._memory.exempt(claims, mark)
@@ -123,86 +117,77 @@ class RedisDenyList:
         self._listener.end(2 * self._heartbeat_s)
 
     def after_fork(self) -> None:
-        """Start anew in a child: the parent's connection is not ours, and a thread of it may have held the lock."""
+        """Reset the state in a child: it has no connection yet, and a thread of the parent may hold the lock."""
         self._lock = threading.Lock()
-        self._heard_s = float("-inf")
+        self._heard_s = _NEVER
 
-    def _is_told(self) -> bool:
-        self._listener.ensure()
-        with self._lock:
-            return self._heard_lately()
-
-    def _heard_lately(self) -> bool:
-        return self._clock() - self._heard_s < 2 * self._heartbeat_s
-
-    def _hears(self, heard_s: float) -> None:
+    def _set_heard(self, heard_s: float) -> None:
         with self._lock:
             self._heard_s = heard_s
 
     def _share(self, denials: Iterable[Denial]) -> None:
-        """Write *denials* and wait until every process knows of them. Never raises."""
+        """Write *denials* and wait until every process has them. Never raises."""
         try:
-            with self._guard.attempt():
-                news_id, listeners = self._store.write(denials)
-                self._await_acknowledgements(news_id, listeners)
-        except RedisGone:
+            with self._backoff.attempt():
+                message_id, listeners = self._store.write(denials)
+                self._await_acknowledgements(message_id, listeners)
+        except RedisUnavailable:
             log.warning("A logout is known to this process only until Redis is back")
 
     def _catch_up_on(self, claims: Claims) -> None:
-        """Learn what Redis knows of one session, where this process is not told: also which logins are exempt."""
-        if self._is_told():
-            return
-        with contextlib.suppress(RedisGone), self._guard.attempt():
-            self._memory.deny(self._store.read_for(claims))
+        """While not live, read the denials of one session from Redis; they include which logins are exempt."""
+        self._listener.ensure()
+        if not self.is_live:
+            with contextlib.suppress(RedisUnavailable), self._backoff.attempt():
+                self._memory.deny(self._store.read_for(claims))
 
-    def _await_acknowledgements(self, news_id: str, listeners: int) -> None:
-        until_s = self._clock() + self._ack_s
-        while self._store.acknowledged(news_id) < listeners:
-            if self._clock() > until_s or self._closed.wait(0.002):
+    def _await_acknowledgements(self, message_id: str, listeners: int) -> None:
+        until_s = time.monotonic() + self._ack_s
+        while self._store.acknowledged(message_id) < listeners:
+            if time.monotonic() > until_s or self._closed.wait(0.002):
                 log.warning("Not every process acknowledged a logout within %s s", self._ack_s)
                 return
 
     def _keep_listening(self) -> None:
         while not self._closed.is_set():
             try:
-                with self._guard.attempt(in_background=True), self._store.subscribe() as news:
-                    self._listen(news)
-            except RedisGone:
+                with self._backoff.attempt(in_background=True), self._store.subscribe() as subscription:
+                    self._listen(subscription)
+            except RedisUnavailable:
                 pass
             except Exception:
-                # The thread must outlive a defect, or this process would never be live again.
+                # The thread must survive a defect, or this process would never be live again.
                 log.exception("The deny-list's listener failed")
-            self._hears(float("-inf"))
+            self._set_heard(_NEVER)
             self._closed.wait(self._heartbeat_s / 2)
 
-    def _listen(self, news: PubSub) -> None:
-        """Follow the news until the connection is lost or the list is closed."""
-        answered_s = self._clock()
+    def _listen(self, subscription: PubSub) -> None:
+        """Receive messages until the connection is lost or the list is closed."""
+        answered_s = time.monotonic()
         while not self._closed.is_set():
-            message = news.get_message(timeout=self._heartbeat_s / 4)
+            message = subscription.get_message(timeout=self._heartbeat_s / 4)
             if message is not None:
-                answered_s = self._clock()
-                self._take(message)
-            elif self._clock() - answered_s > 2 * self._heartbeat_s:
+                answered_s = time.monotonic()
+                self._receive(message)
+            elif time.monotonic() - answered_s > 2 * self._heartbeat_s:
                 raise TimeoutError("Redis is silent")
-            elif self._clock() - answered_s > self._heartbeat_s / 2:
-                news.ping()
+            elif time.monotonic() - answered_s > self._heartbeat_s / 2:
+                subscription.ping()
 
-    def _take(self, message: dict[str, object]) -> None:
+    def _receive(self, message: dict[str, object]) -> None:
         if message["type"] == "subscribe":
             self._catch_up()
         if message["type"] == "message":
-            news_id, denials = read_news(message["data"])
+            message_id, denials = read_message(message["data"])
             self._memory.deny(denials)
-            if news_id:
-                self._store.acknowledge(news_id)
-        self._hears(self._clock())
+            if message_id:
+                self._store.acknowledge(message_id)
+        self._set_heard(time.monotonic())
 
     def _catch_up(self) -> None:
-        """Fetch what was denied while nobody listened here, and add what Redis does not know."""
-        # An attempt of its own: the one around the listening ends with the connection, and requests should use a
-        # Redis that is back before that.
-        with self._guard.attempt(in_background=True):
+        """Fetch the denials made before this subscription, and add those that Redis does not have."""
+        # An attempt of its own: the outer one ends only with the connection, and requests should use Redis before that.
+        with self._backoff.attempt(in_background=True):
             stored = self._store.read_all()
             self._memory.deny(stored)
             known = set(stored)

@@ -1,4 +1,4 @@
-"""How denials stand in Redis: one key each that expires by itself, an index of all, a channel for news."""
+"""The format of denials in Redis: one key each that expires, an index of all, and a channel for changes."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from typing import Any, Final
 from redis import Redis, WatchError
 from redis.client import Pipeline, PubSub
 
-from velro_auth.auth.cutoffs import Cutoff
-from velro_auth.auth.denylist import Denial
+from velro_auth.auth.denylist import Cutoff, Denial
 from velro_auth.auth.tokens import Claims
+from velro_auth.guards.keys import REDIS_PREFIX
 
 log = logging.getLogger(__name__)
 
 #: Keys per MGET: an answer of some 100 KiB.
 _BATCH: Final = 500
 
-#: How often a write is tried that others come in between with. Of those who write at once one succeeds each time.
+#: How often a write is tried while others change the same denials. Of parallel writers one succeeds each time.
 _TRIES: Final = 200
 
-#: Counters of acknowledgements are left to expire.
+#: Counters of acknowledgements expire after this time.
 _ACK_EXPIRES_MS: Final = 5000
 
 
 class DenialsInRedis:
     """Reads and writes denials.
 
-    Every method may raise ``redis.RedisError``; the caller guards them. An index that is no index (somebody wrote
-    over it) is replaced: every process adds what it knows when it fetches the list next.
+    Every method may raise ``redis.RedisError``; the caller handles it. An index of another type (somebody overwrote
+    it) is replaced: every process adds its own denials when it fetches the list next.
 
     Args:
-        client: Has short timeouts: they are the longest a request can be held up by Redis.
-        prefix: Of all keys, so that several projects can share one Redis.
+        client: Has short timeouts: they are the longest time for which Redis can delay a request.
+        prefix: The beginning of all keys, so that several projects can share one Redis.
         earlier_prefix: Another prefix whose denials are read too, and never written; empty for none.
         now: The wall clock.
     """
@@ -47,7 +47,7 @@ class DenialsInRedis:
         self,
         *,
         client: Redis,
-        prefix: str = "velro",
+        prefix: str = REDIS_PREFIX,
         earlier_prefix: str = "",
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -60,76 +60,73 @@ class DenialsInRedis:
         self.channel = f"{prefix}:denials:news"
 
     def write(self, denials: Iterable[Denial]) -> tuple[str, int]:
-        """Merge *denials* with those stored, and tell all listeners.
+        """Merge *denials* with those stored, and publish the result.
+
+        If another process changes one of them meanwhile, nothing is written; they are read and merged again.
 
         Returns:
-            The news' id, and how many listeners there are.
-
-        Nothing is written when another process changed one of them meanwhile: then they are read and merged again.
+            The id of the message, and the number of listeners.
         """
-        lasting: dict[str, Denial] = {}
+        current: dict[str, Denial] = {}
         for denial in denials:
             if denial.until_s > self._now():
-                lasting[denial.subject] = denial.merged(lasting.get(denial.subject, denial))
-        self._heal_index()
+                current[denial.subject] = denial.merged(current.get(denial.subject, denial))
+        self._repair_index()
         for _ in range(_TRIES):
             with self._client.pipeline(transaction=True) as commands, contextlib.suppress(WatchError):
-                return self._written(commands, lasting)
+                return self._write_once(commands, current)
         raise WatchError("the deny-list was changed by others again and again")
 
-    def _written(self, commands: Pipeline, lasting: Mapping[str, Denial]) -> tuple[str, int]:
-        keys = [self._key + subject for subject in lasting]
+    def _write_once(self, commands: Pipeline, current: Mapping[str, Denial]) -> tuple[str, int]:
+        keys = [self._key + subject for subject in current]
         if keys:
             commands.watch(*keys)  # type: ignore[no-untyped-call]
-        stored = {denial.subject: denial for denial in self._read(commands, keys)}
-        merged = [
-            denial.merged(stored[subject]) if subject in stored else denial for subject, denial in lasting.items()
-        ]
-        news_id, now_s = secrets.token_hex(8), self._now()
+        stored = {denial.subject: denial for denial in _read(commands, keys)}
+        merged = [denial.merged(stored[name]) if name in stored else denial for name, denial in current.items()]
+        message_id, now_s = secrets.token_hex(8), self._now()
         commands.multi()
         for denial in merged:
             expires_ms = max(1, int((denial.until_s - now_s) * 1000) + 1)
-            commands.set(self._key + denial.subject, json.dumps(_stored(denial)), px=expires_ms)
+            commands.set(self._key + denial.subject, json.dumps(_fields_of(denial)), px=expires_ms)
             commands.zadd(self._index, {denial.subject: denial.until_s})
         commands.zremrangebyscore(self._index, "-inf", now_s)
-        commands.publish(self.channel, json.dumps({"id": news_id, "denials": [_stored(one) for one in merged]}))
-        return news_id, commands.execute()[-1]
+        commands.publish(self.channel, json.dumps({"id": message_id, "denials": list(map(_fields_of, merged))}))
+        return message_id, commands.execute()[-1]
 
     def read_all(self) -> list[Denial]:
-        """Return every denial that still matters."""
-        self._heal_index()
+        """Return every denial that has not expired."""
+        self._repair_index()
         keys = self._keys(self._index, self._key)
         if self._earlier_key and _text(self._client.type(self._earlier_index)) == "zset":
             keys += self._keys(self._earlier_index, self._earlier_key)
-        return self._read(self._client, keys)
+        return _read(self._client, keys)
 
     def read_for(self, claims: Claims) -> list[Denial]:
         """Return the denials that may cover these claims."""
         prefixes = filter(None, (self._key, self._earlier_key))
         subjects = (f"session:{claims.session_id}", f"user:{claims.sub}")
-        return self._read(self._client, [prefix + subject for prefix in prefixes for subject in subjects])
+        return _read(self._client, [prefix + subject for prefix in prefixes for subject in subjects])
 
-    def acknowledge(self, news_id: str) -> None:
-        """Say that this process knows of these news."""
+    def acknowledge(self, message_id: str) -> None:
+        """Report that this process has received a message."""
         with self._client.pipeline(transaction=True) as commands:
-            commands.incr(self._ack(news_id))
-            commands.pexpire(self._ack(news_id), _ACK_EXPIRES_MS)
+            commands.incr(self._ack(message_id))
+            commands.pexpire(self._ack(message_id), _ACK_EXPIRES_MS)
             commands.execute()
 
-    def acknowledged(self, news_id: str) -> int:
-        """Return how many processes know of these news."""
-        count: Any = self._client.get(self._ack(news_id))
+    def acknowledged(self, message_id: str) -> int:
+        """Return how many processes have received a message."""
+        count: Any = self._client.get(self._ack(message_id))
         return int(count or 0)
 
     def subscribe(self) -> PubSub:
-        """Return a new subscription to the news."""
+        """Return a new subscription to the changes."""
         subscription: PubSub = self._client.pubsub()  # type: ignore[no-untyped-call]
         subscription.subscribe(self.channel)
         return subscription
 
-    def _heal_index(self) -> None:
-        kind: Any = self._client.type(self._index)
-        if _text(kind) not in {"zset", "none"}:
+    def _repair_index(self) -> None:
+        if _text(self._client.type(self._index)) not in {"zset", "none"}:
             log.warning("The index of the deny-list was something else and is replaced")
             self._client.delete(self._index)
 
@@ -137,54 +134,56 @@ class DenialsInRedis:
         subjects: Any = self._client.zrangebyscore(index, self._now(), "+inf")
         return [prefix + _text(subject) for subject in subjects]
 
-    @staticmethod
-    def _read(client: Redis, keys: Sequence[str]) -> list[Denial]:
-        found: list[Denial] = []
-        for start in range(0, len(keys), _BATCH):
-            values: Any = client.mget(keys[start : start + _BATCH])
-            found += [denial for value in values if value is not None for denial in _denials(f"[{_text(value)}]")]
-        return found
-
-    def _ack(self, news_id: str) -> str:
-        return f"{self.channel}:{news_id}"
+    def _ack(self, message_id: str) -> str:
+        return f"{self.channel}:{message_id}"
 
 
-def read_news(data: Any) -> tuple[str, list[Denial]]:
-    """Return the id and the denials of a message; nothing when it is none of ours."""
+def read_message(data: Any) -> tuple[str, list[Denial]]:
+    """Return the id and the denials of a message; nothing if it is not one of ours."""
     try:
-        news = json.loads(_text(data))
-        return str(news["id"]), [_denial(fields) for fields in news["denials"]]
+        message = json.loads(_text(data))
+        return str(message["id"]), [_denial(fields) for fields in message["denials"]]
     except (ValueError, TypeError, KeyError):
         log.warning("A message on the deny-list's channel could not be read")
         return "", []
 
 
-def _denials(text: str) -> list[Denial]:
+def _read(client: Redis, keys: Sequence[str]) -> list[Denial]:
+    found: list[Denial] = []
+    for start in range(0, len(keys), _BATCH):
+        values: Any = client.mget(keys[start : start + _BATCH])
+        for value in values:
+            if value is not None:
+                found += _entry(value)
+    return found
+
+
+def _entry(value: Any) -> list[Denial]:
     try:
-        return [_denial(fields) for fields in json.loads(text)]
+        return [_denial(json.loads(_text(value)))]
     except (ValueError, TypeError, KeyError):
         log.warning("An entry of the deny-list could not be read")
         return []
 
 
-def _stored(denial: Denial) -> dict[str, Any]:
-    """Return the JSON form; earlier releases read and wrote the cutoffs as ``cuts``."""
-    cutoffs = [asdict(cutoff) for cutoff in denial.cutoffs]
-    return {"subject": denial.subject, "until_s": denial.until_s, "cuts": cutoffs}
+def _fields_of(denial: Denial) -> dict[str, Any]:
+    """Return *denial* as JSON values. Processes of other releases read them, so the names must not change."""
+    cuts = [asdict(cutoff) for cutoff in denial.cutoffs]
+    return {"subject": denial.subject, "until_s": denial.until_s, "cuts": cuts}
 
 
 def _denial(fields: Mapping[str, Any]) -> Denial:
-    cutoffs = [_cut(cut) for cut in fields["cuts"]] if "cuts" in fields else _cuts_of_earlier_releases(fields)
+    cutoffs = [_cutoff(one) for one in fields["cuts"]] if "cuts" in fields else _cutoffs_of_earlier_releases(fields)
     return Denial(subject=str(fields["subject"]), until_s=float(fields["until_s"]), cutoffs=tuple(cutoffs))
 
 
-def _cut(fields: Mapping[str, Any]) -> Cutoff:
+def _cutoff(fields: Mapping[str, Any]) -> Cutoff:
     exempt, replaces = (tuple(map(str, fields[name])) for name in ("exempt", "replaces"))
     return Cutoff(name=str(fields["name"]), at_s=int(fields["at_s"]), exempt=exempt, replaces=replaces)
 
 
-def _cuts_of_earlier_releases(fields: Mapping[str, Any]) -> list[Cutoff]:
-    """Read an entry of a release that kept one cut per user; such entries last for an hour after an update."""
+def _cutoffs_of_earlier_releases(fields: Mapping[str, Any]) -> list[Cutoff]:
+    """Read an entry of a release with one cutoff per user; such entries expire an hour after an update."""
     before_s = int(fields["issued_before_s"])
     if str(fields["subject"]).startswith("session:"):
         return []

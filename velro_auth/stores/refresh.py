@@ -1,16 +1,15 @@
-"""Spends a refresh token in one of several processes, and hands the outcome to the others through Redis.
+"""Cross-process single flight: one process spends a refresh token, and the others get the outcome through Redis.
 
-The outcome holds new tokens, so what Redis gets to see is decided here:
+The outcome contains new tokens, so Redis sees as little as possible:
 
-* the name of an entry, and the key its content is encrypted with (AES-256-GCM), both come from HKDF over the
-  refresh token, salted with a secret of this service that Redis never sees;
-* so whoever reads Redis, its traffic or its dump can neither read an answer nor try tokens against the names
-  (the older kind of refresh token has 62 bits, too few to stand alone), and whoever holds the secret but not the
-  token cannot read the answer either;
-* entries live for 10 s and are never written without an expiry.
+* The name of an entry, and the key that encrypts its content (AES-256-GCM), both come from HKDF over the refresh token,
+  salted with a secret of this service that is not in Redis.
+* So access to Redis, its traffic or its dump is not enough to read an answer or to try tokens against the names (the
+  older kind of refresh token has 62 bits, too few to be safe alone). The secret without the token is not enough either.
+* Entries live for 10 s and are never written without an expiry.
 
-Redis down, or failing on the way: the token is spent here. Two processes may then spend one token at once;
-Supabase's own reuse interval is what makes that harmless.
+Redis unavailable, before or during the call: the token is spent here. Two processes may then spend one token at once;
+Supabase's own reuse interval makes that harmless.
 """
 
 from __future__ import annotations
@@ -29,51 +28,45 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from redis import Redis
 
+from velro_auth import errors
 from velro_auth.auth.refresh import SAME_ANSWER_S, Outcome
-from velro_auth.errors import (
-    Busy,
-    CircuitOpen,
-    SessionRefused,
-    UpstreamFailed,
-    UpstreamMisconfigured,
-    UpstreamRefused,
-    UpstreamThrottled,
-    UpstreamTimeout,
-    UpstreamUnavailable,
-    VelroAuthError,
-)
-from velro_auth.stores.guard import RedisGone, RedisGuard
+from velro_auth.guards.keys import REDIS_PREFIX
+from velro_auth.stores.client import RedisUnavailable, StoreBackoff, sessions_backoff
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Failures that are handed to those who waited for them.
-SHARED_FAILURES: Final[dict[str, type[VelroAuthError]]] = {
+#: Failures that waiting processes get too.
+SHARED_FAILURES: Final[dict[str, type[errors.VelroAuthError]]] = {
     failure.__name__: failure
     for failure in (
-        UpstreamUnavailable,
-        UpstreamTimeout,
-        UpstreamFailed,
-        UpstreamRefused,
-        UpstreamMisconfigured,
-        UpstreamThrottled,
-        CircuitOpen,
-        Busy,
-        SessionRefused,
+        errors.UpstreamUnavailable,
+        errors.UpstreamTimeout,
+        errors.UpstreamFailed,
+        errors.UpstreamRefused,
+        errors.UpstreamMisconfigured,
+        errors.UpstreamThrottled,
+        errors.CircuitOpen,
+        errors.Busy,
+        errors.SessionRefused,
     )
 }
 
-#: Deletes a lock only when it is still one's own.
+#: Deletes a lock only if it is still our own.
 _UNLOCK: Final = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
+
+#: How often a waiting process reads Redis.
+_POLL_S: Final = 0.02
 
 _NONCE_BYTES: Final = 12
 _HALF: Final = 32
+_MIN_SECRET_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The name and the key of one refresh token's entries."""
+    """The name and the key of the entries of one refresh token."""
 
     name: str
     _cipher: AESGCM = field(repr=False)
@@ -91,10 +84,10 @@ class Envelope:
         return nonce + self._cipher.encrypt(nonce, json.dumps(content).encode(), self.name.encode())
 
     def open(self, sealed: bytes) -> dict[str, Any]:
-        """Decrypt what :meth:`seal` made.
+        """Decrypt the output of :meth:`seal`.
 
         Raises:
-            ValueError: It was not made by this envelope.
+            ValueError: Another envelope made it.
         """
         try:
             content = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], self.name.encode())
@@ -103,30 +96,18 @@ class Envelope:
         return dict(json.loads(content))
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What a process found when it came: an outcome, its own lock, or somebody else's."""
-
-    sealed: bytes | None
-    is_mine: bool
-    holder: bytes
-
-
-class RedisRelay(Generic[T]):
-    """Hands the outcomes of refreshes from process to process.
+class RedisSingleFlight(Generic[T]):
+    """Shares the outcomes of refreshes between processes.
 
     Args:
         client: Has short timeouts, and does not decode replies.
-        secret: What the service's processes share and Redis does not know, at least 16 bytes.
+        secret: Known to all processes of the service and not to Redis; at least 16 bytes.
         dump: Turns an answer into JSON values.
-        load: Turns them back; raises ValueError, TypeError or KeyError for those of another release.
-        guard: Shared with others who use the same Redis.
-        prefix: Of all keys.
-        same_answer_s: How long an outcome is given again, in seconds.
-        wait_s: How long one process waits for another's call, and how long a lock outlives a killed process.
-        poll_s: How often a waiting process looks.
-        clock: A clock that never jumps.
-        sleep: How one waits.
+        load: Turns them back; raises ValueError, TypeError or KeyError for values of another release.
+        backoff: Shared with other users of the same Redis.
+        prefix: The beginning of all keys.
+        same_answer_s: For how long the same outcome is returned again, in seconds.
+        wait_s: How long one process waits for the call of another, and how long the lock of a killed process lasts.
     """
 
     def __init__(
@@ -136,77 +117,68 @@ class RedisRelay(Generic[T]):
         secret: bytes,
         dump: Callable[[T], dict[str, Any]],
         load: Callable[[dict[str, Any]], T],
-        guard: RedisGuard | None = None,
-        prefix: str = "velro",
+        backoff: StoreBackoff | None = None,
+        prefix: str = REDIS_PREFIX,
         same_answer_s: float = SAME_ANSWER_S,
         wait_s: float = 6.0,
-        poll_s: float = 0.02,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        if len(secret) < 16:  # noqa: PLR2004 (documented above)
-            raise ValueError("the relay's secret is shorter than 16 bytes")
+        if len(secret) < _MIN_SECRET_BYTES:
+            raise ValueError(f"the secret for refreshes is shorter than {_MIN_SECRET_BYTES} bytes")
         self._client = client
         self._secret = secret
         self._dump = dump
         self._load = load
-        self._guard = guard or RedisGuard()
+        self._backoff = backoff or sessions_backoff()
         self._prefix = prefix
         self._same_answer_ms = int(same_answer_s * 1000)
         self._wait_s = wait_s
-        self._poll_s = poll_s
-        self._clock = clock
-        self._sleep = sleep
 
     def share(self, token: str, spend: Callable[[], Outcome[T]]) -> Outcome[T]:
         """Return the outcome of *spend*, called in one of the processes.
 
         Raises:
-            UpstreamTimeout: Another process's call takes longer than ``wait_s``.
-            VelroAuthError: What *spend* raised, here or, when it is one of :data:`SHARED_FAILURES`, there.
+            UpstreamTimeout: The call of another process takes longer than ``wait_s``.
+            VelroAuthError: The error of *spend*, here or, if it is one of :data:`SHARED_FAILURES`, in another process.
         """
         envelope = Envelope.of(token, secret=self._secret)
-        until_s = self._clock() + self._wait_s
+        until_s = time.monotonic() + self._wait_s
         try:
             while True:
                 nonce = secrets.token_hex(8).encode()
-                look = self._look(envelope, nonce)
-                if look.sealed is None and look.is_mine:
+                sealed, holder = self._lock(envelope, nonce)
+                if sealed is None and holder == nonce:
                     break
-                sealed = look.sealed or self._awaited(envelope, look.holder, until_s)
+                sealed = sealed or self._await_outcome(envelope, holder, until_s)
                 if sealed is not None:
                     return self._opened(envelope, sealed)
-        except (RedisGone, ValueError, TypeError, KeyError) as error:
+        except (RedisUnavailable, ValueError, TypeError, KeyError) as error:
             log.warning("A refresh is not shared between processes: %s", type(error).__name__)
             return spend()
-        return self._spent(envelope, nonce, spend)
+        return self._spend(envelope, nonce, spend)
 
-    def _look(self, envelope: Envelope, nonce: bytes) -> _Look:
-        """Take the lock, unless there is an outcome already or another process holds it."""
-        with self._guard.attempt(), self._client.pipeline(transaction=True) as commands:
+    def _lock(self, envelope: Envelope, nonce: bytes) -> tuple[bytes | None, bytes]:
+        """Return the outcome, if there is one, and the holder of the lock: *nonce* if this call acquired it."""
+        lock = self._key("lock", envelope)
+        with self._backoff.attempt(), self._client.pipeline(transaction=True) as commands:
             commands.get(self._key("answer", envelope))
-            commands.set(self._key("lock", envelope), nonce, nx=True, px=int(self._wait_s * 1000))
-            commands.get(self._key("lock", envelope))
-            sealed, is_mine, holder = commands.execute()
-            if sealed is not None and is_mine:
-                self._client.eval(_UNLOCK, 1, self._key("lock", envelope), nonce)
-        return _Look(sealed, bool(is_mine), holder or b"")
+            commands.set(lock, nonce, nx=True, px=int(self._wait_s * 1000))
+            commands.get(lock)
+            sealed, is_acquired, holder = commands.execute()
+            if sealed is not None and is_acquired:
+                self._client.eval(_UNLOCK, 1, lock, nonce)
+        return sealed, holder or b""
 
-    def _awaited(self, envelope: Envelope, holder: bytes, until_s: float) -> bytes | None:
-        """Wait for the outcome of another process; None when that process is gone without one."""
-        names = [
-            self._key("answer", envelope),
-            self._key("failure", envelope, holder),
-            self._key("lock", envelope),
-        ]
-        while self._clock() < until_s:
-            with self._guard.attempt():
-                found: Any = self._client.mget(names)
+    def _await_outcome(self, envelope: Envelope, holder: bytes, until_s: float) -> bytes | None:
+        """Wait for the outcome of another process; None if that process ended without one."""
+        keys = [self._key("answer", envelope), self._key("failure", envelope, holder), self._key("lock", envelope)]
+        while time.monotonic() < until_s:
+            with self._backoff.attempt():
+                found: Any = self._client.mget(keys)
             answer, failure, lock = found
             if answer is not None or failure is not None or lock != holder:
                 return cast("bytes | None", answer or failure)
-            self._sleep(self._poll_s)
-        raise UpstreamTimeout("the call of another process takes too long")
+            time.sleep(_POLL_S)
+        raise errors.UpstreamTimeout("the call of another process takes too long")
 
     def _opened(self, envelope: Envelope, sealed: bytes) -> Outcome[T]:
         content = envelope.open(sealed)
@@ -217,37 +189,33 @@ class RedisRelay(Generic[T]):
             return Outcome(None, content["expired"])
         return Outcome(self._load(content["answer"]))
 
-    def _spent(self, envelope: Envelope, nonce: bytes, spend: Callable[[], Outcome[T]]) -> Outcome[T]:
+    def _spend(self, envelope: Envelope, nonce: bytes, spend: Callable[[], Outcome[T]]) -> Outcome[T]:
+        key, content = "", dict[str, Any]()
         try:
             outcome = spend()
-        except VelroAuthError as error:
-            self._report_failure(envelope, nonce, error)
+            expired = {"expired": outcome.expired}
+            content = expired if outcome.answer is None else {"answer": self._dump(outcome.answer)}
+            key = self._key("answer", envelope)
+        except errors.VelroAuthError as error:
+            name = type(error).__name__
+            if name in SHARED_FAILURES:
+                content = {"failure": name, "reason": error.reason, "retry_after_s": error.retry_after_s}
+                # The nonce of this flight in the key: only the processes that waited for it find the failure.
+                key = self._key("failure", envelope, nonce)
             raise
-        except BaseException:
-            self._report(envelope, nonce, None, None)
-            raise
-        content = {"expired": outcome.expired} if outcome.answer is None else {"answer": self._dump(outcome.answer)}
-        self._report(envelope, nonce, self._key("answer", envelope), content)
+        finally:
+            self._publish(envelope, nonce, key, content)
         return outcome
 
-    def _report_failure(self, envelope: Envelope, nonce: bytes, error: VelroAuthError) -> None:
-        name = type(error).__name__
-        if name not in SHARED_FAILURES:
-            self._report(envelope, nonce, None, None)
-            return
-        content = {"failure": name, "reason": error.reason, "retry_after_s": error.retry_after_s}
-        # Under the nonce of this flight: only those who waited for it find it.
-        self._report(envelope, nonce, self._key("failure", envelope, nonce), content)
-
-    def _report(self, envelope: Envelope, nonce: bytes, key: str | None, content: dict[str, Any] | None) -> None:
-        """Publish the outcome and release the lock, at once so that nobody sees the one without the other."""
+    def _publish(self, envelope: Envelope, nonce: bytes, key: str, content: dict[str, Any]) -> None:
+        """Write the outcome, unless *key* is empty, and release the lock, both in one transaction."""
         try:
-            with self._guard.attempt(), self._client.pipeline(transaction=True) as commands:
-                if key is not None and content is not None:
+            with self._backoff.attempt(), self._client.pipeline(transaction=True) as commands:
+                if key:
                     commands.set(key, envelope.seal(content), px=self._same_answer_ms)
                 commands.eval(_UNLOCK, 1, self._key("lock", envelope), nonce)
                 commands.execute()
-        except RedisGone:
+        except RedisUnavailable:
             log.warning("The outcome of a refresh could not be handed to other processes")
 
     def _key(self, kind: str, envelope: Envelope, nonce: bytes = b"") -> str:

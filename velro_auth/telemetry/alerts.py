@@ -39,7 +39,6 @@ class Announcement:
     """A change of an alert's level.
 
     Attributes:
-        alert: Name of the alert.
         level: The new level; ``ok`` is the all clear.
         was: The level before.
         text: One sentence for a person.

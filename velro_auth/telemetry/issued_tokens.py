@@ -70,7 +70,7 @@ class IssuedTokens:
         if before is not refused.cause:
             logger.error(
                 "a login was answered with a token that this service refuses",
-                extra={"cause": refused.cause.name, "detail": refused.detail, "advice": refused.cause.mend},
+                extra={"cause": refused.cause.name, "detail": refused.detail, "advice": refused.cause.fix},
             )
 
     def cause(self) -> Cause | None:
@@ -90,7 +90,7 @@ class IssuedTokens:
     def check(self) -> Finding:
         """Return the readiness check. It only warns, because another instance would refuse the tokens, too."""
         cause = self.cause()
-        return Finding("pass") if cause is None else Finding("warn", str(cause), cause.mend)
+        return Finding("pass") if cause is None else Finding("warn", str(cause), cause.fix)
 
     def rule(self) -> Rule:
         """Return the rule for the alert."""

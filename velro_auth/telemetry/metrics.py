@@ -46,7 +46,6 @@ class ResponseRecord(NamedTuple):
 
     Attributes:
         route: Name of the endpoint, or ``other``.
-        status: HTTP status.
         took_ms: Time from arrival to response, without the deliberate delay of refused logins.
         own_ms: Our own share: without the time of Supabase.
         context: Lane, outcome, time of Supabase, caller.
@@ -67,13 +66,13 @@ class CounterFamily:
     Args:
         name: Without the common prefix and without ``_total``.
         doc: The help text.
-        labels: Names of the labels.
-        series: Label values of each series.
+        labels: Label → its values; there is a series for each combination.
         start: Offset of the first series in the row.
     """
 
-    def __init__(self, name: str, doc: str, labels: Labels, series: Iterable[Labels], *, start: int) -> None:
-        self._name, self._doc, self._labels = PREFIX + name, doc, labels
+    def __init__(self, name: str, doc: str, labels: Mapping[str, Iterable[str]], *, start: int) -> None:
+        self._name, self._doc, self._labels = PREFIX + name, doc, tuple(labels)
+        series = itertools.product(*labels.values())
         self.offsets: Final[Mapping[Labels, int]] = {values: offset for offset, values in enumerate(series, start)}
         self.end: Final = start + len(self.offsets)
         # Most combinations of several labels never happen, so those that are zero are left out.
@@ -152,34 +151,27 @@ class PrometheusMetrics:
     ) -> None:
         routes = tuple(dict.fromkeys([*routes, OTHER]))
         self._families: list[CounterFamily | HistogramFamily] = []
-        by_route = itertools.product(routes, STATUS_CLASSES, LANES)
-        self._requests = self._counter("requests", "Answered requests.", ("route", "status", "lane"), by_route)
+        self._requests = self._counter(
+            "requests", "Answered requests.", route=routes, status=STATUS_CLASSES, lane=LANES
+        )
         self._own = self._histogram("request_own_seconds", "Our own share of the time a request took.", "route", routes)
-        self._logins = self._counter("logins", "Logins by outcome.", ("outcome",), _one_label((*outcomes, OTHER)))
+        self._logins = self._counter("logins", "Logins by outcome.", outcome=dict.fromkeys([*outcomes, OTHER]))
         doc = "Time that logins took: our own share, the upstream's, and in total without deliberate waiting."
         self._shares = self._histogram("login_seconds", doc, "share", SHARES)
-        self._throttled = self._counter(
-            "throttle_refusals", "Logins refused, by limit.", ("scope",), _one_label(SCOPES)
-        )
-        self._challenges = self._counter(
-            "challenges", "Challenges of the throttle.", ("outcome",), _one_label(CHALLENGES)
-        )
-        self._events = self._counter(
-            "events", "Events that an operator should know of.", ("event",), _one_label(EVENTS)
-        )
-        self._table = Table(workers, self._next_offset())
+        self._throttled = self._counter("throttle_refusals", "Logins refused, by limit.", scope=SCOPES)
+        self._challenges = self._counter("challenges", "Challenges of the throttle.", outcome=CHALLENGES)
+        self._events = self._counter("events", "Events that an operator should know of.", event=EVENTS)
+        self._table = Table(workers, self._families[-1].end)
         self._gauges = Gauges(workers, gauges, clock=clock)
         self._counters = ExternalCounters(workers, counters)
         self._build = dict(build or {})
 
-    def _counter(self, name: str, doc: str, labels: Labels, series: Iterable[Labels]) -> CounterFamily:
-        family = CounterFamily(name, doc, labels, series, start=self._next_offset())
-        self._families.append(family)
+    def _counter(self, name: str, doc: str, **labels: Iterable[str]) -> CounterFamily:
+        self._families.append(family := CounterFamily(name, doc, labels, start=self._next_offset()))
         return family
 
     def _histogram(self, name: str, doc: str, label: str, values: Iterable[str]) -> HistogramFamily:
-        family = HistogramFamily(name, doc, label, values, start=self._next_offset())
-        self._families.append(family)
+        self._families.append(family := HistogramFamily(name, doc, label, values, start=self._next_offset()))
         return family
 
     def _next_offset(self) -> int:
@@ -234,10 +226,6 @@ class PrometheusMetrics:
             yield family.metric(sums)
         yield from self._gauges.collect()
         yield from self._counters.collect()
-
-
-def _one_label(values: Iterable[str]) -> Iterable[Labels]:
-    return ((value,) for value in dict.fromkeys(values))
 
 
 def render(collector: Collector) -> bytes:

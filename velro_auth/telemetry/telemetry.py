@@ -74,7 +74,7 @@ class Telemetry:
         outcomes: Codes that a login can end with.
         workers: Number of worker processes.
         target: Returns the service level objective for logins, by the settings in force.
-        window_s: Length of the rolling window in seconds.
+        window_s: Length of the rolling window.
         gauges: Values that other parts measure.
         counters: Counts that other parts keep.
         build: Labels of ``velro_auth_build_info``.
@@ -136,15 +136,7 @@ class Telemetry:
         self.on_stop: Sequence[Callable[[], None]] = ()
 
     def on_response(self, path: str, status: int, took_ms: float, context: RequestContext, user_agent: str) -> None:
-        """Record one response.
-
-        Args:
-            path: The path of the request.
-            status: The HTTP status.
-            took_ms: From arrival to response, the deliberate delay of a refused login included.
-            context: What is known about the request.
-            user_agent: The User-Agent header, shortened.
-        """
+        """Record one response; *took_ms* is from arrival to response, the delay of a refused login included."""
         delayed_ms = context.notes.get("held_ms")
         if isinstance(delayed_ms, float):
             took_ms -= delayed_ms

@@ -89,11 +89,7 @@ class Traces:
     def request(self, method: str, route: str, path: str, traceparent: str) -> Iterator[Span]:
         """Make the span of a request, below the span that *traceparent* names, if any.
 
-        Args:
-            method: The HTTP method.
-            route: Name of the endpoint.
-            path: The documented path of the endpoint; empty where there is none.
-            traceparent: The header of that name. ``tracestate`` is not passed on: it holds values of strangers.
+        *path* is the documented path of the endpoint, or empty. ``tracestate`` is not used: it holds strangers' values.
         """
         method = method if method in _METHODS else "_OTHER"
         attributes = {"http.request.method": method} | ({"http.route": path} if path else {})
@@ -154,8 +150,6 @@ class TracingMiddleware:
 
     Args:
         app: The middleware; it attaches the request context to the environ before it answers.
-        traces: Makes the spans.
-        routes: Maps paths to names of endpoints.
         paths: Name of an endpoint → its documented path.
         excluded: Names of the endpoints that get no spans.
     """
@@ -192,11 +186,7 @@ class TracingMiddleware:
 
 
 class LoggedExporter(SpanExporter):
-    """Logs once when spans cannot be delivered, and once when they are again; the SDK logs it every few seconds.
-
-    Args:
-        exporter: Delivers the spans.
-    """
+    """Logs once when spans cannot be delivered, and once when they are again; the SDK logs it every few seconds."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter

@@ -1,1 +1,1 @@
-"""What both lanes share over HTTP: the middleware, CORS, client addresses, problems, responses, extensions."""
+"""HTTP code that both lanes share: middleware, CORS, client addresses, error responses."""

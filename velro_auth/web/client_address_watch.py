@@ -1,7 +1,8 @@
-"""Notices from the first logins that their addresses cannot be right: limits would count invented callers, or one.
+"""Checks the client addresses of the first logins and warns when they cannot be right.
 
-A proxy that does not send the header that is read makes all callers one: strangers' failures then refuse everybody. A
-proxy that passes on what the client wrote there makes every guess a new caller. Neither can be seen from the settings.
+If a proxy does not send the header that is read, all clients seem to be one: failures of strangers then lock everybody
+out. If a proxy passes on a header that the client wrote, every guess seems to come from a new client. The settings
+alone show neither.
 """
 
 from __future__ import annotations
@@ -17,27 +18,27 @@ from velro_auth.web.client_address import FORWARDED_FOR, PRIVATE, REAL_IP, Addre
 
 logger = logging.getLogger("velro_auth.web.client_address")
 
-#: How many logins are looked at; afterwards a login costs nothing more.
-LOGINS: Final = 200
+#: How many logins are checked; later logins cost nothing.
+MAX_LOGINS: Final = 200
 
-#: Before so many nothing is said of all of them.
-ENOUGH: Final = 20
+#: No warning before this many logins.
+MIN_LOGINS: Final = 20
 
-#: Headers in which proxies send the caller's address.
-USUAL: Final = (REAL_IP, FORWARDED_FOR, "CF-Connecting-IP", "Fly-Client-IP", "True-Client-IP")
+#: Headers in which proxies send the client's address.
+KNOWN_HEADERS: Final = (REAL_IP, FORWARDED_FOR, "CF-Connecting-IP", "Fly-Client-IP", "True-Client-IP")
 
 _PRIVATE: Final = Addresses([ipaddress.ip_network(network) for network in PRIVATE])
 
-#: Sent by edges that overwrite X-Real-IP and keep a list of their own in X-Forwarded-For.
-_OWN_LIST: Final = (key_of("X-Railway-Request-Id"), key_of("CF-Connecting-IP"))
+#: Sent by platforms that overwrite X-Real-IP and write a list of their own into X-Forwarded-For.
+_PLATFORM_KEYS: Final = (key_of("X-Railway-Request-Id"), key_of("CF-Connecting-IP"))
 
 
 class AddressWatch:
-    """Looks at the first logins of a process, and says once what is wrong with their addresses.
+    """Checks the first logins of a process, and warns once.
 
     Args:
-        addresses: How addresses are read.
-        header: The header that they are read from.
+        addresses: Finds the client's address.
+        header: The header that it reads.
     """
 
     def __init__(self, addresses: Addresses, *, header: str = REAL_IP) -> None:
@@ -48,27 +49,27 @@ class AddressWatch:
         self._sent_instead: set[str] = set()
         self._first = ""
         self._is_one = True
-        self._trouble = ""
+        self._problem = ""
         self.is_open = True
 
     def look(self, environ: Mapping[str, Any]) -> None:
-        """Look at one login."""
+        """Check one login."""
         with self._lock:
             if not self.is_open:
                 return
-            self._note(environ)
-            trouble = self._found(environ.get("REMOTE_ADDR", "")) if self._seen >= ENOUGH else ""
-            self._trouble = trouble
-            self.is_open = not trouble and self._seen < LOGINS
-        if trouble:
-            logger.warning("the callers' addresses cannot be right", extra={"advice": trouble})
+            self._count(environ)
+            problem = self._diagnosis(environ.get("REMOTE_ADDR", "")) if self._seen >= MIN_LOGINS else ""
+            self._problem = problem
+            self.is_open = not problem and self._seen < MAX_LOGINS
+        if problem:
+            logger.warning("the callers' addresses cannot be right", extra={"advice": problem})
 
     def finding(self) -> Finding:
-        """Return what ``/health/ready`` says."""
+        """Return the health check for ``/health/ready``."""
         with self._lock:
-            return Finding("warn", self._trouble) if self._trouble else Finding("pass")
+            return Finding("warn", self._problem) if self._problem else Finding("pass")
 
-    def _note(self, environ: Mapping[str, Any]) -> None:
+    def _count(self, environ: Mapping[str, Any]) -> None:
         peer, address = environ.get("REMOTE_ADDR", ""), self._addresses.of(environ)
         self._seen += 1
         self._first = self._first if self._seen > 1 else address
@@ -78,13 +79,13 @@ class AddressWatch:
         claimed = self._addresses.claimed(environ)
         if not claimed:
             self._bare += 1
-            self._sent_instead.update(name for name in USUAL if environ.get(key_of(name)))
+            self._sent_instead.update(name for name in KNOWN_HEADERS if environ.get(key_of(name)))
         elif self._header.lower() == REAL_IP.lower():
             self._unlisted += _is_unlisted(claimed, environ)
 
-    def _found(self, peer: str) -> str:
-        """Return what is wrong and what to do about it; empty for nothing."""
-        instead = [name for name in USUAL if name in self._sent_instead and name != self._header]
+    def _diagnosis(self, peer: str) -> str:
+        """Return what is wrong and what to do about it; empty when nothing is wrong."""
+        instead = [name for name in KNOWN_HEADERS if name in self._sent_instead and name != self._header]
         if 2 * self._bare > self._seen and instead:
             return (
                 f"the proxy at {peer} sends {instead[0]} and not {self._header}, so limits count all callers as one:"
@@ -105,8 +106,8 @@ class AddressWatch:
 
 
 def _is_unlisted(claimed: str, environ: Mapping[str, Any]) -> bool:
-    """Return whether a proxy's list of callers does not have the one that it claims."""
+    """Return whether a proxy's ``X-Forwarded-For`` lacks the address in its ``X-Real-IP``."""
     listed = environ.get(key_of(FORWARDED_FOR), "")
-    if not listed or any(environ.get(key) for key in _OWN_LIST):
+    if not listed or any(environ.get(key) for key in _PLATFORM_KEYS):
         return False
     return claimed not in {str(parse(without_port(entry))) for entry in listed.split(",")[-16:]}

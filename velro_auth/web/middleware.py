@@ -1,8 +1,8 @@
-"""Around both lanes: what every answer gets, whoever gave it.
+"""WSGI middleware around both lanes: everything that each response needs.
 
-The outermost WSGI layer. It takes one trailing slash off the path (but not below ``verify``, where it is the client's),
-names the request, finds out who calls, answers preflights, adds CORS, security and timing headers, writes the access
-log, and turns what nobody caught into a 500 that tells nothing.
+It removes one trailing slash from the path (not below ``verify``, where the path is the client's), gives the request
+an id, finds the client's address, answers preflights, adds CORS, security and timing headers, writes the access log,
+and turns an unexpected exception into a 500 without details.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from velro_auth.web import problems
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
 from velro_auth.web.cors import Cors
-from velro_auth.web.paths import is_below
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -46,38 +45,42 @@ _SECURITY_NAMES: Final = frozenset(name.lower() for name, _ in SECURITY_HEADERS)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: W3C Trace Context, version 00; all zeros are no identifiers.
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-#: Others are whatever bytes stood where a method stands, perhaps a piece of a body; the log gets ``_NO_METHOD``.
+#: Any other method may be arbitrary bytes, such as a piece of a body. The log gets ``_NO_METHOD`` instead.
 _METHODS: Final = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 _NO_METHOD: Final = "-"
-_LONGEST_PATH: Final = 200
-_LONGEST_AGENT: Final = 120
-#: More than this is a wrong clock, not a queue.
-_LONGEST_QUEUE_MS: Final = 600_000
+_MAX_PATH_LENGTH: Final = 200
+_MAX_AGENT_LENGTH: Final = 120
+#: A longer time in the queue means that a clock is wrong.
+_MAX_QUEUE_MS: Final = 600_000
 _UNIX_MS: Final = re.compile(r"[0-9]{1,16}")
-_MISTAKEN: Final = 400
-_FAILED: Final = 500
+_CLIENT_ERROR: Final = 400
+_SERVER_ERROR: Final = 500
+
+OnResponse: TypeAlias = Callable[[str, int, float, RequestContext, str], None]
 
 
-OnAnswer: TypeAlias = Callable[[str, int, float, RequestContext, str], None]
+def is_below(path: str, prefixes: Iterable[str]) -> bool:
+    """Return whether *path* is one of *prefixes*, or below one."""
+    return any(path == prefix or path.startswith(prefix + "/") for prefix in prefixes)
 
 
-def _nobody(*_: object) -> None:
-    """Tell nobody."""
+def _ignore(*_: object) -> None:
+    """Do nothing."""
 
 
 class Middleware:
     """Wraps a WSGI application.
 
     Args:
-        app: What answers.
-        cors: Which origins may read answers.
-        addresses: How the caller's address is found.
-        quiet_paths: Probes, of which only some are logged.
-        own_options: Paths below which OPTIONS is a request like any other: gateways ask about those too.
-        on_answer: Told of every answer: path, status, time taken in ms, exchange, user agent.
-        watch: Notices when the callers' addresses cannot be right; None looks at none.
-        watched_paths: The paths whose requests it looks at.
-        log_quiet_every: One of so many answered probes is logged; failed ones always are.
+        app: The wrapped application.
+        cors: Decides which origins may read responses.
+        addresses: Finds the client's address.
+        quiet_paths: Paths of probes, of which only some are logged.
+        own_options: Paths below which OPTIONS goes to *app*: gateways ask ``verify`` about OPTIONS requests too.
+        on_response: Called for each response: path, status, time taken in ms, request context, user agent.
+        watch: Notices when client addresses cannot be right; None for no check.
+        watched_paths: Paths whose requests *watch* looks at.
+        log_quiet_every: One of this many successful probes is logged; failed ones always are.
         clock: A clock that never jumps, in seconds.
         wall_clock: The time of day, in seconds since the epoch.
     """
@@ -90,7 +93,7 @@ class Middleware:
         addresses: Addresses,
         quiet_paths: Collection[str] = (),
         own_options: Collection[str] = (),
-        on_response: OnAnswer = _nobody,
+        on_response: OnResponse = _ignore,
         watch: AddressWatch | None = None,
         watched_paths: Collection[str] = (),
         log_quiet_every: int = 100,
@@ -114,22 +117,22 @@ class Middleware:
         """Answer one request."""
         started_s = self._clock()
         path = environ["PATH_INFO"]
-        # Below verify the path is the client's: a gateway that appends it asks about "/" with a slash.
+        # Below verify the path is the client's: a gateway appends it, with its slash.
         if path.endswith("/") and len(path) > 1 and not is_below(path, self._own_options):
             environ["PATH_INFO"] = path[:-1]
-        context = self._open(environ)
+        context = self._context_of(environ)
         context.attach(environ)
-        status, headers, body = self._answer(environ, context)
+        status, headers, body = self._response(environ, context)
         took_ms = (self._clock() - started_s) * 1000
         headers += _security_headers(headers)
         headers += self._cors.headers(environ.get("HTTP_ORIGIN"))
         headers += [("X-Request-ID", context.request_id), ("Server-Timing", _server_timing(context, took_ms))]
         headers += _rate_limit(context)
-        self._note(environ, context, int(status[:3]), took_ms)
+        self._record(environ, context, int(status[:3]), took_ms)
         start_response(status, headers)
         return [body]
 
-    def _open(self, environ: WSGIEnvironment) -> RequestContext:
+    def _context_of(self, environ: WSGIEnvironment) -> RequestContext:
         peer_is_trusted = self._addresses.trusts(environ.get("REMOTE_ADDR", ""))
         given = environ.get("HTTP_X_REQUEST_ID", "")
         traceparent = environ.get("HTTP_TRACEPARENT", "")
@@ -144,18 +147,18 @@ class Middleware:
         if self._watch is not None and self._watch.is_open and environ["PATH_INFO"] in self._watched_paths:
             self._watch.look(environ)
         if railway_id := environ.get("HTTP_X_RAILWAY_REQUEST_ID"):
-            # By this name Railway joins our lines with its own.
+            # Railway joins our log lines with its own by this name.
             context.notes["requestId"] = railway_id[:64]
         return context
 
     def _queue_ms(self, started: str) -> float | None:
-        """Read when the platform's edge took the request: Unix milliseconds."""
+        """Return how long the request waited since the platform's proxy received it, *started* in Unix milliseconds."""
         if not _UNIX_MS.fullmatch(started):
             return None
         waited_ms = self._wall_clock() * 1000 - int(started)
-        return waited_ms if 0 <= waited_ms < _LONGEST_QUEUE_MS else None
+        return waited_ms if 0 <= waited_ms < _MAX_QUEUE_MS else None
 
-    def _answer(self, environ: WSGIEnvironment, context: RequestContext) -> tuple[str, list[tuple[str, str]], bytes]:
+    def _response(self, environ: WSGIEnvironment, context: RequestContext) -> tuple[str, list[tuple[str, str]], bytes]:
         try:
             if (refused := environ.get(REFUSED)) is not None:
                 context.lane = "server"
@@ -167,21 +170,21 @@ class Middleware:
         except Exception as error:  # noqa: BLE001 - the last resort: respond() logs what it does not know
             return _run(problems.respond(error, environ), environ)
 
-    def _note(self, environ: WSGIEnvironment, context: RequestContext, status: int, took_ms: float) -> None:
-        """Count an answer, and have it logged: after it has left, where the server knows when that is."""
+    def _record(self, environ: WSGIEnvironment, context: RequestContext, status: int, took_ms: float) -> None:
+        """Count a response and log it, after it was sent if the server supports that."""
         path = _path(environ)
         try:
             self._on_response(path, status, took_ms, context, _user_agent(environ))
         except Exception:
-            # Whoever counts answers must not cost one.
+            # A failure to count must not lose the response.
             logger.exception("an answer was not counted")
-        if status < _MISTAKEN and path in self._quiet_paths and next(self._quiet_count) % self._log_quiet_every:
+        if status < _CLIENT_ERROR and path in self._quiet_paths and next(self._quiet_count) % self._log_quiet_every:
             return
-        line = functools.partial(_log, environ, context, status, took_ms)
+        write_line = functools.partial(_log, environ, context, status, took_ms)
         if (later := environ.get(AFTERWARDS)) is None:
-            line()
+            write_line()
         else:
-            later.append(line)
+            later.append(write_line)
 
 
 def _log(environ: WSGIEnvironment, context: RequestContext, status: int, took_ms: float) -> None:
@@ -202,15 +205,12 @@ def _log(environ: WSGIEnvironment, context: RequestContext, status: int, took_ms
         fields["queue_ms"] = round(context.queue_ms, 1)
     if context.traceparent:
         fields["traceparent"] = context.traceparent
-    level = logging.ERROR if status == _FAILED else logging.WARNING if status > _FAILED else logging.INFO
+    level = logging.ERROR if status == _SERVER_ERROR else logging.WARNING if status > _SERVER_ERROR else logging.INFO
     access_log.log(level, "%s %s %d", fields["method"], path, status, extra=fields | context.notes)
 
 
 def _run(app: WSGIApplication, environ: WSGIEnvironment) -> tuple[str, list[tuple[str, str]], bytes]:
-    """Run a WSGI application to its end, so that a failure on the way can still be answered.
-
-    Every body here is small. What is sent is decided only when all of it is there.
-    """
+    """Run a WSGI application to its end, so that a failure on the way can still become a 500. Bodies are small."""
     started: list[tuple[str, list[tuple[str, str]]]] = []
     written: list[bytes] = []
 
@@ -218,18 +218,18 @@ def _run(app: WSGIApplication, environ: WSGIEnvironment) -> tuple[str, list[tupl
         started[:] = [(status, list(headers))]
         return written.append
 
-    answer = app(environ, start_response)
+    chunks = app(environ, start_response)
     try:
-        body = b"".join([*written, *answer])
+        body = b"".join([*written, *chunks])
     finally:
-        if close := getattr(answer, "close", None):
+        if close := getattr(chunks, "close", None):
             close()
     status, headers = started[0]
     return status, headers, body
 
 
 def _security_headers(headers: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
-    """Return those that the answer does not have itself."""
+    """Return the security headers that the response lacks."""
     present = {name.lower() for name, _ in headers}
     if present.isdisjoint(_SECURITY_NAMES):
         return SECURITY_HEADERS
@@ -246,7 +246,7 @@ def _server_timing(context: RequestContext, took_ms: float) -> str:
 
 
 def _rate_limit(context: RequestContext) -> list[tuple[str, str]]:
-    """Tell what the caller may still try (draft-ietf-httpapi-ratelimit-headers-10)."""
+    """Return headers with the attempts left (draft-ietf-httpapi-ratelimit-headers-10)."""
     allowance = context.allowance
     if allowance is None:
         return []
@@ -258,12 +258,12 @@ def _rate_limit(context: RequestContext) -> list[tuple[str, str]]:
 
 def _user_agent(environ: Mapping[str, Any]) -> str:
     agent: str = environ.get("HTTP_USER_AGENT", "")
-    return agent[:_LONGEST_AGENT]
+    return agent[:_MAX_AGENT_LENGTH]
 
 
 def _path(environ: Mapping[str, Any]) -> str:
-    """Return the path without the query, which may hold what no log should."""
+    """Return the path for logs, without the query, which may hold secrets."""
     path: str = environ.get("PATH_INFO", "")
     if path.isascii():
-        return path[:_LONGEST_PATH]
-    return path.encode("latin-1", "replace").decode("utf-8", "replace")[:_LONGEST_PATH]
+        return path[:_MAX_PATH_LENGTH]
+    return path.encode("latin-1", "replace").decode("utf-8", "replace")[:_MAX_PATH_LENGTH]

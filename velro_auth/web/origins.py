@@ -1,7 +1,7 @@
-"""Origins of web pages: read as operators write them, kept and matched as browsers send them (RFC 6454).
+"""Origins of web pages (RFC 6454): converted from what operators write to what browsers send.
 
-Browsers send a name in lower case and in ASCII, no port where it is the scheme's own, and addresses in one spelling.
-What is kept in another way matches no page, so it is changed or refused.
+Browsers send a host in lower case and in ASCII, no default port, and IP addresses in one spelling. An origin in any
+other form would match no page, so it is converted or refused.
 """
 
 from __future__ import annotations
@@ -13,85 +13,85 @@ from typing import Final
 
 import idna
 
-#: Ports that browsers leave out.
-_OWN_PORTS: Final = {"http": "80", "https": "443"}
-#: Pages of these have the origin ``null`` (RFC 6454, 4; WHATWG URL, "origin").
-_WITHOUT_ORIGIN: Final = frozenset({"about", "blob", "data", "file", "javascript"})
+#: Scheme → default port, which browsers leave out.
+_DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
+#: Pages of these schemes have the origin ``null`` (RFC 6454, 4; WHATWG URL, "origin").
+_NULL_SCHEMES: Final = frozenset({"about", "blob", "data", "file", "javascript"})
 
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*")
-#: Underscores are no letters of a host name, but there are such names in DNS.
+#: Host names have no underscores, but names in DNS may.
 _LABEL: Final = re.compile(r"[a-z0-9_-]{1,63}")
-_LAST_PORT: Final = 65535
+_MAX_PORT: Final = 65535
 #: RFC 1035, 2.3.4.
-_LONGEST_HOST: Final = 253
+_MAX_HOST_LENGTH: Final = 253
 
 #: An origin with the longest host, and some room for its scheme.
-LONGEST_ORIGIN: Final = 300
-#: The longest that a regular expression is tried on. Names of previews have one label of up to 63 characters.
-LONGEST_MATCHED: Final = 128
+MAX_ORIGIN_LENGTH: Final = 300
+#: Longest origin that a regular expression is matched with. Names of previews have one label of up to 63 characters.
+MAX_MATCHED_LENGTH: Final = 128
 
 _ANY_LABEL: Final = "[a-z0-9-]{1,63}"
 _ANY_PORT: Final = "(?::[0-9]{1,5})?"
 
-#: What a regular expression is made of, as far as repetitions go: escapes, classes, flags, groups, counts.
-_PIECE: Final = re.compile(
+#: One part of a regular expression, as far as repetitions matter: escape, class, flags, group, count, character.
+_PART: Final = re.compile(
     r"""\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?[a-zA-Z-]+\)|\((?:\?(?:P<\w+>|<?[=!]|>|[a-zA-Z-]*:))?|\{\d*,?\d*\}|.""",
     re.DOTALL,
 )
 _COUNT: Final = re.compile(r"\{(\d*)(,?)(\d*)\}")
-#: In a row, three take 4 ms for the worst origin of 128 characters, four a tenth of a second (measured).
-_MOST_REPETITIONS: Final = 3
+#: Three in a row take 4 ms for the worst origin of 128 characters, four take 0.1 s (measured).
+_MAX_REPETITIONS: Final = 3
 
 
 def normal_origin(text: str) -> str:
-    """Return *text* as browsers write it; ``*`` stays for one label of the name, or for the port.
+    """Return *text* as browsers send it; ``*`` is kept for one label of the host, or for the port.
 
     Raises:
-        ValueError: It can match no page, or would match too many; the message says what to write.
+        ValueError: It matches no page, or too many; the message says what to write.
     """
     origin = text.strip().lower()
     origin = origin if origin.endswith("://") else origin.rstrip("/")
     if origin in {"", "*", "null"}:
         raise ValueError(f"{text!r} would be the page of anybody: name the origins, as in https://app.example.com")
-    scheme, separator, place = origin.partition("://")
+    scheme, separator, authority = origin.partition("://")
     if not separator:
         raise ValueError(f"{text!r} is not an origin, it has no scheme: write https://{origin}")
-    if scheme in _WITHOUT_ORIGIN:
+    if scheme in _NULL_SCHEMES:
         raise ValueError(f"pages of {scheme}: send the origin 'null', which is never allowed: serve them over https")
     if scheme in {"ws", "wss"}:
-        raise ValueError(f"no page has the scheme {scheme}: write http{scheme[2:]}://{place}")
+        raise ValueError(f"no page has the scheme {scheme}: write http{scheme[2:]}://{authority}")
     if not _SCHEME.fullmatch(scheme):
         raise ValueError(f"{text!r} is not an origin: write scheme://host[:port]")
-    host, port = _split(text, place)
-    if scheme not in _OWN_PORTS:
+    host, port = _split(text, authority)
+    if scheme not in _DEFAULT_PORTS:
         if not host.isascii() or not all(map(_LABEL.fullmatch, host.split("."))) or port == "*":
             raise ValueError(f"{text!r} is not an origin: write it as the app sends it, without '*'")
     else:
         host = _normal_host(text, host)
-    return f"{scheme}://{host}" + (f":{port}" if port and port != _OWN_PORTS.get(scheme) else "")
+    return f"{scheme}://{host}" + (f":{port}" if port and port != _DEFAULT_PORTS.get(scheme) else "")
 
 
-def _split(text: str, place: str) -> tuple[str, str]:
-    """Return host and port of an origin's end."""
-    if extra := re.search(r"[/?#\\]", place):
+def _split(text: str, authority: str) -> tuple[str, str]:
+    """Return host and port of an origin."""
+    if extra := re.search(r"[/?#\\]", authority):
         scheme = text.strip().partition("://")[0]
-        bare = f"{scheme}://{place[: extra.start()]}"
+        bare = f"{scheme}://{authority[: extra.start()]}"
         raise ValueError(f"{text!r} is not an origin, but has a path: write only {bare}")
-    if "@" in place:
+    if "@" in authority:
         raise ValueError(f"{text!r} is not an origin, but names a user: write only scheme://host[:port]")
-    found = re.fullmatch(r"(\[[^\]]*\]|[^:\[\]]+)(?::(\*|[0-9]{1,5}))?", place)
+    found = re.fullmatch(r"(\[[^\]]*\]|[^:\[\]]+)(?::(\*|[0-9]{1,5}))?", authority)
     if found is None:
         raise ValueError(f"{text!r} is not an origin: write scheme://host[:port]")
     host, port = found[1], found[2] or ""
     if port not in {"", "*"}:
         port = str(int(port))
-        if not 1 <= int(port) <= _LAST_PORT:
+        if not 1 <= int(port) <= _MAX_PORT:
             raise ValueError(f"{text!r} has a port that does not exist")
     return host, port
 
 
 def _normal_host(text: str, host: str) -> str:
-    """Return the host of a web page as browsers write it."""
+    """Return the host of a web page as browsers send it."""
     if host.startswith("["):
         try:
             return f"[{ipaddress.IPv6Address(host[1:-1])}]"
@@ -99,12 +99,12 @@ def _normal_host(text: str, host: str) -> str:
             raise ValueError(f"{text!r} has no address between its brackets") from None
     labels = [label if label == "*" else _normal_label(text, label) for label in host.split(".")]
     name = ".".join(labels)
-    if len(name) > _LONGEST_HOST:
-        raise ValueError(f"{text!r} has a name longer than {_LONGEST_HOST} characters")
+    if len(name) > _MAX_HOST_LENGTH:
+        raise ValueError(f"{text!r} has a name longer than {_MAX_HOST_LENGTH} characters")
     if "*" in name:
         _check_wildcard(text, labels)
     elif re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1]):
-        # Browsers read such a name as an IPv4 address, and write it in the usual way.
+        # Browsers read such a name as an IPv4 address, and send it in dotted form.
         try:
             return str(ipaddress.IPv4Address(name))
         except ValueError:
@@ -125,7 +125,7 @@ def _normal_label(text: str, label: str) -> str:
 
 
 def _check_wildcard(text: str, labels: list[str]) -> None:
-    """Refuse a wildcard that is not one whole label, or that has no domain to its right."""
+    """Refuse a wildcard that is not one whole label, or has no domain to its right."""
     is_whole = [label for label in labels if "*" in label] == ["*"]
     right = labels[labels.index("*") + 1 :] if is_whole else []
     if len(right) < 2 and right != ["localhost"]:  # noqa: PLR2004 - a domain has two labels
@@ -137,27 +137,27 @@ def _check_wildcard(text: str, labels: list[str]) -> None:
 
 def wildcard_pattern(origin: str) -> str:
     """Return the regular expression of a normal origin with ``*``: one label of letters, digits, hyphens; any port."""
-    scheme, _, place = origin.partition("://")
-    host, _, port = place.partition(":*")
+    scheme, _, authority = origin.partition("://")
+    host, _, port = authority.partition(":*")
     labels = ".".join(_ANY_LABEL if part == "*" else re.escape(part) for part in host.split("."))
-    return f"{re.escape(scheme)}://" + labels.replace(".", r"\.") + (_ANY_PORT if place.endswith(":*") else port)
+    return f"{re.escape(scheme)}://" + labels.replace(".", r"\.") + (_ANY_PORT if authority.endswith(":*") else port)
 
 
 def check_pattern(pattern: str) -> None:
-    """Check a regular expression for origins. Anybody may send an origin, so it must be matched in little time.
+    """Check a regular expression for origins. Anybody may send an origin, so matching must be fast.
 
     Raises:
-        ValueError: It is none, or it has a repetition in a repetition or too many of them.
+        ValueError: It is no regular expression, or has nested repetitions, or too many repetitions.
     """
     try:
         re.compile(pattern)
     except re.error as error:
         raise ValueError(f"is not a regular expression: {error}") from error
-    # Whether the open groups, the outermost first, can match one text in several ways.
+    # For each open group, the outermost first: whether it can match one text in several ways.
     varies = [False]
     repetitions, atom_varies, after_count = 0, False, False
-    for piece in _PIECE.findall(pattern):
-        low, high = _counts(piece)
+    for part in _PART.findall(pattern):
+        low, high = _counts(part)
         if high and not after_count:
             if atom_varies and high > 1:
                 raise ValueError(
@@ -169,26 +169,26 @@ def check_pattern(pattern: str) -> None:
             after_count = True
             continue
         after_count, atom_varies = False, False
-        if piece.startswith("(") and not piece.endswith(")"):
+        if part.startswith("(") and not part.endswith(")"):
             varies.append(False)
-        elif piece == ")":
+        elif part == ")":
             atom_varies = varies.pop()
             varies[-1] |= atom_varies
-        elif piece == "|":
+        elif part == "|":
             varies[-1] = True
-    if repetitions > _MOST_REPETITIONS:
-        raise ValueError(f"has more than {_MOST_REPETITIONS} repetitions, which can take long: use {{n}} or fewer")
+    if repetitions > _MAX_REPETITIONS:
+        raise ValueError(f"has more than {_MAX_REPETITIONS} repetitions, which can take long: use {{n}} or fewer")
 
 
 def has_bare_dot(pattern: str) -> bool:
-    """Tell whether a dot of *pattern* stands for any character, and was most likely meant as a dot."""
-    pieces = [*_PIECE.findall(pattern), ""]
-    return any(piece == "." and not _counts(after)[1] for piece, after in itertools.pairwise(pieces))
+    """Return whether *pattern* has an unescaped dot that was most likely meant as a literal dot."""
+    parts = [*_PART.findall(pattern), ""]
+    return any(part == "." and not _counts(after)[1] for part, after in itertools.pairwise(parts))
 
 
-def _counts(piece: str) -> tuple[int, int]:
-    """Return how often a quantifier repeats, at least and at most; 0 at most for what is none."""
-    if found := _COUNT.fullmatch(piece):
+def _counts(part: str) -> tuple[int, int]:
+    """Return how often a quantifier repeats, at least and at most; (0, 0) for any other part."""
+    if found := _COUNT.fullmatch(part):
         low = int(found[1] or 0)
         return low, int(found[3] or 10**6) if found[2] else low
-    return {"*": (0, 10**6), "+": (1, 10**6), "?": (0, 1)}.get(piece, (0, 0))
+    return {"*": (0, 10**6), "+": (1, 10**6), "?": (0, 1)}.get(part, (0, 0))

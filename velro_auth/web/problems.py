@@ -1,4 +1,4 @@
-"""The one table error → HTTP, and the one shape of every error answer (RFC 9457)."""
+"""The table error → HTTP, and the one shape of every error response (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class ProblemResponse:
 
     Attributes:
         status: The HTTP status.
-        code: What programs look at.
-        detail: What a person may be shown.
-        retry_after_s: ``Retry-After`` where the error does not know better; None for none.
+        code: Stable code for programs.
+        detail: Text that may be shown to a person.
+        retry_after_s: ``Retry-After`` when the error has none of its own; None for no header.
     """
 
     status: int
@@ -37,7 +37,7 @@ class ProblemResponse:
     retry_after_s: int | None = None
 
 
-#: Error → answer. The nearest ancestor wins, so a family needs one row.
+#: Error → response. The nearest ancestor wins, so a family needs one row.
 ANSWERS: Final[Mapping[type[Exception], ProblemResponse]] = {
     errors.BadJson: ProblemResponse(400, "bad_json", "The body must be one well-formed JSON object."),
     errors.BadParameter: ProblemResponse(400, "bad_parameter", "A parameter is unknown or wrong."),
@@ -98,7 +98,7 @@ ANSWERS: Final[Mapping[type[Exception], ProblemResponse]] = {
     Exception: ProblemResponse(500, "internal_error", "Something went wrong here. It has been logged."),
 }
 
-#: RFC 9110 names, spelt out: those of ``http.HTTPStatus`` change between Python versions.
+#: Names of RFC 9110. Those of ``http.HTTPStatus`` change between Python versions.
 TITLES: Final[Mapping[int, str]] = {
     400: "Bad Request",
     401: "Unauthorized",
@@ -118,9 +118,8 @@ TITLES: Final[Mapping[int, str]] = {
     503: "Service Unavailable",
 }
 
-
 _UNAUTHORIZED: Final = 401
-_LATER: Final = frozenset({429, 503})
+_RETRYABLE: Final = frozenset({429, 503})
 
 
 def answer_for(error: Exception) -> ProblemResponse:
@@ -129,9 +128,9 @@ def answer_for(error: Exception) -> ProblemResponse:
 
 
 def respond(error: Exception, environ: Mapping[str, Any]) -> Response:
-    """Turn *error* into the answer that the contract promises, and note it for the access log.
+    """Return the response for *error*, and record its code for the access log.
 
-    What is not one of ours is a defect of ours: it is logged with its traceback and answered as 500.
+    An error that is not a :class:`VelroAuthError` is a defect: it is logged with its traceback and answered as 500.
     """
     answer, context = answer_for(error), RequestContext.of(environ)
     context.outcome = answer.code
@@ -157,9 +156,9 @@ def respond(error: Exception, environ: Mapping[str, Any]) -> Response:
 
 def _detail(error: Exception, answer: ProblemResponse) -> str:
     if isinstance(error, errors.MethodNotAllowed) and "GET" not in error.allowed:
-        # Plain-http POSTs are redirected by edges and arrive as GET.
-        takes = ", ".join(method for method in error.allowed if method != "OPTIONS")
-        return f"This route takes {takes}. If you sent that, use https."
+        # Platforms redirect a POST over plain http; it then arrives as GET.
+        methods = ", ".join(method for method in error.allowed if method != "OPTIONS")
+        return f"This route takes {methods}. If you sent that, use https."
     if isinstance(error, errors.BadParameter):
         return error.advice or answer.detail
     return answer.detail
@@ -168,10 +167,10 @@ def _detail(error: Exception, answer: ProblemResponse) -> str:
 def _headers(error: Exception, answer: ProblemResponse, environ: Mapping[str, Any]) -> list[tuple[str, str]]:
     headers = [("Content-Type", _media_type(environ)), ("Cache-Control", "no-store")]
     if answer.status == _UNAUTHORIZED:
-        sent = isinstance(error, errors.TokenInvalid | errors.TokenExpired)
-        headers.append(("WWW-Authenticate", REALM + (', error="invalid_token"' if sent else "")))
+        is_sent = isinstance(error, errors.TokenInvalid | errors.TokenExpired)
+        headers.append(("WWW-Authenticate", REALM + (', error="invalid_token"' if is_sent else "")))
     retry_after_s = getattr(error, "retry_after_s", None) or answer.retry_after_s
-    if retry_after_s is not None and answer.status in _LATER:
+    if retry_after_s is not None and answer.status in _RETRYABLE:
         headers.append(("Retry-After", str(max(1, math.ceil(retry_after_s)))))
     if isinstance(error, errors.MethodNotAllowed):
         headers.append(("Allow", ", ".join(error.allowed)))
@@ -179,9 +178,9 @@ def _headers(error: Exception, answer: ProblemResponse, environ: Mapping[str, An
 
 
 def _media_type(environ: Mapping[str, Any]) -> str:
-    """Choose ``application/problem+json`` only for those who name it: many clients parse nothing else."""
+    """Return ``application/problem+json`` only if ``Accept`` names it: many clients parse ``application/json`` only."""
     accept = environ.get("HTTP_ACCEPT", "")
-    named = "problem+json" in accept and any(
+    is_named = "problem+json" in accept and any(
         value.lower() == "application/problem+json" and quality > 0 for value, quality in parse_accept_header(accept)
     )
-    return "application/problem+json" if named else "application/json"
+    return "application/problem+json" if is_named else "application/json"

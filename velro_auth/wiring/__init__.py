@@ -8,18 +8,20 @@ from typing import Any, Final
 
 from velro_auth import __version__
 from velro_auth.auth.login import Login
-from velro_auth.auth.ports import Identity
+from velro_auth.auth.models import Identity
 from velro_auth.auth.sessions import Sessions
 from velro_auth.config.settings import Settings
 from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.docs import Contract, DocsEndpoint, OpenApiEndpoint
-from velro_auth.endpoints.login import LoginEndpoint
-from velro_auth.endpoints.metrics import MetricsEndpoint
-from velro_auth.endpoints.probes import HealthEndpoint, PingEndpoint
-from velro_auth.endpoints.ready import ReadyEndpoint
-from velro_auth.endpoints.sessions import LogoutEndpoint, MeEndpoint, RefreshEndpoint
+from velro_auth.endpoints.operations import (
+    HealthEndpoint,
+    MetricsEndpoint,
+    PingEndpoint,
+    ReadyEndpoint,
+    VersionEndpoint,
+)
+from velro_auth.endpoints.sessions import LoginEndpoint, LogoutEndpoint, MeEndpoint, RefreshEndpoint
 from velro_auth.endpoints.verify import VerifyEndpoint
-from velro_auth.endpoints.version import VersionEndpoint
 from velro_auth.guards import Guards
 from velro_auth.health_checks import Check, Finding
 from velro_auth.telemetry.telemetry import Routes
@@ -90,11 +92,6 @@ class Parts:
     addresses: Addresses
     watch: AddressWatch
     state: ApplicationState
-
-    @property
-    def public_paths(self) -> tuple[str, ...]:
-        """Paths whose responses hold no user data: the documents."""
-        return (*OpenApiEndpoint.paths, *DocsEndpoint.paths)
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:

@@ -8,51 +8,26 @@ from typing import TYPE_CHECKING
 
 from velro_auth.config.settings import Settings
 from velro_auth.guards import CHECKS_MIN_CALLS, Guards
-from velro_auth.guards.attempts import Attempts
+from velro_auth.guards.attempts import Attempts, MemoryAttempts, MemoryCounters
 from velro_auth.guards.bulkhead import Bulkhead, BulkheadState
-from velro_auth.guards.challenges import Challenges, MemorySpent, Spent, challenge_secret
+from velro_auth.guards.challenges import Challenges, challenge_secret
 from velro_auth.guards.circuit_breaker import CircuitBreaker
 from velro_auth.guards.failure_delay import FailureDelay, FailureDelayState
 from velro_auth.guards.keys import Keyring, throttle_secret
 from velro_auth.guards.limits import Limits
-from velro_auth.guards.memory import MemoryAttempts, MemoryCounters
 from velro_auth.guards.sessions import SessionCalls, SessionCallsState
 from velro_auth.guards.throttle import Throttle
 from velro_auth.guards.upstream_rate_limit import (
-    NoRateLimit,
     OneAddress,
     RateLimitBucket,
     RateLimitState,
-    UpstreamRateLimit,
-    WatchedRateLimit,
 )
 from velro_auth.health_checks import Finding
-from velro_auth.stores.backoff import StoreBackoff, sessions_rest
 
 if TYPE_CHECKING:
     import redis
 
-
-@dataclass(frozen=True)
-class SharedStore:
-    """Whether Redis works. Each user of Redis has its own fallback.
-
-    Attributes:
-        counters: The backoff of the throttle.
-        sessions: The backoff of refreshes and logouts.
-    """
-
-    counters: StoreBackoff = field(default_factory=StoreBackoff)
-    sessions: StoreBackoff = field(default_factory=sessions_rest)
-
-    def is_degraded(self) -> bool:
-        """Return whether a fallback is in use."""
-        return self.counters.is_degraded or self.sessions.is_degraded
-
-    def check(self) -> Finding:
-        """Return the result for ``/health/ready``: at most a warning, because no request fails."""
-        troubles = [backoff.trouble for backoff in (self.counters, self.sessions) if backoff.is_degraded]
-        return Finding("warn", "; ".join(troubles)) if troubles else Finding("pass")
+    from velro_auth.stores.client import SharedStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +40,8 @@ class GuardState:
         store: Whether Redis works; None without Redis.
         one_address: Whether Supabase counts all callers as one, although their addresses are forwarded.
         counters: Login tries that were counted in memory.
-        failure_delay: Requests on their way.
-        rate_limit: What is left of Supabase's rate limit.
+        failure_delay: Permits of requests that wait for Supabase.
+        rate_limit: The calls that were counted against Supabase's rate limit.
         bulkhead: Permits of logins in use.
         breaker: The circuit breaker of logins.
         checks: The circuit breaker of token checks.
@@ -104,14 +79,15 @@ def open_guards(
         store: Whether Redis works; None without Redis.
         one_address: Whether Supabase counts all callers as one; None: never.
     """
-    client, spent = None, MemorySpent()
-    used: Spent = spent
+    client, spent = None, None
     if store is not None:
-        from velro_auth.stores.attempts import RedisSpent, connect  # noqa: PLC0415 - 5 MB that few need
+        # 5 MB that few need.
+        from velro_auth.stores.attempts import RedisSpent  # noqa: PLC0415
+        from velro_auth.stores.client import connect  # noqa: PLC0415
 
         client = connect(settings.redis_url)
-        used = RedisSpent(client=client, memory=spent, rest=store.counters, prefix=settings.redis_prefix)
-    challenges = Challenges(secret=challenge_secret(_secret(settings)), spent=used)
+        spent = RedisSpent(client=client, backoff=store.counters, prefix=settings.redis_prefix)
+    challenges = Challenges(secret=challenge_secret(_secret(settings)), spent=spent)
     return GuardState(challenges=challenges, client=client, store=store, one_address=one_address or OneAddress())
 
 
@@ -136,8 +112,8 @@ def build_guards(
     """
     return Guards(
         failure_delay=FailureDelay(
-            floor_ms=settings.auth_failure_floor_ms,
-            places=settings.login_places,
+            delay_ms=settings.auth_failure_floor_ms,
+            permits=settings.login_places,
             reserved=settings.login_places - settings.session_places,
             state=state.failure_delay,
         ),
@@ -151,7 +127,7 @@ def build_guards(
         ),
         rate_limit=_rate_limit(settings, state),
         bulkhead=Bulkhead(
-            slots=settings.login_slots,
+            permits=settings.login_slots,
             wait_s=settings.login_queue_s,
             max_waiting=settings.login_places - settings.login_slots,
             state=state.bulkhead,
@@ -165,7 +141,7 @@ def build_guards(
 def _session_calls(settings: Settings, state: GuardState) -> SessionCalls:
     return SessionCalls(
         bulkhead=Bulkhead(
-            slots=settings.session_slots,
+            permits=settings.session_slots,
             wait_s=settings.login_queue_s,
             max_waiting=settings.session_places - settings.session_slots,
             state=state.session_bulkhead,
@@ -197,18 +173,22 @@ def _attempts(settings: Settings, state: GuardState) -> Attempts:
         client=state.client,
         limits=limits,
         fallback=memory,
-        rest=state.store.counters,
+        backoff=state.store.counters,
         prefix=settings.redis_prefix,
     )
 
 
-def _rate_limit(settings: Settings, state: GuardState) -> UpstreamRateLimit:
-    bucket = RateLimitBucket(
+def _rate_limit(settings: Settings, state: GuardState) -> RateLimitBucket:
+    """Build the rate limit: always in force, never, or while Supabase counts all callers as one."""
+    one_address: OneAddress | None = state.one_address
+    if settings.keeps_quota:
+        one_address = None
+    elif settings.auth_upstream_quota == "off":
+        one_address = OneAddress()
+    return RateLimitBucket(
+        one_address=one_address,
         burst=settings.upstream_quota_burst,
         refill_s=settings.upstream_quota_refill_s,
         processes=_processes(settings),
         state=state.rate_limit,
     )
-    if settings.keeps_quota:
-        return bucket
-    return NoRateLimit() if settings.auth_upstream_quota == "off" else WatchedRateLimit(bucket, state.one_address)

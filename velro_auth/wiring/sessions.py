@@ -6,14 +6,13 @@ import dataclasses
 import hmac
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from velro_auth.auth.denylist import DenyList, MemoryDenyList
 from velro_auth.auth.introspection import AskLimits, IntrospectionState, RemoteIntrospector, TokenIntrospector
 from velro_auth.auth.keys import Key, Keys, NoKeys, secret_key
-from velro_auth.auth.models import Session
-from velro_auth.auth.ports import Identity, Profiles
+from velro_auth.auth.models import Identity, Profiles, Session, dump_session, load_session
 from velro_auth.auth.refresh import Refreshes, Relay
-from velro_auth.auth.session_json import dump_session, load_session
 from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.token_check import IssuedTokenCheck
 from velro_auth.auth.tokens import ClaimRules
@@ -25,7 +24,9 @@ from velro_auth.health_checks import Check, Finding
 from velro_auth.telemetry.gauges import Gauge, cache_gauge, key_gauges
 from velro_auth.upstream.jwks import KeyState, KeyStore
 from velro_auth.upstream.jwks_http import HttpKeySet
-from velro_auth.wiring.guards import SharedStore
+
+if TYPE_CHECKING:
+    from velro_auth.stores.client import SharedStore
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,14 +120,14 @@ def build_sessions(
         note_token: Called with each issued access token.
     """
     remote = RemoteIntrospector(
-        limits=_ask_limits(settings), place=guards.failure_delay.place, state=state.introspection
+        limits=_ask_limits(settings), permit=guards.failure_delay.permit, state=state.introspection
     )
     return Sessions(
         identity=identity,
         guards=guards,
         refreshes=state.refreshes,
         verifier=state.verifier,
-        judge=TokenIntrospector(verifier=state.introspected, remote=remote),
+        introspector=TokenIntrospector(verifier=state.introspected, remote=remote),
         denied=state.denied,
         profiles=profiles,
         is_strict=settings.auth_verify_mode == "strict",
@@ -190,24 +191,23 @@ def _shared(
     if store is None:
         return MemoryDenyList(), None, []
     # 5 MB that few need.
-    from velro_auth.stores.attempts import connect  # noqa: PLC0415
+    from velro_auth.stores.client import connect  # noqa: PLC0415
     from velro_auth.stores.denylist import RedisDenyList  # noqa: PLC0415
     from velro_auth.stores.denylist_codec import DenialsInRedis  # noqa: PLC0415
-    from velro_auth.stores.guard import RedisGuard  # noqa: PLC0415
-    from velro_auth.stores.refresh import RedisRelay  # noqa: PLC0415
+    from velro_auth.stores.refresh import RedisSingleFlight  # noqa: PLC0415
 
-    guard, client = RedisGuard(rest=store.sessions), connect(settings.redis_url)
-    relay = RedisRelay(
+    client = connect(settings.redis_url)
+    relay = RedisSingleFlight(
         client=client,
         # All processes know this secret, Redis does not.
         secret=hmac.digest(settings.upstream_key.encode(), b"velro-auth relay", "sha256"),
         dump=dump_session,
         load=load_session,
-        guard=guard,
+        backoff=store.sessions,
         prefix=settings.redis_prefix,
         wait_s=_longest_refresh_s(settings),
     )
     # Logouts that an earlier release entered under keys without the project must stay in force.
     denials = DenialsInRedis(client=client, prefix=settings.redis_prefix, earlier_prefix=REDIS_PREFIX)
-    denied = RedisDenyList(store=denials, guard=guard)
+    denied = RedisDenyList(store=denials, backoff=store.sessions)
     return denied, relay, [BackgroundTask(denied.start, denied.close)]

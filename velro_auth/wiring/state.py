@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from velro_auth.auth.ports import Profiles
+from velro_auth.auth.models import Profiles
 from velro_auth.config.settings import Settings
 from velro_auth.guards.upstream_rate_limit import OneAddress
 from velro_auth.telemetry.gauges import (
@@ -28,9 +28,12 @@ from velro_auth.upstream.transport.keep_warm import KeepWarm
 from velro_auth.upstream.transport.transport import Transport
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
-from velro_auth.wiring.guards import GuardState, SharedStore, open_guards
+from velro_auth.wiring.guards import GuardState, open_guards
 from velro_auth.wiring.sessions import SessionState, open_sessions
 from velro_auth.wiring.telemetry import Tracing, slo_target, wire_sentry, wire_telemetry
+
+if TYPE_CHECKING:
+    from velro_auth.stores.client import SharedStore
 
 
 class Threads(Protocol):
@@ -122,7 +125,7 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
         tracing: Traces calls to Supabase.
     """
     current, upstream = CurrentSettings(settings), _upstream(settings, tracing.tracer)
-    store = SharedStore() if settings.redis_url else None
+    store = _shared_store(settings)
     guards = open_guards(settings, store=store, one_address=upstream.one_address)
     sessions = open_sessions(settings, store=store)
     telemetry = wire_telemetry(
@@ -145,6 +148,14 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
         tracing=tracing,
         threads=(*sessions.background, *warm, telemetry, *tracing.tasks, *wire_sentry(settings)),
     )
+
+
+def _shared_store(settings: Settings) -> SharedStore | None:
+    if not settings.redis_url:
+        return None
+    from velro_auth.stores.client import SharedStore  # noqa: PLC0415 - 5 MB that few need
+
+    return SharedStore()
 
 
 def _upstream(settings: Settings, tracer: Tracer) -> Upstream:

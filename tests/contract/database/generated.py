@@ -207,7 +207,7 @@ def build(project: Project, drawn: Drawn) -> None:
 
 
 def life(project: Project) -> dict[str, str]:
-    """Return how users fare: step → the SQLSTATE that ends it, or 'ok'; everything is taken back.
+    """Return how users fare: step → the SQLSTATE that ends it, or 'ok'; everything is rolled back.
 
     Each as the role that does it in production, in a transaction whose end is checked.
     """

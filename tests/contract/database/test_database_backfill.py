@@ -8,8 +8,8 @@ import pytest
 
 from tests.contract.database.project import Project
 from velro_auth.ops.database import Progress
+from velro_auth.ops.database.connection import Transactions
 from velro_auth.ops.database.errors import LockNotObtained, UnknownMigration
-from velro_auth.ops.database.transaction import Transactions
 
 
 class Interrupted(Exception):

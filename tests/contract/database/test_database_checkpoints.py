@@ -55,8 +55,8 @@ def test_there_and_back_and_there_again(project: Project, checkout: Checkout, ru
     result = run("rollback", "--apply-database", "--drop-data", "--yes")
 
     assert result.exit_code == 0
-    assert [line for line in result.output.splitlines() if line.startswith("took back")] == [
-        f"took back {label}" for label in LABELS[:2:-1]
+    assert [line for line in result.output.splitlines() if line.startswith("rolled back")] == [
+        f"rolled back {label}" for label in LABELS[:2:-1]
     ]
     assert "Switch the hook off in the project first" in result.output
     assert catalogue(project) == before
@@ -97,7 +97,7 @@ def test_a_plan_says_what_would_be_done_and_does_nothing(project: Project, check
 
     told = result.output.partition("\nDatabase\n")[2]
     assert told.startswith(f"  {project.name} on ")
-    assert [line.split()[-1] for line in told.splitlines() if "takes back" in line] == LABELS[::-1]
+    assert [line.split()[-1] for line in told.splitlines() if "rolls back" in line] == LABELS[::-1]
     assert "keeps: table public.users (1 rows)" in told
     assert f"velro-auth rollback {checkout.tags()[0]} --apply-database" in told
     assert project.dump() == before
@@ -142,7 +142,7 @@ def test_without_its_own_checkpoint_it_does_not_begin(project: Project, checkout
 def test_what_cannot_be_brought_back_is_said_and_ends_with_status_1(
     project: Project, checkout: Checkout, run: Run
 ) -> None:
-    """The checkpoint knows a migration that no file here is about; what can be taken back is."""
+    """The checkpoint knows a migration that no file here is about; what can be rolled back is."""
     project.runner().up(to=VERSIONS[1])
     foreign = AppliedMigration("20261122100150", "20261122100150_foreign", "f" * 64)
     checkpoint = (*(AppliedMigration(one.version, one.label, one.checksum) for one in FILES[:2]), foreign)
@@ -158,15 +158,15 @@ def test_what_cannot_be_brought_back_is_said_and_ends_with_status_1(
 
 
 def test_what_others_take_back_meanwhile_is_not_taken_back_twice(project: Project) -> None:
-    """Nothing that the checkpoint has is taken back in place of it."""
+    """Nothing that the checkpoint has is rolled back in place of it."""
     project.migrated()
     database = Database(project.dsn(), on_notice=print)
-    way = database.way_back(database.applied()[:3])
+    plan = database.plan_rollback(database.applied()[:3])
     project.runner().down(steps=3)
 
-    done = list(database.go(way))
+    done = list(database.run(plan))
 
-    assert done == [f"took back {LABELS[3]}"]
+    assert done == [f"rolled back {LABELS[3]}"]
     assert applied(project) == VERSIONS[:3]
 
 

@@ -90,7 +90,7 @@ def test_who_may_not_read_the_history_is_told_so(migrated: Project) -> None:
 def test_down_takes_back_one_by_default(migrated: Project) -> None:
     result = run(migrated, "down", "--yes")
 
-    assert result.output.splitlines()[-1] == f"took back {LABELS[-1]}"
+    assert result.output.splitlines()[-1] == f"rolled back {LABELS[-1]}"
     assert run(migrated, "plan").output.split() == LABELS[-1:]
 
 
@@ -134,7 +134,7 @@ def test_verify_ends_with_status_1_and_a_list(migrated: Project) -> None:
     )
 
 
-def test_again_mends(migrated: Project) -> None:
+def test_again_repairs(migrated: Project) -> None:
     migrated.sql("alter table public.users disable row level security")
 
     run(migrated, "up", "--again")
@@ -162,7 +162,7 @@ def test_a_back_fill_with_bad_rows_ends_with_status_1(migrated: Project) -> None
     assert "2 rows written, 1 failed" in result.output
     assert result.output.splitlines()[-1].startswith("Error: 1 row could not be written: ")
     assert 'violates check constraint "obstacle"' in result.output.splitlines()[-1]
-    assert "mend that" in result.output.splitlines()[-1]
+    assert "fix that" in result.output.splitlines()[-1]
 
 
 def test_a_back_fill_names_what_is_no_constraint(migrated: Project) -> None:
@@ -188,6 +188,22 @@ def test_rows_that_failed_in_an_interrupted_run_are_named_by_another(migrated: P
         " writes it or says why not."
     )
     assert run(migrated, "backfill").exit_code == 0
+
+
+@pytest.mark.parametrize("variable", ["", "postgresql://postgres@nowhere.invalid/postgres"])
+def test_the_address_may_come_before_or_after_the_command(project: Project, variable: str) -> None:
+    for words in (["--database-url", project.dsn(), "status"], ["status", "--database-url", project.dsn()]):
+        result = CliRunner().invoke(db, words, env={"DATABASE_URL": variable})
+
+        assert result.output.count("pending") == len(LABELS)
+
+
+def test_the_lock_timeout_holds_for_an_address_after_the_command(migrated: Project) -> None:
+    words = ["--lock-timeout-ms", "0", "backfill", "--database-url", migrated.dsn()]
+    assert CliRunner().invoke(db, words, env={"DATABASE_URL": ""}).exit_code == 2
+
+    words[1] = "75"
+    assert CliRunner().invoke(db, words, env={"DATABASE_URL": ""}).exit_code == 0
 
 
 def test_export_needs_no_database(tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ import pytest
 from tests.contract.database.conftest import MakeProject
 from tests.contract.database.project import Project
 from velro_auth.ops.database import Runner, State
+from velro_auth.ops.database.connection import Transactions
 from velro_auth.ops.database.errors import (
     LockNotObtained,
     MigrationFailed,
 )
 from velro_auth.ops.database.files import Migration, load, shipped
-from velro_auth.ops.database.transaction import Transactions
 
 FILES = load(shipped())
 
@@ -77,7 +77,7 @@ for point in range(2, 110):
 """
 
 
-IMPATIENT = Transactions(lock_timeout_ms=20, pauses_s=(0.01,), turn_timeout_ms=50)
+IMPATIENT = Transactions(lock_timeout_ms=20, pauses_s=(0.01,), advisory_lock_timeout_ms=50)
 
 
 def test_four_at_once_apply_each_migration_once(project: Project) -> None:
@@ -159,7 +159,7 @@ def test_a_statement_that_fails_half_way_takes_everything_back(project: Project)
     broken = Migration("20991231235959", "broken", "create table public.half (); select 1/0;", "")
     before = project.migrated().dump()
 
-    with pytest.raises(MigrationFailed, match="20991231235959_broken failed and was taken back: division by zero"):
+    with pytest.raises(MigrationFailed, match="20991231235959_broken failed and was rolled back: division by zero"):
         Runner(project.dsn(), migrations=[*FILES, broken]).up()
 
     assert project.dump() == before
@@ -212,7 +212,7 @@ def test_a_lock_that_passes_is_waited_for(project: Project) -> None:
 
 def test_another_run_that_does_not_end_is_named(project: Project) -> None:
     with project.connected() as other, other.transaction():
-        Transactions()._wait_for_turn(other)
+        Transactions()._acquire_advisory_lock(other)
 
         with pytest.raises(LockNotObtained, match="Another run of the migrations did not end"):
             project.runner(transactions=IMPATIENT).up()

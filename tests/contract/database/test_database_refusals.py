@@ -92,7 +92,20 @@ def test_columns_of_another_type_are_refused_with_the_list(project: Project) -> 
     for line in ("id is bigint, needs uuid", "email is json, needs text", "role is text, needs user_role"):
         assert line in str(caught.value)
     assert "created_at" not in str(caught.value)
+    assert "rename the table: alter table public.users rename to former_users. Nothing was changed" in str(caught.value)
     assert project.dump() == before
+
+
+def test_the_sql_for_columns_of_another_type_helps(project: Project) -> None:
+    own = "id uuid primary key, role text, created_at timestamp, updated_at timestamptz"
+    project.sql(f"create table public.users ({own})")
+    with pytest.raises(MigrationRefused, match=r"Nothing was changed$") as caught:
+        project.runner().up()
+
+    project.sql(str(caught.value).partition("change or rename them: ")[2].removesuffix(". Nothing was changed"))
+
+    project.runner().up()
+    assert project.profile(project.sign_up()) == (None, None, None, "viewer", 0, True)
 
 
 THEIR_TRIGGER = """
@@ -148,7 +161,7 @@ create trigger on_auth_user_created after insert on auth.users for each row exec
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_before_anything_is_changed(project: Project, own: str, sentence: str) -> None:
-    """With the object and the mend; the first migrations used to stay."""
+    """With the object and the fix; the first migrations used to stay."""
     project.sql(own)
     before = project.dump()
 

@@ -50,7 +50,7 @@ def test_down_keeps_the_data_unless_asked(project: Project) -> None:
     user = project.sign_up("ada@example.com")
     project.sql("update public.users set credits_balance = 7")
 
-    at_stake = project.runner().data_at_stake(VERSIONS)
+    at_stake = project.runner().droppable_data(VERSIONS)
     project.runner().down(steps=99)
 
     assert at_stake == ["table public.users (1 rows)", "type public.user_role"]
@@ -115,7 +115,7 @@ def test_down_to_a_version_takes_back_what_is_newer(project: Project) -> None:
 
 
 def test_what_is_dropped_is_not_dropped_under_somebody(project: Project) -> None:
-    """Other tables may refer to ours by now; the whole step is taken back."""
+    """Other tables may refer to ours by now; the whole step is rolled back."""
     project.migrated()
     project.sql("create table public.posts (author uuid references public.users)")
     project.runner().down(to=VERSIONS[2])

@@ -44,7 +44,7 @@ CHANGES = {
 
 
 def test_the_recorded_catalogue_is_that_of_a_new_project(make_project: MakeProject) -> None:
-    """After a new migration: ``python -m velro_auth.ops.database.record <address>``."""
+    """After a new migration: ``python -m tests.contract.database.record_catalogue <address>``."""
     project = make_project("new").migrated()
 
     with connected(project.dsn(), print) as connection:

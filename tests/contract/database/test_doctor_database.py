@@ -1,4 +1,4 @@
-"""The database checks of the doctor: each seen failing with its fault, and passing once that is mended."""
+"""The database checks of the doctor: each seen failing with its fault, and passing once that is fixed."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def bad(project: Project) -> set[str]:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_fails_its_own_check_and_fix_mends_it(migrated: Project, tmp_path: Path, name: str) -> None:
+def test_a_fault_fails_its_own_check_and_fix_repairs_it(migrated: Project, tmp_path: Path, name: str) -> None:
     migrated.sign_up("ada@example.com")
     assert bad(migrated) == set()
     for statement, user in FAULTS[name]:
@@ -81,8 +81,8 @@ def test_a_fault_fails_its_own_check_and_fix_mends_it(migrated: Project, tmp_pat
 
     assert {one for one, result in results.items() if result.status != "pass"} <= {name, *NEIGHBOURS.get(name, ())}
     assert results[name].status == "fail"
-    assert "velro-auth doctor --fix" in results[name].mend
-    fix.mend(migrated.dsn(), folder=tmp_path)
+    assert "velro-auth doctor --fix" in results[name].fix
+    fix.apply(migrated.dsn(), folder=tmp_path)
     assert bad(migrated) == set()
 
 
@@ -102,14 +102,14 @@ def test_each_fault_alone_is_told(migrated: Project, subtests: pytest.Subtests) 
                 assert look(migrated)[name].found != before
 
 
-def test_an_orphan_is_told_and_its_mend_works(migrated: Project) -> None:
+def test_an_orphan_is_told_and_its_fix_works(migrated: Project) -> None:
     migrated.sql("alter table public.users drop constraint users_id_auth_users_fkey;"
                  "insert into public.users (id) values (gen_random_uuid())")  # fmt: skip
 
     result = look(migrated)["database.orphans"]
 
     assert result.status == "fail"
-    statement = result.mend[result.mend.index("delete from") : result.mend.index("; then")]
+    statement = result.fix[result.fix.index("delete from") : result.fix.index("; then")]
     migrated.sql(statement)
     assert look(migrated)["database.orphans"].status == "pass"
 
@@ -118,7 +118,7 @@ def test_pending_migrations_fail_and_the_rest_waits_for_them(project: Project) -
     results = look(project)
 
     assert results["database.migrations"].status == "fail"
-    assert "velro-auth db up" in results["database.migrations"].mend
+    assert "velro-auth db up" in results["database.migrations"].fix
     assert results["database.policies"].status == "skip"
     project.runner().up()
     assert bad(project) == set()
@@ -130,7 +130,7 @@ def test_an_edited_migration_says_to_restore_it(migrated: Project) -> None:
     result = look(migrated)["database.migrations"]
 
     assert result.status == "fail"
-    assert result.mend == "Restore the migration files of the release that applied them."
+    assert result.fix == "Restore the migration files of the release that applied them."
 
 
 def test_a_newer_migration_is_a_warning(migrated: Project) -> None:
@@ -157,7 +157,7 @@ create trigger profile after insert on auth.users for each row execute function 
 """
 
 
-def test_sign_ups_that_fail_are_told_and_mended(migrated: Project) -> None:
+def test_sign_ups_that_fail_are_reported_and_fixed(migrated: Project) -> None:
     """All else looked well."""
     migrated.sql(LATER)
 
@@ -165,7 +165,7 @@ def test_sign_ups_that_fail_are_told_and_mended(migrated: Project) -> None:
     result = look(migrated)["database.sign_up"]
     assert result.status == "fail"
     assert "fails in the trigger profile, which calls public.theirs()" in result.found
-    assert "velro-auth db up --adopt" in result.mend
+    assert "velro-auth db up --adopt" in result.fix
     migrated.runner().up(adopt=True)
     assert bad(migrated) == set()
 
@@ -185,9 +185,9 @@ def test_a_rule_of_the_project_that_refuses_the_rehearsed_user_is_a_warning(migr
 
 def test_a_rehearsal_can_be_switched_off(migrated: Project) -> None:
     migrated.sql(LATER)
-    case = DiagnosticContext(settings=Settings.from_environment({"DATABASE_URL": migrated.dsn()}), rehearses=False)
+    context = DiagnosticContext(settings=Settings.from_environment({"DATABASE_URL": migrated.dsn()}), rehearses=False)
 
-    [result] = run(CHECKS, case, only=["database.sign_up"])
+    [result] = run(CHECKS, context, only=["database.sign_up"])
 
     assert result.status == "pass"
 

@@ -1,4 +1,4 @@
-"""``doctor --fix``: mends in one transaction, once, and its file leads back to exactly what was there."""
+"""``doctor --fix``: fixes in one transaction, once, and its file leads back to exactly what was there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.contract.database.project import OWN_TABLE, Project
 from tests.contract.database.test_database_verify import CHANGES
 from velro_auth.ops.database.catalogue import snapshot
 from velro_auth.ops.database.connection import connected
-from velro_auth.ops.doctor.fix import Mended, mend
+from velro_auth.ops.doctor.fix import FixResult, apply
 
 #: What somebody did by hand, and as whom.
 BROKEN = (
@@ -48,8 +48,8 @@ def at(second: int = 0) -> Callable[[], dt.datetime]:
     return lambda: dt.datetime(2026, 11, 25, 12, 0, second)  # noqa: DTZ001 - a local time, as in the file's name
 
 
-def fix(project: Project, folder: Path, second: int = 0) -> Mended:
-    return mend(project.dsn(), folder=folder, now=at(second))
+def fix(project: Project, folder: Path, second: int = 0) -> FixResult:
+    return apply(project.dsn(), folder=folder, now=at(second))
 
 
 def faults(project: Project) -> list[str]:
@@ -70,18 +70,18 @@ def broken(project: Project) -> Project:
     return project
 
 
-def test_all_is_mended_and_the_file_leads_back(migrated: Project, tmp_path: Path) -> None:
+def test_all_is_fixed_and_the_file_leads_back(migrated: Project, tmp_path: Path) -> None:
     project = broken(migrated)
     dump_before, rows_before = project.dump(), rows(project)
 
-    mended = fix(project, tmp_path)
+    fixed = fix(project, tmp_path)
 
     assert faults(project) == []
-    assert "rows of public.users: 4 made, 2 brought up to date" in mended.changes
-    assert mended.rollback_file == tmp_path / "doctor_rollback_20261125_120000.sql"
-    assert stat.S_IMODE(mended.rollback_file.stat().st_mode) == 0o600
+    assert "rows of public.users: 4 made, 2 brought up to date" in fixed.changes
+    assert fixed.rollback_file == tmp_path / "doctor_rollback_20261125_120000.sql"
+    assert stat.S_IMODE(fixed.rollback_file.stat().st_mode) == 0o600
 
-    project.sql(mended.rollback_file.read_text("utf-8"))
+    project.sql(fixed.rollback_file.read_text("utf-8"))
 
     assert rows(project) == rows_before
     assert differing(project.dump(), dump_before) == []
@@ -99,22 +99,22 @@ def test_a_second_run_changes_nothing_and_writes_nothing(migrated: Project, tmp_
 
     again = fix(project, tmp_path, second=1)
 
-    assert again == Mended()
+    assert again == FixResult()
     assert project.dump() == before
     assert len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("part", range(3))
-def test_changes_by_hand_are_mended_and_taken_back(migrated: Project, tmp_path: Path, part: int) -> None:
+def test_changes_by_hand_are_fixed_and_taken_back(migrated: Project, tmp_path: Path, part: int) -> None:
     for change in list(CHANGES)[part::3]:
         migrated.sql(change)
     before = taken_down(migrated)
 
-    mended = fix(migrated, tmp_path)
+    fixed = fix(migrated, tmp_path)
 
     assert faults(migrated) == []
-    assert mended.rollback_file is not None
-    migrated.sql(mended.rollback_file.read_text("utf-8"))
+    assert fixed.rollback_file is not None
+    migrated.sql(fixed.rollback_file.read_text("utf-8"))
     assert taken_down(migrated) == before
 
 
@@ -131,17 +131,17 @@ def test_a_table_of_the_projects_own_keeps_what_it_had(project: Project, tmp_pat
     project.sql("alter table auth.users disable trigger on_auth_user_created", user="supabase_admin")
     before = project.dump()
 
-    mended = fix(project, tmp_path)
+    fixed = fix(project, tmp_path)
 
     assert "again AFTER INSERT" in "".join(
         project.sql("select string_agg(pg_get_triggerdef(oid), '') from pg_trigger")[0]
     )
     assert "trigger on_auth_user_created on auth.users" not in faults(project)
-    assert mended.rollback_file is not None
-    project.sql(mended.rollback_file.read_text("utf-8"), user="supabase_admin")
+    assert fixed.rollback_file is not None
+    project.sql(fixed.rollback_file.read_text("utf-8"), user="supabase_admin")
     assert differing(project.dump(), before) == []
     assert fix(project, tmp_path, 1).rollback_file is not None
-    assert fix(project, tmp_path, 2) == Mended()
+    assert fix(project, tmp_path, 2) == FixResult()
 
 
 def test_a_trigger_that_only_the_owner_can_switch_off_is_left_out_on_the_way_back(
@@ -149,10 +149,10 @@ def test_a_trigger_that_only_the_owner_can_switch_off_is_left_out_on_the_way_bac
 ) -> None:
     migrated.sql("alter table auth.users disable trigger on_auth_user_created", user="supabase_admin")
 
-    mended = fix(migrated, tmp_path)
+    fixed = fix(migrated, tmp_path)
 
     assert faults(migrated) == []
-    assert mended.rollback_file is not None
-    migrated.sql(mended.rollback_file.read_text("utf-8"))
+    assert fixed.rollback_file is not None
+    migrated.sql(fixed.rollback_file.read_text("utf-8"))
     assert faults(migrated) == ["trigger on_auth_user_created on auth.users"]
     assert migrated.profile(migrated.sign_up("eve@example.com")) is None

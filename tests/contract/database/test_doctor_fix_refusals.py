@@ -12,10 +12,10 @@ from tests.contract.database.conftest import Cluster, MakeProject
 from tests.contract.database.project import Project
 from tests.contract.database.test_doctor_fix import broken, faults, fix, rows
 from velro_auth.ops.database import errors
-from velro_auth.ops.database.transaction import Transactions
+from velro_auth.ops.database.connection import Transactions
 from velro_auth.ops.doctor import fix as fixing
-from velro_auth.ops.doctor import undo_file
-from velro_auth.ops.doctor.undo_file import CannotWrite
+from velro_auth.ops.doctor import undo
+from velro_auth.ops.doctor.undo import CannotWrite
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_held_lock_leaves_the_database_and_the_folder_as_they_were(migrated: P
     with migrated.connected() as other, other.transaction():
         other.execute("select from public.users")
         with pytest.raises(errors.LockNotObtained):
-            fixing.mend(migrated.dsn(), folder=tmp_path, transactions=patience)
+            fixing.apply(migrated.dsn(), folder=tmp_path, transactions=patience)
 
     assert faults(migrated) == ["row level security of public.users"]
     assert list(tmp_path.iterdir()) == []
@@ -65,7 +65,7 @@ def test_the_file_is_complete_before_the_transaction_ends(
     """Whoever looks at the moment the file is on the disk still finds the database unchanged."""
     migrated.sql("alter table public.users disable row level security")
     seen: list[str] = []
-    really = undo_file._sync
+    really = undo._sync
 
     def look(folder: Path) -> None:
         really(folder)
@@ -75,7 +75,7 @@ def test_the_file_is_complete_before_the_transaction_ends(
                                                         " 'public.users'::regclass"))  # fmt: skip
 
     # Reading pg_class needs no lock on the table itself.
-    monkeypatch.setattr(undo_file, "_sync", look)
+    monkeypatch.setattr(undo, "_sync", look)
     fix(migrated, tmp_path)
 
     assert seen[0].endswith("commit;\n")
@@ -90,7 +90,7 @@ def test_a_commit_that_is_refused_leaves_no_file(migrated: Project, tmp_path: Pa
     )
     migrated.fill(1)
 
-    with pytest.raises(errors.MigrationFailed, match="taken back: never"):
+    with pytest.raises(errors.MigrationFailed, match="rolled back: never"):
         fix(migrated, tmp_path)
 
     assert list(tmp_path.iterdir()) == []
@@ -101,9 +101,9 @@ def test_a_row_that_a_constraint_refuses_is_left_to_the_back_fill(migrated: Proj
     migrated.sql("alter table public.users add constraint obstacle check (email <> 'user2@example.com')")
     migrated.sql("alter table public.users disable row level security")
 
-    mended = fix(migrated, tmp_path)
+    fixed = fix(migrated, tmp_path)
 
-    [remark] = mended.remarks
+    [remark] = fixed.remarks
     assert "obstacle" in remark
     assert "velro-auth db backfill" in remark
     assert "user2" not in remark
@@ -114,13 +114,13 @@ def test_a_row_that_a_constraint_refuses_is_left_to_the_back_fill(migrated: Proj
 def test_many_rows_are_left_to_the_back_fill(
     migrated: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("velro_auth.ops.doctor.rows.MOST_ROWS", 2)
+    monkeypatch.setattr("velro_auth.ops.doctor.fix.MOST_ROWS", 2)
     migrated.fill(3)
 
-    mended = fix(migrated, tmp_path)
+    fixed = fix(migrated, tmp_path)
 
-    assert mended.rollback_file is None
-    assert "velro-auth db backfill" in mended.remarks[0]
+    assert fixed.rollback_file is None
+    assert "velro-auth db backfill" in fixed.remarks[0]
 
 
 def test_orphans_are_not_deleted(migrated: Project, tmp_path: Path) -> None:
@@ -146,22 +146,22 @@ def test_pending_migrations_stay_pending(make_project: MakeProject, tmp_path: Pa
     project.runner().down(steps=1)
     project.sql("alter table public.users disable row level security")
 
-    mended, again = fix(project, tmp_path), fix(project, tmp_path, 1)
+    fixed, again = fix(project, tmp_path), fix(project, tmp_path, 1)
 
-    assert mended.changes == ["row level security public.users: changed"]
+    assert fixed.changes == ["row level security public.users: changed"]
     assert again.changes == ()
     assert again.rollback_file is None
-    for one in (mended, again):
-        assert list(one.remarks) == ["what 20261126100000_sign_ups brings is not mended here: run velro-auth db up"]
+    for one in (fixed, again):
+        assert list(one.remarks) == ["what 20261126100000_sign_ups brings is not fixed here: run velro-auth db up"]
     assert "migration 20261126100000_sign_ups" in faults(project)
-    assert "migration 20261126100000_sign_ups" not in [one.subject for one in fixing.wanted(project.dsn())]
+    assert "migration 20261126100000_sign_ups" not in [one.subject for one in fixing.preview(project.dsn())]
 
 
-def test_what_is_wanted_is_told_without_a_change(migrated: Project) -> None:
+def test_a_preview_changes_nothing(migrated: Project) -> None:
     project = broken(migrated)
     before = project.dump()
 
-    subjects = [one.subject for one in fixing.wanted(project.dsn())]
+    subjects = [one.subject for one in fixing.preview(project.dsn())]
 
     assert "row level security of public.users" in subjects
     assert 'policy "Users can view self" on public.users' in subjects
@@ -169,13 +169,13 @@ def test_what_is_wanted_is_told_without_a_change(migrated: Project) -> None:
 
 
 def test_the_file_runs_in_one_transaction(migrated: Project, tmp_path: Path) -> None:
-    """A way back that fails half way leaves what was mended."""
+    """A way back that fails half way leaves what was fixed."""
     project = broken(migrated)
-    mended = fix(project, tmp_path)
-    assert mended.rollback_file is not None
+    fixed = fix(project, tmp_path)
+    assert fixed.rollback_file is not None
     project.sql("drop function velro_auth.validate_users() cascade")
     before = project.dump()
-    statements = mended.rollback_file.read_text("utf-8").replace("commit;", "select 1 / 0;\ncommit;")
+    statements = fixed.rollback_file.read_text("utf-8").replace("commit;", "select 1 / 0;\ncommit;")
 
     with pytest.raises(psycopg.errors.DivisionByZero):
         project.sql(statements)

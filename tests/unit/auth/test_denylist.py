@@ -8,15 +8,18 @@ from hypothesis import strategies as st
 
 from tests.fixtures.denials import denials_of
 from tests.fixtures.tokens import START_S, USER_ID, HandClock, checked_claims
-from velro_auth.auth.cutoffs import MOST_CUTS, MOST_EXEMPT, Cutoff, merged_cuts
 from velro_auth.auth.denylist import (
     BEFORE_ALL,
     LONGEST_LIFETIME_S,
+    MAX_CUTOFFS,
+    MAX_EXEMPT,
+    Cutoff,
     Denial,
     MemoryDenyList,
     Scope,
     end_of_user,
     last_end_s,
+    merge_cutoffs,
 )
 
 HERE = "11111111-1111-4111-8111-111111111111"
@@ -28,13 +31,13 @@ OURS = checked_claims(session_id=HERE, issued_at=int(START_S) - 600, exp=int(STA
 OTHER = checked_claims(session_id=ELSEWHERE, issued_at=int(START_S) - 1200, exp=int(START_S) + 2400)
 
 SESSIONS = ("a", "b", "c")
-CUTS = st.builds(
+CUTOFFS = st.builds(
     Cutoff,
     name=st.text("0123456789abcdef", min_size=16, max_size=16),
     at_s=st.integers(1, 4),
     exempt=st.sets(st.sampled_from(SESSIONS)).map(lambda names: tuple(sorted(names))),
 )
-MANY_CUTS = st.lists(CUTS, min_size=1, max_size=MOST_CUTS + 3, unique_by=lambda cut: cut.name).map(tuple)
+MANY_CUTOFFS = st.lists(CUTOFFS, min_size=1, max_size=MAX_CUTOFFS + 3, unique_by=lambda cutoff: cutoff.name).map(tuple)
 TOKENS = [
     checked_claims(session_id=session, issued_at=issued_at)
     for session, issued_at in itertools.product(SESSIONS, (None, 1, 2, 3, 4, 5))
@@ -193,53 +196,57 @@ def test_a_merged_denial_lasts_in_the_list(denied: MemoryDenyList, clock: HandCl
     assert denied.denies(OURS)
 
 
-@given(MANY_CUTS, MANY_CUTS)
-def test_merged_cuts_refuse_whatever_one_of_them_refuses(some: tuple[Cutoff, ...], others: tuple[Cutoff, ...]) -> None:
-    merged = merged_cuts(some, others)
-
-    assert len(merged) <= MOST_CUTS
-    for token in TOKENS:
-        if any(cut.covers(token) for cut in (*some, *others)):
-            assert any(cut.covers(token) for cut in merged)
-
-
-@given(st.lists(CUTS, min_size=1, max_size=3, unique_by=lambda cut: cut.name).map(tuple), MANY_CUTS)
-def test_merged_cuts_refuse_nothing_else_unless_they_are_many(
+@given(MANY_CUTOFFS, MANY_CUTOFFS)
+def test_merged_cutoffs_refuse_whatever_one_of_them_refuses(
     some: tuple[Cutoff, ...], others: tuple[Cutoff, ...]
 ) -> None:
-    others = others[: MOST_CUTS - 3]
-    merged = merged_cuts(some, others)
+    merged = merge_cutoffs(some, others)
+
+    assert len(merged) <= MAX_CUTOFFS
+    for token in TOKENS:
+        if any(cutoff.covers(token) for cutoff in (*some, *others)):
+            assert any(cutoff.covers(token) for cutoff in merged)
+
+
+@given(st.lists(CUTOFFS, min_size=1, max_size=3, unique_by=lambda cutoff: cutoff.name).map(tuple), MANY_CUTOFFS)
+def test_merged_cutoffs_refuse_nothing_else_unless_they_are_many(
+    some: tuple[Cutoff, ...], others: tuple[Cutoff, ...]
+) -> None:
+    others = others[: MAX_CUTOFFS - 3]
+    merged = merge_cutoffs(some, others)
 
     for token in TOKENS:
-        assert any(cut.covers(token) for cut in merged) == any(cut.covers(token) for cut in (*some, *others))
+        assert any(cutoff.covers(token) for cutoff in merged) == any(
+            cutoff.covers(token) for cutoff in (*some, *others)
+        )
 
 
-@given(MANY_CUTS, MANY_CUTS)
-def test_the_order_of_news_does_not_matter(some: tuple[Cutoff, ...], others: tuple[Cutoff, ...]) -> None:
-    merged = merged_cuts(some, others)
+@given(MANY_CUTOFFS, MANY_CUTOFFS)
+def test_the_order_of_denials_does_not_matter(some: tuple[Cutoff, ...], others: tuple[Cutoff, ...]) -> None:
+    merged = merge_cutoffs(some, others)
 
-    assert merged_cuts(others, some) == merged
-    assert merged_cuts(merged, merged) == merged
+    assert merge_cutoffs(others, some) == merged
+    assert merge_cutoffs(merged, merged) == merged
 
 
-def test_a_late_copy_of_a_replaced_cut_does_not_end_later_sessions() -> None:
+def test_a_late_copy_of_a_replaced_cutoff_does_not_end_later_sessions() -> None:
     """Both logouts in one second. The copy does not know the session that began after the second one."""
     first, second = Cutoff(name="first", at_s=1, exempt=("a",)), Cutoff(name="second", at_s=1)
-    [known] = merged_cuts([first], [second])
-    [known] = merged_cuts([known.exempting(["c"])], [first])
+    [known] = merge_cutoffs([first], [second])
+    [known] = merge_cutoffs([known.exempting(["c"])], [first])
 
     assert known.name == "second"
     assert not known.covers(checked_claims(session_id="c", issued_at=1))
     assert known.covers(checked_claims(session_id="a", issued_at=1))
 
 
-def test_sessions_exempt_from_one_cut_are_bounded() -> None:
-    cut = Cutoff(name="one", at_s=1)
+def test_sessions_exempt_from_one_cutoff_are_bounded() -> None:
+    cutoff = Cutoff(name="one", at_s=1)
 
-    for number in range(3 * MOST_EXEMPT):
-        cut = cut.exempting([f"session {number:03}"])
+    for number in range(3 * MAX_EXEMPT):
+        cutoff = cutoff.exempting([f"session {number:03}"])
 
-    assert len(cut.exempt) == MOST_EXEMPT
+    assert len(cutoff.exempt) == MAX_EXEMPT
 
 
 def test_when_it_is_full_the_denials_that_end_first_go(clock: HandClock) -> None:
@@ -260,4 +267,4 @@ def test_ended_denials_go_while_others_come(denied: MemoryDenyList, clock: HandC
 
     denied.deny([Denial(subject="session:new", until_s=START_S + 100)])
 
-    assert list(denied._known) == ["session:new"]
+    assert list(denied._entries) == ["session:new"]

@@ -35,7 +35,7 @@ def test_a_key_set_may_be_empty() -> None:
 
 
 def test_private_halves_are_not_looked_at() -> None:
-    """Whoever published one by mistake does not make us able to sign."""
+    """A private key that was published by mistake is not used."""
     jwk = ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()), as_dict=True)
 
     key = read_key_set(document([{**jwk, "kid": "one"}]))["one"]

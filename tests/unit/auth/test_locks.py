@@ -42,14 +42,14 @@ def test_proven_tokens() -> None:
 
 def test_answers_about_tokens() -> None:
     clock = LockWatch()
-    judge = RemoteIntrospector(limits=AskLimits(cache_size=2), clock=clock, now=clock.peek)
-    clock.locks = (judge.state.lock,)
+    remote = RemoteIntrospector(limits=AskLimits(cache_size=2), clock=clock, now=clock.peek)
+    clock.locks = (remote.state.lock,)
 
     for number in range(5):
-        judge.check(f"token {number}", checked_claims(), lambda: None, is_proven=True)
+        remote.check(f"token {number}", checked_claims(), lambda: None, is_proven=True)
         clock.advance(25)
-    assert judge.state.remembered == 2
-    RemoteIntrospector(limits=AskLimits(good_for_s=10), state=judge.state)
+    assert remote.state.remembered == 2
+    RemoteIntrospector(limits=AskLimits(good_for_s=10), state=remote.state)
 
-    assert judge.state.remembered == 0
+    assert remote.state.remembered == 0
     assert clock.without_lock == 0

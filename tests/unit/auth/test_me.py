@@ -35,7 +35,7 @@ class Watching:
         return None
 
     def _look(self, what: str) -> None:
-        self.seen.append((what, self._guards.bulkhead.taken, self._guards.sessions.bulkhead.taken))
+        self.seen.append((what, self._guards.bulkhead.in_use, self._guards.sessions.bulkhead.in_use))
 
 
 def test_the_package_for_profiles_is_loaded_before_a_slot_is_taken() -> None:
@@ -50,7 +50,7 @@ def test_the_package_for_profiles_is_loaded_before_a_slot_is_taken() -> None:
         guards=guards,
         refreshes=Refreshes[Session](clock=clock),
         verifier=verifier,
-        judge=TokenIntrospector(verifier=verifier, remote=RemoteIntrospector(clock=clock, now=clock)),
+        introspector=TokenIntrospector(verifier=verifier, remote=RemoteIntrospector(clock=clock, now=clock)),
         denied=MemoryDenyList(now=clock),
         profiles=profiles,
     )

@@ -123,8 +123,8 @@ def test_what_is_kept_is_bounded_and_holds_no_token(clock: HandClock) -> None:
     assert "token" not in str([*refreshes._outcomes])
 
 
-class Places:
-    """So few places, and who asked for one."""
+class Permits:
+    """So few permits, and who asked for one."""
 
     def __init__(self, free: int) -> None:
         self._lock = threading.Lock()
@@ -132,41 +132,41 @@ class Places:
         self.asked = 0
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def permit(self) -> Iterator[None]:
         with self._lock:
             self.asked += 1
             if self._free == 0:
-                raise Busy("no place")
+                raise Busy("no permit")
             self._free -= 1
         yield
         with self._lock:
             self._free += 1
 
 
-def test_40_parallel_refreshes_are_one_however_few_places_there_are(clock: HandClock) -> None:
+def test_40_parallel_refreshes_are_one_however_few_permits_there_are(clock: HandClock) -> None:
     refreshes: Refreshes[str] = Refreshes(clock=clock, wait_s=60)
-    places, calls = Places(2), []
+    permits, calls = Permits(2), []
 
     def upstream() -> str:
         calls.append("call")
-        eventually(lambda: places.asked == 40)
+        eventually(lambda: permits.asked == 40)
         return "session"
 
-    answers = in_parallel(40, lambda: refreshes.refresh("token", upstream, place=places.place))
+    answers = in_parallel(40, lambda: refreshes.refresh("token", upstream, permit=permits.permit))
 
     assert answers == ["session"] * 40
     assert len(calls) == 1
 
 
-def test_who_comes_without_a_place_when_the_call_has_just_ended_gets_its_answer(clock: HandClock) -> None:
+def test_who_comes_without_a_permit_when_the_call_has_just_ended_gets_its_answer(clock: HandClock) -> None:
     refreshes: Refreshes[str] = Refreshes(clock=clock)
 
-    def place() -> AbstractContextManager[object]:
+    def permit() -> AbstractContextManager[object]:
         """Have another one's call end between the first look and the second."""
         refreshes.refresh("token", lambda: "of the other one")
-        raise Busy("no place")
+        raise Busy("no permit")
 
-    assert refreshes.refresh("token", lambda: "mine", place=place) == "of the other one"
+    assert refreshes.refresh("token", lambda: "mine", permit=permit) == "of the other one"
 
 
 def test_a_refusal_that_may_not_last_is_shared_and_forgotten(refreshes: Refreshes[str]) -> None:

@@ -11,7 +11,7 @@ from velro_auth.errors import Forbidden, InsufficientAal
 ALL = {"X-Auth-User-Id", "X-Auth-User-Email", "X-Auth-User-Role", "X-Auth-Aal", "X-Auth-Session-Id"}
 
 
-def test_no_demands_are_met_by_everybody() -> None:
+def test_no_requirements_are_met_by_every_token() -> None:
     Requirements().check(checked_claims())
 
 
@@ -31,7 +31,7 @@ def test_the_database_role_is_not_the_applications() -> None:
 
 
 @pytest.mark.parametrize(
-    ("has", "demanded", "is_enough"),
+    ("has", "required", "is_enough"),
     [
         ("aal1", "aal1", True),
         ("aal2", "aal1", True),
@@ -43,9 +43,9 @@ def test_the_database_role_is_not_the_applications() -> None:
         ("aal9", "aal9", False),
     ],
 )
-def test_a_level_is_met_by_itself_and_by_stronger_ones(has: str, demanded: str, *, is_enough: bool) -> None:
+def test_a_level_is_met_by_itself_and_by_stronger_ones(has: str, required: str, *, is_enough: bool) -> None:
     """A level that nobody knows is never met: a slip of the pen must not open a door."""
-    requirements = Requirements(aal=demanded)
+    requirements = Requirements(aal=required)
 
     if is_enough:
         requirements.check(checked_claims(aal=has))

@@ -29,7 +29,7 @@ class Call:
 
 
 class Key:
-    """A key that counts how often it was looked up: once by whoever waits, twice by whoever makes the call."""
+    """A key that counts its look-ups: once by a waiting caller, twice by the caller that runs the call."""
 
     def __init__(self) -> None:
         self.looks = 0
@@ -117,16 +117,16 @@ def test_one_waits_for_another_only_so_long() -> None:
     thread.join(5)
 
 
-def no_place() -> AbstractContextManager[object]:
-    raise Busy("no place")
+def no_permit() -> AbstractContextManager[object]:
+    raise Busy("no permit")
 
 
-def test_without_a_place_one_still_waits_for_a_call_that_began_a_moment_ago() -> None:
+def test_without_a_permit_one_still_waits_for_a_call_that_began_a_moment_ago() -> None:
     """Tabs that refresh at once must not get different answers because of the logins around them."""
     flights: SingleFlight[str] = SingleFlight(wait_s=60, grace_s=60)
     call, answers = Call(lambda: "answer"), []
     first = threading.Thread(target=flights.do, args=("key", call))
-    second = threading.Thread(target=lambda: answers.append(flights.do("key", call, place=no_place)))
+    second = threading.Thread(target=lambda: answers.append(flights.do("key", call, permit=no_permit)))
     first.start()
     assert call.started.wait(10)
     second.start()
@@ -138,7 +138,7 @@ def test_without_a_place_one_still_waits_for_a_call_that_began_a_moment_ago() ->
     assert call.count == 1
 
 
-def test_without_a_place_one_does_not_wait_for_a_call_that_takes_long() -> None:
+def test_without_a_permit_one_does_not_wait_for_a_call_that_takes_long() -> None:
     """Each who waits costs a thread: a Supabase that hangs must leave some to the others."""
     clock = HandClock()
     flights: SingleFlight[str] = SingleFlight(wait_s=60, grace_s=1, clock=clock)
@@ -148,19 +148,19 @@ def test_without_a_place_one_does_not_wait_for_a_call_that_takes_long() -> None:
     assert call.started.wait(10)
     clock.advance(1)
 
-    with pytest.raises(Busy, match="no place"):
-        flights.do("key", call, place=no_place)
+    with pytest.raises(Busy, match="no permit"):
+        flights.do("key", call, permit=no_permit)
 
     call.go.set()
     first.join(10)
 
 
-def test_without_a_place_no_call_is_made() -> None:
+def test_without_a_permit_no_call_is_made() -> None:
     flights: SingleFlight[str] = SingleFlight(wait_s=60)
     call = Call(lambda: "answer")
 
-    with pytest.raises(Busy, match="no place"):
-        flights.do("key", call, place=no_place)
+    with pytest.raises(Busy, match="no permit"):
+        flights.do("key", call, permit=no_permit)
 
     assert call.count == 0
     assert flights.do("key", lambda: "next") == "next"

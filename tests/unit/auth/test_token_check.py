@@ -1,4 +1,4 @@
-"""Why the tokens of this service's own logins would be refused here: each cause by its own name and mend."""
+"""Why issued tokens would be refused here: each cause with its name and fix."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEY = SigningKey("key-1")
 STRANGER = SigningKey("key-1")
 
 
-def judge(*, now_s: float = 0.0, secret: str = SECRET, issuer: str = ISSUER) -> IssuedTokenCheck:
+def token_check_with(*, now_s: float = 0.0, secret: str = SECRET, issuer: str = ISSUER) -> IssuedTokenCheck:
     clock = HandClock()
     clock.advance(now_s)
     rules = ClaimRules(issuers=(issuer,), now=clock)
@@ -25,12 +25,12 @@ def judge(*, now_s: float = 0.0, secret: str = SECRET, issuer: str = ISSUER) -> 
 
 
 def test_a_good_token_has_no_cause() -> None:
-    assert judge().refused(KEY.token(claims_at())) is None
-    assert judge().refused(hmac_token(claims_at(), SECRET)) is None
+    assert token_check_with().refused(KEY.token(claims_at())) is None
+    assert token_check_with().refused(hmac_token(claims_at(), SECRET)) is None
 
 
 def test_a_token_that_supabase_has_to_judge_is_no_trouble() -> None:
-    assert judge().refused(KEY.token(claims_at(), kid="another")) is None
+    assert token_check_with().refused(KEY.token(claims_at(), kid="another")) is None
 
 
 @pytest.mark.parametrize(
@@ -49,15 +49,15 @@ def test_a_token_that_supabase_has_to_judge_is_no_trouble() -> None:
     ],
 )
 def test_claims_that_are_refused(changes: dict[str, Any], cause: token_check.Cause, names: str) -> None:
-    found = judge().refused(KEY.token(claims_at(**changes)))
+    found = token_check_with().refused(KEY.token(claims_at(**changes)))
 
     assert found is not None
     assert found.cause is cause
-    assert names in found.cause.mend
+    assert names in found.cause.fix
 
 
 def test_the_issuer_of_the_token_is_told() -> None:
-    found = judge(issuer="https://other.example/auth/v1").refused(KEY.token(claims_at()))
+    found = token_check_with(issuer="https://other.example/auth/v1").refused(KEY.token(claims_at()))
 
     assert found is not None
     assert found.detail == f"iss is '{ISSUER}'; accepted: https://other.example/auth/v1"
@@ -65,40 +65,40 @@ def test_the_issuer_of_the_token_is_told() -> None:
 
 @pytest.mark.parametrize("off_s", [-300, -31])
 def test_a_clock_that_is_slow(off_s: float) -> None:
-    found = judge(now_s=off_s).refused(KEY.token(claims_at()))
+    found = token_check_with(now_s=off_s).refused(KEY.token(claims_at()))
 
     assert found is not None
     assert found.cause is token_check.CLOCK_SLOW
     assert found.detail == f"issued {-off_s:.0f} s in the future"
-    assert judge(now_s=-30).refused(KEY.token(claims_at())) is None
+    assert token_check_with(now_s=-30).refused(KEY.token(claims_at())) is None
 
 
 def test_a_clock_that_is_fast() -> None:
-    found = judge(now_s=3700).refused(KEY.token(claims_at()))
+    found = token_check_with(now_s=3700).refused(KEY.token(claims_at()))
 
     assert found is not None
     assert (found.cause, found.detail) == (token_check.CLOCK_FAST, "expired 100 s ago")
 
 
 def test_a_secret_of_another_project() -> None:
-    found = judge(secret="another-secret-of-more-than-32-bytes").refused(hmac_token(claims_at(), SECRET))
+    found = token_check_with(secret="another-secret-of-more-than-32-bytes").refused(hmac_token(claims_at(), SECRET))
 
     assert found is not None
     assert found.cause is token_check.SECRET
-    assert "SUPABASE_JWT_SECRET" in found.cause.mend
+    assert "SUPABASE_JWT_SECRET" in found.cause.fix
 
 
 def test_a_key_of_another_project() -> None:
-    found = judge().refused(STRANGER.token(claims_at()))
+    found = token_check_with().refused(STRANGER.token(claims_at()))
 
     assert found is not None
     assert found.cause is token_check.SIGNATURE
-    assert "SUPABASE_URL" in found.cause.mend
+    assert "SUPABASE_URL" in found.cause.fix
 
 
 @pytest.mark.parametrize("token", ["", "a.b", "ä.b.c", "not a token", "e30.e30.e30"])
 def test_what_is_no_token_is_refused_and_never_repeated(token: str) -> None:
-    found = judge().refused(token)
+    found = token_check_with().refused(token)
 
     assert found is not None
     assert found.cause is token_check.OTHER

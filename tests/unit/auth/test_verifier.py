@@ -155,7 +155,7 @@ def test_the_memory_is_bounded_and_holds_no_token(keys: CountedKeys, clock: Hand
     for token in tokens:
         verifier.verify(token)
 
-    assert set(verifier._proven) == {token_digest(token) for token in tokens[-3:]}
+    assert set(verifier._verified) == {token_digest(token) for token in tokens[-3:]}
 
 
 def test_a_remembered_token_still_expires(verifier: TokenVerifier, clock: HandClock) -> None:
@@ -202,15 +202,15 @@ def test_a_refused_token_is_not_remembered_as_good(verifier: TokenVerifier) -> N
 
 def test_claims_somebody_else_vouched_for_are_still_checked(verifier: TokenVerifier, denied: MemoryDenyList) -> None:
     token = hmac_token(claims_at(), SECRET)
-    claims = verifier.read_vouched(token)
+    claims = verifier.check_claims(token)
     assert claims.sub == checked_claims().sub
 
     denied.deny(denials_of(claims, "local", now_s=START_S))
 
     with pytest.raises(TokenInvalid):
-        verifier.read_vouched(token)
+        verifier.check_claims(token)
     with pytest.raises(TokenInvalid):
-        verifier.read_vouched(hmac_token(claims_at(aud="other"), SECRET))
+        verifier.check_claims(hmac_token(claims_at(aud="other"), SECRET))
 
 
 def test_a_project_without_published_keys_is_judged_by_its_secret(clock: HandClock) -> None:

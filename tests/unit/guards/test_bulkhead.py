@@ -1,4 +1,4 @@
-"""The gate under real threads."""
+"""The bulkhead under real threads."""
 
 from __future__ import annotations
 
@@ -14,90 +14,90 @@ from velro_auth.errors import Busy, InvalidCredentials, UpstreamTimeout
 from velro_auth.guards.bulkhead import Bulkhead
 
 
-class Visitors:
-    """Threads that go through a gate, wait inside until they are let go, and say what became of them."""
+class Callers:
+    """Threads that acquire a permit, hold it until they are released, and record the outcome."""
 
     def __init__(self, bulkhead: Bulkhead) -> None:
         self._bulkhead = bulkhead
         self._threads: list[threading.Thread] = []
-        self.inside: list[int] = []
-        self.most_inside = 0
-        self.turned_away: list[int] = []
-        self.go_home = threading.Event()
+        self.in_flight: list[int] = []
+        self.most_in_flight = 0
+        self.refused: list[int] = []
+        self.released = threading.Event()
         self._lock = threading.Lock()
         self._in_now = 0
 
     def arrive(self, number: int) -> None:
-        """Send one, and wait until it is inside, waiting, or gone."""
+        """Start one call, and wait until it is in flight, waiting, or refused."""
         before = self._known()
-        thread = threading.Thread(target=self._visit, args=(number,))
+        thread = threading.Thread(target=self._call, args=(number,))
         self._threads.append(thread)
         thread.start()
         eventually(lambda: self._known() > before)
 
     def _known(self) -> int:
-        return len(self.inside) + len(self.turned_away) + self._bulkhead.waiting
+        return len(self.in_flight) + len(self.refused) + self._bulkhead.waiting
 
-    def _visit(self, number: int) -> None:
+    def _call(self, number: int) -> None:
         try:
-            with self._bulkhead.slot():
+            with self._bulkhead.permit():
                 with self._lock:
-                    self.inside.append(number)
+                    self.in_flight.append(number)
                     self._in_now += 1
-                    self.most_inside = max(self.most_inside, self._in_now)
-                self.go_home.wait(10)
+                    self.most_in_flight = max(self.most_in_flight, self._in_now)
+                self.released.wait(10)
                 with self._lock:
                     self._in_now -= 1
         except Busy:
-            self.turned_away.append(number)
+            self.refused.append(number)
 
     def end(self) -> None:
-        self.go_home.set()
+        self.released.set()
         for thread in self._threads:
             thread.join(10)
 
 
 @contextmanager
-def visitors(bulkhead: Bulkhead) -> Iterator[Visitors]:
-    party = Visitors(bulkhead)
+def callers(bulkhead: Bulkhead) -> Iterator[Callers]:
+    group = Callers(bulkhead)
     try:
-        yield party
+        yield group
     finally:
-        party.end()
+        group.end()
 
 
-def bulkhead(slots: int, *, wait_s: float = 5.0, max_waiting: int = 100) -> Bulkhead:
-    return Bulkhead(slots=slots, wait_s=wait_s, max_waiting=max_waiting)
+def bulkhead(permits: int, *, wait_s: float = 5.0, max_waiting: int = 100) -> Bulkhead:
+    return Bulkhead(permits=permits, wait_s=wait_s, max_waiting=max_waiting)
 
 
-def test_slots_go_to_whoever_came_first() -> None:
-    with visitors(bulkhead(1)) as party:
+def test_permits_are_first_come_first_served() -> None:
+    with callers(bulkhead(1)) as group:
         for number in range(20):
-            party.arrive(number)
-        assert party.inside == [0]
+            group.arrive(number)
+        assert group.in_flight == [0]
 
-        party.end()
+        group.end()
 
-    assert party.inside == list(range(20))
-    assert party.most_inside == 1
+    assert group.in_flight == list(range(20))
+    assert group.most_in_flight == 1
 
 
-def test_no_more_than_the_slots_are_inside() -> None:
-    with visitors(bulkhead(3)) as party:
+def test_no_more_calls_than_permits_are_in_flight() -> None:
+    with callers(bulkhead(3)) as group:
         for number in range(30):
-            party.arrive(number)
-        party.end()
+            group.arrive(number)
+        group.end()
 
-    assert (party.most_inside, sorted(party.inside)) == (3, list(range(30)))
+    assert (group.most_in_flight, sorted(group.in_flight)) == (3, list(range(30)))
 
 
-def test_a_login_beyond_the_slots_is_busy_after_its_wait() -> None:
+def test_a_login_beyond_the_permits_is_busy_after_its_wait() -> None:
     crowded = bulkhead(1, wait_s=0.1)
-    with visitors(crowded) as party:
-        party.arrive(0)
+    with callers(crowded) as group:
+        group.arrive(0)
         started = time.monotonic()
 
-        with pytest.raises(Busy), crowded.slot():
+        with pytest.raises(Busy), crowded.permit():
             pass
 
         assert 0.1 <= time.monotonic() - started < 0.5
@@ -106,29 +106,29 @@ def test_a_login_beyond_the_slots_is_busy_after_its_wait() -> None:
 
 def test_a_login_beyond_the_queue_is_busy_at_once() -> None:
     crowded = bulkhead(1, max_waiting=2)
-    with visitors(crowded) as party:
+    with callers(crowded) as group:
         for number in range(3):
-            party.arrive(number)
+            group.arrive(number)
         started = time.monotonic()
 
-        with pytest.raises(Busy), crowded.slot():
+        with pytest.raises(Busy), crowded.permit():
             pass
 
         assert time.monotonic() - started < 0.1
-        assert (crowded.taken, crowded.waiting) == (1, 2)
+        assert (crowded.in_use, crowded.waiting) == (1, 2)
 
 
-def test_a_slot_that_comes_free_as_the_wait_ends_is_not_lost() -> None:
-    """The wait is over, but before the waiter can leave the queue its turn comes."""
+def test_a_permit_that_becomes_free_as_the_wait_ends_is_not_lost() -> None:
+    """The wait is over, but before the waiter can leave the queue it gets a permit."""
     hurried = bulkhead(1, wait_s=0.01)
     passed: list[int] = []
 
     def pass_through() -> None:
-        with hurried.slot():
+        with hurried.permit():
             passed.append(1)
 
     waiter = threading.Thread(target=pass_through)
-    with hurried.slot():
+    with hurried.permit():
         waiter.start()
         eventually(lambda: hurried.waiting)
         with hurried.state.lock:
@@ -137,60 +137,60 @@ def test_a_slot_that_comes_free_as_the_wait_ends_is_not_lost() -> None:
             hurried.state.waiting.popleft().set()
         waiter.join(10)
 
-    assert (passed, hurried.taken, hurried.waiting) == ([1], 0, 0)
+    assert (passed, hurried.in_use, hurried.waiting) == ([1], 0, 0)
 
 
 def test_many_hurried_visitors_leave_nothing_behind() -> None:
     hurried = bulkhead(2, wait_s=0.002)
     crowd = [threading.Thread(target=_come_and_go, args=(hurried,)) for _ in range(20)]
-    for visitor in crowd:
-        visitor.start()
-    for visitor in crowd:
-        visitor.join(10)
+    for thread in crowd:
+        thread.start()
+    for thread in crowd:
+        thread.join(10)
 
-    assert (hurried.taken, hurried.waiting) == (0, 0)
+    assert (hurried.in_use, hurried.waiting) == (0, 0)
 
 
 def _come_and_go(bulkhead: Bulkhead) -> None:
     for _ in range(50):
         try:
-            with bulkhead.slot():
+            with bulkhead.permit():
                 time.sleep(0.0005)
         except Busy:
             pass
 
 
 @pytest.mark.parametrize("error", [InvalidCredentials, UpstreamTimeout, KeyError, SystemExit])
-def test_every_way_out_frees_the_slot(error: type[BaseException]) -> None:
+def test_every_way_out_releases_the_permit(error: type[BaseException]) -> None:
     once = bulkhead(1, wait_s=0.0)
     for _ in range(3):
-        with pytest.raises(error), once.slot():
+        with pytest.raises(error), once.permit():
             raise error
 
-    assert once.taken == 0
+    assert once.in_use == 0
 
 
-def test_a_larger_gate_lets_in_who_waits() -> None:
-    bulkhead = Bulkhead(slots=1, wait_s=10, max_waiting=5)
-    with visitors(bulkhead) as party:
+def test_more_permits_admit_waiting_calls() -> None:
+    bulkhead = Bulkhead(permits=1, wait_s=10, max_waiting=5)
+    with callers(bulkhead) as group:
         for number in range(4):
-            party.arrive(number)
-        assert (bulkhead.taken, bulkhead.waiting) == (1, 3)
+            group.arrive(number)
+        assert (bulkhead.in_use, bulkhead.waiting) == (1, 3)
 
-        Bulkhead(slots=3, wait_s=10, max_waiting=5, state=bulkhead.state)
+        Bulkhead(permits=3, wait_s=10, max_waiting=5, state=bulkhead.state)
 
-        assert (bulkhead.taken, bulkhead.waiting) == (3, 1)
+        assert (bulkhead.in_use, bulkhead.waiting) == (3, 1)
 
 
-def test_a_smaller_gate_throws_nobody_out() -> None:
-    bulkhead = Bulkhead(slots=3, wait_s=10, max_waiting=5)
-    with visitors(bulkhead) as party:
+def test_fewer_permits_end_no_call() -> None:
+    bulkhead = Bulkhead(permits=3, wait_s=10, max_waiting=5)
+    with callers(bulkhead) as group:
         for number in range(3):
-            party.arrive(number)
+            group.arrive(number)
 
-        smaller = Bulkhead(slots=1, wait_s=0.01, max_waiting=0, state=bulkhead.state)
-        with pytest.raises(Busy), smaller.slot():
+        smaller = Bulkhead(permits=1, wait_s=0.01, max_waiting=0, state=bulkhead.state)
+        with pytest.raises(Busy), smaller.permit():
             pass
 
-        assert bulkhead.taken == smaller.taken == 3
-    assert bulkhead.taken == 0
+        assert bulkhead.in_use == smaller.in_use == 3
+    assert bulkhead.in_use == 0

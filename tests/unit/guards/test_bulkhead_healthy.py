@@ -18,7 +18,7 @@ from velro_auth.errors import Busy
 from velro_auth.guards.bulkhead import Bulkhead
 
 #: What the default settings give: three quarters of 32 threads.
-SLOTS: Final = 24
+PERMITS: Final = 24
 
 #: When the last call arrives, in seconds.
 LENGTH_S: Final = 90.0
@@ -100,25 +100,25 @@ def arrivals(kinds: Mapping[str, Kind], chance: random.Random) -> list[tuple[flo
 
 
 def simulate(bulkhead: Bulkhead, calls: list[tuple[float, str, float]]) -> Outcome:
-    """Send *calls* through *gate*: each holds its slot until its simulated end."""
+    """Send *calls* through *bulkhead*: each holds its permit until its simulated end."""
     under_way: list[tuple[float, int, AbstractContextManager[None]]] = []
     outcome = Outcome(Counter(), Counter())
 
     def leave_until(at_s: float) -> None:
         while under_way and under_way[0][0] <= at_s:
-            _, _, slot = heapq.heappop(under_way)
-            slot.__exit__(None, None, None)
+            _, _, permit = heapq.heappop(under_way)
+            permit.__exit__(None, None, None)
 
     for number, (at_s, kind, took_s) in enumerate(calls):
         leave_until(at_s)
         outcome.came[kind] += 1
-        slot = bulkhead.slot()
+        permit = bulkhead.permit()
         try:
-            slot.__enter__()
+            permit.__enter__()
         except Busy:
             outcome.refused[kind] += 1
             continue
-        heapq.heappush(under_way, (at_s + took_s, number, slot))
+        heapq.heappush(under_way, (at_s + took_s, number, permit))
         outcome.most_under_way = max(outcome.most_under_way, len(under_way))
     leave_until(float("inf"))
     return outcome
@@ -127,26 +127,26 @@ def simulate(bulkhead: Bulkhead, calls: list[tuple[float, str, float]]) -> Outco
 @pytest.mark.parametrize("traffic", TRAFFIC)
 @pytest.mark.parametrize("seed", range(5))
 def test_healthy_traffic_is_never_refused_and_never_waits(traffic: str, seed: int) -> None:
-    """The gate has no queue here: a call that would have to wait is refused, and counted."""
+    """The bulkhead has no queue here: a call that would have to wait is refused, and counted."""
     calls = arrivals(TRAFFIC[traffic], random.Random(seed))  # noqa: S311 - one seed, one traffic
 
-    outcome = simulate(Bulkhead(slots=SLOTS, wait_s=0.0, max_waiting=0), calls)
+    outcome = simulate(Bulkhead(permits=PERMITS, wait_s=0.0, max_waiting=0), calls)
 
     assert outcome.came["login"] > 1200
     assert outcome.refused == Counter()
-    assert outcome.most_under_way <= SLOTS
+    assert outcome.most_under_way <= PERMITS
 
 
 @given(st.lists(st.floats(1e-6, 10.0), max_size=200), st.integers(1, 8))
-def test_a_call_is_refused_only_while_all_slots_are_taken(took_s: list[float], slots: int) -> None:
+def test_a_call_is_refused_only_while_all_permits_are_in_use(took_s: list[float], permits: int) -> None:
     """Whatever was measured before: what counts is how many calls are under way."""
-    bulkhead = Bulkhead(slots=slots, wait_s=0.0, max_waiting=0)
+    bulkhead = Bulkhead(permits=permits, wait_s=0.0, max_waiting=0)
     calls = [(0.1 * number, "login", seconds) for number, seconds in enumerate(took_s)]
     ends: list[float] = []
     expected = 0
     for at_s, _, seconds in calls:
         ends = [end for end in ends if end > at_s]
-        if len(ends) == slots:
+        if len(ends) == permits:
             expected += 1
         else:
             ends.append(at_s + seconds)
@@ -154,4 +154,4 @@ def test_a_call_is_refused_only_while_all_slots_are_taken(took_s: list[float], s
     outcome = simulate(bulkhead, calls)
 
     assert outcome.refused["login"] == expected
-    assert bulkhead.taken == 0
+    assert bulkhead.in_use == 0

@@ -16,11 +16,11 @@ from tests.unit.guards.clock import HandClock
 from velro_auth.guards.challenges import (
     FAILURES_PER_LEVEL,
     GOOD_FOR_S,
-    PRESSURE_S,
+    GUESS_RATE_S,
     WORK,
     Challenges,
+    GuessRate,
     MemorySpent,
-    Pressure,
     challenge_secret,
 )
 from velro_auth.guards.keys import Caller, Keyring
@@ -58,7 +58,7 @@ def challenges(clock: HandClock, costly: CountedDerivation) -> Challenges:
 
 
 def given_to(challenges: Challenges, caller: Caller = ADA) -> altcha.Challenge:
-    return altcha.Challenge.from_dict(json.loads(json.dumps(challenges.give(caller, failures=0))))
+    return altcha.Challenge.from_dict(json.loads(json.dumps(challenges.issue(caller, failures=0))))
 
 
 def solved(challenge: altcha.Challenge) -> str:
@@ -70,7 +70,7 @@ def solved(challenge: altcha.Challenge) -> str:
 def test_a_solution_opens_one_try(challenges: Challenges) -> None:
     solution = solved(given_to(challenges))
 
-    assert [challenges.wrong_with(ADA, solution) for _ in range(3)] == ["", "used before", "used before"]
+    assert [challenges.check(ADA, solution) for _ in range(3)] == ["", "used before", "used before"]
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_a_solution_is_of_use_to_nobody_else(
 ) -> None:
     solution = solved(given_to(challenges))
 
-    assert challenges.wrong_with(Keyring(b"secret").caller(account, address), solution) == "not for this caller"
+    assert challenges.check(Keyring(b"secret").caller(account, address), solution) == "not for this caller"
     assert costly.times == 0
-    assert challenges.wrong_with(ADA, solution) == ""
+    assert challenges.check(ADA, solution) == ""
 
 
 def test_another_address_of_the_same_network_may_send_it(challenges: Challenges) -> None:
@@ -91,16 +91,16 @@ def test_another_address_of_the_same_network_may_send_it(challenges: Challenges)
     keyring = Keyring(b"secret")
     solution = solved(given_to(challenges, keyring.caller("ada@example.com", "2001:db8::1")))
 
-    assert challenges.wrong_with(keyring.caller("ADA@example.com", "2001:db8::2"), solution) == ""
+    assert challenges.check(keyring.caller("ADA@example.com", "2001:db8::2"), solution) == ""
 
 
 def test_a_challenge_expires(challenges: Challenges, clock: HandClock, costly: CountedDerivation) -> None:
     first, second = solved(given_to(challenges)), solved(given_to(challenges))
     clock.advance(GOOD_FOR_S)
-    assert challenges.wrong_with(ADA, first) == ""
+    assert challenges.check(ADA, first) == ""
     clock.advance(1)
 
-    assert challenges.wrong_with(ADA, second) == "expired"
+    assert challenges.check(ADA, second) == "expired"
     assert costly.times == 1
 
 
@@ -116,13 +116,13 @@ def test_a_challenge_cannot_be_changed(
 
     forged = solved(altcha.Challenge.from_dict(easier)) if change.get("cost") != 0 else _unsolved(easier)
 
-    assert challenges.wrong_with(ADA, forged) == "not for this caller"
+    assert challenges.check(ADA, forged) == "not for this caller"
     assert costly.times == 0
 
 
 def _unsolved(challenge: dict[str, Any], **solution: Any) -> str:
-    told = {"challenge": challenge, "solution": {"counter": 0, "derivedKey": "00" * 32, **solution}}
-    return base64.b64encode(json.dumps(told).encode()).decode()
+    payload = {"challenge": challenge, "solution": {"counter": 0, "derivedKey": "00" * 32, **solution}}
+    return base64.b64encode(json.dumps(payload).encode()).decode()
 
 
 def test_a_wrong_solution_uses_the_challenge_up(challenges: Challenges, costly: CountedDerivation) -> None:
@@ -130,7 +130,7 @@ def test_a_wrong_solution_uses_the_challenge_up(challenges: Challenges, costly: 
     challenge = given_to(challenges)
     wrong = _unsolved(challenge.to_dict())
 
-    assert [challenges.wrong_with(ADA, one) for one in (wrong, wrong, solved(challenge))] == [
+    assert [challenges.check(ADA, one) for one in (wrong, wrong, solved(challenge))] == [
         "wrong",
         "used before",
         "used before",
@@ -144,7 +144,7 @@ def test_one_of_a_hundred_parallel_uses_passes(challenges: Challenges) -> None:
 
     def use() -> None:
         together.wait(30)
-        found.append(challenges.wrong_with(ADA, solution))
+        found.append(challenges.check(ADA, solution))
 
     threads = [threading.Thread(target=use) for _ in range(100)]
     for thread in threads:
@@ -157,7 +157,7 @@ def test_one_of_a_hundred_parallel_uses_passes(challenges: Challenges) -> None:
 
 @given(st.text() | st.binary().map(lambda data: base64.b64encode(data).decode()))
 def test_any_text_is_judged(text: str) -> None:
-    assert Challenges(secret=b"secret").wrong_with(ADA, text) == "unreadable"
+    assert Challenges(secret=b"secret").check(ADA, text) == "unreadable"
 
 
 JSON = st.recursive(
@@ -173,9 +173,9 @@ JSON = st.recursive(
     solution=st.fixed_dictionaries(dict.fromkeys(("counter", "derivedKey"), JSON)),
 )
 def test_any_payload_is_judged(parameters: object, signature: object, solution: object) -> None:
-    told = {"challenge": {"parameters": parameters, "signature": signature}, "solution": solution}
+    payload = {"challenge": {"parameters": parameters, "signature": signature}, "solution": solution}
 
-    assert Challenges(secret=b"secret").wrong_with(ADA, base64.b64encode(json.dumps(told).encode()).decode())
+    assert Challenges(secret=b"secret").check(ADA, base64.b64encode(json.dumps(payload).encode()).decode())
 
 
 @given(JSON)
@@ -183,7 +183,7 @@ def test_any_solution_of_a_good_challenge_is_judged(counter: object) -> None:
     challenges = Challenges(secret=b"secret", clock=HandClock(FUTURE_S), work=(("ffffffff", 1),))
     challenge = given_to(challenges).to_dict()
 
-    assert challenges.wrong_with(ADA, _unsolved(challenge, counter=counter)) == "wrong"
+    assert challenges.check(ADA, _unsolved(challenge, counter=counter)) == "wrong"
 
 
 def test_processes_that_count_alike_accept_each_others_challenges(clock: HandClock) -> None:
@@ -193,14 +193,14 @@ def test_processes_that_count_alike_accept_each_others_challenges(clock: HandClo
     )
     solution = solved(given_to(one))
 
-    assert foreign.wrong_with(ADA, solution) == "not for this caller"
-    assert other.wrong_with(ADA, solution) == ""
+    assert foreign.check(ADA, solution) == "not for this caller"
+    assert other.check(ADA, solution) == ""
 
 
 def test_a_challenge_names_nobody(challenges: Challenges) -> None:
-    told = json.dumps(challenges.give(ADA, failures=0))
+    payload = json.dumps(challenges.issue(ADA, failures=0))
 
-    assert [word for word in (ADA.account, ADA.network, "ada", "192.0.2") if word in told] == []
+    assert [word for word in (ADA.account, ADA.network, "ada", "192.0.2") if word in payload] == []
 
 
 def test_each_level_is_twice_the_work_and_none_is_dear_to_check() -> None:
@@ -220,13 +220,13 @@ def test_a_network_that_fails_again_and_again_works_more() -> None:
 
 def test_all_work_more_while_guessers_pay_and_less_when_they_stop() -> None:
     clock = HandClock()
-    challenges = Challenges(secret=b"secret", pressure=Pressure(clock=clock))
-    for _ in range(int(8 * PRESSURE_S)):
-        challenges.refused()
+    challenges = Challenges(secret=b"secret", guess_rate=GuessRate(clock=clock))
+    for _ in range(int(8 * GUESS_RATE_S)):
+        challenges.password_refused()
     levels = []
     for _ in range(3):
         levels.append(challenges.level(0))
-        clock.advance(2 * PRESSURE_S)
+        clock.advance(2 * GUESS_RATE_S)
 
     assert levels == [3, 1, 0]
 
@@ -235,8 +235,8 @@ def test_what_is_remembered_is_bounded() -> None:
     clock = HandClock()
     spent = MemorySpent(clock=clock, max_spent=100)
     used = [spent.spend(str(number), clock.now + 10) for number in range(1000)]
-    assert (all(used), len(spent), spent.spend("999", clock.now + 10)) == (True, 100, False)
+    assert (all(used), len(spent._spent), spent.spend("999", clock.now + 10)) == (True, 100, False)
     clock.advance(11)
 
     assert spent.spend("another", clock.now + 10)
-    assert len(spent) == 1
+    assert len(spent._spent) == 1

@@ -1,4 +1,4 @@
-"""The breaker opens on outages only, probes one at a time, and closes quickly."""
+"""The circuit breaker opens on outages only, probes one at a time, and closes quickly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.guards.outcomes import fail
 from tests.waiting import eventually
 from velro_auth import errors
 from velro_auth.errors import CircuitOpen, InvalidCredentials, UpstreamFailed, UpstreamTimeout
-from velro_auth.guards.circuit_breaker import MIN_CALLS, PROBE_S, REST_S, CircuitBreaker, State
+from velro_auth.guards.circuit_breaker import MIN_CALLS, OPEN_S, PROBE_S, CircuitBreaker, State
 
 OUTAGES = [errors.UpstreamUnavailable, errors.UpstreamTimeout, errors.UpstreamFailed]
 ANSWERS = [
@@ -32,14 +32,14 @@ class Upstream:
     def __init__(self, clock: HandClock) -> None:
         self.clock = clock
         self.changes: list[State] = []
-        self.breaker = CircuitBreaker(clock=clock, on_change=self.changes.append)
+        self.breaker = CircuitBreaker(clock=clock)
 
     @property
     def state(self) -> str:
         return self.breaker.state
 
     def call(self, error: type[BaseException] | None = None) -> bool:
-        """Make one call; return whether the breaker let it through."""
+        """Make one call; return whether the breaker allowed it. Record when the breaker opens or closes."""
         try:
             with self.breaker.attempt():
                 if error:
@@ -49,6 +49,10 @@ class Upstream:
         except BaseException as raised:
             if error is None or not isinstance(raised, error):
                 raise
+        if self.state == "open" and "open" not in self.changes[-1:]:
+            self.changes.append("open")
+        if self.state == "closed" and "open" in self.changes[-1:]:
+            self.changes.append("closed")
         return True
 
     def fail_until_open(self) -> None:
@@ -64,7 +68,7 @@ def upstream(clock: HandClock) -> Upstream:
 
 @pytest.mark.slow
 def test_ten_thousand_storms_of_refusals_leave_it_closed() -> None:
-    """Whatever the order and the pace: whoever answers works."""
+    """In any order and at any speed: a Supabase that answers works."""
     chance = random.Random(20261122)  # noqa: S311 - a seed makes a failure repeatable
     for _ in range(10_000):
         upstream = Upstream(HandClock())
@@ -89,13 +93,13 @@ def test_it_opens_exactly_when_half_of_twenty_calls_were_bad(
     calls: list[tuple[type[BaseException] | None, float]],
 ) -> None:
     """Against a plain count; rows of a second may keep a call one second too long, never too short."""
-    upstream, diary = Upstream(HandClock()), list[tuple[float, bool]]()
+    upstream, log = Upstream(HandClock()), list[tuple[float, bool]]()
     for error, pause in calls:
         upstream.clock.advance(pause)
         now = upstream.clock.now
-        diary.append((now, error in OUTAGES))
+        log.append((now, error in OUTAGES))
         upstream.call(error)
-        recent = {span: [bad for at, bad in diary if at > now - span] for span in (9.0, 10.0, 11.0)}
+        recent = {span: [bad for at, bad in log if at > now - span] for span in (9.0, 10.0, 11.0)}
         verdicts = {
             span: error in OUTAGES and len(bads) >= MIN_CALLS and 2 * sum(bads) >= len(bads)
             for span, bads in recent.items()
@@ -143,7 +147,7 @@ def test_a_call_is_told_how_long_to_stay_away(upstream: Upstream, clock: HandClo
     with pytest.raises(CircuitOpen) as refused, upstream.breaker.attempt():
         pass
 
-    assert refused.value.retry_after_s == REST_S - 1
+    assert refused.value.retry_after_s == OPEN_S - 1
 
 
 def test_old_failures_are_forgotten(upstream: Upstream, clock: HandClock) -> None:
@@ -156,10 +160,10 @@ def test_old_failures_are_forgotten(upstream: Upstream, clock: HandClock) -> Non
     assert upstream.state == "closed"
 
 
-def test_a_refused_password_ends_the_rest(upstream: Upstream, clock: HandClock) -> None:
+def test_a_refused_password_closes_it(upstream: Upstream, clock: HandClock) -> None:
     """A Supabase that says no is a Supabase that works."""
     upstream.fail_until_open()
-    clock.advance(REST_S)
+    clock.advance(OPEN_S)
 
     upstream.call(InvalidCredentials)
 
@@ -169,7 +173,7 @@ def test_a_refused_password_ends_the_rest(upstream: Upstream, clock: HandClock) 
 def test_it_starts_afresh_when_it_closes(upstream: Upstream, clock: HandClock) -> None:
     """Or one more failure would open it again while the old ones are still within the ten seconds."""
     upstream.fail_until_open()
-    clock.advance(REST_S)
+    clock.advance(OPEN_S)
     upstream.call()
 
     upstream.call(UpstreamFailed)
@@ -179,7 +183,7 @@ def test_it_starts_afresh_when_it_closes(upstream: Upstream, clock: HandClock) -
 
 def test_one_probe_at_a_time(upstream: Upstream, clock: HandClock) -> None:
     upstream.fail_until_open()
-    clock.advance(REST_S)
+    clock.advance(OPEN_S)
 
     with upstream.breaker.attempt():
         assert upstream.state == "half-open"
@@ -188,20 +192,20 @@ def test_one_probe_at_a_time(upstream: Upstream, clock: HandClock) -> None:
     assert all(upstream.call() for _ in range(100))
 
 
-def test_a_bad_probe_means_another_rest(upstream: Upstream, clock: HandClock) -> None:
+def test_a_failed_probe_means_another_pause(upstream: Upstream, clock: HandClock) -> None:
     upstream.fail_until_open()
-    clock.advance(REST_S)
+    clock.advance(OPEN_S)
     upstream.call(UpstreamTimeout)
 
     assert not upstream.call()
-    clock.advance(REST_S)
+    clock.advance(OPEN_S)
     assert upstream.call()
 
 
 def test_a_probe_that_never_comes_back_is_given_up(upstream: Upstream, clock: HandClock) -> None:
     """Its thread died, or hangs for longer than anybody waits."""
     upstream.fail_until_open()
-    clock.advance(REST_S)
+    clock.advance(OPEN_S)
     lost = upstream.breaker.attempt()
     lost.__enter__()
     assert not upstream.call()
@@ -215,7 +219,7 @@ def test_a_probe_that_never_comes_back_is_given_up(upstream: Upstream, clock: Ha
 def test_a_probe_that_was_given_up_may_still_bring_good_news(upstream: Upstream, clock: HandClock) -> None:
     """Or answers slower than the patience for a probe would keep it open for ever."""
     upstream.fail_until_open()
-    clock.advance(REST_S)
+    clock.advance(OPEN_S)
     with upstream.breaker.attempt():
         clock.advance(PROBE_S + 1)
         with pytest.raises(UpstreamTimeout), upstream.breaker.attempt():
@@ -226,7 +230,7 @@ def test_a_probe_that_was_given_up_may_still_bring_good_news(upstream: Upstream,
 
 def test_a_probe_that_was_given_up_brings_no_bad_news(upstream: Upstream, clock: HandClock) -> None:
     upstream.fail_until_open()
-    clock.advance(REST_S)
+    clock.advance(OPEN_S)
     with pytest.raises(UpstreamTimeout), upstream.breaker.attempt():
         _succeed_after(upstream, PROBE_S)
 
@@ -252,7 +256,7 @@ def test_a_defect_of_ours_says_nothing_about_supabase(upstream: Upstream, clock:
         upstream.call(KeyError)
     assert upstream.state == "closed"
     upstream.fail_until_open()
-    clock.advance(REST_S)
+    clock.advance(OPEN_S)
 
     upstream.call(KeyError)
 
@@ -314,7 +318,7 @@ def test_of_many_threads_exactly_one_probes() -> None:
     clock = HandClock()
     upstream = Upstream(clock)
     upstream.fail_until_open()
-    clock.advance(REST_S)
+    clock.advance(OPEN_S)
     together, let_through = threading.Barrier(50), itertools.count()
     go_home = threading.Event()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from velro_auth.guards.limits import DAY_S, NEVER, Limit, Limits
-from velro_auth.ops.cli.guess_budget import budget
+from velro_auth.ops.cli.guard import budget
 
 PAGE = Path(__file__).parents[3] / "docs" / "explanation" / "throttling.md"
 
@@ -36,6 +36,6 @@ def test_the_guess_budget_is_the_one_that_is_found() -> None:
     page = PAGE.read_text("utf-8")
     found = budget(Limits(), clients=50, processes=1)
 
-    told = [f"| {guesses:,} |" for guesses in found.values()]
+    rows_of_budget = [f"| {guesses:,} |" for guesses in found.values()]
 
-    assert [number for number in told[:3] + told[4:7] if number not in page] == []
+    assert [number for number in rows_of_budget[:3] + rows_of_budget[4:7] if number not in page] == []

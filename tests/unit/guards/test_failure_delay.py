@@ -24,16 +24,16 @@ def refuse(
 
 def make(
     clock: HandClock,
-    floor_ms: float = 350.0,
-    places: int = 10,
+    delay_ms: float = 350.0,
+    permits: int = 10,
     *,
     reserved: int = 0,
     earlier: FailureDelay | None = None,
 ) -> FailureDelay:
     """Return a failure delay; one that replaces *earlier* at a settings reload, if there is one."""
     return FailureDelay(
-        floor_ms=floor_ms,
-        places=places,
+        delay_ms=delay_ms,
+        permits=permits,
         reserved=reserved,
         clock=clock,
         sleep=clock.advance,
@@ -51,15 +51,15 @@ def test_a_refused_login_is_answered_at_the_next_multiple(took_s: float, answere
     assert refuse(make(clock), clock, took_s) == pytest.approx(answered_s)
 
 
-@given(took_s=st.floats(0, 60), floor_ms=st.floats(1, 2000), arrived=st.floats(0, 1e6))
-def test_an_answer_is_never_early_and_never_more_than_one_floor_late(
-    took_s: float, floor_ms: float, arrived: float
+@given(took_s=st.floats(0, 60), delay_ms=st.floats(1, 2000), arrived=st.floats(0, 1e6))
+def test_an_answer_is_never_early_and_never_more_than_one_delay_late(
+    took_s: float, delay_ms: float, arrived: float
 ) -> None:
     clock = HandClock(arrived)
-    answered_s = refuse(make(clock, floor_ms), clock, took_s)
+    answered_s = refuse(make(clock, delay_ms), clock, took_s)
 
-    assert took_s - 1e-6 <= answered_s <= took_s + floor_ms / 1000 + 1e-6
-    multiples = answered_s * 1000 / floor_ms
+    assert took_s - 1e-6 <= answered_s <= took_s + delay_ms / 1000 + 1e-6
+    multiples = answered_s * 1000 / delay_ms
     assert multiples == pytest.approx(round(multiples), abs=1e-4)
 
 
@@ -101,9 +101,9 @@ def test_zero_switches_it_off(clock: HandClock) -> None:
     assert refuse(make(clock, 0), clock, 0.015) == pytest.approx(0.015)
 
 
-def test_a_login_beyond_the_places_is_turned_away_before_anybody_is_asked(clock: HandClock) -> None:
-    """Afterwards, the moment of the 503 would tell what the moment of the 401 must not."""
-    failure_delay = make(clock, places=1)
+def test_a_login_without_a_permit_is_refused_before_supabase_is_asked(clock: HandClock) -> None:
+    """The timing of a late 503 would reveal whether the account exists."""
+    failure_delay = make(clock, permits=1)
     asked = []
 
     with failure_delay.hold(clock.now):
@@ -115,59 +115,59 @@ def test_a_login_beyond_the_places_is_turned_away_before_anybody_is_asked(clock:
 
 
 @pytest.mark.parametrize("error", [InvalidCredentials, UpstreamTimeout, KeyError])
-def test_every_way_out_frees_the_place(clock: HandClock, error: type[Exception]) -> None:
-    failure_delay = make(clock, places=1)
+def test_every_way_out_releases_the_permit(clock: HandClock, error: type[Exception]) -> None:
+    failure_delay = make(clock, permits=1)
     for _ in range(5):
         refuse(failure_delay, clock, 0.0, error)
 
     assert failure_delay.free == 1
 
 
-def test_another_floor_holds_from_now_on() -> None:
+def test_another_delay_is_in_force_at_once() -> None:
     clock = HandClock(0.0)
     failure_delay = make(clock)
 
-    slower = make(clock, floor_ms=500, earlier=failure_delay)
+    slower = make(clock, delay_ms=500, earlier=failure_delay)
 
     assert refuse(slower, clock, 0.1) == pytest.approx(0.5)
 
 
-def test_places_that_are_taken_away_are_not_taken_from_anybody() -> None:
+def test_fewer_permits_end_no_request() -> None:
     clock = HandClock(0.0)
-    failure_delay = make(clock, places=2)
+    failure_delay = make(clock, permits=2)
 
     with failure_delay.hold(0.0), failure_delay.hold(0.0):
-        smaller = make(clock, places=1, earlier=failure_delay)
+        smaller = make(clock, permits=1, earlier=failure_delay)
         with pytest.raises(Busy), smaller.hold(0.0):
             pass
-        larger = make(clock, places=3, earlier=smaller)
+        larger = make(clock, permits=3, earlier=smaller)
         with larger.hold(0.0):
             assert larger.free == 0
 
     assert larger.free == 3
 
 
-def test_whatever_else_waits_for_supabase_shares_the_places() -> None:
+def test_other_requests_that_wait_for_supabase_share_the_permits() -> None:
     clock = HandClock()
-    failure_delay = make(clock, places=2)
+    failure_delay = make(clock, permits=2)
 
-    with failure_delay.place(), failure_delay.hold(clock.now):
+    with failure_delay.permit(), failure_delay.hold(clock.now):
         assert failure_delay.free == 0
-        with pytest.raises(Busy), failure_delay.place():
+        with pytest.raises(Busy), failure_delay.permit():
             pass
 
     assert failure_delay.free == 2
 
 
-def test_other_calls_leave_the_reserved_places_to_the_logins(clock: HandClock) -> None:
-    failure_delay = FailureDelay(places=3, reserved=2, clock=clock, sleep=clock.advance)
+def test_other_calls_leave_the_reserved_permits_to_the_logins(clock: HandClock) -> None:
+    failure_delay = FailureDelay(permits=3, reserved=2, clock=clock, sleep=clock.advance)
 
-    with failure_delay.place():
-        with pytest.raises(Busy), failure_delay.place():
+    with failure_delay.permit():
+        with pytest.raises(Busy), failure_delay.permit():
             pass
         with failure_delay.hold(clock()), failure_delay.hold(clock()), pytest.raises(Busy), failure_delay.hold(clock()):
             pass
-        with make(clock, places=3, reserved=1, earlier=failure_delay).place():
+        with make(clock, permits=3, reserved=1, earlier=failure_delay).permit():
             pass
 
     assert failure_delay.free == 3

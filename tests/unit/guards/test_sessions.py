@@ -1,4 +1,4 @@
-"""One network cannot take all the places of refreshes, logouts and me, and none of them those of logins."""
+"""One network cannot use all permits for refreshes, logouts and me, and these cannot use those of the logins."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ HERE, THERE = "203.0.113.7", "198.51.100.1"
 
 
 def new_calls(
-    clock: HandClock, *, in_flight: int = 5, per_s: float = 2.0, slots: int = 100, max_paces: int = 100
+    clock: HandClock, *, in_flight: int = 5, per_s: float = 2.0, permits: int = 100, max_buckets: int = 100
 ) -> SessionCalls:
-    bulkhead = Bulkhead(slots=slots, wait_s=0.0, max_waiting=0)
-    return SessionCalls(bulkhead=bulkhead, in_flight=in_flight, per_s=per_s, max_paces=max_paces, clock=clock)
+    bulkhead = Bulkhead(permits=permits, wait_s=0.0, max_waiting=0)
+    return SessionCalls(bulkhead=bulkhead, in_flight=in_flight, per_s=per_s, max_buckets=max_buckets, clock=clock)
 
 
 @contextlib.contextmanager
@@ -27,7 +27,7 @@ def under_way(calls: SessionCalls, *addresses: str) -> Iterator[None]:
     """Have one refresh of each address under way."""
     with contextlib.ExitStack() as stack:
         for address in addresses:
-            stack.enter_context(calls.place("refresh", address))
+            stack.enter_context(calls.permit("refresh", address))
         yield
 
 
@@ -36,7 +36,7 @@ def taken(calls: SessionCalls, kind: Kind, address: str = HERE) -> int:
     count = 0
     try:
         while count < 10_000:
-            with calls.place(kind, address):
+            with calls.permit(kind, address):
                 count += 1
     except (Busy, Throttled):
         pass
@@ -46,12 +46,12 @@ def taken(calls: SessionCalls, kind: Kind, address: str = HERE) -> int:
 def test_a_network_with_too_many_calls_under_way_is_refused_and_others_are_not(clock: HandClock) -> None:
     calls = new_calls(clock, in_flight=3)
     with under_way(calls, HERE, HERE, "203.0.113.200"):
-        with pytest.raises(Busy), calls.place("refresh", HERE):
+        with pytest.raises(Busy), calls.permit("refresh", HERE):
             pass
-        with calls.place("refresh", THERE):
+        with calls.permit("refresh", THERE):
             pass
 
-    with calls.place("refresh", HERE):
+    with calls.permit("refresh", HERE):
         pass
     assert calls.state.refused == 1
 
@@ -62,7 +62,7 @@ def test_only_a_refresh_is_told_busy_because_clients_end_the_session_on_429(
 ) -> None:
     calls = new_calls(clock, in_flight=1)
 
-    with under_way(calls, HERE), pytest.raises(error) as refusal, calls.place(kind, HERE):
+    with under_way(calls, HERE), pytest.raises(error) as refusal, calls.permit(kind, HERE):
         pass
 
     assert refusal.value.retry_after_s == 1.0  # type: ignore[attr-defined]
@@ -71,7 +71,7 @@ def test_only_a_refresh_is_told_busy_because_clients_end_the_session_on_429(
 def test_calls_per_second_are_bounded_and_the_wait_is_exact(clock: HandClock) -> None:
     calls = new_calls(clock, per_s=2.0)
     assert taken(calls, "refresh") == 2 * BURST_S
-    with pytest.raises(Busy) as refusal, calls.place("refresh", HERE):
+    with pytest.raises(Busy) as refusal, calls.permit("refresh", HERE):
         pass
 
     clock.advance(refusal.value.retry_after_s or 0)
@@ -93,7 +93,7 @@ def test_a_refused_call_costs_nothing(clock: HandClock) -> None:
     assert taken(calls, "refresh") == 1
 
 
-def test_kinds_have_paces_of_their_own(clock: HandClock) -> None:
+def test_kinds_have_rates_of_their_own(clock: HandClock) -> None:
     calls = new_calls(clock, per_s=1.0)
 
     assert [taken(calls, kind) for kind in ("refresh", "logout", "me", "refresh")] == [30, 30, 150, 0]
@@ -112,35 +112,35 @@ def test_a_network_is_a_24_or_a_64(clock: HandClock, neighbour: str, stranger: s
     assert taken(calls, "refresh", stranger) == 30
 
 
-def test_all_networks_together_leave_slots_to_the_logins(clock: HandClock) -> None:
-    calls = new_calls(clock, slots=8)
+def test_all_networks_together_leave_permits_to_the_logins(clock: HandClock) -> None:
+    calls = new_calls(clock, permits=8)
 
     with under_way(calls, *(f"203.0.{number}.7" for number in range(8))):
-        with pytest.raises(Busy), calls.place("me", THERE):
+        with pytest.raises(Busy), calls.permit("me", THERE):
             pass
-        assert calls.bulkhead.taken == 8
+        assert calls.bulkhead.in_use == 8
 
 
 @pytest.mark.parametrize("error", [SessionExpired, KeyError, SystemExit])
-def test_every_way_out_frees_the_place(clock: HandClock, error: type[BaseException]) -> None:
+def test_every_way_out_releases_the_permit(clock: HandClock, error: type[BaseException]) -> None:
     calls = new_calls(clock, in_flight=1)
     for _ in range(3):
-        with pytest.raises(error), calls.place("refresh", HERE):
+        with pytest.raises(error), calls.permit("refresh", HERE):
             raise error
 
-    assert (calls.bulkhead.taken, calls.state.in_flight) == (0, {})
+    assert (calls.bulkhead.in_use, calls.state.in_flight) == (0, {})
 
 
-def test_a_call_that_finds_no_slot_leaves_nothing_behind(clock: HandClock) -> None:
-    calls = new_calls(clock, slots=1)
-    with under_way(calls, THERE), pytest.raises(Busy), calls.place("refresh", HERE):
+def test_a_call_that_finds_no_permit_leaves_nothing_behind(clock: HandClock) -> None:
+    calls = new_calls(clock, permits=1)
+    with under_way(calls, THERE), pytest.raises(Busy), calls.permit("refresh", HERE):
         pass
 
-    assert (calls.bulkhead.taken, calls.state.in_flight) == (0, {})
+    assert (calls.bulkhead.in_use, calls.state.in_flight) == (0, {})
 
 
 def test_what_is_remembered_is_bounded_and_the_last_ones_stay(clock: HandClock) -> None:
-    calls = new_calls(clock, per_s=1.0, max_paces=10)
+    calls = new_calls(clock, per_s=1.0, max_buckets=10)
     for number in range(200):
         taken(calls, "refresh", f"10.0.{number}.1")
 

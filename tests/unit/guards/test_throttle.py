@@ -18,9 +18,9 @@ from velro_auth.errors import (
     UpstreamThrottled,
     UpstreamTimeout,
 )
+from velro_auth.guards.attempts import MemoryAttempts
 from velro_auth.guards.keys import Keyring
 from velro_auth.guards.limits import DAY_S, HOUR_S, Limits
-from velro_auth.guards.memory import MemoryAttempts
 from velro_auth.guards.throttle import Throttle, TooManyAttempts
 
 ADA = "ada@example.com"

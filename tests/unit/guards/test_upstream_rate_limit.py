@@ -1,4 +1,4 @@
-"""The twin of Supabase's rate limit says no before Supabase does."""
+"""The copy of Supabase's rate limit refuses before Supabase does."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ from tests.unit.guards.clock import HandClock
 from velro_auth.errors import UpstreamThrottled
 from velro_auth.guards.upstream_rate_limit import (
     BURST,
+    LOG_EVERY_S,
     PROVE_EVERY_S,
     PROVEN_FOR_S,
     REFILL_S,
     RESERVE,
-    SAID_FOR_S,
-    NoRateLimit,
     OneAddress,
     RateLimitBucket,
     RateLimitState,
-    UpstreamRateLimit,
-    WatchedRateLimit,
 )
 
 
@@ -40,13 +37,13 @@ class SupabaseBucket:
         return True
 
 
-def taken(rate_limit: UpstreamRateLimit, times: int, *, is_known: bool) -> int:
+def taken(rate_limit: RateLimitBucket, times: int, *, is_known: bool) -> int:
     return sum(wait_s(rate_limit, is_known=is_known) == 0 for _ in range(times))
 
 
-def wait_s(rate_limit: UpstreamRateLimit, *, is_known: bool) -> float:
+def wait_s(rate_limit: RateLimitBucket, *, is_known: bool) -> float:
     try:
-        rate_limit.take(is_known=is_known)
+        rate_limit.acquire(is_known=is_known)
     except UpstreamThrottled as error:
         return error.retry_after_s or 0.0
     return 0.0
@@ -71,7 +68,7 @@ def test_retry_after_is_exact(clock: HandClock, *, is_known: bool) -> None:
     assert wait_s(rate_limit, is_known=is_known) == 0
 
 
-def test_supabase_never_refuses_what_the_twin_allows() -> None:
+def test_supabase_never_refuses_what_the_copy_allows() -> None:
     """Bursts and pauses in any order, so that both buckets are empty most of the time."""
     chance = random.Random(20261122)  # noqa: S311 - a seed makes a failure repeatable
     for _ in range(200):
@@ -84,11 +81,11 @@ def test_supabase_never_refuses_what_the_twin_allows() -> None:
 
 
 def test_processes_share_one_address(clock: HandClock) -> None:
-    quotas = [RateLimitBucket(processes=4, clock=clock) for _ in range(4)]
+    rate_limits = [RateLimitBucket(processes=4, clock=clock) for _ in range(4)]
 
-    at_once = sum(taken(rate_limit, 100, is_known=True) for rate_limit in quotas)
+    at_once = sum(taken(rate_limit, 100, is_known=True) for rate_limit in rate_limits)
     clock.advance(8 * REFILL_S)
-    later = sum(taken(rate_limit, 100, is_known=True) for rate_limit in quotas)
+    later = sum(taken(rate_limit, 100, is_known=True) for rate_limit in rate_limits)
 
     assert at_once <= BURST
     assert later == 8
@@ -98,11 +95,11 @@ def test_more_processes_than_calls_still_get_one_each(clock: HandClock) -> None:
     assert taken(RateLimitBucket(processes=100, clock=clock), 5, is_known=False) == 1
 
 
-def test_a_refusal_by_supabase_empties_the_twin(clock: HandClock) -> None:
+def test_a_refusal_by_supabase_empties_the_copy(clock: HandClock) -> None:
     """Somebody else uses the same address: believe Supabase."""
     rate_limit = RateLimitBucket(clock=clock)
 
-    rate_limit.refused()
+    rate_limit.upstream_refused()
 
     assert wait_s(rate_limit, is_known=True) == REFILL_S
 
@@ -130,77 +127,75 @@ def one_address(supabase: Supabase, clock: HandClock) -> OneAddress:
 
 
 @pytest.fixture
-def watched(one_address: OneAddress, clock: HandClock) -> WatchedRateLimit:
-    return WatchedRateLimit(RateLimitBucket(clock=clock), one_address)
+def watched(one_address: OneAddress, clock: HandClock) -> RateLimitBucket:
+    return RateLimitBucket(one_address=one_address, clock=clock)
 
 
-def test_while_addresses_are_passed_on_nothing_is_counted(watched: WatchedRateLimit, supabase: Supabase) -> None:
+def test_while_addresses_are_passed_on_nothing_is_counted(watched: RateLimitBucket, supabase: Supabase) -> None:
     assert taken(watched, 1000, is_known=False) == 1000
     assert supabase.asked == 0
 
 
 def test_a_refusal_of_one_caller_s_own_making_holds_nobody_else_back(
-    watched: WatchedRateLimit, supabase: Supabase, one_address: OneAddress
+    watched: RateLimitBucket, supabase: Supabase, one_address: OneAddress
 ) -> None:
     """Or one address with thirty calls could have all others counted."""
-    watched.refused()
+    watched.upstream_refused()
 
     assert supabase.asked == 1
     assert not one_address.is_proven
     assert taken(watched, 1000, is_known=False) == 1000
 
 
-def test_a_refusal_that_was_for_all_turns_the_quota_on_with_nothing_left(
-    watched: WatchedRateLimit, supabase: Supabase, one_address: OneAddress, logs: LogLines
+def test_a_refusal_that_was_for_all_puts_the_limit_in_force_with_nothing_left(
+    watched: RateLimitBucket, supabase: Supabase, one_address: OneAddress, logs: LogLines
 ) -> None:
     supabase.counts_all_as_one = True
 
-    watched.refused()
-    watched.refused()
+    watched.upstream_refused()
+    watched.upstream_refused()
 
     assert one_address.is_proven
     assert wait_s(watched, is_known=True) == REFILL_S
-    told = [record for record in logs.records if "counts all callers as one" in record.getMessage()]
-    assert [record.levelname for record in told] == ["WARNING"]
+    logged = [record for record in logs.records if "counts all callers as one" in record.getMessage()]
+    assert [record.levelname for record in logged] == ["WARNING"]
     assert supabase.asked == 1
 
 
-def test_a_proof_that_cannot_be_had_is_none(watched: WatchedRateLimit, supabase: Supabase) -> None:
+def test_a_proof_that_cannot_be_had_is_none(watched: RateLimitBucket, supabase: Supabase) -> None:
     supabase.counts_all_as_one = None
 
-    watched.refused()
+    watched.upstream_refused()
 
     assert taken(watched, 1000, is_known=False) == 1000
 
 
-def test_refusals_are_looked_into_once_a_second(
-    watched: WatchedRateLimit, supabase: Supabase, clock: HandClock
-) -> None:
+def test_refusals_are_looked_into_once_a_second(watched: RateLimitBucket, supabase: Supabase, clock: HandClock) -> None:
     for _ in range(10):
-        watched.refused()
+        watched.upstream_refused()
     assert supabase.asked == 1
 
     clock.advance(PROVE_EVERY_S)
-    watched.refused()
+    watched.upstream_refused()
     assert supabase.asked == 2
 
 
 def test_a_proof_that_is_renewed_is_said_once_an_hour(
-    watched: WatchedRateLimit, supabase: Supabase, clock: HandClock, logs: LogLines
+    watched: RateLimitBucket, supabase: Supabase, clock: HandClock, logs: LogLines
 ) -> None:
     supabase.counts_all_as_one = True
-    for _ in range(int(SAID_FOR_S / PROVEN_FOR_S) + 1):
-        watched.refused()
+    for _ in range(int(LOG_EVERY_S / PROVEN_FOR_S) + 1):
+        watched.upstream_refused()
         clock.advance(PROVEN_FOR_S)
 
     assert len([record for record in logs.records if "counts all callers as one" in record.getMessage()]) == 2
 
 
 def test_after_a_minute_addresses_are_believed_in_again(
-    watched: WatchedRateLimit, supabase: Supabase, one_address: OneAddress, clock: HandClock
+    watched: RateLimitBucket, supabase: Supabase, one_address: OneAddress, clock: HandClock
 ) -> None:
     supabase.counts_all_as_one = True
-    watched.refused()
+    watched.upstream_refused()
     supabase.counts_all_as_one = False
 
     assert taken(watched, 100, is_known=True) == 0
@@ -210,18 +205,18 @@ def test_after_a_minute_addresses_are_believed_in_again(
 
 
 def test_calls_with_the_publishable_key_are_counted_and_their_refusals_too(clock: HandClock) -> None:
-    watched = WatchedRateLimit(RateLimitBucket(clock=clock), OneAddress(is_public=lambda: True, clock=clock))
+    watched = RateLimitBucket(one_address=OneAddress(is_public=lambda: True, clock=clock), clock=clock)
     assert taken(watched, 100, is_known=True) == BURST
     clock.advance(1000)
 
-    watched.refused()
+    watched.upstream_refused()
 
     assert wait_s(watched, is_known=True) == REFILL_S
 
 
-def test_no_quota_never_refuses() -> None:
-    rate_limit = NoRateLimit()
-    rate_limit.refused()
+def test_a_limit_that_is_never_in_force_refuses_nothing() -> None:
+    rate_limit = RateLimitBucket(one_address=OneAddress())
+    rate_limit.upstream_refused()
 
     assert taken(rate_limit, 1000, is_known=False) == 1000
 
@@ -229,8 +224,8 @@ def test_no_quota_never_refuses() -> None:
 def test_a_reload_keeps_what_was_taken_unless_the_numbers_change(clock: HandClock) -> None:
     """Calls that were counted with wrong numbers must not cause refusals with the right ones."""
     state = RateLimitState()
-    RateLimitBucket(burst=1, refill_s=1000, clock=clock, state=state).take(is_known=True)
+    RateLimitBucket(burst=1, refill_s=1000, clock=clock, state=state).acquire(is_known=True)
 
     with pytest.raises(UpstreamThrottled):
-        RateLimitBucket(burst=1, refill_s=1000, clock=clock, state=state).take(is_known=True)
-    RateLimitBucket(burst=1, refill_s=2, clock=clock, state=state).take(is_known=True)
+        RateLimitBucket(burst=1, refill_s=1000, clock=clock, state=state).acquire(is_known=True)
+    RateLimitBucket(burst=1, refill_s=2, clock=clock, state=state).acquire(is_known=True)

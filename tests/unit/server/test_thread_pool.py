@@ -105,7 +105,7 @@ def test_threads_end_when_all_is_done(pool: Pool) -> None:
     for number in range(10):
         pool.submit(done.put, number)
 
-    pool.shutdown()
+    pool.shutdown(wait=True)
 
     assert done.qsize() == 10
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pool-")]

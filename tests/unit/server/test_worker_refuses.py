@@ -1,4 +1,4 @@
-"""The worker's main thread: requests that wait for a thread, that are refused, and that make room."""
+"""The worker's main thread: requests that do not arrive, that are refused, and that make room."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ import pytest
 from gunicorn.config import Config
 
 from velro_auth import errors
-from velro_auth.server.connection import Connection
-from velro_auth.server.deadlines import Waiting
-from velro_auth.server.framing import Intake
-from velro_auth.server.plain_parser import Reader
+from velro_auth.server.connection import Connection, DeadlineQueues
 from velro_auth.server.refusals import Refuser
+from velro_auth.server.request_head import ParserSettings
 from velro_auth.server.worker import REFUSALS_PER_TURN, Worker
 
 LARGE = b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 70000\r\n\r\n1"
@@ -56,11 +54,11 @@ class Small(Worker):
         cfg.set("worker_connections", 8)
         super().__init__(1, os.getpid(), [], None, 30, cfg, SimpleNamespace(info=lambda *_: None))
         self.poller = poller
-        self.tpool = PoolDouble()  # type: ignore[assignment] # all that is used of one
+        self._pool = PoolDouble()  # type: ignore[assignment] # all that is used of one
         self._clock = clock
-        self._waiting = Waiting(send_s=10.0, idle_s=75.0, clock=clock)
+        self._queues = DeadlineQueues(idle_s=75.0, clock=clock)
         self._refuser = Refuser(lambda _, __: [])
-        self._intake = Intake(probe_paths=(), limit_request_line=4094)
+        self._parser_settings = ParserSettings(cfg)
 
     def __new__(cls, *_: Any) -> Any:
         """Return one; the other arguments are gunicorn's."""
@@ -91,56 +89,70 @@ def arrives(worker: Small) -> Iterator[Arrives]:
         def arrive(data: bytes) -> tuple[Connection, socket.socket]:
             ours, theirs = (stack.enter_context(one) for one in socket.socketpair())
             theirs.settimeout(60)
-            conn = Connection(worker.cfg, ours, ("127.0.0.1", 1), ("127.0.0.1", 2), Reader(worker.cfg, ()))
-            worker.nr_conns += 1
-            conn.sock.inbox += data
-            worker._sort(conn)
+            conn = Connection(ours, ("127.0.0.1", 1), ("127.0.0.1", 2), worker._parser_settings)
+            worker.connection_count += 1
+            conn.inbox += data
+            worker._route(conn)
             return conn, theirs
 
         yield arrive
 
 
-def test_a_request_that_waits_for_a_thread_is_refused_when_its_time_is_up(
+def test_a_request_that_does_not_arrive_is_refused_when_its_time_is_up(
     worker: Small, clock: Clock, arrives: Arrives
 ) -> None:
-    (first, _), (_, second), (_, third) = arrives(LARGE), arrives(LARGE), arrives(LARGE)
+    clients = [arrives(LARGE)[1] for _ in range(3)]
     clock.now_s += 10
 
     for _ in range(2):
         worker._turn(wait_s=0)
 
-    assert worker.tpool.given == [first]  # type: ignore[attr-defined]
-    assert second.recv(1000).startswith(b"HTTP/1.1 408 ")
-    assert third.recv(1000).startswith(b"HTTP/1.1 408 ")
+    assert worker._pool.given == []  # type: ignore[attr-defined]
+    for client in clients:
+        assert client.recv(1000).startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_request_that_waits_for_a_thread_makes_room(worker: Small, clock: Clock, arrives: Arrives) -> None:
-    arrives(LARGE)
+def test_a_request_that_does_not_arrive_makes_room(worker: Small, clock: Clock, arrives: Arrives) -> None:
     _, client = arrives(LARGE)
     clock.now_s += 1
     whole, _ = arrives(WHOLE)
 
-    assert worker._make_room()
+    assert worker._evict_one()
 
     assert client.recv(1000) == b""
-    assert worker.nr_conns == 2
-    assert whole in worker.tpool.given  # type: ignore[attr-defined]
-    assert not worker._make_room()
+    assert worker.connection_count == 1
+    assert whole in worker._pool.given  # type: ignore[attr-defined]
+    assert not worker._evict_one()
+
+
+def test_large_bodies_share_a_limited_memory(worker: Small, arrives: Arrives, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("velro_auth.server.worker.LARGE_BODIES_BYTES", 300_000)
+    large = LARGE.replace(b"70000", b"200000") + b"x" * 140_000
+    first, _ = arrives(large)
+    second, _ = arrives(large)
+    third, client = arrives(large)
+    small, _ = arrives(LARGE)
+
+    worker._turn(wait_s=0)
+
+    waiting = [conn.queue is worker._queues.receiving for conn in (first, second, third, small)]
+    assert waiting == [True, True, False, True]
+    assert client.recv(1000).startswith(b"HTTP/1.1 503 ")
 
 
 def test_requests_that_are_refused_are_answered_a_few_at_a_time_and_make_room_first(
     worker: Small, arrives: Arrives
 ) -> None:
     clients = [arrives(b"\x16\x03\x01")[1] for _ in range(REFUSALS_PER_TURN + 3)]
-    idle, _ = arrives(LARGE[:40])
+    partial, _ = arrives(LARGE[:40])
 
-    assert worker._make_room()
+    assert worker._evict_one()
     worker._turn(wait_s=0)
 
     assert clients[0].recv(1000) == b""
     for client in clients[1 : REFUSALS_PER_TURN + 1]:
         assert client.recv(1000).startswith(b"HTTP/1.1 400 ")
-    assert [len(worker._refused), idle.place is worker._waiting.arriving] == [2, True]
+    assert [len(worker._refused), partial.queue is worker._queues.receiving] == [2, True]
 
 
 def test_a_request_is_refused_by_what_is_known_of_it(worker: Small, arrives: Arrives) -> None:
@@ -163,7 +175,7 @@ def test_a_request_is_refused_by_what_is_known_of_it(worker: Small, arrives: Arr
 
 def test_threads_that_are_missing_are_tried_again_once_a_second(worker: Small, clock: Clock) -> None:
     for _ in range(20):
-        worker._beats()
+        worker._beat()
         clock.now_s += 0.25
 
-    assert worker.tpool.filled == 5  # type: ignore[attr-defined]
+    assert worker._pool.filled == 5  # type: ignore[attr-defined]

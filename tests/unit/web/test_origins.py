@@ -195,7 +195,7 @@ def test_strangers_fill_no_memory_and_long_origins_are_not_looked_at() -> None:
         cors.headers(f"https://stranger{number}.example")
     cors.headers("https://" + "a" * 8_000)
 
-    found = cors._judged.cache_info()
+    found = cors._cached_headers.cache_info()
     assert found.currsize == found.maxsize
     assert found.misses == 5_000
     # Longer ones would take a pattern too long.

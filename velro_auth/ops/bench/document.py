@@ -1,7 +1,7 @@
-"""The file that a run leaves: ``auth_benchmark_<YYYYMMDD_HHMMSS>.json``.
+"""The result file of a run: ``auth_benchmark_<YYYYMMDD_HHMMSS>.json``.
 
-Its schema is in ``docs/reference/benchmark-file.md``, and a test holds the two together. It names no account and
-holds no password, so that it can be shown around.
+Its schema is in ``docs/reference/benchmark-file.md``, and a test compares the two. The file contains neither account
+names nor passwords, so that it can be published.
 """
 
 from __future__ import annotations
@@ -19,40 +19,23 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from velro_auth import __version__
-from velro_auth.ops.bench.answers import Sample
 from velro_auth.ops.bench.figures import Figures
-from velro_auth.ops.bench.target import CannotMeasure
-from velro_auth.ops.bench.verdict import Verdict
+from velro_auth.ops.bench.openloop import Sample
+from velro_auth.ops.bench.schedule import Schedule
+from velro_auth.ops.verdict import NotMeasured, Verdict
 
 SCHEMA: Final = 1
 
 Document: TypeAlias = dict[str, Any]
 
-_GIT_LIMIT_S: Final = 5
+_GIT_TIMEOUT_S: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """One level of load and what came of it.
+    """The result of one level of load."""
 
-    Attributes:
-        rps: Requests per second, on average.
-        duration_s: How long requests were due.
-        seed: What the schedule was made from.
-        planned: How many requests the schedule has.
-        cut: Why the schedule is shorter than asked for; empty when it is not.
-        took_s: How long it took until the last answer.
-        connections_opened: How many connections were opened during the level.
-        samples: What came back.
-        figures: What that comes to.
-        verdict: Whether it is good enough.
-    """
-
-    rps: float
-    duration_s: float
-    seed: int
-    planned: int
-    cut: str
+    schedule: Schedule
     took_s: float
     connections_opened: int
     samples: Sequence[Sample]
@@ -78,12 +61,12 @@ def document(
         "target": dict(target),
         "settings": dict(settings),
         "levels": [_level(level) for level in levels],
-        "verdict": _verdict(verdict),
+        "verdict": verdict.as_json(),
     }
 
 
 def write(contents: Document, folder: Path, started: dt.datetime) -> Path:
-    """Write *contents* into *folder* and return where."""
+    """Write *contents* to a new file in *folder* and return its path."""
     path = folder / f"auth_benchmark_{started:%Y%m%d_%H%M%S}.json"
     path.write_text(json.dumps(contents, indent=1) + "\n", "utf-8")
     return path
@@ -93,19 +76,19 @@ def read(path: Path) -> Document:
     """Return the contents of an earlier file.
 
     Raises:
-        CannotMeasure: It is not one that this version can read.
+        NotMeasured: This version cannot read it.
     """
     try:
         contents = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise CannotMeasure(f"{path} cannot be read: {error}") from error
+        raise NotMeasured(f"{path} cannot be read: {error}") from error
     if not isinstance(contents, dict) or contents.get("schema") != SCHEMA:
-        raise CannotMeasure(f"{path} is no benchmark file of schema {SCHEMA}")
+        raise NotMeasured(f"{path} is no benchmark file of schema {SCHEMA}")
     return contents
 
 
 def machine() -> dict[str, Any]:
-    """Return what the figures depend on beside the code. No name: the file may be shown around."""
+    """Describe this machine, without its name: the file may be published."""
     return {
         "system": f"{platform.system()} {platform.release()}",
         "processor": _processor(),
@@ -116,13 +99,13 @@ def machine() -> dict[str, Any]:
 
 
 def commit(folder: Path) -> str | None:
-    """Return the commit that is checked out in *folder*; None without git or a checkout."""
+    """Return the commit that is checked out in *folder*; None without git or without a checkout."""
     git = shutil.which("git")
     if git is None:
         return None
     try:
         done = subprocess.run(  # noqa: S603 - constant arguments
-            [git, "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=_GIT_LIMIT_S, check=False
+            [git, "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=_GIT_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -140,18 +123,14 @@ def _processor() -> str:
 
 def _level(level: Level) -> Document:
     return {
-        "rps": level.rps,
-        "duration_s": round(level.duration_s, 3),
-        "seed": level.seed,
-        "planned": level.planned,
-        "cut": level.cut or None,
+        "rps": level.schedule.rps,
+        "duration_s": round(level.schedule.duration_s, 3),
+        "seed": level.schedule.seed,
+        "planned": len(level.schedule.arrivals),
+        "cut": level.schedule.why_shortened or None,
         "took_s": round(level.took_s, 3),
         "connections_opened": level.connections_opened,
         **dataclasses.asdict(level.figures),
-        "verdict": _verdict(level.verdict),
+        "verdict": level.verdict.as_json(),
         "samples": [[round(s.at_s, 3), round(s.took_ms, 3), s.counted_as, s.outcome] for s in level.samples],
     }
-
-
-def _verdict(verdict: Verdict) -> Document:
-    return {"grade": verdict.grade.name.lower(), "reasons": list(verdict.reasons)}

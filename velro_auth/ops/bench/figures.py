@@ -1,51 +1,61 @@
-"""From samples to the figures of one level."""
+"""Percentiles, histograms and counts: from the samples of one level to its figures.
+
+The figures are part of the result file; ``docs/reference/benchmark-file.md`` describes each member.
+"""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from velro_auth.ops.bench.answers import CLASSES, Class, Sample
-from velro_auth.ops.bench.stats import Bucket, Spread, histogram, percentile, spread
+from velro_auth.ops.bench.openloop import CLASSES, Class, Sample
 
-#: Sent later than this after it was due, a request was held up by the generator, not by a timer's grain.
+#: Two neighbouring bounds differ by 12 %; two runs on one machine differ by more.
+BUCKETS_PER_DECADE: Final = 20
+
+#: A request sent later than this was delayed by the generator, not by the resolution of a timer.
 LATE_MS: Final = 10.0
-#: So many late ones are a hiccup of the machine; more, and the generator did not keep up.
-_HICCUP: Final = 1
-_LATE_SHARE: Final = 0.01
+#: More late requests than this (at least one, at most 1 %) mean that the generator fell behind.
+_MAX_LATE: Final = 1
+_MAX_LATE_SHARE: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Summary of a set of durations, in milliseconds."""
+
+    count: int
+    p50: float
+    p95: float
+    p99: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """How many durations were above the previous bound and at most ``le_ms``."""
+
+    le_ms: float
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
 class ClassFigures:
-    """What became of the requests of one class.
-
-    Attributes:
-        count: How many there were.
-        expected: How many got the right answer.
-        outcomes: Status with the error's code, or why there was no answer → how many.
-        latency_ms: From due to done, of right answers and of those that never came in time.
-        histogram: The same, counted.
-    """
+    """The requests of one class."""
 
     count: int
     expected: int
     outcomes: Mapping[str, int]
-    latency_ms: Spread | None
+    latency_ms: Percentiles | None
     histogram: Sequence[Bucket]
 
 
 @dataclass(frozen=True, slots=True)
 class Punctuality:
-    """Whether requests left when they were due.
-
-    Attributes:
-        late_p99_ms: How late, at the 99th percentile.
-        late_max_ms: How late at worst.
-        late: How many were more than 10 ms late.
-        fell_behind: Whether that were so many that the schedule was not kept.
-    """
+    """Whether requests were sent when they were due."""
 
     late_p99_ms: float
     late_max_ms: float
@@ -55,48 +65,67 @@ class Punctuality:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one level came to.
-
-    Attributes:
-        success_rate_percent: Share of 200 among good logins, those answered 429 left out; None without any.
-        throttled_good: Good logins answered 429.
-        failed: Answers that were wrong for their class, and requests without one.
-        own_ms: The service's own share of a successful login, by ``Server-Timing``.
-        punctuality: Whether the generator kept its schedule.
-        classes: The figures of each class that occurred.
-    """
+    """The result of one level."""
 
     success_rate_percent: float | None
     throttled_good: int
     failed: int
-    own_ms: Spread | None
+    own_ms: Percentiles | None
     punctuality: Punctuality
     classes: Mapping[Class, ClassFigures]
 
 
 def figures(samples: Sequence[Sample]) -> Figures:
-    """Return what *samples* come to."""
+    """Return the figures of *samples*."""
     by_class = {name: [sample for sample in samples if sample.counted_as == name] for name in CLASSES}
     good = by_class["good"]
     return Figures(
         success_rate_percent=round(100 * sum(sample.is_expected for sample in good) / len(good), 3) if good else None,
         throttled_good=sum(sample.kind == "good" for sample in by_class["throttled"]),
         failed=sum(not sample.is_expected for sample in samples),
-        own_ms=spread([s.answer.own_ms for s in good if s.is_expected and s.answer.own_ms is not None]),
-        punctuality=punctuality(samples),
+        own_ms=percentiles([s.answer.own_ms for s in good if s.is_expected and s.answer.own_ms is not None]),
+        punctuality=_punctuality(samples),
         classes={name: _of_class(members) for name, members in by_class.items() if members},
     )
 
 
-def punctuality(samples: Sequence[Sample]) -> Punctuality:
-    """Return whether the generator kept its schedule."""
-    lateness = sorted(sample.late_ms for sample in samples) or [0.0]
-    late = sum(value > LATE_MS for value in lateness)
+def percentile(ascending: Sequence[float], percent: float) -> float:
+    """Return the smallest value that at least *percent* of all values do not exceed (nearest rank).
+
+    The result is always one of the values, never an interpolation.
+    """
+    rank = math.ceil(len(ascending) * percent / 100)
+    return ascending[max(0, rank - 1)]
+
+
+def percentiles(values_ms: Sequence[float]) -> Percentiles | None:
+    """Return the summary of *values_ms*; None when there are none."""
+    if not values_ms:
+        return None
+    ascending = sorted(values_ms)
+    p50, p95, p99 = (round(percentile(ascending, percent), 3) for percent in (50, 95, 99))
+    return Percentiles(len(ascending), p50, p95, p99, round(ascending[-1], 3))
+
+
+def histogram(values_ms: Sequence[float]) -> list[Bucket]:
+    """Count *values_ms* in logarithmic buckets; empty buckets are left out."""
+    counts = Counter(_bucket(value) for value in values_ms)
+    return [Bucket(round(10 ** (index / BUCKETS_PER_DECADE), 4), counts[index]) for index in sorted(counts)]
+
+
+def _bucket(value_ms: float) -> int:
+    # 1 µs and below share the lowest bucket. The tolerance keeps a bound in the bucket that it ends.
+    return math.ceil(math.log10(max(value_ms, 0.001)) * BUCKETS_PER_DECADE - 1e-9)
+
+
+def _punctuality(samples: Sequence[Sample]) -> Punctuality:
+    delays = sorted(sample.late_ms for sample in samples) or [0.0]
+    late = sum(value > LATE_MS for value in delays)
     return Punctuality(
-        late_p99_ms=round(percentile(lateness, 99), 3),
-        late_max_ms=round(lateness[-1], 3),
+        late_p99_ms=round(percentile(delays, 99), 3),
+        late_max_ms=round(delays[-1], 3),
         late=late,
-        fell_behind=late > max(_HICCUP, _LATE_SHARE * len(lateness)),
+        fell_behind=late > max(_MAX_LATE, _MAX_LATE_SHARE * len(delays)),
     )
 
 
@@ -106,6 +135,6 @@ def _of_class(samples: Sequence[Sample]) -> ClassFigures:
         count=len(samples),
         expected=sum(sample.is_expected for sample in samples),
         outcomes=dict(sorted(Counter(sample.outcome for sample in samples).items())),
-        latency_ms=spread(timed),
+        latency_ms=percentiles(timed),
         histogram=histogram(timed),
     )

@@ -1,36 +1,120 @@
-"""An open loop: requests leave when they are due, whether or not earlier ones were answered.
+"""An open loop: each request is sent when it is due, whether or not earlier ones were answered.
 
-A closed loop, which waits for each answer before it asks again, asks less the slower the service gets, and so leaves
-out exactly the requests that would have suffered ("coordinated omission"). Here latency counts from the moment a
-request was due; a generator that cannot keep up makes its own figures worse, and says so.
+A closed loop waits for each answer before it sends again. It sends less when the service gets slower, and so leaves out
+the requests that would have been slow ("coordinated omission"). Here latency counts from the time a request was due. A
+generator that cannot keep up makes the latencies larger, and the verdict contains a warning.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias, get_args
 
-from velro_auth.ops.bench.answers import Answer, Sample
-from velro_auth.ops.bench.schedule import Arrival
+from velro_auth.ops.bench.schedule import Arrival, Kind
 
-UNSENT = Answer(None, failure="unsent")
+#: The class of an answer: the kind of the request, or ``throttled`` for 429.
+Class: TypeAlias = Literal["good", "wrong_password", "unknown_user", "throttled"]
+
+#: Why there was no answer. ``unsent``: no connection was free in time.
+Failure: TypeAlias = Literal["", "timeout", "connection", "unsent"]
+
+CLASSES: Final[tuple[Class, ...]] = get_args(Class)
+
+#: The right status of each class. Any other answer is a failure.
+EXPECTED: Final[Mapping[Class, int]] = {"good": 200, "wrong_password": 401, "unknown_user": 401, "throttled": 429}
+
+_TOO_MANY_REQUESTS: Final = 429
+_DURATION: Final = re.compile(r"([\w-]+)\s*;(?:[^,]*;)?\s*dur=([0-9.]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of the service, or the reason why there is none.
+
+    Attributes:
+        status: HTTP status; None without an answer.
+        failure: Why there was no answer.
+        code: The error's code, empty on success.
+        own_ms: The service's own share of the time, if the answer contains it.
+    """
+
+    status: int | None
+    failure: Failure = ""
+    code: str = ""
+    own_ms: float | None = None
+
+
+UNSENT: Final = Answer(None, failure="unsent")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One request and its answer.
+
+    *at_s* is when it was due, after the start; *late_ms* is from due to sent, *took_ms* from due to done.
+    """
+
+    kind: Kind
+    at_s: float
+    late_ms: float
+    took_ms: float
+    answer: Answer
+
+    @property
+    def counted_as(self) -> Class:
+        """The class of the sample."""
+        return "throttled" if self.answer.status == _TOO_MANY_REQUESTS else self.kind
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether the answer is the right one for its class."""
+        return self.answer.status == EXPECTED[self.counted_as]
+
+    @property
+    def has_latency(self) -> bool:
+        """Whether the time is part of the percentiles.
+
+        Right answers and timeouts are: without the slowest requests the service would look too fast. A quick 503 or a
+        refused connection is not: it would make a broken service look fast. The success rate counts it.
+        """
+        return self.is_expected or self.answer.failure in {"timeout", "unsent"}
+
+    @property
+    def outcome(self) -> str:
+        """The status with the error's code, or why there is no answer."""
+        return self.answer.failure or f"{self.answer.status} {self.answer.code}".strip()
+
+
+def own_share_ms(server_timing: str) -> float | None:
+    """Return the service's own time from its ``Server-Timing`` header: the total minus the wait for Supabase.
+
+    None when the header lacks one of them. Refused logins contain the total only: the rest would reveal whether the
+    account exists.
+    """
+    durations = dict(_DURATION.findall(server_timing))
+    try:
+        return float(durations["total"]) - float(durations["upstream"])
+    except (KeyError, ValueError):
+        return None
 
 
 class OpenLoop:
     """Sends one schedule, once.
 
-    Each thread takes the next arrival, sleeps until it is due, and sends it: nothing is handed over between threads
-    at the moment that counts.
+    Each thread reads the next arrival, sleeps until it is due, and sends it. No work passes between threads while
+    latency is measured.
 
     Args:
         arrivals: What to send, in order of time.
-        send: Sends one request and returns its answer; never raises for what the network does.
-        threads: Most requests in flight at one time.
-        give_up_after_s: From then on what is left is counted as ``unsent``. Bounds the run when the service is
-            slower than the schedule.
-        clock: A clock that never jumps, in seconds.
+        send: Sends one request and returns its answer; never raises for network errors.
+        threads: Maximum number of requests in flight.
+        give_up_after_s: Requests not sent by then count as ``unsent``, so that a run against a slow service ends.
+        clock: Monotonic clock, in seconds.
     """
 
     def __init__(
@@ -52,11 +136,11 @@ class OpenLoop:
         self._lock = threading.Lock()
 
     def run(self, watch: Callable[[Sequence[Sample]], object] | None = None, every_s: float = 0.25) -> list[Sample]:
-        """Send everything and return what came back, in order of time.
+        """Send all requests and return the samples, in order of time.
 
         Args:
             watch: Called with the samples so far.
-            every_s: How often.
+            every_s: Seconds between two calls of *watch*.
         """
         queue = iter(self._arrivals)
         starts_s = self._clock()

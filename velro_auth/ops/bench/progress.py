@@ -1,7 +1,8 @@
-"""What is seen of a run while it runs: a table that moves on a terminal, plain lines elsewhere."""
+"""Progress of a run: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -10,24 +11,20 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Column, Table
 
-from velro_auth.ops.bench.answers import Sample
 from velro_auth.ops.bench.document import Level
-from velro_auth.ops.bench.figures import ClassFigures, Figures, figures
+from velro_auth.ops.bench.figures import Figures, figures
+from velro_auth.ops.bench.openloop import Sample
+from velro_auth.ops.bench.report import HEAD, cells
 
-#: Between two plain lines: often enough to see that it lives, seldom enough to read.
+#: Seconds between two plain lines.
 PLAIN_EVERY_S: Final = 5.0
 
-#: Fewer values than this, and the 99th percentile is the slowest of all.
-FEW: Final = 100
+#: With fewer values than this, p99 is the maximum.
+MIN_FOR_P99: Final = 100
 
 
 class Progress:
-    """Shows each level while it runs.
-
-    Args:
-        console: Where.
-        clock: A clock that never jumps, in seconds.
-    """
+    """Shows each level while it runs."""
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
@@ -35,29 +32,29 @@ class Progress:
         self._title = ""
         self._planned = 0
         self._live: Live | None = None
-        self._said_s = 0.0
+        self._printed_s = 0.0
 
-    def begins(self, rps: float, planned: int, cut: str) -> None:
+    def start_level(self, rps: float, planned: int, why_shortened: str) -> None:
         """Announce a level."""
-        self._title, self._planned, self._said_s = f"{rps:g} requests a second", planned, self._clock()
-        if cut:
-            self._say(f"{self._title}: only {planned} requests, because {cut}.")
+        self._title, self._planned, self._printed_s = f"{rps:g} requests a second", planned, self._clock()
+        if why_shortened:
+            self._print(f"{self._title}: only {planned} requests, because {why_shortened}.")
         if self._console.is_terminal:
             self._live = Live(console=self._console, refresh_per_second=4)
             self._live.start()
         else:
-            self._say(f"{self._title}: {planned} requests …")
+            self._print(f"{self._title}: {planned} requests …")
 
-    def goes_on(self, samples: Sequence[Sample]) -> None:
-        """Show what came back so far."""
+    def update(self, samples: Sequence[Sample]) -> None:
+        """Show the figures so far."""
         if self._live is not None:
             self._live.update(table(f"{self._title}: {len(samples)}/{self._planned}", figures(samples)))
-        elif self._clock() - self._said_s >= PLAIN_EVERY_S:
-            self._said_s = self._clock()
-            self._say(_line(f"  {len(samples)}/{self._planned}", figures(samples)))
+        elif self._clock() - self._printed_s >= PLAIN_EVERY_S:
+            self._printed_s = self._clock()
+            self._print(_line(f"  {len(samples)}/{self._planned}", figures(samples)))
 
-    def ends(self, level: Level) -> None:
-        """Show what a level came to."""
+    def end_level(self, level: Level) -> None:
+        """Show the result of a level."""
         shown = table(f"{self._title}: {level.verdict.grade.name.lower()}", level.figures)
         if self._live is not None:
             self._live.update(shown)
@@ -66,52 +63,38 @@ class Progress:
         else:
             self._console.print(shown)
         for reason in level.verdict.reasons:
-            self._say(f"  {reason}")
+            self._print(f"  {reason}")
         good = level.figures.classes.get("good")
-        if good is not None and good.count < FEW:
-            self._say(f"  p99 of {good.count} good logins is the slowest of them: a longer --duration tells more.")
+        if good is not None and good.count < MIN_FOR_P99:
+            self._print(f"  p99 of {good.count} good logins is the slowest of them: use a longer --duration.")
 
-    def pauses(self, pause_s: float) -> None:
-        """Say that nothing is sent for a while."""
-        self._say(f"Waiting {pause_s:g} s for Supabase's rate limit to forget the last level …")
+    def pause(self, pause_s: float) -> None:
+        """Print that nothing is sent for some time."""
+        self._print(f"Waiting {pause_s:g} s for Supabase's rate limit to forget the last level …")
 
     def close(self) -> None:
-        """Give the terminal back, whatever happened."""
+        """Restore the terminal; also after an error."""
         if self._live is not None:
             self._live.stop()
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def table(title: str, found: Figures) -> Table:
-    """Return the figures of a level as a table, a row for each class."""
-    name_column = Column("class", no_wrap=True)
-    shown = Table(name_column, "sent", "right", "p50 ms", "p95 ms", "p99 ms", "max ms", "answers", title=title)
+    """Return the figures of a level as a table with a row for each class."""
+    shown = Table(Column(HEAD[0], no_wrap=True), *HEAD[1:], title=title)
     for name, row in found.classes.items():
-        shown.add_row(name, str(row.count), str(row.expected), *_times(row), _answers(row))
+        shown.add_row(*cells(name, dataclasses.asdict(row)))
     rate = "none" if found.success_rate_percent is None else f"{found.success_rate_percent:.2f} %"
-    own = "untold" if found.own_ms is None else f"p50 {found.own_ms.p50:.1f}, p95 {found.own_ms.p95:.1f} ms"
+    own = "unknown" if found.own_ms is None else f"p50 {found.own_ms.p50:.1f}, p95 {found.own_ms.p95:.1f} ms"
     shown.caption = f"success rate {rate} · own share {own} · wrong answers {found.failed}"
     return shown
-
-
-def _times(row: ClassFigures) -> tuple[str, ...]:
-    if row.latency_ms is None:
-        return ("", "", "", "")
-    return tuple(
-        f"{value:.1f}" for value in (row.latency_ms.p50, row.latency_ms.p95, row.latency_ms.p99, row.latency_ms.max)
-    )
-
-
-def _answers(row: ClassFigures) -> str:
-    return ", ".join(f"{name}: {count}" for name, count in row.outcomes.items())
 
 
 def _line(head: str, found: Figures) -> str:
     good = found.classes.get("good")
     if good is None or good.latency_ms is None:
         return head
-    return (
-        f"{head}  good p50 {good.latency_ms.p50:.1f}, p95 {good.latency_ms.p95:.1f}, p99 {good.latency_ms.p99:.1f} ms"
-    )
+    times = good.latency_ms
+    return f"{head}  good p50 {times.p50:.1f}, p95 {times.p95:.1f}, p99 {times.p99:.1f} ms"

@@ -1,4 +1,4 @@
-"""The report of a run as one HTML file that loads nothing, made from the JSON document alone."""
+"""The HTML report of a run, made from the JSON document. It loads no other file."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any, Final
 
-from velro_auth.ops.bench import plots
-from velro_auth.ops.bench.answers import CLASSES
+from velro_auth.ops import plots
 from velro_auth.ops.bench.document import Document
-from velro_auth.ops.bench.page import bullets, graded, page, table
-from velro_auth.ops.bench.stats import BUCKETS_PER_DECADE
+from velro_auth.ops.bench.figures import BUCKETS_PER_DECADE
+from velro_auth.ops.bench.openloop import CLASSES
+from velro_auth.ops.report import bullets, graded, page, table
 
-#: A class of requests has one colour throughout; the levels of the first plot get theirs in turn.
+#: Each class of requests has one colour in all plots; each level has one in the first plot.
 _STYLE: Final = """
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(25rem, 1fr)); gap: 1rem }
 rect { fill: #3b82c4 } path { fill: none; stroke-width: 2 }
@@ -25,11 +25,12 @@ span.throttled { color: #999 } span.level0 { color: #3b82c4 } span.level1 { colo
 span.level2 { color: #3f9d5d } span.level3 { color: #8b5cc4 } span.level4 { color: #c4473b }
 """
 _HOW: Final = (
-    "Requests leave at random moments, whether or not earlier ones were answered; latency counts from the moment a"
-    " request was due. Only 200 is a successful login; 429 is counted apart."
+    "Requests are sent at random times, whether or not earlier ones were answered; latency counts from the time a"
+    " request was due. Only 200 is a successful login; 429 is counted separately."
 )
 _COLOURS: Final = 5
-_HEAD: Final = ("class", "sent", "right", "p50 ms", "p95 ms", "p99 ms", "max ms", "answers")
+#: Columns of the table of classes, in the report and on a terminal.
+HEAD: Final = ("class", "sent", "right", "p50 ms", "p95 ms", "p99 ms", "max ms", "answers")
 
 
 def html(contents: Document) -> str:
@@ -70,19 +71,20 @@ def _level(level: Document) -> str:
 
 
 def _table(level: Document) -> str:
-    rows = (_cells(name, row) for name, row in level["classes"].items())
+    rows = (cells(name, row) for name, row in level["classes"].items())
     own = level["own_ms"]
     rate = level["success_rate_percent"]
     facts = (
         "no success rate" if rate is None else f"success rate {rate:.2f} %",
-        "own share untold" if own is None else f"own share p50 {own['p50']:.1f} ms, p95 {own['p95']:.1f} ms",
+        "own share unknown" if own is None else f"own share p50 {own['p50']:.1f} ms, p95 {own['p95']:.1f} ms",
         f"wrong answers {level['failed']}",
-        f"requests left at most {level['punctuality']['late_max_ms']:.1f} ms late",
+        f"requests were sent at most {level['punctuality']['late_max_ms']:.1f} ms late",
     )
-    return f"{table(_HEAD, rows)}<p>{escape(' · '.join(facts))}</p>"
+    return f"{table(HEAD, rows)}<p>{escape(' · '.join(facts))}</p>"
 
 
-def _cells(name: str, row: Document) -> Iterable[str]:
+def cells(name: str, row: Document) -> Iterable[str]:
+    """Yield the cells of one class for that table."""
     times = row["latency_ms"] or {}
     yield from (name.replace("_", " "), str(row["count"]), str(row["expected"]))
     yield from (f"{times[key]:.1f}" if key in times else "" for key in ("p50", "p95", "p99", "max"))

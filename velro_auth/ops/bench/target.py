@@ -1,4 +1,4 @@
-"""The service that is measured, as a client sees it."""
+"""The HTTP client that sends the logins."""
 
 from __future__ import annotations
 
@@ -14,37 +14,34 @@ import urllib3
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as PoolTimeoutError
 
-from velro_auth.ops.bench.answers import Answer, own_share_ms
+from velro_auth.ops.bench.openloop import Answer, own_share_ms
 from velro_auth.ops.bench.schedule import Arrival, Kind
+from velro_auth.ops.verdict import NotMeasured
 
 _LOGIN: Final = "/api/v1/auth/login"
 _VERSION: Final = "/__version"
 _OK: Final = 200
-_MISTAKEN: Final = 400
+_FIRST_ERROR: Final = 400
 
-#: Networks of /24 in 198.18.0.0/15, which RFC 2544 sets aside for benchmarks.
+#: /24 networks in 198.18.0.0/15, which RFC 2544 reserves for benchmarks.
 _NETWORKS: Final = 512
-#: Good logins come from the first few of them in turn: fewer than the networks that the service remembers an account
-#: by, more than one, since only so many logins of one account from one network may be on their way at a time.
-_FAMILIAR: Final = 8
-
-
-class CannotMeasure(Exception):
-    """There is nothing to measure; the message says why."""
+#: Good logins come from the first few of them in turn. The service remembers more known networks of an account than
+#: this. One network is not enough: the service limits the concurrent logins of an account from one network.
+_KNOWN_NETWORKS: Final = 8
 
 
 class Target:
-    """Sends logins to one address over kept connections. Safe for any number of threads.
+    """Sends logins to one address over persistent connections. Thread-safe.
 
     Args:
         url: Address of the service, without a path.
-        emails: Accounts that exist. Good logins and wrong passwords take turns on them.
+        emails: Existing accounts. Good logins and wrong passwords use them in turn.
         password: The password of all of them.
-        timeout_s: How long one answer may take.
-        connections: Most connections to keep.
-        spreads_addresses: Whether to claim a caller's address (``X-Real-IP``): a new network for each login that
-            will be refused, a few familiar ones for good logins. A service that sees them all come from one place
-            holds that place back, good logins and all. Only a service that trusts this machine listens to it.
+        timeout_s: Time limit for one answer.
+        connections: Maximum number of connections in the pool.
+        spreads_addresses: Whether to send a client address (``X-Real-IP``): a new network for each login that will be
+            refused, a few known networks for good logins. Otherwise the throttle of the service would block all of
+            them. Only a service that trusts this machine reads the header.
     """
 
     def __init__(
@@ -57,16 +54,19 @@ class Target:
         connections: int,
         spreads_addresses: bool,
     ) -> None:
-        # The most recently used connection is taken first: a rarely used one might be closed by the other side.
+        # urllib3 reuses the most recently used connection first: the server may have closed an old one.
         self._pool = urllib3.connection_from_url(
             url, maxsize=connections, timeout=urllib3.Timeout(total=timeout_s), retries=False
         )
         self._emails = tuple(emails)
-        self._turns: Mapping[Kind, Iterator[int]] = {"good": itertools.count(), "wrong_password": itertools.count()}
+        self._account_numbers: Mapping[Kind, Iterator[int]] = {
+            "good": itertools.count(),
+            "wrong_password": itertools.count(),
+        }
         self._password = password
         self._spreads_addresses = spreads_addresses
         refusals = itertools.count()
-        self._places: Mapping[Kind, Iterator[int]] = {
+        self._network_numbers: Mapping[Kind, Iterator[int]] = {
             "good": itertools.count(),
             "wrong_password": refusals,
             "unknown_user": refusals,
@@ -74,7 +74,7 @@ class Target:
 
     @property
     def connections_opened(self) -> int:
-        """How many connections were opened so far."""
+        """Number of connections opened so far."""
         return self._pool.num_connections
 
     def __call__(self, arrival: Arrival) -> Answer:
@@ -82,28 +82,28 @@ class Target:
         body = json.dumps(self._credentials(arrival.kind)).encode()
         headers = {"Content-Type": "application/json", **self._origin(arrival.kind)}
         try:
-            reply = self._pool.urlopen("POST", _LOGIN, body=body, headers=headers, redirect=False)
+            response = self._pool.urlopen("POST", _LOGIN, body=body, headers=headers, redirect=False)
         except NewConnectionError:
-            # Counts as a timeout in urllib3, for history's sake.
+            # A subclass of urllib3's timeout error.
             return Answer(None, failure="connection")
         except PoolTimeoutError:
             return Answer(None, failure="timeout")
         except HTTPError:
             return Answer(None, failure="connection")
-        timing = reply.headers.get("Server-Timing", "")
-        return Answer(reply.status, code=_code(reply.status, reply.data), own_ms=own_share_ms(timing))
+        timing = response.headers.get("Server-Timing", "")
+        return Answer(response.status, code=_code(response.status, response.data), own_ms=own_share_ms(timing))
 
     def check(self) -> Mapping[str, Any]:
-        """Log in once and return what the service says about its build.
+        """Log in once and return the build information of the service.
 
         Raises:
-            CannotMeasure: There is no answer, or the good login is refused.
+            NotMeasured: There is no answer, or the good login is refused.
         """
         answer = self(Arrival(0.0, "good"))
         if answer.status is None:
-            raise CannotMeasure(f"No answer ({answer.failure}). Is the service running? Try: velro-auth dev")
+            raise NotMeasured(f"No answer ({answer.failure}). Is the service running? Try: velro-auth dev")
         if answer.status != _OK:
-            raise CannotMeasure(
+            raise NotMeasured(
                 f"The good login got {answer.status} {answer.code}: there is nothing to measure without an account"
                 " that can log in. Name it with --email and AUTH_BENCH_PASSWORD."
             )
@@ -115,8 +115,8 @@ class Target:
 
     def _build(self) -> Mapping[str, Any]:
         try:
-            reply = self._pool.urlopen("GET", _VERSION, redirect=False)
-            build = json.loads(reply.data) if reply.status == _OK else {}
+            response = self._pool.urlopen("GET", _VERSION, redirect=False)
+            build = json.loads(response.data) if response.status == _OK else {}
         except (HTTPError, ValueError):
             build = {}
         return build if isinstance(build, dict) else {}
@@ -125,38 +125,40 @@ class Target:
         if kind == "unknown_user":
             return {"email": f"nobody-{secrets.token_hex(8)}@example.com", "password": self._password}
         password = self._password if kind == "good" else f"wrong-{secrets.token_hex(8)}"
-        return {"email": self._emails[next(self._turns[kind]) % len(self._emails)], "password": password}
+        return {"email": self._emails[next(self._account_numbers[kind]) % len(self._emails)], "password": password}
 
     def _origin(self, kind: Kind) -> dict[str, str]:
         if not self._spreads_addresses:
             return {}
-        turn = next(self._places[kind])
-        network = turn % _FAMILIAR if kind == "good" else _FAMILIAR + turn % (_NETWORKS - _FAMILIAR)
+        number = next(self._network_numbers[kind])
+        network = (
+            number % _KNOWN_NETWORKS if kind == "good" else _KNOWN_NETWORKS + number % (_NETWORKS - _KNOWN_NETWORKS)
+        )
         return {"X-Real-IP": f"198.{18 + network // 256}.{network % 256}.1"}
 
 
 def is_this_machine(url: str) -> bool:
-    """Tell whether *url* leads to this machine: whether all its addresses can be bound to here."""
+    """Tell whether *url* points to this machine: whether a socket can be bound to all its addresses."""
     host = urlsplit(url).hostname or ""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
     except OSError:
         return False
-    return all(_is_ours(family, address) for family, _, _, _, address in found)
+    return all(_is_local(family, address) for family, _, _, _, address in found)
 
 
-def _is_ours(family: int, address: tuple[Any, ...]) -> bool:
+def _is_local(family: int, address: tuple[Any, ...]) -> bool:
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
             sock.bind((address[0], 0, *address[2:]))
     except OSError:
-        # IPv6 may be switched off here, and ``localhost`` still have an address of it.
+        # ``localhost`` may have an IPv6 address even where IPv6 is switched off.
         return str(address[0]) == "::1"
     return True
 
 
 def _code(status: int, body: bytes) -> str:
-    if status < _MISTAKEN:
+    if status < _FIRST_ERROR:
         return ""
     try:
         problem = json.loads(body)

@@ -1,12 +1,9 @@
-"""Remembers, in an annotated git tag, where a deployment stood, and works out the way back to it."""
+"""Stores the state of a deployment in an annotated git tag, and plans the rollback to it."""
 
-from velro_auth.ops.checkpoints.checkpoint import AppliedMigration, Checkpoint
-from velro_auth.ops.checkpoints.database import Database
+from velro_auth.ops.checkpoints.checkpoint import AppliedMigration, Checkpoint, Fingerprint
 from velro_auth.ops.checkpoints.errors import CheckpointError
-from velro_auth.ops.checkpoints.fingerprint import Fingerprint
-from velro_auth.ops.checkpoints.git import Repository
-from velro_auth.ops.checkpoints.rollback_plan import RollbackPlan
-from velro_auth.ops.checkpoints.tags import Found, Tags
+from velro_auth.ops.checkpoints.git import Found, Repository, Tags
+from velro_auth.ops.checkpoints.rollback_plan import Database, RollbackPlan
 
 __all__ = [
     "AppliedMigration",

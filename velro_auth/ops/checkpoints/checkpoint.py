@@ -1,4 +1,4 @@
-"""A checkpoint, and the message of the tag that carries it: sentences for people, then a block for programs."""
+"""A checkpoint, and the message of its git tag: sentences for people, then a JSON block for programs."""
 
 from __future__ import annotations
 
@@ -10,19 +10,64 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
 
+from velro_auth.config.settings import Settings, shown, specs
 from velro_auth.ops.checkpoints.errors import DamagedCheckpoint, ForeignTag
-from velro_auth.ops.checkpoints.fingerprint import Fingerprint
 
 FORMAT: Final = 1
 
-#: Lines of their own: a note, which is one line, may quote another checkpoint.
+#: Separate lines: the note, which is one line, may quote another checkpoint.
 _BEGIN: Final = "\n-----BEGIN VELRO-AUTH CHECKPOINT-----\n"
 _END: Final = "\n-----END VELRO-AUTH CHECKPOINT-----"
 
-#: What comes back from a tag is printed and handed to git and to the database, so it is looked at first.
+#: The contents of a tag are printed and passed to git and to the database, so they are validated first.
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _VERSION: Final = re.compile(r"\d{14}")
 _WORD: Final = re.compile(r"[\w.+-]{1,100}", re.ASCII)
+
+#: Railway sets these for each deployment; they differ every time.
+_PLATFORM_PREFIX: Final = "RAILWAY_"
+_HASH_DIGITS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Which settings were set, without their values, so that everybody may read the tag.
+
+    Secrets are not hashed, since a short one could be guessed from its hash. Other values are hashed, since a user
+    may have put a key into the wrong variable.
+
+    Attributes:
+        changed: Variables that differ from their default → a hash of the value; without secrets.
+        secrets: Variables of secrets that were set.
+    """
+
+    changed: Mapping[str, str]
+    secrets: frozenset[str]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Fingerprint:
+        """Return the fingerprint of *settings*."""
+        changed, secrets = {}, set()
+        for spec in specs():
+            variable = spec.metadata["variable"]
+            if getattr(settings, spec.name) == spec.default or variable.startswith(_PLATFORM_PREFIX):
+                continue
+            if spec.metadata["secret"]:
+                secrets.add(variable)
+            else:
+                changed[variable] = sha256(shown(settings, spec).encode()).hexdigest()[:_HASH_DIGITS]
+        return cls(changed, frozenset(secrets))
+
+    def differences(self, now: Fingerprint) -> dict[str, str]:
+        """Return the changed variables and how they changed; for secrets only whether they were set or cleared."""
+        found = {}
+        for variable in sorted(self.changed.keys() | now.changed.keys()):
+            then, today = self.changed.get(variable), now.changed.get(variable)
+            if then != today:
+                found[variable] = "back at its default" if not today else "another value" if then else "set since then"
+        found |= dict.fromkeys(sorted(now.secrets - self.secrets), "set since then")
+        found |= dict.fromkeys(sorted(self.secrets - now.secrets), "no longer set")
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +87,17 @@ class AppliedMigration:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Where a deployment stood at one moment. Holds no secret.
+    """The state of a deployment at one moment. Holds no secret.
 
     Attributes:
-        commit: What was checked out.
+        commit: The commit that was checked out.
         release: The version of velro-auth.
         at: When, in UTC.
         settings: The fingerprint of the settings.
-        deployment_id: The platform's name of the deployment, where it was known.
-        migrations: What was applied, in order; None when no database was asked.
-        note: What somebody wants to remember about it, on one line.
-        before_rollback_to: The checkpoint that a rollback was about to go back to, where that is why this was made.
+        deployment_id: The platform's id of the deployment; None where it was not known.
+        migrations: What was applied, in order; None when it was made without a database.
+        note: The user's note, on one line.
+        before_rollback_to: The target of the rollback that made this checkpoint first; else None.
     """
 
     commit: str
@@ -72,16 +117,16 @@ class Checkpoint:
 
     @classmethod
     def read(cls, tag: str, commit: str, message: str) -> Checkpoint:
-        """Return the checkpoint that a tag carries.
+        """Return the checkpoint in the message of a tag.
 
         Args:
-            tag: Its name, for the sentence when something is wrong.
-            commit: What the tag points to.
+            tag: Its name, for error messages.
+            commit: The commit that the tag points to.
             message: Its message.
 
         Raises:
             ForeignTag: The message holds no checkpoint.
-            DamagedCheckpoint: It was torn or edited, the tag was moved, or a newer release made it.
+            DamagedCheckpoint: It is incomplete or edited, the tag was moved, or a newer release made it.
         """
         if _BEGIN not in message:
             raise ForeignTag(f"The tag {tag} is no checkpoint: velro-auth checkpoint did not make it")
@@ -99,7 +144,7 @@ class Checkpoint:
 
     def _sentences(self) -> list[str]:
         migrations = "not asked" if self.migrations is None else f"{len(self.migrations)} migrations applied"
-        made_by = f" before going back to {self.before_rollback_to}" if self.before_rollback_to else ""
+        made_by = f" before rolling back to {self.before_rollback_to}" if self.before_rollback_to else ""
         return [
             f"Checkpoint of velro-auth {self.release}{made_by}",
             *(["", self.note] if self.note else []),
@@ -111,7 +156,7 @@ class Checkpoint:
             f"Settings that differ from their default: {', '.join(sorted(self.settings.changed)) or 'none'}",
             f"Secrets that are set: {', '.join(sorted(self.settings.secrets)) or 'none'}",
             "",
-            "The way back to it: velro-auth rollback",
+            "To roll back to it: velro-auth rollback",
         ]
 
     def _members(self) -> dict[str, Any]:
@@ -133,12 +178,12 @@ class Checkpoint:
     def _from_members(cls, block: Mapping[str, Any]) -> Checkpoint:
         migrations, settings = block["migrations"], block["settings"]
         return cls(
-            commit=_fit(_COMMIT, block["commit"]),
-            release=_fit(_WORD, block["release"]),
+            commit=_validated(_COMMIT, block["commit"]),
+            release=_validated(_WORD, block["release"]),
             at=datetime.fromisoformat(block["at"]).astimezone(UTC),
             settings=Fingerprint(
-                {_fit(_WORD, name): _fit(_WORD, digest) for name, digest in settings["changed"].items()},
-                frozenset(_fit(_WORD, name) for name in settings["secrets"]),
+                {_validated(_WORD, name): _validated(_WORD, digest) for name, digest in settings["changed"].items()},
+                frozenset(_validated(_WORD, name) for name in settings["secrets"]),
             ),
             deployment_id=_line_or_none(block["deployment_id"]),
             migrations=None if migrations is None else tuple(_applied(*one) for one in migrations),
@@ -148,7 +193,7 @@ class Checkpoint:
 
 
 def one_line(text: str) -> str:
-    """Return *text* as one line without anything that a terminal would obey."""
+    """Return *text* as one line without control characters, which a terminal would execute."""
     return " ".join("".join(mark if mark.isprintable() else " " for mark in text).split())
 
 
@@ -160,7 +205,9 @@ def _block(tag: str, message: str) -> dict[str, Any]:
     except ValueError:
         block = None
     if not isinstance(block, dict):
-        raise DamagedCheckpoint(f"The checkpoint {tag} is torn: its end or a part of it is missing; name another one")
+        raise DamagedCheckpoint(
+            f"The checkpoint {tag} is incomplete: its end or a part of it is missing; name another one"
+        )
     return block
 
 
@@ -170,14 +217,16 @@ def _digest(block: Mapping[str, Any]) -> str:
 
 
 def _applied(version: str, label: str, checksum: str) -> AppliedMigration:
-    return AppliedMigration(_fit(_VERSION, version), _fit(_WORD, label), checksum and _fit(_WORD, checksum))
+    return AppliedMigration(
+        _validated(_VERSION, version), _validated(_WORD, label), checksum and _validated(_WORD, checksum)
+    )
 
 
 def _line_or_none(text: str | None) -> str | None:
     return None if text is None else one_line(text)
 
 
-def _fit(pattern: re.Pattern[str], text: str) -> str:
+def _validated(pattern: re.Pattern[str], text: str) -> str:
     if not pattern.fullmatch(text):
         raise ValueError(text)
     return text

@@ -1,4 +1,4 @@
-"""What can go wrong with checkpoints, each as one sentence that says what to do."""
+"""Errors of checkpoints and rollbacks. Each message is one sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from velro_auth.errors import VelroAuthError
 
 
 class CheckpointError(VelroAuthError):
-    """The root of everything that goes wrong with checkpoints."""
+    """The base class of these errors."""
 
 
 class GitMissing(CheckpointError):
-    """There is no git to ask."""
+    """Git is not installed."""
 
 
 class GitFailed(CheckpointError):
-    """Git refused, and said why."""
+    """Git failed, with its message."""
 
 
 class NoIdentity(GitFailed):
-    """Git signs a tag with a name and a mail address, and knows none."""
+    """Git has no name and mail address for the author of a tag."""
 
 
 class NotARepository(GitFailed):
-    """This folder is in no repository that git would read."""
+    """The folder is not in a git repository."""
 
 
 class NothingCommitted(CheckpointError):
-    """The repository has no commit yet, so there is nothing to come back to."""
+    """The repository has no commit yet."""
 
 
 class NoCheckpoint(CheckpointError):
@@ -34,16 +34,16 @@ class NoCheckpoint(CheckpointError):
 
 
 class ForeignTag(CheckpointError):
-    """The tag exists, and somebody else made it."""
+    """The tag exists, but it is not a checkpoint."""
 
 
 class DamagedCheckpoint(CheckpointError):
-    """The tag is a checkpoint that was torn, edited or moved."""
+    """The checkpoint is incomplete or edited, or its tag was moved."""
 
 
 class NoDatabasePart(CheckpointError):
-    """The checkpoint was made without the database, so it does not say what to go back to."""
+    """The checkpoint was made without the database, so it names no migrations."""
 
 
 class CannotRestore(CheckpointError):
-    """The database cannot be brought to what the checkpoint says."""
+    """The database cannot be brought to the migrations of the checkpoint."""

@@ -1,22 +1,40 @@
-"""What checkpoints need of git: tags, the commit that is checked out, the commits in between."""
+"""The git repository, and the checkpoints among its tags."""
 
 from __future__ import annotations
 
+import itertools
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
-from velro_auth.config.settings import inherited
-from velro_auth.ops.checkpoints.errors import GitFailed, GitMissing, NoIdentity, NotARepository, NothingCommitted
+from velro_auth import __version__
+from velro_auth.config.settings import Settings, inherited
+from velro_auth.ops.checkpoints.checkpoint import AppliedMigration, Checkpoint, Fingerprint, one_line
+from velro_auth.ops.checkpoints.errors import (
+    DamagedCheckpoint,
+    ForeignTag,
+    GitFailed,
+    GitMissing,
+    NoCheckpoint,
+    NoIdentity,
+    NotARepository,
+    NothingCommitted,
+)
+
+_PATTERN: Final = "rollback-*"
 
 
 @dataclass(frozen=True, slots=True)
 class Repository:
     """The repository that a folder is in.
 
+    Each method may raise ``GitMissing``, ``NotARepository`` or ``GitFailed`` (git refused, or a commit is not here).
+
     Attributes:
-        folder: The folder, or any below it.
+        folder: A folder of the work tree.
     """
 
     folder: Path
@@ -29,36 +47,28 @@ class Repository:
             NotARepository: This is no repository.
             NothingCommitted: It has no commit yet.
         """
-        self._say("rev-parse", "--git-dir", error=NotARepository)
+        self._output("rev-parse", "--git-dir", error=NotARepository)
         found = self._run("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
         if found.returncode:
             raise NothingCommitted("Nothing is committed yet, so there is nothing to come back to")
         return found.stdout.strip()
 
     def tree(self, commit: str) -> str:
-        """Return the name of the contents of *commit*: two commits with the same one hold the same files.
-
-        Raises:
-            GitFailed: It is not in this repository.
-        """
-        return self._say("rev-parse", "--verify", f"{commit}^{{tree}}")
+        """Return the hash of the tree of *commit*: commits with the same tree hold the same files."""
+        return self._output("rev-parse", "--verify", f"{commit}^{{tree}}")
 
     def is_dirty(self) -> bool:
-        """Return whether there is something that no commit holds.
-
-        Raises:
-            GitFailed: Git refused.
-        """
-        return bool(self._say("status", "--porcelain"))
+        """Return whether there are changes that are not committed."""
+        return bool(self._output("status", "--porcelain"))
 
     def add_tag(self, name: str, message: str) -> bool:
-        """Make an annotated tag of what is checked out and return True; False where the name is taken.
+        """Create an annotated tag of the commit that is checked out and return True; False if the name exists.
 
         Raises:
             NoIdentity: Git has no name or no mail address to sign with.
             GitFailed: Git refused.
         """
-        # Verbatim: git would take lines that begin with # for comments.
+        # Verbatim: git would drop lines that begin with # as comments.
         made = self._run("tag", "--annotate", "--cleanup=verbatim", "--file=-", name, "HEAD", given=message)
         if made.returncode and self.has_tag(name):
             return False
@@ -71,11 +81,7 @@ class Repository:
         return True
 
     def tag(self, name: str) -> tuple[str, str] | None:
-        """Return the commit and the message of an annotated tag; None where it is no annotated one.
-
-        Raises:
-            GitMissing: There is no git.
-        """
+        """Return the commit and the message of an annotated tag; None if it is missing or not annotated."""
         found = self._run("cat-file", "tag", f"refs/tags/{name}")
         if found.returncode:
             return None
@@ -83,40 +89,23 @@ class Repository:
         return head.split()[1], message  # the head begins with "object <commit>"
 
     def has_tag(self, name: str) -> bool:
-        """Return whether there is a tag of that name, of any kind.
-
-        Raises:
-            GitMissing: There is no git.
-        """
+        """Return whether there is a tag of that name, annotated or not."""
         return not self._run("rev-parse", "--verify", "--quiet", f"refs/tags/{name}").returncode
 
     def tags(self, pattern: str) -> list[str]:
-        """Return the names of the tags that match *pattern*, newest first.
-
-        Raises:
-            GitMissing: There is no git.
-            NotARepository: This is no repository.
-        """
+        """Return the names of the tags that match *pattern*, newest first."""
         asked = ("--sort=-version:refname", "--sort=-creatordate", "--format=%(refname:strip=2)")
-        return self._say("for-each-ref", *asked, f"refs/tags/{pattern}", error=NotARepository).splitlines()
+        return self._output("for-each-ref", *asked, f"refs/tags/{pattern}", error=NotARepository).splitlines()
 
     def commits(self, since: str, until: str) -> list[str]:
-        """Return the commits that *until* has and *since* has not, newest first: each with its subject.
-
-        Raises:
-            GitFailed: One of both is not in this repository.
-        """
-        return self._say("log", "--no-show-signature", "--format=%h %s", f"{since}..{until}", "--").splitlines()
+        """Return the commits of *until* that *since* does not contain, newest first, as hash and subject."""
+        return self._output("log", "--no-show-signature", "--format=%h %s", f"{since}..{until}", "--").splitlines()
 
     def has_merges(self, since: str, until: str) -> bool:
-        """Return whether there is a merge among those commits.
+        """Return whether there is a merge among those commits."""
+        return bool(self._output("rev-list", "--merges", "--max-count=1", f"{since}..{until}", "--"))
 
-        Raises:
-            GitFailed: One of both is not in this repository.
-        """
-        return bool(self._say("rev-list", "--merges", "--max-count=1", f"{since}..{until}", "--"))
-
-    def _say(self, *words: str, error: type[GitFailed] = GitFailed) -> str:
+    def _output(self, *words: str, error: type[GitFailed] = GitFailed) -> str:
         done = self._run(*words)
         _refuse_failed(done, words[0], error)
         return done.stdout.strip()
@@ -124,7 +113,7 @@ class Repository:
     def _run(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
         command: Sequence[str] = ("git", "--no-pager", *words)
         try:
-            return subprocess.run(  # noqa: S603 - our own words and names below refs/tags only, no shell in between
+            return subprocess.run(  # noqa: S603 - our own arguments and names below refs/tags only, no shell
                 command,
                 cwd=self.folder,
                 input=given,
@@ -132,7 +121,7 @@ class Repository:
                 encoding="utf-8",
                 errors="replace",
                 check=False,
-                # One language, so that what git says fits into our sentence; and never a question.
+                # English messages, and no prompt.
                 env=inherited(LC_ALL="C", GIT_TERMINAL_PROMPT="0"),
             )
         except FileNotFoundError as error:
@@ -143,3 +132,107 @@ def _refuse_failed(done: subprocess.CompletedProcess[str], command: str, error: 
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.strip()]
         raise error(f"git {command}: {said[-1] if said else f'exit status {done.returncode}'}")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A tag with a checkpoint.
+
+    Attributes:
+        tag: Its name.
+        checkpoint: The checkpoint; None where it is damaged.
+        damage: What is wrong with it; empty where it is not damaged.
+    """
+
+    tag: str
+    checkpoint: Checkpoint | None
+    damage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """The checkpoints of a repository.
+
+    Attributes:
+        repository: The repository of the tags.
+        now: Returns the current time, in UTC.
+    """
+
+    repository: Repository
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def make(
+        self,
+        *,
+        settings: Settings,
+        deployment_id: str | None = None,
+        migrations: tuple[AppliedMigration, ...] | None = None,
+        note: str = "",
+        before_rollback_to: str | None = None,
+    ) -> str:
+        """Create a checkpoint of the commit that is checked out, and return the name of its tag.
+
+        The name is ``rollback-<YYYYMMDD-HHMM>``, with a number at its end if that tag exists.
+
+        Raises:
+            CheckpointError: There is no git, no repository or no commit, or git refused.
+        """
+        now = self.now()
+        checkpoint = Checkpoint(
+            commit=self.repository.head(),
+            release=__version__,
+            at=now,
+            settings=Fingerprint.of(settings),
+            deployment_id=one_line(deployment_id or settings.deployment_id) or None,
+            migrations=migrations,
+            note=one_line(note),
+            before_rollback_to=before_rollback_to,
+        )
+        first = f"rollback-{now:%Y%m%d-%H%M}"
+        names = itertools.chain([first], (f"{first}-{number}" for number in itertools.count(2)))
+        return next(name for name in names if self.repository.add_tag(name, checkpoint.message()))
+
+    def read(self, tag: str) -> Checkpoint:
+        """Return the checkpoint of *tag*.
+
+        Raises:
+            NoCheckpoint: There is no such tag.
+            ForeignTag: It is not a checkpoint.
+            DamagedCheckpoint: It is incomplete, edited or moved.
+        """
+        found = self.repository.tag(tag)
+        if found is not None:
+            return Checkpoint.read(tag, *found)
+        if self.repository.has_tag(tag):
+            raise ForeignTag(f"The tag {tag} is no checkpoint: it is a plain mark without a message")
+        raise NoCheckpoint(f"There is no tag {tag}; look at velro-auth checkpoint list, or fetch: git fetch --tags")
+
+    def all(self) -> list[Found]:
+        """Return the checkpoints, newest first, without other tags of the same pattern.
+
+        Raises:
+            CheckpointError: There is no git or no repository.
+        """
+        found = []
+        for tag in self.repository.tags(_PATTERN):
+            try:
+                found.append(Found(tag, self.read(tag)))
+            except ForeignTag:
+                continue
+            except DamagedCheckpoint as error:
+                found.append(Found(tag, None, str(error)))
+        return found
+
+    def newest(self) -> str:
+        """Return the newest checkpoint that was not made by a rollback, which would undo that rollback.
+
+        A damaged one counts: skipping it would silently roll back further.
+
+        Raises:
+            NoCheckpoint: There is none.
+            CheckpointError: There is no git or no repository.
+        """
+        for found in self.all():
+            if found.checkpoint is None or found.checkpoint.before_rollback_to is None:
+                return found.tag
+        raise NoCheckpoint("There is no checkpoint; make one with velro-auth checkpoint, or fetch: git fetch --tags")

@@ -1,4 +1,4 @@
-"""The parts of a rollback that a person does: in git and on Railway, as lines with the exact commands."""
+"""The steps of a rollback in git and on Railway, as lines with the exact commands."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
-from velro_auth.ops.checkpoints.checkpoint import Checkpoint, one_line
-from velro_auth.ops.checkpoints.fingerprint import Fingerprint
+from velro_auth.ops.checkpoints.checkpoint import Checkpoint, Fingerprint, one_line
 from velro_auth.ops.checkpoints.git import Repository
 
 #: Plan → hours for which Railway keeps the image of a deployment.
 IMAGE_KEPT_H: Final = {"Free": 24, "Hobby": 72, "Pro": 120, "Enterprise": 360}
 
-#: More subjects than this nobody reads in a hurry.
-_SHOWN: Final = 20
+#: The most commits that are listed.
+_MAX_COMMITS: Final = 20
 
 
 def git_lines(repository: Repository, tag: str, checkpoint: Checkpoint) -> Iterator[str]:
-    """Yield how to bring the code back.
+    """Yield how to roll back the code.
 
     Raises:
         GitFailed: The commit of the checkpoint is not in this repository.
@@ -30,13 +29,13 @@ def git_lines(repository: Repository, tag: str, checkpoint: Checkpoint) -> Itera
     else:
         yield from _since(repository, checkpoint.commit, head)
         yield f"to run it:       git switch --detach {name}"
-        yield from _back_on_the_branch(repository, name, checkpoint.commit, head)
+        yield from _on_the_branch(repository, name, checkpoint.commit, head)
     if repository.is_dirty():
         yield "There are changes here that are not committed: commit or stash them first."
 
 
 def railway_lines(checkpoint: Checkpoint, tag: str, settings: Fingerprint, now: datetime) -> Iterator[str]:
-    """Yield how to bring the deployment back."""
+    """Yield how to roll back the deployment."""
     age_h = (now - checkpoint.at).total_seconds() / 3600
     if checkpoint.deployment_id:
         yield f"In the dashboard: the service, Deployments, {checkpoint.deployment_id}, its three dots, Rollback."
@@ -56,14 +55,14 @@ def railway_lines(checkpoint: Checkpoint, tag: str, settings: Fingerprint, now: 
 def _since(repository: Repository, then: str, head: str) -> Iterator[str]:
     commits = repository.commits(then, head)
     yield f"{_commits(len(commits))} since then"
-    yield from (f"  {one_line(subject)}" for subject in commits[:_SHOWN])
-    if len(commits) > _SHOWN:
-        yield f"  and {len(commits) - _SHOWN} more"
+    yield from (f"  {one_line(subject)}" for subject in commits[:_MAX_COMMITS])
+    if len(commits) > _MAX_COMMITS:
+        yield f"  and {len(commits) - _MAX_COMMITS} more"
     if left := len(repository.commits(head, then)):
         yield f"The checkpoint is not part of what is checked out here: it has {_commits(left)} of its own."
 
 
-def _back_on_the_branch(repository: Repository, name: str, then: str, head: str) -> Iterator[str]:
+def _on_the_branch(repository: Repository, name: str, then: str, head: str) -> Iterator[str]:
     if repository.commits(head, then) or repository.has_merges(then, head):
         # git revert would stop at a merge and ask which side to keep.
         yield f"on the branch:   git restore --source={name} --staged --worktree :/"

@@ -1,52 +1,55 @@
-"""The way back of a database: what is to be taken back, what to be applied again, and what cannot be."""
+"""Plans and runs the database part of a rollback to a checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from velro_auth.ops.checkpoints.checkpoint import AppliedMigration
-from velro_auth.ops.database import State, Status
-from velro_auth.ops.database.files import Migration
+from velro_auth.ops.database import Runner, State, Status
+from velro_auth.ops.database.connection import describe
+from velro_auth.ops.database.files import Migration, load, shipped
 
 
 @dataclass(frozen=True, slots=True)
 class RollbackPlan:
-    """How a database gets to exactly the migrations that a checkpoint remembers.
+    """The steps that bring a database to exactly the migrations of a checkpoint.
 
     Attributes:
-        failure_delay: The newest migration that is there now and in the checkpoint; empty where there is none.
-        take_back: What was applied since, newest first; all of it is newer than the floor.
-        apply: What is missing by now and can be applied again, oldest first.
-        obstacles: What keeps the database from being as the checkpoint says, in sentences.
-        remarks: What is worth knowing and stands in nobody's way, in sentences.
+        latest_shared: The newest migration that both the database and the checkpoint have; empty where there is none.
+        roll_back: What was applied since, newest first; all of it is newer than *latest_shared*.
+        apply: What is missing now and can be applied again, oldest first.
+        blockers: What the plan cannot do, as sentences.
+        remarks: Other differences that are worth knowing, as sentences.
     """
 
     latest_shared: str
-    take_back: tuple[AppliedMigration, ...]
+    roll_back: tuple[AppliedMigration, ...]
     apply: tuple[Migration, ...]
-    obstacles: tuple[str, ...]
+    blockers: tuple[str, ...]
     remarks: tuple[str, ...]
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to do."""
-        return not self.take_back and not self.apply
+        return not self.roll_back and not self.apply
 
 
 def applied_now(statuses: Sequence[Status]) -> tuple[AppliedMigration, ...]:
-    """Return what is applied, for a checkpoint to remember."""
+    """Return the applied migrations, for a checkpoint."""
     return tuple(
         AppliedMigration(one.version, one.label, one.checksum) for one in statuses if one.state is not State.PENDING
     )
 
 
-def way_back(then: Sequence[AppliedMigration], statuses: Sequence[Status], files: Sequence[Migration]) -> RollbackPlan:
-    """Return the way from what a database has now to what it had *then*; knows no database.
+def plan_rollback(
+    then: Sequence[AppliedMigration], statuses: Sequence[Status], files: Sequence[Migration]
+) -> RollbackPlan:
+    """Return the plan; does not access the database.
 
     Args:
-        then: What the checkpoint remembers.
-        statuses: Where each migration stands now.
+        then: The migrations of the checkpoint.
+        statuses: The present status of each migration.
         files: The migrations of this release.
     """
     now = {one.version: one for one in applied_now(statuses)}
@@ -56,15 +59,15 @@ def way_back(then: Sequence[AppliedMigration], statuses: Sequence[Status], files
     apply, unavailable = _missing([wanted[version] for version in sorted(wanted.keys() - now.keys())], files)
     beneath = [
         f"{one.label} was applied since then, but beneath {wanted[latest_shared].label}, which the checkpoint has: it"
-        " cannot be taken back alone"
+        " cannot be rolled back alone"
         for one in since
         if one.version < latest_shared
     ]
     return RollbackPlan(
         latest_shared=latest_shared,
-        take_back=tuple(one for one in since if one.version > latest_shared),
+        roll_back=tuple(one for one in since if one.version > latest_shared),
         apply=apply,
-        obstacles=(*beneath, *unavailable),
+        blockers=(*beneath, *unavailable),
         remarks=tuple(_remarks(wanted, now, statuses)),
     )
 
@@ -72,7 +75,7 @@ def way_back(then: Sequence[AppliedMigration], statuses: Sequence[Status], files
 def _missing(
     missing: Sequence[AppliedMigration], files: Sequence[Migration]
 ) -> tuple[tuple[Migration, ...], tuple[str, ...]]:
-    """Return what can be applied again, and why the rest cannot; what comes after a gap waits."""
+    """Return what can be applied again, and why the rest cannot; nothing is applied after a gap."""
     known = {one.version: one for one in files}
     apply: list[Migration] = []
     for number, one in enumerate(missing):
@@ -97,3 +100,63 @@ def _remarks(
     for one in statuses:
         if one.state is State.EDITED:
             yield f"{one.label}: the file here was edited after it was applied; what is applied stays as it was"
+
+
+class Database:
+    """The database of a deployment. Each method may raise ``DatabaseError``.
+
+    Args:
+        dsn: Its address, as the role that owns our objects.
+        on_notice: Called with each warning of the server, as one line.
+        migrations: The migrations of this release; the shipped ones when None.
+    """
+
+    def __init__(
+        self, dsn: str, *, on_notice: Callable[[str], None], migrations: Sequence[Migration] | None = None
+    ) -> None:
+        self._dsn, self._on_notice = dsn, on_notice
+        self._files = tuple(load(shipped()) if migrations is None else migrations)
+        self._runner = self._runner_of(self._files)
+
+    @property
+    def name(self) -> str:
+        """The name of the database and its host.
+
+        Raises:
+            BadDatabaseUrl: The address cannot be used.
+        """
+        return describe(self._dsn)
+
+    def applied(self) -> tuple[AppliedMigration, ...]:
+        """Return the applied migrations, in order."""
+        return applied_now(self._runner.status())
+
+    def plan_rollback(self, then: Sequence[AppliedMigration]) -> RollbackPlan:
+        """Return the plan that leads to the migrations *then*; changes nothing."""
+        return plan_rollback(then, self._runner.status(), self._files)
+
+    def droppable_data(self, plan: RollbackPlan) -> list[str]:
+        """Return what *plan* would drop with *drop_data*: tables, columns and types."""
+        return self._runner.droppable_data([one.version for one in plan.roll_back])
+
+    def run(self, plan: RollbackPlan, *, drop_data: bool = False) -> Iterator[str]:
+        """Run *plan* step by step, and yield each step that was done; keeps data unless *drop_data*.
+
+        Nothing up to ``plan.latest_shared`` is rolled back, even if the database has changed since the plan was made.
+
+        Raises:
+            DatabaseError: A step failed; the steps that were yielded are done.
+        """
+        if plan.roll_back:
+            down = self._runner.down(steps=len(plan.roll_back), to=plan.latest_shared or None, drop_data=drop_data)
+            yield from (f"rolled back {step.label}" for step in down)
+        if plan.apply:
+            # A runner of these files only: one of all files would refuse to run because of an edited other file.
+            yield from (f"applied {step.label}" for step in self._runner_of(plan.apply).up())
+
+    def backfill_is_pending(self) -> bool:
+        """Return whether users from before the migrations still have to be mirrored."""
+        return self._runner.backfill_is_pending()
+
+    def _runner_of(self, migrations: Sequence[Migration]) -> Runner:
+        return Runner(self._dsn, migrations=migrations, on_notice=self._on_notice)

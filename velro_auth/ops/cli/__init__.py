@@ -1,6 +1,6 @@
 """The command line: ``velro-auth …`` and ``python -m velro_auth …``.
 
-Commands are imported when they are asked for: ``config check`` need not wait for a database driver.
+A command is imported when it is used: ``config check`` does not need a database driver.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import click
 
 from velro_auth import __version__
 
-#: Command → where it is, in the order ``--help`` lists them.
+#: Command → module and function, in the order of ``--help``.
 COMMANDS: Final[Mapping[str, str]] = {
     "dev": "velro_auth.ops.cli.dev:dev",
     "config": "velro_auth.ops.cli.config:config",
@@ -50,4 +50,4 @@ class Commands(click.Group):
 @click.group(cls=Commands)
 @click.version_option(__version__, prog_name="velro-auth")
 def main() -> None:
-    """Run and look after a login gateway in front of Supabase Auth."""
+    """Run and operate a login gateway in front of Supabase Auth."""

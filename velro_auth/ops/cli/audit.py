@@ -1,4 +1,4 @@
-"""``velro-auth audit``: is the audit trail complete and unchanged?"""
+"""``velro-auth audit``: check whether the audit trail is complete and unchanged."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from velro_auth.telemetry.chain import ChainReport, verify
 
 @click.group()
 def audit() -> None:
-    """Look into the audit trail."""
+    """Check the audit trail."""
 
 
 @audit.command(name="verify")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def verify_file(file: Path) -> None:
-    """Follow every chain of records in FILE, and name each line that was changed, removed, repeated, moved or lost.
+    """Check every chain of records in FILE, and print each line that was changed, removed, repeated, moved or lost.
 
     FILE may hold other log lines, too: each a JSON object, as the service writes them. Any other line counts as
     damaged. An unfinished last line is no fault. Compare the heads with what was shipped elsewhere: a cut-off end
@@ -27,27 +27,27 @@ def verify_file(file: Path) -> None:
     Exit status: 0 unbroken; 1 broken, or FILE holds no record; 2 wrong usage.
     """
     with file.open("rb") as lines:
-        verdict = verify(lines)
-    _print(verdict, file)
-    sys.exit(1 if verdict.faults or verdict.lost_records or not verdict.chains else 0)
+        report = verify(lines)
+    _print(report, file)
+    sys.exit(1 if report.faults or report.lost_records or not report.chains else 0)
 
 
-def _print(verdict: ChainReport, file: Path) -> None:
-    for name, chain in verdict.chains.items():
+def _print(report: ChainReport, file: Path) -> None:
+    for name, chain in report.chains.items():
         end = "closed" if chain.is_closed else "open end"
         print(f"{name}  {chain.records} records  {end}  head {chain.head}")
-    if verdict.is_torn:
+    if report.is_torn:
         print("The last line is unfinished: torn off while it was written.")
-    for fault in (*verdict.lost_records, *verdict.faults):
+    for fault in (*report.lost_records, *report.faults):
         print(f"{file}:{fault.line}: {fault.what}")
-    print(_summary(verdict, file))
+    print(_summary(report, file))
 
 
-def _summary(verdict: ChainReport, file: Path) -> str:
-    if verdict.faults:
-        return f"{len(verdict.faults)} faults"
-    if verdict.lost_records:
-        return f"Incomplete: {verdict.lost} records could not be written; nothing else is wrong."
-    if not verdict.chains:
+def _summary(report: ChainReport, file: Path) -> str:
+    if report.faults:
+        return f"{len(report.faults)} faults"
+    if report.lost_records:
+        return f"Incomplete: {report.lost} records could not be written; nothing else is wrong."
+    if not report.chains:
         return f"{file} holds no record of an audit trail: is it the file that AUDIT_FILE names?"
-    return f"Unbroken: {sum(chain.records for chain in verdict.chains.values())} records."
+    return f"Unbroken: {sum(chain.records for chain in report.chains.values())} records."

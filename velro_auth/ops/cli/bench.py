@@ -1,8 +1,9 @@
-"""``velro-auth bench``: how fast logins are, as users meet them."""
+"""``velro-auth bench``: measure how fast logins are for users."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,40 +14,31 @@ import click
 from rich.console import Console
 
 from velro_auth.config.settings import Settings
-from velro_auth.ops.bench import compare as comparison
 from velro_auth.ops.bench import document as files
 from velro_auth.ops.bench import report
 from velro_auth.ops.bench.document import Document
+from velro_auth.ops.bench.evaluation import Thresholds, changes, different_conditions, verdict_on
 from velro_auth.ops.bench.progress import Progress
-from velro_auth.ops.bench.run import WHY_GENTLE, BenchPlan, Run
-from velro_auth.ops.bench.schedule import KINDS, Kind
-from velro_auth.ops.bench.target import CannotMeasure, Target, is_this_machine
-from velro_auth.ops.bench.verdict import Thresholds, Verdict, worst
+from velro_auth.ops.bench.run import BenchRun
+from velro_auth.ops.bench.schedule import KINDS, RATE_LIMIT_REASON, BenchPlan, Kind
+from velro_auth.ops.bench.target import Target, is_this_machine
+from velro_auth.ops.cli.click_helpers import (
+    LOG_WIDTH,
+    exit_if_not_measured,
+    password_option,
+    password_or_prompt,
+    url_option,
+)
 from velro_auth.ops.cli.dev import DEMO_EMAIL, DEMO_PASSWORD
-from velro_auth.ops.cli.parameter_types import address, password_of_email
-
-#: Exit status when there was nothing to measure; 0, 1 and 2 are grades.
-NOT_MEASURED: Final = 3
-
-#: Columns of a table that goes into a file or a log.
-_LOG_WIDTH: Final = 120
+from velro_auth.ops.verdict import Verdict, worst
 
 
 class _Numbers(click.ParamType[tuple[float, ...]]):
-    """Numbers with commas between them.
-
-    Args:
-        name: What ``--help`` calls them.
-        low: The least number allowed.
-        high: The greatest.
-        count: How many there have to be; 0 allows any number of them.
-    """
+    """Numbers separated by commas, each between *low* and *high*; *count* of them, or any number if it is 0."""
 
     def __init__(self, name: str, *, low: float, high: float, count: int = 0) -> None:
         self.name = name
-        self._low = low
-        self._high = high
-        self._count = count
+        self._low, self._high, self._count = low, high, count
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         """Read ``1,5,10``."""
@@ -68,9 +60,7 @@ _FOLDER: Final = click.Path(exists=True, file_okay=False, writable=True, path_ty
 
 
 @click.command()
-@click.option(
-    "--url", default="http://127.0.0.1:8000", show_default=True, callback=address, help="Address of the service."
-)
+@url_option
 @click.option("--rps", type=_LEVELS, default="1,5,10", show_default=True, help="Requests a second, level by level.")
 @click.option(
     "--duration", type=click.FloatRange(0.5, 600), default=30, show_default=True, help="Seconds for each level."
@@ -83,12 +73,7 @@ _FOLDER: Final = click.Path(exists=True, file_okay=False, writable=True, path_ty
     show_envvar=True,
     help="An account that can log in; may be given several times. Default: the demo account of 'velro-auth dev'.",
 )
-@click.option(
-    "--password",
-    envvar="AUTH_BENCH_PASSWORD",
-    show_envvar=True,
-    help="Its password. Better in the variable: every user of a machine sees its command lines.",
-)
+@password_option
 @click.option(
     "--mix",
     type=_MIX,
@@ -96,7 +81,7 @@ _FOLDER: Final = click.Path(exists=True, file_okay=False, writable=True, path_ty
     show_default=True,
     help="Good logins, wrong passwords and unknown users, relative to each other.",
 )
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the random schedule.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the random schedule.")
 @click.option(
     "--connections", type=click.IntRange(1, 256), default=64, show_default=True, help="Most requests in flight."
 )
@@ -128,17 +113,14 @@ _FOLDER: Final = click.Path(exists=True, file_okay=False, writable=True, path_ty
 @click.option("--html", is_flag=True, help="Write a report with plots, too.")
 @click.option("--output-dir", type=_FOLDER, default=Path(), show_default=True, help="Where the files go.")
 def bench(**options: Any) -> None:
-    """Measure logins from an open loop, and say whether they are fast enough.
+    """Measure logins with an open loop, and evaluate whether they are fast enough.
 
     Exit status: 0 good; 1 a warning, or a regression against --compare; 2 critical; 3 nothing could be measured.
     """
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH)
-    try:
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+    with exit_if_not_measured():
         before = files.read(options["compare"]) if options["compare"] else None
         after, verdict = _measure(options, console)
-    except CannotMeasure as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(NOT_MEASURED)
     if before is not None:
         verdict = worst([verdict, _compare(before, after, options["margin"], console)])
     console.print(f"\nVerdict: {verdict.grade.name.lower()}")
@@ -146,8 +128,8 @@ def bench(**options: Any) -> None:
 
 
 def _measure(options: Mapping[str, Any], console: Console) -> tuple[Document, Verdict]:
-    emails, password = _account(options)
-    is_local = is_this_machine(options["url"])
+    url, (emails, password) = options["url"], _account(options)
+    is_local = is_this_machine(url)
     plan = _plan(options, is_local=is_local)
     thresholds = Thresholds(
         p95_warning_ms=options["p95_warning"],
@@ -155,10 +137,10 @@ def _measure(options: Mapping[str, Any], console: Console) -> tuple[Document, Ve
         success_rate_min_percent=options["success_rate_min"],
     )
     if plan.gently:
-        console.print(f"Going gently: {WHY_GENTLE}. --force overrides.", soft_wrap=True)
+        console.print(f"Going gently: {RATE_LIMIT_REASON}. --force overrides.", soft_wrap=True)
     started = dt.datetime.now().astimezone()
     target = Target(
-        options["url"],
+        url,
         emails=emails,
         password=password,
         timeout_s=plan.timeout_s,
@@ -167,20 +149,11 @@ def _measure(options: Mapping[str, Any], console: Console) -> tuple[Document, Ve
     )
     with contextlib.closing(target), contextlib.closing(Progress(console)) as progress:
         build = target.check()
-        levels = Run(plan=plan, send=target, thresholds=thresholds, watcher=progress)()
+        levels = BenchRun(plan=plan, target=target, thresholds=thresholds, progress=progress)()
     verdict = worst(level.verdict for level in levels)
-    contents = files.document(
-        levels,
-        started=started,
-        target={
-            "url": options["url"],
-            "is_this_machine": is_local,
-            "version": build.get("version"),
-            "commit": build.get("commit"),
-        },
-        settings=_shown(plan, thresholds, accounts=len(emails)),
-        verdict=verdict,
-    )
+    about = {"url": url, "is_this_machine": is_local, "version": build.get("version"), "commit": build.get("commit")}
+    settings = {**dataclasses.asdict(plan), "accounts": len(emails), **dataclasses.asdict(thresholds)}
+    contents = files.document(levels, started=started, target=about, settings=settings, verdict=verdict)
     _write(contents, options, started, console)
     return contents, verdict
 
@@ -188,17 +161,17 @@ def _measure(options: Mapping[str, Any], console: Console) -> tuple[Document, Ve
 def _account(options: Mapping[str, Any]) -> tuple[Sequence[str], str]:
     emails: Sequence[str] = options["emails"]
     password: str | None = options["password"]
-    if not emails:
-        if not is_this_machine(options["url"]):
-            raise click.UsageError("Name an account of that service: --email, and AUTH_BENCH_PASSWORD.")
-        return (DEMO_EMAIL,), password or DEMO_PASSWORD
-    return emails, password_of_email(password)
+    if emails:
+        return emails, password_or_prompt(password)
+    if not is_this_machine(options["url"]):
+        raise click.UsageError("Name an account of that service: --email, and AUTH_BENCH_PASSWORD.")
+    return (DEMO_EMAIL,), password or DEMO_PASSWORD
 
 
 def _plan(options: Mapping[str, Any], *, is_local: bool) -> BenchPlan:
     weights: Sequence[float] = options["mix"]
     if not weights[0]:
-        raise click.UsageError("--mix without good logins measures nothing that can be judged.")
+        raise click.UsageError("--mix without good logins: there would be nothing to evaluate.")
     project = Settings.from_environment().supabase_url
     gently = options["gently"]
     return BenchPlan(
@@ -208,25 +181,9 @@ def _plan(options: Mapping[str, Any], *, is_local: bool) -> BenchPlan:
         seed=options["seed"],
         connections=options["connections"],
         timeout_s=options["timeout"],
-        # A service on this machine may well stand in front of a real project.
+        # A service on this machine may use a real Supabase project.
         gently=not (is_local and (not project or is_this_machine(project))) if gently is None else gently,
     )
-
-
-def _shown(plan: BenchPlan, thresholds: Thresholds, *, accounts: int) -> Mapping[str, Any]:
-    return {
-        "levels_rps": list(plan.levels_rps),
-        "duration_s": plan.duration_s,
-        "mix": dict(plan.mix),
-        "seed": plan.seed,
-        "connections": plan.connections,
-        "timeout_s": plan.timeout_s,
-        "gently": plan.gently,
-        "accounts": accounts,
-        "p95_warning_ms": thresholds.p95_warning_ms,
-        "p95_critical_ms": thresholds.p95_critical_ms,
-        "success_rate_min_percent": thresholds.success_rate_min_percent,
-    }
 
 
 def _write(contents: Document, options: Mapping[str, Any], started: dt.datetime, console: Console) -> None:
@@ -240,11 +197,11 @@ def _write(contents: Document, options: Mapping[str, Any], started: dt.datetime,
 
 def _compare(before: Document, after: Document, margin_percent: float, console: Console) -> Verdict:
     console.print(f"\nSince {before['started_at']}:")
-    for difference in comparison.unlike_conditions(before, after):
+    for difference in different_conditions(before, after):
         console.print(f"  not alike: {difference}", soft_wrap=True)
-    found = comparison.changes(before, after, margin_percent=margin_percent)
+    found = changes(before, after, margin_percent=margin_percent)
     for change in found:
         console.print(f"  {change}", soft_wrap=True, markup=False)
     if not found:
         console.print("  The two runs have no level in common.")
-    return comparison.verdict(found)
+    return verdict_on(found)

@@ -1,4 +1,4 @@
-"""``velro-auth checkpoint``: remember where a deployment stands, so that there is a way back."""
+"""``velro-auth checkpoint``: stores the state of a deployment, for a rollback to it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from velro_auth.ops.checkpoints import Database, Found, Repository, Tags
 from velro_auth.ops.cli.click_helpers import OneSentenceGroup, database_option, warn
 
 NO_DATABASE: Final = (
-    "DATABASE_URL is not set: the checkpoint does not know the database, so no rollback can bring it back"
+    "DATABASE_URL is not set: the checkpoint has no database part, so a rollback to it cannot include the database"
 )
 DIRTY: Final = "there are changes that are not committed; the tag does not hold them"
 
 
 @click.group(cls=OneSentenceGroup, invoke_without_command=True)
-@click.option("--message", metavar="TEXT", default="", help="What to remember about it.")
+@click.option("--message", metavar="TEXT", default="", help="A note.")
 @click.option("--deployment-id", metavar="ID", help="The deployment that runs now; RAILWAY_DEPLOYMENT_ID if not given.")
 @database_option
 @click.pass_context
@@ -32,7 +32,7 @@ def checkpoint(context: click.Context, message: str, deployment_id: str | None, 
     if context.invoked_subcommand:
         return
     repository = Repository(Path.cwd())
-    # First, so that nobody waits for a database to hear that there is no repository.
+    # Before the slow database: fails at once where there is no repository.
     repository.head()
     if not database_url:
         warn(NO_DATABASE)
@@ -44,7 +44,7 @@ def checkpoint(context: click.Context, message: str, deployment_id: str | None, 
         migrations=Database(database_url, on_notice=warn).applied() if database_url else None,
         note=message,
     )
-    click.echo(f"made {tag}\nto share it:  git push origin {tag}\nthe way back: velro-auth rollback {tag}")
+    click.echo(f"made {tag}\nto share it:  git push origin {tag}\nto roll back: velro-auth rollback {tag}")
 
 
 @checkpoint.command(name="list")
@@ -58,11 +58,11 @@ def show() -> None:
 
 
 def _line(found: Found) -> str:
-    carried = found.checkpoint
-    if carried is None:
-        return f"{shlex.quote(found.tag)}  {found.trouble}"
-    migrations = "no database" if carried.migrations is None else f"{len(carried.migrations)} migrations"
-    why = f"before going back to {carried.before_rollback_to}" if carried.before_rollback_to else carried.note
-    deployment = f"deployment {carried.deployment_id or 'not known'}"
-    parts = (shlex.quote(found.tag), carried.commit[:10], carried.release, migrations, deployment, why)
+    made = found.checkpoint
+    if made is None:
+        return f"{shlex.quote(found.tag)}  {found.damage}"
+    migrations = "no database" if made.migrations is None else f"{len(made.migrations)} migrations"
+    why = f"before rolling back to {made.before_rollback_to}" if made.before_rollback_to else made.note
+    deployment = f"deployment {made.deployment_id or 'not known'}"
+    parts = (shlex.quote(found.tag), made.commit[:10], made.release, migrations, deployment, why)
     return "  ".join(part for part in parts if part)

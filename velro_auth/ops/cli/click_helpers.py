@@ -1,19 +1,29 @@
-"""How commands behave that look after a database or a repository: one sentence for an error, warnings apart."""
+"""Options, parameter types and error handling that several commands share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+import contextlib
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
 from velro_auth.errors import VelroAuthError
+from velro_auth.ops.verdict import NotMeasured
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+#: Exit status of ``bench`` and ``monitor`` when nothing could be measured; 0, 1 and 2 are grades.
+NOT_MEASURED: Final = 3
+#: Columns of a table that is printed to a file or a log.
+LOG_WIDTH: Final = 120
+
 
 class OneSentence(click.Command):
-    """A command that turns our errors into one sentence and exit status 1."""
+    """A command that prints our errors as one sentence and exits with 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it."""
@@ -27,6 +37,51 @@ class OneSentenceGroup(OneSentence, click.Group):
     """The same for a group of commands."""
 
 
+class Duration(click.ParamType[float]):
+    """A duration: ``90``, ``90s``, ``30m``, ``24h``, ``7d``."""
+
+    name = "TIME"
+    _UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the duration in seconds."""
+        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhd]?)", str(value))
+        if found is None or not float(found[1]):
+            self.fail(f"{value!r} is no time: write 90, 30m, 24h or 7d", param, ctx)
+        return float(found[1]) * self._UNITS[found[2]]
+
+
+def address(_: click.Context, __: click.Parameter, url: str) -> str:
+    """Check an address. It is written to files, so it must not contain a password; error messages do not repeat it."""
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        raise click.BadParameter("it is no address: write http(s)://host[:port]") from None
+    if parts.scheme not in {"http", "https"} or not host or "@" in parts.netloc or not url.isprintable() or " " in url:
+        raise click.BadParameter("write http(s)://host[:port]")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise click.BadParameter("without a path: write http(s)://host[:port]")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def address_or_none(context: click.Context, parameter: click.Parameter, url: str) -> str:
+    """Check an optional address."""
+    return address(context, parameter, url) if url else ""
+
+
+url_option = click.option(
+    "--url", default="http://127.0.0.1:8000", show_default=True, callback=address, help="Address of the service."
+)
+
+password_option = click.option(
+    "--password",
+    envvar="AUTH_BENCH_PASSWORD",
+    show_envvar=True,
+    help="Its password. Better in the variable: every user of a machine sees its command lines.",
+)
+
+
 def database_option(command: Command) -> Command:
     """Add the option that names the database."""
     return click.option(
@@ -38,6 +93,29 @@ def database_option(command: Command) -> Command:
     )(command)
 
 
+def password_or_prompt(given: str | None) -> str:
+    """Return the password of ``--email``: the given one, or one typed at the terminal.
+
+    Raises:
+        click.UsageError: No password was given, and there is no terminal.
+    """
+    if given:
+        return given
+    if not sys.stdin.isatty():
+        raise click.UsageError("The password of --email is missing: set AUTH_BENCH_PASSWORD.")
+    return str(click.prompt("Password", hide_input=True, err=True))
+
+
+@contextlib.contextmanager
+def exit_if_not_measured() -> Iterator[None]:
+    """Print a ``NotMeasured`` error and exit with its status."""
+    try:
+        yield
+    except NotMeasured as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(NOT_MEASURED)
+
+
 def warn(message: str) -> None:
-    """Say what stands in nobody's way, apart from the output."""
+    """Print a warning to standard error."""
     click.echo(f"warning: {message}", err=True)

@@ -1,4 +1,4 @@
-"""``velro-auth config``: what the service was told, and what is wrong with it."""
+"""``velro-auth config``: show and check the settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from velro_auth.config.settings import Settings, shown, specs
 
 @click.group()
 def config() -> None:
-    """Look at the settings."""
+    """Show and check the settings."""
 
 
 @config.command()
@@ -28,7 +28,7 @@ def check() -> None:
     for mistake in settings.errors:
         print(f"wrong  {mistake}")
     if settings.errors:
-        print("\nUntil this is mended, login answers 503 upstream_misconfigured.")
+        print("\nUntil this is fixed, login answers 503 upstream_misconfigured.")
         sys.exit(1)
     print("All settings are fit to serve.")
 
@@ -40,7 +40,7 @@ def example() -> None:
 
 
 def dotenv() -> str:
-    """Return a commented file with every variable, for ``.env.example``."""
+    """Return ``.env.example``: every variable with its default and a comment."""
     defaults = Settings()
     lines = ["# Every setting with its default. Made by: velro-auth config example\n"]
     for spec in specs():

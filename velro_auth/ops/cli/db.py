@@ -1,4 +1,4 @@
-"""``velro-auth db …``: plans, applies, takes back and verifies the migrations."""
+"""``velro-auth db …``: plans, applies, rolls back and verifies the migrations."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from velro_auth.ops.cli.click_helpers import OneSentenceGroup, database_option, 
 from velro_auth.ops.database import Progress as Backfill
 from velro_auth.ops.database import Runner
 from velro_auth.ops.database.backfill import BATCH_SIZE
+from velro_auth.ops.database.connection import LOCK_TIMEOUT_MS, Transactions
 from velro_auth.ops.database.plan import Step
-from velro_auth.ops.database.transaction import LOCK_TIMEOUT_MS, Transactions
 
-#: The migration whose way back can lock everybody out, and what to do first.
+#: Rolling back this migration can block all logins; the warning says what to do first.
 HOOK: Final = "token_hook"
 HOOK_WARNING: Final = (
     "Switch the hook off in the project first (Authentication, Hooks):"
-    " with it on and its function gone, nobody can log in."
+    " with it on and its function gone, every login fails."
 )
 
 
@@ -37,18 +37,30 @@ HOOK_WARNING: Final = (
 @click.pass_context
 def db(context: click.Context, database_url: str, lock_timeout_ms: int) -> None:
     """Keep public.users in step with auth.users: migrations, back-fill, checks."""
-    transactions = Transactions(lock_timeout_ms=lock_timeout_ms)
-    context.obj = Runner(database_url, transactions=transactions, on_notice=warn)
+    context.obj = _runner(database_url, lock_timeout_ms)
 
 
-#: What `plan`, `up` and `verify` do beside reading.
+def _runner(database_url: str, lock_timeout_ms: int) -> Runner:
+    return Runner(database_url, transactions=Transactions(lock_timeout_ms=lock_timeout_ms), on_notice=warn)
+
+
+def _use_database(context: click.Context, _: click.Parameter, database_url: str | None) -> None:
+    """Replace the runner of the group where the option comes after the command."""
+    if database_url is not None and context.parent is not None:
+        context.obj = _runner(database_url, context.parent.params["lock_timeout_ms"])
+
+
+#: ``--database-url`` after the command; the group has the same option before it, and reads DATABASE_URL.
+_database_option = click.option(
+    "--database-url", expose_value=False, callback=_use_database, help="The database; also before the command."
+)
 _rehearsal_option = click.option(
     "--rehearsal/--no-rehearsal",
     default=True,
-    help="Rehearse a sign-up in a transaction that is taken back. Triggers of yours run in it.",
+    help="Rehearse a sign-up in a transaction that is rolled back. Your triggers run in it.",
 )
 _adopt_option = click.option(
-    "--adopt", is_flag=True, help="Let triggers of yours on auth.users that are in the way fire before ours."
+    "--adopt", is_flag=True, help="Let your triggers on auth.users that conflict with ours fire before ours."
 )
 
 
@@ -56,6 +68,7 @@ _adopt_option = click.option(
 @click.option("--to", metavar="VERSION", help="The last migration to apply.")
 @_adopt_option
 @_rehearsal_option
+@_database_option
 @click.pass_obj
 def plan(runner: Runner, *, to: str | None, adopt: bool, rehearsal: bool) -> None:
     """Show what `up` would apply, or why it would refuse."""
@@ -69,15 +82,16 @@ def plan(runner: Runner, *, to: str | None, adopt: bool, rehearsal: bool) -> Non
 @db.command()
 @click.option("--to", metavar="VERSION", help="The last migration to apply.")
 @click.option("--dry-run", is_flag=True, help="Print the SQL and change nothing.")
-@click.option("--again", is_flag=True, help="Run the applied ones once more too: mends what was changed by hand.")
-@click.option("--no-backfill", is_flag=True, help="Leave the users from before to `backfill`.")
+@click.option("--again", is_flag=True, help="Run the applied ones once more too: repairs what was changed by hand.")
+@click.option("--no-backfill", is_flag=True, help="Do not mirror the existing users; run `backfill` later.")
 @_adopt_option
 @_rehearsal_option
+@_database_option
 @click.pass_obj
 def up(
     runner: Runner, *, to: str | None, dry_run: bool, again: bool, no_backfill: bool, adopt: bool, rehearsal: bool
 ) -> None:
-    """Apply the migrations, then mirror the users from before."""
+    """Apply the migrations, then mirror the existing users."""
     steps = runner.up(to=to, dry_run=dry_run, again=again, adopt=adopt, rehearse=rehearsal)
     for step in steps:
         click.echo(step.sql if dry_run else f"applied {step.label}")
@@ -90,21 +104,22 @@ def up(
 
 
 @db.command()
-@click.option("--steps", type=click.IntRange(1), default=1, show_default=True, help="How many to take back.")
-@click.option("--to", metavar="VERSION", help="Take back everything newer than this one.")
-@click.option("--all", "everything", is_flag=True, help="Take back all of them.")
+@click.option("--steps", type=click.IntRange(1), default=1, show_default=True, help="How many to roll back.")
+@click.option("--to", metavar="VERSION", help="Roll back everything newer than this one.")
+@click.option("--all", "everything", is_flag=True, help="Roll back all of them.")
 @click.option("--drop-data", is_flag=True, help="Drop the table, columns and type that we made, with their data.")
 @click.option("--dry-run", is_flag=True, help="Print the SQL and what it would drop, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@_database_option
 @click.pass_obj
 def down(
     runner: Runner, *, steps: int, to: str | None, everything: bool, drop_data: bool, dry_run: bool, yes: bool
 ) -> None:
-    """Take back the newest migrations; data stays unless asked."""
+    """Roll back the newest migrations; data stays unless asked."""
     count = len(runner.status()) if everything else steps
     planned = runner.down(steps=count, to=to, dry_run=True)
     if not planned:
-        click.echo("Nothing to take back.")
+        click.echo("Nothing to roll back.")
         return
     for line in _consequences(runner, planned, drop_data=drop_data):
         click.echo(f"-- {line}" if dry_run else line)
@@ -114,22 +129,23 @@ def down(
     if not yes:
         click.confirm("Go on?", abort=True)
     for step in runner.down(steps=count, to=to, drop_data=drop_data):
-        click.echo(f"took back {step.label}")
+        click.echo(f"rolled back {step.label}")
 
 
 def _consequences(runner: Runner, planned: Sequence[Step], *, drop_data: bool) -> Iterator[str]:
     """Say what taking back *planned* does, and what becomes of the data."""
-    yield "This takes back: " + ", ".join(step.label for step in planned)
+    yield "This rolls back: " + ", ".join(step.label for step in planned)
     if any(step.label.endswith(HOOK) for step in planned):
         yield HOOK_WARNING
-    for thing in runner.data_at_stake([step.version for step in planned]):
-        yield f"{'drops' if drop_data else 'keeps'}: {thing}"
+    for name in runner.droppable_data([step.version for step in planned]):
+        yield f"{'drops' if drop_data else 'keeps'}: {name}"
 
 
 @db.command()
+@_database_option
 @click.pass_obj
 def status(runner: Runner) -> None:
-    """Show where each migration stands."""
+    """Show the state of each migration."""
     for one in runner.status():
         when = f"{one.applied_at:%Y-%m-%d %H:%M} UTC" if one.applied_at else ""
         click.echo("  ".join(part for part in (one.label, one.state.value, when, one.applied_by) if part))
@@ -139,6 +155,7 @@ def status(runner: Runner) -> None:
 
 @db.command()
 @_rehearsal_option
+@_database_option
 @click.pass_context
 def verify(context: click.Context, *, rehearsal: bool) -> None:
     """Compare the live database with the migrations, and rehearse a sign-up; exit status 1 if it differs."""
@@ -154,17 +171,19 @@ def verify(context: click.Context, *, rehearsal: bool) -> None:
 
 @db.command()
 @click.option("--batch-size", type=click.IntRange(1), default=BATCH_SIZE, show_default=True, help="Users at a time.")
+@_database_option
 @click.pass_obj
 def backfill(runner: Runner, batch_size: int) -> None:
-    """Mirror every user that has no row, or an outdated one; goes on where it was interrupted."""
+    """Mirror every user that has no row, or an outdated one; continues an interrupted run."""
     _backfill(runner, batch_size)
 
 
 @db.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@_database_option
 @click.pass_obj
 def export(runner: Runner, directory: Path) -> None:
-    """Write the migrations into DIRECTORY, for who deploys with the Supabase CLI (supabase/migrations)."""
+    """Write the up files into DIRECTORY, to deploy with the Supabase CLI (supabase/migrations)."""
     try:
         written = runner.export(directory)
     except OSError as error:
@@ -198,7 +217,7 @@ def _backfill(runner: Runner, batch_size: int) -> None:
 def _unwritten(ended: Backfill) -> str:
     rows = f"{ended.failed} row{'s' * (ended.failed > 1)} could not be written"
     if ended.problem:
-        return f"{rows}: {ended.problem}; mend that, and run velro-auth db backfill again."
+        return f"{rows}: {ended.problem}; fix that, and run velro-auth db backfill again."
     return (
         f"{rows} in a run that was interrupted; run velro-auth db backfill again, which writes"
         f" {'them' if ended.failed > 1 else 'it'} or says why not."

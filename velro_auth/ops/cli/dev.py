@@ -1,8 +1,9 @@
-"""``velro-auth dev``: the whole product on a laptop, with no account and no Docker."""
+"""``velro-auth dev``: run the gateway with a local Supabase, without an account and without Docker."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
 import os
 import secrets
@@ -21,33 +22,37 @@ import requests
 
 import velro_auth
 from velro_auth.config.settings import Settings, inherited
-from velro_auth.ops.cli.localproject import LOOPBACK, CannotStart, LocalProject
+from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject
 from velro_auth.ops.cli.processes import Stopped, StopRequest, await_end, start, stop, stop_on_signals
 from velro_auth.ops.database import DatabaseError, Runner
 
-#: Of the checkout, where ``wsgi.py``, ``gunicorn.conf.py`` and ``migrations/`` are.
+#: The checkout with ``wsgi.py``, ``gunicorn.conf.py`` and ``migrations/``.
 ROOT: Final = Path(velro_auth.__file__).resolve().parent.parent
 
 DEMO_EMAIL: Final = "demo@example.com"
-#: Known to everybody who reads the README; the server it opens listens on this machine only.
+#: Public, because the README contains it; the gateway listens on this machine only.
 DEMO_PASSWORD: Final = "correct-horse-battery-staple"  # noqa: S105
 BANNED_EMAIL: Final = "banned@example.com"
 
-#: First start: download nothing, but create a database on a slow disk.
+#: Time limit of a start: the first one creates a database, perhaps on a slow disk.
 START_LIMIT_S: Final = 60
 STOP_LIMIT_S: Final = 20
 
-#: A frontend under development, on whichever port its tools choose.
+#: Origins of a frontend under development, on any port.
 DEV_ORIGINS: Final = "http://localhost:*,http://127.0.0.1:*"
 
 LAST_PORT: Final = 65535
+
+_DATA_DIR: Final = click.Path(file_okay=False, path_type=Path)
+#: For the commands below ``dev``, so that the option may also follow the name of the command.
+_data_dir_option = click.option("--data-dir", type=_DATA_DIR, help="The same option as that of 'dev'.")
 
 
 @click.group(invoke_without_command=True)
 @click.option("--port", type=click.IntRange(1, LAST_PORT), envvar="PORT", default=8000, show_default=True)
 @click.option(
     "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=_DATA_DIR,
     default=Path(".velro"),
     show_default=True,
     help="Where the local database is kept between runs.",
@@ -65,21 +70,23 @@ def dev(context: click.Context, port: int, data_dir: Path) -> None:
 
 
 @dev.command()
+@_data_dir_option
 @click.pass_obj
-def env(data_dir: Path) -> None:
-    """Print the keys and addresses of the one that runs, for a shell: eval "$(velro-auth dev env)"."""
-    for name, value in LocalProject.running(data_dir).variables().items():
+def env(dev_data_dir: Path, data_dir: Path | None) -> None:
+    """Print the keys and addresses of the running project, for a shell: eval "$(velro-auth dev env)"."""
+    for name, value in LocalProject.running(data_dir or dev_data_dir).variables().items():
         click.echo(f"export {name}={shlex.quote(value)}")
 
 
 @dev.command("add-user")
 @click.argument("email")
-@click.option("--password", help="Printed where none is given and one is made up.")
+@click.option("--password", help="Default: a random one, which is printed.")
+@_data_dir_option
 @click.pass_obj
-def add_user(data_dir: Path, email: str, password: str | None) -> None:
-    """Add a user with a confirmed address to the one that runs."""
+def add_user(dev_data_dir: Path, email: str, password: str | None, data_dir: Path | None) -> None:
+    """Add a user with a confirmed address to the running project."""
     chosen = password or secrets.token_urlsafe(12)
-    if not LocalProject.running(data_dir).add_user(email, chosen):
+    if not LocalProject.running(data_dir or dev_data_dir).add_user(email, chosen):
         raise CannotStart(f"{email} has an account already.")
     click.echo(f"Added {email}" + ("" if password else f" with the password {chosen}"))
 
@@ -93,7 +100,7 @@ def _serve(port: int, data_dir: Path) -> None:
     require_free(port)
     with contextlib.suppress(Stopped), stop_on_signals() as request:
         _run(port, data_dir, request)
-    _say("Stopped.")
+    click.echo("Stopped.")
 
 
 def _run(port: int, data_dir: Path, request: StopRequest) -> None:
@@ -101,19 +108,20 @@ def _run(port: int, data_dir: Path, request: StopRequest) -> None:
     with _standin(data_dir, free_port_beside(port), gateway_url=f"http://localhost:{port}") as project:
         _migrate(project)
         _create_accounts(project)
-        with _gateway(port, project) as gateway, project.noted(data_dir):
-            _say(f"Ready after {time.monotonic() - started_s:.1f} s.\n")
-            _say(_welcome(port, project))
+        with _gateway(port, project) as gateway, project.published(data_dir):
+            click.echo(f"Ready after {time.monotonic() - started_s:.1f} s.\n")
+            click.echo(_welcome(port, project))
             status = await_end(gateway, request)
             raise CannotStart(f"The gateway ended by itself, with status {status}; see its lines above.")
 
 
 def _require_programs() -> None:
-    for module in ("bcrypt", "psycopg"):
-        try:
-            __import__(module)
-        except ImportError as error:
-            raise CannotStart(f"{module} is missing: pip install 'velro-auth[dev]'") from error
+    for module in ("supabase_standin", "bcrypt", "psycopg"):
+        if importlib.util.find_spec(module) is None:
+            raise CannotStart(
+                f"The local Supabase is not installed ({module} is missing): run 'pip install ./supabase_standin' in a"
+                " checkout of the repository, or install the wheel of velro-auth-standin that 'make dist' builds."
+            )
     if not (ROOT / "wsgi.py").is_file():
         raise CannotStart("'velro-auth dev' runs from a checkout of the repository, and there is no wsgi.py here.")
 
@@ -130,16 +138,16 @@ def _require_directory(path: Path) -> None:
 
 def _listen(port: int) -> None:
     with socket.socket() as sock:
-        # As a server does: what is left of connections that ended is not in the way.
+        # Closed connections in TIME_WAIT must not make the port look taken.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((LOOPBACK, port))
 
 
 def require_free(port: int, *, listen: Callable[[int], None] = _listen) -> None:
-    """Return when the gateway can listen on a port.
+    """Check that the gateway can listen on a port.
 
     Raises:
-        CannotStart: It is taken, or privileged.
+        CannotStart: The port is taken or privileged.
     """
     try:
         listen(port)
@@ -161,10 +169,10 @@ def _is_free(port: int) -> bool:
 
 
 def free_port_beside(port: int, *, is_free: Callable[[int], bool] = _is_free) -> int:
-    """Return a free port above *port*, or below it where there is no room above.
+    """Return a free port above *port*, or below it.
 
     Raises:
-        CannotStart: A hundred on either side are taken.
+        CannotStart: The next hundred ports on both sides are taken.
     """
     above, below = range(port + 1, min(port + 100, LAST_PORT) + 1), range(port - 1, max(port - 100, 1024), -1)
     for candidate in itertools.chain(above, below):
@@ -175,8 +183,8 @@ def free_port_beside(port: int, *, is_free: Callable[[int], bool] = _is_free) ->
 
 @contextlib.contextmanager
 def _standin(data_dir: Path, port: int, *, gateway_url: str) -> Iterator[LocalProject]:
-    """Run the local Supabase; its progress goes to the terminal."""
-    _say("Starting a local Supabase (PostgreSQL and Auth) …")
+    """Run the local Supabase, which prints its progress to the terminal."""
+    click.echo("Starting a local Supabase (PostgreSQL and Auth) …")
     command = [sys.executable, "-m", "supabase_standin", "--data-dir", str(data_dir.resolve()), "--port", str(port)]
     process = start(command, env=inherited(), cwd=ROOT, stdout=subprocess.PIPE)
     try:
@@ -184,17 +192,17 @@ def _standin(data_dir: Path, port: int, *, gateway_url: str) -> Iterator[LocalPr
         line = process.stdout.readline()
         if not line:
             raise CannotStart(f"The local Supabase did not start (status {process.wait()}); see above.")
-        yield LocalProject.announced(line, gateway_url=gateway_url)
+        yield LocalProject.from_line(line, gateway_url=gateway_url)
     finally:
         stop(process, within_s=STOP_LIMIT_S)
 
 
 def _migrate(project: LocalProject) -> None:
-    """Bring the local database where ``velro-auth db up`` brings a real one."""
+    """Migrate the local database, as ``velro-auth db up`` migrates a real one."""
     runner = Runner(project.database_dsn)
     try:
         for step in runner.up():
-            _say(f"  applied {step.label}")
+            click.echo(f"  applied {step.label}")
         if runner.backfill_is_pending():
             runner.backfill()
     except DatabaseError as error:
@@ -202,21 +210,21 @@ def _migrate(project: LocalProject) -> None:
 
 
 def _create_accounts(project: LocalProject) -> None:
-    """Bring the accounts to try with, where they are not there yet."""
+    """Create the demo accounts if they do not exist yet."""
     project.add_user(DEMO_EMAIL, DEMO_PASSWORD, user_metadata={"display_name": "Demo"})
     project.add_user(BANNED_EMAIL, DEMO_PASSWORD, ban_duration="876000h")
 
 
 @contextlib.contextmanager
 def _gateway(port: int, project: LocalProject) -> Iterator[subprocess.Popen[str]]:
-    """Run the gateway as in production, but for the address it listens on."""
-    _say("Starting the gateway …")
+    """Run the gateway as in production, but listen on this machine only."""
+    click.echo("Starting the gateway …")
     if inherited().get("AUTH_ENV_FILE"):
-        _say("AUTH_ENV_FILE is left aside here: its settings would win over those of the local Supabase.")
+        click.echo("AUTH_ENV_FILE is ignored here: its settings would win over those of the local Supabase.")
     env = {
         "CORS_ORIGINS": DEV_ORIGINS,
         **inherited(
-            # A file of the user's would win over what follows, and may name a project that is no toy.
+            # Settings in a file would win over these variables, and may name a real project.
             AUTH_ENV_FILE="",
             PORT=str(port),
             SUPABASE_URL=project.url,
@@ -237,11 +245,11 @@ def await_health(port: int, process: subprocess.Popen[str]) -> None:
     """Wait until the gateway answers.
 
     Raises:
-        CannotStart: It ended, or did not answer within ``START_LIMIT_S``.
+        CannotStart: The gateway ended, or did not answer within ``START_LIMIT_S``.
     """
     ends_s = time.monotonic() + START_LIMIT_S
     while time.monotonic() < ends_s and process.poll() is None:
-        # On a busy machine the first answer may take longer than one attempt.
+        # On a busy machine the first request may time out.
         with contextlib.suppress(requests.ConnectionError, requests.Timeout):
             if requests.get(f"http://{LOOPBACK}:{port}/health", timeout=2).ok:
                 return
@@ -270,7 +278,3 @@ Pages of http://localhost:* may call it; CORS_ORIGINS=https://app.example make r
 
 Stop with Ctrl-C.
 """
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

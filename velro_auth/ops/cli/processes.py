@@ -1,4 +1,4 @@
-"""Child processes that end with us, whichever way we end."""
+"""Child processes that end when this process ends, and signals that stop this process."""
 
 from __future__ import annotations
 
@@ -14,26 +14,25 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-#: ``prctl`` option of Linux: the signal a process gets when its parent dies.
+#: ``prctl`` option of Linux: the signal that a process gets when its parent ends.
 _PR_SET_PDEATHSIG: Final = 1
 
 
 class Stopped(Exception):
-    """A signal asked this process to end (Ctrl-C, SIGTERM, or a terminal that was closed)."""
+    """A signal asked this process to stop (Ctrl-C, SIGTERM, or a closed terminal)."""
 
 
-_ENDS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-#: How often ``await_end`` looks, in seconds. A signal interrupts the pause, unless it comes in the instant before.
-_LOOK_EVERY_S: Final = 0.5
+#: Seconds between two checks of ``await_end``. A signal that arrives just before the pause does not interrupt it.
+_CHECK_EVERY_S: Final = 0.5
 
 
 @dataclass
 class StopRequest:
-    """Whether a signal has asked for the end.
+    """Whether a signal has asked this process to stop.
 
-    A plain attribute, and no ``threading.Event``: an event has a lock, and a signal handler that runs while the main
-    thread holds that lock waits for it for ever.
+    Not a ``threading.Event``: a signal handler would deadlock if the main thread holds the lock of the event.
     """
 
     is_made: bool = False
@@ -41,21 +40,20 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Raise ``Stopped`` in the main thread on SIGINT, SIGTERM and SIGHUP, and note that one has come.
+    """On SIGINT, SIGTERM and SIGHUP, set the request and raise ``Stopped`` in the main thread.
 
-    An exception that is raised while the interpreter runs a finaliser or a callback is lost, so whatever goes on
-    for long looks at the request as well (``await_end``).
+    An exception is lost when it is raised in a finaliser or a callback, so ``await_end`` checks the request as well.
     """
     request = StopRequest()
 
     def stop(_: int, __: FrameType | None) -> None:
-        # Once is enough: a second Ctrl-C must not interrupt the tidying up.
-        for number in _ENDS:
+        # A second Ctrl-C must not interrupt the clean-up.
+        for number in _STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         request.is_made = True
         raise Stopped
 
-    before = {number: signal.signal(number, stop) for number in _ENDS}
+    before = {number: signal.signal(number, stop) for number in _STOP_SIGNALS}
     try:
         yield request
     finally:
@@ -64,39 +62,39 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
 
 @contextlib.contextmanager
-def noting_signals() -> Iterator[StopRequest]:
-    """Yield a request that SIGINT and SIGTERM make, for work that ends its step first; a second one ends it at once."""
-    asked = StopRequest()
+def deferred_signals() -> Iterator[StopRequest]:
+    """On SIGINT or SIGTERM, set the request only, so that the work can finish; a second signal has its usual effect."""
+    request = StopRequest()
 
-    def note(number: int, _: FrameType | None) -> None:
-        asked.is_made = True
+    def defer(number: int, _: FrameType | None) -> None:
+        request.is_made = True
         signal.signal(number, before[signal.Signals(number)])
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, defer) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield asked
+        yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def await_end(process: subprocess.Popen[str], request: StopRequest) -> int:
-    """Wait until *process* has ended, and return its status.
+    """Wait until *process* ends, and return its status.
 
     Raises:
-        Stopped: This process was asked to end.
+        Stopped: A signal asked this process to stop.
     """
     while (status := process.poll()) is None:
         if request.is_made:
             raise Stopped
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_CHECK_EVERY_S)
     return status
 
 
 def start(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, **options: Any) -> subprocess.Popen[str]:
-    """Start *command* in a session of its own, so that a Ctrl-C in the terminal reaches us alone.
+    """Start *command* in a new session, so that a Ctrl-C in the terminal does not reach it.
 
-    On Linux it gets SIGTERM when we die without a chance to stop it.
+    On Linux it gets SIGTERM when this process is killed.
     """
     return subprocess.Popen(  # noqa: S603 - our own programs
         command,
@@ -110,7 +108,7 @@ def start(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, **option
 
 
 def stop(process: subprocess.Popen[str], *, within_s: float) -> None:
-    """Ask *process* to end, and insist after *within_s*."""
+    """Terminate *process*; kill it after *within_s*."""
     if process.poll() is None:
         process.terminate()
         try:

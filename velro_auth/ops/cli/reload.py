@@ -1,4 +1,4 @@
-"""``velro-auth reload``: have the running service read its settings anew, and say what came of it."""
+"""``velro-auth reload``: make the running service read its settings again, and print the result."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import click
 
 from velro_auth.config.settings import Settings
-from velro_auth.server.process_files import folder_of, notes
-from velro_auth.server.process_records import MASTER, WORKER
+from velro_auth.server.process_records import MASTER, WORKER, folder_of, running, working_directory
 
-#: The master looks at its signals every second; a busy machine may take longer.
-_WITHIN_S: Final = 15.0
+#: The master checks its signals every second; a busy machine may need longer.
+_TIMEOUT_S: Final = 15.0
 _EVERY_S: Final = 0.05
 
-Facts = Mapping[str, Any]
+Record: TypeAlias = Mapping[str, Any]
 
 
 @click.command()
 @click.option("--port", type=int, help="Of the service, where several run. Default: PORT, if it is set.")
 @click.option("--pid", type=int, help="Process number of its gunicorn master, where several run.")
 def reload(port: int | None, pid: int | None) -> None:
-    """Have the running service read its settings anew, as SIGHUP does, and wait until its workers follow.
+    """Make the running service read its settings again, as SIGHUP does, and wait until all workers use them.
 
     Exits with 1 when no service is found, or when the new settings are wrong: then all old ones stay.
     """
@@ -41,47 +40,56 @@ def reload(port: int | None, pid: int | None) -> None:
     outcome = _outcome(folder, master)
     _report(outcome)
     if outcome["state"] == "taken":
-        workers = _followed(folder, master["pid"], outcome["number"])
+        workers = _wait_for_workers(folder, master["pid"], outcome["number"])
         click.echo(f"In force in {workers} worker{'s' * (workers != 1)} of process {master['pid']}.")
 
 
-def _chosen(folder: Path, port: int | None, pid: int | None) -> Facts:
-    """Return the note of the service that is meant."""
+def _chosen(folder: Path, port: int | None, pid: int | None) -> Record:
+    """Return the record of the master with that port and process number."""
     try:
-        running = list(notes(folder, MASTER))
+        masters = list(running(folder, MASTER))
     except OSError as error:
         raise click.ClickException(str(error)) from error
-    meant = [master for master in running if port in {None, *master["ports"]} and pid in {None, master["pid"]}]
-    if len(meant) == 1:
-        return meant[0]
-    which = "".join(
-        f"\n  process {master['pid']}, port {', '.join(map(str, master['ports'])) or 'none'}" for master in running
-    )
-    if not running:
+    matching = [master for master in masters if port in {None, *master["ports"]} and pid in {None, master["pid"]}]
+    if len(matching) == 1:
+        return matching[0]
+    listed = "".join(map(_described, masters))
+    if not masters:
         raise click.ClickException(
-            f"No running service is noted in {folder}. If it runs, then as another user, in another container, or with"
-            " another AUTH_RUN_DIR: run this command as it runs."
+            f"No running service has a record in {folder}. If it runs as another user, in another container or with"
+            " another AUTH_RUN_DIR, run this command in the same way."
         )
-    if not meant:
-        raise click.ClickException(f"No running service has that port or process number. There are:{which}")
-    raise click.ClickException(f"Several services run: name one with --port or --pid.{which}")
+    if not matching:
+        raise click.ClickException(f"No running service has that port or process number. There are:{listed}")
+    raise click.ClickException(f"Several services run: name one with --port or --pid.{listed}")
 
 
-def _outcome(folder: Path, master: Facts) -> Facts:
-    """Wait for what the master says of the signal, and return it."""
+def _described(master: Record) -> str:
+    """Return a line about one master: process number, ports, and the directory (the checkout) that it runs in."""
+    ports = ", ".join(map(str, master["ports"])) or "none"
+    # A service of an earlier version did not record its directory.
+    directory = master.get("directory") or "unknown"
+    here = " (this directory)" if directory == working_directory() else ""
+    return f"\n  process {master['pid']}, port {ports}, directory {directory}{here}"
 
-    def told() -> Facts | None:
-        now = next((note for note in notes(folder, MASTER) if note["pid"] == master["pid"]), None)
+
+def _outcome(folder: Path, master: Record) -> Record:
+    """Wait until the master has handled the signal, and return the result."""
+
+    def handled() -> Record | None:
+        now = next((record for record in running(folder, MASTER) if record["pid"] == master["pid"]), None)
         if now is None:
             raise click.ClickException(f"Process {master['pid']} has ended.")
         return now if now["reloads"] > master["reloads"] else None
 
-    found = _await(told, f"Process {master['pid']} took no notice of the signal within {_WITHIN_S:.0f} s: see its log.")
-    outcome: Facts = found["outcome"]
+    found = _await(
+        handled, f"Process {master['pid']} did not handle the signal within {_TIMEOUT_S:.0f} s: see its log."
+    )
+    outcome: Record = found["outcome"]
     return outcome
 
 
-def _report(outcome: Facts) -> None:
+def _report(outcome: Record) -> None:
     if outcome["state"] == "refused":
         lines = "".join(f"\n  {mistake}" for mistake in outcome["mistakes"])
         raise click.ClickException(f"All old settings stay, because of:{lines}")
@@ -104,21 +112,21 @@ def _report(outcome: Facts) -> None:
         click.echo(f"{variable}: has changed and needs a restart; the old value stays")
 
 
-def _followed(folder: Path, master: int, number: int) -> int:
-    """Wait until all workers follow the settings of that number, and return how many there are."""
+def _wait_for_workers(folder: Path, master: int, number: int) -> int:
+    """Wait until all workers use the settings of that number, and return the number of workers."""
 
-    def following() -> list[Facts] | None:
-        workers = list(notes(folder, f"{WORKER}{master}-"))
+    def up_to_date() -> list[Record] | None:
+        workers = list(running(folder, f"{WORKER}{master}-"))
         return workers if workers and all(worker["number"] >= number for worker in workers) else None
 
-    workers = _await(following, f"Not every worker follows the new settings after {_WITHIN_S:.0f} s: see the log.")
+    workers = _await(up_to_date, f"Not every worker uses the new settings after {_TIMEOUT_S:.0f} s: see the log.")
     if kept := [str(worker["pid"]) for worker in workers if not worker["is_taken"]]:
         raise click.ClickException(f"Workers kept the old settings, and the log says why: process {', '.join(kept)}")
     return len(workers)
 
 
 def _await(find: Callable[[], Any], otherwise: str) -> Any:
-    ends_s = time.monotonic() + _WITHIN_S
+    ends_s = time.monotonic() + _TIMEOUT_S
     while (found := find()) is None:
         if time.monotonic() > ends_s:
             raise click.ClickException(otherwise)

@@ -1,4 +1,4 @@
-"""``velro-auth rollback``: the plan for the way back to a checkpoint; on demand, its database part."""
+"""``velro-auth rollback``: prints the plan of a rollback to a checkpoint, and runs its database part on request."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from velro_auth.ops.database import DatabaseError
 @click.command(cls=OneSentence)
 @click.argument("tag", required=False)
 @database_option
-@click.option("--apply-database", is_flag=True, help="Bring the database back, and nothing else.")
-@click.option("--drop-data", is_flag=True, help="Drop tables, columns and types that are taken back, with their data.")
+@click.option("--apply-database", is_flag=True, help="Roll back the database, and nothing else.")
+@click.option("--drop-data", is_flag=True, help="Drop tables, columns and types that are rolled back, with their data.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def rollback(tag: str | None, database_url: str, *, apply_database: bool, drop_data: bool, yes: bool) -> None:
-    """Print the way back to a checkpoint: git, Railway, database. Changes nothing without --apply-database.
+    """Print how to roll back to a checkpoint: git, Railway, database. Changes nothing without --apply-database.
 
     TAG is the newest checkpoint when it is not given. Exit status: 0 planned, done or nothing to do, 1 not
     possible or not wanted, 2 wrong usage.
@@ -52,16 +52,20 @@ def rollback(tag: str | None, database_url: str, *, apply_database: bool, drop_d
         _section("Database", _as_far_as_possible(_database_lines(database, checkpoint, tag, drop_data=drop_data)))
         return
     then = _migrations(checkpoint, tag)
-    way = database.way_back(then)
-    _section(f"Database {database.place}", _way_lines(database, way, drop_data=drop_data))
-    if not way.is_empty:
+    plan = database.plan_rollback(then)
+    _section(f"Database {database.name}", _plan_lines(database, plan, drop_data=drop_data))
+    if not plan.is_empty:
         if not yes:
             click.confirm("Go on?", abort=True)
-        _keep(tags, database, settings, tag)
-        _go(database, way, drop_data=drop_data)
-        way = database.way_back(then)
-    if way.obstacles or not way.is_empty:
-        raise CannotRestore(f"The database is not as {tag} says: " + "; ".join(way.obstacles or ("others changed it",)))
+        made = tags.make(settings=settings, migrations=database.applied(), before_rollback_to=tag)
+        click.echo(f"made {made}; to undo this: velro-auth rollback {made} --apply-database")
+        for done in database.run(plan, drop_data=drop_data):
+            click.echo(done)
+        if database.backfill_is_pending():
+            click.echo("The users from before are not mirrored yet: velro-auth db backfill")
+        plan = database.plan_rollback(then)
+    if plan.blockers or not plan.is_empty:
+        raise CannotRestore(f"The database is not as {tag} says: " + "; ".join(plan.blockers or ("others changed it",)))
 
 
 def _section(title: str, lines: Iterable[str]) -> None:
@@ -72,7 +76,7 @@ def _section(title: str, lines: Iterable[str]) -> None:
 
 
 def _as_far_as_possible(lines: Iterator[str]) -> Iterator[str]:
-    """Yield *lines*; what one part lacks must not keep anybody from reading the others."""
+    """Yield *lines*, and an error as the last line: the other sections shall be printed too."""
     try:
         yield from lines
     except (CheckpointError, DatabaseError) as error:
@@ -81,42 +85,27 @@ def _as_far_as_possible(lines: Iterator[str]) -> Iterator[str]:
 
 def _migrations(checkpoint: Checkpoint, tag: str) -> tuple[AppliedMigration, ...]:
     if checkpoint.migrations is None:
-        raise NoDatabasePart(
-            f"{tag} was made without DATABASE_URL, so it does not say what to go back to; velro-auth db down can"
-        )
+        raise NoDatabasePart(f"{tag} was made without DATABASE_URL, so it names no migrations; use velro-auth db down")
     return checkpoint.migrations
 
 
 def _database_lines(database: Database, checkpoint: Checkpoint, tag: str, *, drop_data: bool) -> Iterator[str]:
-    way = database.way_back(_migrations(checkpoint, tag))
-    yield database.place
-    yield from _way_lines(database, way, drop_data=drop_data)
-    if not way.is_empty:
+    plan = database.plan_rollback(_migrations(checkpoint, tag))
+    yield database.name
+    yield from _plan_lines(database, plan, drop_data=drop_data)
+    if not plan.is_empty:
         option = " --drop-data" if drop_data else ""
         yield f"to do it:        velro-auth rollback {shlex.quote(tag)} --apply-database{option}"
 
 
-def _way_lines(database: Database, way: RollbackPlan, *, drop_data: bool) -> Iterator[str]:
-    if way.is_empty:
-        yield "Nothing can be done from here." if way.obstacles else "Nothing to do."
-    if any(one.label.endswith(HOOK) for one in way.take_back):
+def _plan_lines(database: Database, plan: RollbackPlan, *, drop_data: bool) -> Iterator[str]:
+    if plan.is_empty:
+        yield "Nothing can be done from here." if plan.blockers else "Nothing to do."
+    if any(one.label.endswith(HOOK) for one in plan.roll_back):
         yield HOOK_WARNING
-    yield from (f"takes back {one.label}" for one in way.take_back)
-    if way.take_back:
-        yield from (f"{'drops' if drop_data else 'keeps'}: {thing}" for thing in database.data_at_stake(way))
-    yield from (f"applies again {one.label}" for one in way.apply)
-    yield from (f"not possible: {obstacle}" for obstacle in way.obstacles)
-    yield from (f"remark: {remark}" for remark in way.remarks)
-
-
-def _keep(tags: Tags, database: Database, settings: Settings, tag: str) -> None:
-    """Make a checkpoint of what is there now, so that the rollback can be rolled back."""
-    made = tags.make(settings=settings, migrations=database.applied(), before_rollback_to=tag)
-    click.echo(f"made {made}; to undo this: velro-auth rollback {made} --apply-database")
-
-
-def _go(database: Database, way: RollbackPlan, *, drop_data: bool) -> None:
-    for done in database.go(way, drop_data=drop_data):
-        click.echo(done)
-    if database.backfill_is_pending():
-        click.echo("The users from before are not mirrored yet: velro-auth db backfill")
+    yield from (f"rolls back {one.label}" for one in plan.roll_back)
+    if plan.roll_back:
+        yield from (f"{'drops' if drop_data else 'keeps'}: {name}" for name in database.droppable_data(plan))
+    yield from (f"applies again {one.label}" for one in plan.apply)
+    yield from (f"not possible: {blocker}" for blocker in plan.blockers)
+    yield from (f"remark: {remark}" for remark in plan.remarks)

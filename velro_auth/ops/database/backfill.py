@@ -1,4 +1,4 @@
-"""Brings ``public.users`` in line with ``auth.users``, a batch at a time."""
+"""Mirrors ``auth.users`` into ``public.users``, in batches."""
 
 from __future__ import annotations
 
@@ -10,32 +10,30 @@ from typing import Final, cast
 
 from psycopg.errors import Diagnostic
 
-from velro_auth.ops.database.connection import Connection
+from velro_auth.ops.database.connection import Connection, Transactions
 from velro_auth.ops.database.errors import UnknownMigration
 from velro_auth.ops.database.history import exists
-from velro_auth.ops.database.transaction import Transactions
 
-#: Users per transaction: small enough that a sign-up beside it finds a core and the disk free soon.
+#: Users per transaction: small enough that a concurrent sign-up waits only briefly for a core and the disk.
 BATCH_SIZE: Final = 2000
 
-#: What velro_auth.backfill_users() warns of.
-_UNWRITTEN: Final = re.compile(
+#: The warning of velro_auth.backfill_users().
+_ROWS_FAILED: Final = re.compile(
     r"velro-auth: \d+ rows of public\.users could not be written so far: (?P<problem>.*)", re.DOTALL
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the back-fill has come.
+    """The progress of the back-fill.
 
     Attributes:
-        scanned: Users looked at since it began, in earlier runs too.
-        total: Users there were when this run began.
-        written: Rows of ``public.users`` made or mended.
+        scanned: Users read since it began, in earlier runs too.
+        total: Number of users when this run began.
+        written: Rows of ``public.users`` inserted or updated.
         failed: Rows that could not be written, because of a constraint of the project's own.
-        finished: Whether it has come to the end.
-        problem: What kept the last of the failed rows out, in the database's words; empty where none failed in this
-            run.
+        finished: Whether all users were read.
+        problem: The database's message for the last failed row; empty where none failed in this run.
     """
 
     scanned: int
@@ -53,14 +51,14 @@ def backfill(
     batch_size: int,
     on_progress: Callable[[Progress], None],
 ) -> Progress:
-    """Mirror every user, and return how it ended.
+    """Mirror every user, and return the final progress.
 
-    The place that was reached is stored with each batch: an interrupted run is continued, a finished one starts
-    over. Two at once take turns.
+    Each batch stores its position: an interrupted run is continued, a finished one starts over. Concurrent runs
+    alternate.
 
     Raises:
-        UnknownMigration: The migration that brings it is not applied.
-        LockNotObtained: Somebody held a lock through all tries.
+        UnknownMigration: The migration that creates it is not applied.
+        LockNotObtained: Another session held a lock through all tries.
     """
     total = _total(connection)
     progress = Progress(0, total, 0, 0, finished=False)
@@ -75,22 +73,22 @@ def backfill(
 
 @contextmanager
 def _problems(connection: Connection) -> Iterator[list[str]]:
-    """Collect what the back-fill says of rows that it could not write, for the length of a block."""
+    """Collect the database's messages for rows that could not be written, for the length of a block."""
     found: list[str] = []
 
-    def note(diagnostic: Diagnostic) -> None:
-        if match := _UNWRITTEN.match(diagnostic.message_primary or ""):
+    def collect(diagnostic: Diagnostic) -> None:
+        if match := _ROWS_FAILED.match(diagnostic.message_primary or ""):
             found.append(match["problem"])
 
-    connection.add_notice_handler(note)
+    connection.add_notice_handler(collect)
     try:
         yield found
     finally:
-        connection.remove_notice_handler(note)
+        connection.remove_notice_handler(collect)
 
 
 def is_pending(connection: Connection) -> bool:
-    """Return whether the back-fill is there and has never come to its end."""
+    """Return whether the back-fill exists and has never finished."""
     if not exists(connection, "velro_auth", "backfill_state"):
         return False
     row = connection.execute("select from velro_auth.backfill_state where finished_at is not null").fetchone()

@@ -1,4 +1,4 @@
-"""Compares the live database with what the migrations say."""
+"""Compares the live database with what the migrations create."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from importlib import resources
 from typing import Final
 
 from velro_auth.ops.database.connection import Connection
+from velro_auth.ops.database.files import package_sql
 from velro_auth.ops.database.plan import State, Status
 
-#: What the names of things begin with that a project may have beside ours.
-_THEIRS: Final = "policy "
+#: A project may have policies of its own beside ours.
+_POLICY: Final = "policy "
 
-#: What the names of columns begin with; without all of them users cannot be compared.
+#: Without all of our columns the users cannot be compared.
 _COLUMN: Final = "column public.users."
 
 _MISSING: Final = "missing"
 
-#: One row per kind of user that one side has and the other has not, with its number.
+#: How many users or rows of each kind of _USER_KINDS there are.
 _USERS: Final = """
 select count(*) filter (where u.id is null),
        count(*) filter (where a.id is null),
@@ -39,13 +40,13 @@ _USER_KINDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not as the migrations say.
+    """A difference between the live database and the migrations.
 
     Attributes:
-        subject: What: a function's body, a policy, somebody's rights, users without a row.
-        expected: What the migrations say.
+        subject: What differs: a function's body, a policy, the rights of a role, users without a row.
+        expected: What the migrations create.
         found: What the database has.
-        is_remark: It is the project's own affair and worth knowing, not wrong.
+        is_remark: Worth knowing, but not wrong: it belongs to the project.
     """
 
     subject: str
@@ -55,21 +56,21 @@ class Difference:
 
 
 def snapshot(connection: Connection) -> dict[str, str]:
-    """Return what the database has of ours: a readable name → a readable value."""
-    query = resources.files("velro_auth.ops.database").joinpath("catalogue.sql").read_bytes()
+    """Return our objects in the database: readable name → readable value."""
     with connection.transaction():
         connection.execute("set local search_path = ''")
-        return {str(name): str(value) for name, value in connection.execute(query)}
+        rows = connection.execute(package_sql("catalogue").encode())
+        return {str(name): str(value) for name, value in rows}
 
 
 def expected() -> dict[str, str]:
-    """Return the snapshot of a new project after all migrations, as it was recorded with them."""
+    """Return the recorded snapshot of a new project after all migrations."""
     recorded = resources.files("velro_auth.ops.database").joinpath("catalogue.json").read_text("utf-8")
     return {str(name): str(value) for name, value in json.loads(recorded).items()}
 
 
 def differences(connection: Connection, statuses: Sequence[Status]) -> list[Difference]:
-    """Return what is not as it should be: migrations, objects, rights, and users on one side only."""
+    """Return all differences: migrations, objects, rights, and users that one of the two tables lacks."""
     objects = compare(expected(), snapshot(connection))
     is_complete = not any(one.subject.startswith(_COLUMN) for one in objects)
     return [*_migrations(statuses), *objects, *(_users(connection) if is_complete else ())]
@@ -82,7 +83,7 @@ def compare(wanted: Mapping[str, str], found: Mapping[str, str]) -> list[Differe
             name,
             wanted.get(name, _MISSING),
             found.get(name, _MISSING),
-            is_remark=name not in wanted and name.startswith(_THEIRS),
+            is_remark=name not in wanted and name.startswith(_POLICY),
         )
         for name in sorted(wanted.keys() | found.keys())
         if wanted.get(name) != found.get(name)

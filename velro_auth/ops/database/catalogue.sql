@@ -1,5 +1,5 @@
--- What the live database has of ours, as pairs of a name and a value that people can read and machines compare.
--- Only what decides who may do what, and what runs on a sign-up. Run with an empty search_path: names come out in full.
+-- Our objects in the live database, as pairs of a readable name and a readable value: what controls access, and what
+-- runs on a sign-up. Run it with an empty search_path, so that all names are qualified.
 
 with ours (oid, schema, proname) as (
     select p.oid, n.nspname, p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace

@@ -1,20 +1,38 @@
-"""Opens the one connection that migrations use, and puts what goes wrong into words."""
+"""Connects to the database, and runs transactions behind the advisory lock of the migrations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, TypeVar
 
 import psycopg
+from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 
-from velro_auth.ops.database.errors import BadDatabaseUrl, DatabaseUnreachable, StatementFailed
-
-#: Seconds until a server that does not answer counts as unreachable.
-CONNECT_TIMEOUT_S: Final = 10
+from velro_auth.ops.database.errors import BadDatabaseUrl, DatabaseUnreachable, LockNotObtained, StatementFailed
 
 Connection = psycopg.Connection[tuple[object, ...]]
+Result = TypeVar("Result")
+
+CONNECT_TIMEOUT_S: Final = 10
+
+#: How long one try may wait for a lock. Sign-ups queue behind the waiting migration, so this bounds their delay.
+LOCK_TIMEOUT_MS: Final = 50
+
+#: Pauses between the tries, in seconds. Autovacuum of auth.users can hold its lock for this long.
+PAUSES_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
+
+#: How long to wait for another run of the migrations.
+ADVISORY_LOCK_TIMEOUT_MS: Final = 300_000
+
+#: "velro" in ASCII.
+ADVISORY_LOCK_KEY: Final = 0x76_65_6C_72_6F
+
+#: Errors that may not occur again when the transaction is repeated.
+TRANSIENT: Final = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
 
 #: Part of libpq's message → what it means in practice.
 _HINTS: Final = {
@@ -31,11 +49,18 @@ _HINTS: Final = {
     "too many": "all connections are taken",
 }
 
+_LOCK_HOLDERS: Final = """
+select string_agg(distinct format('%s (pid %s)', coalesce(a.usename, a.backend_type, 'the server itself'), a.pid), ', ')
+from pg_locks l join pg_stat_activity a on a.pid = l.pid
+where l.granted and l.pid <> pg_backend_pid() and l.mode not in ('AccessShareLock', 'RowShareLock')
+  and l.database = (select oid from pg_database where datname = current_database())
+  and l.relation in (select c.oid from pg_class c where c.relname = 'users'
+                     and c.relnamespace in (to_regnamespace('auth'), to_regnamespace('public')))
+"""
 
-def parsed(dsn: str) -> dict[str, str]:
+
+def parse_url(dsn: str) -> dict[str, str]:
     """Return the parts of a database address.
-
-    The parser's own message is not passed on: it may quote a piece of the password.
 
     Raises:
         BadDatabaseUrl: It is empty, another kind of address, or malformed.
@@ -48,9 +73,10 @@ def parsed(dsn: str) -> dict[str, str]:
         )
     if "[YOUR-PASSWORD]" in dsn:
         raise BadDatabaseUrl("DATABASE_URL still contains the placeholder [YOUR-PASSWORD]")
+    # The parser's own message is not shown: it may quote a part of the password.
     with suppress(psycopg.Error):
         parts = {name: str(value) for name, value in conninfo_to_dict(dsn).items()}
-        # An unescaped @ or / in the password moves a piece of it into the host or the port.
+        # An unescaped @ or / in the password moves a part of it into the host or the port.
         if "@" not in parts.get("host", "") and parts.get("port", "0").replace(",", "").isdigit():
             return parts
     raise BadDatabaseUrl(
@@ -59,22 +85,33 @@ def parsed(dsn: str) -> dict[str, str]:
     )
 
 
+def describe(dsn: str) -> str:
+    """Return the name of the database and its host, without the password.
+
+    Raises:
+        BadDatabaseUrl: The address cannot be used.
+    """
+    parts = parse_url(dsn)
+    host, database = parts.get("host", "the local server"), parts.get("dbname", "its default database")
+    return f"{database} on {host}"
+
+
 @contextmanager
 def connected(dsn: str, on_notice: Callable[[str], None]) -> Iterator[Connection]:
     """Open a connection, in autocommit, for the length of a block.
 
-    Nothing is prepared and nothing is set for the session, so a transaction pooler may sit in between.
+    It prepares no statement and sets nothing for the session, so it works through a transaction pooler.
 
     Args:
         dsn: The address of the database.
-        on_notice: Told each warning of the server, as one line.
+        on_notice: Called with each warning of the server, as one line.
 
     Raises:
         BadDatabaseUrl: The address cannot be used.
-        DatabaseUnreachable: No connection came about, or it broke.
-        StatementFailed: The server refused a statement, and nobody closer had better words for it.
+        DatabaseUnreachable: The connection failed or broke.
+        StatementFailed: The server refused a statement, and the block did not handle the error.
     """
-    where = place(dsn)
+    name = describe(dsn)
     try:
         connection = psycopg.connect(
             dsn,
@@ -84,40 +121,90 @@ def connected(dsn: str, on_notice: Callable[[str], None]) -> Iterator[Connection
             fallback_application_name="velro-auth",
         )
     except psycopg.OperationalError as error:
-        raise DatabaseUnreachable(f"No connection to {where}: {_meaning(str(error))}") from error
-    connection.add_notice_handler(lambda diagnostic: _pass_on(diagnostic, on_notice))
+        raise DatabaseUnreachable(f"No connection to {name}: {_explain(str(error))}") from error
+
+    def pass_warning(diagnostic: errors.Diagnostic) -> None:
+        if diagnostic.severity_nonlocalized == "WARNING":
+            on_notice(diagnostic.message_primary or "")
+
+    connection.add_notice_handler(pass_warning)
     with connection:
         try:
             yield connection
         except psycopg.Error as error:
             if connection.broken:
                 raise DatabaseUnreachable(
-                    f"The connection to {where} broke; what was committed is recorded, so run the command again"
+                    f"The connection to {name} broke; what was committed is recorded, so run the command again"
                 ) from error
             if error.sqlstate is None:
-                raise  # a mistake of ours, and no word of the server's
-            # Without the detail, which may quote somebody's data.
-            raise StatementFailed(f"{where}: {error.diag.message_primary} ({error.sqlstate})") from error
+                raise  # a defect of ours, not an answer of the server
+            # Without the detail, which may quote personal data.
+            raise StatementFailed(f"{name}: {error.diag.message_primary} ({error.sqlstate})") from error
 
 
-def place(dsn: str) -> str:
-    """Return which database that is, in words and without its password.
+@dataclass(frozen=True, slots=True)
+class Transactions:
+    """Runs transactions, one runner at a time, and repeats them after transient errors.
 
-    Raises:
-        BadDatabaseUrl: The address cannot be used.
+    The advisory lock belongs to the transaction (``pg_advisory_xact_lock``), not to the session. So it works through
+    a transaction pooler, and the server releases it when the runner is killed.
+
+    Attributes:
+        lock_timeout_ms: How long one try may wait for a lock.
+        pauses_s: How long to pause before each further try.
+        advisory_lock_timeout_ms: How long to wait for another runner.
+        sleep: How to pause.
     """
-    parts = parsed(dsn)
-    host, database = parts.get("host", "the local server"), parts.get("dbname", "its default database")
-    return f"{database} on {host}"
+
+    lock_timeout_ms: int = LOCK_TIMEOUT_MS
+    pauses_s: Sequence[float] = PAUSES_S
+    advisory_lock_timeout_ms: int = ADVISORY_LOCK_TIMEOUT_MS
+    sleep: Callable[[float], None] = time.sleep
+
+    def run(self, connection: Connection, body: Callable[[], Result]) -> Result:
+        """Call *body* in a transaction and return its result.
+
+        Raises:
+            LockNotObtained: Another session held a lock through all tries.
+        """
+        for pause_s in self.pauses_s:
+            try:
+                return self._once(connection, body)
+            except TRANSIENT:
+                self.sleep(pause_s)
+        try:
+            return self._once(connection, body)
+        except TRANSIENT as error:
+            row = connection.execute(_LOCK_HOLDERS).fetchone()
+            raise LockNotObtained(
+                f"A lock was not obtained in {len(self.pauses_s) + 1} tries, and nothing was changed; locks on the"
+                f" tables of users are held by: {(row and row[0]) or 'no session any more'}"
+            ) from error
+
+    def _once(self, connection: Connection, body: Callable[[], Result]) -> Result:
+        with connection.transaction():
+            self._acquire_advisory_lock(connection)
+            _set_local(connection, "lock_timeout", f"{self.lock_timeout_ms}ms")
+            _set_local(connection, "search_path", "")
+            return body()
+
+    def _acquire_advisory_lock(self, connection: Connection) -> None:
+        _set_local(connection, "statement_timeout", "0")
+        _set_local(connection, "lock_timeout", f"{self.advisory_lock_timeout_ms}ms")
+        try:
+            connection.execute("select pg_advisory_xact_lock(%s)", (ADVISORY_LOCK_KEY,))
+        except errors.LockNotAvailable:
+            raise LockNotObtained(
+                f"Another run of the migrations did not end within {self.advisory_lock_timeout_ms / 1000:.0f} s"
+            ) from None
 
 
-def _meaning(message: str) -> str:
+def _set_local(connection: Connection, name: str, value: str) -> None:
+    connection.execute("select set_config(%s, %s, true)", (name, value))
+
+
+def _explain(message: str) -> str:
     for part, meaning in _HINTS.items():
         if part in message:
             return meaning
     return message.strip().splitlines()[-1]
-
-
-def _pass_on(diagnostic: psycopg.errors.Diagnostic, on_notice: Callable[[str], None]) -> None:
-    if diagnostic.severity_nonlocalized == "WARNING":
-        on_notice(diagnostic.message_primary or "")

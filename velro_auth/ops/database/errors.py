@@ -1,4 +1,4 @@
-"""What can go wrong with the database, each as one sentence that says what to do."""
+"""Errors of the database tools. Each message is one sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from velro_auth.errors import VelroAuthError
 
 
 class DatabaseError(VelroAuthError):
-    """The root of everything that goes wrong with the database."""
+    """The base class of these errors."""
 
 
 class BadDatabaseUrl(DatabaseError):
@@ -14,23 +14,23 @@ class BadDatabaseUrl(DatabaseError):
 
 
 class DatabaseUnreachable(DatabaseError):
-    """The server cannot be reached, or does not let us in, or went away."""
+    """The server cannot be reached, refused the login, or closed the connection."""
 
 
 class StatementFailed(DatabaseError):
-    """The server refused a statement or cut it off: a read-only session, a statement_timeout, a full disk."""
+    """The server refused or cancelled a statement: a read-only session, a statement_timeout, a full disk."""
 
 
 class WrongDatabase(DatabaseError):
-    """This is a database, but not one that can be migrated: no project, a read-only copy, too old."""
+    """The database cannot be migrated: not a Supabase project, a read-only copy, too old."""
 
 
 class MissingRights(DatabaseError):
-    """The role of DATABASE_URL may not do what the migrations need."""
+    """The role of DATABASE_URL lacks a right that the migrations need."""
 
 
 class AnotherRole(MissingRights):
-    """The migrations were applied by another role, to whom their objects belong."""
+    """Another role applied the migrations and owns their objects."""
 
 
 class MigrationEdited(DatabaseError):
@@ -38,20 +38,20 @@ class MigrationEdited(DatabaseError):
 
 
 class UnknownMigration(DatabaseError):
-    """There is no migration of that version."""
+    """There is no migration of that version, or it is not applied."""
 
 
 class BadMigrationFiles(DatabaseError):
-    """The folder of migrations cannot be used: missing, or an up without its down."""
+    """The folder of migrations is missing, empty, or an up file has no down file."""
 
 
 class LockNotObtained(DatabaseError):
-    """Somebody else holds a lock for longer than we are willing to wait."""
+    """Another session held a lock for longer than the time limit."""
 
 
 class MigrationRefused(DatabaseError):
-    """A migration found a state that it will not touch; nothing was changed."""
+    """A migration found a state that it must not change."""
 
 
 class MigrationFailed(DatabaseError):
-    """A migration failed and was taken back; nothing was changed."""
+    """A migration failed and was rolled back."""

@@ -1,4 +1,4 @@
-"""The migrations as files: ``<14 digits>_<name>.sql`` with its ``.down.sql``."""
+"""The migration files: ``<14 digits>_<name>.sql`` with its ``.down.sql``; and the SQL files of this package."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _UP: Final = re.compile(r"(?P<version>\d{14})_(?P<name>[a-z0-9_]+)\.sql")
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One step of the schema, there and back.
+    """One step of the schema.
 
     Attributes:
         version: Fourteen digits, the order of application; the Supabase CLI uses the same form.
-        name: What it is about, from the file's name.
+        name: The rest of the file's name.
         up_sql: The SQL that applies it.
-        down_sql: The SQL that takes it back.
+        down_sql: The SQL that rolls it back.
     """
 
     version: str
@@ -39,24 +39,27 @@ class Migration:
 
     @property
     def label(self) -> str:
-        """Version and name, as people call it."""
+        """Version and name."""
         return f"{self.version}_{self.name}"
 
 
-def shipped() -> Traversable:
-    """Return the folder of migrations that belongs to this code.
+def package_sql(name: str) -> str:
+    """Return the text of the file ``<name>.sql`` of this package."""
+    return resources.files("velro_auth.ops.database").joinpath(f"{name}.sql").read_text("utf-8")
 
-    An installed wheel carries the top-level folder as ``velro_auth/migrations``; in a checkout it lies beside
-    the package.
+
+def shipped() -> Traversable:
+    """Return the folder of migrations of this release.
+
+    A wheel holds it as ``velro_auth/migrations``; in a checkout it is next to the package.
 
     Raises:
-        BadMigrationFiles: It is in neither place.
+        BadMigrationFiles: It is in neither folder.
     """
     package = resources.files("velro_auth")
-    places = (package / "migrations", Path(str(package)).parent / "migrations")
-    for place in places:
-        if place.is_dir():
-            return place
+    for folder in (package / "migrations", Path(str(package)).parent / "migrations"):
+        if folder.is_dir():
+            return folder
     raise BadMigrationFiles("The folder migrations/ is neither in the package velro_auth nor beside it")
 
 
@@ -64,7 +67,7 @@ def load(directory: Traversable) -> tuple[Migration, ...]:
     """Return the migrations of a folder in their order.
 
     Raises:
-        BadMigrationFiles: The folder is missing or empty, or an up has no down.
+        BadMigrationFiles: The folder is missing or empty, or an up file has no down file.
     """
     if not directory.is_dir():
         raise BadMigrationFiles(f"There is no folder {directory}")

@@ -1,4 +1,4 @@
-"""The table ``velro_auth.schema_migrations``: what was applied, and how to take it back."""
+"""The table ``velro_auth.schema_migrations``: what was applied, and the SQL that rolls it back."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ create table if not exists velro_auth.schema_migrations (
 revoke all on velro_auth.schema_migrations from public, anon, authenticated, service_role;
 """
 
-#: The last one out switches off the light; kept data keeps velro_auth.undo, and with it the schema.
-_CLEAR: Final = """
+#: Drops the empty history, and the schema if nothing else is in it. Kept data keeps velro_auth.undo.
+_DROP_IF_EMPTY: Final = """
 do $$
 begin
     if not exists (select from velro_auth.schema_migrations) then
@@ -36,20 +36,20 @@ end;
 $$
 """
 
-#: Who applied it, where the Supabase CLI did.
+#: The value of ``applied_by`` for migrations that the Supabase CLI applied.
 SUPABASE_CLI: Final = "supabase cli"
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A migration as the database remembers it.
+    """A row of the history.
 
     Attributes:
         version: Its fourteen digits.
         name: Its name.
-        checksum: The SHA-256 of the SQL that was run; empty where that is unknown.
-        down_sql: The SQL that takes it back, as it was when it was applied.
-        applied_at: When; None where the Supabase CLI applied it, which keeps no time.
+        checksum: The SHA-256 of the SQL that was run; empty where it is unknown.
+        down_sql: The SQL that rolls it back, as it was when the migration was applied.
+        applied_at: When; None where the Supabase CLI applied it, which stores no time.
         applied_by: The role, or ``supabase cli``.
     """
 
@@ -62,12 +62,12 @@ class Applied:
 
     @property
     def label(self) -> str:
-        """Version and name, as people call it."""
+        """Version and name."""
         return f"{self.version}_{self.name}"
 
 
 def read(connection: Connection) -> dict[str, Applied]:
-    """Return what our own history remembers, by version; nothing where there is none."""
+    """Return the history by version; empty where the table is missing."""
     if not exists(connection, "velro_auth", "schema_migrations"):
         return {}
     rows = connection.execute(
@@ -79,7 +79,7 @@ def read(connection: Connection) -> dict[str, Applied]:
 
 
 def cli_versions(connection: Connection) -> frozenset[str]:
-    """Return the versions that the Supabase CLI has applied; it keeps no checksum."""
+    """Return the versions that the Supabase CLI has applied."""
     if not exists(connection, "supabase_migrations", "schema_migrations"):
         return frozenset()
     rows = connection.execute("select version from supabase_migrations.schema_migrations")
@@ -87,7 +87,7 @@ def cli_versions(connection: Connection) -> frozenset[str]:
 
 
 def create(connection: Connection) -> None:
-    """Create the history where it is missing."""
+    """Create the table where it is missing."""
     connection.execute(_CREATE)
 
 
@@ -98,7 +98,7 @@ def has(connection: Connection, version: str) -> bool:
 
 
 def record(connection: Connection, migration: Migration, *, applied_by: str = "") -> None:
-    """Remember that *migration* was applied: by the current role, unless somebody else is named."""
+    """Record that *migration* was applied, by the current role unless *applied_by* names another one."""
     connection.execute(
         "insert into velro_auth.schema_migrations (version, name, checksum, down_sql, applied_by)"
         " values (%s, %s, %s, %s, coalesce(nullif(%s, ''), current_user))",
@@ -106,14 +106,14 @@ def record(connection: Connection, migration: Migration, *, applied_by: str = ""
     )
 
 
-def forget(connection: Connection, version: str) -> None:
-    """Remember no longer that *version* was applied, and clear away a history that became empty."""
+def delete(connection: Connection, version: str) -> None:
+    """Delete the row of *version*, and the table if it becomes empty."""
     connection.execute("delete from velro_auth.schema_migrations where version = %s", (version,))
-    connection.execute(_CLEAR)
+    connection.execute(_DROP_IF_EMPTY)
 
 
 def exists(connection: Connection, schema: str, table: str) -> bool:
-    """Return whether there is such a table, and this role may read it."""
+    """Return whether the table exists and this role may read it."""
     row = connection.execute(
         "select from pg_class c join pg_namespace n on n.oid = c.relnamespace"
         " where n.nspname = %s and c.relname = %s"

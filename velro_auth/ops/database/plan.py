@@ -1,4 +1,4 @@
-"""Compares the files with the history; knows no database."""
+"""Compares the migration files with the history; does not access a database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from velro_auth.ops.database.history import SUPABASE_CLI, Applied
 
 
 class State(Enum):
-    """Where a migration stands."""
+    """The state of a migration."""
 
     PENDING = "pending"
     APPLIED = "applied"
@@ -23,9 +23,9 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where one migration stands, since when and by whom.
+    """The state of one migration, and when and by whom it was applied.
 
-    The checksum is that of the SQL that was applied: empty where nothing was, or the Supabase CLI did it.
+    The checksum is that of the SQL that was applied: empty where nothing was applied, or the Supabase CLI did it.
     """
 
     version: str
@@ -38,7 +38,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One migration that is applied or taken back, with the SQL that does it."""
+    """One migration that is applied or rolled back, with the SQL that does it."""
 
     version: str
     label: str
@@ -47,12 +47,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class MigrationPlan:
-    """The files beside what the database remembers.
+    """The migration files and what the database records.
 
     Attributes:
         migrations: The files, in order.
-        history: What our own history remembers, by version.
-        cli_versions: What the Supabase CLI has applied; it keeps versions only.
+        history: The rows of our own history, by version.
+        cli_versions: What the Supabase CLI has applied; it stores versions only.
     """
 
     migrations: Sequence[Migration]
@@ -60,7 +60,7 @@ class MigrationPlan:
     cli_versions: frozenset[str]
 
     def state_of(self, version: str) -> State:
-        """Return where the migration of *version* stands."""
+        """Return the state of the migration *version*."""
         migration = next((one for one in self.migrations if one.version == version), None)
         applied = self.history.get(version)
         if migration is None:
@@ -70,16 +70,16 @@ class MigrationPlan:
         return State.APPLIED if version in self.cli_versions else State.PENDING
 
     def statuses(self) -> list[Status]:
-        """Return where each migration stands, in order; those without a file too."""
+        """Return the status of each migration, in order, also of those without a file."""
         labels = {one.version: one.label for one in self.history.values()}
         labels |= {one.version: one.label for one in self.migrations}
         return [self._status(version, label) for version, label in sorted(labels.items())]
 
     def refuse_edited(self) -> None:
-        """Return if every applied file is as it was.
+        """Check that each applied file is unchanged.
 
         Raises:
-            MigrationEdited: One is not.
+            MigrationEdited: At least one was changed.
         """
         edited = [one.label for one in self.statuses() if one.state is State.EDITED]
         if edited:
@@ -88,8 +88,8 @@ class MigrationPlan:
                 " migration of its own"
             )
 
-    def adoptable(self) -> list[Migration]:
-        """Return what the Supabase CLI has applied and our history does not know."""
+    def only_in_cli_history(self) -> list[Migration]:
+        """Return what the Supabase CLI has applied and our history does not have."""
         return [one for one in self.migrations if one.version in self.cli_versions and one.version not in self.history]
 
     def newest_applied(self, count: int) -> list[Applied]:
@@ -104,19 +104,18 @@ class MigrationPlan:
         """
         applied = self._newest_first()
         if version not in {one.version for one in applied}:
-            raise UnknownMigration(f"Migration {version} is not applied, so there is no way back to it")
+            raise UnknownMigration(f"Migration {version} is not applied, so the database cannot be rolled back to it")
         return [one for one in applied if one.version > version]
 
     def _newest_first(self) -> list[Applied]:
-        adopted = [
-            Applied(one.version, one.name, one.checksum, one.down_sql, None, SUPABASE_CLI) for one in self.adoptable()
+        by_cli = [
+            Applied(one.version, one.name, one.checksum, one.down_sql, None, SUPABASE_CLI)
+            for one in self.only_in_cli_history()
         ]
-        return sorted([*self.history.values(), *adopted], key=lambda one: one.version, reverse=True)
+        return sorted([*self.history.values(), *by_cli], key=lambda one: one.version, reverse=True)
 
     def _status(self, version: str, label: str) -> Status:
-        applied = self.history.get(version)
+        state, applied = self.state_of(version), self.history.get(version)
         if applied is not None:
-            state = self.state_of(version)
             return Status(version, label, state, applied.applied_at, applied.applied_by, applied.checksum)
-        by = SUPABASE_CLI if version in self.cli_versions else ""
-        return Status(version, label, self.state_of(version), applied_by=by)
+        return Status(version, label, state, applied_by=SUPABASE_CLI if version in self.cli_versions else "")

@@ -1,109 +1,147 @@
-"""Looks, before anything is changed, whether this database and this role will do."""
+"""Checks, before anything is changed, whether the migrations can be applied to this database by this role."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from velro_auth.ops.database import rehearsal
 from velro_auth.ops.database.connection import Connection
-from velro_auth.ops.database.errors import AnotherRole, DatabaseError, MissingRights, WrongDatabase
+from velro_auth.ops.database.errors import AnotherRole, DatabaseError, MigrationRefused, MissingRights, WrongDatabase
+from velro_auth.ops.database.executor import MIRROR, Executor
+from velro_auth.ops.database.files import Migration, package_sql
+from velro_auth.ops.database.rehearsal import Regression, Rehearsal, Trigger
 
-_KINDS: Final[dict[str, type[DatabaseError]]] = {
+_ERRORS: Final[dict[str, type[DatabaseError]]] = {
     "wrong": WrongDatabase,
     "rights": MissingRights,
     "role": AnotherRole,
 }
 
-#: One row per problem: kind, sentence, and what it keeps a role from; the most telling first.
-_PROBLEMS: Final = """
-with users as (
-    select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = 'auth' and c.relname = 'users' and c.relkind in ('r', 'p')
-), owned as (
-    select 'the schema velro_auth' as thing, nspowner as owner, 'role' as kind
-    from pg_namespace where nspname = 'velro_auth'
-    union all
-    select 'the table public.users', relowner, 'rights'
-    from pg_class where relname = 'users' and relnamespace = to_regnamespace('public')
-    union all
-    select 'the type public.user_role', typowner, 'rights'
-    from pg_type where typname = 'user_role' and typnamespace = to_regnamespace('public')
-    union all
-    select 'the function public.handle_new_auth_user()', proowner, 'rights'
-    from pg_proc where proname = 'handle_new_auth_user' and pronamespace = to_regnamespace('public')
-)
-select kind, sentence, case when rank = 75 then 'rehearsals' when rank between 50 and 80 then 'changes' else 'all' end
-from (
-    select 10, 'wrong', format('PostgreSQL %s is too old: 15 or newer is needed', current_setting('server_version'))
-    where current_setting('server_version_num')::int < 150000
-    union all
-    select 20, 'wrong', 'This is a read-only copy of the database; use the address of the primary'
-    where pg_is_in_recovery()
-    union all
-    select 30, 'wrong', format(
-        'The database %s has no table auth.users, so it is not the database of a Supabase project',
-        current_database())
-    where not exists (select from users)
-    union all
-    select 40, 'wrong', format('The role %s is missing: a Supabase project has it', name)
-    from unnest('{anon,authenticated,service_role,supabase_auth_admin}'::name[]) name
-    where not exists (select from pg_roles where rolname = name)
-    union all
-    select 50, kind, format('The role %s may not change %s, which belongs to %s; connect as %s',
-                            current_user, thing, owner::regrole, owner::regrole)
-    from owned where not pg_has_role(owner, 'usage')
-    union all
-    select 60, 'rights', format('The role %s may not create a schema in the database %s',
-                                current_user, current_database())
-    where not has_database_privilege(current_database(), 'create')
-    union all
-    select 70, 'rights', format('The role %s may not create anything in the schema public', current_user)
-    where not coalesce(has_schema_privilege(to_regnamespace('public')::oid, 'create'), false)
-    union all
-    select 80, 'rights', format('The role %s lacks %s on auth.users; connect as postgres', current_user, upper(needed))
-    from users, unnest('{trigger,references,select}'::text[]) needed
-    where not has_table_privilege(users.oid, needed)
-    union all
-    select 75, 'rights', format('The role %s may not create temporary objects in the database %s',
-                                current_user, current_database())
-    where not has_database_privilege(current_database(), 'temporary')
-    union all
-    select 82, 'rights', format('The role %s may not read auth.users; connect as postgres', current_user)
-    from users where not has_table_privilege(users.oid, 'select')
-    union all
-    select 84, 'role', format('The role %s may not read %s; connect as %s', current_user, c.oid::regclass,
-                              c.relowner::regrole)
-    from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = 'velro_auth' and c.relname = 'schema_migrations'
-      and not (has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select'))
-    union all
-    select 85, 'rights', format('The role %s lacks USAGE on the schema auth; connect as postgres', current_user)
-    from users where not has_schema_privilege(to_regnamespace('auth')::oid, 'usage')
-    union all
-    select 90, 'rights', format(
-        'Row level security hides auth.users from the role %s; connect as postgres', current_user)
-    from users where row_security_active(users.oid)
-) problems (rank, kind, sentence)
-order by rank, sentence
-"""
-
 
 def check(connection: Connection, *, changes: bool = True) -> None:
-    """Return if the migrations can run here, or can be read.
+    """Check that the migrations can be applied here, or at least be read.
 
     Args:
         connection: The database.
-        changes: Whether something shall be changed; who only looks needs fewer rights.
+        changes: Whether something shall be changed, which needs more rights.
 
     Raises:
         WrongDatabase: Not the database of a Supabase project, a read-only copy, or too old.
         AnotherRole: The schema velro_auth belongs to another role.
-        MissingRights: Something the migrations need is not allowed to this role.
+        MissingRights: The role lacks a right that the migrations need.
     """
-    for kind, sentence, keeps_from in connection.execute(_PROBLEMS):
-        if keeps_from == "all" or (changes and keeps_from == "changes"):
-            raise _KINDS[str(kind)](str(sentence))
+    for kind, sentence, prevents in _problems(connection):
+        if prevents == "all" or (changes and prevents == "changes"):
+            raise _ERRORS[kind](sentence)
 
 
-def lacking(connection: Connection) -> str:
-    """Return what keeps this role from rehearsing the migrations, as a sentence; empty where nothing does."""
-    return next((str(sentence) for _, sentence, _ in connection.execute(_PROBLEMS)), "")
+def rehearsal_blocker(connection: Connection) -> str:
+    """Return why this role cannot rehearse the migrations, as a sentence; empty where it can."""
+    return next((sentence for _, sentence, _ in _problems(connection)), "")
+
+
+def _problems(connection: Connection) -> list[tuple[str, str, str]]:
+    rows = connection.execute(package_sql("requirements").encode())
+    return [(str(kind), str(sentence), str(prevents)) for kind, sentence, prevents in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What ``plan`` and ``up`` check before the first change.
+
+    Attributes:
+        executor: Runs the rehearsal.
+        migrations: What is to be applied.
+        adopts: Whether triggers of the project may be adopted: renamed, so that they fire before ours.
+        shows_warnings: Pass on the warnings of the migrations in the rehearsal.
+    """
+
+    executor: Executor
+    migrations: Sequence[Migration]
+    adopts: bool
+    shows_warnings: bool = False
+
+    def run(self, *, rehearse: bool, on_notice: Callable[[str], None]) -> list[str]:
+        """Return the triggers that have to be adopted.
+
+        Args:
+            rehearse: Whether to rehearse; else only the catalogue is read.
+            on_notice: Called with the reason where the role cannot rehearse.
+
+        Raises:
+            MigrationRefused: Something conflicts with the migrations; the sentence names it and what to do.
+            MigrationFailed: A migration would fail.
+            LockNotObtained: Another session held a lock through all tries.
+        """
+        triggers = self._conflicting_triggers()
+        if not rehearse or not (self.migrations or self.adopts):
+            return triggers
+        if blocker := rehearsal_blocker(self.executor.connection):
+            on_notice(f"Not rehearsed, so up may still refuse: {blocker}")
+            return triggers
+        try:
+            return self._rehearse(triggers)
+        except MigrationRefused as error:
+            raise MigrationRefused(f"{error}. Nothing was changed") from error
+
+    def _conflicting_triggers(self) -> list[str]:
+        """Return the triggers that have one of our names, or insert a row that our trigger made; only reads.
+
+        A rehearsal does not find each of the second kind: the project may refuse the rehearsed user, or its trigger
+        may do nothing for that user.
+        """
+        versions = {one.version for one in self.migrations}
+        connection = self.executor.connection
+        with connection.transaction():
+            connection.execute("set local search_path = ''")
+            conflicts = [
+                str(sentence)
+                for version, sentence in connection.execute(package_sql("conflicts").encode())
+                if version in versions
+            ]
+            triggers = rehearsal.triggers(connection) if MIRROR in versions else []
+        same_name = [one for one in triggers if one.name in rehearsal.TRIGGER_NAMES]
+        same_row = [one for one in triggers if one.inserts_our_row]
+        if conflicts:
+            raise MigrationRefused(f"{conflicts[0]}. Nothing was changed")
+        if same_name and not self.adopts:
+            raise MigrationRefused(
+                f"auth.users has a trigger {same_name[0].name} of yours, which calls {same_name[0].function}; adopt it"
+                ' with "velro-auth db up --adopt": it then fires before ours. Nothing was changed'
+            )
+        if same_row and not self.adopts:
+            raise MigrationRefused(
+                f"The trigger {same_row[0].name}, which calls {same_row[0].function}, inserts into public.users after"
+                ' our trigger made the row, so sign-ups would fail; adopt it with "velro-auth db up --adopt": it then'
+                ' fires before ours; or let it insert with "on conflict (id) do nothing". Nothing was changed'
+            )
+        return [one.name for one in (*same_name, *same_row)]
+
+    def _rehearse(self, triggers: Sequence[str]) -> list[str]:
+        """Rehearse sign-ups before and after, and return *triggers* with those that have to be adopted as well."""
+        chosen = list(triggers)
+        while True:
+            before, after = self.executor.rehearse(self.migrations, adopt=chosen, shows_warnings=self.shows_warnings)
+            regression = self._regression(before, after)
+            if regression is None:
+                return chosen
+            trigger = regression.trigger
+            if not self.adopts or trigger is None or not _can_be_adopted(trigger, chosen):
+                raise MigrationRefused(regression.sentence)
+            chosen.append(trigger.name)
+
+    def _regression(self, before: Rehearsal, after: Rehearsal) -> Regression | None:
+        for regression in after.regressions_since(before):
+            return regression
+        if self.adopts:
+            # Our triggers may be applied already, and a trigger that fires after them has failed since then.
+            for failure in after.failures():
+                if failure.is_ours and failure.trigger is not None and _can_be_adopted(failure.trigger, ()):
+                    return failure
+        return None
+
+
+def _can_be_adopted(trigger: Trigger, chosen: Sequence[str]) -> bool:
+    return trigger.name not in chosen and trigger.fires_after_ours

@@ -1,4 +1,4 @@
-"""Rehearses sign-ups: what would fail is known before it is changed, and every step is taken back."""
+"""Rehearses the life of a user in a transaction that is rolled back, to find what would fail."""
 
 from __future__ import annotations
 
@@ -7,39 +7,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
-from velro_auth.ops.database import sqlfiles
 from velro_auth.ops.database.connection import Connection
+from velro_auth.ops.database.files import package_sql
 
-#: Triggers of the project on auth.users: name, function, and whether its text says that it meets our row. A function
-#: that minds the row or catches the error does not.
-_TRIGGERS: Final = r"""
-select t.tgname, p.oid::regprocedure::text,
-       (t.tgtype & 6) = 4 and t.tgenabled <> 'D' and t.tgname > 'on_auth_user_created'
-       and (p.prosrc ~* 'insert\s+into\s+"?public"?\."?users"?\M'
-            or p.prosrc ~* 'insert\s+into\s+"?users"?\M'
-            and exists (select from unnest(p.proconfig) setting where setting ~ '^search_path=.*\mpublic\M'))
-       and p.prosrc !~* 'on\s+conflict|unique_violation|when\s+others'
-from pg_trigger t join pg_proc p on p.oid = t.tgfoid
-where t.tgrelid = 'auth.users'::regclass and not t.tgisinternal
-  and p.oid is distinct from to_regprocedure('public.handle_new_auth_user()')::oid
-  and p.pronamespace is distinct from to_regnamespace('velro_auth')::oid
-order by t.tgname
-"""
-
-#: Asks for a rehearsal. Warnings of our functions are kept back: a failure shows in the answer.
-_ASK: Final = "set local client_min_messages = error; select pg_temp.velro_auth_rehearse()"
+#: Runs a rehearsal. The warnings of our functions are hidden: the result shows each failure.
+_RUN: Final = "set local client_min_messages = error; select pg_temp.velro_auth_rehearse()"
 
 #: A line of an error's context that names a function.
 _FUNCTION: Final = re.compile(r"function (?P<full>(?:.*\.)?(?P<name>[^.(]+)\(.*?\))")
 
-#: How a mirror of ours shows in the context of an error.
+#: Our functions in the context of an error.
 _OURS: Final = re.compile(r"velro_auth\.(?!.*_step)|handle_new_auth_user|handle_changed_auth_user")
 
-#: The names of our triggers; a project's own trigger of such a name has to give way.
+#: The names of our triggers.
 TRIGGER_NAMES: Final = ("on_auth_user_created", "on_auth_user_changed")
 
-#: A right that is taken away on purpose, with a warning that names the column.
-_NO_RIGHT: Final = "42501"
+#: The migration revokes a grant on purpose, with a warning that names the column.
+_INSUFFICIENT_PRIVILEGE: Final = "42501"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +33,27 @@ class Trigger:
     Attributes:
         name: Its name.
         function: The function that it calls.
-        meets_ours: Whether it inserts into ``public.users`` on a sign-up, after our trigger made the row.
+        inserts_our_row: Whether it inserts into ``public.users`` on a sign-up, after our trigger made the row.
     """
 
     name: str
     function: str
-    meets_ours: bool = False
+    inserts_our_row: bool = False
 
     @property
     def fires_after_ours(self) -> bool:
-        """Whether another name would make a difference."""
+        """Whether adopting it would make a difference."""
         return self.name > TRIGGER_NAMES[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a step of a rehearsal failed.
+    """The error of a step of a rehearsal.
 
     Attributes:
-        message: The database's words, without the detail, which may quote a value.
+        message: The database's message, without the detail, which may quote a value.
         sqlstate: Its code.
-        table: The table that it is about, with its schema; empty where that is unknown.
+        table: The table that it names, with its schema; empty where it names none.
         context: Which functions were running, the innermost first.
     """
 
@@ -85,13 +69,13 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
-    """Something that works no longer after the migrations.
+class Regression:
+    """A step that fails after the migrations.
 
     Attributes:
         step: What was rehearsed, with the kind of user.
-        reason: What the database said.
-        trigger: The trigger of the project that failed; None where it was something else.
+        reason: The database's message.
+        trigger: The trigger of the project that failed; None where none did.
         is_ours: Whether our table or our functions take part in it.
         function: The function that failed, where no trigger of ``auth.users`` called it; else empty.
     """
@@ -113,24 +97,24 @@ class Loss:
     @property
     def sentence(self) -> str:
         """What would fail, why, and what to do."""
-        return f"After the migrations a step of the rehearsal ({self.step}) {self.found}; {self.mend}"
+        return f"After the migrations a step of the rehearsal ({self.step}) {self.found}; {self.fix}"
 
     @property
-    def mend(self) -> str:
+    def fix(self) -> str:
         """What to do about it."""
-        if self.trigger is not None:
-            insert = 'let it insert with "on conflict (id) do nothing"'
-            adopt = 'take the trigger over with "velro-auth db up --adopt", or '
-            return f"{adopt}{insert}" if self.trigger.fires_after_ours else insert
-        return "change or drop what is named here, and try again; nothing was changed"
+        if self.trigger is None:
+            return "change or drop what is named here, and try again"
+        insert = 'let it insert with "on conflict (id) do nothing"'
+        adopt = 'adopt the trigger with "velro-auth db up --adopt", or '
+        return f"{adopt}{insert}" if self.trigger.fires_after_ours else insert
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What a rehearsal showed.
+    """The result of a rehearsal.
 
     Attributes:
-        steps: Kind of user and step → what went wrong; None where nothing did.
+        steps: Kind of user and step → its error; None where it succeeded.
         rows: Kind of user → the columns of its row in ``public.users`` that hold a value; None without a row.
         triggers: The project's own triggers on ``auth.users`` at that moment.
     """
@@ -139,48 +123,48 @@ class Rehearsal:
     rows: Mapping[str, frozenset[str] | None]
     triggers: Sequence[Trigger]
 
-    def losses_since(self, before: Rehearsal) -> Iterator[Loss]:
-        """Yield what worked in *before* and works no longer."""
+    def regressions_since(self, before: Rehearsal) -> Iterator[Regression]:
+        """Yield what succeeded in *before* and fails now."""
         for step, problem in self.steps.items():
             if problem is None or before.steps.get(step, problem) is not None:
                 continue
-            if "profile update" in step and problem.sqlstate == _NO_RIGHT:
+            if "profile update" in step and problem.sqlstate == _INSUFFICIENT_PRIVILEGE:
                 continue
-            yield self.loss(step, problem)
+            yield self._regression(step, problem)
         for kind, columns in before.rows.items():
             if columns is not None and f"{kind}: sign-up" in self.steps and self.steps[f"{kind}: sign-up"] is None:
                 missing = columns - (self.rows.get(kind) or frozenset())
                 if missing:
-                    yield Loss(f"{kind}: row in public.users", f"no value in {', '.join(sorted(missing))}", None)
+                    yield Regression(f"{kind}: row in public.users", f"no value in {', '.join(sorted(missing))}", None)
 
-    def problems(self) -> Iterator[Loss]:
+    def failures(self) -> Iterator[Regression]:
         """Yield what fails."""
-        yield from (self.loss(step, one) for step, one in self.steps.items() if one is not None)
+        yield from (self._regression(step, one) for step, one in self.steps.items() if one is not None)
 
-    def loss(self, step: str, problem: Problem) -> Loss:
-        """Return *problem* with the trigger that met it, as far as the database says."""
+    def _regression(self, step: str, problem: Problem) -> Regression:
+        """Return *problem* with the trigger or function that failed, as far as the error's context names it."""
         lines = [match for line in problem.context.splitlines() if (match := _FUNCTION.search(line))]
-        names = [match["name"] for match in lines]
+        names = [match["name"].strip('"') for match in lines]
         called = {one.function.split("(")[0].rpartition(".")[2].strip('"'): one for one in self.triggers}
         # The outermost function is the one that the trigger calls.
-        found = next((called[name.strip('"')] for name in reversed(names) if name.strip('"') in called), None)
+        trigger = next((called[name] for name in reversed(names) if name in called), None)
         inner = next((match["full"] for match in lines if not match["full"].startswith("pg_temp")), "")
-        return Loss(step, f"{problem.message.rstrip('.')} ({problem.sqlstate})", found, problem.is_ours, inner)
+        return Regression(step, f"{problem.message.rstrip('.')} ({problem.sqlstate})", trigger, problem.is_ours, inner)
 
 
 def prepare(connection: Connection) -> None:
-    """Make the functions of a rehearsal, for the length of the transaction."""
-    connection.execute(sqlfiles.read("rehearsal").encode())
+    """Create the functions of a rehearsal, for the length of the transaction."""
+    connection.execute(package_sql("rehearsal").encode())
 
 
-def rehearse(connection: Connection, *, after: str = "") -> Rehearsal:
-    """Return how a user fares; needs ``prepare``, an open transaction and an empty search_path.
+def rehearse(connection: Connection, *, first: str = "") -> Rehearsal:
+    """Rehearse; needs ``prepare``, an open transaction and an empty search_path.
 
     Args:
-        connection: Where, inside the transaction.
-        after: SQL that is run before, in the same round trip: sign-ups wait while its locks are held.
+        connection: The database, inside the transaction.
+        first: SQL to run before, in the same round trip: sign-ups wait while its locks are held.
     """
-    cursor = connection.execute((after + _ASK).encode())
+    cursor = connection.execute((first + _RUN).encode())
     row: tuple[object, ...] | None = None
     while True:
         row = cursor.fetchone() if cursor.description else row
@@ -199,6 +183,6 @@ def rehearse(connection: Connection, *, after: str = "") -> Rehearsal:
 def triggers(connection: Connection) -> list[Trigger]:
     """Return the project's own triggers on ``auth.users``."""
     return [
-        Trigger(str(name), str(function), bool(meets_ours))
-        for name, function, meets_ours in connection.execute(_TRIGGERS)
+        Trigger(str(name), str(function), bool(inserts_our_row))
+        for name, function, inserts_our_row in connection.execute(package_sql("triggers").encode())
     ]

@@ -1,9 +1,9 @@
--- Rehearses the life of a user: sign-up, change of mail, profile update, soft deletion, deletion. Every step is taken
--- back. The two functions live in pg_temp, in the transaction of the caller, and are gone with it.
+-- Rehearses the life of a user: sign-up, change of mail, profile update, soft deletion, deletion. Every step is rolled
+-- back. The two functions are in pg_temp; the transaction of the caller creates them and rolls them back.
 --
--- One call answers everything, because sign-ups wait while a rehearsal holds locks: no step costs a round trip.
+-- One call runs all steps, because sign-ups wait while a rehearsal holds locks: no step costs a round trip.
 
--- Take one step as the role that takes it in production: the auth server, or a user of the data API.
+-- Run one step as the role that runs it in production: the auth server, or a user of the data API.
 create function pg_temp.velro_auth_step(step text, kind text, person uuid) returns void language plpgsql as $step$
 declare
     word constant text := 'rehearsal-' || left(person::text, 8);
@@ -34,12 +34,12 @@ begin
             perform set_config('role', 'supabase_auth_admin', true);
         end if;
     exception when insufficient_privilege or invalid_parameter_value then
-        -- On this database we may not act as that role. A security definer function acts the same for both.
+        -- This role may not act as that role. A security definer function acts the same for both.
         if step like 'profile update of %' then
             return;
         end if;
     end;
-    -- As the auth server has it.
+    -- The search_path of the auth server.
     perform set_config('search_path', 'auth', true);
 
     case split_part(step, ' of ', 1)
@@ -80,7 +80,7 @@ begin
 end;
 $step$;
 
--- Rehearse, and return {"steps": {"<kind>: <step>": null or what went wrong}, "rows": {"<kind>": columns with a value}}.
+-- Rehearse, and return {"steps": {"<kind>: <step>": null or the error}, "rows": {"<kind>": columns with a value}}.
 create function pg_temp.velro_auth_rehearse() returns jsonb language plpgsql as $rehearse$
 declare
     ours constant name[] := '{id,email,display_name,avatar_url,role,credits_balance,is_active,created_at,updated_at}';
@@ -92,11 +92,11 @@ declare
     person uuid;
     profile jsonb;
     own text[];
-    said text;
+    message text;
     code text;
-    ground text;
-    place text;
-    around text;
+    table_schema text;
+    error_table text;
+    context text;
 begin
     select array_agg('profile update of ' || a.attname order by a.attnum) into own
     from pg_attribute a join pg_class c on c.oid = a.attrelid
@@ -132,13 +132,13 @@ begin
                     when sqlstate 'VA002' then
                         steps := steps || jsonb_build_object(kind || ': ' || step, null);
                     when lock_not_available or deadlock_detected or serialization_failure then
-                        raise;  -- it passes, and the whole rehearsal is repeated
+                        raise;  -- transient: the whole rehearsal is repeated
                     when others or assert_failure then
-                        get stacked diagnostics said = message_text, code = returned_sqlstate, ground = schema_name,
-                            place = table_name, around = pg_exception_context;
+                        get stacked diagnostics message = message_text, code = returned_sqlstate, table_schema = schema_name,
+                            error_table = table_name, context = pg_exception_context;
                         steps := steps || jsonb_build_object(kind || ': ' || step, jsonb_build_object(
-                            'message', said, 'sqlstate', code, 'context', around,
-                            'table', concat_ws('.', nullif(ground, ''), nullif(place, ''))));
+                            'message', message, 'sqlstate', code, 'context', context,
+                            'table', concat_ws('.', nullif(table_schema, ''), nullif(error_table, ''))));
                 end;
             end loop;
             raise exception using errcode = 'VA002';
@@ -147,11 +147,11 @@ begin
             when lock_not_available or deadlock_detected or serialization_failure then
                 raise;
             when others or assert_failure then
-                get stacked diagnostics said = message_text, code = returned_sqlstate, ground = schema_name,
-                    place = table_name, around = pg_exception_context;
+                get stacked diagnostics message = message_text, code = returned_sqlstate, table_schema = schema_name,
+                    error_table = table_name, context = pg_exception_context;
                 steps := steps || jsonb_build_object(kind || ': sign-up', jsonb_build_object(
-                    'message', said, 'sqlstate', code, 'context', around,
-                    'table', concat_ws('.', nullif(ground, ''), nullif(place, ''))));
+                    'message', message, 'sqlstate', code, 'context', context,
+                    'table', concat_ws('.', nullif(table_schema, ''), nullif(error_table, ''))));
         end;
     end loop;
     return jsonb_build_object('steps', steps, 'rows', held_rows);

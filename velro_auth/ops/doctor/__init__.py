@@ -1,1 +1,1 @@
-"""Looks at everything a login depends on, says what is wrong, why it matters and how to mend it."""
+"""Checks everything that a login depends on: what is wrong, why it matters, and how to fix it."""

@@ -1,20 +1,29 @@
-"""All checks, in the order they run: each after those it needs."""
+"""All checks, in the order in which they run: each after those it needs. Their texts are in ``checks.toml``."""
 
 from __future__ import annotations
 
+import tomllib
+from importlib import resources
 from typing import Final
 
-from velro_auth.ops.doctor import accounts, captcha, configuration, gateway, issuance, platform, schema, store, supabase
+from velro_auth.ops.doctor import accounts, configuration, gateway, schema, store, supabase
 from velro_auth.ops.doctor.checkup import Check
 
-CHECKS: Final[tuple[Check, ...]] = (
-    *configuration.CHECKS,
-    *platform.CHECKS,
-    *supabase.CHECKS,
-    *issuance.CHECKS,
-    *captcha.CHECKS,
-    *accounts.CHECKS,
-    *schema.CHECKS,
-    *store.CHECKS,
-    *gateway.CHECKS,
+_TEXTS: Final = tomllib.loads(resources.files("velro_auth.ops.doctor").joinpath("checks.toml").read_text("utf-8"))
+_RUNS: Final = {
+    name: run
+    for module in (configuration, supabase, accounts, schema, store, gateway)
+    for name, run in module.CHECKS.items()
+}
+
+CHECKS: Final = tuple(
+    Check(
+        name=name,
+        what=text["what"],
+        why=text["why"],
+        fix=text["fix"],
+        run=_RUNS[name],
+        needs=tuple(text.get("needs", ())),
+    )
+    for name, text in _TEXTS.items()
 )

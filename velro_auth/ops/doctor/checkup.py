@@ -1,4 +1,4 @@
-"""How checks are run: each within a limit, each on its own, none hidden by another that fails."""
+"""Runs checks, each within a time limit; a check that fails does not hide the others."""
 
 from __future__ import annotations
 
@@ -12,55 +12,56 @@ from velro_auth.errors import VelroAuthError
 from velro_auth.health_checks import Finding, Grade, worst
 from velro_auth.ops.doctor.context import DiagnosticContext, NotApplicable, NotGiven
 
+Run: TypeAlias = Callable[[DiagnosticContext], Finding]
 Status: TypeAlias = Grade | Literal["skip"]
 
-#: How long one check may take. What hangs longer is a finding of its own.
+#: How long one check may take; a longer one has failed.
 LIMIT_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing that can be wrong.
+    """A check.
 
     Attributes:
         name: A stable identifier, ``group.thing``.
-        what: What is looked at, as one sentence.
+        what: What it examines, as one sentence.
         why: Why it matters.
-        mend: The exact mend; a finding may know a better one.
-        look: Looks, and returns what was found.
-        needs: Checks without whose success this one has nothing to look at.
+        fix: How to fix a failure; a finding may have a more exact fix.
+        run: Examines it, and returns the finding.
+        needs: Checks that must not fail or be skipped, or this one is skipped.
     """
 
     name: str
     what: str
     why: str
-    mend: str
-    look: Callable[[DiagnosticContext], Finding]
+    fix: str
+    run: Run
     needs: tuple[str, ...] = ()
 
     @property
     def group(self) -> str:
-        """What it belongs to."""
+        """The part of the name before the dot."""
         return self.name.partition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one check came to.
+    """The result of one check.
 
     Attributes:
-        check: Which one.
-        status: How good it is, or that there was nothing to look at.
-        found: What was found, or why nothing was looked at.
-        mend: What to do about it.
+        check: The check.
+        status: Its grade, or that it was skipped.
+        found: What was found, or why it was skipped.
+        fix: What to do about it.
         took_ms: How long it took.
-        give: What the doctor has to be given so that it can look; empty when that is not the reason.
+        give: The missing setting or option because of which it was skipped; else empty.
     """
 
     check: Check
     status: Status
     found: str
-    mend: str
+    fix: str
     took_ms: float
     give: str = ""
 
@@ -70,16 +71,16 @@ class Unknown(VelroAuthError):
 
 
 def run(
-    checks: Sequence[Check], case: DiagnosticContext, *, only: Iterable[str] = (), limit_s: float = LIMIT_S
+    checks: Sequence[Check], context: DiagnosticContext, *, only: Iterable[str] = (), limit_s: float = LIMIT_S
 ) -> list[Result]:
     """Run *checks* in their order and return what they found.
 
-    With *only*, what the chosen ones need is looked at too, and told where it is not well.
+    With *only*, the checks that the chosen ones need run too, and are returned if they do not pass.
 
     Args:
-        checks: All there are; a check comes after those it needs.
-        case: What they look at.
-        only: Names of the ones to run; all when empty.
+        checks: All checks; each after those it needs.
+        context: What they examine.
+        only: Names of the checks to run; all when empty.
         limit_s: How long each may take.
 
     Raises:
@@ -87,82 +88,82 @@ def run(
     """
     known = {check.name: check for check in checks}
     chosen = list(only) or list(known)
-    if strangers := [name for name in chosen if name not in known]:
-        raise Unknown(f"There is no check {', '.join(strangers)}; there are {', '.join(known)}")
+    if unknown := [name for name in chosen if name not in known]:
+        raise Unknown(f"There is no check {', '.join(unknown)}; there are {', '.join(known)}")
     wanted = _with_needs(chosen, known)
     results: dict[str, Result] = {}
     for check in checks:
         if check.name in wanted:
-            results[check.name] = _examine(check, case, results, limit_s)
+            results[check.name] = _result_of(check, context, results, limit_s)
     return [result for name, result in results.items() if name in chosen or result.status != "pass"]
 
 
 def overall(results: Iterable[Result]) -> Grade:
-    """Return the worst grade; what was skipped is none."""
+    """Return the worst grade; skipped checks do not count."""
     return worst(result.status for result in results if result.status != "skip")
 
 
-def not_made(results: Iterable[Result]) -> Mapping[str, Sequence[str]]:
-    """Return what the doctor was not given → the names of the checks that it could not make without it."""
-    lacking: dict[str, list[str]] = {}
+def skipped_for_lack_of(results: Iterable[Result]) -> Mapping[str, Sequence[str]]:
+    """Return each missing setting or option → the names of the checks that were skipped without it."""
+    missing: dict[str, list[str]] = {}
     for result in results:
         if result.give:
-            lacking.setdefault(result.give, []).append(result.check.name)
-    return lacking
+            missing.setdefault(result.give, []).append(result.check.name)
+    return missing
 
 
 def _with_needs(chosen: Iterable[str], known: Mapping[str, Check]) -> set[str]:
     wanted: set[str] = set()
-    waiting = list(chosen)
-    while waiting:
-        name = waiting.pop()
+    queue = list(chosen)
+    while queue:
+        name = queue.pop()
         if name not in wanted:
             wanted.add(name)
-            waiting += known[name].needs
+            queue += known[name].needs
     return wanted
 
 
-def _examine(check: Check, case: DiagnosticContext, before: Mapping[str, Result], limit_s: float) -> Result:
+def _result_of(check: Check, context: DiagnosticContext, before: Mapping[str, Result], limit_s: float) -> Result:
     missing = [name for name in check.needs if before[name].status in {"fail", "skip"}]
     if missing:
-        # Where one of them failed, giving more would not help.
+        # Empty where one of them failed: a setting or option would not help.
         gives = {before[name].give for name in missing}
         return Result(check, "skip", f"needs {', '.join(missing)}", "", 0.0, give=min(gives))
     started_s = time.perf_counter()
-    looked = _within(limit_s, lambda: _look(check, case))
-    advice = (looked.mend or check.mend) if looked.status in {"warn", "fail"} else ""
+    outcome = _within(limit_s, lambda: _run_one(check, context))
+    fix = (outcome.fix or check.fix) if outcome.status in {"warn", "fail"} else ""
     took_ms = (time.perf_counter() - started_s) * 1000
-    return Result(check, looked.status, looked.found, advice, took_ms, give=looked.give)
+    return Result(check, outcome.status, outcome.found, fix, took_ms, give=outcome.give)
 
 
 @dataclass(frozen=True, slots=True)
-class _Looked:
+class _Outcome:
     status: Status
     found: str
-    mend: str = ""
+    fix: str = ""
     give: str = ""
 
 
-def _look(check: Check, case: DiagnosticContext) -> _Looked:
+def _run_one(check: Check, context: DiagnosticContext) -> _Outcome:
     try:
-        finding = check.look(case)
+        finding = check.run(context)
     except NotGiven as reason:
-        return _Looked("skip", str(reason), give=reason.give)
+        return _Outcome("skip", str(reason), give=reason.give)
     except NotApplicable as reason:
-        return _Looked("skip", str(reason))
+        return _Outcome("skip", str(reason))
     except VelroAuthError as error:
-        return _Looked("fail", error.reason or type(error).__name__)
+        return _Outcome("fail", error.reason or type(error).__name__)
     except Exception as error:  # noqa: BLE001 - a defect of one check must not hide the others
-        # Its text stays out: nobody knows what an unforeseen error quotes.
+        # Without its text, which may quote a secret.
         found = f"the check itself failed ({type(error).__name__})"
-        return _Looked("fail", found, "Report it, with the output of --json.")
-    return _Looked(finding.status, finding.output, finding.fix)
+        return _Outcome("fail", found, "Report it, with the output of --json.")
+    return _Outcome(finding.status, finding.output, finding.fix)
 
 
-def _within(limit_s: float, look: Callable[[], _Looked]) -> _Looked:
-    """Return what *look* returns; a failure when that takes too long. Its thread is left behind."""
-    told: list[_Looked] = []
-    thread = threading.Thread(target=lambda: told.append(look()), name="doctor", daemon=True)
+def _within(limit_s: float, run_check: Callable[[], _Outcome]) -> _Outcome:
+    """Return the outcome of *run_check*; a failure when it takes too long, while its thread goes on."""
+    outcomes: list[_Outcome] = []
+    thread = threading.Thread(target=lambda: outcomes.append(run_check()), name="doctor", daemon=True)
     thread.start()
     thread.join(limit_s)
-    return told[0] if told else _Looked("fail", f"no end after {limit_s:g} s")
+    return outcomes[0] if outcomes else _Outcome("fail", f"no end after {limit_s:g} s")

@@ -1,36 +1,39 @@
-"""Checks of what the gateway was told: nothing is asked of anybody."""
+"""Checks of the settings, the proxies, Railway and the disk; they need no connection."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ipaddress
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 from velro_auth.config.validation import LEGACY
 from velro_auth.health_checks import Finding
-from velro_auth.ops.doctor.checkup import Check
-from velro_auth.ops.doctor.context import DiagnosticContext
-
-_VALUES: Final = "settings.values"
-
-
-def _mistakes(name: str, good: Callable[[DiagnosticContext], str]) -> Callable[[DiagnosticContext], Finding]:
-    """Return a check that tells the mistakes of the settings that belong to it."""
-
-    def look(case: DiagnosticContext) -> Finding:
-        found = [str(mistake) for mistake in case.settings.errors if mistake.check == name]
-        return Finding("fail", "; ".join(found)) if found else Finding("pass", good(case))
-
-    return look
+from velro_auth.ops.doctor.checkup import Run
+from velro_auth.ops.doctor.context import DiagnosticContext, NotApplicable
+from velro_auth.web.client_address import FORWARDED_FOR
 
 
-def _keys(case: DiagnosticContext) -> str:
-    settings = case.settings
+def _settings_check(name: str, good: Callable[[DiagnosticContext], str]) -> Callable[[DiagnosticContext], Finding]:
+    """Return a check that reports the settings errors that belong to it."""
+
+    def run(context: DiagnosticContext) -> Finding:
+        found = [str(mistake) for mistake in context.settings.errors if mistake.check == name]
+        return Finding("fail", "; ".join(found)) if found else Finding("pass", good(context))
+
+    return run
+
+
+def _keys(context: DiagnosticContext) -> str:
+    settings = context.settings
     slots = {"secret": settings.supabase_secret_key, "publishable": settings.supabase_publishable_key}
     return f"set: {', '.join(slot for slot, key in slots.items() if key)}"
 
 
-def _legacy(case: DiagnosticContext) -> Finding:
-    settings = case.settings
+def _legacy(context: DiagnosticContext) -> Finding:
+    settings = context.settings
     slots = {
         "SUPABASE_PUBLISHABLE_KEY": settings.supabase_publishable_key,
         "SUPABASE_SECRET_KEY": settings.supabase_secret_key,
@@ -39,8 +42,8 @@ def _legacy(case: DiagnosticContext) -> Finding:
     return Finding("warn", f"a legacy key is in {', '.join(found)}") if found else Finding("pass", "none")
 
 
-def _threads(case: DiagnosticContext) -> Finding:
-    settings = case.settings
+def _threads(context: DiagnosticContext) -> Finding:
+    settings = context.settings
     found = next((mistake for mistake in settings.errors if mistake.check == "gunicorn.threads"), None)
     if found:
         return Finding("fail", str(found))
@@ -56,61 +59,94 @@ def _threads(case: DiagnosticContext) -> Finding:
 _THREADS: Final = 16
 
 
-def _workers(case: DiagnosticContext) -> Finding:
-    workers = case.settings.web_concurrency
-    return Finding("pass" if workers <= case.cores else "warn", f"{workers} workers, {case.cores} cores")
+def _workers(context: DiagnosticContext) -> Finding:
+    workers = context.settings.web_concurrency
+    return Finding("pass" if workers <= context.cores else "warn", f"{workers} workers, {context.cores} cores")
 
 
-CHECKS: Final = (
-    Check(
-        name=_VALUES,
-        what="Every variable has a value that its setting can have.",
-        why="While one has not, login answers 503 upstream_misconfigured.",
-        mend="Change the variables named; 'velro-auth config check' prints them all.",
-        look=_mistakes(_VALUES, lambda _: "all are fit to serve"),
-    ),
-    Check(
-        name="settings.url",
-        what="SUPABASE_URL is the bare https address of a project.",
-        why="Passwords go there, and nowhere else.",
-        mend="Set SUPABASE_URL to https://<ref>.supabase.co (Project Settings, Data API).",
-        look=_mistakes("settings.url", lambda case: case.settings.supabase_url),
-    ),
-    Check(
-        name="settings.keys",
-        what="There is a key, and each key is in its own slot.",
-        why="A key in the wrong slot works just well enough to mislead: people log in, but all count as one caller.",
-        mend="Put sb_secret_… into SUPABASE_SECRET_KEY and sb_publishable_… into SUPABASE_PUBLISHABLE_KEY (Project"
-        " Settings, API Keys).",
-        look=_mistakes("settings.keys", _keys),
-    ),
-    Check(
-        name="settings.project",
-        what="The keys belong to the project of SUPABASE_URL, as far as they say.",
-        why="Supabase refuses another project's key, and nobody can log in.",
-        mend="Copy SUPABASE_URL and the keys from one and the same project.",
-        look=_mistakes("settings.project", lambda _: "no key names another project"),
-    ),
-    Check(
-        name="settings.legacy",
-        what="No legacy key (anon, service_role) is used.",
-        why="Supabase is about to end them, and with one no caller's address can be passed on.",
-        mend="Make an sb_secret_ key for this service alone (Project Settings, API Keys), put it into"
-        " SUPABASE_SECRET_KEY, deploy, then disable the legacy keys.",
-        look=_legacy,
-    ),
-    Check(
-        name="gunicorn.threads",
-        what="Fewer logins than threads may ask Supabase at once.",
-        why="Otherwise a slow Supabase takes all threads, and probes and verify wait with the logins.",
-        mend="Set LOGIN_CONCURRENCY to 0 (three quarters of the threads) or below GUNICORN_THREADS.",
-        look=_threads,
-    ),
-    Check(
-        name="gunicorn.workers",
-        what="There are no more worker processes than processor cores.",
-        why="More of them only take turns, and each keeps connections and counters of its own.",
-        mend="Set WEB_CONCURRENCY to the number of cores, or less.",
-        look=_workers,
-    ),
-)
+#: The addresses of Railway's edge (RFC 6598).
+RAILWAY_EDGE: Final[ipaddress.IPv4Network] = ipaddress.IPv4Network("100.64.0.0/10")
+
+#: gunicorn's graceful timeout is 25 s (gunicorn.conf.py).
+DRAINING_S: Final = 30.0
+OVERLAP_S: Final = 20.0
+
+_LEAST_FREE_BYTES: Final = 100 * 1024**2
+_FEW_FREE_BYTES: Final = 1024**3
+
+
+def _trusted(context: DiagnosticContext) -> Finding:
+    networks = context.settings.trusted_proxies
+    if everyone := [network for network in networks if network.prefixlen == 0]:
+        return Finding("fail", f"{everyone[0]} is trusted, so every caller may claim any address")
+    is_covered = any(
+        isinstance(network, ipaddress.IPv4Network) and RAILWAY_EDGE.subnet_of(network) for network in networks
+    )
+    if context.settings.environment and not is_covered:
+        return Finding("fail", f"TRUSTED_PROXIES leaves out {RAILWAY_EDGE}, where Railway's edge connects from")
+    return Finding("pass", f"{len(networks)} networks are trusted")
+
+
+def _header(context: DiagnosticContext) -> Finding:
+    settings = context.settings
+    header, hops = settings.auth_client_ip_header, settings.auth_trusted_hops
+    is_list = header.lower() == FORWARDED_FOR.lower()
+    if settings.environment and is_list and hops == 1:
+        return Finding("fail", f"{header} is read, whose last entry is Railway's own address")
+    if hops > 1 and not is_list:
+        return Finding("warn", f"AUTH_TRUSTED_HOPS is {hops}, and {header} has one entry")
+    return Finding("pass", f"{header}, entry {hops} from the right" if is_list else header)
+
+
+def _draining(context: DiagnosticContext) -> Finding:
+    seconds = _seconds(context, context.settings.draining)
+    return Finding("pass" if seconds >= DRAINING_S else "fail", f"{_said(context.settings.draining)}; 30 s are needed")
+
+
+def _overlap(context: DiagnosticContext) -> Finding:
+    seconds = _seconds(context, context.settings.overlap)
+    return Finding("pass" if seconds >= OVERLAP_S else "warn", f"{_said(context.settings.overlap)}; 20 s are good")
+
+
+def _seconds(context: DiagnosticContext, text: str) -> float:
+    if not context.settings.environment:
+        raise NotApplicable("this is no Railway environment: run it there, as in 'railway ssh'")
+    try:
+        seconds = float(text or 0)
+    except ValueError:
+        return 0.0
+    return seconds if math.isfinite(seconds) else 0.0
+
+
+def _said(text: str) -> str:
+    return f"set to {text!r}" if text else "not set, which means 0 s"
+
+
+def _disk(context: DiagnosticContext) -> Finding:
+    audit_file = context.settings.audit_file
+    if audit_file in {"", "-"}:
+        raise NotApplicable("nothing is written to disk: logs go to stdout, and AUDIT_FILE names no file")
+    folder = Path(audit_file).absolute().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        return Finding("fail", f"{folder} is no folder that can be written to")
+    free, total = context.disk_free(folder)
+    said = f"{free / 1024**2:,.0f} of {total / 1024**2:,.0f} MiB are free for {folder}"
+    if free < _LEAST_FREE_BYTES:
+        return Finding("fail", said)
+    return Finding("warn" if free < _FEW_FREE_BYTES else "pass", said)
+
+
+CHECKS: Final[Mapping[str, Run]] = {
+    "settings.values": _settings_check("settings.values", lambda _: "all are fit to serve"),
+    "settings.url": _settings_check("settings.url", lambda context: context.settings.supabase_url),
+    "settings.keys": _settings_check("settings.keys", _keys),
+    "settings.project": _settings_check("settings.project", lambda _: "no key names another project"),
+    "settings.legacy": _legacy,
+    "gunicorn.threads": _threads,
+    "gunicorn.workers": _workers,
+    "proxy.trusted": _trusted,
+    "proxy.header": _header,
+    "railway.drain": _draining,
+    "railway.overlap": _overlap,
+    "disk.free": _disk,
+}

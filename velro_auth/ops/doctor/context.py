@@ -1,4 +1,4 @@
-"""What the checks look at: the settings, and what is asked once and shared by several checks."""
+"""What the checks examine: the settings, and results that several checks share."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from velro_auth.upstream.transport.resolver import AddressInfo, Resolver
 from velro_auth.upstream.transport.transport import Reply, Transport
 from velro_auth.wiring.sessions import own_tokens_of
 
-#: Of TEST-NET-2 (RFC 5737): nobody has it, so a session from there is one of ours.
+#: Of TEST-NET-2 (RFC 5737), which no client uses: a session from there is ours.
 PROBE_ADDRESS: Final = "198.51.100.77"
 
 #: Where the project publishes its signing keys.
@@ -39,14 +39,14 @@ _CONNECTIONS: Final = 2
 
 
 class NotApplicable(VelroAuthError):
-    """There is nothing to look at; the reason is a sentence."""
+    """The check does not apply here; the reason is a sentence."""
 
 
 class NotGiven(NotApplicable):
-    """There is something to look at, but the doctor was not given what it needs for that.
+    """The check would apply, but a setting or option for it is missing.
 
     Attributes:
-        give: What to give it.
+        give: The missing setting or option.
     """
 
     def __init__(self, reason: str, *, give: str) -> None:
@@ -54,7 +54,7 @@ class NotGiven(NotApplicable):
         self.give = give
 
 
-#: What more of the checks need than the settings of the service.
+#: Settings and options that some checks need and the service does not.
 ACCOUNT: Final = "AUTH_BENCH_EMAIL and AUTH_BENCH_PASSWORD"
 DATABASE: Final = "DATABASE_URL"
 GATEWAY: Final = "--url"
@@ -67,18 +67,18 @@ def _disk_free(folder: Path) -> tuple[int, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class DiagnosticContext:
-    """One gateway with all it depends on. Every check may ask; each question is asked once.
+    """One gateway and all it depends on. Several checks share its results, each of which is fetched once.
 
     Attributes:
-        settings: What the gateway was told.
+        settings: The settings of the gateway.
         gateway_url: Address of a running gateway; empty for none.
         account: An account to log in with; None for none.
         now: The current time, in seconds since the epoch.
-        tls: What https trusts; the usual authorities when None.
-        resolve: Looks up a host and a port within so many seconds.
-        disk_free: Returns the free bytes of a folder's disk, and all of them.
+        tls: The trusted certificates; the usual authorities when None.
+        resolve: Resolves a host and a port within a time limit in seconds.
+        disk_free: Returns the free and the total bytes of a folder's disk.
         cores: How many processor cores there are.
-        rehearses: Whether a sign-up is rehearsed in the database, in a transaction that is taken back.
+        rehearses: Whether a sign-up is rehearsed in the database, in a transaction that is rolled back.
     """
 
     settings: Settings
@@ -92,7 +92,7 @@ class DiagnosticContext:
     rehearses: bool = True
 
     def transport(self, key: str = "") -> Transport:
-        """Return a way to the project with the limits of the gateway, and the key that logins are sent with."""
+        """Return a transport to the project with the limits of the gateway, by default with its login key."""
         return Transport(
             self.settings.supabase_url,
             key=key or self.settings.upstream_key,
@@ -103,7 +103,7 @@ class DiagnosticContext:
         )
 
     def get(self, path: str, *, key: str = "") -> Reply:
-        """Ask the project once.
+        """Send one GET request to the project.
 
         Raises:
             UpstreamError: There was no answer.
@@ -113,10 +113,10 @@ class DiagnosticContext:
 
     @functools.cached_property
     def differences(self) -> Sequence[Difference]:
-        """In what the live database differs from the migrations.
+        """The differences between the live database and the migrations.
 
         Raises:
-            DatabaseError: It cannot be asked, or will not do.
+            DatabaseError: It cannot be reached, or refuses this role.
         """
         return self._runner.verify(rehearse=self.rehearses)
 
@@ -139,19 +139,19 @@ class DiagnosticContext:
 
     @property
     def claims(self) -> dict[str, Any]:
-        """What the access token of the test account says. Read, not judged: it came from Supabase itself."""
+        """The claims of the test account's access token, not verified: it came from Supabase itself."""
         return dict(jwt.decode(self.session.access_token, options={"verify_signature": False}))
 
     @functools.cached_property
     def token_check(self) -> IssuedTokenCheck:
-        """Judges tokens as the gateway does, by the keys that the project publishes."""
+        """Checks tokens as the gateway does, by the keys that the project publishes."""
         return own_tokens_of(self.settings, KeyStore(fetch=lambda: self.get(JWKS).body), now=self.now)
 
     def session_address(self) -> str:
-        """Return the address from which Supabase believes that the test account logged in.
+        """Return the client address that Supabase recorded for the test account's session.
 
         Raises:
-            DatabaseError: The database cannot be asked.
+            DatabaseError: The database cannot be reached.
         """
         with connected(self.settings.database_url, lambda _: None) as connection:
             row = connection.execute(
@@ -160,10 +160,10 @@ class DiagnosticContext:
         return str(row[0]) if row else ""
 
     def ask_gateway(self, path: str, *, token: str = "") -> tuple[int, bytes]:
-        """Ask the running gateway and return status and body.
+        """Send one GET request to the running gateway; return status and body.
 
         Raises:
-            NotGiven: There is none.
+            NotGiven: None was named.
             urllib3.exceptions.HTTPError: There was no answer.
         """
         if not self.gateway_url:

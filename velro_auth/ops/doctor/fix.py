@@ -1,37 +1,40 @@
-"""``--fix``: brings the database back to what the migrations say, in one transaction, with the way back on disk.
+"""``doctor --fix``: brings the database back to what the migrations say, in one transaction, with an undo file.
 
-The file is complete and on the disk before the transaction is committed: there is no moment at which something has
-changed and the file is not there. Where it cannot be written nothing is changed.
+The undo file is complete and on the disk before the transaction is committed. Where it cannot be written, nothing is
+changed.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
 
 from velro_auth.ops.database import Difference, files, history, preflight
 from velro_auth.ops.database.catalogue import differences
-from velro_auth.ops.database.connection import Connection, connected
+from velro_auth.ops.database.connection import TRANSIENT, Connection, Transactions, connected
 from velro_auth.ops.database.errors import MigrationRefused, UnknownMigration
+from velro_auth.ops.database.executor import translated_errors
 from velro_auth.ops.database.files import Migration
 from velro_auth.ops.database.plan import MigrationPlan, State
-from velro_auth.ops.database.transaction import Transactions
-from velro_auth.ops.database.work import in_our_words
-from velro_auth.ops.doctor import rows, state
+from velro_auth.ops.doctor import undo
 from velro_auth.ops.doctor.schema import topic
-from velro_auth.ops.doctor.undo_file import UndoFile
+from velro_auth.ops.doctor.undo import UndoFile
 
-#: What is not mended from here: data would be deleted, or a migration is to be applied.
-_LEFT_ALONE: Final = frozenset({"database.migrations", "database.orphans"})
+#: Not fixed here: rows would be deleted, or a migration applied.
+_NOT_FIXED: Final = frozenset({"database.migrations", "database.orphans"})
 _ROWS: Final = frozenset({"database.missing_rows", "database.outdated_rows"})
 
 #: A label cannot be used in the transaction that adds it.
 _LABEL: Final = "label viewer of public.user_role"
 
-#: Triggers that somebody switched off, with the function that each calls and whether its table is ours to change.
+#: Our triggers that are switched off, with their function, and whether this role may change their table.
 _SWITCHED_OFF: Final = """
 select t.tgname, t.tgrelid::regclass::text, t.tgfoid::regprocedure::text, pg_has_role(c.relowner, 'usage')
 from pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_proc p on p.oid = t.tgfoid
@@ -52,17 +55,17 @@ where t.tgfoid = %s::regprocedure and not t.tgisinternal and t.tgname <> %s and 
 
 
 class _NothingToDo(Exception):
-    """Takes the transaction back."""
+    """Rolls the transaction back."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mended:
+class FixResult:
     """What ``--fix`` did.
 
     Attributes:
         changes: What was changed, one line each.
-        remarks: What was left alone, and what to do about it.
-        rollback_file: Where the way back is; None where nothing was changed.
+        remarks: What was not fixed, and what to do about it.
+        rollback_file: The undo file; None where nothing was changed.
     """
 
     changes: Sequence[str] = ()
@@ -70,35 +73,35 @@ class Mended:
     rollback_file: Path | None = None
 
 
-def wanted(dsn: str) -> list[Difference]:
-    """Return what ``mend`` would mend; nothing is changed.
+def preview(dsn: str) -> list[Difference]:
+    """Return what ``apply`` would fix; changes nothing.
 
     Raises:
-        DatabaseError: The database cannot be asked, or will not do; or no migration is applied.
+        DatabaseError: The database cannot be reached or refuses this role; or no migration is applied.
     """
     with connected(dsn, lambda _: None) as connection:
         preflight.check(connection)
         plan = _plan(connection)
         _applied(plan)
-        return _mendable(connection, plan)
+        return _fixable(connection, plan)
 
 
-def mend(
+def apply(
     dsn: str,
     *,
     folder: Path,
     now: Callable[[], dt.datetime] = dt.datetime.now,
     transactions: Transactions | None = None,
-) -> Mended:
-    """Mend the database of *dsn*, and write the way back into *folder*.
+) -> FixResult:
+    """Fix the database of *dsn*, and write the undo file into *folder*.
 
     Raises:
         CannotWrite: The file cannot be written; nothing was changed.
         MigrationEdited: A file was changed after it was applied.
-        MigrationRefused: A migration will not touch what it found; nothing was changed.
+        MigrationRefused: A migration refused what it found; nothing was changed.
         MigrationFailed: A migration failed; nothing was changed.
-        LockNotObtained: Somebody held a lock through all tries; nothing was changed.
-        DatabaseError: The database cannot be asked, or will not do; or no migration is applied.
+        LockNotObtained: Another session held a lock through all tries; nothing was changed.
+        DatabaseError: The database cannot be reached or refuses this role; or no migration is applied.
     """
     file = UndoFile(folder.absolute() / f"doctor_rollback_{now():%Y%m%d_%H%M%S}.sql")
     with connected(dsn, lambda _: None) as connection, file.kept_if_committed(connection):
@@ -107,49 +110,49 @@ def mend(
         plan.refuse_edited()
         migrations = _applied(plan)
         try:
-            with in_our_words("doctor --fix"):
+            with translated_errors("doctor --fix"):
                 return (transactions or Transactions()).run(
-                    connection, lambda: _mend(connection, plan, migrations, file)
+                    connection, lambda: _fix(connection, plan, migrations, file)
                 )
         except _NothingToDo as nothing:
             file.discard()
-            return Mended(remarks=nothing.args)
+            return FixResult(remarks=nothing.args)
 
 
-def _mend(connection: Connection, plan: MigrationPlan, migrations: Sequence[Migration], file: UndoFile) -> Mended:
-    found = _mendable(connection, plan)
-    before = state.take(connection)
+def _fix(connection: Connection, plan: MigrationPlan, migrations: Sequence[Migration], file: UndoFile) -> FixResult:
+    found = _fixable(connection, plan)
+    before = undo.snapshot(connection)
     if {topic(one) for one in found} - _ROWS:
-        _mend_objects(connection, migrations, found)
-    mirrored = rows.mirror(connection) if _can_mirror(connection) else rows.Rows()
-    after = state.take(connection)
-    changes = state.changes(before, after)
+        _fix_objects(connection, migrations, found)
+    mirrored = _mirror_rows(connection) if _can_mirror(connection) else _Rows()
+    after = undo.snapshot(connection)
+    changes = undo.changes(before, after)
     if mirrored.made or mirrored.changed:
         changes.append(f"rows of public.users: {mirrored.made} made, {mirrored.changed} brought up to date")
     remarks = [remark for remark in (mirrored.remark, _pending(plan)) if remark]
     if not changes:
         raise _NothingToDo(*remarks)
-    file.write([*mirrored.way_back, *state.way_back(before, after)])
-    return Mended(changes, remarks, file.path)
+    file.write([*mirrored.undo, *undo.statements(before, after)])
+    return FixResult(changes, remarks, file.path)
 
 
-def _mend_objects(connection: Connection, migrations: Sequence[Migration], found: Sequence[Difference]) -> None:
-    """Run the applied migrations once more: each brings its objects back to what it says."""
+def _fix_objects(connection: Connection, migrations: Sequence[Migration], found: Sequence[Difference]) -> None:
+    """Run the applied migrations once more, which restores their objects."""
     if any(one.subject == _LABEL for one in found):
         raise MigrationRefused("The type public.user_role has lost its label viewer; run velro-auth db up --again")
     lost = list(_switch_on(connection))
     for migration in migrations:
-        with in_our_words(migration.label):
+        with translated_errors(migration.label):
             connection.execute(migration.up_sql.encode())
     for definition in lost:
         connection.execute(definition.encode())
 
 
 def _switch_on(connection: Connection) -> Iterator[str]:
-    """Switch our triggers on; return those of others that went with a function and have to come back.
+    """Switch our triggers on; yield the other triggers that were dropped with a function and have to be created again.
 
-    Only the owner of auth.users can switch its triggers. Dropping their function takes them along, and the
-    migrations make both anew.
+    Only the owner of auth.users can switch its triggers on. But this role may drop their function with them, and the
+    migrations create both again.
     """
     for name, table, function, is_ours in list(connection.execute(_SWITCHED_OFF, (list(_TRIGGERS),))):
         if is_ours:
@@ -166,20 +169,102 @@ def _plan(connection: Connection) -> MigrationPlan:
 def _applied(plan: MigrationPlan) -> list[Migration]:
     found = [one for one in plan.migrations if plan.state_of(one.version) is not State.PENDING]
     if not found:
-        raise UnknownMigration("No migration is applied, so there is nothing to mend; run velro-auth db up")
+        raise UnknownMigration("No migration is applied, so there is nothing to fix; run velro-auth db up")
     return found
 
 
 def _pending(plan: MigrationPlan) -> str:
     found = [one.label for one in plan.statuses() if one.state is State.PENDING]
-    return f"what {', '.join(found)} brings is not mended here: run velro-auth db up" if found else ""
+    return f"what {', '.join(found)} brings is not fixed here: run velro-auth db up" if found else ""
 
 
-def _mendable(connection: Connection, plan: MigrationPlan) -> list[Difference]:
+def _fixable(connection: Connection, plan: MigrationPlan) -> list[Difference]:
     found = differences(connection, plan.statuses())
-    return [one for one in found if not one.is_remark and topic(one) not in _LEFT_ALONE]
+    return [one for one in found if not one.is_remark and topic(one) not in _NOT_FIXED]
 
 
 def _can_mirror(connection: Connection) -> bool:
     row = connection.execute("select to_regprocedure('velro_auth.mirror_users(uuid[])') is not null").fetchone()
     return bool(row and row[0])
+
+
+#: The most rows of one transaction, for which sign-ups wait: so many take a third of a second.
+MOST_ROWS: Final = 5000
+
+BACKFILL: Final = "run 'velro-auth db backfill', which fixes rows in batches and names those that cannot be written"
+
+#: The columns that the mirror may change in an existing row.
+_COLUMNS: Final = ("email", "display_name", "avatar_url", "is_active", "updated_at")
+
+_MISSING_OR_OUTDATED: Final = """
+select a.id from auth.users a left join public.users u on u.id = a.id
+where u.id is null
+   or (a.deleted_at is null and u.email::text is distinct from a.email::text)
+   or (a.deleted_at is not null and num_nonnulls(u.email, u.display_name, u.avatar_url) > 0)
+order by a.id limit %s
+"""
+
+_Image: TypeAlias = Mapping[UUID, tuple[object, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The changes to rows.
+
+    Attributes:
+        made: How many were inserted.
+        changed: How many were brought up to date.
+        remark: Why some were not changed; else empty.
+        undo: The statements that restore them.
+    """
+
+    made: int = 0
+    changed: int = 0
+    remark: str = ""
+    undo: Sequence[str] = ()
+
+
+def _mirror_rows(connection: Connection) -> _Rows:
+    """Mirror the users whose rows are missing or outdated, inside the caller's transaction."""
+    # No other session can write until the end, so new rows are ours.
+    connection.execute("lock table public.users in share row exclusive mode")
+    ids = [row[0] for row in connection.execute(_MISSING_OR_OUTDATED, (MOST_ROWS + 1,))]
+    if not ids:
+        return _Rows()
+    if len(ids) > MOST_ROWS:
+        return _Rows(remark=f"more than {MOST_ROWS} rows are missing or outdated: {BACKFILL}")
+    before = _image(connection, ids)
+    try:
+        with connection.transaction():
+            connection.execute("select velro_auth.mirror_users(%s)", (ids,))
+    except TRANSIENT:
+        raise
+    except psycopg.errors.IntegrityError as error:
+        # Without the database's message, which would quote a row.
+        return _Rows(remark=f"a constraint of the table refuses rows ({error.diag.constraint_name}): {BACKFILL}")
+    after = _image(connection, ids)
+    made = [key for key in after if key not in before]
+    changed = {key: before[key] for key in after if key in before and before[key] != after[key]}
+    return _Rows(len(made), len(changed), undo=_undo_statements(connection, made, changed))
+
+
+def _image(connection: Connection, ids: Sequence[object]) -> _Image:
+    query = sql.SQL("select id, {} from public.users where id = any (%s)").format(_names())
+    return {row[0]: row[1:] for row in connection.execute(query, (list(ids),)) if isinstance(row[0], UUID)}
+
+
+def _undo_statements(connection: Connection, made: Sequence[UUID], changed: _Image) -> list[str]:
+    statements: list[sql.Composable] = []
+    if made:
+        ids = sql.SQL(", ").join(map(sql.Literal, made))
+        statements.append(sql.SQL("delete from public.users where id in ({})").format(ids))
+    for key, values in changed.items():
+        old = sql.SQL(", ").join(map(sql.Literal, values))
+        statements.append(
+            sql.SQL("update public.users set ({}) = row ({}) where id = {}").format(_names(), old, sql.Literal(key))
+        )
+    return [statement.as_string(connection) for statement in statements]
+
+
+def _names() -> sql.Composable:
+    return sql.SQL(", ").join(map(sql.Identifier, _COLUMNS))

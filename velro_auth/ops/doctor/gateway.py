@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from urllib3.exceptions import HTTPError
 
 from velro_auth.health_checks import Finding
-from velro_auth.ops.doctor.checkup import Check
+from velro_auth.ops.doctor.checkup import Run
 from velro_auth.ops.doctor.context import DiagnosticContext, NotApplicable, NotGiven
 
 _OK: Final = 200
 _NOT_FOUND: Final = 404
 
-#: The watch renews gauges every 5 s, and an idle connection is replaced after 600 s: so much later is too late.
+#: The gateway renews the gauges every 5 s and replaces an idle connection after 600 s; this much later is too late.
 _SLACK_S: Final = 60.0
 _OLDEST_S: Final = 600.0
 
 _POOL: Final = re.compile(rb"^velro_auth_pool_(\w+) ([0-9.e+-]+)$", re.MULTILINE)
 
 
-def _health(case: DiagnosticContext) -> Finding:
+def _health(context: DiagnosticContext) -> Finding:
     try:
-        status, body = case.ask_gateway("/health")
+        status, body = context.ask_gateway("/health")
     except (HTTPError, ValueError) as error:
         return Finding("fail", f"no answer ({type(error).__name__})")
     is_ours = _object(body).get("status") == "healthy"
@@ -33,24 +34,24 @@ def _health(case: DiagnosticContext) -> Finding:
     return Finding("pass", "healthy")
 
 
-def _ready(case: DiagnosticContext) -> Finding:
-    _, body = case.ask_gateway("/health/ready")
-    told = _object(body)
-    status, entries = told.get("status"), told.get("checks")
+def _ready(context: DiagnosticContext) -> Finding:
+    _, body = context.ask_gateway("/health/ready")
+    answer = _object(body)
+    status, entries = answer.get("status"), answer.get("checks")
     if status not in {"pass", "warn", "fail"} or not isinstance(entries, dict):
         return Finding("fail", "/health/ready says nothing that can be read")
     bad = [f"{name} ({found[0].get('output', '')})" for name, found in entries.items() if found[0]["status"] != "pass"]
     return Finding(status, "; ".join(bad) or "ready")
 
 
-def _pool(case: DiagnosticContext) -> Finding:
-    settings = case.settings
-    status, body = case.ask_gateway("/metrics", token=settings.metrics_token)
+def _pool(context: DiagnosticContext) -> Finding:
+    settings = context.settings
+    status, body = context.ask_gateway("/metrics", token=settings.metrics_token)
     if status == _NOT_FOUND:
         raise NotGiven("/metrics of the gateway is closed", give="METRICS_TOKEN")
     found = {name.decode(): float(value) for name, value in _POOL.findall(body)}
     if "idle_connections" not in found:
-        raise NotApplicable("the gateway shows no connections yet: it tells of them after the first request")
+        raise NotApplicable("the gateway shows no connections yet: it reports them after the first request")
     if not settings.upstream_warm_connections:
         raise NotApplicable("UPSTREAM_WARM_CONNECTIONS is 0")
     idle, age_s, unused_s = (
@@ -63,34 +64,14 @@ def _pool(case: DiagnosticContext) -> Finding:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(body)
+        document = json.loads(body)
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
-CHECKS: Final = (
-    Check(
-        name="gateway.health",
-        what="The running gateway (--url) answers /health.",
-        why="If it does not, nobody is served, whatever else is well.",
-        mend="Look at the deployment and at the first lines of its log.",
-        look=_health,
-    ),
-    Check(
-        name="gateway.ready",
-        what="The running gateway finds itself ready.",
-        why="It sees its own breaker, its own settings and its own way to Supabase.",
-        mend="Mend what it names; docs/reference/endpoints.md tells its checks.",
-        look=_ready,
-        needs=("gateway.health",),
-    ),
-    Check(
-        name="gateway.pool",
-        what="The running gateway keeps connections to Supabase warm, and how old they are.",
-        why="Without one the first login after a quiet minute waits for a new connection.",
-        mend="Set UPSTREAM_WARM_CONNECTIONS to 2, and look for 'no warm connections' in its log.",
-        look=_pool,
-        needs=("gateway.health",),
-    ),
-)
+CHECKS: Final[Mapping[str, Run]] = {
+    "gateway.health": _health,
+    "gateway.ready": _ready,
+    "gateway.pool": _pool,
+}

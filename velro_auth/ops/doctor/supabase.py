@@ -1,4 +1,4 @@
-"""Checks of the way to Supabase: name, certificate, time, key, login path."""
+"""Checks of Supabase: host name, certificate, latency, keys, login path, tokens, captcha."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ import socket
 import ssl
 import statistics
 import time
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import certifi
+import jwt
 
 from velro_auth.auth.keys import UnusableKeySet, read_key_set
+from velro_auth.config.validation import LEGACY
 from velro_auth.errors import UpstreamError
 from velro_auth.health_checks import Finding
-from velro_auth.ops.doctor.checkup import Check
+from velro_auth.ops.doctor.checkup import Run
 from velro_auth.ops.doctor.context import JWKS, DiagnosticContext, NotApplicable
 from velro_auth.upstream import translate
+from velro_auth.upstream.captcha import Answer, ask, question
 from velro_auth.upstream.probe import LoginPathCheck
 
 HEALTH: Final = "/auth/v1/health"
 
 _DAY_S: Final = 86_400
-#: Certificates of 90 days are renewed 30 days before their end: two weeks before it something is stuck.
+#: Certificates of 90 days are renewed 30 days before they expire; two weeks before, the renewal has failed.
 _EXPIRES_SOON_DAYS: Final = 14
 _EXPIRES_NOW_DAYS: Final = 3
 
@@ -41,16 +45,16 @@ _OK: Final = 200
 _SERVER_CLASS: Final = 500
 
 
-def _place(case: DiagnosticContext) -> tuple[str, int, bool]:
-    parts = urlsplit(case.settings.supabase_url)
+def _host_and_port(context: DiagnosticContext) -> tuple[str, int, bool]:
+    parts = urlsplit(context.settings.supabase_url)
     is_https = parts.scheme == "https"
     return parts.hostname or "", parts.port or (443 if is_https else 80), is_https
 
 
-def _dns(case: DiagnosticContext) -> Finding:
-    host, port, _ = _place(case)
+def _dns(context: DiagnosticContext) -> Finding:
+    host, port, _ = _host_and_port(context)
     try:
-        found = case.resolve(host, port, case.settings.upstream_deadline_s)
+        found = context.resolve(host, port, context.settings.upstream_deadline_s)
     except TimeoutError:
         return Finding("fail", f"the name servers do not answer for {host}")
     except OSError:
@@ -58,43 +62,43 @@ def _dns(case: DiagnosticContext) -> Finding:
     return Finding("pass", f"{host} has {len({info[4][0] for info in found})} addresses")
 
 
-def _tls(case: DiagnosticContext) -> Finding:
-    host, port, is_https = _place(case)
+def _tls(context: DiagnosticContext) -> Finding:
+    host, port, is_https = _host_and_port(context)
     if not is_https:
         raise NotApplicable("SUPABASE_URL is plain http, to a private address")
-    context = case.tls or ssl.create_default_context(cafile=certifi.where())
-    limit_s = case.settings.upstream_deadline_s
+    trust = context.tls or ssl.create_default_context(cafile=certifi.where())
+    limit_s = context.settings.upstream_deadline_s
     try:
         with (
             socket.create_connection((host, port), timeout=limit_s) as plain,
-            context.wrap_socket(plain, server_hostname=host) as secured,
+            trust.wrap_socket(plain, server_hostname=host) as secured,
         ):
             certificate = secured.getpeercert() or {}
     except ssl.SSLCertVerificationError as error:
         return Finding("fail", f"the certificate is not accepted: {error.verify_message}")
     except OSError as error:
         return Finding("fail", f"no TLS with {host}:{port} ({type(error).__name__})")
-    days = int((ssl.cert_time_to_seconds(str(certificate["notAfter"])) - case.now()) / _DAY_S)
+    days = int((ssl.cert_time_to_seconds(str(certificate["notAfter"])) - context.now()) / _DAY_S)
     said = f"valid for {days} more days"
     if days < _EXPIRES_NOW_DAYS:
         return Finding("fail", said)
     return Finding("warn" if days < _EXPIRES_SOON_DAYS else "pass", said)
 
 
-def _reachable(case: DiagnosticContext) -> Finding:
+def _reachable(context: DiagnosticContext) -> Finding:
     try:
-        status = case.get(HEALTH).status
+        status = context.get(HEALTH).status
     except UpstreamError as error:
         return Finding("fail", f"Supabase does not answer ({error.reason})")
     return Finding("pass" if status < _SERVER_CLASS else "fail", f"{HEALTH} answers {status}")
 
 
-def _latency(case: DiagnosticContext) -> Finding:
+def _latency(context: DiagnosticContext) -> Finding:
     times_ms: list[float] = []
     ends_s = time.monotonic() + _SAMPLING_S
-    with contextlib.closing(case.transport()) as transport:
+    with contextlib.closing(context.transport()) as transport:
         request = transport.prepare("GET", HEALTH)
-        # The first opens the connection, which a warm gateway does not wait for.
+        # Opens the connection; not measured, since the gateway has one open.
         transport.send(request)
         while len(times_ms) < _SAMPLES and (not times_ms or time.monotonic() < ends_s):
             started_s = time.perf_counter()
@@ -105,27 +109,27 @@ def _latency(case: DiagnosticContext) -> Finding:
     return Finding("warn" if median_ms > _FAR_MS else "pass", said)
 
 
-def _key(case: DiagnosticContext) -> Finding:
+def _key(context: DiagnosticContext) -> Finding:
     slots = {
-        "SUPABASE_SECRET_KEY": case.settings.supabase_secret_key,
-        "SUPABASE_PUBLISHABLE_KEY": case.settings.supabase_publishable_key,
+        "SUPABASE_SECRET_KEY": context.settings.supabase_secret_key,
+        "SUPABASE_PUBLISHABLE_KEY": context.settings.supabase_publishable_key,
     }
-    answers = {slot: case.get("/auth/v1/settings", key=key).status for slot, key in slots.items() if key}
+    answers = {slot: context.get("/auth/v1/settings", key=key).status for slot, key in slots.items() if key}
     refused = [f"{slot} ({status})" for slot, status in answers.items() if status != _OK]
     if refused:
         return Finding("fail", f"not accepted: {', '.join(refused)}")
     return Finding("pass", f"accepted: {', '.join(answers)}")
 
 
-def _login(case: DiagnosticContext) -> Finding:
-    with contextlib.closing(case.transport()) as transport:
+def _login(context: DiagnosticContext) -> Finding:
+    with contextlib.closing(context.transport()) as transport:
         finding = LoginPathCheck(transport)()
     return finding if finding.output else Finding(finding.status, "a login by mail address and password is taken")
 
 
-def _clock(case: DiagnosticContext) -> Finding:
-    reply = case.get(HEALTH)
-    ours_s = case.now()
+def _clock(context: DiagnosticContext) -> Finding:
+    reply = context.get(HEALTH)
+    ours_s = context.now()
     try:
         theirs_s = email.utils.parsedate_to_datetime(reply.headers.get("Date", "")).timestamp()
     except (TypeError, ValueError):
@@ -137,83 +141,95 @@ def _clock(case: DiagnosticContext) -> Finding:
     return Finding("warn" if abs(skew_s) > _SKEW_S else "pass", said)
 
 
-def _signing(case: DiagnosticContext) -> Finding:
-    reply = case.get(JWKS)
+def _signing(context: DiagnosticContext) -> Finding:
+    reply = context.get(JWKS)
     try:
         keys = read_key_set(reply.body if translate.is_json(reply) and reply.status == _OK else b"")
     except UnusableKeySet as error:
         return Finding("fail", f"{JWKS} answers {reply.status}: {error}", "Check SUPABASE_URL: it must lead to Auth.")
     if keys:
         return Finding("pass", f"{len(keys)} keys: {', '.join(sorted({key.algorithm for key in keys.values()}))}")
-    if case.settings.supabase_jwt_secret:
+    if context.settings.supabase_jwt_secret:
         return Finding("pass", "HS256 only, and SUPABASE_JWT_SECRET is set")
     return Finding("warn", "HS256 only: Supabase is asked about each token, one round trip each")
 
 
-CHECKS: Final = (
-    Check(
-        name="upstream.dns",
-        what="The host of SUPABASE_URL has an address.",
-        why="Without one no login leaves this machine.",
-        mend="Compare SUPABASE_URL with the project (Project Settings, Data API); restore the project if it is paused.",
-        look=_dns,
-        needs=("settings.url",),
+#: OpenID Connect Discovery 1.0; it names the issuer of the tokens.
+DISCOVERY: Final = "/auth/v1/.well-known/openid-configuration"
+
+_SIGNATURE_ONLY: Final[Any] = {f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")}
+
+
+def _issuer(context: DiagnosticContext) -> Finding:
+    document = translate.content(context.get(DISCOVERY))
+    issuer = document.get("issuer") if isinstance(document, dict) else None
+    if not isinstance(issuer, str) or not issuer:
+        raise NotApplicable(f"{DISCOVERY} names no issuer; account.token looks at a real token")
+    accepted = context.settings.issuers
+    if issuer in accepted:
+        return Finding("pass", f"tokens are issued by {issuer}")
+    return Finding(
+        "fail",
+        f"tokens are issued by {issuer}; accepted: {', '.join(accepted)}",
+        f"Set AUTH_ISSUERS={issuer}, or correct SUPABASE_URL.",
+    )
+
+
+def _secret(context: DiagnosticContext) -> Finding:
+    settings = context.settings
+    if not settings.supabase_jwt_secret:
+        return Finding("pass", "not set: tokens that are signed with HS256 are left to Supabase")
+    keys = [key for key in (settings.supabase_secret_key, settings.supabase_publishable_key) if key.startswith(LEGACY)]
+    if not keys:
+        raise NotApplicable("no legacy key is set that could show it; account.token looks at a real token")
+    try:
+        for key in keys:
+            jwt.decode(key, settings.supabase_jwt_secret, algorithms=["HS256"], options=_SIGNATURE_ONLY)
+    except jwt.PyJWTError:
+        return Finding("fail", "the project's legacy key is not signed with it")
+    return Finding("pass", "the project's legacy key is signed with it")
+
+
+_CAPTCHA_FINDINGS: Final[Mapping[tuple[str, Answer], Finding]] = {
+    ("auto", "demanded"): Finding("pass", "the project demands a captcha, and so does this service"),
+    ("on", "demanded"): Finding("pass", "the project demands a captcha, and so does this service"),
+    ("off", "demanded"): Finding(
+        "fail", "the project demands a captcha, and AUTH_CAPTCHA=off skips it", "Set AUTH_CAPTCHA to 'auto'."
     ),
-    Check(
-        name="upstream.tls",
-        what="The certificate is valid, and for how long.",
-        why="Nobody sends a password over a connection that is not verified: all logins would fail.",
-        mend="Own domain: renew its certificate (Project Settings, Custom Domains). Otherwise look for a proxy in"
-        " between, and at this machine's clock.",
-        look=_tls,
-        needs=("upstream.dns",),
+    ("auto", "not demanded"): Finding("pass", "the project demands no captcha"),
+    ("off", "not demanded"): Finding("pass", "the project demands no captcha"),
+    ("on", "not demanded"): Finding(
+        "warn",
+        "the project demands no captcha, and for AUTH_CAPTCHA=on no caller's address is passed on",
+        "Set AUTH_CAPTCHA to 'auto', or switch the captcha on in the project.",
     ),
-    Check(
-        name="upstream.reachable",
-        what="Supabase Auth answers at all.",
-        why="Otherwise every login is 503.",
-        mend="Look at https://status.supabase.com and at the project's own page; restore it if it is paused.",
-        look=_reachable,
-        needs=("upstream.dns", "settings.keys"),
-    ),
-    Check(
-        name="upstream.latency",
-        what="How long a request to Supabase takes there and back.",
-        why="Every login pays it, whatever this service does.",
-        mend="Run the service in the region nearest to the project (Railway: Settings, Regions).",
-        look=_latency,
-        needs=("upstream.reachable",),
-    ),
-    Check(
-        name="upstream.clock",
-        what="Our clock and Supabase's agree.",
-        why="Tokens carry times: 30 s apart, good ones are refused as expired or not yet valid.",
-        mend="Set this machine's clock (timedatectl set-ntp true).",
-        look=_clock,
-        needs=("upstream.reachable",),
-    ),
-    Check(
-        name="upstream.key",
-        what="Supabase accepts each key that is set.",
-        why="With a revoked or mistyped one every login is 503 upstream_misconfigured.",
-        mend="Copy the key again, or make a new one (Project Settings, API Keys).",
-        look=_key,
-        needs=("upstream.reachable",),
-    ),
-    Check(
-        name="upstream.login",
-        what="An empty login is refused as invalid, quickly, and e-mail logins are switched on in the project.",
-        why="Supabase's health page stays green with a dead database, and with e-mail logins switched off.",
-        mend="Look at the project's Auth logs, and at https://status.supabase.com.",
-        look=_login,
-        needs=("upstream.key",),
-    ),
-    Check(
-        name="upstream.signing",
-        what="Tokens are signed with keys that can be checked here.",
-        why="A project that signs with HS256 only makes verify ask Supabase about each token.",
-        mend="Move to an ES256 key (Project Settings, JWT Keys), or set SUPABASE_JWT_SECRET.",
-        look=_signing,
-        needs=("upstream.reachable",),
-    ),
-)
+}
+
+
+def _captcha(context: DiagnosticContext) -> Finding:
+    settings = context.settings
+    if not settings.supabase_secret_key:
+        return Finding("pass", "logins go with the publishable key: Supabase demands what it has to")
+    key = settings.supabase_publishable_key
+    if not key:
+        if settings.auth_captcha == "off":
+            return Finding("pass", "AUTH_CAPTCHA=off: no captcha is demanded here")
+        return Finding("warn", "cannot be learnt without SUPABASE_PUBLISHABLE_KEY; the secret key skips a captcha")
+    with contextlib.closing(context.transport()) as transport:
+        answer = ask(transport, question(transport, key))
+    return _CAPTCHA_FINDINGS.get((settings.auth_captcha, answer), Finding("warn", f"cannot be learnt: {answer}"))
+
+
+CHECKS: Final[Mapping[str, Run]] = {
+    "upstream.dns": _dns,
+    "upstream.tls": _tls,
+    "upstream.reachable": _reachable,
+    "upstream.latency": _latency,
+    "upstream.clock": _clock,
+    "upstream.key": _key,
+    "upstream.login": _login,
+    "upstream.signing": _signing,
+    "upstream.issuer": _issuer,
+    "upstream.secret": _secret,
+    "captcha.demanded": _captcha,
+}

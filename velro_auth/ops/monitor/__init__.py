@@ -1,1 +1,1 @@
-"""Watching a deployment from outside: observations, incidents, alerts, and a report of what was seen."""
+"""Monitors a deployment from outside: observations, incidents, alerts and a report."""

@@ -1,4 +1,4 @@
-"""What is seen of a watch while it goes on: a table that moves on a terminal, plain lines elsewhere."""
+"""The state of a running monitor: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,76 +12,70 @@ from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
-from velro_auth.ops.monitor.aggregate import Aggregate, TargetStatistics
-from velro_auth.ops.monitor.incidents import Incident
+from velro_auth.ops.monitor.aggregate import Aggregate
 from velro_auth.ops.monitor.observation import TARGETS
+from velro_auth.ops.monitor.target_statistics import Incident, TargetStatistics
 from velro_auth.telemetry.slo import Reading
 
-#: Between two plain lines: often enough to see that it lives, seldom enough to read a night of it.
+#: Seconds between two plain lines.
 PLAIN_EVERY_S: Final = 30.0
 
 _COLUMNS: Final = ("last", "p50 ms", "p95 ms", "p99 ms", "success", "now")
 
 
 class Display:
-    """Shows what a ledger holds.
+    """Shows an aggregate."""
 
-    Args:
-        console: Where.
-        ledger: What was seen.
-        title: Above the table.
-    """
-
-    def __init__(self, console: Console, *, ledger: Aggregate, title: str) -> None:
+    def __init__(self, console: Console, *, aggregate: Aggregate, title: str) -> None:
         self._console = console
-        self._ledger = ledger
+        self._aggregate = aggregate
         self._title = title
         self._live: Live | None = None
-        self._says_s = math.inf
+        self._next_line_s = math.inf
 
     def start(self, now_s: float) -> None:
-        """Begin."""
-        self._says_s = now_s + PLAIN_EVERY_S
+        """Start the live table."""
+        self._next_line_s = now_s + PLAIN_EVERY_S
         if self._console.is_terminal:
             self._live = Live(console=self._console, refresh_per_second=4)
             self._live.start()
 
     def update(self, now_s: float, reading: Callable[[str], Reading]) -> None:
-        """Show the state of this moment; *reading* tells the service level of a target."""
+        """Show the present state; *reading* returns the service level of a target."""
         if self._live is not None:
             self._live.update(self._table(reading))
-        elif now_s >= self._says_s:
-            self._says_s = now_s + PLAIN_EVERY_S
-            parts = (_line(name, account, reading(name)) for name, account in self._accounts())
-            self.say(now_s, " · ".join(parts))
+        elif now_s >= self._next_line_s:
+            self._next_line_s = now_s + PLAIN_EVERY_S
+            parts = (_line(name, statistics, reading(name)) for name, statistics in self._targets())
+            self.print_line(now_s, " · ".join(parts))
 
-    def say(self, now_s: float, text: str) -> None:
-        """Print one line that stays."""
+    def print_line(self, now_s: float, text: str) -> None:
+        """Print one permanent line."""
         time = dt.datetime.fromtimestamp(now_s).astimezone().strftime("%H:%M:%S")
         self._console.print(f"{time} {text}", markup=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Give the terminal back, whatever happened."""
+        """Restore the terminal; also after an error."""
         if self._live is not None:
             self._live.stop()
             self._live = None
 
-    def _accounts(self) -> list[tuple[str, TargetStatistics]]:
-        return [(name, self._ledger.accounts[name]) for name in TARGETS if name in self._ledger.accounts]
+    def _targets(self) -> list[tuple[str, TargetStatistics]]:
+        return [(name, self._aggregate.targets[name]) for name in TARGETS if name in self._aggregate.targets]
 
     def _table(self, reading: Callable[[str], Reading]) -> Table:
         shown = Table(Column("target", no_wrap=True), *_COLUMNS, title=self._title)
-        alerts = {incident.target: incident for incident in self._ledger.alerts.values()}
-        for name, account in self._accounts():
-            now = account.tracker.current or alerts.get(name)
-            shown.add_row(name, _last(account), *_figures(reading(name)), _now(now))
-        shown.caption = f"{self._ledger.answers} answers · watched for {self._ledger.watched_s:.0f} s"
+        alerts = {incident.target: incident for incident in self._aggregate.alerts.values()}
+        for name, statistics in self._targets():
+            now = statistics.tracker.current or alerts.get(name)
+            shown.add_row(name, _last(statistics), *_figures(reading(name)), _state(now))
+        shown.caption = f"{self._aggregate.answers} answers · watched for {self._aggregate.watched_s:.0f} s"
         return shown
 
 
-def _last(account: TargetStatistics) -> str:
-    assert account.last is not None
-    return f"{account.last.outcome}, {account.last.took_ms:.0f} ms"
+def _last(statistics: TargetStatistics) -> str:
+    assert statistics.last is not None
+    return f"{statistics.last.outcome}, {statistics.last.took_ms:.0f} ms"
 
 
 def _figures(reading: Reading) -> tuple[str, ...]:
@@ -92,13 +86,13 @@ def _figures(reading: Reading) -> tuple[str, ...]:
     )
 
 
-def _now(incident: Incident | None) -> Text:
+def _state(incident: Incident | None) -> Text:
     if incident is None:
         return Text("well", "green")
     return Text(incident.what, "yellow" if incident.level == "warning" else "red")
 
 
-def _line(name: str, account: TargetStatistics, reading: Reading) -> str:
-    assert account.last is not None
+def _line(name: str, statistics: TargetStatistics, reading: Reading) -> str:
+    assert statistics.last is not None
     times = f", p95 {reading.p95_ms:.0f} ms" if reading.timed else ""
-    return f"{name} {account.last.outcome}{times}, {reading.success_rate:.2f} %"
+    return f"{name} {statistics.last.outcome}{times}, {reading.success_rate:.2f} %"

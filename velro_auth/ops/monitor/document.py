@@ -1,80 +1,82 @@
-"""The report of a watch as JSON: ``observe_<YYYYMMDD_HHMMSS>.json``, made from the ledger alone.
+"""The report of a file as JSON, ``observe_<YYYYMMDD_HHMMSS>.json``, and the verdict in it.
 
-Its schema is in ``docs/reference/observation-file.md``, and a test holds the two together. It names no account and
-holds no password, so that it can be shown around.
+Its schema is in ``docs/reference/observation-file.md``, and a test compares the two. The report contains neither
+account names nor passwords, so that it can be published.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from velro_auth import __version__
 from velro_auth.ops.monitor import event_log
-from velro_auth.ops.monitor.aggregate import Aggregate, Interval, TargetStatistics
-from velro_auth.ops.monitor.event_log import SCHEMA, CannotWatch
-from velro_auth.ops.monitor.incidents import Incident
+from velro_auth.ops.monitor.aggregate import MAX_KEPT, Aggregate, Interval
+from velro_auth.ops.monitor.event_log import SCHEMA
 from velro_auth.ops.monitor.observation import TARGETS, Observation
-from velro_auth.ops.monitor.timeline import Tally
-from velro_auth.ops.monitor.verdict import grade_of, judge
+from velro_auth.ops.monitor.target_statistics import Incident, Tally, TargetStatistics
+from velro_auth.ops.verdict import Grade, NotMeasured, Verdict, worst
+from velro_auth.telemetry.slo import SloTarget
 
 Document: TypeAlias = dict[str, Any]
 
-#: What a run was told, without what is said elsewhere in the report.
+#: Members of a run's record that are not settings, or that the report contains elsewhere.
 _NOT_SETTINGS: Final = frozenset({"kind", "schema", "at", "url", "version", "targets"})
 
+#: The verdict contains this many reasons; the report lists all incidents.
+_MAX_REASONS: Final = 20
+#: A target never answered if this many requests failed while other targets answered. One request may get lost.
+_MIN_SILENT: Final = 2
 
-def fill(ledger: Aggregate, path: Path, note: Callable[[Observation], object] = lambda _: None) -> int:
-    """Add the records of a file to *ledger*; return how many of its lines could not be read.
 
-    Args:
-        ledger: An empty one.
-        path: The file.
-        note: Told of every observation.
+def load(aggregate: Aggregate, path: Path, observe: Callable[[Observation], object] = lambda _: None) -> int:
+    """Add the records of a file to *aggregate*; return the number of unreadable lines.
+
+    *observe* is called with each observation.
 
     Raises:
-        CannotWatch: It cannot be read, or is a file of something else.
+        NotMeasured: The file cannot be read, or is not an observation file.
     """
-    bad = 0
+    unreadable = 0
 
     def skip() -> None:
-        nonlocal bad
-        bad += 1
+        nonlocal unreadable
+        unreadable += 1
 
     for record in event_log.read(path, bad=skip):
         try:
-            ledger.add(record)
+            aggregate.add(record)
             if record["kind"] == "observation":
-                note(Observation.of(record))
+                observe(Observation.of(record))
         except ValueError as error:
-            if not ledger.runs:
-                raise CannotWatch(f"{path} is no observation file: {error}") from error
+            if not aggregate.runs:
+                raise NotMeasured(f"{path} is no observation file: {error}") from error
             skip()
-    return bad
+    return unreadable
 
 
-def document(ledger: Aggregate, *, unreadable_lines: int) -> Document:
+def document(aggregate: Aggregate, *, unreadable_lines: int) -> Document:
     """Return the contents of the report."""
-    verdict, timeline = judge(ledger), ledger.timeline
+    timeline = aggregate.timeline
     assert timeline is not None
-    targets = [name for name in TARGETS if name in ledger.accounts]
+    targets = [name for name in TARGETS if name in aggregate.targets]
     return {
         "schema": SCHEMA,
         "tool": {"name": "velro-auth monitor", "version": __version__},
-        "url": ledger.settings["url"],
-        "began_at": _iso(ledger.began_s),
-        "ended_at": _iso(ledger.last_s),
-        "watched_s": round(ledger.watched_s, 3),
-        "settings": {name: value for name, value in ledger.settings.items() if name not in _NOT_SETTINGS},
-        "verdict": {"grade": verdict.grade.name.lower(), "reasons": list(verdict.reasons)},
-        "targets": {name: _target(ledger.accounts[name], ledger) for name in targets},
-        "incidents": [_incident(one, ledger) for one in ledger.incidents],
-        "deploys": [{"at": _iso(one.at_s), "was": one.was, "is": one.now} for one in ledger.deploys],
-        "runs": _stretches(ledger.runs),
-        "not_watched": _stretches(ledger.gaps),
-        "left_out": dict(ledger.left_out),
+        "url": aggregate.settings["url"],
+        "began_at": _iso(aggregate.began_s),
+        "ended_at": _iso(aggregate.last_s),
+        "watched_s": round(aggregate.watched_s, 3),
+        "settings": {name: value for name, value in aggregate.settings.items() if name not in _NOT_SETTINGS},
+        "verdict": verdict_on(aggregate).as_json(),
+        "targets": {name: _target(aggregate.targets[name], aggregate) for name in targets},
+        "incidents": [_incident(incident, aggregate) for incident in aggregate.incidents],
+        "deploys": [{"at": _iso(one.at_s), "was": one.before, "is": one.after} for one in aggregate.version_changes],
+        "runs": _intervals(aggregate.runs),
+        "not_watched": _intervals(aggregate.gaps),
+        "left_out": dict(aggregate.left_out),
         "unreadable_lines": unreadable_lines,
         "slices": {
             "length_s": timeline.slice_s,
@@ -83,41 +85,91 @@ def document(ledger: Aggregate, *, unreadable_lines: int) -> Document:
     }
 
 
-def _target(account: TargetStatistics, ledger: Aggregate) -> Document:
-    total, times = account.total, account.total.percentiles_ms()
-    current = account.tracker.current
-    down_s = account.down_s + (current.lasted_s(ledger.last_s) if current else 0.0)
-    up_share = max(0.0, 1 - down_s / ledger.watched_s) if ledger.watched_s else 1.0
+def verdict_on(aggregate: Aggregate) -> Verdict:
+    """Return the worst grade of all runs, with the reasons."""
+    found = worst([
+        *_on_silence(aggregate), *_on_incidents(aggregate), *_on_throttling(aggregate), *_on_few_answers(aggregate),
+    ])  # fmt: skip
+    more = len(found.reasons) - _MAX_REASONS
+    if more <= 0:
+        return found
+    return Verdict(found.grade, (*found.reasons[:_MAX_REASONS], f"and {more} more"))
+
+
+def _grade(incident: Incident, aggregate: Aggregate) -> Grade:
+    """Return the grade of an incident: an outage is critical when it lasts as long as an alert has to."""
+    if incident.kind == "alert":
+        return Grade.CRITICAL if incident.level == "critical" else Grade.WARNING
+    raise_after_s = float(aggregate.settings.get("raise_after_s", 0.0))
+    return Grade.CRITICAL if incident.lasted_s(aggregate.last_s) >= raise_after_s else Grade.WARNING
+
+
+def _on_silence(aggregate: Aggregate) -> Iterator[Verdict]:
+    """Targets that never answered are critical, even in a short run: they never worked."""
+    least = _MIN_SILENT if aggregate.answers else 1
+    for target, statistics in aggregate.targets.items():
+        if statistics.total.results["failure"] >= least and not statistics.answers:
+            yield Verdict(Grade.CRITICAL, (f"{target}: never answered",))
+
+
+def _on_incidents(aggregate: Aggregate) -> Iterator[Verdict]:
+    for incident in aggregate.incidents:
+        lasted = f"{incident.lasted_s(aggregate.last_s):.1f} s"
+        end = "" if incident.ended_s is not None else " and not over"
+        yield Verdict(_grade(incident, aggregate), (f"{incident}, {lasted}{end}",))
+    if aggregate.left_out["incidents"]:
+        yield Verdict(Grade.CRITICAL, (f"more than {MAX_KEPT} incidents",))
+
+
+def _on_throttling(aggregate: Aggregate) -> Iterator[Verdict]:
+    for target, statistics in aggregate.targets.items():
+        if throttled := statistics.total.results["throttled"]:
+            yield Verdict(Grade.WARNING, (f"{target}: {throttled} times answered 429",))
+
+
+def _on_few_answers(aggregate: Aggregate) -> Iterator[Verdict]:
+    """Say where an alert was impossible; this does not make the grade worse."""
+    least = SloTarget().min_samples
+    counts = {target: statistics.total.rated for target, statistics in aggregate.targets.items()}
+    few = ", ".join(f"{target} {count}" for target, count in counts.items() if count < least)
+    if few:
+        yield Verdict(Grade.GOOD, (f"fewer than {least} answers, too few to raise an alert: {few}",))
+
+
+def _target(statistics: TargetStatistics, aggregate: Aggregate) -> Document:
+    total, times = statistics.total, statistics.total.percentiles_ms()
+    current = statistics.tracker.current
+    down_s = statistics.down_s + (current.lasted_s(aggregate.last_s) if current else 0.0)
+    up_share = max(0.0, 1 - down_s / aggregate.watched_s) if aggregate.watched_s else 1.0
     rate = total.success_percent
     return {
-        "observations": total.verdicts.total(),
-        **{name: total.verdicts[name] for name in ("success", "failure", "throttled", "unsent")},
+        "observations": total.results.total(),
+        **{name: total.results[name] for name in ("success", "failure", "throttled", "unsent")},
         "success_percent": None if rate is None else round(rate, 3),
         "down_s": round(down_s, 3),
         "available_percent": round(100 * up_share, 3),
         "latency_ms": None if times is None else {**_times(times), "max": round(total.slowest_ms, 3)},
-        "outcomes": dict(sorted(account.outcomes.items())),
+        "outcomes": dict(sorted(statistics.outcomes.items())),
     }
 
 
-def _incident(incident: Incident, ledger: Aggregate) -> Document:
-    limit_s = float(ledger.settings.get("raise_after_s", 0.0))
+def _incident(incident: Incident, aggregate: Aggregate) -> Document:
     return {
         "target": incident.target,
         "kind": incident.kind,
-        "grade": grade_of(incident, now_s=ledger.last_s, raise_after_s=limit_s).name.lower(),
+        "grade": _grade(incident, aggregate).name.lower(),
         "what": incident.what,
         "began_at": _iso(incident.began_s),
         "ended_at": None if incident.ended_s is None else _iso(incident.ended_s),
         "ended_by": incident.ended_by or None,
-        "duration_s": round(incident.lasted_s(ledger.last_s), 3),
+        "duration_s": round(incident.lasted_s(aggregate.last_s), 3),
         "outcomes": dict(incident.outcomes),
     }
 
 
 def _slice(at_s: float, tally: Tally) -> list[float | None]:
     times = tally.percentiles_ms() or (None, None, None)
-    counts = (tally.verdicts[name] for name in ("success", "failure", "throttled"))
+    counts = (tally.results[name] for name in ("success", "failure", "throttled"))
     return [round(at_s, 3), *counts, *(None if value is None else round(value, 3) for value in times)]
 
 
@@ -125,10 +177,10 @@ def _times(times: tuple[float, float, float]) -> dict[str, float]:
     return {name: round(value, 3) for name, value in zip(("p50", "p95", "p99"), times, strict=True)}
 
 
-def _stretches(stretches: Sequence[Interval]) -> list[Document]:
+def _intervals(intervals: Sequence[Interval]) -> list[Document]:
     return [
         {"began_at": _iso(one.began_s), "ended_at": _iso(one.ended_s), "duration_s": round(one.lasted_s, 3)}
-        for one in stretches
+        for one in intervals
     ]
 
 

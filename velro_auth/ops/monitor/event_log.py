@@ -1,4 +1,4 @@
-"""The file of a watch: one JSON object a line, appended as it happens, so that no crash takes more than one line."""
+"""The file of the monitor: one JSON object per line, appended at once, so that a crash loses at most one line."""
 
 from __future__ import annotations
 
@@ -10,53 +10,49 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from velro_auth.ops.verdict import NotMeasured
+
 SCHEMA: Final = 1
 
 _PATTERN: Final = "observe_*.jsonl"
-_LONGEST_LINE: Final = 64 * 1024
-
-
-class CannotWatch(Exception):
-    """There is nothing to watch or to report; the message says why."""
+_MAX_LINE_BYTES: Final = 64 * 1024
 
 
 class EventLog:
-    """Appends to a file, and goes on without it where it cannot.
+    """Appends records to a file. When the file cannot be written, it drops them and counts them.
 
-    Each line is written by one call to the kernel, so a process that is killed leaves whole lines, but perhaps for the
-    last. A line that was cut off by a full disk is ended before the next one.
+    Each line is one ``write`` system call, so a killed process leaves complete lines, except perhaps the last one. A
+    line that was cut off by a full disk is ended before the next one.
 
-    Args:
-        path: The file; made when it is not there.
-        say: Told when the file cannot be written, and when it can again.
+    *warn* is called with a message when the file cannot be written, and when it can again.
     """
 
-    def __init__(self, path: Path, *, say: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, *, warn: Callable[[str], None]) -> None:
         self.path: Final = path
-        #: How many lines are missing from the file.
-        self.lost = 0
-        self._say = say
+        #: Number of dropped lines.
+        self.dropped = 0
+        self._warn = warn
         self._file = -1
         self._is_torn = False
         self._is_failing = False
 
     def open(self) -> None:
-        """Open the file, or say that it cannot be.
+        """Open the file, or warn that it cannot be opened.
 
         Raises:
-            CannotWatch: Another monitor writes to it.
+            NotMeasured: Another monitor writes to it.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            self._fails(error)
+            self._fail(error)
             return
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self.close()
-            raise CannotWatch(f"{self.path} is being written by another monitor") from error
+            raise NotMeasured(f"{self.path} is being written by another monitor") from error
         size = os.fstat(self._file).st_size
         self._is_torn = size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
 
@@ -66,13 +62,13 @@ class EventLog:
         try:
             self._append(b"\n" + line if self._is_torn else line)
         except OSError as error:
-            self.lost += 1
-            self._fails(error)
+            self.dropped += 1
+            self._fail(error)
             return
         self._is_torn = False
         if self._is_failing:
             self._is_failing = False
-            self._say(f"{self.path} can be written again; {self.lost} lines are missing.")
+            self._warn(f"{self.path} can be written again; {self.dropped} lines are missing.")
 
     def close(self) -> None:
         """Close the file."""
@@ -87,42 +83,40 @@ class EventLog:
             self._is_torn = True
             raise OSError("the disk is full")
 
-    def _fails(self, error: OSError) -> None:
+    def _fail(self, error: OSError) -> None:
         if not self._is_failing:
             self._is_failing = True
-            self._say(f"{self.path} cannot be written ({error.strerror or error}): watching on in memory.")
+            self._warn(f"{self.path} cannot be written ({error.strerror or error}): the monitor continues in memory.")
 
 
 def read(path: Path, *, bad: Callable[[], object] = lambda: None) -> Iterator[dict[str, Any]]:
     """Yield the records of a file, one at a time.
 
-    Args:
-        path: The file.
-        bad: Called for each line that is no JSON object: torn off by a crash.
+    *bad* is called for each line that is no JSON object, such as one cut off by a crash.
 
     Raises:
-        CannotWatch: The file cannot be read.
+        NotMeasured: The file cannot be read.
     """
     try:
         with path.open("rb") as lines:
-            while line := lines.readline(_LONGEST_LINE):
+            while line := lines.readline(_MAX_LINE_BYTES):
                 record = _parsed(line)
                 if record is None:
                     bad()
                 else:
                     yield record
     except OSError as error:
-        raise CannotWatch(f"{path} cannot be read: {error.strerror}") from error
+        raise NotMeasured(f"{path} cannot be read: {error.strerror}") from error
 
 
 def new_path(folder: Path, now: dt.datetime) -> Path:
-    """Return the name of a new file; a second later when there is one already."""
+    """Return the path of a new file; the time in its name is later than *now* when that name exists."""
     while True:
         path = folder / f"observe_{now:%Y%m%d_%H%M%S}.jsonl"
         try:
             path.lstat()
         except OSError:
-            # Not there, or in a folder that may not be looked into: then writing will say so.
+            # Not found, or the folder is not accessible: then ``open`` warns about it.
             return path
         now += dt.timedelta(seconds=1)
 

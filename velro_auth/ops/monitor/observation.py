@@ -1,4 +1,4 @@
-"""One look at one target, and what it counts as."""
+"""One request to one target, and whether it counts as a success."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, get_args
 
-#: Why there was no usable answer. ``garbage``: something answered, but not what this service says.
-#: ``unsent``: the monitor itself was held up, which says nothing about the target.
+#: Why there was no usable answer. ``garbage``: the answer is not from this service.
+#: ``unsent``: the monitor itself was delayed, which says nothing about the target.
 Failure: TypeAlias = Literal["", "timeout", "connection", "dns", "tls", "garbage", "unsent"]
 
-Verdict: TypeAlias = Literal["success", "failure", "throttled", "unsent"]
+Result: TypeAlias = Literal["success", "failure", "throttled", "unsent"]
 
-#: What can be watched, in the order it is shown; what one answer of it is called.
+#: Name of each target, in the order of display → what one answer of it is called.
 TARGETS: Final[Mapping[str, str]] = {
     "health": "answers of /health",
     "ping": "answers of /api/v1/auth/ping",
@@ -24,25 +24,24 @@ TARGETS: Final[Mapping[str, str]] = {
 
 FAILURES: Final[tuple[Failure, ...]] = get_args(Failure)
 
-_TOO_MANY: Final = 429
-_SUCCESSES: Final = 2
-#: How a login is answered whose account, not whose service, is the matter.
-_ACCOUNT: Final = frozenset({400, 401, 403, 422})
+_TOO_MANY_REQUESTS: Final = 429
+#: Statuses of a login that mean that the account is wrong, not the service.
+_ACCOUNT_REFUSED: Final = frozenset({400, 401, 403, 422})
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What became of one request.
+    """One request and its answer.
 
     Attributes:
         at_s: When it was due, in seconds since the epoch.
         target: One of ``TARGETS``.
         took_ms: From due to done.
-        status: HTTP status; None when there was no answer.
+        status: HTTP status; None without an answer.
         failure: Why there was no usable answer.
         code: The error's code.
-        note: Which build answered, or what readiness complains of.
-        own_ms: The service's own share of the time, when it told.
+        note: The build that answered, or the checks that readiness reports as failed.
+        own_ms: The service's own share of the time, if the answer contains it.
     """
 
     at_s: float
@@ -55,41 +54,41 @@ class Observation:
     own_ms: float | None = None
 
     @property
-    def verdict(self) -> Verdict:
-        """What it counts as.
+    def result(self) -> Result:
+        """What the observation counts as.
 
-        As the service counts, with one difference: 401 and 422 are rightful answers to strangers, never to an
-        account that is watched with its right password.
+        The same as in the service, with one difference: 401 and 422 are right answers to strangers, but failures for
+        the monitored account, whose password is right.
         """
         if self.failure == "unsent":
             return "unsent"
-        if self.status == _TOO_MANY:
+        if self.status == _TOO_MANY_REQUESTS:
             return "throttled"
-        is_good = not self.failure and self.status is not None and self.status // 100 == _SUCCESSES
+        is_good = not self.failure and self.status is not None and self.status // 100 == 2  # noqa: PLR2004 - 2xx
         return "success" if is_good else "failure"
 
     @property
     def refuses_account(self) -> bool:
-        """Whether the service is well and the watched account is not."""
-        return self.target == "login" and not self.failure and self.status in _ACCOUNT
+        """Whether the service works but refuses the monitored account."""
+        return self.target == "login" and not self.failure and self.status in _ACCOUNT_REFUSED
 
     @property
     def has_latency(self) -> bool:
-        """Whether its time belongs among the percentiles; a quick refusal would make a broken service look fast."""
-        return self.verdict == "success" or self.failure == "timeout"
+        """Whether the time is part of the percentiles; a quick refusal would make a broken service look fast."""
+        return self.result == "success" or self.failure == "timeout"
 
     @property
     def outcome(self) -> str:
-        """The status with the error's code, or why there is none."""
+        """The status with the error's code, or why there is no answer."""
         return self.failure or f"{self.status} {self.code}".strip()
 
     def record(self) -> dict[str, Any]:
-        """Return it as a line of the file has it; what is empty is left out."""
-        told = {
+        """Return it as a line of the file; empty members are left out."""
+        record = {
             "kind": "observation",
             "at": round(self.at_s, 3),
             "target": self.target,
-            "verdict": self.verdict,
+            "verdict": self.result,
             "took_ms": round(self.took_ms, 3),
             "status": self.status,
             "failure": self.failure or None,
@@ -97,14 +96,14 @@ class Observation:
             "note": self.note or None,
             "own_ms": None if self.own_ms is None else round(self.own_ms, 3),
         }
-        return {name: value for name, value in told.items() if value is not None}
+        return {name: value for name, value in record.items() if value is not None}
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Observation:
-        """Return what a line of the file holds.
+        """Return the observation of a line of the file.
 
         Raises:
-            ValueError: It holds no observation.
+            ValueError: The line contains no observation.
         """
         failure, own_ms, status = record.get("failure", ""), record.get("own_ms"), record.get("status")
         if record.get("target") not in TARGETS or failure not in FAILURES:

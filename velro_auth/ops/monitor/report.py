@@ -1,4 +1,4 @@
-"""The report of a watch as one HTML file that loads nothing, made from the JSON document alone."""
+"""The HTML report of a file, made from the JSON document. It loads no other file."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Final
 
-from velro_auth.ops.bench import plots
-from velro_auth.ops.bench.page import bullets, graded, page, table
+from velro_auth.ops import plots
 from velro_auth.ops.monitor.document import Document
+from velro_auth.ops.report import bullets, graded, page, table
 
 _STYLE: Final = """
 path { fill: none; stroke-width: 1.5; stroke-linecap: round; stroke-linejoin: round }
@@ -34,21 +34,12 @@ _KEYS: Final = {
     "deploy": "another build",
 }
 _TARGETS: Final = (
-    "target",
-    "seen",
-    "failed",
-    "429",
-    "success",
-    "available",
-    "down",
-    "p50 ms",
-    "p95 ms",
-    "p99 ms",
-    "answers",
+    *("target", "seen", "failed", "429", "success", "available", "down"),
+    *("p50 ms", "p95 ms", "p99 ms", "answers"),
 )
 _INCIDENTS: Final = ("target", "kind", "grade", "began", "ended", "lasted", "what")
 
-#: From a span of so many seconds on, time is told in the larger unit.
+#: Length of the time axis in seconds, from which on the unit is used → the unit.
 _UNITS: Final = ((3 * 86_400.0, 86_400.0, "days"), (3 * 3600.0, 3600.0, "hours"), (180.0, 60.0, "minutes"))
 
 
@@ -74,8 +65,8 @@ def _about(contents: Document) -> str:
     return (
         f"{contents['url']}, from {_clock(contents['began_at'])} to {_clock(contents['ended_at'])} UTC;"
         f" watched for {_span(contents['watched_s'])} in {len(contents['runs'])} run(s)."
-        " Success is the share of right answers, availability that of the time without an incident;"
-        " latency includes looking up the name and connecting."
+        " Success is the share of right answers, availability the share of the time without an incident;"
+        " latency includes the DNS look-up and the connect."
     )
 
 
@@ -93,7 +84,7 @@ def _incident(one: Document) -> Iterator[str]:
     yield _clock(one["ended_at"]) if one["ended_at"] else "not over"
     yield _span(one["duration_s"])
     answers = ", ".join(f"{outcome}: {count}" for outcome, count in one["outcomes"].items())
-    ending = "; then nobody watched" if one["ended_by"] == "unwatched" else ""
+    ending = "; not watched afterwards" if one["ended_by"] == "unwatched" else ""
     yield one["what"] + (f" ({answers})" if answers else "") + ending
 
 
@@ -112,45 +103,47 @@ def _plot(name: str, contents: Document) -> str:
     span_s = max(1.0, _seconds(contents["ended_at"]) - began_s)
     unit_s, unit = next(((size, word) for least, size, word in _UNITS if span_s >= least), (1.0, "seconds"))
 
-    def place(at: str | None) -> float:
+    def position(at: str | None) -> float:
         return (_seconds(at or contents["ended_at"]) - began_s) / unit_s
 
-    bands = [("gap", place(one["began_at"]), place(one["ended_at"]), "not watched") for one in contents["not_watched"]]
+    bands = [
+        ("gap", position(one["began_at"]), position(one["ended_at"]), "not watched") for one in contents["not_watched"]
+    ]
     bands += [
-        (one["kind"], place(one["began_at"]), place(one["ended_at"]), one["what"])
+        (one["kind"], position(one["began_at"]), position(one["ended_at"]), one["what"])
         for one in contents["incidents"]
         if one["target"] == name
     ]
     rows, length_s = contents["slices"]["targets"][name], contents["slices"]["length_s"]
-    # The middle of a slice, but nothing beyond the end.
+    # A point is in the middle of its slice, but not after the end.
     middles = [min(span_s, row[0] + length_s / 2) / unit_s for row in rows]
     gaps = [(start, end) for kind, start, end, _ in bands if kind == "gap"]
     return plots.timeline(
         {
-            key: list(_pieces([(at, row[column]) for at, row in zip(middles, rows, strict=True)], gaps))
+            key: list(_segments([(at, row[column]) for at, row in zip(middles, rows, strict=True)], gaps))
             for column, key in ((4, "p50"), (5, "p95"), (6, "p99"))
         },
         span=span_s / unit_s,
         bands=bands,
-        marks=[(place(one["at"]), f"{one['is']} instead of {one['was']}") for one in contents["deploys"]],
+        marks=[(position(one["at"]), f"{one['is']} instead of {one['was']}") for one in contents["deploys"]],
         x_label=f"{unit} since {_clock(contents['began_at'])} UTC",
         y_label="latency, ms",
     )
 
 
-def _pieces(
+def _segments(
     points: Iterable[tuple[float, float | None]], gaps: Sequence[tuple[float, float]]
 ) -> Iterator[list[tuple[float, float]]]:
-    """Break a line where nothing was timed and where nobody watched."""
-    piece: list[tuple[float, float]] = []
+    """Split a line where there is no value and where there is a gap."""
+    segment: list[tuple[float, float]] = []
     for at, value in points:
-        if piece and (value is None or any(piece[-1][0] < end and start < at for start, end in gaps)):
-            yield piece
-            piece = []
+        if segment and (value is None or any(segment[-1][0] < end and start < at for start, end in gaps)):
+            yield segment
+            segment = []
         if value is not None:
-            piece.append((at, value))
-    if piece:
-        yield piece
+            segment.append((at, value))
+    if segment:
+        yield segment
 
 
 def _seconds(iso: str) -> float:
@@ -162,7 +155,7 @@ def _clock(iso: str) -> str:
 
 
 def _span(seconds: float) -> str:
-    if seconds < 100:  # noqa: PLR2004 - as one says it
+    if seconds < 100:  # noqa: PLR2004 - two digits read well
         return f"{seconds:.1f} s"
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004 - the same
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004 - as above

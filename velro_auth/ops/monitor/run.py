@@ -1,42 +1,35 @@
-"""A watch from its first observation to its report."""
+"""One run of the monitor, from its first observation to its end."""
 
 from __future__ import annotations
 
 import math
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from velro_auth import __version__
-from velro_auth.ops.monitor.event_log import SCHEMA
+from velro_auth.ops.monitor.aggregate import Aggregate
+from velro_auth.ops.monitor.client import Client
+from velro_auth.ops.monitor.display import Display
+from velro_auth.ops.monitor.event_log import SCHEMA, EventLog
 from velro_auth.ops.monitor.levels import Levels
-from velro_auth.ops.monitor.poller import Poll, Poller
-from velro_auth.ops.monitor.probes import PATHS, Ask, Get, Login
-from velro_auth.ops.monitor.recorder import Recorder
-from velro_auth.ops.monitor.schedule import Pace
+from velro_auth.ops.monitor.poller import LoginBackoff, Poll, Poller
+from velro_auth.ops.monitor.probes import PATHS, GetProbe, LoginProbe
+from velro_auth.telemetry.alerts import Announcement
 from velro_auth.telemetry.slo import SloTarget
 
-#: How often a stop is noticed, at least.
-_TURN_S: Final = 0.2
-#: Between two judgements of the last minutes.
-_LOOK_EVERY_S: Final = 1.0
+#: Longest wait for an observation, and so the delay until a stop is noticed.
+_WAIT_S: Final = 0.2
+#: Seconds between two evaluations of the service level.
+_EVALUATE_EVERY_S: Final = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class MonitorPlan:
-    """What is watched, how often, and what is demanded of it.
+    """What is monitored, how often, and its thresholds.
 
-    Attributes:
-        url: Address of the service.
-        interval_s: Between two looks at one target.
-        timeout_s: Limit for one answer.
-        login_every_s: Between two logins; None without.
-        duration_s: How long to watch; None until stopped.
-        window_s: Length of the rolling window.
-        promise: The thresholds.
-        raise_after_s: How long a worse level lasts before it is announced.
-        clear_after_s: The same for a better one.
+    Without *login_every_s* there are no logins; without *duration_s* the run lasts until it is stopped.
     """
 
     url: str
@@ -45,19 +38,19 @@ class MonitorPlan:
     login_every_s: float | None
     duration_s: float | None
     window_s: float
-    promise: SloTarget
+    slo_target: SloTarget
     raise_after_s: float
     clear_after_s: float
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """What is watched."""
+        """Names of the targets."""
         return (*PATHS, *(("login", "logout") if self.login_every_s is not None else ()))
 
     @property
     def longest_s(self) -> float:
-        """How long what is under way may take to end: a login, and then its logout."""
-        return 2 * self.timeout_s + _TURN_S
+        """Longest duration of a probe: a login and its logout."""
+        return 2 * self.timeout_s + _WAIT_S
 
     def record(self, at_s: float) -> dict[str, Any]:
         """Return it as the first line of a run."""
@@ -72,77 +65,90 @@ class MonitorPlan:
             "timeout_s": self.timeout_s,
             "login_every_s": self.login_every_s,
             "window_s": self.window_s,
-            "p95_warning_ms": self.promise.p95_warning_ms,
-            "p95_critical_ms": self.promise.p95_critical_ms,
-            "success_rate_min_percent": self.promise.success_rate_min,
+            "p95_warning_ms": self.slo_target.p95_warning_ms,
+            "p95_critical_ms": self.slo_target.p95_critical_ms,
+            "success_rate_min_percent": self.slo_target.success_rate_min,
             "raise_after_s": self.raise_after_s,
             "clear_after_s": self.clear_after_s,
         }
 
 
-def rounds(plan: MonitorPlan, ask: Ask, *, email: str, password: str, clock: Callable[[], float]) -> list[Poll]:
-    """Return what has to be asked."""
-    found = [
-        Poll(target=name, probe=Get(name, ask, clock), every_s=plan.interval_s, lasts_s=plan.timeout_s)
+def polls_of(plan: MonitorPlan, client: Client, *, email: str, password: str, clock: Callable[[], float]) -> list[Poll]:
+    """Return the polls of a plan."""
+    polls = [
+        Poll(target=name, probe=GetProbe(name, client, clock), every_s=plan.interval_s, lasts_s=plan.timeout_s)
         for name in PATHS
     ]
     if plan.login_every_s is not None:
-        login = Login(email, password, ask, clock)
-        every_s, pace = plan.login_every_s, Pace(plan.login_every_s)
-        found.append(Poll(target="login", probe=login, every_s=every_s, lasts_s=plan.longest_s, pace=pace))
-    return found
+        login = LoginProbe(email, password, client, clock)
+        every_s, backoff = plan.login_every_s, LoginBackoff(plan.login_every_s)
+        polls.append(Poll(target="login", probe=login, every_s=every_s, lasts_s=plan.longest_s, backoff=backoff))
+    return polls
 
 
-class Watch:
-    """Takes in what the patrol sees: keeps it, judges it, shows it.
+@dataclass(frozen=True)
+class Recorder:
+    """Puts each record into the file, the aggregate and the display."""
 
-    Args:
-        plan: What was asked for.
-        patrol: Sees.
-        book: Keeps.
-        levels: Judges.
-        clock: The time of day in seconds, never going back.
-    """
+    event_log: EventLog
+    aggregate: Aggregate
+    display: Display
+    clock: Callable[[], float]
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        """Record one line."""
+        self.event_log.write(record)
+        for news in self.aggregate.add(record):
+            self.display.print_line(self.clock(), news)
+
+    def record_alert(self, target: str, announcement: Announcement) -> None:
+        """Record an alert."""
+        fields = announcement.fields()
+        self.record({**fields, "kind": "alert", "target": target, "at": round(announcement.at, 3)})
+
+
+class MonitorRun:
+    """Records, evaluates and shows the observations of a poller."""
 
     def __init__(
-        self, plan: MonitorPlan, *, patrol: Poller, book: Recorder, levels: Levels, clock: Callable[[], float]
+        self, plan: MonitorPlan, *, poller: Poller, recorder: Recorder, levels: Levels, clock: Callable[[], float]
     ) -> None:
-        self._plan, self._patrol, self._book, self._levels = plan, patrol, book, levels
+        self._plan, self._poller, self._recorder, self._levels = plan, poller, recorder, levels
         self._clock = clock
-        self._looks_s = 0.0
+        self._evaluated_s = 0.0
 
-    def run(self, stopped: Callable[[], bool]) -> None:
-        """Watch until the time is over or *stopped* says so."""
+    def run(self, is_stopped: Callable[[], bool]) -> None:
+        """Run until the duration is over or *is_stopped* returns True."""
         starts_s = self._clock()
         ends_s = math.inf if self._plan.duration_s is None else starts_s + self._plan.duration_s
-        self._book.keep(self._plan.record(starts_s))
-        self._patrol.start()
+        self._recorder.record(self._plan.record(starts_s))
+        self._poller.start()
         try:
-            while not stopped() and self._clock() < ends_s:
-                self._take(_TURN_S)
-                self._look()
+            while not is_stopped() and self._clock() < ends_s:
+                self._record_next(_WAIT_S)
+                self._evaluate()
         finally:
-            # The end is now: while the last answers are waited for, nothing new is asked.
+            # The run ends now: the wait for the last answers is not part of it.
             ended_s = self._clock()
-            self._patrol.stop(self._plan.longest_s)
-            while self._take(0):
+            self._poller.stop(self._plan.longest_s)
+            while self._record_next(0):
                 pass
-            self._levels.look(ended_s)
-            self._book.keep({"kind": "end", "at": round(ended_s, 3)})
+            self._levels.evaluate(ended_s)
+            self._recorder.record({"kind": "end", "at": round(ended_s, 3)})
 
-    def _take(self, within_s: float) -> bool:
-        """Take in one observation; tell whether there was one."""
+    def _record_next(self, within_s: float) -> bool:
+        """Record the next observation; return whether there was one."""
         try:
-            seen = self._patrol.seen.get(block=within_s > 0, timeout=within_s)
+            observation = self._poller.observations.get(block=within_s > 0, timeout=within_s)
         except queue.Empty:
             return False
-        self._levels.note(seen)
-        self._book.keep(seen.record())
+        self._levels.add(observation)
+        self._recorder.record(observation.record())
         return True
 
-    def _look(self) -> None:
+    def _evaluate(self) -> None:
         now_s = self._clock()
-        if now_s - self._looks_s >= _LOOK_EVERY_S:
-            self._looks_s = now_s
-            self._levels.look(now_s)
-            self._book.display.update(now_s, self._levels.reading)
+        if now_s - self._evaluated_s >= _EVALUATE_EVERY_S:
+            self._evaluated_s = now_s
+            self._levels.evaluate(now_s)
+            self._recorder.display.update(now_s, self._levels.reading)

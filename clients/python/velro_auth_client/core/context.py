@@ -1,4 +1,4 @@
-"""One request and what is known about it, from the edge down to Supabase."""
+"""The context of one request, from the middleware down to the call of Supabase."""
 
 from __future__ import annotations
 
@@ -8,55 +8,55 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 Lane: TypeAlias = Literal["fast", "flask", "edge", "server"]
 
-#: A list that a server may put into the environment; what is in it is called when the answer has left.
+#: WSGI environ key: a list of callbacks that the server calls after the response is sent.
 AFTERWARDS: Final = "velro_auth.afterwards"
 
-#: WSGI environ key: the error for which the server refuses a request that no application has to see.
+#: WSGI environ key: the error with which the server refuses a request before it reaches the application.
 REFUSED: Final = "velro_auth.refused"
 
-#: Under this name an exchange notes the size of an access token that was handed out and fits into no request.
+#: Field of ``notes``: the size of an issued access token that is too large for a request.
 OVERSIZE: Final = "token_bytes"
 
 _KEY: Final = "velro_auth.context"
 
 
 class Allowance(Protocol):
-    """What a caller may still do; see ``guards.limits.Allowance``."""
+    """How many attempts a client has left; see ``guards.limits.Allowance``."""
 
     @property
     def quota(self) -> int:
-        """Tries in a row without waiting."""
+        """Attempts in a row without waiting."""
 
     @property
     def window_s(self) -> float:
-        """How long until all of them are forgotten."""
+        """How long until all of them are available again."""
 
     @property
     def remaining(self) -> int:
-        """Tries left without waiting."""
+        """Attempts left without waiting."""
 
     @property
     def reset_s(self) -> float:
-        """When they are forgotten, or without one left when the next may be tried."""
+        """When all are available again; if none is left, when the next is allowed."""
 
 
 @dataclass(slots=True)
 class RequestContext:
-    """What the edge found out about a request, and what the rest of the way adds to it.
+    """What the middleware knows about a request, and what later steps add.
 
     Attributes:
-        request_id: The caller's, when it was fit to be repeated, else a new one.
-        address: The caller's IP address, as text; empty when unknown.
+        request_id: The client's own id if it is well-formed, else a new one.
+        address: The client's IP address, as text; empty if unknown.
         peer_is_trusted: Whether the connection comes from one of ``TRUSTED_PROXIES``.
-        arrived_s: When the edge saw it first, on the monotonic clock.
-        traceparent: W3C trace context to pass upstream; None when there was none, or a malformed one.
-        queue_ms: How long it waited between the platform's edge and us, when the edge said so.
-        lane: Who answered; ``server`` is the worker, for a request that reached no application.
+        arrived_s: When the middleware received it, on the monotonic clock.
+        traceparent: W3C trace context to pass upstream; None if missing or malformed.
+        queue_ms: How long it waited between the platform's proxy and us; None if the proxy does not say.
+        lane: The part that answered: ``fast`` lane, ``flask``, ``edge`` (the middleware) or ``server`` (the worker).
         upstream_ms: Time spent waiting for Supabase.
-        shows_upstream: Whether the answer may tell ``upstream_ms``. Refused logins keep it to themselves,
-            because Supabase's time tells whether the account exists.
-        outcome: The error code of the answer, or ``ok``.
-        allowance: What the caller may still try, on a throttled route whose answer tells it.
+        shows_upstream: Whether the response may contain ``upstream_ms``. Not for refused logins, because Supabase's
+            time would reveal whether the account exists.
+        outcome: The error code of the response, or ``ok``.
+        allowance: The attempts that are left, if the response shows them.
         notes: Further fields for the access log. Never a secret.
     """
 
@@ -74,12 +74,12 @@ class RequestContext:
     notes: dict[str, str | int | float | bool | None] = field(default_factory=dict)
 
     def attach(self, environ: dict[str, Any]) -> None:
-        """Put this exchange into a WSGI environment."""
+        """Put this context into a WSGI environ."""
         environ[_KEY] = self
 
     @staticmethod
     def of(environ: Mapping[str, Any]) -> RequestContext:
-        """Return the exchange of a WSGI environment that passed the edge."""
+        """Return the context of a WSGI environ that the middleware has seen."""
         context = environ[_KEY]
         assert isinstance(context, RequestContext)
         return context

@@ -1,7 +1,7 @@
-"""What can go wrong, in our words; no HTTP.
+"""The errors of this service, independent of HTTP.
 
-Two tables know these classes: ``upstream/translate.py`` turns Supabase's answers into them, ``problems.py``
-turns them into HTTP. The nearest ancestor decides, so a new leaf needs a row only where it differs.
+Two tables map these classes: ``upstream/translate.py`` turns Supabase's answers into them, ``web/problems.py``
+turns them into HTTP. The nearest ancestor wins, so a new class needs a row only if it differs.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 
 
 class VelroAuthError(Exception):
-    """The root of everything this service raises on purpose.
+    """The base class of all errors that this service raises on purpose.
 
     Attributes:
-        reason: What happened, for the log; never shown to a client and never a secret.
-        retry_after_s: When trying again makes sense, in seconds; None leaves it to the table of answers.
+        reason: What happened, for the log. Never shown to a client, never a secret.
+        retry_after_s: When another attempt makes sense, in seconds; None for the value of the table.
     """
 
     def __init__(self, reason: str = "", *, retry_after_s: float | None = None) -> None:
@@ -25,7 +25,7 @@ class VelroAuthError(Exception):
 
 
 class RequestError(VelroAuthError):
-    """The request itself is at fault; nothing was asked of anybody."""
+    """The request itself is wrong; Supabase was not asked."""
 
 
 class BadJson(RequestError):
@@ -36,7 +36,7 @@ class InvalidRequest(RequestError):
     """A field is missing or wrong.
 
     Attributes:
-        fields: Field → what is wrong with it. Never a value.
+        fields: Field → what is wrong with it. Never the value.
     """
 
     def __init__(self, fields: Mapping[str, Sequence[str]]) -> None:
@@ -45,7 +45,7 @@ class InvalidRequest(RequestError):
 
 
 class TooLarge(RequestError):
-    """The body is larger than this route takes."""
+    """The body is larger than this route accepts."""
 
 
 class UnsupportedMediaType(RequestError):
@@ -53,10 +53,10 @@ class UnsupportedMediaType(RequestError):
 
 
 class BadParameter(RequestError):
-    """A parameter in the address, or a demand of a gateway, is unknown or has a value that it cannot have.
+    """A query parameter, or a requirement of a gateway, is unknown or has a wrong value.
 
     Attributes:
-        advice: What to do, fit to be shown. Never a value. Empty leaves it to the table of answers.
+        advice: What to do; may be shown to the client. Never the value. Empty for the text of the table.
     """
 
     def __init__(self, advice: str = "") -> None:
@@ -73,15 +73,15 @@ class RequestTimeout(RequestError):
 
 
 class UriTooLong(RequestError):
-    """The request line is longer than the server takes."""
+    """The request line is longer than the server accepts."""
 
 
 class HeadersTooLarge(RequestError):
-    """A header field is larger than the server takes, or there are too many."""
+    """A header field is larger than the server accepts, or there are too many."""
 
 
 class ExpectationFailed(RequestError):
-    """``Expect`` asks for something other than ``100-continue``."""
+    """``Expect`` is not ``100-continue``."""
 
 
 class CodingNotImplemented(RequestError):
@@ -105,15 +105,15 @@ class MethodNotAllowed(RequestError):
 
 
 class CaptchaRequired(RequestError):
-    """Supabase demands a captcha, or refused the one that was sent."""
+    """Supabase requires a captcha, or refused it."""
 
 
 class AuthError(VelroAuthError):
-    """Somebody judged the credentials or the token, and said no."""
+    """The credentials or the token were checked and refused."""
 
 
 class InvalidCredentials(AuthError):
-    """Wrong password, unknown user, banned user or no password set: one answer for all."""
+    """Wrong password, unknown user, banned user or no password set: the same response for all."""
 
 
 class EmailNotConfirmed(AuthError):
@@ -121,7 +121,7 @@ class EmailNotConfirmed(AuthError):
 
 
 class TokenError(AuthError):
-    """A bearer token was needed."""
+    """A good bearer token is needed."""
 
 
 class TokenMissing(TokenError):
@@ -129,7 +129,7 @@ class TokenMissing(TokenError):
 
 
 class TokenInvalid(TokenError):
-    """The token was judged and refused."""
+    """The token was checked and refused."""
 
 
 class SessionGone(TokenInvalid):
@@ -137,7 +137,7 @@ class SessionGone(TokenInvalid):
 
 
 class TokenExpired(TokenError):
-    """The token was good once."""
+    """The token has expired."""
 
 
 class SessionExpired(AuthError):
@@ -145,15 +145,15 @@ class SessionExpired(AuthError):
 
 
 class SessionRefused(SessionExpired):
-    """Supabase did not refresh the session, and a later try may succeed: a hook refused, or the user is banned."""
+    """Supabase did not refresh the session, but may do so later: a hook refused, or the user is banned."""
 
 
 class Forbidden(VelroAuthError):
-    """A good token without the role that was asked for."""
+    """A good token without the required role."""
 
 
 class InsufficientAal(Forbidden):
-    """A good token below the authenticator assurance level that was asked for."""
+    """A good token below the required authenticator assurance level."""
 
 
 class Throttled(VelroAuthError):
@@ -161,10 +161,10 @@ class Throttled(VelroAuthError):
 
 
 class ChallengeRequired(Throttled):
-    """A limit that others used up is reached; solving the challenge opens it for one try.
+    """Others used up a limit; a solved challenge allows one attempt.
 
     Attributes:
-        challenge: What has to be solved, as JSON values.
+        challenge: The challenge, as JSON values.
     """
 
     def __init__(self, reason: str, *, challenge: Mapping[str, Any], retry_after_s: float) -> None:
@@ -173,22 +173,21 @@ class ChallengeRequired(Throttled):
 
 
 class UpstreamThrottled(VelroAuthError):
-    """Supabase's rate limit. Not an outage: Supabase works."""
+    """Supabase's rate limit is reached. This is not an outage."""
 
 
 class UpstreamError(VelroAuthError):
     """Supabase could not be asked, or gave no usable answer.
 
     Attributes:
-        is_outage: Whether this counts against Supabase's health (the breaker looks here). An answer of class
-            4xx never does.
+        is_outage: Whether the circuit breaker counts this as a failure. A 4xx answer never is one.
     """
 
     is_outage: ClassVar[bool] = True
 
 
 class UpstreamUnavailable(UpstreamError):
-    """Supabase could not be reached, or something in front of it answered in its place."""
+    """Supabase could not be reached, or a proxy in front of it answered instead."""
 
 
 class UpstreamTimeout(UpstreamError):
@@ -200,32 +199,32 @@ class UpstreamFailed(UpstreamError):
 
 
 class WrongAnswer(UpstreamFailed):
-    """Supabase's answer belongs to another question: it names another user than the one that was asked about."""
+    """Supabase's answer is about another user than the request."""
 
 
 class UpstreamRefused(UpstreamError):
-    """Supabase refused for a reason this service does not know (an unknown 4xx)."""
+    """Supabase refused with an unknown 4xx."""
 
     is_outage: ClassVar[bool] = False
 
 
 class UpstreamMisconfigured(UpstreamError):
-    """Our key, address or project setting is wrong; no caller can help it."""
+    """Our key, address or project setting is wrong; the client cannot fix it."""
 
     is_outage: ClassVar[bool] = False
 
 
 class Unready(VelroAuthError):
-    """This process takes no such request at the moment."""
+    """This process cannot handle such a request at the moment."""
 
 
 class CircuitOpen(Unready):
-    """The breaker is open: Supabase gets a rest."""
+    """The circuit breaker is open."""
 
 
 class Busy(Unready):
-    """All login slots are taken."""
+    """All permits for logins are in use."""
 
 
 class Stopping(Unready):
-    """The process is draining."""
+    """The process is stopping."""

@@ -1,4 +1,4 @@
-"""A gateway that answers logins as it is told, over loopback."""
+"""A test double of the gateway, over loopback."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PASSWORD = "correct horse battery staple"
 
 @dataclass
 class GatewayDouble:
-    """A WSGI application: one account, and whatever else is asked of it; GET is told the build.
+    """A WSGI application: one account; GET returns the build.
 
     Attributes:
-        instead: Asked first; what it returns, unless None, is the answer.
+        instead: Called first; its result is the answer, unless it is None.
         asked: The bodies of all logins.
         addresses: The callers they claimed to come from.
     """
@@ -45,8 +45,8 @@ class GatewayDouble:
         body = json.loads(request.get_data())
         self.asked.append(body)
         self.addresses.append(request.headers.get("X-Real-IP"))
-        if (told := self.instead(body)) is not None:
-            return told
+        if (answer := self.instead(body)) is not None:
+            return answer
         if body != {"email": EMAIL, "password": PASSWORD}:
             return problem(401, "invalid_credentials")
         answer = Response(json.dumps({"access_token": "token"}), mimetype="application/json")

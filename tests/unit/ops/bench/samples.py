@@ -6,11 +6,12 @@ import datetime as dt
 from collections.abc import Sequence
 
 from velro_auth.ops.bench import document as files
-from velro_auth.ops.bench.answers import Answer, Sample
 from velro_auth.ops.bench.document import Document, Level
+from velro_auth.ops.bench.evaluation import Thresholds
 from velro_auth.ops.bench.figures import figures
-from velro_auth.ops.bench.schedule import Kind
-from velro_auth.ops.bench.verdict import Thresholds, worst
+from velro_auth.ops.bench.openloop import Answer, Sample
+from velro_auth.ops.bench.schedule import Arrival, Kind, Schedule
+from velro_auth.ops.verdict import worst
 
 SETTINGS = {
     "levels_rps": [5.0],
@@ -48,13 +49,9 @@ def logins(*times_ms: float, own_ms: float | None = 1.0) -> list[Sample]:
 def run_of(samples: Sequence[Sample], *, rps: float = 5.0, url: str = "http://127.0.0.1:8000") -> Document:
     """Return the document of a run with one level."""
     found = figures(samples)
-    verdict = Thresholds().judge(found)
+    verdict = Thresholds().evaluate(found)
     level = Level(
-        rps=rps,
-        duration_s=30.0,
-        seed=1,
-        planned=len(samples),
-        cut="",
+        schedule=Schedule(rps, 1, [Arrival(sample.at_s, sample.kind) for sample in samples], 30.0),
         took_s=30.2,
         connections_opened=2,
         samples=samples,

@@ -15,9 +15,9 @@ import pytest
 from tests.unit.ops.bench.samples import logins, run_of, sample
 from velro_auth.ops.bench import document as files
 from velro_auth.ops.bench import report
-from velro_auth.ops.bench.answers import Answer, Sample
 from velro_auth.ops.bench.document import Document
-from velro_auth.ops.bench.target import CannotMeasure
+from velro_auth.ops.bench.openloop import Answer, Sample
+from velro_auth.ops.verdict import NotMeasured
 
 PAGE = Path(__file__).parents[4] / "docs/reference/benchmark-file.md"
 
@@ -67,7 +67,7 @@ def test_what_is_no_such_file_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "old.json"
     path.write_text(text, "latin-1")
 
-    with pytest.raises(CannotMeasure, match=r"old\.json"):
+    with pytest.raises(NotMeasured, match=r"old\.json"):
         files.read(path)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.ops.bench.samples import logins, sample
-from velro_auth.ops.bench.answers import Answer, Sample
+from velro_auth.ops.bench.evaluation import Thresholds
 from velro_auth.ops.bench.figures import figures
-from velro_auth.ops.bench.verdict import Grade, Thresholds, Verdict, worst
+from velro_auth.ops.bench.openloop import Answer, Sample
+from velro_auth.ops.verdict import Grade, Verdict, worst
 
 THRESHOLDS = Thresholds(p95_warning_ms=500, p95_critical_ms=1000, success_rate_min_percent=99)
 
@@ -87,7 +88,7 @@ def test_one_hiccup_is_no_falling_behind(late: int, of: int, *, fell_behind: boo
     ],
 )
 def test_thresholds_decide_the_grade(samples: list[Sample], grade: Grade) -> None:
-    verdict = THRESHOLDS.judge(figures(samples))
+    verdict = THRESHOLDS.evaluate(figures(samples))
 
     assert verdict.grade is grade
     assert bool(verdict.reasons) is (grade is not Grade.GOOD)
@@ -97,7 +98,7 @@ def test_timeouts_count_against_p95() -> None:
     """Ten seconds of nothing are not left out of the percentiles."""
     found = figures([*logins(*[100.0] * 9), sample(answer=Answer(None, failure="timeout"), took_ms=10_000)])
 
-    assert "10000 ms" in " ".join(THRESHOLDS.judge(found).reasons)
+    assert "10000 ms" in " ".join(THRESHOLDS.evaluate(found).reasons)
 
 
 def test_the_worst_grade_wins_and_no_reason_is_lost() -> None:

@@ -7,9 +7,8 @@ import time
 
 import pytest
 
-from velro_auth.ops.bench.answers import Answer
 from velro_auth.ops.bench.figures import figures
-from velro_auth.ops.bench.openloop import OpenLoop
+from velro_auth.ops.bench.openloop import Answer, OpenLoop
 from velro_auth.ops.bench.schedule import Arrival
 
 OK = Answer(200)
@@ -109,7 +108,7 @@ def test_a_defect_ends_the_run_instead_of_being_a_figure() -> None:
         return OK
 
     with pytest.raises(LookupError):
-        # The last is due in an hour: nobody waits for it.
+        # The last one is due in an hour: the run does not wait for it.
         OpenLoop([*every(0.001, 3), Arrival(3600, "good")], send, threads=2, give_up_after_s=7200).run(every_s=0.01)
 
 

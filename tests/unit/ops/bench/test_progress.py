@@ -8,9 +8,10 @@ from rich.console import Console
 
 from tests.unit.ops.bench.samples import logins, sample
 from velro_auth.ops.bench.document import Level
+from velro_auth.ops.bench.evaluation import Thresholds
 from velro_auth.ops.bench.figures import figures
 from velro_auth.ops.bench.progress import Progress
-from velro_auth.ops.bench.verdict import Thresholds
+from velro_auth.ops.bench.schedule import Arrival, Schedule
 
 
 class Clock:
@@ -27,16 +28,12 @@ def level() -> Level:
     samples = [*logins(10, 20, 30), sample(status=503)]
     found = figures(samples)
     return Level(
-        rps=5,
-        duration_s=1,
-        seed=1,
-        planned=4,
-        cut="",
+        schedule=Schedule(5, 1, [Arrival(0.0, "good")] * 4, 1),
         took_s=1,
         connections_opened=1,
         samples=samples,
         figures=found,
-        verdict=Thresholds().judge(found),
+        verdict=Thresholds().evaluate(found),
     )
 
 
@@ -44,12 +41,12 @@ def test_a_log_gets_a_line_now_and_then_and_a_table_at_the_end() -> None:
     out, clock = io.StringIO(), Clock()
     progress = Progress(Console(file=out, width=120, force_terminal=False), clock=clock)
 
-    progress.begins(5, 4, "")
-    progress.goes_on(logins(10))
+    progress.start_level(5, 4, "")
+    progress.update(logins(10))
     clock.now_s = 5
-    progress.goes_on(logins(10, 20))
-    progress.goes_on(logins(10, 20, 30))
-    progress.ends(level())
+    progress.update(logins(10, 20))
+    progress.update(logins(10, 20, 30))
+    progress.end_level(level())
     progress.close()
 
     text = out.getvalue()
@@ -65,9 +62,9 @@ def test_a_terminal_gets_a_table_that_moves() -> None:
     out = io.StringIO()
     progress = Progress(Console(file=out, width=120, force_terminal=True))
 
-    progress.begins(5, 4, "")
-    progress.goes_on(logins(10, 20))
-    progress.ends(level())
+    progress.start_level(5, 4, "")
+    progress.update(logins(10, 20))
+    progress.end_level(level())
     progress.close()
 
     text = out.getvalue()
@@ -79,8 +76,8 @@ def test_a_cut_level_says_why() -> None:
     out = io.StringIO()
     progress = Progress(Console(file=out, force_terminal=False))
 
-    progress.begins(10, 25, "the limit is near")
-    progress.pauses(60)
+    progress.start_level(10, 25, "the limit is near")
+    progress.pause(60)
     progress.close()
 
     assert "only 25 requests, because the limit is near." in out.getvalue()

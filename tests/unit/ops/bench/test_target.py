@@ -12,9 +12,10 @@ from werkzeug.wrappers import Response
 
 from tests.fixtures.programs import free_port
 from tests.unit.ops.bench.gateway import EMAIL, PASSWORD, GatewayDouble, problem, served
-from velro_auth.ops.bench.answers import Answer
+from velro_auth.ops.bench.openloop import Answer
 from velro_auth.ops.bench.schedule import KINDS, Arrival, Kind
-from velro_auth.ops.bench.target import CannotMeasure, Target, is_this_machine
+from velro_auth.ops.bench.target import Target, is_this_machine
+from velro_auth.ops.verdict import NotMeasured
 
 
 @pytest.fixture
@@ -133,12 +134,12 @@ def test_the_check_learns_what_is_measured(double: GatewayDouble) -> None:
 
 def test_an_account_that_cannot_log_in_is_noticed_before_anything_is_measured(double: GatewayDouble) -> None:
     double.instead = lambda _: problem(401, "invalid_credentials")
-    with served(double) as url, target_of(url) as target, pytest.raises(CannotMeasure, match="401 invalid_credentials"):
+    with served(double) as url, target_of(url) as target, pytest.raises(NotMeasured, match="401 invalid_credentials"):
         target.check()
 
 
 def test_nobody_there_is_noticed_before_anything_is_measured() -> None:
-    with target_of(f"http://127.0.0.1:{free_port()}") as target, pytest.raises(CannotMeasure, match="connection"):
+    with target_of(f"http://127.0.0.1:{free_port()}") as target, pytest.raises(NotMeasured, match="connection"):
         target.check()
 
 

@@ -45,7 +45,7 @@ def test_people_can_read_it() -> None:
         checkpoint()
         .message()
         .startswith(
-            "Checkpoint of velro-auth 0.1.0 before going back to rollback-20261124-0800\n\nbefore the hook\n\n"
+            "Checkpoint of velro-auth 0.1.0 before rolling back to rollback-20261124-0800\n\nbefore the hook\n\n"
             f"Commit: {COMMIT}\n"
             "Deployment: 9288283e-34ab-4f67-affb-13e9ee47fc14\n"
             "Database: 2 migrations applied\n"

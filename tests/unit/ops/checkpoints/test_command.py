@@ -26,9 +26,9 @@ def test_a_checkpoint_says_how_to_share_it_and_how_to_come_back(checkout: Checko
     assert result.stdout.splitlines() == [
         f"made {tag}",
         f"to share it:  git push origin {tag}",
-        f"the way back: velro-auth rollback {tag}",
+        f"to roll back: velro-auth rollback {tag}",
     ]
-    assert "DATABASE_URL is not set: the checkpoint does not know the database" in result.stderr
+    assert "DATABASE_URL is not set: the checkpoint has no database part" in result.stderr
     shown = run("checkpoint", "list").output
     assert shown.split("  ")[0] == tag
     assert "deployment abc-1  before the hook" in shown
@@ -97,7 +97,7 @@ def test_a_checkpoint_without_a_database_cannot_bring_one_back(checkout: Checkou
 
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: rollback-")
-    assert "made without DATABASE_URL, so it does not say what to go back to" in result.stderr
+    assert "made without DATABASE_URL, so it names no migrations" in result.stderr
     assert len(checkout.tags()) == 1
 
 

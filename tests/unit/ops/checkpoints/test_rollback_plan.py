@@ -1,4 +1,4 @@
-"""The way back, worked out without a database."""
+"""The rollback plan, made without a database."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.ops.checkpoints.samples import applied
 from velro_auth.ops.checkpoints import AppliedMigration, RollbackPlan
-from velro_auth.ops.checkpoints.rollback_plan import way_back
+from velro_auth.ops.checkpoints.rollback_plan import plan_rollback
 from velro_auth.ops.database import State, Status
 from velro_auth.ops.database.files import Migration
 
@@ -34,11 +34,11 @@ def numbers(found: Iterable[AppliedMigration | Migration]) -> list[int]:
 
 
 def way(before: Iterable[int], after: Iterable[int], files: Iterable[int] = range(1, 7)) -> RollbackPlan:
-    return way_back(then(*before), now(*after), [file(number) for number in files])
+    return plan_rollback(then(*before), now(*after), [file(number) for number in files])
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "takes_back", "applies"),
+    ("before", "after", "rolled_back", "applies"),
     [
         ([1, 2, 3], [1, 2, 3], [], []),
         ([1, 2, 3], [1, 2, 3, 4, 5], [5, 4], []),
@@ -51,39 +51,39 @@ def way(before: Iterable[int], after: Iterable[int], files: Iterable[int] = rang
     ],
 )
 def test_it_leads_to_exactly_what_was_there(
-    before: list[int], after: list[int], takes_back: list[int], applies: list[int]
+    before: list[int], after: list[int], rolled_back: list[int], applies: list[int]
 ) -> None:
     found = way(before, after)
 
-    assert numbers(found.take_back) == takes_back
+    assert numbers(found.roll_back) == rolled_back
     assert numbers(found.apply) == applies
     assert found.is_empty == (before == after)
-    assert found.obstacles == found.remarks == ()
+    assert found.blockers == found.remarks == ()
 
 
 def test_nothing_is_taken_back_from_beneath_what_has_to_stay() -> None:
     """What the checkpoint has stays, and may rest on what came later beneath it."""
     found = way([1, 2, 4], [1, 2, 3, 4, 5])
 
-    assert numbers(found.take_back) == [5]
+    assert numbers(found.roll_back) == [5]
     assert found.latest_shared == applied(4).version
-    [obstacle] = found.obstacles
-    assert obstacle.startswith(f"{applied(3).label} was applied since then, but beneath {applied(4).label}")
+    [blocker] = found.blockers
+    assert blocker.startswith(f"{applied(3).label} was applied since then, but beneath {applied(4).label}")
 
 
 def test_what_has_no_file_here_or_another_one_is_not_applied_and_nothing_after_it() -> None:
     gone = way([1, 2, 3, 4], [1], files=[1, 2, 4])
-    edited = way_back(then(1, 2, 3), now(1), [file(1), file(2, "-- edited"), file(3)])
+    edited = plan_rollback(then(1, 2, 3), now(1), [file(1), file(2, "-- edited"), file(3)])
 
     assert numbers(gone.apply) == [2]
-    assert "its file is not here" in gone.obstacles[0]
-    assert gone.obstacles[1] == f"{applied(4).label} was applied, too, and waits for it"
+    assert "its file is not here" in gone.blockers[0]
+    assert gone.blockers[1] == f"{applied(4).label} was applied, too, and waits for it"
     assert numbers(edited.apply) == []
-    assert "its file here is another one" in edited.obstacles[0]
+    assert "its file here is another one" in edited.blockers[0]
 
 
 def test_what_the_supabase_cli_applied_has_no_checksum_to_compare() -> None:
-    found = way_back([applied(1), applied(2, "")], now(1), [file(1), file(2)])
+    found = plan_rollback([applied(1), applied(2, "")], now(1), [file(1), file(2)])
 
     assert numbers(found.apply) == [2]
 
@@ -95,7 +95,7 @@ def test_edited_ones_are_reported_and_stand_in_nobodys_way() -> None:
         Status(two.version, two.label, State.APPLIED, checksum="f" * 64),
     ]
 
-    found = way_back((one, two), statuses, [file(1, "-- edited"), file(2)])
+    found = plan_rollback((one, two), statuses, [file(1, "-- edited"), file(2)])
 
     assert found.is_empty
     assert found.remarks == (

@@ -85,10 +85,10 @@ def test_a_damaged_checkpoint_is_shown_and_not_silently_passed_over(tags: Tags, 
 
     [damaged, whole] = tags.all()
 
-    assert (damaged.checkpoint, whole.trouble) == (None, "")
-    assert "is torn" in damaged.trouble
+    assert (damaged.checkpoint, whole.damage) == (None, "")
+    assert "is incomplete" in damaged.damage
     assert tags.newest() == damaged.tag
-    with pytest.raises(DamagedCheckpoint, match="rollback-20261126-0000 is torn"):
+    with pytest.raises(DamagedCheckpoint, match="rollback-20261126-0000 is incomplete"):
         tags.read(damaged.tag)
 
 

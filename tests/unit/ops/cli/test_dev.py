@@ -6,16 +6,18 @@ import errno
 import signal
 import socket
 import stat
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
 import requests
+from click.testing import CliRunner
 
-from velro_auth.ops.cli.dev import await_health, free_port_beside, require_free
-from velro_auth.ops.cli.localproject import CannotStart, LocalProject
-from velro_auth.ops.cli.processes import Stopped, StopRequest, await_end, noting_signals, stop_on_signals
+from velro_auth.ops.cli.dev import await_health, dev, free_port_beside, require_free
+from velro_auth.ops.cli.local_project import CannotStart, LocalProject
+from velro_auth.ops.cli.processes import Stopped, StopRequest, await_end, deferred_signals, stop_on_signals
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def test_a_gateway_that_ends_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_whoever_ends_it_lets_it_tidy_up(number: signal.Signals) -> None:
+def test_each_stop_signal_raises_and_restores_the_handler(number: signal.Signals) -> None:
     """A closed terminal says SIGHUP, and not every system ends the children of a process that just dies."""
     before = signal.getsignal(number)
 
@@ -97,7 +99,7 @@ def test_a_request_to_stop_whose_exception_was_lost_ends_the_wait() -> None:
         await_end(running, StopRequest(is_made=True))
 
 
-def test_a_signal_is_noted_as_well_as_raised() -> None:
+def test_a_signal_sets_the_request_as_well_as_raising() -> None:
     with pytest.raises(Stopped), stop_on_signals() as request:
         signal.raise_signal(signal.SIGTERM)
 
@@ -108,19 +110,49 @@ def test_the_status_of_a_program_that_ends_by_itself_is_returned() -> None:
     assert await_end(Mock(poll=lambda: 3), StopRequest()) == 3
 
 
-def test_the_first_signal_is_noted_and_the_second_one_is_not_held_back() -> None:
+def test_the_first_signal_sets_the_request_and_the_second_one_has_its_usual_effect() -> None:
     got: list[int] = []
     seen: list[tuple[bool, int]] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: got.append(number))
     try:
-        with noting_signals() as asked:
+        with deferred_signals() as request:
             for _ in range(2):
                 signal.raise_signal(signal.SIGTERM)
-                seen.append((asked.is_made, len(got)))
+                seen.append((request.is_made, len(got)))
     finally:
         signal.signal(signal.SIGTERM, before)
 
     assert seen == [(True, 0), (True, 1)]
+
+
+@pytest.mark.parametrize("module", ["supabase_standin", "bcrypt"])
+def test_a_missing_local_supabase_is_one_sentence_that_says_what_to_install(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stand-in is a distribution of its own."""
+    monkeypatch.setitem(sys.modules, module, None)
+
+    result = CliRunner(env={"RAILWAY_ENVIRONMENT_NAME": None}).invoke(dev, ["--data-dir", str(tmp_path / "data")])
+
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: The local Supabase is not installed ({module} is missing): ")
+    assert result.output.count("\n") == 1
+    assert "pip install ./supabase_standin" in result.output
+    assert "make dist" in result.output
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("is_before", [True, False])
+@pytest.mark.parametrize("command", [["env"], ["add-user", "ada@example.com"]])
+def test_the_data_directory_is_named_before_or_after_the_command(
+    command: list[str], tmp_path: Path, *, is_before: bool
+) -> None:
+    option = ["--data-dir", str(tmp_path)]
+
+    result = CliRunner().invoke(dev, [*option, *command] if is_before else [*command, *option])
+
+    assert result.exit_code == 1
+    assert f"No local Supabase runs on {tmp_path}" in result.output
 
 
 def project(url: str) -> LocalProject:
@@ -137,7 +169,7 @@ def test_a_running_project_is_found_by_its_folder(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         running = project(f"http://127.0.0.1:{listener.getsockname()[1]}")
 
-        with running.noted(tmp_path):
+        with running.published(tmp_path):
             assert LocalProject.running(tmp_path) == running
             assert [stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()] == [0o600]
 
@@ -147,12 +179,12 @@ def test_a_running_project_is_found_by_its_folder(tmp_path: Path) -> None:
 def test_a_project_that_was_killed_is_not_taken_for_a_running_one(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with project(f"http://127.0.0.1:{port}").noted(tmp_path), pytest.raises(CannotStart, match="make run"):
+    with project(f"http://127.0.0.1:{port}").published(tmp_path), pytest.raises(CannotStart, match="make run"):
         LocalProject.running(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"url": 1}'])
-def test_a_note_that_cannot_be_read_counts_as_none(tmp_path: Path, content: str) -> None:
+def test_a_file_that_cannot_be_read_counts_as_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "running.json").write_text(content)
 
     with pytest.raises(CannotStart, match="No local Supabase runs"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from velro_auth.ops.database import Runner
-from velro_auth.ops.database.connection import parsed
+from velro_auth.ops.database.connection import parse_url
 from velro_auth.ops.database.errors import BadDatabaseUrl, DatabaseUnreachable
 
 CANARY = "s3cretcanary"
@@ -27,14 +27,14 @@ CANARY = "s3cretcanary"
 def test_a_bad_address_is_one_sentence_without_its_password(address: str, sentence: str) -> None:
     """The parser of libpq quotes a piece of the password as the port."""
     with pytest.raises(BadDatabaseUrl, match=sentence) as caught:
-        parsed(address)
+        parse_url(address)
 
     assert CANARY not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_good_address_is_taken_apart() -> None:
-    parts = parsed("postgresql://postgres.abc:pass%40word@pooler.example.com:6543/postgres?sslmode=require")
+    parts = parse_url("postgresql://postgres.abc:pass%40word@pooler.example.com:6543/postgres?sslmode=require")
 
     assert parts["host"] == "pooler.example.com"
     assert parts["password"] == "pass@word"

@@ -54,7 +54,7 @@ def test_an_edited_file_is_refused_by_name() -> None:
 def test_what_the_supabase_cli_applied_can_be_adopted_and_taken_back() -> None:
     plan = MigrationPlan([ONE, TWO], history(ONE), frozenset({TWO.version, "20200101000000"}))
 
-    assert plan.adoptable() == [TWO]
+    assert plan.only_in_cli_history() == [TWO]
     assert [one.version for one in plan.newest_applied(9)] == [TWO.version, ONE.version]
     assert plan.statuses()[1].applied_by == "supabase cli"
 

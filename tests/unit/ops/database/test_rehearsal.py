@@ -25,21 +25,21 @@ def rehearsal(
     return Rehearsal(steps, rows or {}, (THEIRS,))
 
 
-def test_what_worked_and_works_no_longer_is_lost_with_its_trigger() -> None:
+def test_what_worked_and_works_no_longer_is_a_regression_with_its_trigger() -> None:
     before, after = rehearsal({"mail: sign-up": None}), rehearsal({"mail: sign-up": TWICE})
 
-    [loss] = after.losses_since(before)
+    [regression] = after.regressions_since(before)
 
-    assert loss.trigger == THEIRS
-    assert "(mail: sign-up) fails in the trigger profile, which calls public.handle_new_user()" in loss.sentence
-    assert "duplicate key value (23505)" in loss.sentence
-    assert "--adopt" in loss.sentence
+    assert regression.trigger == THEIRS
+    assert "(mail: sign-up) fails in the trigger profile, which calls public.handle_new_user()" in regression.sentence
+    assert "duplicate key value (23505)" in regression.sentence
+    assert "--adopt" in regression.sentence
 
 
 @pytest.mark.parametrize("former", [{"mail: sign-up": RULE}, {}], ids=["failed", "not rehearsed"])
 def test_what_did_not_work_before_is_not_lost(former: dict[str, Problem | None]) -> None:
     """A rule of the project that refuses the rehearsed user must not keep the migrations out."""
-    assert list(rehearsal({"mail: sign-up": TWICE}).losses_since(rehearsal(former))) == []
+    assert list(rehearsal({"mail: sign-up": TWICE}).regressions_since(rehearsal(former))) == []
 
 
 def test_a_right_that_is_taken_away_on_purpose_is_not_lost() -> None:
@@ -47,8 +47,10 @@ def test_a_right_that_is_taken_away_on_purpose_is_not_lost() -> None:
     step = "mail: profile update of nickname"
     denied, hidden = Problem("permission denied", "42501", "", ""), Problem("no own row", "P0001", "", "")
 
-    assert list(rehearsal({step: denied}).losses_since(rehearsal({step: None}))) == []
-    assert [loss.step for loss in rehearsal({step: hidden}).losses_since(rehearsal({step: None}))] == [step]
+    assert list(rehearsal({step: denied}).regressions_since(rehearsal({step: None}))) == []
+    assert [regression.step for regression in rehearsal({step: hidden}).regressions_since(rehearsal({step: None}))] == [
+        step
+    ]
 
 
 def test_values_that_a_row_has_no_longer_are_lost() -> None:
@@ -56,12 +58,12 @@ def test_values_that_a_row_has_no_longer_are_lost() -> None:
     step: dict[str, Problem | None] = {"mail: sign-up": None}
     before = rehearsal(step, {"mail": frozenset({"id", "nickname"})})
 
-    [loss] = rehearsal(step, {"mail": frozenset({"id", "email"})}).losses_since(before)
-    [gone] = rehearsal(step, {"mail": None}).losses_since(before)
+    [regression] = rehearsal(step, {"mail": frozenset({"id", "email"})}).regressions_since(before)
+    [gone] = rehearsal(step, {"mail": None}).regressions_since(before)
 
-    assert loss.reason == "no value in nickname"
+    assert regression.reason == "no value in nickname"
     assert gone.reason == "no value in id, nickname"
-    assert list(rehearsal(step, {"mail": frozenset({"id", "nickname", "email"})}).losses_since(before)) == []
+    assert list(rehearsal(step, {"mail": frozenset({"id", "nickname", "email"})}).regressions_since(before)) == []
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_values_that_a_row_has_no_longer_are_lost() -> None:
     ],
 )
 def test_a_rule_of_the_project_is_told_from_a_clash_with_ours(problem: Problem, *, is_ours: bool) -> None:
-    [found] = rehearsal({"mail: sign-up": problem}).problems()
+    [found] = rehearsal({"mail: sign-up": problem}).failures()
 
     assert found.is_ours is is_ours
 
@@ -87,7 +89,7 @@ def test_the_trigger_is_the_outermost_function_of_the_project() -> None:
     """What it calls is its own affair."""
     inner = f"PL/pgSQL function public.add_row(uuid) line 1\n{CONTEXT}"
 
-    [found] = rehearsal({"mail: sign-up": Problem("x", "23505", "public.users", inner)}).problems()
+    [found] = rehearsal({"mail: sign-up": Problem("x", "23505", "public.users", inner)}).failures()
 
     assert found.trigger == THEIRS
 
@@ -98,6 +100,6 @@ def test_a_function_that_no_trigger_of_auth_users_calls_is_named() -> None:
         "PL/pgSQL function public.undo() line 1 at ASSERT\nPL/pgSQL function pg_temp_3.velro_auth_step(text) line 4"
     )
 
-    [found] = rehearsal({"mail: deletion": Problem("assertion failed", "P0004", "", context)}).problems()
+    [found] = rehearsal({"mail: deletion": Problem("assertion failed", "P0004", "", context)}).failures()
 
     assert found.found == "fails in the function public.undo(): assertion failed (P0004)"

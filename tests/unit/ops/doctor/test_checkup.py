@@ -12,16 +12,16 @@ import pytest
 from velro_auth.config.settings import Settings
 from velro_auth.errors import UpstreamUnavailable
 from velro_auth.health_checks import Finding
-from velro_auth.ops.doctor import checkup
+from velro_auth.ops.doctor import checks, checkup
 from velro_auth.ops.doctor.checks import CHECKS
-from velro_auth.ops.doctor.checkup import Check, Unknown, not_made, overall
+from velro_auth.ops.doctor.checkup import Check, Unknown, overall, skipped_for_lack_of
 from velro_auth.ops.doctor.context import DiagnosticContext, NotApplicable, NotGiven
 
 CASE = DiagnosticContext(settings=Settings.from_environment({}))
 
 
 def check(name: str, look: Callable[[DiagnosticContext], Finding], *needs: str) -> Check:
-    return Check(name=name, what="", why="", mend="the usual mend", look=look, needs=needs)
+    return Check(name=name, what="", why="", fix="the usual fix", run=look, needs=needs)
 
 
 def says(status: Any, **more: str) -> Callable[[DiagnosticContext], Finding]:
@@ -50,7 +50,7 @@ def test_a_check_that_breaks_is_a_failure_and_hides_nothing() -> None:
 def test_a_trouble_we_know_is_told_in_its_own_words() -> None:
     found = run(check("a.a", raises(UpstreamUnavailable("no connection"))))["a.a"]
 
-    assert (found.status, found.found, found.mend) == ("fail", "no connection", "the usual mend")
+    assert (found.status, found.found, found.fix) == ("fail", "no connection", "the usual fix")
 
 
 def test_what_hangs_has_failed() -> None:
@@ -83,10 +83,10 @@ def test_what_does_not_apply_is_skipped_with_its_reason() -> None:
     assert (found["a.b"].status, found["a.b"].found) == ("skip", "needs a.a")
 
 
-def test_a_finding_may_know_a_better_mend() -> None:
+def test_a_finding_may_know_a_better_fix() -> None:
     found = run(check("a.a", says("warn", fix="this one")), check("a.b", says("warn")), check("a.c", says("pass")))
 
-    assert [one.mend for one in found.values()] == ["this one", "the usual mend", ""]
+    assert [one.fix for one in found.values()] == ["this one", "the usual fix", ""]
 
 
 def test_only_some_checks_run_with_what_they_need_and_what_is_wrong_there_is_told() -> None:
@@ -147,7 +147,10 @@ def test_what_was_not_given_is_told_with_every_check_that_needs_it() -> None:
         CASE,
     )
 
-    assert not_made(results) == {"AN_ACCOUNT": ["a.login", "a.token", "a.role"], "A_DATABASE": ["b.reachable"]}
+    assert skipped_for_lack_of(results) == {
+        "AN_ACCOUNT": ["a.login", "a.token", "a.role"],
+        "A_DATABASE": ["b.reachable"],
+    }
     assert results[0].found == "no account: give AN_ACCOUNT"
 
 
@@ -161,4 +164,9 @@ def test_what_cannot_be_looked_at_because_something_is_broken_lacks_nothing() ->
         CASE,
     )
 
-    assert not_made(results) == {"AN_ACCOUNT": ["a.login"]}
+    assert skipped_for_lack_of(results) == {"AN_ACCOUNT": ["a.login"]}
+
+
+def test_each_check_has_its_texts_and_each_text_its_check() -> None:
+    assert checks._RUNS.keys() == checks._TEXTS.keys()
+    assert {key for text in checks._TEXTS.values() for key in text} == {"what", "why", "fix", "needs"}

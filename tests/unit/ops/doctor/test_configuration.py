@@ -1,4 +1,4 @@
-"""The checks that ask nobody: each seen failing, and well once its mend was followed."""
+"""The checks that ask nobody: each seen failing, and well once its fix was made."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def legacy(role: str, ref: str = "velro") -> str:
 
 
 def look(name: str, environment: dict[str, str], **options: Any) -> Result:
-    case = DiagnosticContext(settings=Settings.from_environment({**GOOD, **environment}), cores=2, **options)
-    return {result.check.name: result for result in run(CHECKS, case, only=[name])}[name]
+    context = DiagnosticContext(settings=Settings.from_environment({**GOOD, **environment}), cores=2, **options)
+    return {result.check.name: result for result in run(CHECKS, context, only=[name])}[name]
 
 
 #: Check, what is wrong, its grade, and a word of what is said about it.
@@ -74,7 +74,7 @@ def test_a_fault_is_told_by_its_own_check(name: str, fault: dict[str, str], stat
     result = look(name, fault)
 
     assert (result.status, said in result.found) == (status, True), result.found
-    assert result.mend
+    assert result.fix
     assert "canary" not in result.found
     assert look(name, {}).status == "pass"
 
@@ -82,10 +82,10 @@ def test_a_fault_is_told_by_its_own_check(name: str, fault: dict[str, str], stat
 def test_each_mistake_is_told_once() -> None:
     """By the check it belongs to, not by its neighbours too."""
     environment = {**GOOD, "SUPABASE_SECRET_KEY": legacy("service_role", "other"), "LOGIN_CONCURRENCY": "40"}
-    case = DiagnosticContext(settings=Settings.from_environment(environment))
+    context = DiagnosticContext(settings=Settings.from_environment(environment))
     chosen = [check.name for check in CHECKS if check.group in {"settings", "gunicorn"}]
 
-    found = {one.check.name for one in run(CHECKS, case, only=chosen) if one.status == "fail"}
+    found = {one.check.name for one in run(CHECKS, context, only=chosen) if one.status == "fail"}
 
     assert found == {"settings.project", "gunicorn.threads"}
 

@@ -13,12 +13,12 @@ from rich.console import Console
 from velro_auth.health_checks import Finding
 from velro_auth.ops.doctor import report
 from velro_auth.ops.doctor.checkup import Check, Result, Status
-from velro_auth.ops.doctor.fix import Mended
+from velro_auth.ops.doctor.fix import FixResult
 
 
 def result(status: Status, found: str = "found", name: str = "a.a") -> Result:
-    check = Check(name=name, what="what", why="the why", mend="the mend", look=lambda _: Finding("pass"))
-    return Result(check, status, found, "the mend", 12.34)
+    check = Check(name=name, what="what", why="the why", fix="the fix", run=lambda _: Finding("pass"))
+    return Result(check, status, found, "the fix", 12.34)
 
 
 def printed(*results: Result) -> str:
@@ -30,10 +30,10 @@ def printed(*results: Result) -> str:
 
 
 @pytest.mark.parametrize(("status", "mark"), [("warn", "warn"), ("fail", "FAIL")])
-def test_what_is_wrong_is_told_with_why_and_mend(status: Status, mark: str) -> None:
+def test_what_is_wrong_is_told_with_why_and_fix(status: Status, mark: str) -> None:
     said = printed(result(status))
 
-    assert f"  {mark}  a.a  found\n        why   the why\n        mend  the mend\n" in said
+    assert f"  {mark}  a.a  found\n        why   the why\n        fix   the fix\n" in said
 
 
 @pytest.mark.parametrize("status", ["pass", "skip"])
@@ -55,9 +55,9 @@ def test_brackets_in_what_was_found_are_no_markup() -> None:
 
 def test_the_document_is_json() -> None:
     at = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
-    mended = Mended(["one"], ["another"], Path("doctor_rollback.sql"))
+    fixed = FixResult(["one"], ["another"], Path("doctor_rollback.sql"))
 
-    document = json.loads(json.dumps(report.document([result("warn"), result("skip")], mended=mended, at=at)))
+    document = json.loads(json.dumps(report.document([result("warn"), result("skip")], fix_result=fixed, at=at)))
 
     assert document["at"] == "2026-11-25T12:00:00+00:00"
     assert document["status"] == "warn"
@@ -67,7 +67,7 @@ def test_the_document_is_json() -> None:
         "status": "warn",
         "found": "found",
         "why": "the why",
-        "mend": "the mend",
+        "mend": "the fix",
         "took_ms": 12.3,
     }
     assert document["fix"] == {"changes": ["one"], "remarks": ["another"], "rollback_file": "doctor_rollback.sql"}

@@ -18,13 +18,13 @@ PLAN = MonitorPlan(
     login_every_s=10.0,
     duration_s=None,
     window_s=300.0,
-    promise=SloTarget(),
+    slo_target=SloTarget(),
     raise_after_s=10.0,
     clear_after_s=30.0,
 )
 
 
-def seen(
+def observed(
     after_s: float = 0.0,
     status: int | None = 200,
     *,
@@ -53,9 +53,9 @@ def alert(after_s: float, level: str, *, target: str = "health", name: str = "he
     return {"kind": "alert", "at": BEGAN_S + after_s, "target": target, "alert": name, "level": level, "text": text}
 
 
-def ledger_of(*records: dict[str, Any] | Observation) -> Aggregate:
+def aggregate_of(*records: dict[str, Any] | Observation) -> Aggregate:
     """Return what a file with these records comes to, after the line of its run."""
-    ledger = Aggregate()
+    aggregate = Aggregate()
     for record in (run(), *records):
-        ledger.add(record.record() if isinstance(record, Observation) else record)
-    return ledger
+        aggregate.add(record.record() if isinstance(record, Observation) else record)
+    return aggregate

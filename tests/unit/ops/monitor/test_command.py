@@ -1,4 +1,4 @@
-"""What the command takes and refuses, before anything is asked."""
+"""What the command accepts and refuses, before it sends a request."""
 
 from __future__ import annotations
 

@@ -11,35 +11,35 @@ import jsonschema_rs
 import pytest
 
 from tests.unit.ops.bench.test_document import Page
-from tests.unit.ops.monitor.records import BEGAN_S, alert, end, ledger_of, run, seen
+from tests.unit.ops.monitor.records import BEGAN_S, aggregate_of, alert, end, observed, run
 from velro_auth.ops.monitor import document as documents
 from velro_auth.ops.monitor import report
 from velro_auth.ops.monitor.aggregate import Aggregate
 from velro_auth.ops.monitor.document import Document
-from velro_auth.ops.monitor.event_log import CannotWatch
 from velro_auth.ops.monitor.observation import Observation
+from velro_auth.ops.verdict import NotMeasured
 
 PAGE = Path(__file__).parents[4] / "docs/reference/observation-file.md"
 
 NIGHT: list[Observation | dict[str, Any]] = [
-    *(seen(second) for second in range(60)),
-    *(seen(second, target="login", took_ms=120) for second in range(0, 60, 10)),
-    seen(3, 429, target="login"),
-    seen(4, target="version", note="1 a"),
-    seen(60, failure="timeout", took_ms=5000),
-    seen(61, failure="connection"),
+    *(observed(second) for second in range(60)),
+    *(observed(second, target="login", took_ms=120) for second in range(0, 60, 10)),
+    observed(3, 429, target="login"),
+    observed(4, target="version", note="1 a"),
+    observed(60, failure="timeout", took_ms=5000),
+    observed(61, failure="connection"),
     alert(62, "critical"),
-    seen(63, 401, target="login", code="invalid_credentials"),
-    seen(64, target="version", note="2 b"),
+    observed(63, 401, target="login", code="invalid_credentials"),
+    observed(64, target="version", note="2 b"),
     run(600),
-    *(seen(second) for second in range(600, 660)),
-    seen(660, failure="unsent"),
+    *(observed(second) for second in range(600, 660)),
+    observed(660, failure="unsent"),
     end(661),
 ]
 
 
 def night() -> Document:
-    return documents.document(ledger_of(*NIGHT), unreadable_lines=1)
+    return documents.document(aggregate_of(*NIGHT), unreadable_lines=1)
 
 
 def validators() -> tuple[jsonschema_rs.Draft202012Validator, jsonschema_rs.Draft202012Validator]:
@@ -48,9 +48,9 @@ def validators() -> tuple[jsonschema_rs.Draft202012Validator, jsonschema_rs.Draf
     return jsonschema_rs.Draft202012Validator(json.loads(line)), jsonschema_rs.Draft202012Validator(json.loads(whole))
 
 
-@pytest.mark.parametrize("records", [NIGHT, [], [seen(status=503)]], ids=["night", "nothing", "failed"])
+@pytest.mark.parametrize("records", [NIGHT, [], [observed(status=503)]], ids=["night", "nothing", "failed"])
 def test_every_report_fits_the_documented_schema(records: list[Observation | dict[str, Any]]) -> None:
-    contents = json.loads(json.dumps(documents.document(ledger_of(*records), unreadable_lines=0)))
+    contents = json.loads(json.dumps(documents.document(aggregate_of(*records), unreadable_lines=0)))
 
     assert list(validators()[1].iter_errors(contents)) == []
 
@@ -62,7 +62,7 @@ def test_every_line_fits_the_documented_schema() -> None:
 
 
 def test_the_schemas_notice_what_is_not_documented() -> None:
-    assert not validators()[0].is_valid({**seen().record(), "token": "x"})
+    assert not validators()[0].is_valid({**observed().record(), "token": "x"})
     assert not validators()[1].is_valid({**night(), "host": "x"})
 
 
@@ -85,18 +85,18 @@ def test_the_report_tells_the_night() -> None:
 
 
 def test_a_file_gives_the_report_that_the_watch_gave(tmp_path: Path) -> None:
-    live, noted = ledger_of(*NIGHT), list[Observation]()
+    live, loaded = aggregate_of(*NIGHT), list[Observation]()
     lines = [json.dumps(one.record() if isinstance(one, Observation) else one) for one in (run(), *NIGHT)]
     path = tmp_path / "observe.jsonl"
     torn, strange = '{"kind":"observation","at":178', '{"kind":"mood","at":1785600001}'
     path.write_text("\n".join([*lines[:50], torn, strange, *lines[50:], '{"ki']))
 
     again = Aggregate()
-    unreadable = documents.fill(again, path, noted.append)
+    unreadable = documents.load(again, path, loaded.append)
 
     assert unreadable == 3
     assert documents.document(again, unreadable_lines=0) == documents.document(live, unreadable_lines=0)
-    assert len(noted) == sum(isinstance(one, Observation) for one in NIGHT)
+    assert len(loaded) == sum(isinstance(one, Observation) for one in NIGHT)
 
 
 @pytest.mark.parametrize("text", ["{}", '{"kind":"observation","at":1}', '{"kind":"run","at":1,"schema":9}'])
@@ -104,23 +104,23 @@ def test_what_is_no_such_file_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "observe.jsonl"
     path.write_text(text, "latin-1")
 
-    with pytest.raises(CannotWatch, match=r"observe\.jsonl"):
-        documents.fill(Aggregate(), path)
+    with pytest.raises(NotMeasured, match=r"observe\.jsonl"):
+        documents.load(Aggregate(), path)
 
 
 @pytest.mark.parametrize("text", ["", '{"kind":"ru'])
 def test_a_file_whose_first_line_was_torn_off_holds_nothing(text: str, tmp_path: Path) -> None:
     """And can be resumed all the same: a service that starts again and again must not be stuck with it."""
-    path, ledger = tmp_path / "observe.jsonl", Aggregate()
+    path, aggregate = tmp_path / "observe.jsonl", Aggregate()
     path.write_text(text)
 
-    assert documents.fill(ledger, path) == bool(text)
-    assert ledger.runs == []
+    assert documents.load(aggregate, path) == bool(text)
+    assert aggregate.runs == []
 
 
-@pytest.mark.parametrize("records", [NIGHT, [], [seen(status=503)]], ids=["night", "nothing", "failed"])
+@pytest.mark.parametrize("records", [NIGHT, [], [observed(status=503)]], ids=["night", "nothing", "failed"])
 def test_the_page_loads_nothing(records: list[Observation | dict[str, Any]]) -> None:
-    html = report.html(documents.document(ledger_of(*records), unreadable_lines=0))
+    html = report.html(documents.document(aggregate_of(*records), unreadable_lines=0))
 
     page = Page(html)
     assert page.open == []
@@ -137,16 +137,18 @@ def test_the_page_draws_incidents_gaps_and_builds() -> None:
     assert html.count('<rect class="alert"') == 1
     assert html.count('<rect class="account"') == 1
     assert html.count('<rect class="gap"') == html.count('class="mark"') == 3
-    # The line of /health is broken where nobody watched.
+    # The line of /health is split at the gap.
     [line] = re.findall(r'<path class="p95" d="([^"]*M[^"]*)"', html.split("<h3>version")[0])
     assert line.count("M") == 2
-    assert "then nobody watched" in html
+    assert "not watched afterwards" in html
     assert "1 lines of the file could not be read" in html
 
 
 def test_the_page_escapes_what_strangers_said() -> None:
     contents = documents.document(
-        ledger_of(seen(0, target="version", note="a"), seen(1, target="version", note="<script>alert(1)</script>")),
+        aggregate_of(
+            observed(0, target="version", note="a"), observed(1, target="version", note="<script>alert(1)</script>")
+        ),
         unreadable_lines=0,
     )
 
@@ -154,7 +156,7 @@ def test_the_page_escapes_what_strangers_said() -> None:
 
 
 def test_times_are_told_in_utc() -> None:
-    contents = documents.document(ledger_of(seen(0)), unreadable_lines=0)
+    contents = documents.document(aggregate_of(observed(0)), unreadable_lines=0)
 
     assert contents["began_at"] == "2026-08-01T16:00:00.000+00:00"
     assert BEGAN_S == 1_785_600_000

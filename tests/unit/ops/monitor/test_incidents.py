@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from tests.unit.ops.monitor.records import BEGAN_S, seen
-from velro_auth.ops.monitor.incidents import Incident, Tracker
+from tests.unit.ops.monitor.records import BEGAN_S, observed
 from velro_auth.ops.monitor.observation import Observation
+from velro_auth.ops.monitor.target_statistics import Incident, IncidentTracker
 
 
-def track(*observations: Observation) -> tuple[Tracker, list[Incident]]:
-    tracker = Tracker()
-    return tracker, [incident for one in observations for incident in tracker.see(one)]
+def track(*observations: Observation) -> tuple[IncidentTracker, list[Incident]]:
+    tracker = IncidentTracker()
+    return tracker, [incident for one in observations for incident in tracker.add(one)]
 
 
 def test_one_failure_is_no_incident() -> None:
-    tracker, changed = track(seen(0), seen(1, 503), seen(2), seen(3, 503), seen(4))
+    tracker, changed = track(observed(0), observed(1, 503), observed(2), observed(3, 503), observed(4))
 
     assert changed == []
     assert tracker.current is None
 
 
 def test_from_the_first_failure_to_the_next_success() -> None:
-    _, changed = track(seen(0), seen(1, failure="timeout"), seen(2, 503, note="slo"), seen(3, 503), seen(7))
+    _, changed = track(
+        observed(0), observed(1, failure="timeout"), observed(2, 503, note="slo"), observed(3, 503), observed(7)
+    )
 
     [incident, again] = changed
     assert incident is again
@@ -32,7 +34,7 @@ def test_from_the_first_failure_to_the_next_success() -> None:
 
 
 def test_a_refused_account_is_its_own_incident_at_once() -> None:
-    _, [incident] = track(seen(0, 401, target="login", code="invalid_credentials"))
+    _, [incident] = track(observed(0, 401, target="login", code="invalid_credentials"))
 
     assert incident.kind == "account"
     assert incident.what == "the watched account is refused (401 invalid_credentials): is its password still right?"
@@ -40,8 +42,8 @@ def test_a_refused_account_is_its_own_incident_at_once() -> None:
 
 def test_an_outage_that_turns_into_a_refusal_is_two_incidents() -> None:
     tracker, changed = track(
-        *(seen(after_s, 503, target="login") for after_s in range(3)),
-        seen(3, 401, target="login"),
+        *(observed(after_s, 503, target="login") for after_s in range(3)),
+        observed(3, 401, target="login"),
     )
 
     opened, closed, refused = changed
@@ -52,16 +54,18 @@ def test_an_outage_that_turns_into_a_refusal_is_two_incidents() -> None:
 
 
 def test_throttled_and_unsent_neither_begin_nor_end_anything() -> None:
-    tracker, changed = track(seen(0, 429), seen(1, 429), seen(2, 503), seen(3, failure="unsent"), seen(4, 503))
+    tracker, changed = track(
+        observed(0, 429), observed(1, 429), observed(2, 503), observed(3, failure="unsent"), observed(4, 503)
+    )
 
     assert len(changed) == 1
     assert tracker.current is changed[0]
     assert changed[0].began_s == BEGAN_S + 2
-    assert tracker.see(seen(5, 429)) == []
+    assert tracker.add(observed(5, 429)) == []
 
 
 def test_what_strangers_answer_is_bounded() -> None:
-    _, [incident] = track(*(seen(number, 503, code=f"code_{number}") for number in range(100)))
+    _, [incident] = track(*(observed(number, 503, code=f"code_{number}") for number in range(100)))
 
     assert len(incident.outcomes) == 21
     assert incident.outcomes.total() == 100

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.ops.monitor.records import seen
+from tests.unit.ops.monitor.records import observed
 from velro_auth.ops.monitor.observation import FAILURES, TARGETS, Failure, Observation
 
 
 @pytest.mark.parametrize(
-    ("target", "status", "verdict"),
+    ("target", "status", "result"),
     [
         ("health", 200, "success"),
         ("logout", 204, "success"),
@@ -28,34 +28,34 @@ from velro_auth.ops.monitor.observation import FAILURES, TARGETS, Failure, Obser
         ("health", None, "failure"),
     ],
 )
-def test_what_an_answer_counts_as(target: str, status: int | None, verdict: str) -> None:
-    assert seen(status=status, target=target).verdict == verdict
+def test_what_an_answer_counts_as(target: str, status: int | None, result: str) -> None:
+    assert observed(status=status, target=target).result == result
 
 
 @pytest.mark.parametrize("failure", [name for name in FAILURES if name not in {"", "unsent"}])
 def test_no_usable_answer_is_a_failure(failure: Failure) -> None:
-    assert seen(failure=failure).verdict == "failure"
+    assert observed(failure=failure).result == "failure"
 
 
 def test_what_was_never_sent_says_nothing() -> None:
-    assert seen(failure="unsent").verdict == "unsent"
+    assert observed(failure="unsent").result == "unsent"
 
 
 def test_a_good_status_with_garbage_is_a_failure() -> None:
-    assert Observation(0.0, "health", 1.0, status=200, failure="garbage").verdict == "failure"
+    assert Observation(0.0, "health", 1.0, status=200, failure="garbage").result == "failure"
 
 
 def test_only_a_login_can_be_refused_for_its_account() -> None:
-    assert seen(status=401, target="login").refuses_account
-    assert not seen(status=401, target="ping").refuses_account
-    assert not seen(status=503, target="login").refuses_account
+    assert observed(status=401, target="login").refuses_account
+    assert not observed(status=401, target="ping").refuses_account
+    assert not observed(status=503, target="login").refuses_account
 
 
 def test_a_quick_refusal_has_no_latency_and_a_timeout_has() -> None:
-    assert seen().has_latency
-    assert seen(failure="timeout").has_latency
-    assert not seen(failure="connection").has_latency
-    assert not seen(status=503).has_latency
+    assert observed().has_latency
+    assert observed(failure="timeout").has_latency
+    assert not observed(failure="connection").has_latency
+    assert not observed(status=503).has_latency
 
 
 @given(
@@ -67,8 +67,8 @@ def test_a_quick_refusal_has_no_latency_and_a_timeout_has() -> None:
     code=st.text(max_size=5),
     own_ms=st.none() | st.integers(0, 1000).map(float),
 )
-def test_a_line_holds_the_whole_observation(**told: object) -> None:
-    made = Observation(**told)  # type: ignore[arg-type] # what hypothesis chose
+def test_a_line_holds_the_whole_observation(**fields: object) -> None:
+    made = Observation(**fields)  # type: ignore[arg-type] # what hypothesis chose
 
     assert Observation.of(json.loads(json.dumps(made.record()))) == made
 

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.ops.monitor.records import seen
+from tests.unit.ops.monitor.records import observed
 from tests.waiting import eventually
 from velro_auth.ops.monitor.observation import Observation
-from velro_auth.ops.monitor.poller import Poll, Poller
+from velro_auth.ops.monitor.poller import LoginBackoff, Poll, Poller
 from velro_auth.ops.monitor.probes import Probe
-from velro_auth.ops.monitor.schedule import Pace
 
 
 class Hanging:
@@ -26,19 +25,19 @@ class Hanging:
     def __call__(self, due_s: float) -> Iterator[Observation]:
         self.asked += 1
         self.released.wait(30)
-        yield seen(due_s, failure="timeout", target="health")
+        yield observed(due_s, failure="timeout", target="health")
 
 
 def well(due_s: float) -> Iterator[Observation]:
-    yield seen(due_s, target="ping")
+    yield observed(due_s, target="ping")
 
 
 def refused(due_s: float) -> Iterator[Observation]:
     yield Observation(due_s, "login", 1.0, status=401)
 
 
-def one(target: str, probe: Probe, *, lasts_s: float = 1.0, pace: Pace | None = None) -> Poll:
-    return Poll(target=target, probe=probe, every_s=0.02, lasts_s=lasts_s, pace=pace)
+def one(target: str, probe: Probe, *, lasts_s: float = 1.0, backoff: LoginBackoff | None = None) -> Poll:
+    return Poll(target=target, probe=probe, every_s=0.02, lasts_s=lasts_s, backoff=backoff)
 
 
 @pytest.fixture
@@ -48,48 +47,50 @@ def hanging() -> Iterator[Hanging]:
     probe.released.set()
 
 
-def test_a_target_that_hangs_holds_up_neither_others_nor_its_own_next_look(hanging: Hanging) -> None:
-    patrol = Poller([one("health", hanging), one("ping", well)], clock=time.monotonic)
-    patrol.start()
+def test_a_target_that_hangs_holds_up_neither_others_nor_its_own_next_request(hanging: Hanging) -> None:
+    poller = Poller([one("health", hanging), one("ping", well)], clock=time.monotonic)
+    poller.start()
     try:
-        others = [patrol.seen.get(timeout=20) for _ in range(20)]
+        others = [poller.observations.get(timeout=20) for _ in range(20)]
         eventually(lambda: hanging.asked >= 5)
     finally:
         hanging.released.set()
-        patrol.stop(20)
+        poller.stop(20)
 
     assert {observation.target for observation in others} == {"ping"}
 
 
 def test_what_is_under_way_is_waited_for(hanging: Hanging) -> None:
     """A login that is cut off would leave its session behind."""
-    patrol = Poller([one("health", hanging)], clock=time.monotonic)
-    patrol.start()
+    poller = Poller([one("health", hanging)], clock=time.monotonic)
+    poller.start()
     eventually(lambda: hanging.asked)
     threading.Timer(0.05, hanging.released.set).start()
 
-    patrol.stop(20)
+    poller.stop(20)
 
-    assert patrol.seen.qsize() == hanging.asked
+    assert poller.observations.qsize() == hanging.asked
 
 
-def test_a_stop_waits_no_longer_than_it_is_told(hanging: Hanging) -> None:
-    patrol = Poller([one("health", hanging)], clock=time.monotonic)
-    patrol.start()
+def test_a_stop_waits_no_longer_than_its_limit(hanging: Hanging) -> None:
+    poller = Poller([one("health", hanging)], clock=time.monotonic)
+    poller.start()
     eventually(lambda: hanging.asked)
 
-    patrol.stop(0.01)
+    poller.stop(0.01)
 
-    assert patrol.seen.empty()
+    assert poller.observations.empty()
 
 
-def test_a_pace_is_kept() -> None:
-    patrol = Poller([one("login", refused, lasts_s=0.02, pace=Pace(3600.0)), one("ping", well)], clock=time.monotonic)
-    patrol.start()
+def test_a_backoff_is_kept() -> None:
+    poller = Poller(
+        [one("login", refused, lasts_s=0.02, backoff=LoginBackoff(3600.0)), one("ping", well)], clock=time.monotonic
+    )
+    poller.start()
     try:
-        found = [patrol.seen.get(timeout=20) for _ in range(20)]
+        found = [poller.observations.get(timeout=20) for _ in range(20)]
     finally:
-        patrol.stop(20)
+        poller.stop(20)
 
     # Two threads: the second may have been on its way when the first was refused.
     assert sum(observation.target == "login" for observation in found) in {1, 2}

@@ -1,4 +1,4 @@
-"""A watch from its first line to its last, with a clock and a patrol moved by hand."""
+"""A watch from its first line to its last, with a clock and a poller moved by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 from rich.console import Console
 
-from tests.unit.ops.monitor.records import BEGAN_S, PLAN, seen
+from tests.unit.ops.monitor.records import BEGAN_S, PLAN, observed
 from tests.unit.telemetry.answers import HandClock
 from velro_auth.ops.monitor.aggregate import Aggregate
 from velro_auth.ops.monitor.display import Display
@@ -19,15 +19,14 @@ from velro_auth.ops.monitor.event_log import EventLog
 from velro_auth.ops.monitor.levels import Levels
 from velro_auth.ops.monitor.observation import Observation
 from velro_auth.ops.monitor.poller import Poller
-from velro_auth.ops.monitor.recorder import Recorder
-from velro_auth.ops.monitor.run import Watch, rounds
+from velro_auth.ops.monitor.run import MonitorRun, Recorder, polls_of
 
 
 class Script:
-    """A patrol that has seen it all; the time moves with what is taken in."""
+    """A poller with given observations; each one advances the clock."""
 
     def __init__(self, clock: HandClock, observations: list[Observation]) -> None:
-        self.seen = self
+        self.observations = self
         self.log: list[str] = []
         self._clock = clock
         self._left = observations
@@ -53,55 +52,57 @@ def clock() -> HandClock:
     return HandClock(BEGAN_S)
 
 
-def watch(
+def monitor(
     clock: HandClock, folder: Path, observations: list[Observation]
 ) -> tuple[list[dict[str, object]], Aggregate, Script, str]:
-    """Watch until all was seen, and return the lines of the file, the ledger, the patrol and what was printed."""
-    out, ledger, script = io.StringIO(), Aggregate(), Script(clock, observations)
-    journal = EventLog(folder / "observe.jsonl", say=print)
-    journal.open()
-    book = Recorder(journal, ledger, Display(Console(file=out, width=200), ledger=ledger, title=""), clock)
-    levels = Levels(PLAN.targets, promise=PLAN.promise, window_s=PLAN.window_s, outputs=[book.announced])
-    made = Watch(PLAN, patrol=cast("Poller", script), book=book, levels=levels, clock=clock)
+    """Run until all was observed; return the lines of the file, the aggregate, the poller and what was printed."""
+    out, aggregate, script = io.StringIO(), Aggregate(), Script(clock, observations)
+    event_log = EventLog(folder / "observe.jsonl", warn=print)
+    event_log.open()
+    recorder = Recorder(
+        event_log, aggregate, Display(Console(file=out, width=200), aggregate=aggregate, title=""), clock
+    )
+    levels = Levels(PLAN.targets, slo_target=PLAN.slo_target, window_s=PLAN.window_s, outputs=[recorder.record_alert])
+    made = MonitorRun(PLAN, poller=cast("Poller", script), recorder=recorder, levels=levels, clock=clock)
     made.run(lambda: not observations)
-    journal.close()
+    event_log.close()
     lines = [json.loads(line) for line in (folder / "observe.jsonl").read_text().splitlines()]
-    return lines, ledger, script, out.getvalue()
+    return lines, aggregate, script, out.getvalue()
 
 
 def test_every_observation_is_a_line_and_so_are_begin_and_end(clock: HandClock, tmp_path: Path) -> None:
-    lines, ledger, script, _ = watch(clock, tmp_path, [seen(1), seen(2, 503)])
+    lines, aggregate, script, _ = monitor(clock, tmp_path, [observed(1), observed(2, 503)])
 
     assert [line["kind"] for line in lines] == ["run", "observation", "observation", "end"]
-    assert ledger.answers == 2
+    assert aggregate.answers == 2
     assert script.log == ["start", "stop within 10.2"]
 
 
 def test_waiting_for_the_last_answers_is_no_gap_and_ends_no_incident(clock: HandClock, tmp_path: Path) -> None:
-    lines, ledger, _, _ = watch(clock, tmp_path, [seen(1, 503), seen(2, 503)])
+    lines, aggregate, _, _ = monitor(clock, tmp_path, [observed(1, 503), observed(2, 503)])
 
     assert lines[-1]["at"] == BEGAN_S + 2
-    assert ledger.gaps == []
-    assert [incident.ended_s for incident in ledger.incidents] == [None]
+    assert aggregate.gaps == []
+    assert [incident.ended_s for incident in aggregate.incidents] == [None]
 
 
 def test_an_alert_is_a_line_too_and_is_shown(clock: HandClock, tmp_path: Path) -> None:
-    lines, ledger, _, printed = watch(clock, tmp_path, [seen(second, 503) for second in range(60)])
+    lines, aggregate, _, printed = monitor(clock, tmp_path, [observed(second, 503) for second in range(60)])
 
     alerts = [line for line in lines if line["kind"] == "alert"]
     assert [line["alert"] for line in alerts] == ["health_success"]
-    assert ledger.alert_levels == {"health_success": "critical"}
+    assert aggregate.alert_levels == {"health_success": "critical"}
     assert "health: answered 503" in printed
     assert "critical: 100 % of answers of /health fail" in printed
 
 
 def test_only_an_account_is_logged_in_with() -> None:
-    def ask(*_: object, **__: object) -> None:
+    def send(*_: object, **__: object) -> None:
         raise AssertionError
 
-    made = rounds(PLAN, ask, email="ada@example.com", password="canary", clock=lambda: 0.0)  # type: ignore[arg-type] # never called
+    made = polls_of(PLAN, send, email="ada@example.com", password="canary", clock=lambda: 0.0)  # type: ignore[arg-type] # never called
 
-    assert [one.target for one in made] == ["health", "ping", "version", "ready", "login"]
-    assert [one.every_s for one in made] == [1, 1, 1, 1, 10]
-    assert made[-1].pace is not None
+    assert [poll.target for poll in made] == ["health", "ping", "version", "ready", "login"]
+    assert [poll.every_s for poll in made] == [1, 1, 1, 1, 10]
+    assert made[-1].backoff is not None
     assert "canary" not in repr(made)

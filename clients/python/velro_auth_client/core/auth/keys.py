@@ -1,7 +1,7 @@
-"""Signing keys: what a JWKS document (RFC 7517) becomes once it has been read.
+"""Signing keys, parsed from a JWKS document (RFC 7517).
 
-Each key is parsed once and pinned to the one algorithm its type allows, so that a token cannot choose how it
-is judged (RFC 8725, 3.1): a public key never ends up as the secret of an HMAC.
+Each key is parsed once and bound to the one algorithm that its type allows, so that a token cannot choose how it is
+verified (RFC 8725, 3.1): a public key is never used as the secret of an HMAC.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from velro_auth_client.core.errors import UpstreamUnavailable
 
 log = logging.getLogger(__name__)
 
-#: (kty, crv) → the one algorithm that such a key is used with.
+#: (kty, crv) → the only algorithm of such a key.
 ALGORITHM_OF: Final[Mapping[tuple[str, str], str]] = {
     ("EC", "P-256"): "ES256",
     ("RSA", ""): "RS256",
     ("OKP", "Ed25519"): "EdDSA",
 }
 
-#: Algorithm → how PyJWT checks a signature of it.
+#: Algorithm → PyJWT's implementation.
 SIGNATURES: Final[Mapping[str, Algorithm]] = {
     "ES256": ECAlgorithm(ECAlgorithm.SHA256),
     "RS256": RSAAlgorithm(RSAAlgorithm.SHA256),
@@ -38,44 +38,44 @@ SIGNATURES: Final[Mapping[str, Algorithm]] = {
     "HS256": HMACAlgorithm(HMACAlgorithm.SHA256),
 }
 
-#: Members of a public JWK, per type (RFC 7518, 6.2 and 6.3; RFC 8037, 2). Everything else is not looked at,
-#: the private parts first of all.
+#: Members of a public JWK, per type (RFC 7518, 6.2 and 6.3; RFC 8037, 2). All others are ignored, above all the
+#: private ones.
 PUBLIC_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
     "EC": ("kty", "crv", "x", "y"),
     "RSA": ("kty", "n", "e"),
     "OKP": ("kty", "crv", "x"),
 }
 
-#: Supabase publishes one to three keys; more than this is not a key set of it.
+#: A larger key set is refused; Supabase publishes one to three keys.
 MAX_KEYS: Final = 16
 
-#: NIST SP 800-131A: shorter RSA keys are not to be relied on; longer ones make a check slow.
+#: Accepted RSA keys: shorter ones are insecure (NIST SP 800-131A), longer ones are slow.
 RSA_BITS: Final = range(2048, 8193)
 
 
 class CannotVerify(UpstreamUnavailable):
-    """The token cannot be judged here: ask Supabase. It was neither accepted nor refused.
+    """The token cannot be verified here: ask Supabase. It was neither accepted nor refused.
 
-    An answer of its own class, because "cannot judge" must never turn into "invalid" (every user signed out
-    by a key rotation) nor into "valid". Whoever cannot ask either answers 503.
+    "Cannot verify" must become neither "invalid" (a key rotation would sign out every user) nor "valid". A caller
+    that cannot ask Supabase answers 503.
     """
 
     is_outage = False
 
 
 class UnusableKeySet(ValueError):
-    """The document is not a key set, or none of its keys can be read."""
+    """The document is not a key set, or none of its keys can be parsed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key, and the only algorithm it may be used with.
+    """A key and its only algorithm.
 
     Attributes:
-        kid: Its name; empty when it has none.
+        kid: Its name; empty for none.
         algorithm: A name of :data:`SIGNATURES`.
-        fingerprint: SHA-256 of the key itself: two keys of one name are still two keys.
-        material: What PyJWT's algorithm takes.
+        fingerprint: SHA-256 of the key, which tells apart two keys with one name.
+        material: The key for PyJWT's algorithm.
     """
 
     kid: str
@@ -84,37 +84,33 @@ class Key:
     material: Any = field(repr=False, compare=False)
 
     def signed(self, message: bytes, signature: bytes) -> bool:
-        """Say whether *signature* is this key's signature of *message*."""
+        """Return whether *signature* is this key's signature of *message*."""
         return SIGNATURES[self.algorithm].verify(message, self.material, signature)
 
 
 class Keys(Protocol):
-    """Where a verifier finds its keys."""
+    """The signing keys of a verifier."""
 
     def find(self, kid: str) -> Key:
         """Return the key of that name.
 
         Raises:
-            CannotJudge: No such key is known at the moment.
+            CannotVerify: No such key is known at the moment.
         """
 
     def trusts(self, key: Key) -> bool:
-        """Say whether *key* is still one of them."""
+        """Return whether *key* is still one of the keys."""
 
 
 class NoKeys:
-    """The twin for a project that signs with its secret only."""
+    """No public keys: for a project that signs with its secret only."""
 
     def find(self, kid: str) -> Key:
-        """Raise: there is no key here.
-
-        Raises:
-            CannotJudge: Always.
-        """
+        """Raise CannotVerify: there are no keys."""
         raise CannotVerify(f"no signing keys are fetched, so the key {kid!r} is unknown")
 
     def trusts(self, key: Key) -> bool:  # noqa: ARG002 (the protocol's signature)
-        """Say no: there is nothing to trust."""
+        """Return False."""
         return False
 
 
@@ -122,12 +118,12 @@ def secret_key(secret: str) -> Key:
     """Return the HS256 key of a project's legacy JWT secret.
 
     Raises:
-        ValueError: The secret is empty, or looks like a public key, which everybody knows.
+        ValueError: The secret is empty, or looks like a public key.
     """
     try:
         material = HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(secret)
     except PyJWTError as error:
-        # The text of the error never holds the secret, the chained one might.
+        # Not chained: the error of PyJWT might contain the secret.
         raise ValueError(f"not usable as a JWT secret: {error}") from None
     return Key("", "HS256", hashlib.sha256(material).hexdigest(), material)
 
@@ -135,13 +131,12 @@ def secret_key(secret: str) -> Key:
 def read_key_set(document: bytes) -> Mapping[str, Key]:
     """Return the usable keys of a JWKS document by name.
 
-    A key that cannot be read is skipped with a warning, so that one odd entry does not take the others down.
-    Symmetric keys are ignored: a secret in a public document is none. An empty set is a valid answer: that
-    of a project that signs with HS256 only.
+    A key that cannot be parsed is skipped with a warning. Symmetric keys are ignored: a secret in a public document is
+    not secret. An empty set is valid: such a project signs with HS256 only.
 
     Raises:
-        UnusableKeySet: This is no JWKS document, it has more than :data:`MAX_KEYS` keys, or not one of its
-            asymmetric keys could be read.
+        UnusableKeySet: This is no JWKS document, it has more than :data:`MAX_KEYS` keys, or none of its asymmetric
+            keys could be parsed.
     """
     entries = _entries(document)
     keys: dict[str, Key] = {}
@@ -184,7 +179,7 @@ def _read_key(jwk: Any) -> Key:
 
 
 def _pinned_algorithm(jwk: Any) -> str:
-    """Return the algorithm of a JWK, which its type decides and its ``alg`` may only confirm."""
+    """Return the algorithm of a JWK, which depends on its type; a different ``alg`` is an error."""
     if not isinstance(jwk, dict):
         raise TypeError("it is not an object")
     kind = (str(jwk.get("kty")), str(jwk.get("crv", "")))

@@ -1,4 +1,4 @@
-"""What a caller may demand of a good token, and what a gateway tells the backend about its user."""
+"""What a caller may require beyond a good token, and the headers that tell a backend who its user is."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from velro_auth_client.core.errors import BadParameter, Forbidden, InsufficientA
 #: Authenticator assurance levels (NIST SP 800-63B-4), weakest first.
 LEVELS: Final[Mapping[str, int]] = {"aal1": 1, "aal2": 2, "aal3": 3}
 
-#: The parameters of ``verify``. No other name is ever ignored: a misspelt demand must not let everybody in.
+#: The parameters of ``verify``. Any other name is an error: a misspelt requirement must not admit everybody.
 PARAMETERS: Final = ("role", "aal", "strict")
 
-#: What asks Supabase too.
+#: Values of ``strict``.
 _STRICT: Final = frozenset({"1", "true"})
 
-#: Signs that separate or start parameters somewhere; in the name of a role they show a slip.
+#: Characters that separate parameters in some syntax; in the name of a role they show a mistake.
 _NOT_IN_ROLES: Final = frozenset(';=&?"')
 
 #: Printable ASCII without the percent sign, which starts an escape.
@@ -28,11 +28,11 @@ _PLAIN: Final = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
-    """A role and a level that a token must have beyond being good.
+    """A role and a level that the user of a good token must have.
 
     Attributes:
-        roles: Application roles, any of which will do; empty demands none.
-        aal: The least assurance level; empty demands none. An unknown level is never reached.
+        roles: Application roles, one of which is enough; empty for any or none.
+        aal: The lowest assurance level; empty for any. No token reaches an unknown level.
         strict: Whether Supabase has to be asked about the token too.
     """
 
@@ -41,26 +41,26 @@ class Requirements:
     strict: bool = False
 
     def check(self, claims: Claims) -> None:
-        """Return when *claims* meet the demands.
+        """Return if *claims* meet the requirements.
 
         Raises:
             Forbidden: The user has none of the roles.
             InsufficientAal: The session is below the level.
         """
         if self.roles and claims.user_role not in self.roles:
-            raise Forbidden("the user has none of the demanded roles")
+            raise Forbidden("the user has none of the required roles")
         if self.aal and LEVELS.get(claims.aal, 0) < LEVELS.get(self.aal, len(LEVELS) + 1):
-            raise InsufficientAal("the session is below the demanded level")
+            raise InsufficientAal("the session is below the required level")
 
 
-def demands_of_query(query: str) -> Requirements:
-    """Read the query of the exact path of ``verify``: ``role=editor,admin&aal=aal2&strict=1``.
+def requirements_of_query(query: str) -> Requirements:
+    """Parse the query of the exact path of ``verify``: ``role=editor,admin&aal=aal2&strict=1``.
 
     Raises:
-        BadParameter: A parameter is unknown, empty, given twice, or has a value that it cannot have.
+        BadParameter: A parameter is unknown, empty or given twice, or its value is not allowed.
     """
     try:
-        # Other letters have to be escaped: servers do not agree on what they mean unescaped.
+        # Other characters must be escaped: servers interpret them in different ways.
         plain = query.encode("latin-1").decode("ascii")
         pairs = parse_qsl(plain, keep_blank_values=True, strict_parsing=True, errors="strict")
     except ValueError:
@@ -68,14 +68,14 @@ def demands_of_query(query: str) -> Requirements:
     return _requirements(pairs)
 
 
-def demands_of_header(value: str) -> Requirements:
-    """Read the field ``X-Auth-Require``: ``role=editor,admin; aal=aal2; strict=1``. Empty demands nothing.
+def requirements_of_header(value: str) -> Requirements:
+    """Parse the header ``X-Auth-Require``: ``role=editor,admin; aal=aal2; strict=1``. Empty requires nothing.
 
     Raises:
-        BadParameter: A demand is unknown, empty, given twice, or has a value that it cannot have.
+        BadParameter: A requirement is unknown, empty or given twice, or its value is not allowed.
     """
     try:
-        # WSGI hands on the bytes as Latin-1.
+        # WSGI decodes headers as Latin-1.
         text = value.encode("latin-1").decode("utf-8").strip()
     except ValueError:
         raise BadParameter("X-Auth-Require cannot be read: write it in UTF-8.") from None
@@ -89,40 +89,33 @@ def _requirements(pairs: Iterable[tuple[str, str]]) -> Requirements:
         if name not in PARAMETERS:
             raise BadParameter(f"Unknown parameter: there are {', '.join(PARAMETERS)}, in lower case.")
         if name in given:
-            # Two are two opinions, one of which may be a client's.
+            # One of the two may come from a client.
             raise BadParameter(f"{name} is given twice: give it once.")
         if not value:
             raise BadParameter(f"{name} is empty: give it a value, or leave it out.")
         given[name] = value
-    return Requirements(roles=_roles(given), aal=_aal(given), strict=_strict(given))
+    roles, aal = _roles(given.get("role")), given.get("aal", "")
+    if aal and aal not in LEVELS:
+        raise BadParameter(f"aal must be one of {', '.join(LEVELS)}.")
+    if given.get("strict", "1") not in _STRICT:
+        raise BadParameter("strict must be 1, or left out.")
+    return Requirements(roles=roles, aal=aal, strict="strict" in given)
 
 
-def _roles(given: Mapping[str, str]) -> frozenset[str]:
-    if "role" not in given:
+def _roles(value: str | None) -> frozenset[str]:
+    if value is None:
         return frozenset()
-    roles = frozenset(role.strip() for role in given["role"].split(","))
+    roles = frozenset(role.strip() for role in value.split(","))
     if not all(role and role.isprintable() and _NOT_IN_ROLES.isdisjoint(role) for role in roles):
         raise BadParameter("role must be the name of a role, or several of which one will do, joined by commas.")
     return roles
 
 
-def _aal(given: Mapping[str, str]) -> str:
-    if given.get("aal", "aal1") not in LEVELS:
-        raise BadParameter(f"aal must be one of {', '.join(LEVELS)}.")
-    return given.get("aal", "")
-
-
-def _strict(given: Mapping[str, str]) -> bool:
-    if given.get("strict", "1") not in _STRICT:
-        raise BadParameter("strict must be 1, or left out.")
-    return "strict" in given
-
-
 def identity_headers(claims: Claims) -> dict[str, str]:
     """Return the headers that tell a backend who its user is.
 
-    All of them, always: a gateway that copies what it is given would let the client's own header through where
-    one is missing (GHSA-7r4p-vjf4-gxv4). Values are printable ASCII; the rest is percent-encoded as UTF-8.
+    All of them, always: where a header is missing, a gateway would pass on the client's own header of that name
+    (GHSA-7r4p-vjf4-gxv4). Values are printable ASCII; other characters are percent-encoded as UTF-8.
     """
     return {
         "X-Auth-User-Id": claims.sub,

@@ -1,7 +1,7 @@
-"""Access tokens: read strictly, and checked for what they claim.
+"""Access tokens: strict parsing, and the rules for their claims.
 
-Reading and checking are apart from signatures (``verifier``), because claims are looked at in two cases:
-after a signature was proven here, and before a token that cannot be judged here is shown to Supabase.
+Signatures are checked elsewhere (``verifier``), because claims are checked in two cases: after a signature was
+verified here, and before Supabase is asked about a token that cannot be verified here.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Any, Final
 
 from velro_auth_client.core.errors import TokenExpired, TokenInvalid
 
-#: The worker takes an ``Authorization`` of 16 KiB, ``Bearer `` included. Supabase's tokens have 1 to 2 KiB.
+#: The worker accepts an ``Authorization`` of 16 KiB, ``Bearer `` included. Supabase's tokens have 1 to 2 KiB.
 MAX_TOKEN_BYTES: Final = 16 * 1024 - len("Bearer ")
 
-#: Header members that ask for something a verifier must understand (RFC 7515, 4.1.11), or that bring a key of
-#: the sender's own along (RFC 8725, 3.10). Supabase sends none of them.
+#: Header members that a verifier must understand (RFC 7515, 4.1.11), or that contain a key of the sender
+#: (RFC 8725, 3.10). Supabase sends none of them.
 FORBIDDEN_HEADERS: Final = frozenset({"b64", "crit", "enc", "jku", "jwk", "x5c", "x5u", "zip"})
 
-#: The roles of API keys. Such a token is a key, not a user, whatever else it claims.
+#: The roles of API keys. Such a token is never the token of a user.
 API_KEY_ROLES: Final = frozenset({"anon", "service_role", "supabase_admin"})
 
-#: NumericDate values beyond the year 9999 are nonsense, and as floats they would lose their seconds.
-LATEST_S: Final = 253_402_300_800
+#: NumericDate values beyond the year 9999 are invalid; as floats they would lose precision.
+MAX_DATE_S: Final = 253_402_300_800
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
@@ -34,22 +34,22 @@ _SEGMENT: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a good access token says about its user.
+    """The claims of an access token.
 
     Attributes:
         sub: The user's id, a UUID.
         session_id: The session the token belongs to, a UUID.
         exp: When the token ends, in seconds since 1970.
-        issued_at: When it was issued; None when the token does not say.
+        issued_at: When it was issued; None without ``iat``.
         email: The mail address; None for users without one.
         role: The database role (``authenticated``).
         user_role: The application's role: the ``user_role`` claim, else ``app_metadata.user_role``, else
             None.
-        aal: The authenticator assurance level (``aal1``, ``aal2``); empty when the token does not say.
+        aal: The authenticator assurance level (``aal1``, ``aal2``); empty without ``aal``.
         amr: The methods the user authenticated with, newest first.
-        is_anonymous: Whether the user never gave an address.
-        client_id: The third-party application the token was issued to, for tokens of Supabase's OAuth server.
-        raw: Every claim, as it stands in the token.
+        is_anonymous: Whether this is an anonymous user.
+        client_id: The third-party application that got the token from Supabase's OAuth server.
+        raw: All claims, unchanged.
     """
 
     sub: str
@@ -68,7 +68,7 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class UnprovenToken:
-    """A well-formed token of which nothing is proven yet."""
+    """A well-formed token whose signature and claims are not checked yet."""
 
     algorithm: str
     kid: str
@@ -78,13 +78,13 @@ class UnprovenToken:
 
 
 def read_token(token: str) -> UnprovenToken:
-    """Take a compact JWS (RFC 7515, 3.1) apart, strictly.
+    """Parse a compact JWS (RFC 7515, 3.1) strictly.
 
-    Anything two readers could understand differently is refused: white space, padding, other alphabets,
-    left-over bits, members named twice.
+    Anything that two parsers could read differently is refused: white space, padding, other alphabets,
+    left-over bits, duplicate members.
 
     Raises:
-        TokenInvalid: It is too large or not well-formed, or its header asks for something not done here.
+        TokenInvalid: It is too large or not well-formed, or its header has an unsupported member.
     """
     if len(token) > MAX_TOKEN_BYTES:
         raise TokenInvalid("the token is too large")
@@ -99,7 +99,7 @@ def read_token(token: str) -> UnprovenToken:
 
 
 def read_claims(token: str) -> Claims:
-    """Return what a token says, without judging it: for tokens that just came from Supabase.
+    """Return the claims of a token without checking it: for tokens that just came from Supabase.
 
     Raises:
         TokenInvalid: It is not well-formed, or a claim is missing or malformed.
@@ -107,16 +107,24 @@ def read_claims(token: str) -> Claims:
     return _typed(read_token(token).claims)
 
 
+def claims_of_issued(token: str) -> Claims | None:
+    """Return the claims of a token that Supabase just issued; None for a token that ``verify`` would refuse anyway."""
+    try:
+        return read_claims(token)
+    except TokenInvalid:
+        return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRules:
-    """Decides whether claims are those of a user's access token of this project.
+    """Decides whether claims belong to an access token of a user of this project.
 
     Attributes:
         issuers: Accepted values of ``iss``, compared exactly.
-        audience: What ``aud`` has to be, or to contain.
+        audience: ``aud`` has to equal or contain it.
         leeway_s: How far clocks may differ, in seconds (ASVS 9.2.1 allows up to 60).
-        accepts_oauth_clients: Whether tokens that Supabase's OAuth server issued to third-party applications
-            (they carry ``client_id``) count as the user's own. They have the same ``aud``, so by default not.
+        accepts_oauth_clients: Whether to accept tokens that Supabase's OAuth server issued to third-party
+            applications (with ``client_id``). They have the same ``aud`` as the user's own tokens.
         now: The wall clock, because ``exp`` is wall time.
     """
 
@@ -127,11 +135,11 @@ class ClaimRules:
     accepts_oauth_clients: bool = False
 
     def check(self, claims: Mapping[str, Any]) -> Claims:
-        """Return *claims* as checked ones.
+        """Return the checked *claims*.
 
         Raises:
-            TokenInvalid: A claim is missing, malformed or not acceptable here.
-            TokenExpired: Everything is in order but for the time.
+            TokenInvalid: A claim is missing, malformed or not accepted.
+            TokenExpired: Only the expiry is wrong.
         """
         self._check_origin(claims)
         self._check_kind(claims)
@@ -142,10 +150,10 @@ class ClaimRules:
         return checked
 
     def check_expiry(self, claims: Claims) -> None:
-        """Return when the token still runs.
+        """Return if the token has not expired.
 
         Raises:
-            TokenExpired: It does not.
+            TokenExpired: It has.
         """
         if self.now() >= claims.exp + self.leeway_s:
             raise TokenExpired("the token has expired")
@@ -188,7 +196,7 @@ def _typed(claims: Mapping[str, Any]) -> Claims:
 
 
 def _decoded(segment: str) -> bytes:
-    """Return the bytes of a base64url segment that is written the only way it may be (RFC 7515, 2)."""
+    """Return the bytes of a base64url segment; only the canonical encoding is accepted (RFC 7515, 2)."""
     if not _SEGMENT.fullmatch(segment) or len(segment) % 4 == 1:
         raise TokenInvalid("a part is not base64url")
     raw = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
@@ -199,7 +207,7 @@ def _decoded(segment: str) -> bytes:
 
 def _json_object(raw: bytes) -> dict[str, Any]:
     try:
-        # Decoded first: json.loads would guess UTF-16 and UTF-32 from the bytes.
+        # Decoded first, because json.loads would detect UTF-16 and UTF-32 in the bytes.
         value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise TokenInvalid("a part is not well-formed JSON") from error
@@ -233,7 +241,7 @@ def _checked_header(header: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _text(claims: Mapping[str, Any], name: str) -> str | None:
-    """Return a text claim, or None where it is missing or empty (Supabase's way to say "none")."""
+    """Return a text claim, or None if it is missing or empty (Supabase writes "none" as empty)."""
     value = claims.get(name)
     if value is not None and not isinstance(value, str):
         raise TokenInvalid(f"{name} is not a string")
@@ -251,8 +259,8 @@ def _date(claims: Mapping[str, Any], name: str) -> int | None:
     value = claims.get(name)
     if value is None:
         return None
-    # RFC 7519, 2: a NumericDate may have a fraction. Without it the token ends sooner and counts as older.
-    if type(value) not in {int, float} or not 0 < value < LATEST_S:
+    # RFC 7519, 2: a NumericDate may have a fraction. Rounded down, the token expires earlier and counts as older.
+    if type(value) not in {int, float} or not 0 < value < MAX_DATE_S:
         raise TokenInvalid(f"{name} is not a date")
     return int(value)
 
@@ -271,7 +279,7 @@ def _user_role(claims: Mapping[str, Any]) -> str | None:
 
 
 def _methods(amr: Any) -> tuple[str, ...]:
-    """Return the names of the methods; a token hook may turn the entries into plain strings."""
+    """Return the names of the methods; a token hook may replace the entries by plain strings."""
     entries = amr if isinstance(amr, list) else []
     names = (entry.get("method") if isinstance(entry, dict) else entry for entry in entries)
     return tuple(name for name in names if isinstance(name, str))
