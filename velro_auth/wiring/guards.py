@@ -17,11 +17,7 @@ from velro_auth.guards.keys import Keyring, throttle_secret
 from velro_auth.guards.limits import Limits
 from velro_auth.guards.sessions import SessionCalls, SessionCallsState
 from velro_auth.guards.throttle import Throttle
-from velro_auth.guards.upstream_rate_limit import (
-    OneAddress,
-    RateLimitBucket,
-    RateLimitState,
-)
+from velro_auth.guards.upstream_rate_limit import OneAddress, RateLimitBucket, RateLimitState
 from velro_auth.health_checks import Finding
 
 if TYPE_CHECKING:
