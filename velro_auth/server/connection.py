@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import Any, Final
@@ -87,7 +88,9 @@ class Connection:
         if self.parser.wants_continue and not self._was_continued:
             self._was_continued = True
             self.outbox += b"HTTP/1.1 100 Continue\r\n\r\n"
-            self.flush()
+            # A client that is gone is noticed when it is read from.
+            with contextlib.suppress(OSError):
+                self.flush()
 
     def expect_next_request(self) -> None:
         """Prepare for the next request, whose start may be in the inbox already."""
