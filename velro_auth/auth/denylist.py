@@ -26,7 +26,6 @@ from velro_auth.auth.tokens import Claims
 
 #: How often expired denials are dropped, in seconds.
 SWEEP_S: Final = 60
-
 #: Lifetime of access tokens before a longer one was seen: Supabase's default, in seconds.
 USUAL_LIFETIME_S: Final = 3600
 #: The longest lifetime that Supabase lets a project choose, in seconds: a week.
@@ -36,7 +35,6 @@ LEEWAY_S: Final = 30.0
 
 #: A mark for :meth:`DenyList.admits` that is older than every denial.
 BEFORE_ALL: Final = -1
-
 #: Cutoffs of one user; beyond that the oldest are joined. Users rarely have more than two.
 MAX_CUTOFFS: Final = 8
 #: Names of replaced cutoffs in one cutoff.
