@@ -85,7 +85,7 @@ def test_nor_is_there_a_user_in_a_call_with_a_key_alone(api: Api) -> None:
 
 def limited(standin_with: Callable[..., Standin], *, burst: int) -> Api:
     # The rate belongs to this module: a stand-in with the same options is shared, and so are its buckets.
-    return Api(standin_with(rate_limit=RateLimit(burst=burst, per_s=0.0011)))
+    return Api(standin_with(rate_limit=RateLimit(burst=burst, per_s=0.0009)))
 
 
 def attempt(api: Api, address: str, *, secret: bool = True) -> int:
