@@ -1,4 +1,4 @@
-"""Fetches the JWKS document for those who bring no transport of their own (``velro_auth.client``)."""
+"""Fetches the JWKS document over HTTP, with ``requests``."""
 
 from __future__ import annotations
 
