@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ENVIRONMENT, LogLines
 from velro_auth.config.settings import Settings
-from velro_auth.tracing import NULL_TRACER
+from velro_auth.upstream.transport.tracing import NULL_TRACER
 from velro_auth.wiring import ROUTES, build
 from velro_auth.wiring.telemetry import Tracing, wire_sentry, wire_tracing
 

@@ -32,10 +32,10 @@ class NoSpares:
     def open(self) -> None:
         self.opened += 1
 
-    def use(self, connection: object) -> None:
+    def check(self, connection: object) -> None:
         raise AssertionError
 
-    discard = use
+    discard = check
 
 
 def running(name: str) -> int:

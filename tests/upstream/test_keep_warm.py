@@ -57,8 +57,8 @@ class FakeSpares:
             raise ConnectionRefusedError
         self.kept.append(FakeSpare(self.clock(), self.clock()))
 
-    def use(self, connection: FakeSpare) -> None:
-        self.did.append("use")
+    def check(self, connection: FakeSpare) -> None:
+        self.did.append("check")
         if self.clock() - connection.used_s >= self.forgotten_after_s:
             self.kept.remove(connection)
             raise TimeoutError
@@ -103,7 +103,7 @@ def test_idle_connections_are_tried_and_kept(
 ) -> None:
     look_for(keep_warm, clock, 100)
 
-    assert idle_connections.did == ["open", "open", *["use"] * 6]
+    assert idle_connections.did == ["open", "open", *["check"] * 6]
 
 
 def test_connections_in_use_are_not_tried(
@@ -162,7 +162,7 @@ def test_a_server_that_closes_idle_connections_sooner_is_met_by_trying_sooner(
         look_for(keep_warm, clock, 1)
         assert any(spare.is_connected for spare in idle_connections.idle())
 
-    assert set(idle_connections.did) == {"use"}
+    assert set(idle_connections.did) == {"check"}
 
 
 def test_a_connection_that_was_forgotten_on_the_way_takes_its_siblings_with_it(
@@ -171,12 +171,12 @@ def test_a_connection_that_was_forgotten_on_the_way_takes_its_siblings_with_it(
     """Nothing shows it but a timeout, and a login should not be the one to find out."""
     idle_connections.forgotten_after_s = 20
     look_for(keep_warm, clock, 31)
-    assert idle_connections.did == ["open", "open", "use", "discard", "open", "open"]
+    assert idle_connections.did == ["open", "open", "check", "discard", "open", "open"]
     idle_connections.did.clear()
 
     look_for(keep_warm, clock, 100)
 
-    assert set(idle_connections.did) == {"use"}
+    assert set(idle_connections.did) == {"check"}
 
 
 def test_what_was_learned_is_forgotten(
@@ -343,8 +343,8 @@ class InFastTime:
     def open(self) -> None:
         self._idle_connections.open()  # type: ignore[attr-defined]
 
-    def use(self, connection: FastSpare) -> None:
-        self._idle_connections.use(connection.spare)  # type: ignore[attr-defined]
+    def check(self, connection: FastSpare) -> None:
+        self._idle_connections.check(connection.spare)  # type: ignore[attr-defined]
 
     def discard(self, connection: FastSpare) -> None:
         self._idle_connections.discard(connection.spare)  # type: ignore[attr-defined]
@@ -422,7 +422,7 @@ def test_what_somebody_else_took_is_left_alone(rude: Rude) -> None:
         (connection,) = idle_connections.idle()
         idle_connections.discard(connection)
 
-        idle_connections.use(connection)
+        idle_connections.check(connection)
         idle_connections.discard(connection)
 
         assert (len(rude.requests), idle_connections.idle()) == (1, ())

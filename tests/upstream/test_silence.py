@@ -7,10 +7,13 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from urllib3.response import HTTPResponse
+from urllib3.util import Timeout
 from urllib3.util.wait import wait_for_read
 
 from tests.fixtures.rude import Rude, answer, says
@@ -19,8 +22,9 @@ from velro_auth.auth.models import Credentials
 from velro_auth.context import RequestContext
 from velro_auth.errors import InvalidCredentials, UpstreamFailed, WrongAnswer
 from velro_auth.upstream.identity import SupabaseIdentity
-from velro_auth.upstream.transport.connections import Bounded, StaleConnection
-from velro_auth.upstream.transport.idle import Caution, Idle
+from velro_auth.upstream.transport.connection import Connection, StaleConnection
+from velro_auth.upstream.transport.pool import ConnectionPool
+from velro_auth.upstream.transport.resolver import Resolver
 from velro_auth.upstream.transport.transport import Reply, Transport
 
 
@@ -50,15 +54,13 @@ def ask(transport: Transport) -> Callable[[], int]:
     return lambda: number_of(transport.send(prepared, b"{}"))
 
 
-def idle(transport: Transport) -> Idle:
-    pool = transport._adapter.pool_of(transport.prepare("GET", "/")).pool
-    assert isinstance(pool, Idle)
-    return pool
+def pool_of(transport: Transport) -> ConnectionPool:
+    return transport._adapter.pool_of(transport.prepare("GET", "/").url or "")
 
 
 def hears(transport: Transport) -> bool:
     """Return whether bytes have arrived on the only idle connection. Looking takes nothing."""
-    (connection,) = idle(transport).snapshot()
+    (connection,) = pool_of(transport).idle()
     return wait_for_read(connection.sock, timeout=0)
 
 
@@ -116,7 +118,7 @@ def test_bytes_behind_a_chunked_answer_too(server: Rude, ask: Callable[[], int])
     assert server.connected == 2
 
 
-def test_after_an_answer_to_another_question_the_connection_is_closed_and_its_place_kept(
+def test_after_an_answer_to_another_question_the_connection_is_closed(
     server: Rude, transport: Transport, ask: Callable[[], int]
 ) -> None:
     server.does(says(numbered(1)), says(numbered(2)))
@@ -127,8 +129,8 @@ def test_after_an_answer_to_another_question_the_connection_is_closed_and_its_pl
     with pytest.raises(WrongAnswer):
         transport.ask(transport.prepare("POST", "/"), refuse, b"{}")
 
-    assert (idle(transport).snapshot(), idle(transport).qsize()) == ((), 4)
-    assert idle(transport).caution.rest_s > 0
+    assert pool_of(transport).idle() == ()
+    assert pool_of(transport).quiet_period.required_s > 0
     assert ask() == 2
     assert server.connected == 2
 
@@ -161,32 +163,58 @@ def test_while_an_answer_is_judged_nothing_else_is_asked_on_its_connection(
     assert server.connected == 2
 
 
-def test_what_is_heard_at_the_last_moment_keeps_a_request_from_being_sent() -> None:
+def exchange(connection: Connection) -> HTTPResponse:
+    return connection.exchange("GET", "/", None, {}, connect_timeout_s=1, ends_s=time.monotonic() + 5)
+
+
+def test_what_arrives_at_the_last_moment_keeps_a_request_from_being_sent() -> None:
     """Between the look into the pool and the first byte sent, another thread may have had its turn."""
-    kind = type("Connection", (Bounded,), {"caution": Caution()})
-    connection = kind("127.0.0.1", 1)
+    connection = Connection("127.0.0.1", 1, resolver=Resolver())
     ours, theirs = socket.socketpair()
     with ours, theirs:
         connection.sock = ours
         theirs.sendall(numbered(1))
-        connection.request("GET", "/", preload_content=False)
-        connection.getresponse().read()
+        exchange(connection).read()
         assert b"GET / " in theirs.recv(65536)
         theirs.sendall(numbered(1))
 
         with pytest.raises(StaleConnection):
-            connection.request("GET", "/", preload_content=False)
+            exchange(connection)
 
+        assert connection.has_unexpected_bytes
         theirs.setblocking(False)
         with pytest.raises(BlockingIOError):
             theirs.recv(1)
+
+
+@pytest.mark.parametrize("does", ["a login", "a check"])
+def test_what_arrives_at_the_last_moment_is_remembered(
+    does: str, server: Rude, transport: Transport, ask: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_idle = threading.Event()
+    server.does(says_again_when(is_idle, numbered(1), numbered(1)), says(numbered(2)))
+    assert ask() == 1
+    (connection,) = pool_of(transport).idle()
+    is_idle.set()
+    eventually(lambda: hears(transport))
+
+    if does == "a check":
+        with pytest.raises(StaleConnection):
+            transport.idle_connections().check(connection)
+    else:
+        monkeypatch.setattr(pool_of(transport), "take", pool_of(transport)._idle.pop)
+        with pytest.raises(StaleConnection):
+            pool_of(transport).urlopen("GET", "/", body=None, headers={}, timeout=Timeout(connect=1, total=1))
+
+    assert pool_of(transport).quiet_period.required_s > 0
+    assert (pool_of(transport).idle(), len(server.requests)) == ((), 1)
 
 
 def test_the_first_surprise_makes_connections_rest(server: Rude, transport: Transport, ask: Callable[[], int]) -> None:
     server.does(says(numbered(1) * 2), says(numbered(2)))
     ask()
 
-    assert idle(transport).caution.rest_s > 0
+    assert pool_of(transport).quiet_period.required_s > 0
     assert [ask(), ask()] == [2, 2]
     assert server.connected == 3
 
@@ -198,7 +226,7 @@ def test_the_end_of_a_connection_is_no_surprise(server: Rude, transport: Transpo
     eventually(lambda: hears(transport))
 
     assert ask() == 1
-    assert idle(transport).caution.rest_s == 0
+    assert pool_of(transport).quiet_period.required_s == 0
 
 
 def test_a_refusal_keeps_its_connection(server: Rude, transport: Transport) -> None:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from urllib3.util import Timeout
 
 from tests.fixtures.rude import Rude, answer, hangs, resets, says, says_and_closes, trickles
 from tests.fixtures.threads import out_of_threads
 from velro_auth.errors import UpstreamTimeout, UpstreamUnavailable
-from velro_auth.upstream.transport.idle import Idle
+from velro_auth.upstream.transport.pool import ConnectionPool
 from velro_auth.upstream.transport.resolver import Resolver
 from velro_auth.upstream.transport.transport import Reply, Transport
 
@@ -37,6 +38,10 @@ def transport(rude: Rude) -> Iterator[Transport]:
 def ask(transport: Transport) -> Ask:
     prepared = transport.prepare("POST", "/auth/v1/token?grant_type=password")
     return lambda: transport.send(prepared, b'{"email": "a@b.c"}')
+
+
+def pool_of(transport: Transport) -> ConnectionPool:
+    return transport._adapter.pool_of(transport.prepare("GET", "/").url or "")
 
 
 def test_an_answer_is_its_status_headers_and_body(rude: Rude, ask: Ask) -> None:
@@ -110,14 +115,15 @@ def test_connections_that_are_dropped_leave_their_pool_to_others(rude: Rude, tra
     """Somebody may have it in hand at that very moment."""
     rude.does(says(answer()))
     ask()
-    pool = transport._adapter.pool_of(transport.prepare("GET", "/"))
-    assert isinstance(pool.pool, Idle)
+    pool = pool_of(transport)
 
-    transport._adapter.drop_idle()
+    transport._adapter.close_idle()
 
-    assert pool.pool.snapshot() == ()
-    assert pool.urlopen("GET", "/").status == 200
-    assert transport._adapter.pool_of(transport.prepare("GET", "/")) is pool
+    assert pool.idle() == ()
+    exchange = pool.urlopen("GET", "/", body=None, headers={}, timeout=Timeout(connect=1, total=1))
+    with exchange:
+        assert exchange.response.status == 200
+    assert pool_of(transport) is pool
     assert rude.connected == 2
 
 
@@ -205,15 +211,14 @@ def test_with_a_dead_connection_go_all_that_were_idle_beside_it(rude: Rude, tran
 
     rude.does(says(answer()))
     use_at_once(3)
-    pool = transport._adapter.pool_of(prepared).pool
-    assert isinstance(pool, Idle)
-    before = pool.snapshot()
+    pool = pool_of(transport)
+    before = pool.idle()
     assert len(before) == 3
     rude.does(resets, says(answer(b'{"second": 1}')))
 
     assert ask().body == b'{"second": 1}'
 
-    (replaced,) = pool.snapshot()
+    (replaced,) = pool.idle()
     assert replaced not in before
     assert rude.connected == 4
 

@@ -26,7 +26,7 @@ from velro_auth import __version__
 from velro_auth.context import RequestContext
 from velro_auth.telemetry.logs import add_filter
 from velro_auth.telemetry.telemetry import Routes
-from velro_auth.tracing import NULL_CALL, Call
+from velro_auth.upstream.transport.tracing import NULL_CALL, Call
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -18,13 +18,13 @@ from velro_auth.telemetry.gauges import (
     store_gauge,
 )
 from velro_auth.telemetry.telemetry import Routes, Telemetry
-from velro_auth.tracing import Tracer
 from velro_auth.upstream.captcha import Captcha, FixedCaptcha, LearntCaptcha
 from velro_auth.upstream.forwarding import ForwardingProof
 from velro_auth.upstream.owners import Owners
 from velro_auth.upstream.probe import LoginPathCheck
 from velro_auth.upstream.profiles import SupabaseProfiles
 from velro_auth.upstream.transport.keep_warm import KeepWarm
+from velro_auth.upstream.transport.tracing import Tracer
 from velro_auth.upstream.transport.transport import Transport
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch

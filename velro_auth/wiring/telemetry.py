@@ -19,7 +19,7 @@ from velro_auth.telemetry.sink import Sink
 from velro_auth.telemetry.slo import SloTarget
 from velro_auth.telemetry.telemetry import Routes, Telemetry
 from velro_auth.telemetry.webhook import Webhook
-from velro_auth.tracing import NULL_TRACER, Tracer
+from velro_auth.upstream.transport.tracing import NULL_TRACER, Tracer
 from velro_auth.web.problems import ANSWERS
 from velro_auth.wiring.sessions import BackgroundTask
 

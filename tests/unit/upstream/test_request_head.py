@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from urllib3.connection import HTTPConnection
 from urllib3.util import SKIP_HEADER
 
-from velro_auth.upstream.transport.connections import Bounded
+from velro_auth.upstream.transport.connection import Connection
+from velro_auth.upstream.transport.resolver import Resolver
 
 _NAMES = st.one_of(
     st.sampled_from(["apikey", "Authorization", "Content-Length", "Host", "Accept-Encoding", "User-Agent", ""]),
@@ -23,14 +24,20 @@ _VALUES = st.one_of(
     st.text(st.characters(max_codepoint=300), max_size=6),
 )  # fmt: skip
 
+_REQUEST = ("POST", "/auth/v1/token?grant_type=password", b"{}")
+
 
 def written_by(kind: type[HTTPConnection], headers: dict[Any, Any], *, port: int = 8000) -> Any:
-    """Return what one of the two sends, or the name and the text of its complaint."""
+    """Return what one of the two sends, or the class and the text of its error."""
     sent: list[bytes] = []
-    connection = kind("project.supabase.co", port)
+    options = {"resolver": Resolver()} if kind is Connection else {}
+    connection = kind("project.supabase.co", port, **options)  # type: ignore[arg-type]
     connection.sock = SimpleNamespace(sendall=lambda data: sent.append(bytes(data)), settimeout=lambda _: None)
     try:
-        connection.request("POST", "/auth/v1/token?grant_type=password", b"{}", headers)
+        if isinstance(connection, Connection):
+            connection._write_request(*_REQUEST, headers)
+        else:
+            connection.request(*_REQUEST, headers)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other has to say it too
         return type(error), str(error)
     return b"".join(sent)
@@ -39,13 +46,13 @@ def written_by(kind: type[HTTPConnection], headers: dict[Any, Any], *, port: int
 @settings(max_examples=500)
 @given(st.dictionaries(_NAMES, _VALUES, max_size=4))
 def test_what_is_sent_is_what_urllib3_would_send(headers: dict[Any, Any]) -> None:
-    assert written_by(Bounded, headers) == written_by(HTTPConnection, headers)
+    assert written_by(Connection, headers) == written_by(HTTPConnection, headers)
 
 
 @pytest.mark.parametrize("port", [80, 443, 54321])
 def test_a_host_is_named_whatever_the_port(port: int) -> None:
     """For the usual port ``http.client`` writes the name as bytes."""
-    written = written_by(Bounded, {"apikey": "sb_publishable_1"}, port=port)
+    written = written_by(Connection, {"apikey": "sb_publishable_1"}, port=port)
 
     assert written == written_by(HTTPConnection, {"apikey": "sb_publishable_1"}, port=port)
     assert b"\r\nHost: project.supabase.co" in written
@@ -53,7 +60,7 @@ def test_a_host_is_named_whatever_the_port(port: int) -> None:
 
 def test_a_field_may_have_several_values() -> None:
     written: list[bytes] = []
-    connection = Bounded("project.supabase.co")
+    connection = Connection("project.supabase.co", 80, resolver=Resolver())
     connection.putrequest("GET", "/")
     connection.putheader("Vary", "Accept", "Origin")
     connection.send = written.append  # type: ignore[assignment]
@@ -64,6 +71,6 @@ def test_a_field_may_have_several_values() -> None:
 
 @pytest.mark.parametrize("value", ["a\r\nX-Forged: y", "a\nX-Forged: y", "a\rX-Forged: y"])
 def test_a_value_cannot_bring_a_field_of_its_own(value: str) -> None:
-    kind, _ = written_by(Bounded, {"traceparent": value})
+    kind, _ = written_by(Connection, {"traceparent": value})
 
     assert kind is ValueError

@@ -18,7 +18,7 @@ from urllib3.util import Timeout
 
 from velro_auth import __version__
 from velro_auth.ops.monitor.observation import Failure
-from velro_auth.upstream.transport.connections import Adapter
+from velro_auth.upstream.transport.adapter import Adapter
 
 _MAX_BODY_BYTES: Final = 256 * 1024
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -88,10 +88,8 @@ class Client:
         try:
             request.prepare(method=method, url=self._url + path, headers=headers, json=body)
             response = adapter.send(request, stream=True, timeout=limits)  # type: ignore[arg-type] # typeshed
-            try:
-                text = response.raw.read(_MAX_BODY_BYTES, decode_content=True)
-            finally:
-                response.raw.close()
+            with response.raw as exchange:
+                text = exchange.read(_MAX_BODY_BYTES)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             return Answer(None, failure_of(error), {}, {})
         finally:

@@ -11,13 +11,15 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
 import urllib3.exceptions
 
 from velro_auth.background import Background
+from velro_auth.upstream.transport.connection import Connection
+from velro_auth.upstream.transport.pool import ConnectionPool
 
 logger = logging.getLogger("velro_auth.upstream")
 
@@ -28,7 +30,82 @@ _SHORTEST_IDLE_S: Final = 2.0
 #: How long a server's patience with idle connections is remembered; it may have been a restart.
 _LEARNED_FOR_S: Final = 600.0
 _LONGEST_REST_S: Final = 60.0
+_MAX_HEALTH_BYTES: Final = 64 * 1024
 _FOREIGN: Final = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException)
+
+
+class IdleConnections:
+    """Opens and checks the idle connections of a pool.
+
+    Args:
+        pool: The pool.
+        path: Where to send a cheap request without consequences; any answer shows that a connection works.
+        headers: The header fields of that request.
+        connect_timeout_s: Limit for opening a connection.
+        deadline_s: Limit for the whole request.
+    """
+
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        path: str,
+        headers: Mapping[str, str],
+        *,
+        connect_timeout_s: float,
+        deadline_s: float,
+    ) -> None:
+        self._pool = pool
+        self._path = path
+        self._headers = headers
+        self._connect_timeout_s = connect_timeout_s
+        self._deadline_s = deadline_s
+
+    def idle(self) -> tuple[Connection, ...]:
+        """Return the idle connections, the one idle for longest first."""
+        return self._pool.idle()
+
+    def open(self) -> None:
+        """Open one more connection and send a request on it, unless the pool is full.
+
+        Without that first answer a connection that fails is no ``StaleConnection``, so a login would not be sent again.
+
+        Raises:
+            OSError, urllib3.exceptions.HTTPError, http.client.HTTPException: The server cannot be reached.
+        """
+        if not self._pool.is_full:
+            self._check(self._pool.new())
+
+    def check(self, connection: Connection) -> None:
+        """Send a request on an idle connection, unless another thread uses the connection.
+
+        Raises:
+            OSError, urllib3.exceptions.HTTPError, http.client.HTTPException: It failed and was closed.
+        """
+        if self._pool.remove(connection):
+            self._check(connection)
+
+    def discard(self, connection: Connection) -> None:
+        """Close an idle connection, unless another thread uses it."""
+        self._pool.discard(connection)
+
+    def _check(self, connection: Connection) -> None:
+        is_usable = False
+        try:
+            response = connection.exchange(
+                "GET",
+                self._path,
+                None,
+                self._headers,
+                connect_timeout_s=self._connect_timeout_s,
+                ends_s=time.monotonic() + self._deadline_s,
+            )
+            body = response.read(_MAX_HEALTH_BYTES)
+            # A server that closes the connection after each answer leaves nothing to keep.
+            is_usable = len(body) < _MAX_HEALTH_BYTES and connection.is_connected
+            if not is_usable:
+                raise ConnectionError("the server keeps no connections")
+        finally:
+            self._pool.release(connection, is_usable=is_usable)
 
 
 class IdleConnection(Protocol):
@@ -46,7 +123,7 @@ AnySpare = TypeVar("AnySpare", bound=IdleConnection)
 
 
 class IdleConnectionsOf(Protocol[AnySpare]):
-    """The idle connections of a pool; ``connections.IdleConnections`` says what each method does."""
+    """The idle connections of a pool; ``IdleConnections`` says what each method does."""
 
     def idle(self) -> Sequence[AnySpare]:
         """Return them, the one unused for longest first."""
@@ -54,8 +131,8 @@ class IdleConnectionsOf(Protocol[AnySpare]):
     def open(self) -> None:
         """Open one more."""
 
-    def use(self, connection: AnySpare, /) -> None:
-        """Ask on one."""
+    def check(self, connection: AnySpare, /) -> None:
+        """Send a request on one."""
 
     def discard(self, connection: AnySpare, /) -> None:
         """Close one."""
@@ -184,7 +261,7 @@ class KeepWarm(Generic[AnySpare]):
         """
         used_s = spare.used_s
         try:
-            self._idle_connections.use(spare)
+            self._idle_connections.check(spare)
         except _FOREIGN:
             self._learn(self._clock() - used_s)
             for other in self._idle_connections.idle():

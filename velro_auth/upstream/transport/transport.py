@@ -1,4 +1,4 @@
-"""How bytes get to Supabase and back: one pool per process, one deadline per call, one cap per body."""
+"""Sends requests to Supabase: one pool per process, one deadline per call, one cap per body."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from urllib3.util import Timeout
 
 from velro_auth import __version__
 from velro_auth.errors import UpstreamTimeout, UpstreamUnavailable, VelroAuthError
-from velro_auth.tracing import NULL_TRACER, Tracer
-from velro_auth.upstream.transport.connections import Adapter, StaleConnection
-from velro_auth.upstream.transport.idle import held_back
-from velro_auth.upstream.transport.idle_connections import IdleConnections
+from velro_auth.upstream.transport.adapter import Adapter
+from velro_auth.upstream.transport.compatibility import check_libraries
+from velro_auth.upstream.transport.connection import StaleConnection
+from velro_auth.upstream.transport.keep_warm import IdleConnections
+from velro_auth.upstream.transport.tracing import NULL_TRACER, Tracer
 
 #: Selects the newer error bodies, which hide database texts (contract of Supabase Auth, 2.1).
 API_VERSION: Final = "2024-01-01"
 #: Supabase refuses secret keys that come with a browser's name; the caller's is never passed on.
 USER_AGENT: Final = f"velro-auth/{__version__}"
 
-
 Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back: the whole body, already capped. ``headers`` are looked up without regard to case."""
+    """An answer with its whole body, already capped. ``headers`` are looked up without regard to case."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
 
-def _as_it_is(reply: Reply) -> Reply:
+def _unchanged(reply: Reply) -> Reply:
     return reply
 
 
 class Transport:
-    """Sends requests to one Supabase project.
+    """Sends requests to one Supabase project. Safe for any number of threads.
 
-    Safe for any number of threads. Connects on first use and starts no thread, so it may be built before a
-    fork. Knows no proxy, no ``.netrc`` and no cookie: ``requests`` would take them from the environment, and
-    a cookie jar would carry one user's into the next one's login.
+    It connects on first use and starts no thread, so it may be built before a fork. It uses no proxy, no ``.netrc``
+    and no cookie: ``requests`` would take them from the environment, and a cookie jar would carry one user's cookie
+    into another user's login. It follows no redirect.
 
     Args:
         base_url: Address of the project, without a path.
@@ -58,9 +58,12 @@ class Transport:
         connect_timeout_s: Limit for resolving the name and opening a connection.
         deadline_s: Limit for the whole call, which a trickling answer cannot stretch.
         max_body_bytes: Largest answer; Supabase's are 2 to 4 KiB.
-        tls: What https trusts; the usual authorities when None.
-        tracer: Is told of every request that is sent, the second try as well.
+        tls: The TLS context for https; certifi's authorities when None.
+        tracer: Records every request that is sent, the second attempt as well.
         clock: A clock that never jumps, in seconds.
+
+    Raises:
+        AttributeError: An installed library lacks what the connections need.
     """
 
     def __init__(
@@ -76,10 +79,11 @@ class Transport:
         tracer: Tracer = NULL_TRACER,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        check_libraries()
         self._base_url = base_url.rstrip("/")
         self._key = key
         if tls is None and self._base_url.startswith("https:"):
-            tls = _usual_authorities()
+            tls = _certifi_context()
         self._adapter = Adapter(pool_size=pool_size, tls=tls)
         self._connect_timeout_s = connect_timeout_s
         self._deadline_s = deadline_s
@@ -88,12 +92,12 @@ class Transport:
         self._clock = clock
 
     def prepare(self, method: str, path: str, *, key: str = "") -> requests.PreparedRequest:
-        """Return a request to be sent any number of times: preparing costs as much as sending.
+        """Return a request that can be sent any number of times: preparing costs as much as sending.
 
         Args:
-            method: Its method.
-            path: Its path and query.
-            key: The API key it goes with, where that is another one than usual.
+            method: The method.
+            path: Path and query.
+            key: The API key, where it is not the usual one.
         """
         request = requests.PreparedRequest()
         request.prepare(
@@ -106,7 +110,7 @@ class Transport:
                 "Content-Type": "application/json",
             },
         )
-        return _with_plain_headers(request)
+        return _with_dict_headers(request)
 
     def send(
         self,
@@ -116,13 +120,13 @@ class Transport:
         *,
         deadline_s: float | None = None,
     ) -> Reply:
-        """Send a copy of *prepared* and return the whole answer, whatever its status; for the rest see ``ask``.
+        """Send a copy of *prepared* and return the whole answer, whatever its status. See ``ask``.
 
         Raises:
             UpstreamUnavailable: No connection, a broken one, or an answer beyond the cap.
             UpstreamTimeout: The deadline passed.
         """
-        return self.ask(prepared, _as_it_is, body, headers, deadline_s=deadline_s)
+        return self.ask(prepared, _unchanged, body, headers, deadline_s=deadline_s)
 
     def ask(
         self,
@@ -133,20 +137,20 @@ class Transport:
         *,
         deadline_s: float | None = None,
     ) -> Read:
-        """Send a copy of *prepared* and return what *read* makes of the answer.
+        """Send a copy of *prepared* and return what *read* returns for the answer.
 
-        Until *read* has returned, nothing else is asked on the connection. If it raises, the connection is closed:
-        the right answer may still be on its way on it.
+        Until *read* returns, the connection is used for nothing else. If *read* raises, the connection is closed: the
+        right answer may still arrive on it.
 
-        Asks a second time only when a connection that had served before died without one byte of an answer;
-        never after a timeout, since a login is not idempotent.
+        The request is sent a second time only if a reused connection failed before one byte of an answer; never
+        after a timeout, since a login is not idempotent.
 
         Args:
             prepared: The request.
-            read: Reads and judges the answer.
-            body: Its body.
-            headers: What it has beyond the prepared ones, or instead of them; each spelled in one way.
-            deadline_s: How long the call may take, where that is less than usual.
+            read: Reads and checks the answer.
+            body: The body.
+            headers: Header fields beside the prepared ones, or instead of them, in the same spelling.
+            deadline_s: Limit for the whole call, where it is less than usual.
 
         Raises:
             UpstreamUnavailable: No connection, a broken one, or an answer beyond the cap.
@@ -154,20 +158,18 @@ class Transport:
         """
         request = requests.PreparedRequest()
         request.method, request.url, request.body = prepared.method, prepared.url, prepared.body
-        request.headers = {**prepared.headers, **(headers or {})}  # type: ignore[assignment] # see below
+        request.headers = {**prepared.headers, **(headers or {})}  # type: ignore[assignment] # see _with_dict_headers
         if body is not None:
             request.body = body
             request.headers["Content-Length"] = str(len(body))
         ends_s = self._clock() + min(self._deadline_s, deadline_s or self._deadline_s)
         try:
-            return self._ask(request, read, ends_s)
-        except requests.ConnectionError as error:
-            if not _was_stale(error):
-                raise _failure(error) from error
-        except _FOREIGN as error:
-            raise _failure(error) from error
-        self._adapter.drop_idle()
-        try:
+            try:
+                return self._ask(request, read, ends_s)
+            except requests.ConnectionError as error:
+                if not _is_stale(error):
+                    raise
+            self._adapter.close_idle()
             return self._ask(request, read, ends_s)
         except _FOREIGN as error:
             raise _failure(error) from error
@@ -178,16 +180,16 @@ class Transport:
         url: str,
         headers: Mapping[str, str],
         body: bytes | None,
-        judge: Callable[[Reply], Reply] = _as_it_is,
+        read: Callable[[Reply], Reply] = _unchanged,
     ) -> Reply:
-        """Send a request that somebody else made, a library for example, under the same limits as ``ask``.
+        """Send a request that a library built, under the same limits as ``ask``.
 
         Args:
-            method: Its method.
-            url: Its whole address.
-            headers: Its headers.
-            body: Its body.
-            judge: Returns the answer, or raises where it belongs to another question.
+            method: The method.
+            url: The whole address.
+            headers: The header fields.
+            body: The body.
+            read: Returns the answer, or raises if it is about another user.
 
         Raises:
             UpstreamUnavailable: No connection, a broken one, or an answer beyond the cap.
@@ -195,13 +197,15 @@ class Transport:
         """
         request = requests.PreparedRequest()
         request.prepare(method=method, url=url, headers={**headers, "Accept-Encoding": "identity"}, data=body)
-        return self.ask(_with_plain_headers(request), judge)
+        return self.ask(_with_dict_headers(request), read)
 
     def idle_connections(self, path: str = "/auth/v1/health") -> IdleConnections:
-        """Return the idle connections, to be kept warm by asking for *path*."""
+        """Return the idle connections for ``KeepWarm``, which checks them with a GET of *path*."""
+        request = self.prepare("GET", path)
         return IdleConnections(
-            self._adapter,
-            self.prepare("GET", path),
+            self._adapter.pool_of(request.url or ""),
+            request.path_url,
+            request.headers,
             connect_timeout_s=self._connect_timeout_s,
             deadline_s=self._deadline_s,
         )
@@ -217,29 +221,29 @@ class Transport:
             request.headers.update(call.headers)
             response = self._adapter.send(request, stream=True, timeout=limits)  # type: ignore[arg-type] # typeshed
             call.answered(response.status_code)
-            with held_back(response.raw):
-                body = response.raw.read(self._max_body_bytes + 1, decode_content=True)
+            with response.raw as exchange:
+                body = exchange.read(self._max_body_bytes + 1)
                 if len(body) > self._max_body_bytes:
                     raise UpstreamUnavailable(f"answer of more than {self._max_body_bytes} bytes")
                 return read(Reply(response.status_code, response.headers, body))
 
 
-def _with_plain_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Have its headers in a plain dictionary: one without regard to case takes 20 µs to be copied and gone through."""
-    request.headers = dict(request.headers)  # type: ignore[assignment] # all that is done with it is done with a dict
+def _with_dict_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Replace the headers by a plain dict: to copy the mapping of ``requests`` takes 20 µs."""
+    request.headers = dict(request.headers)  # type: ignore[assignment] # requests and urllib3 use it as a mapping
     return request
 
 
 @functools.cache
-def _usual_authorities() -> ssl.SSLContext:
-    """Return a context that verifies against certifi's authorities; loading them takes 20 ms."""
+def _certifi_context() -> ssl.SSLContext:
+    """Return a TLS context that trusts certifi's authorities. Loading them takes 20 ms."""
     return ssl.create_default_context(cafile=certifi.where())
 
 
 #: What ``requests`` and the body reader raise. ``OSError`` is their common root for sockets and TLS.
 _FOREIGN: Final = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
-#: Foreign failure → ours; the first that fits. A connection that never opened was no slow answer.
+#: Foreign error → ours; the first match counts. A connection that could not be opened is no slow answer.
 _FAILURES: Final[tuple[tuple[type[Exception], type[VelroAuthError]], ...]] = (
     (requests.exceptions.ConnectTimeout, UpstreamUnavailable),
     (requests.exceptions.ReadTimeout, UpstreamTimeout),
@@ -255,7 +259,7 @@ def _failure(error: Exception) -> VelroAuthError:
 
 
 def _cause(error: BaseException) -> str:
-    """Name the innermost exception. Its text stays out: it may quote what the other side sent."""
+    """Return the name of the innermost exception. Its text is left out: it may quote what the server sent."""
     while True:
         inner: Any = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
         inner = inner or getattr(error, "reason", None)
@@ -266,8 +270,5 @@ def _cause(error: BaseException) -> str:
     return type(error).__name__ + (f" {errno.errorcode.get(number, number)}" if number else "")
 
 
-def _was_stale(error: requests.ConnectionError) -> bool:
-    inner = error.args[0] if error.args else None
-    return isinstance(inner, urllib3.exceptions.ProtocolError) and any(
-        isinstance(arg, StaleConnection) for arg in inner.args
-    )
+def _is_stale(error: requests.ConnectionError) -> bool:
+    return bool(error.args) and isinstance(error.args[0], StaleConnection)

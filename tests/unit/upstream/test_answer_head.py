@@ -1,4 +1,4 @@
-"""Our reading of an answer's head against ``http.client``'s: the same answer, or the same complaint."""
+"""An answer read by our connection and by ``http.client``: the same answer, or the same error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from velro_auth.upstream.transport.plain_head import PlainResponse
+from velro_auth.upstream.transport.connection import _FinalResponse
 
 _STATUS_LINES = st.one_of(
     st.sampled_from(
@@ -73,7 +73,11 @@ class _Peer:
 def read_by(kind: type[http.client.HTTPResponse], data: bytes, method: str = "POST", step: int = 9999) -> Any:
     """Return all that one of the two makes of an answer, and what it leaves of what arrived; or its complaint."""
     peer = _Peer(data, step)
-    response = kind(cast("Any", peer), method=method)
+    response: http.client.HTTPResponse
+    if kind is _FinalResponse:
+        response = _FinalResponse(cast("Any", peer), cast("Any", None), method=method)
+    else:
+        response = kind(cast("Any", peer), method=method)
     try:
         response.begin()
         message = response.msg
@@ -108,7 +112,7 @@ def test_an_answer_is_read_as_http_client_reads_it(
 ) -> None:
     data = answer(status_line, fields, end, body)
 
-    assert read_by(PlainResponse, data, method, step) == read_by(http.client.HTTPResponse, data, method, step)
+    assert read_by(_FinalResponse, data, method, step) == read_by(http.client.HTTPResponse, data, method, step)
 
 
 _NEARLY_PLAIN = tuple(itertools.product(
@@ -128,7 +132,7 @@ def test_what_is_nearly_plain_is_read_as_http_client_reads_it(method: str) -> No
     differing = [
         data
         for data in answers
-        if read_by(PlainResponse, data, method) != read_by(http.client.HTTPResponse, data, method)
+        if read_by(_FinalResponse, data, method) != read_by(http.client.HTTPResponse, data, method)
     ]
     assert not differing
 
@@ -137,7 +141,7 @@ def test_what_is_nearly_plain_is_read_as_http_client_reads_it(method: str) -> No
 def test_too_many_fields_are_refused_by_http_client(count: int) -> None:
     data = answer(b"HTTP/1.1 200 OK", [(b"Content-Length", b"2"), *((b"X-%d" % n, b"a") for n in range(count - 1))])
 
-    assert read_by(PlainResponse, data) == read_by(http.client.HTTPResponse, data)
+    assert read_by(_FinalResponse, data) == read_by(http.client.HTTPResponse, data)
 
 
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
@@ -152,28 +156,14 @@ HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
 def test_what_comes_before_the_answer_is_not_the_answer(interim: bytes, step: int) -> None:
     final = answer(b"HTTP/1.1 200 OK", [(b"Content-Length", b"2")])
 
-    assert read_by(PlainResponse, interim + final, step=step) == read_by(http.client.HTTPResponse, final)
+    assert read_by(_FinalResponse, interim + final, step=step) == read_by(http.client.HTTPResponse, final)
 
 
 def test_interim_answers_without_an_end_are_none() -> None:
-    assert read_by(PlainResponse, HINTS * 1000)[0] is http.client.BadStatusLine
+    assert read_by(_FinalResponse, HINTS * 1000)[0] is http.client.BadStatusLine
 
 
 def test_another_protocol_is_no_answer() -> None:
     data = answer(b"HTTP/1.1 101 Switching Protocols", [(b"Upgrade", b"h2c")])
 
-    assert read_by(PlainResponse, data)[0] is http.client.UnknownProtocol
-
-
-def test_a_plain_head_is_not_parsed_as_a_mail(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or all of the above would hold for a class that does nothing."""
-    fields = [(b"Content-Type", b" application/json"), (b"Connection", b" keep-alive"), (b"Set-Cookie", b" a=b")]
-    by_length, chunked = (b"Content-Length", b" 2"), (b"Transfer-Encoding", b" chunked")
-    monkeypatch.delattr(http.client, "parse_headers")
-
-    for data in (
-        answer(b"HTTP/1.1 200 OK", [*fields, by_length, fields[-1]]),
-        answer(b"HTTP/1.1 400 Bad Request", [*fields, chunked], body=b"2\r\n{}\r\n0\r\n\r\n"),
-    ):
-        head, body, left = read_by(PlainResponse, data)
-        assert (head[0][0], body, left) == (("Content-Type", "application/json"), b"{}", b"")
+    assert read_by(_FinalResponse, data)[0] is http.client.UnknownProtocol
