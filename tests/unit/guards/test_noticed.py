@@ -10,10 +10,15 @@ from tests.conftest import ENVIRONMENT
 from tests.unit.guards.clock import HandClock
 from tests.unit.guards.outcomes import fail
 from velro_auth.config.settings import Settings
-from velro_auth.errors import InvalidCredentials, UpstreamFailed, UpstreamThrottled, UpstreamTimeout
+from velro_auth.errors import AuthError, InvalidCredentials, UpstreamFailed, UpstreamThrottled, UpstreamTimeout
 from velro_auth.guards.circuit_breaker import MIN_CALLS, OPEN_S, CircuitBreaker
 from velro_auth.guards.failure_delay import FailureDelay
 from velro_auth.wiring.guards import wire_guards
+
+
+def subclasses(error: type[Exception]) -> list[type[Exception]]:
+    """Return *error* and all errors of its kind."""
+    return [error, *(one for child in error.__subclasses__() for one in subclasses(child))]
 
 
 def call(breaker: CircuitBreaker, error: type[BaseException] | None = None) -> None:
@@ -58,6 +63,17 @@ def test_a_request_that_is_no_login_releases_its_permit_when_it_fails(clock: Han
             fail(error)
 
     assert failure_delay.free == 1
+
+
+@pytest.mark.parametrize("error", subclasses(AuthError), ids=lambda error: error.__name__)
+def test_every_kind_of_refusal_is_delayed(clock: HandClock, error: type[Exception]) -> None:
+    arrived = clock.now
+    failure_delay = FailureDelay(delay_ms=350.0, permits=1, clock=clock, sleep=clock.advance)
+
+    with pytest.raises(error), failure_delay.hold(arrived):
+        fail(error)
+
+    assert clock.now - arrived == pytest.approx(0.35)
 
 
 def test_a_refused_login_keeps_its_permit_while_it_is_delayed(clock: HandClock) -> None:
