@@ -20,8 +20,9 @@ from velro_auth.config.settings import Settings
 from velro_auth.context import RequestContext
 from velro_auth.errors import Busy, TokenInvalid
 from velro_auth.guards import Guards
+from velro_auth.guards.failure_delay import FailureDelay
 from velro_auth.upstream.identity import Unconfigured
-from velro_auth.wiring.guards import wire_guards
+from velro_auth.wiring.guards import build_guards, open_guards
 
 KEY = SigningKey("key")
 
@@ -79,7 +80,7 @@ def sessions_with(guards: Guards, identity: Unconfigured) -> Sessions:
 
 
 def new_guards() -> Guards:
-    return wire_guards(SETTINGS, on_refused=lambda _: None, store=None)
+    return build_guards(SETTINGS, open_guards(SETTINGS))
 
 
 def log_out(sessions: Sessions) -> None:
@@ -100,7 +101,7 @@ def test_a_logout_holds_a_permit_of_each_guard_while_supabase_is_asked() -> None
 def test_a_logout_does_not_ask_when_all_threads_that_may_wait_are_taken() -> None:
     guards = new_guards()
     identity = PermitsInUse(guards)
-    guards.failure_delay.adjust(delay_ms=0, permits=0)
+    FailureDelay(delay_ms=0, permits=0, state=guards.failure_delay.state)
 
     with pytest.raises(Busy):
         log_out(sessions_with(guards, identity))

@@ -13,7 +13,7 @@ from velro_auth.config.settings import Settings
 from velro_auth.errors import AuthError, InvalidCredentials, UpstreamFailed, UpstreamThrottled, UpstreamTimeout
 from velro_auth.guards.circuit_breaker import MIN_CALLS, OPEN_S, CircuitBreaker
 from velro_auth.guards.failure_delay import FailureDelay
-from velro_auth.wiring.guards import wire_guards
+from velro_auth.wiring.guards import build_guards, open_guards
 
 
 def subclasses(error: type[Exception]) -> list[type[Exception]]:
@@ -89,7 +89,7 @@ def test_a_refused_login_keeps_its_permit_while_it_is_delayed(clock: HandClock) 
 
 def test_a_429_of_supabase_uses_up_our_copy_of_its_rate_limit() -> None:
     settings = Settings.from_environment({**ENVIRONMENT, "AUTH_FORWARD_CLIENT_IP": "off"})
-    guards = wire_guards(settings, on_refused=lambda _: None, store=None)
+    guards = build_guards(settings, open_guards(settings))
     guards.rate_limit.acquire(is_known=True)
 
     with pytest.raises(UpstreamThrottled), guards.asking():

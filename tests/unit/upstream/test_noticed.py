@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,11 +16,11 @@ from tests.fixtures.tokens import HandClock
 from tests.upstream_double import PROJECT, TOKEN
 from velro_auth.errors import UpstreamTimeout, UpstreamUnavailable
 from velro_auth.upstream.probe import LoginPathCheck
-from velro_auth.upstream.transport.connections import Bounded, StaleConnection
-from velro_auth.upstream.transport.idle import Caution
+from velro_auth.upstream.transport.connection import Connection, StaleConnection
+from velro_auth.upstream.transport.resolver import Resolver
 from velro_auth.upstream.transport.transport import Transport
 
-STALE = requests.ConnectionError(urllib3.exceptions.ProtocolError("aborted", StaleConnection("reset")))
+STALE = requests.ConnectionError(StaleConnection("reset"))
 
 
 class FailingAdapter:
@@ -35,7 +36,7 @@ class FailingAdapter:
         self._clock.advance(1.0)
         raise self._errors.pop(0)
 
-    def drop_idle(self) -> None:
+    def close_idle(self) -> None:
         pass
 
 
@@ -82,45 +83,44 @@ def test_a_request_that_supabase_may_have_read_is_sent_once(clock: HandClock, er
 
 
 @pytest.fixture
-def pair() -> Iterator[tuple[Bounded, socket.socket]]:
-    """Return a connection, and the socket at its other end."""
+def pair() -> Iterator[tuple[Connection, socket.socket]]:
+    """Return an open connection, and the socket at its other end."""
     ours, theirs = socket.socketpair()
-    ours.settimeout(0.05)
-    connection = Bounded("project.supabase.co", 80, timeout=0.05)
-    connection.caution = Caution()
+    connection = Connection("project.supabase.co", 80, resolver=Resolver())
     connection.sock = ours
     with ours, theirs:
         yield connection, theirs
 
 
-def test_a_used_connection_whose_answer_is_late_is_not_stale(pair: tuple[Bounded, socket.socket]) -> None:
+def exchange(connection: Connection, *, is_reused: bool, body: bytes = b"{}") -> None:
+    connection._is_reused = is_reused
+    connection.exchange("POST", "/", body, {}, connect_timeout_s=0.05, ends_s=time.monotonic() + 0.05)
+
+
+def test_a_used_connection_whose_answer_is_late_is_not_stale(pair: tuple[Connection, socket.socket]) -> None:
     """Supabase may be at work on the request: it must not be sent again."""
     connection, _ = pair
-    connection._answers = 1
-    connection.request("POST", "/", b"{}")
 
     with pytest.raises(TimeoutError):
-        connection.getresponse()
+        exchange(connection, is_reused=True)
 
 
-def test_nor_is_one_that_could_not_take_the_whole_request_in_time(pair: tuple[Bounded, socket.socket]) -> None:
+def test_nor_is_one_that_could_not_take_the_whole_request_in_time(pair: tuple[Connection, socket.socket]) -> None:
     connection, _ = pair
-    connection._answers = 1
 
     with pytest.raises(TimeoutError):
-        connection.request("POST", "/", b" " * 10_000_000)
+        exchange(connection, is_reused=True, body=b" " * 10_000_000)
 
 
-@pytest.mark.parametrize(("answers", "error"), [(0, BrokenPipeError), (1, StaleConnection)])
+@pytest.mark.parametrize(("is_reused", "error"), [(False, ConnectionError), (True, StaleConnection)])
 def test_only_a_connection_that_answered_before_is_stale_when_it_cannot_be_written_to(
-    pair: tuple[Bounded, socket.socket], answers: int, error: type[Exception]
+    pair: tuple[Connection, socket.socket], is_reused: bool, error: type[Exception]
 ) -> None:
     connection, theirs = pair
-    connection._answers = answers
     theirs.close()
 
     with pytest.raises(error):
-        connection.request("POST", "/", b"{}")
+        exchange(connection, is_reused=is_reused)
 
 
 @pytest.fixture
