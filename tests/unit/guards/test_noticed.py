@@ -11,8 +11,12 @@ from tests.unit.guards.clock import HandClock
 from tests.unit.guards.outcomes import fail
 from velro_auth.config.settings import Settings
 from velro_auth.errors import AuthError, InvalidCredentials, UpstreamFailed, UpstreamThrottled, UpstreamTimeout
+from velro_auth.guards.attempts import MemoryAttempts
 from velro_auth.guards.circuit_breaker import MIN_CALLS, OPEN_S, CircuitBreaker
 from velro_auth.guards.failure_delay import FailureDelay
+from velro_auth.guards.keys import Keyring
+from velro_auth.guards.limits import Limits
+from velro_auth.guards.throttle import Throttle, TooManyAttempts
 from velro_auth.wiring.guards import build_guards, open_guards
 
 
@@ -97,3 +101,16 @@ def test_a_429_of_supabase_uses_up_our_copy_of_its_rate_limit() -> None:
 
     with pytest.raises(UpstreamThrottled):
         guards.rate_limit.acquire(is_known=True)
+
+
+def test_tries_count_before_supabase_has_answered(clock: HandClock) -> None:
+    """Otherwise any number of guesses that are sent at once would all be let through."""
+    limits = Limits()
+    throttle = Throttle(attempts=MemoryAttempts(limits=limits, clock=clock), keyring=Keyring(b"secret"))
+
+    with contextlib.ExitStack() as waiting:
+        for _ in range(limits.pair.free):
+            waiting.enter_context(throttle.attempt("ada@example.com", "192.0.2.1"))
+
+        with pytest.raises(TooManyAttempts), throttle.attempt("ada@example.com", "192.0.2.1"):
+            pass
