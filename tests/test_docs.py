@@ -17,7 +17,7 @@ from velro_auth.ops.cli.dev import DEMO_EMAIL, DEMO_PASSWORD
 from velro_auth.ops.doctor.checks import CHECKS
 from velro_auth.ops.doctor.report import page
 from velro_auth.web.problems import ANSWERS
-from velro_auth.wiring import build
+from velro_auth.wiring import ROUTES, build
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -60,6 +60,13 @@ def test_every_route_is_in_the_reference() -> None:
     for endpoint in parts.endpoints:
         for path in endpoint.paths:
             assert f"`{path}`" in re.sub(r"`[A-Z, ]+ /", "`/", text("docs/reference/endpoints.md")), path
+
+
+def test_every_route_has_a_name_in_the_metrics() -> None:
+    parts = build(Settings.from_environment(ENVIRONMENT))
+
+    for endpoint in parts.endpoints:
+        assert {ROUTES.name(path) for path in endpoint.paths} == {endpoint.name}
 
 
 def test_every_command_is_in_the_readme() -> None:

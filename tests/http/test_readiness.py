@@ -87,3 +87,14 @@ def test_every_documented_metric_is_exposed(make_client: MakeClient, supabase: r
 
     assert len(documented) > 20
     assert {name for name in documented if not re.search(rf"^# TYPE {name} ", exposed, re.MULTILINE)} == set()
+
+
+def test_every_exposed_metric_is_documented(make_client: MakeClient, supabase: responses.RequestsMock) -> None:
+    page = Path(ROOT, "docs/reference/metrics.md").read_text("utf-8")
+
+    exposed = re.findall(
+        r"^# TYPE (velro_auth_\w+) ", make_client(REDIS_URL=NO_REDIS).get("/metrics").text, re.MULTILINE
+    )
+
+    assert len(exposed) > 20
+    assert [name for name in exposed if f"`{name}`" not in page] == []
