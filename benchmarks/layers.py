@@ -135,13 +135,13 @@ def ping_rows(settings: Settings, times: int) -> list[Row]:
         ("the head of 16 fields, read by gunicorn's parser", microseconds(lambda: requests.gunicorns(ping), times)),
         ("the same, read by the worker itself", microseconds(lambda: requests.ours(ping), times)),
         ("fast lane and endpoint", lane_us - bare_us),
-        ("edge: request id, address, CORS, header fields, metrics", all_us - lane_us),
+        ("middleware: request id, address, CORS, header fields, metrics", all_us - lane_us),
         (
             "gunicorn's response: checks of the header fields",
             gunicorns_us - all_us,
         ),
         ("the worker's own", ours_us - all_us),
-        ("Flask and its extensions, where they take the fast lane's place", ask(flask_only) - all_us),
+        ("Flask, in place of the fast lane", ask(flask_only) - all_us),
     ]
 
 
