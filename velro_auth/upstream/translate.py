@@ -112,13 +112,13 @@ _UNAUTHORIZED: Final = 401
 _TOO_MANY: Final = 429
 _SERVER_CLASS: Final = 500
 
-#: Statuses of edges and gateways in front of Supabase Auth: nobody behind them was reached.
+#: Statuses of gateways in front of Supabase Auth: Supabase Auth itself was not reached.
 _UNREACHED: Final = frozenset({502, 503, 504, *range(520, 531)})
 
 #: What codes look like.
 _CODE: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
 
-#: A code nobody has seen yet is still a refusal of the credentials when one of these is in it.
+#: An unknown code is a refusal of the credentials too when it contains one of these.
 _REFUSAL: Final = re.compile(r"invalid|denied|refused|forbidden|banned|blocked|locked|suspended|not_allowed|wrong")
 
 

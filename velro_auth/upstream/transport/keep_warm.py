@@ -219,7 +219,7 @@ class KeepWarm(Generic[AnySpare]):
             try:
                 self.look()
             except Exception:
-                # A thread that died would be missed by nobody.
+                # Nothing would notice that the thread has died.
                 logger.exception("keeping connections warm failed")
                 self._rests_until_s = self._clock() + _LONGEST_REST_S
             self._stopped.wait(LOOK_EVERY_S)
@@ -257,7 +257,7 @@ class KeepWarm(Generic[AnySpare]):
     def _try(self, spare: AnySpare) -> None:
         """Ask on a connection; where it turns out dead, those unused for as long are suspects and go too.
 
-        A router that forgot a connection tells nobody: each of them would cost a login its whole deadline.
+        A router that forgot a connection does not say so: each such connection would cost a login its whole deadline.
         """
         used_s = spare.used_s
         try:

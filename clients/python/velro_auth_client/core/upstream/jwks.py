@@ -32,7 +32,7 @@ class KeyTimes:
 
     Attributes:
         ttl_s: How long a key set is used without doubt: Supabase's own ``max-age``.
-        refresh_after_s: When a fetch starts ahead of need, so that nobody ever waits for one under traffic.
+        refresh_after_s: When the next fetch starts, early enough that no request waits for it under traffic.
         stale_s: How long beyond ``ttl_s`` it is used when it cannot be fetched again.
         cooldown_s: The least time between two fetches: strangers can make up as many names of keys as they
             like. Also the pause after a failed fetch.
@@ -55,7 +55,7 @@ class KeyState:
     Attributes:
         names: The names of the usable keys.
         age_s: The age of the set; None before the first one.
-        is_stale: Whether it is older than its TTL: fetches fail, or nobody asked for a key meanwhile.
+        is_stale: Whether it is older than its TTL: fetches fail, or no key was looked up since.
         is_failing: Whether the last fetch failed.
         fetches: Fetches started so far.
         failures: Those that failed.
@@ -151,7 +151,7 @@ class KeyStore:
             self._start_fetch(self._times.eager_cooldown_s)
 
     def purge(self) -> None:
-        """Forget all keys: whoever comes next waits for new ones. For a key that was revoked in a hurry."""
+        """Forget all keys; the next reader waits for new ones. For a key that was revoked at once."""
         with self._lock:
             # An answer that was asked for before the purge may still hold the revoked key.
             self._progress.purges += 1
