@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from velro_auth.config.settings import Settings
 from velro_auth.guards import CHECKS_MIN_CALLS, Guards
+from velro_auth.guards.asking import Asking, Bulkhead, BulkheadState, CircuitBreaker
 from velro_auth.guards.attempts import Attempts, MemoryAttempts, MemoryCounters
-from velro_auth.guards.bulkhead import Bulkhead, BulkheadState
 from velro_auth.guards.challenges import Challenges, challenge_secret
-from velro_auth.guards.circuit_breaker import CircuitBreaker
 from velro_auth.guards.failure_delay import FailureDelay, FailureDelayState
 from velro_auth.guards.keys import Keyring, throttle_secret
 from velro_auth.guards.limits import Limits
@@ -106,6 +105,7 @@ def build_guards(
         on_refused: Called with the limit that refused a login.
         on_challenge: Called when a challenge was given or solved, or a solution was wrong.
     """
+    rate_limit = _rate_limit(settings, state)
     return Guards(
         failure_delay=FailureDelay(
             delay_ms=settings.auth_failure_floor_ms,
@@ -121,14 +121,17 @@ def build_guards(
             on_refused=on_refused,
             on_challenge=on_challenge,
         ),
-        rate_limit=_rate_limit(settings, state),
-        bulkhead=Bulkhead(
-            permits=settings.login_slots,
-            wait_s=settings.login_queue_s,
-            max_waiting=settings.login_places - settings.login_slots,
-            state=state.bulkhead,
+        rate_limit=rate_limit,
+        asking=Asking(
+            bulkhead=Bulkhead(
+                permits=settings.login_slots,
+                wait_s=settings.login_queue_s,
+                max_waiting=settings.login_places - settings.login_slots,
+                state=state.bulkhead,
+            ),
+            breaker=state.breaker,
+            rate_limit=rate_limit,
         ),
-        breaker=state.breaker,
         sessions=_session_calls(settings, state),
         checks=state.checks,
     )
