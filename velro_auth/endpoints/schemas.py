@@ -26,25 +26,29 @@ def _is_utf8(value: str) -> bool:
     return True
 
 
-def _an_email(value: str) -> None:
+def an_email(value: str) -> None:
+    """Check the form of a mail address."""
     # A NUL would reach PostgreSQL, which fails on it: anybody could cause a 500 of Supabase.
     if len(value) > MAX_EMAIL_LENGTH or not _is_utf8(value) or not _EMAIL.fullmatch(value):
         raise ValidationError("Not a valid mail address.")
 
 
-def _a_password(value: str) -> None:
+def a_password(value: str) -> None:
+    """Check a password: its length, and characters that PostgreSQL cannot store."""
     if not _is_utf8(value) or "\x00" in value:
         raise ValidationError("Has characters that no password can have.")
     if not 1 <= len(value.encode()) <= MAX_PASSWORD_BYTES:
         raise ValidationError(f"Must be 1 to {MAX_PASSWORD_BYTES} bytes long.")
 
 
-def _a_captcha_token(value: str) -> None:
+def a_captcha_token(value: str) -> None:
+    """Check a solved captcha."""
     if not _is_utf8(value) or len(value) > MAX_CAPTCHA_TOKEN_LENGTH:
         raise ValidationError("Not a valid captcha token.")
 
 
-def _a_solution(value: str) -> None:
+def a_solution(value: str) -> None:
+    """Check the form of a solved challenge."""
     if not value.isascii() or len(value) > MAX_SOLUTION_LENGTH:
         raise ValidationError("Not the solution of a challenge.")
 
@@ -52,15 +56,15 @@ def _a_solution(value: str) -> None:
 class LoginBody(Schema):
     """Body of a login. Other members are ignored."""
 
-    email = fields.String(required=True, validate=_an_email, metadata={"maxLength": MAX_EMAIL_LENGTH})
+    email = fields.String(required=True, validate=an_email, metadata={"maxLength": MAX_EMAIL_LENGTH})
     password = fields.String(
-        required=True, validate=_a_password, metadata={"format": "password", "maxLength": MAX_PASSWORD_BYTES}
+        required=True, validate=a_password, metadata={"format": "password", "maxLength": MAX_PASSWORD_BYTES}
     )
-    captcha_token = fields.String(allow_none=True, load_default=None, validate=_a_captcha_token)
+    captcha_token = fields.String(allow_none=True, load_default=None, validate=a_captcha_token)
     challenge = fields.String(
         allow_none=True,
         load_default=None,
-        validate=_a_solution,
+        validate=a_solution,
         metadata={
             "description": "The solution of the challenge that a 429 `challenge_required` gave, as the widget of"
             " ALTCHA makes it.",
@@ -75,7 +79,8 @@ class LoginBody(Schema):
         return {**data, "email": email.strip()} if isinstance(email, str) else data
 
 
-def _a_refresh_token(value: str) -> None:
+def a_refresh_token(value: str) -> None:
+    """Check the form of a refresh token."""
     # Supabase's tokens have 12 to 62 characters today; Supabase refuses wrong ones itself.
     if not 1 <= len(value) <= MAX_REFRESH_TOKEN_LENGTH or not value.isascii() or not value.isprintable():
         raise ValidationError("Not a refresh token.")
@@ -84,13 +89,13 @@ def _a_refresh_token(value: str) -> None:
 class RefreshBody(Schema):
     """Body of a refresh."""
 
-    refresh_token = fields.String(required=True, validate=_a_refresh_token)
+    refresh_token = fields.String(required=True, validate=a_refresh_token)
 
 
 class LogoutBody(Schema):
     """Optional body of a logout, for a session whose access token has expired."""
 
-    refresh_token = fields.String(allow_none=True, load_default=None, validate=_a_refresh_token)
+    refresh_token = fields.String(allow_none=True, load_default=None, validate=a_refresh_token)
 
 
 class LogoutAnswer(Schema):

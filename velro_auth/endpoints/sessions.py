@@ -48,7 +48,7 @@ class LoginEndpoint:
         """Answer a login."""
         credentials = Credentials(**validated(request, _LOGIN, self.max_body_bytes))
         context = RequestContext.of(request.environ)
-        return _session_answer(self.log_in(credentials, context), context)
+        return session_answer(self.log_in(credentials, context), context)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class RefreshEndpoint:
         """Answer a refresh."""
         token = validated(request, _REFRESH, self.max_body_bytes)["refresh_token"]
         context = RequestContext.of(request.environ)
-        return _session_answer(self.sessions.refresh(token, context), context)
+        return session_answer(self.sessions.refresh(token, context), context)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class MeEndpoint:
         return json_answer(_ME.dump({"claims": claims, "profile": profile}))
 
 
-def _session_answer(session: Session, context: RequestContext) -> RawResponse:
+def session_answer(session: Session, context: RequestContext) -> RawResponse:
     """Answer with *session*; log and count an access token that is too large for an ``Authorization`` header."""
     if len(session.access_token) > MAX_TOKEN_BYTES:
         context.notes[OVERSIZE] = len(session.access_token)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -34,10 +35,15 @@ class Routes:
     Args:
         exact: Path → name.
         below: Prefix that ends with a slash → name, for endpoints that answer every path below it.
+
+    A path of *exact* may have placeholders for one segment each, as in ``/factors/<factor_id>``.
     """
 
     def __init__(self, exact: Mapping[str, str], below: Mapping[str, str] | None = None) -> None:
         self._exact = dict(exact)
+        self._patterns = tuple(
+            (re.compile(re.sub("<[a-z_]+>", "[^/]+", path)), name) for path, name in exact.items() if "<" in path
+        )
         self._below = tuple((below or {}).items())
 
     @property
@@ -48,6 +54,8 @@ class Routes:
     def name(self, path: str) -> str:
         """Return the name of the endpoint that answers *path*, or ``other``."""
         if found := self._exact.get(path):
+            return found
+        if found := next((name for pattern, name in self._patterns if pattern.fullmatch(path)), None):
             return found
         return next((name for prefix, name in self._below if path.startswith(prefix)), OTHER)
 

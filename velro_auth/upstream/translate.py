@@ -11,7 +11,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from velro_auth import errors
@@ -23,7 +23,7 @@ logger = logging.getLogger("velro_auth.upstream")
 Codes: TypeAlias = Mapping[str, type[VelroAuthError]]
 
 #: Codes that mean the same whatever was asked.
-_ANYWHERE: Final[Codes] = {
+ANYWHERE: Final[Codes] = {
     "captcha_failed": errors.CaptchaRequired,
     "over_request_rate_limit": errors.UpstreamThrottled,
     "over_email_send_rate_limit": errors.UpstreamThrottled,
@@ -44,16 +44,19 @@ class Question:
     Attributes:
         codes: Error code → our error.
         refused: What an unknown code means that has a word of refusal in it.
+        fields: Error code → the field that is wrong, and what to tell about it; for codes that mean an
+            :class:`~velro_auth.errors.InvalidRequest`. Without an entry it is the mail address.
     """
 
     codes: Codes
     refused: type[VelroAuthError]
+    fields: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 #: ``POST /token?grant_type=password``.
 PASSWORD_GRANT: Final = Question(
     codes={
-        **_ANYWHERE,
+        **ANYWHERE,
         "invalid_credentials": errors.InvalidCredentials,
         # Told before the password is looked at: passing it on would tell who has an account.
         "user_banned": errors.InvalidCredentials,
@@ -73,7 +76,7 @@ PASSWORD_GRANT: Final = Question(
 #: what Supabase cannot take back is SessionExpired: a ban ends, and a hook may change its mind.
 REFRESH_GRANT: Final = Question(
     codes={
-        **_ANYWHERE,
+        **ANYWHERE,
         "refresh_token_not_found": errors.SessionExpired,
         "refresh_token_already_used": errors.SessionExpired,
         "session_not_found": errors.SessionExpired,
@@ -92,7 +95,7 @@ REFRESH_GRANT: Final = Question(
 #: ``GET /user`` and ``POST /logout``, with the user's own token. Refusals are 403 there, not 401.
 BEARER: Final = Question(
     codes={
-        **_ANYWHERE,
+        **ANYWHERE,
         "no_authorization": errors.TokenInvalid,
         "bad_jwt": errors.TokenInvalid,
         "session_not_found": errors.SessionGone,
@@ -104,6 +107,8 @@ BEARER: Final = Question(
     },
     refused=errors.TokenInvalid,
 )
+
+_WRONG_ADDRESS: Final = ("email", "The authentication server does not accept this address.")
 
 #: What ``content`` returns for a body that is none; ``null`` is JSON.
 NO_JSON: Final = object()
@@ -169,7 +174,8 @@ def refusal(reply: Reply, question: Question) -> VelroAuthError:
     if kind is errors.UpstreamRefused:
         logger.warning("unknown refusal", extra={"upstream_status": reply.status, "upstream_code": named})
     if issubclass(kind, errors.InvalidRequest):
-        return kind({"email": ["The authentication server does not accept this address."]})
+        name, text = question.fields.get(code or "", _WRONG_ADDRESS)
+        return kind({name: [text]})
     return kind(reason, retry_after_s=_retry_after_s(reply))
 
 

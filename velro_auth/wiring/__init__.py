@@ -25,6 +25,7 @@ from velro_auth.endpoints.verify import VerifyEndpoint
 from velro_auth.guards import Guards
 from velro_auth.health_checks import Check, Finding
 from velro_auth.telemetry.telemetry import Routes
+from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.identity import SupabaseIdentity, Unconfigured
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
@@ -150,12 +151,8 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
     note_token = telemetry.issued_tokens.record
     identity: Identity = Unconfigured("; ".join(map(str, settings.errors)))
     if upstream.transport is not None:
-        identity = SupabaseIdentity(
-            upstream.transport,
-            forwards_address=settings.forwards_client_ip,
-            captcha=upstream.captcha,
-            owners=upstream.owners,
-        )
+        calls = AuthCalls(upstream.transport, forwards_address=settings.forwards_client_ip, captcha=upstream.captcha)
+        identity = SupabaseIdentity(calls, owners=upstream.owners)
     guards = build_guards(
         settings,
         state.guards,

@@ -25,8 +25,8 @@ def every_error() -> list[VelroAuthError]:
     kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, VelroAuthError)]
     made: list[VelroAuthError] = []
     for kind in kinds:
-        if kind is errors.InvalidRequest:
-            made.append(errors.InvalidRequest({"email": ["wrong"]}))
+        if issubclass(kind, errors.InvalidRequest):
+            made.append(kind({"email": ["wrong"]}))
         elif kind is errors.MethodNotAllowed:
             made.append(errors.MethodNotAllowed(["POST"]))
         elif kind is errors.ChallengeRequired:

@@ -23,6 +23,7 @@ from velro_auth.context import RequestContext
 from velro_auth.errors import VelroAuthError
 from velro_auth.ops.database import Difference, Runner, State
 from velro_auth.ops.database.connection import connected
+from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.identity import SupabaseIdentity
 from velro_auth.upstream.jwks import KeyStore
 from velro_auth.upstream.transport.resolver import AddressInfo, Resolver
@@ -188,7 +189,7 @@ class DiagnosticContext:
 
     @functools.cached_property
     def _identity(self) -> SupabaseIdentity:
-        return SupabaseIdentity(self.transport(), forwards_address=self.settings.forwards_client_ip)
+        return SupabaseIdentity(AuthCalls(self.transport(), forwards_address=self.settings.forwards_client_ip))
 
 
 def _context() -> RequestContext:

@@ -44,6 +44,18 @@ class InvalidRequest(RequestError):
         self.fields = fields
 
 
+class WeakPassword(InvalidRequest):
+    """Supabase does not accept the new password."""
+
+
+class SamePassword(InvalidRequest):
+    """The new password is the old one."""
+
+
+class AlreadyRegistered(RequestError):
+    """The address has an account, in a project that confirms by itself and so cannot hide it."""
+
+
 class TooLarge(RequestError):
     """The body is larger than this route accepts."""
 
@@ -148,12 +160,28 @@ class SessionRefused(SessionExpired):
     """Supabase did not refresh the session, but may do so later: a hook refused, or the user is banned."""
 
 
+class LinkInvalid(AuthError):
+    """A mailed link or code, or an authorization code, is wrong, used or expired."""
+
+
+class CodeInvalid(AuthError):
+    """The code of a second factor is wrong, used or expired."""
+
+
 class Forbidden(VelroAuthError):
     """A good token without the required role."""
 
 
 class InsufficientAal(Forbidden):
     """A good token below the required authenticator assurance level."""
+
+
+class ReauthenticationNeeded(Forbidden):
+    """The last proof of who the user is was too long ago for this change."""
+
+
+class NotEnabled(Forbidden):
+    """The project does not allow this."""
 
 
 class Throttled(VelroAuthError):
