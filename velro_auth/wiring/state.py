@@ -158,7 +158,7 @@ def _shared_store(settings: Settings) -> SharedStore | None:
     return SharedStore()
 
 
-def _upstream(settings: Settings, tracer: Tracer) -> Upstream:
+def _upstream(settings: Settings, tracer: Tracer | None) -> Upstream:
     if settings.errors:
         return Upstream(
             transport=None,
