@@ -18,9 +18,8 @@ from velro_auth.telemetry.audit import AuditTrail, LostRecords
 from velro_auth.telemetry.gauges import ExternalCounter, Gauge
 from velro_auth.telemetry.issued_tokens import IssuedTokens
 from velro_auth.telemetry.metrics import OTHER, PrometheusMetrics, ResponseRecord, render
-from velro_auth.telemetry.shared import Workers
+from velro_auth.telemetry.shared import Window, Workers
 from velro_auth.telemetry.slo import Reading, Rule, SloTarget
-from velro_auth.telemetry.window import Window
 
 #: The endpoint that has a service level objective.
 LOGIN: Final = "login"

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from velro_auth.context import Lane, RequestContext
 from velro_auth.telemetry.metrics import ResponseRecord
-from velro_auth.telemetry.window import Window
+from velro_auth.telemetry.shared import Window
 
 
 class HandClock:
