@@ -176,7 +176,7 @@ def _upstream(settings: Settings, tracer: Tracer | None) -> Upstream:
         deadline_s=settings.upstream_deadline_s,
         tracer=tracer,
     )
-    captcha = _captcha(settings, transport)
+    captcha, prove = _captcha(settings, transport), ForwardingProof(transport)
     return Upstream(
         transport=transport,
         login_path=LoginPathCheck(transport),
@@ -187,9 +187,7 @@ def _upstream(settings: Settings, tracer: Tracer | None) -> Upstream:
         ),
         profiles=SupabaseProfiles(transport, url=settings.supabase_url, key=settings.upstream_key),
         captcha=captcha,
-        one_address=OneAddress(
-            is_public=captcha.is_demanded if captcha else lambda: False, prove=ForwardingProof(transport)
-        ),
+        one_address=OneAddress(is_public=captcha.is_demanded, prove=prove) if captcha else OneAddress(prove=prove),
     )
 
 
