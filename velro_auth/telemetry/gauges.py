@@ -139,6 +139,11 @@ def session_refusals(read: Callable[[], float]) -> ExternalCounter:
     return ExternalCounter("session_refusals", "Refreshes, logouts and me of networks that made too many.", read)
 
 
+def upstream_requests(read: Callable[[], float]) -> ExternalCounter:
+    """Return the counter of requests to Supabase."""
+    return ExternalCounter("upstream_requests", "Requests sent to Supabase.", read)
+
+
 def pool_gauges(
     *, idle: Callable[[], float], age_s: Callable[[], float], unused_s: Callable[[], float]
 ) -> Sequence[Gauge]:

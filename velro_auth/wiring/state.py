@@ -16,6 +16,7 @@ from velro_auth.telemetry.gauges import (
     pool_gauges,
     session_refusals,
     store_gauge,
+    upstream_requests,
 )
 from velro_auth.telemetry.telemetry import Routes, Telemetry
 from velro_auth.upstream.captcha import Captcha, FixedCaptcha, LearntCaptcha
@@ -133,7 +134,10 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
         target=lambda: slo_target(current.settings),
         routes=routes,
         gauges=[*_gauges(guards, upstream, store), *sessions.gauges],
-        counters=[session_refusals(lambda: guards.session_calls.refused)],
+        counters=[
+            session_refusals(lambda: guards.session_calls.refused),
+            upstream_requests(lambda: upstream.transport.sent if upstream.transport else 0),
+        ],
         check_token=sessions.token_check.refused,
     )
     warm = [upstream.keep_warm] if upstream.keep_warm else []
