@@ -212,8 +212,20 @@ def budget_limits(settings: Settings) -> BudgetLimits:
 
 
 def _budgets(settings: Settings, state: GuardState) -> Budgets:
-    """Count in memory: each process has its share of the budgets."""
-    return MemoryBudgets(limits=budget_limits(settings).scaled(1 / _processes(settings)), logs=state.logs)
+    """Count in Redis if there is one; in memory each process has its share of the budgets."""
+    limits = budget_limits(settings)
+    memory = MemoryBudgets(limits=limits.scaled(1 / _processes(settings)), logs=state.logs)
+    if state.client is None or state.store is None:
+        return memory
+    from velro_auth.stores.budgets import RedisBudgets  # noqa: PLC0415 - 5 MB that few need
+
+    return RedisBudgets(
+        client=state.client,
+        limits=limits,
+        fallback=memory,
+        backoff=state.store.counters,
+        prefix=settings.redis_prefix,
+    )
 
 
 def _rate_limit(settings: Settings, state: GuardState) -> RateLimitBucket:
