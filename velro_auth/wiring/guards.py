@@ -106,6 +106,7 @@ def build_guards(
     *,
     on_refused: Callable[[str], None] = _ignore,
     on_challenge: Callable[[str], None] = _ignore,
+    on_withheld: Callable[[str, str, str], None] = lambda _limit, _account, _address: None,
     enforcement: Enforcement = ENFORCED,
 ) -> Guards:
     """Build the guards, with the numbers of *settings* and everything that earlier guards counted.
@@ -115,8 +116,10 @@ def build_guards(
         state: Shared with earlier guards, which still serve the requests under way.
         on_refused: Called with the limit that refused a login.
         on_challenge: Called when a challenge was given or solved, or a solution was wrong.
+        on_withheld: Called when a mail is not sent because of the mail budget.
         enforcement: Whether budgets and limits refuse, and what to call when they do.
     """
+    enforcement = _shared_report(settings, state, enforcement)
     attempts, keyring = _attempts(settings, state), Keyring(_secret(settings))
     budgets = _budgets(settings, state)
     failure_delay = _failure_delay(settings, state)
@@ -129,6 +132,7 @@ def build_guards(
             is_challenging=settings.auth_challenge == "auto",
             on_refused=on_refused,
             on_challenge=on_challenge,
+            enforcement=enforcement,
         ),
         rate_limit=_rate_limit(settings, state),
         bulkhead=_bulkhead(settings, state),
@@ -137,7 +141,9 @@ def build_guards(
         checks=state.checks,
         codes=CodeBudget(budgets=budgets, keyring=keyring, enforcement=enforcement),
         factors=FactorBudget(budgets=budgets, keyring=keyring, attempts=attempts, enforcement=enforcement),
-        mails=MailBudget(budgets=budgets, keyring=keyring, attempts=attempts, enforcement=enforcement),
+        mails=MailBudget(
+            budgets=budgets, keyring=keyring, attempts=attempts, enforcement=enforcement, on_withheld=on_withheld
+        ),
         sign_ups=SignUpLimit(budgets=budgets, keyring=keyring, enforcement=enforcement),
         mail_delay=MailDelay(
             delay_ms=settings.auth_mail_delay_ms,
@@ -204,6 +210,15 @@ def _attempts(settings: Settings, state: GuardState) -> Attempts:
         backoff=state.store.counters,
         prefix=settings.redis_prefix,
     )
+
+
+def _shared_report(settings: Settings, state: GuardState, enforcement: Enforcement) -> Enforcement:
+    """Count what would have been refused in Redis too, for ``velro-auth guard report``."""
+    if enforcement.is_on or state.client is None or state.store is None:
+        return enforcement
+    from velro_auth.stores.report import RedisReport  # noqa: PLC0415 - 5 MB that few need
+
+    return RedisReport(state.client, state.store.counters, prefix=settings.redis_prefix).beside(enforcement)
 
 
 def budget_limits(settings: Settings) -> BudgetLimits:
