@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from velro_auth.guards.bulkhead import BulkheadState
 from velro_auth.guards.circuit_breaker import CircuitBreaker, State
 from velro_auth.guards.failure_delay import FailureDelayState
+from velro_auth.guards.mail_delay import MailDelayState
 from velro_auth.telemetry.logs import dropped_lines
 from velro_auth.telemetry.shared import Table, Workers
 
@@ -132,6 +133,17 @@ def guard_gauges(
         Gauge("floor_free", "Requests that may still set out for Supabase.", lambda: failure_delay.free),
         *(Gauge("breaker", doc, is_in(state), {"state": state}) for state in get_args(State)),
     )
+
+
+def mail_gauge(mail_delay: MailDelayState) -> Gauge:
+    """Return the gauge of requests that may send a mail."""
+    doc = "Requests that may send a mail and wait for their answer or for Supabase."
+    return Gauge("mail_places_taken", doc, lambda: mail_delay.in_use)
+
+
+def mail_refusals(mail_delay: MailDelayState) -> ExternalCounter:
+    """Return the counter of requests that were answered ``busy`` because too many may send a mail."""
+    return ExternalCounter("mail_places_refusals", "Requests that found no place to wait.", lambda: mail_delay.refused)
 
 
 def session_refusals(read: Callable[[], float]) -> ExternalCounter:
