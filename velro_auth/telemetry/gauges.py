@@ -9,8 +9,7 @@ from typing import Final, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from velro_auth.guards.bulkhead import BulkheadState
-from velro_auth.guards.circuit_breaker import CircuitBreaker, State
+from velro_auth.guards.asking import BulkheadState, CircuitBreaker, State
 from velro_auth.guards.failure_delay import FailureDelayState
 from velro_auth.guards.mail_delay import MailDelayState
 from velro_auth.telemetry.logs import dropped_lines
