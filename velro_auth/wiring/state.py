@@ -12,10 +12,13 @@ from velro_auth.guards.upstream_rate_limit import OneAddress
 from velro_auth.telemetry.gauges import (
     Gauge,
     guard_gauges,
+    mail_gauge,
+    mail_refusals,
     one_address_gauge,
     pool_gauges,
     session_refusals,
     store_gauge,
+    upstream_requests,
 )
 from velro_auth.telemetry.telemetry import Routes, Telemetry
 from velro_auth.upstream.answers import Owners
@@ -29,7 +32,7 @@ from velro_auth.upstream.transport.transport import Transport
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
 from velro_auth.wiring.guards import GuardState, open_guards
-from velro_auth.wiring.sessions import SessionState, open_sessions
+from velro_auth.wiring.sessions import BackgroundTask, SessionState, open_sessions
 from velro_auth.wiring.telemetry import Tracing, slo_target, wire_sentry, wire_telemetry
 
 if TYPE_CHECKING:
@@ -133,7 +136,11 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
         target=lambda: slo_target(current.settings),
         routes=routes,
         gauges=[*_gauges(guards, upstream, store), *sessions.gauges],
-        counters=[session_refusals(lambda: guards.session_calls.refused)],
+        counters=[
+            session_refusals(lambda: guards.session_calls.refused),
+            mail_refusals(guards.mail_delay),
+            upstream_requests(lambda: upstream.transport.sent if upstream.transport else 0),
+        ],
         check_token=sessions.token_check.refused,
     )
     warm = [upstream.keep_warm] if upstream.keep_warm else []
@@ -146,8 +153,19 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
         sessions=sessions,
         telemetry=telemetry,
         tracing=tracing,
-        threads=(*sessions.background, *warm, telemetry, *tracing.tasks, *wire_sentry(settings)),
+        threads=(
+            BackgroundTask(_start_nothing, guards.mail_delay.finish),
+            *sessions.background,
+            *warm,
+            telemetry,
+            *tracing.tasks,
+            *wire_sentry(settings),
+        ),
     )
+
+
+def _start_nothing() -> None:
+    """Do nothing: the threads of calls behind their answers start with the requests."""
 
 
 def _shared_store(settings: Settings) -> SharedStore | None:
@@ -208,5 +226,5 @@ def _gauges(guards: GuardState, upstream: Upstream, store: SharedStore | None) -
             age_s=lambda: max((one.age_s for one in keep_warm.ages()), default=0.0),
             unused_s=lambda: max((one.idle_s for one in keep_warm.ages()), default=0.0),
         )
-    gauges.append(one_address_gauge(lambda: one_address.is_proven))
+    gauges += [one_address_gauge(lambda: one_address.is_proven), mail_gauge(guards.mail_delay)]
     return [*gauges, store_gauge(store.is_degraded)] if store else gauges

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import ssl
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -146,6 +147,9 @@ class Transport:
         self._max_body_bytes = max_body_bytes
         self._tracer = tracer
         self._clock = clock
+        #: Requests that were sent, second attempts not counted.
+        self.sent = 0
+        self._counting = threading.Lock()
 
     def prepare(self, method: str, path: str, *, key: str = "") -> requests.PreparedRequest:
         """Return a request that can be sent any number of times: preparing costs as much as sending.
@@ -213,6 +217,8 @@ class Transport:
         if body is not None:
             request.body = body
             request.headers["Content-Length"] = str(len(body))
+        with self._counting:
+            self.sent += 1
         ends_s = self._clock() + min(self._deadline_s, deadline_s or self._deadline_s)
         try:
             try:
