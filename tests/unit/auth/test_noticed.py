@@ -66,7 +66,7 @@ def permits_in_use(guards: Guards) -> dict[str, int]:
 
 
 SETTINGS = Settings.from_environment(ENVIRONMENT)
-PERMITS = SETTINGS.login_places
+PERMITS = SETTINGS.waiting_permits
 
 
 def sessions_with(guards: Guards, identity: Unconfigured) -> Sessions:

@@ -186,9 +186,9 @@ def _summary(row: Mapping[str, Any]) -> str:
 
 def _settings() -> Settings:
     settings = Settings.from_environment()
-    for mistake in settings.errors:
-        if mistake.variable in _SETTINGS:
-            raise click.UsageError(str(mistake))
+    for error in settings.errors:
+        if error.variable in _SETTINGS:
+            raise click.UsageError(str(error))
     return settings
 
 
