@@ -133,5 +133,5 @@ class MeEndpoint:
 def session_answer(session: Session, context: RequestContext) -> RawResponse:
     """Answer with *session*; log and count an access token that is too large for an ``Authorization`` header."""
     if len(session.access_token) > MAX_TOKEN_BYTES:
-        context.notes[OVERSIZE] = len(session.access_token)
+        context.log_fields[OVERSIZE] = len(session.access_token)
     return json_answer(_SESSION.dump(session))

@@ -152,7 +152,7 @@ class Middleware:
             self._watch.look(environ)
         if railway_id := environ.get("HTTP_X_RAILWAY_REQUEST_ID"):
             # Railway joins our log lines with its own by this name.
-            context.notes["requestId"] = railway_id[:64]
+            context.log_fields["requestId"] = railway_id[:64]
         return context
 
     def _queue_ms(self, started: str) -> float | None:
@@ -206,7 +206,7 @@ def _log(environ: WSGIEnvironment, context: RequestContext, status: int, took_ms
     if context.traceparent:
         fields["traceparent"] = context.traceparent
     level = logging.ERROR if status == _SERVER_ERROR else logging.WARNING if status > _SERVER_ERROR else logging.INFO
-    access_log.log(level, "%s %s %d", fields["method"], path, status, extra=fields | context.notes)
+    access_log.log(level, "%s %s %d", fields["method"], path, status, extra=fields | context.log_fields)
 
 
 def _run(app: WSGIApplication, environ: WSGIEnvironment) -> tuple[str, list[tuple[str, str]], bytes]:
