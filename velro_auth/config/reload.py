@@ -80,9 +80,6 @@ class SharedMemory:
 
     Made before the fork. Only the maker writes. The number of a publication is odd while it is written, so that no
     process reads half of it.
-
-    Args:
-        size: The longest publication, in bytes.
     """
 
     def __init__(self, size: int = SIZE) -> None:

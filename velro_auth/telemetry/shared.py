@@ -87,10 +87,6 @@ class Table:
 
     A reader may see a row while its owner writes. Each number is consistent (eight aligned bytes); two related
     numbers may differ by one update.
-
-    Args:
-        workers: Assigns the rows.
-        width: Numbers in a row.
     """
 
     def __init__(self, workers: Workers, width: int) -> None:
@@ -200,11 +196,7 @@ class Recent:
 
 
 class Window:
-    """Counts the logins of the last minutes with durations, and of the last hour without.
-
-    Args:
-        length_s: Length of the rolling window.
-    """
+    """Counts the logins of the last minutes with durations, and of the last hour without."""
 
     def __init__(
         self, workers: Workers, *, length_s: float = 300.0, clock: Callable[[], float] = time.monotonic

@@ -120,13 +120,7 @@ class ApplicationState:
 
 
 def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> ApplicationState:
-    """Return the state of a process that has served no request. Connects to nothing and starts nothing.
-
-    Args:
-        settings: The settings that the process starts with.
-        routes: The names of the paths in the metrics.
-        tracing: Traces calls to Supabase.
-    """
+    """Return the state of a process that has served no request. Connects to nothing and starts nothing."""
     current, upstream = CurrentSettings(settings), _upstream(settings, tracing.tracer)
     store = _shared_store(settings)
     guards = open_guards(settings, store=store, one_address=upstream.one_address)
