@@ -123,46 +123,15 @@ class SupabaseIdentity:
 
 
 class Unconfigured:
-    """Stands in for Supabase while the settings are wrong: refuses everything and says which variable to set.
-
-    Args:
-        reason: What is wrong, for the log.
-    """
+    """Stands in for Supabase while the settings are wrong: refuses everything, and *reason* says what is wrong."""
 
     def __init__(self, reason: str) -> None:
         self._reason = reason
 
-    def sign_in(self, _: Credentials, __: RequestContext) -> Session:
-        """Refuse.
-
-        Raises:
-            UpstreamMisconfigured: Always.
-        """
+    def _refuse(self, *_: object, **__: object) -> Any:
         raise UpstreamMisconfigured(self._reason)
 
-    def refresh(self, _: str, __: RequestContext) -> Session:
-        """Refuse.
-
-        Raises:
-            UpstreamMisconfigured: Always.
-        """
-        raise UpstreamMisconfigured(self._reason)
-
-    def check(self, _: str, __: RequestContext, *, deadline_s: float | None = None) -> None:  # noqa: ARG002 (protocol)
-        """Refuse.
-
-        Raises:
-            UpstreamMisconfigured: Always.
-        """
-        raise UpstreamMisconfigured(self._reason)
-
-    def sign_out(self, _: str, __: Scope, ___: RequestContext) -> float | None:
-        """Refuse.
-
-        Raises:
-            UpstreamMisconfigured: Always.
-        """
-        raise UpstreamMisconfigured(self._reason)
+    sign_in = refresh = check = sign_out = _refuse
 
 
 def _date_s(reply: Reply) -> float | None:

@@ -23,8 +23,7 @@ from velro_auth.telemetry.gauges import (
 from velro_auth.telemetry.telemetry import Routes, Telemetry
 from velro_auth.upstream.answers import Owners
 from velro_auth.upstream.captcha import Captcha, DemandedCaptcha, LearntCaptcha
-from velro_auth.upstream.forwarding import ForwardingProof
-from velro_auth.upstream.probe import LoginPathCheck
+from velro_auth.upstream.probe import ForwardingProof, LoginPathCheck
 from velro_auth.upstream.profiles import SupabaseProfiles
 from velro_auth.upstream.transport.keep_warm import KeepWarm
 from velro_auth.upstream.transport.tracing import Tracer

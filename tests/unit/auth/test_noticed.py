@@ -51,7 +51,7 @@ class PermitsInUse(Unconfigured):
     guards: Guards
     seen: list[dict[str, int]] = field(default_factory=list)
 
-    def sign_out(self, *_: Any) -> float | None:
+    def sign_out(self, *_: Any, **__: Any) -> float | None:
         self.seen.append(permits_in_use(self.guards))
         return None
 
