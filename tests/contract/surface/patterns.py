@@ -33,8 +33,7 @@ FORMS: Final[Mapping[str, str]] = {
     "code_challenge": r"[\w.~-]{43,128}",
     "code_verifier": r"[\w.~-]{43,128}",
     "provider_token": r"[\w.-]+",
-    # The server forgets the path of its public address in links; deployments set it again, as the stand-in does.
-    "auth_base": r"http://127\.0\.0\.1:\d+(?:/auth/v1)?",
+    "auth_base": r"http://127\.0\.0\.1:\d+",
     "provider_base": r"http://127\.0\.0\.1:\d+/[\w/-]*?",
     "html link to the location": r'<a href="[^"]*">[A-Za-z ]+</a>\.\s*',
 }
