@@ -60,6 +60,7 @@ def change(backend: Backend, call: Call) -> dict[str, Any]:
         Failure: The token is not good, the change is not allowed, or the mail cannot be sent.
     """
     who = bearer.user(backend, call)
+    backend.limits.demand("user", call.limited_as)
     given = params.read(call.body, struct="UserUpdateParams", fields=FIELDS)
     _check_form(backend, given)
     _check_rights(backend, who, given)

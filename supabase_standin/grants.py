@@ -30,8 +30,7 @@ def token(backend: Backend, call: Call) -> dict[str, Any]:
     grant = GRANTS.get(grant_type)
     if grant is None:
         raise Failure(400, "invalid_credentials", "unsupported_grant_type")
-    if not backend.limiter.allows(call.address):
-        raise Failure(429, "over_request_rate_limit", "Request rate limit reached")
+    backend.limits.demand("token", call.limited_as)
     return grant(backend, call)
 
 

@@ -30,6 +30,7 @@ def recover(backend: Backend, call: Call) -> dict[str, Any]:
     Raises:
         Failure: Not valid, too soon, or the mail cannot be sent.
     """
+    backend.limits.demand("recover", call.limited_as)
     grants.check_captcha(backend, call)
     given = params.read(call.body, struct="RecoverParams", fields=RECOVER_FIELDS)
     if not given.get("email"):
@@ -53,6 +54,7 @@ def otp(backend: Backend, call: Call) -> dict[str, Any]:
     Raises:
         Failure: Not valid, not allowed, too soon, or the mail cannot be sent.
     """
+    backend.limits.demand("otp", call.limited_as)
     grants.check_captcha(backend, call)
     given = params.read(call.body, struct="OtpParams", fields=OTP_FIELDS)
     email, phone = given.get("email", ""), given.get("phone", "")
@@ -76,6 +78,7 @@ def magic_link(backend: Backend, call: Call) -> dict[str, Any]:
     Raises:
         Failure: As `otp`.
     """
+    backend.limits.demand("otp", call.limited_as)
     grants.check_captcha(backend, call)
     return _magic_link(backend, call, params.read(call.body, struct="MagicLinkParams", fields=OTP_FIELDS))
 
@@ -86,6 +89,7 @@ def resend(backend: Backend, call: Call) -> dict[str, Any]:
     Raises:
         Failure: Not valid, too soon, or the mail cannot be sent.
     """
+    backend.limits.demand("resend", call.limited_as)
     grants.check_captcha(backend, call)
     given = params.read(call.body, struct="ResendConfirmationParams", fields=RESEND_FIELDS)
     kind, pkce = _check_resend(backend, given), flow_states.check(given)

@@ -35,7 +35,7 @@ def sign_up(backend: Backend, call: Call, *, is_checked: bool = False) -> dict[s
     Args:
         backend: The service.
         call: The request.
-        is_checked: Whether the captcha was checked already.
+        is_checked: Whether captcha and limit were checked already.
 
     Raises:
         Failure: Not allowed, not valid, taken, a trigger objected, or the mail cannot be sent.
@@ -43,6 +43,10 @@ def sign_up(backend: Backend, call: Call, *, is_checked: bool = False) -> dict[s
     if not is_checked:
         grants.check_captcha(backend, call)
     given = params.read(call.body, struct="SignupParams", fields=FIELDS)
+    if not given.get("email") and not given.get("phone"):
+        raise Failure(422, "anonymous_provider_disabled", "Anonymous sign-ins are disabled")
+    if not is_checked:
+        backend.limits.demand("signup", call.limited_as)
     email = _check(backend, given)
     try:
         user, body = _register(backend, call, email, given)
@@ -127,8 +131,6 @@ def create(
 
 
 def _check(backend: Backend, given: Mapping[str, Any]) -> str:
-    if not given.get("email") and not given.get("phone"):
-        raise Failure(422, "anonymous_provider_disabled", "Anonymous sign-ins are disabled")
     if not backend.config.signups:
         raise Failure(422, "signup_disabled", "Signups not allowed for this instance")
     if not given.get("password"):

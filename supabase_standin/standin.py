@@ -22,7 +22,7 @@ from supabase_standin.config import StandinConfig
 from supabase_standin.control import Control
 from supabase_standin.faults import Faults
 from supabase_standin.keys import Keys
-from supabase_standin.limiter import Limiter
+from supabase_standin.limits import Limits
 from supabase_standin.mailbox import Mailbox, MailboxPages
 from supabase_standin.mailer import Mailer
 from supabase_standin.passwords import Passwords
@@ -237,7 +237,7 @@ class Standin:
                 min_length=config.password_min_length,
                 required=config.password_required_characters,
             ),
-            limiter=Limiter(config.rate_limit, clock=time.monotonic),
+            limits=Limits(config, clock=time.monotonic),
             mailer=Mailer(config, self.mailbox, base=self.url, clock=self._clock),
             clock=self._clock,
         )

@@ -66,6 +66,7 @@ def follow(backend: Backend, call: Call) -> Response:
     Raises:
         Failure: Type or token is missing; everything later becomes a redirect.
     """
+    backend.limits.demand("verify", call.limited_as)
     kind, token_hash = call.query.get("type", ""), call.query.get("token", "")
     if not kind:
         raise Failure(400, "validation_failed", "Verify requires a verification type")
@@ -100,6 +101,7 @@ def post(backend: Backend, call: Call) -> dict[str, Any]:
     Raises:
         Failure: The request is not whole, or the secret is not good (any more).
     """
+    backend.limits.demand("verify", call.limited_as)
     given = params.read(call.body, struct="VerifyParams", fields=FIELDS)
     kind = given.get("type", "")
     find = _finder(backend, call, given)
