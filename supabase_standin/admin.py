@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import psycopg
 
-from supabase_standin import account, addresses, params, sessions, signup, timestamps, users
+from supabase_standin import account, addresses, confirming, params, sessions, signup, timestamps, users
 from supabase_standin.backend import Backend, Call
 from supabase_standin.errors import Failure, database_trouble
 
@@ -175,8 +175,7 @@ def _banned_until(duration: str, *, now: float) -> Any:
 
 def _confirm(connection: psycopg.Connection, user_id: uuid.UUID, given: Mapping[str, Any], *, now: float) -> None:
     if given.get("email_confirm"):
-        users.update_identity(connection, user_id, {"email_verified": True}, now=now)
-        users.update(connection, user_id, now=now, email_confirmed_at=timestamps.moment(now))
+        confirming.confirm(connection, user_id, now=now)
 
 
 def _password_hash(backend: Backend, given: Mapping[str, Any]) -> str:
