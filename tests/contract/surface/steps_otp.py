@@ -123,6 +123,14 @@ def _changing_again(world: World) -> None:
     world.later(1)
 
 
+def _half_done_by_code(world: World) -> None:
+    half_done(world, first="email", **PKCE)
+
+
+def _asked_by_code(world: World) -> None:
+    asked(world, **PKCE)
+
+
 def _changing_by_code(world: World) -> None:
     changing(world, **PKCE)
     world.use_mail()
@@ -147,7 +155,7 @@ STEPS: Final[Mapping[str, Step]] = {
     "otp/unconfirmed": lambda world: world.user(confirmed=False),
     "otp/unconfirmed-create-user-false": sign_up,
     "otp/known-pkce": _mailed_before,
-    "otp/verify-get-pkce": partial(asked, **PKCE),
+    "otp/verify-get-pkce": _asked_by_code,
     "otp/token-pkce": partial(_traded, challenge=PKCE),
     "otp/token-pkce-plain": partial(_traded, challenge=PLAIN),
     "otp/magiclink-route": _spent_before,
@@ -168,7 +176,7 @@ STEPS: Final[Mapping[str, Step]] = {
     "email-change/expired": _change_late,
     "email-change/double-start-pkce": _changing_again,
     "email-change/double-first-pkce": _changing_by_code,
-    "email-change/double-second-pkce": partial(half_done, first="email", **PKCE),
+    "email-change/double-second-pkce": _half_done_by_code,
     "email-change/double-token-pkce": _changed_by_code,
     "email-change/single-get": changing,
     "email-change/autoconfirm-first": changing,
