@@ -11,7 +11,7 @@ from flask import Blueprint, Flask, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.wrappers import Response
 
-from supabase_standin import about, account, admin, bearer, cors, edge, grants, rest, signup
+from supabase_standin import about, account, admin, bearer, cors, edge, grants, recover, rest, signup, verify
 from supabase_standin import routes as more
 from supabase_standin.backend import Backend, Call
 from supabase_standin.discovery import DISCOVERED
@@ -102,6 +102,13 @@ def _routes(backend: Backend) -> list[tuple[str, str, Callable[..., Response]]]:
     return [
         ("POST", "/token", as_user(grants.token)),
         ("POST", "/signup", as_user(signup.sign_up)),
+        ("GET", "/verify", lambda: verify.follow(backend, g.call)),
+        ("POST", "/verify", as_user(verify.post)),
+        ("POST", "/recover", as_user(recover.recover)),
+        ("POST", "/otp", as_user(recover.otp)),
+        ("POST", "/magiclink", as_user(recover.magic_link)),
+        ("POST", "/resend", as_user(recover.resend)),
+        ("GET", "/reauthenticate", as_user(recover.reauthenticate)),
         ("GET", "/user", as_user(account.show)),
         ("PUT", "/user", as_user(account.change)),
         ("POST", "/logout", lambda: _log_out(backend)),

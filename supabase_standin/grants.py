@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from supabase_standin import bearer, params, refresh, sessions, users
+from supabase_standin import bearer, params, pkce, refresh, sessions, users
 from supabase_standin.backend import Backend, Call
 from supabase_standin.errors import Failure, database_trouble
 
@@ -103,4 +103,5 @@ def _demand_confirmation(user: users.User, *, by_email: bool) -> None:
 GRANTS: Final[Mapping[str, Callable[[Backend, Call], dict[str, Any]]]] = {
     "password": password,
     "refresh_token": refresh.refresh,
+    "pkce": pkce.trade,
 }
