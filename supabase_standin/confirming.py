@@ -42,7 +42,8 @@ def confirm_sign_up(backend: Backend, connection: psycopg.Connection, user: user
     now = backend.clock()
     if not user.encrypted_password and user.invited_at is not None:
         password_hash = backend.passwords.hash(secrets.token_urlsafe(48))
-        users.update(connection, user.id, now=now, encrypted_password=password_hash)
+        # A new password forgets when mails were sent, in the original too.
+        users.update(connection, user.id, now=now, encrypted_password=password_hash, confirmation_sent_at=None)
     confirm(connection, user.id, now=now)
     confirm_identity(connection, user, now=now)
 
@@ -79,6 +80,8 @@ def change_email(backend: Backend, connection: psycopg.Connection, user: users.U
     else:
         data = {"sub": str(user.id), **known, "phone_verified": False}
         users.insert_identity(connection, user.id, provider="email", data=data, now=now)
+        known_so_far = user.raw_app_meta_data or {}
+        users.update(connection, user.id, now=now, raw_app_meta_data={**known_so_far, **EMAIL_PROVIDER})
     one_time_tokens.clear(connection, user.id, Kind.EMAIL_CHANGE_CURRENT, Kind.EMAIL_CHANGE_NEW, now=now)
     users.update(
         connection,
