@@ -88,7 +88,7 @@ class Keyring:
         return self._hmac("account", same_account(account))
 
     def factor(self, account: str, factor_id: str) -> str:
-        """Return the key of a second factor of *account*: nobody can use up the budget of another one's factor."""
+        """Return the key of a second factor of *account*. Another account has another key for the same factor."""
         return self._hmac("factor", f"{same_account(account)}\0{same_factor(factor_id)}")
 
     def network(self, address: str) -> str:
