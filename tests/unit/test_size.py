@@ -40,6 +40,21 @@ def test_no_function_is_long(folder: str) -> None:
     assert long == []
 
 
+#: Modules of capabilities that came after the number below was set: the whole account. A module that only moved or was
+#: split from another one is not new.
+NEW = {
+    "auth/sealing.py",
+    "endpoints/operation.py",
+    "ops/enumeration.py",
+    "ops/timing_comparison.py",
+    "upstream/calls.py",
+    "web/redirects.py",
+}
+
+
 def test_the_production_wheel_has_few_modules() -> None:
-    """Each one has to be read by a new maintainer. Raise the number for a new capability only."""
-    assert len(modules("velro_auth")) <= 190
+    """Each one has to be read by a new maintainer."""
+    names = {path.relative_to(ROOT / "velro_auth").as_posix() for path in modules("velro_auth")}
+
+    assert names >= NEW
+    assert len(names - NEW) <= 190

@@ -202,8 +202,8 @@ class Settings:
         "AUTH_REDIRECT_URLS",
         (),
         "Addresses that `redirect_to` may name, comma separated: an origin (`https://app.example.com`) allows all of"
-        " its pages, with a path (`https://app.example.com/auth/`) only the pages below it. List them in the project too"
-        " (Authentication, URL configuration).",
+        " its pages, with a path (`https://app.example.com/auth/`) only the pages below it. List them in the project"
+        " too (Authentication, URL configuration).",
         convert=a_redirect,
         at_run_time=True,
     )
@@ -626,6 +626,7 @@ def shown(settings: Settings, spec: Spec) -> str:
     """
     value = getattr(settings, spec.name)
     if spec.metadata["secret"] and value:
+        value = value if isinstance(value, str) else ",".join(value)
         return f"{value[: min(MASKED_CHARACTERS, len(value) // 4)]}… ({len(value)} characters)"
     if isinstance(value, tuple):
         return ",".join(map(str, value))

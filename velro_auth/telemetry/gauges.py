@@ -9,8 +9,7 @@ from typing import Final, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from velro_auth.guards.bulkhead import BulkheadState
-from velro_auth.guards.circuit_breaker import CircuitBreaker, State
+from velro_auth.guards.asking import BulkheadState, CircuitBreaker, State
 from velro_auth.guards.failure_delay import FailureDelayState
 from velro_auth.guards.mail_delay import MailDelayState
 from velro_auth.telemetry.logs import dropped_lines
@@ -149,6 +148,11 @@ def mail_refusals(mail_delay: MailDelayState) -> ExternalCounter:
 def session_refusals(read: Callable[[], float]) -> ExternalCounter:
     """Return the counter of session calls that were refused because of their network."""
     return ExternalCounter("session_refusals", "Refreshes, logouts and me of networks that made too many.", read)
+
+
+def upstream_requests(read: Callable[[], float]) -> ExternalCounter:
+    """Return the counter of requests to Supabase."""
+    return ExternalCounter("upstream_requests", "Requests sent to Supabase.", read)
 
 
 def pool_gauges(

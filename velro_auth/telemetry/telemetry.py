@@ -154,7 +154,8 @@ class Telemetry:
     def record(self, response: ResponseRecord) -> None:
         """Record one response."""
         context = response.context
-        self.jobs.ensure()
+        if self.jobs.thread is None:
+            self.jobs.ensure()
         self.metrics.record(response)
         if response.route == LOGIN:
             self.window.record(

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from velro_auth.config.settings import Settings
 from velro_auth.guards import CHECKS_MIN_CALLS, Guards
+from velro_auth.guards.asking import Asking, Bulkhead, BulkheadState, CircuitBreaker
 from velro_auth.guards.attempts import Attempts, MemoryAttempts, MemoryCounters
 from velro_auth.guards.budgets import BudgetLimits, Budgets, MemoryBudgets, MemoryLogs
-from velro_auth.guards.bulkhead import Bulkhead, BulkheadState
 from velro_auth.guards.challenges import Challenges, challenge_secret
-from velro_auth.guards.circuit_breaker import CircuitBreaker
 from velro_auth.guards.codes import CodeBudget, FactorBudget
 from velro_auth.guards.enforcement import ENFORCED, Enforcement
 from velro_auth.guards.failure_delay import FailureDelay, FailureDelayState
@@ -123,6 +122,7 @@ def build_guards(
     attempts, keyring = _attempts(settings, state), Keyring(_secret(settings))
     budgets = _budgets(settings, state)
     failure_delay = _failure_delay(settings, state)
+    rate_limit = _rate_limit(settings, state)
     return Guards(
         failure_delay=failure_delay,
         throttle=Throttle(
@@ -134,9 +134,8 @@ def build_guards(
             on_challenge=on_challenge,
             enforcement=enforcement,
         ),
-        rate_limit=_rate_limit(settings, state),
-        bulkhead=_bulkhead(settings, state),
-        breaker=state.breaker,
+        rate_limit=rate_limit,
+        asking=Asking(bulkhead=_bulkhead(settings, state), breaker=state.breaker, rate_limit=rate_limit),
         sessions=_session_calls(settings, state),
         checks=state.checks,
         codes=CodeBudget(budgets=budgets, keyring=keyring, enforcement=enforcement),
