@@ -306,7 +306,7 @@ class Gateway:
             pass
 
 
-#: What is tried → how many of five hundred get through. All mails to strangers are 12, and 4 of them went to one address.
+#: What is tried → how many of five hundred get through. Strangers get 12 mails, and 4 of them went to one address.
 EXPECTED = {"code": 10, "factor": 5, "mail_to_one_address": 4, "mail_to_many_addresses": 8, "sign_up": 30}
 
 
