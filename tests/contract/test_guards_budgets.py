@@ -132,17 +132,17 @@ def test_memory_and_redis_agree_number_for_number(shared: MakeShared) -> None:
 
 def test_budgets_expire_and_name_nobody(shared: MakeShared, redis_server: RedisServer) -> None:
     budgets, keyring = shared(HandClock(), BudgetLimits()), Keyring(b"secret")
-    with pytest.raises(InvalidCredentials), CodeBudget(budgets=budgets, keyring=keyring).attempt("ada@example.com"):
+    with pytest.raises(InvalidCredentials), CodeBudget(budgets=budgets, keyring=keyring).attempt("grace@example.com"):
         raise InvalidCredentials
     attempts = MemoryAttempts(limits=Limits())
-    MailBudget(budgets=budgets, keyring=keyring, attempts=attempts).take("ada@example.com", "192.0.2.7")
+    MailBudget(budgets=budgets, keyring=keyring, attempts=attempts).take("grace@example.com", "192.0.2.7")
 
     with redis_server.client() as client:
         keys = list(client.scan_iter())
         dump = b" ".join([*keys, *(client.dump(key) or b"" for key in keys)])
         assert len(keys) == 8
         assert all(0 < client.pttl(key) <= 86_400_000 for key in keys)
-        assert not [word for word in (b"ada", b"example", b"192.0.2") if word in dump]
+        assert not [word for word in (b"grace", b"example", b"192.0.2") if word in dump]
 
 
 def test_a_budget_is_one_round_trip(shared: MakeShared, redis_server: RedisServer) -> None:

@@ -86,7 +86,7 @@ def show(who: str) -> None:
         wait = f"wait {status.wait_s:.0f} s" if status.wait_s else "free to try"
         windows = zip(status.used, status.windows, strict=True)
         used = ", ".join(f"{count} of {window.count} in {_time(window.window_s)}" for count, window in windows)
-        print(f"{status.kind:<22} {used:<28} {wait:<16} {status.key}")
+        print(f"{status.kind:<24} {used:<30} {wait:<16} {status.key}")
     if not standings and not budgets:
         print("No failure is remembered.")
 
