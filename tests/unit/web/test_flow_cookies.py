@@ -43,7 +43,7 @@ class Clock:
 
 def request_with(cookies: Mapping[str, str], *more: str) -> Request:
     header = "; ".join([*(f"{name}={value}" for name, value in cookies.items()), *more])
-    return Request(EnvironBuilder(headers={"Cookie": header}).get_environ())
+    return Request(EnvironBuilder(headers=[("Cookie", header)]).get_environ())
 
 
 @pytest.fixture
