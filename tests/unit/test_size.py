@@ -56,6 +56,8 @@ NEW = {
     "endpoints/confirmation.py",
     "endpoints/operation.py",
     "upstream/accounts.py",
+    "ops/enumeration.py",
+    "ops/timing_comparison.py",
     "upstream/calls.py",
     "upstream/sign_up_mode.py",
     "web/flow_cookies.py",

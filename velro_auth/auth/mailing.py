@@ -17,7 +17,6 @@ from velro_auth.auth.account import Accounts, MailRequest
 from velro_auth.context import RequestContext
 from velro_auth.errors import (
     CaptchaRequired,
-    CircuitOpen,
     InvalidRequest,
     MailRefused,
     UpstreamMisconfigured,
@@ -70,10 +69,8 @@ class Mailing:
             CircuitOpen: Logins found out that Supabase fails; Supabase was not asked.
         """
         account = context.notes["account"] = self.guards.throttle.name(email)
-        if self.guards.breaker.state == "open":
-            # Only logins open it. Failing mails must not: they would stop the logins, and that would show who has an
-            # account.
-            raise CircuitOpen("the circuit breaker is open")
+        # Only logins open it. Failing mails must not: they would stop the logins, and that would show who has an account.
+        self.guards.asking.breaker.demand()
         behind = dataclasses.replace(context, notes={})
 
         def call() -> None:

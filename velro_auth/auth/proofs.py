@@ -11,7 +11,7 @@ from velro_auth.auth.account import Accounts, Code, Proof, Verified
 from velro_auth.auth.new_sessions import NewSessions
 from velro_auth.context import RequestContext
 from velro_auth.guards import Guards
-from velro_auth.guards.circuit_breaker import CircuitBreaker
+from velro_auth.guards.asking import CircuitBreaker
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

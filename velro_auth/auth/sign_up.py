@@ -13,7 +13,7 @@ from velro_auth.auth.new_sessions import NewSessions
 from velro_auth.context import RequestContext
 from velro_auth.errors import AlreadyRegistered, MailRefused, NotEnabled
 from velro_auth.guards import Guards
-from velro_auth.guards.circuit_breaker import CircuitBreaker
+from velro_auth.guards.asking import CircuitBreaker
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,17 @@ from velro_auth.auth.models import Session
 from velro_auth.context import RequestContext
 from velro_auth.errors import UpstreamFailed, UpstreamMisconfigured, UpstreamUnavailable
 from velro_auth.upstream import translate
+from velro_auth.upstream.answers import (
+    Owners,
+    content,
+    date_s,
+    demand,
+    is_text,
+    same_address,
+    session_from,
+    user_from,
+)
 from velro_auth.upstream.calls import AuthCalls, PublicRequest
-from velro_auth.upstream.owners import Owners, demand, same_address
-from velro_auth.upstream.sessions import date_s, is_text, session_from, user_from
 from velro_auth.upstream.transport.transport import Reply
 
 #: Codes that Supabase answers only where it would send a mail.
@@ -267,7 +275,7 @@ def _code(email: str, token: str) -> dict[str, str]:
 
 
 def _object(reply: Reply) -> Mapping[str, Any]:
-    body = translate.content(reply)
+    body = content(reply)
     if not isinstance(body, dict):
         raise UpstreamUnavailable("200 without a JSON object")
     return body

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from velro_auth.errors import UpstreamError
-from velro_auth.upstream import translate
+from velro_auth.upstream.answers import content
 from velro_auth.upstream.probe import SETTINGS
 from velro_auth.upstream.transport.transport import Transport
 
@@ -76,7 +76,7 @@ class LearntSignUpMode:
 
     def _ask(self) -> bool | None:
         try:
-            told = translate.content(self._transport.send(self._request, deadline_s=DEADLINE_S))
+            told = content(self._transport.send(self._request, deadline_s=DEADLINE_S))
         except UpstreamError:
             return None
         confirms = told.get("mailer_autoconfirm") if isinstance(told, dict) else None

@@ -17,10 +17,10 @@ from velro_auth.config.settings import Settings
 from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.account import ForgotEndpoint, MailFlows, OtpEndpoint, ResendEndpoint, SignUpEndpoint
 from velro_auth.endpoints.confirmation import ConfirmEndpoint, ResetEndpoint
-from velro_auth.guards.circuit_breaker import CircuitBreaker
+from velro_auth.guards.asking import CircuitBreaker
 from velro_auth.upstream.accounts import SupabaseAccounts, UnconfiguredAccounts
+from velro_auth.upstream.answers import Owners
 from velro_auth.upstream.calls import AuthCalls
-from velro_auth.upstream.owners import Owners
 from velro_auth.upstream.sign_up_mode import LearntSignUpMode, MailSignUpMode
 from velro_auth.upstream.transport.transport import Transport
 from velro_auth.web.flow_cookies import FlowCookies
