@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import psycopg
 
-from supabase_standin import account, params, sessions, signup, timestamps, users
+from supabase_standin import account, addresses, params, sessions, signup, timestamps, users
 from supabase_standin.backend import Backend, Call
 from supabase_standin.errors import Failure, database_trouble
 
@@ -71,8 +71,7 @@ def create(backend: Backend, call: Call) -> dict[str, Any]:
     if not given.get("email"):
         text = "Cannot create a user without either an email or phone"
         raise Failure(400, "validation_failed", text)
-    signup.check_email(given["email"])
-    email = given["email"].strip().lower()
+    email = addresses.checked(given["email"])
     user_id = _user_id(given["id"]) if "id" in given else None
     password_hash = _password_hash(backend, given)
     now = backend.clock()
@@ -126,8 +125,7 @@ def change(backend: Backend, call: Call, user_id: str) -> dict[str, Any]:
             sessions.end(connection, user.id)
         with database_trouble("Error updating user"):
             if "email" in given:
-                signup.check_email(given["email"])
-                columns["email"] = given["email"].strip().lower()
+                columns["email"] = addresses.checked(given["email"])
                 users.update_identity(connection, user.id, {"email": columns["email"]}, now=now)
             users.update(connection, user.id, now=now, **columns)
             _confirm(connection, user.id, given, now=now)

@@ -42,16 +42,34 @@ def log_in(backend: Backend, call: Call, user: users.User, *, method: str = "pas
     Raises:
         Failure: The database or the hook refused; nothing of the login is left then.
     """
-    now = backend.clock()
     with backend.auth.transaction() as connection:
-        audit(connection, user, call, action="login", now=now)
-        with database_trouble("Database error granting user"):
-            session_id = _begin(connection, call, user, now=now)
-            token = add_token(connection, user.id, session_id, parent=None, now=now)
-            users.update(connection, user.id, now=now, last_sign_in_at=timestamps.moment(now))
-            _add_method(connection, session_id, method, now=now)
-        name_session(call, user.id, session_id, token)
-        answer = issue(backend, connection, call, user.id, session_id, refresh_token=token, method=method)
+        audit(connection, user, call, action="login", now=backend.clock())
+        return begin(backend, connection, call, user.id, method=method)
+
+
+def begin(
+    backend: Backend, connection: psycopg.Connection, call: Call, user_id: uuid.UUID, *, method: str
+) -> dict[str, Any]:
+    """Begin a session in the caller's transaction and return the answer.
+
+    Args:
+        backend: The service.
+        connection: With the transaction.
+        call: Who is named in the session; gets the headers of a new session.
+        user_id: Whose.
+        method: How the user logged in: ``password``, ``otp``, ``recovery`` and so on.
+
+    Raises:
+        Failure: The database or the hook refused.
+    """
+    now = backend.clock()
+    with database_trouble("Database error granting user"):
+        session_id = _begin(connection, call, user_id, now=now)
+        token = add_token(connection, user_id, session_id, parent=None, now=now)
+        users.update(connection, user_id, now=now, last_sign_in_at=timestamps.moment(now))
+        _add_method(connection, session_id, method, now=now)
+    name_session(call, user_id, session_id, token)
+    answer = issue(backend, connection, call, user_id, session_id, refresh_token=token, method=method)
     answer["user"]["last_sign_in_at"] = timestamps.precise_text(now)
     return answer
 
@@ -109,6 +127,15 @@ def find(connection: psycopg.Connection, session_id: uuid.UUID, *, lock: bool = 
         return cursor.execute(statement.encode(), [session_id]).fetchone()
 
 
+def methods(connection: psycopg.Connection, session_id: uuid.UUID) -> list[str]:
+    """Return how the user of a session logged in, newest first."""
+    rows = connection.execute(
+        "select authentication_method from auth.mfa_amr_claims where session_id = %s order by updated_at desc",
+        [session_id],
+    ).fetchall()
+    return [name for (name,) in rows]
+
+
 def end(
     connection: psycopg.Connection,
     user_id: uuid.UUID,
@@ -135,13 +162,13 @@ def name_session(
         call.reply_headers["sb-auth-refresh-token-prefix"] = refresh_token[:5]
 
 
-def _begin(connection: psycopg.Connection, call: Call, user: users.User, *, now: float) -> uuid.UUID:
+def _begin(connection: psycopg.Connection, call: Call, user_id: uuid.UUID, *, now: float) -> uuid.UUID:
     session_id = uuid.uuid4()
     moment = timestamps.moment(now)
     connection.execute(
         "insert into auth.sessions (id, user_id, created_at, updated_at, aal, user_agent, ip)"
         " values (%s, %s, %s, %s, 'aal1', %s, %s)",
-        [session_id, user.id, moment, moment, call.user_agent or None, call.address or None],
+        [session_id, user_id, moment, moment, call.user_agent or None, call.address or None],
     )
     return session_id
 

@@ -191,6 +191,14 @@ def update_identity(
     )
 
 
+def has_identity(connection: psycopg.Connection, user_id: uuid.UUID, provider: str) -> bool:
+    """Tell whether the user logs in by *provider*."""
+    row = connection.execute(
+        "select 1 from auth.identities where user_id = %s and provider = %s limit 1", [user_id, provider]
+    ).fetchone()
+    return row is not None
+
+
 def shown(connection: psycopg.Connection, user: User) -> dict[str, Any]:
     """Return *user* as JSON shows it."""
     body: dict[str, Any] = {
