@@ -69,7 +69,7 @@ class Mailing:
             CircuitOpen: Logins found out that Supabase fails; Supabase was not asked.
         """
         account = context.notes["account"] = self.guards.throttle.name(email)
-        # Only logins open it. Failing mails must not: they would stop the logins, and that would show who has an account.
+        # Only logins open it. Failing mails must not: that would stop the logins, and show who has an account.
         self.guards.asking.breaker.demand()
         behind = dataclasses.replace(context, notes={})
 
