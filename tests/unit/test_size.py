@@ -55,6 +55,7 @@ NEW = {
     "endpoints/account_schemas.py",
     "endpoints/confirmation.py",
     "endpoints/operation.py",
+    "upstream/account_questions.py",
     "upstream/accounts.py",
     "ops/enumeration.py",
     "ops/timing_comparison.py",

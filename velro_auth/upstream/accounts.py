@@ -9,12 +9,11 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-from velro_auth import errors
 from velro_auth.auth.account import Link, MailRequest, Proof, SignUp, Verified
 from velro_auth.auth.models import Session
 from velro_auth.context import RequestContext
 from velro_auth.errors import UpstreamFailed, UpstreamMisconfigured, UpstreamUnavailable
-from velro_auth.upstream import translate
+from velro_auth.upstream import account_questions as questions
 from velro_auth.upstream.answers import (
     Owners,
     content,
@@ -27,105 +26,6 @@ from velro_auth.upstream.answers import (
 )
 from velro_auth.upstream.calls import AuthCalls, PublicRequest
 from velro_auth.upstream.transport.transport import Reply
-
-#: Codes that Supabase answers only where it would send a mail.
-_NO_MAIL: Final[translate.Codes] = {
-    "over_email_send_rate_limit": errors.MailRefused,
-    "email_address_invalid": errors.MailRefused,
-    "email_address_not_authorized": errors.MailRefused,
-}
-
-_WEAK: Final = ("password", "Too weak for this project. Choose a longer one, with more kinds of characters.")
-_SAME: Final = ("password", "This is the old password.")
-
-#: ``POST /signup``. The order in which Supabase decides is in the contract of its surface, section 3.
-SIGN_UP: Final = translate.Question(
-    codes={
-        **translate.ANYWHERE,
-        **_NO_MAIL,
-        "user_already_exists": errors.AlreadyRegistered,
-        "email_exists": errors.AlreadyRegistered,
-        "weak_password": errors.WeakPassword,
-        "signup_disabled": errors.NotEnabled,
-        "email_provider_disabled": errors.NotEnabled,
-        "validation_failed": errors.InvalidRequest,
-        # A hook that is asked about new users only.
-        "unknown": errors.Forbidden,
-    },
-    refused=errors.Forbidden,
-    fields={"weak_password": _WEAK},
-)
-
-#: ``POST /otp``, ``/recover`` and ``/resend``. What depends on the account must look like a mail that was not sent.
-MAIL: Final = translate.Question(
-    codes={
-        **translate.ANYWHERE,
-        **_NO_MAIL,
-        # With ``create_user`` off, unknown addresses are refused before this is looked at.
-        "email_provider_disabled": errors.MailRefused,
-        "otp_disabled": errors.MailRefused,
-        "signup_disabled": errors.MailRefused,
-        "user_not_found": errors.MailRefused,
-        "user_banned": errors.MailRefused,
-        "validation_failed": errors.InvalidRequest,
-        "unknown": errors.MailRefused,
-    },
-    refused=errors.MailRefused,
-)
-
-#: ``POST /verify``.
-VERIFY: Final = translate.Question(
-    codes={
-        **translate.ANYWHERE,
-        "otp_expired": errors.LinkInvalid,
-        "flow_state_not_found": errors.LinkInvalid,
-        "flow_state_expired": errors.LinkInvalid,
-        "user_not_found": errors.LinkInvalid,
-        # Told after the right code only.
-        "user_banned": errors.LinkInvalid,
-        "signup_disabled": errors.LinkInvalid,
-        # Somebody else has taken the new address meanwhile.
-        "email_exists": errors.LinkInvalid,
-        "validation_failed": errors.InvalidRequest,
-        "unknown": errors.LinkInvalid,
-    },
-    refused=errors.LinkInvalid,
-)
-
-#: ``PUT /user`` with a password.
-PASSWORD: Final = translate.Question(
-    codes={
-        **translate.BEARER.codes,
-        "weak_password": errors.WeakPassword,
-        "same_password": errors.SamePassword,
-        "insufficient_aal": errors.InsufficientAal,
-        "reauthentication_needed": errors.ReauthenticationNeeded,
-        "reauthentication_not_valid": errors.ReauthenticationNeeded,
-        "current_password_required": errors.ReauthenticationNeeded,
-        "current_password_invalid": errors.ReauthenticationNeeded,
-        "validation_failed": errors.InvalidRequest,
-    },
-    refused=errors.TokenInvalid,
-    fields={
-        "weak_password": _WEAK,
-        "same_password": _SAME,
-        "validation_failed": ("password", "The authentication server does not accept this password."),
-    },
-)
-
-#: ``POST /factors/{id}/challenge`` and ``/verify``.
-FACTOR: Final = translate.Question(
-    codes={
-        **translate.BEARER.codes,
-        "mfa_verification_failed": errors.CodeInvalid,
-        "mfa_verification_rejected": errors.CodeInvalid,
-        "mfa_challenge_expired": errors.CodeInvalid,
-        "mfa_factor_not_found": errors.CodeInvalid,
-        "mfa_ip_address_mismatch": errors.CodeInvalid,
-        "validation_failed": errors.CodeInvalid,
-    },
-    refused=errors.CodeInvalid,
-)
 
 #: How long Supabase may take between confirming an address and signing in, in seconds.
 _ONE_CALL_S: Final = 5.0
@@ -162,7 +62,7 @@ class SupabaseAccounts:
             _demand_address(answer.get("email"), sign_up.email)
             return None
 
-        session = self._calls.ask_public(self._to("/signup", sign_up), context, SIGN_UP, read, body)
+        session = self._calls.ask_public(self._to("/signup", sign_up), context, questions.SIGN_UP, read, body)
         if session is not None:
             self._owners.note(session.refresh_token, session.user.id)
         return session
@@ -196,7 +96,7 @@ class SupabaseAccounts:
 
         fields = {"token_hash": proof.token_hash} if isinstance(proof, Link) else _code(proof.email, proof.token)
         body = {"type": proof.type, **fields}
-        verified = self._calls.ask_public(self._verify, context, VERIFY, read, body)
+        verified = self._calls.ask_public(self._verify, context, questions.VERIFY, read, body)
         if verified.session is not None:
             self._owners.note(verified.session.refresh_token, verified.session.user.id)
         return verified
@@ -210,7 +110,7 @@ class SupabaseAccounts:
             return dataclasses.replace(session, user=user), date_s(reply)
 
         body = {"password": password}
-        return self._calls.ask(self._user, context, PASSWORD, read, body=body, bearer=session.access_token)
+        return self._calls.ask(self._user, context, questions.PASSWORD, read, body=body, bearer=session.access_token)
 
     def pass_factor(self, session: Session, factor_id: str, code: str, context: RequestContext) -> Session:
         """Return the session after its second factor was passed; see ``Accounts``, also for what is raised."""
@@ -229,9 +129,11 @@ class SupabaseAccounts:
 
         bearer, calls = session.access_token, self._calls
         challenge = calls.prepare("POST", f"{factor}/challenge")
-        challenge_id = calls.ask(challenge, context, FACTOR, read_challenge, body={}, bearer=bearer)
+        challenge_id = calls.ask(challenge, context, questions.FACTOR, read_challenge, body={}, bearer=bearer)
         answer = {"challenge_id": challenge_id, "code": code}
-        passed = calls.ask(calls.prepare("POST", f"{factor}/verify"), context, FACTOR, read, body=answer, bearer=bearer)
+        passed = calls.ask(
+            calls.prepare("POST", f"{factor}/verify"), context, questions.FACTOR, read, body=answer, bearer=bearer
+        )
         self._owners.note(passed.refresh_token, passed.user.id)
         return passed
 
@@ -240,7 +142,7 @@ class SupabaseAccounts:
             _object(reply)
 
         body = {"email": request.email, **fields, **_common(request)}
-        self._calls.ask_public(self._to(path, request), context, MAIL, read, body)
+        self._calls.ask_public(self._to(path, request), context, questions.MAIL, read, body)
 
     def _to(self, path: str, request: MailRequest) -> PublicRequest:
         query = f"?redirect_to={quote(request.redirect_to, safe='')}" if request.redirect_to else ""
@@ -286,11 +188,18 @@ def _demand_address(told: Any, asked: str) -> None:
 
 
 def _has_confirmed(user: Mapping[str, Any]) -> bool:
-    """Return whether the address was confirmed in the moment of this sign-in."""
-    try:
-        confirmed, signed_in = (
-            datetime.fromisoformat(user[name]) for name in ("email_confirmed_at", "last_sign_in_at")
-        )
-        return abs((signed_in - confirmed).total_seconds()) < _ONE_CALL_S
-    except (KeyError, TypeError, ValueError):
+    """Return whether the address was confirmed by this sign-in: at the same time, and by a mail sent before that."""
+    confirmed, signed_in, sent = (
+        _moment(user.get(name)) for name in ("email_confirmed_at", "last_sign_in_at", "recovery_sent_at")
+    )
+    if confirmed is None or signed_in is None or abs(signed_in - confirmed) >= _ONE_CALL_S:
         return False
+    return sent is None or sent <= confirmed
+
+
+def _moment(text: Any) -> float | None:
+    """Return a time of Supabase's in seconds since the epoch; None for anything else."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (TypeError, ValueError):
+        return None
