@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pyotp
 import pytest
 import requests
 from werkzeug.test import TestResponse
@@ -265,7 +266,6 @@ def test_a_ticket_ends_with_its_session(lab: Lab, email: str) -> None:
 
 
 def test_a_second_factor_is_needed_for_a_reset(lab: Lab, email: str) -> None:
-    pyotp = pytest.importorskip("pyotp")
     session, api = owner(lab, email), Api(lab.standin)
     bearer = session["access_token"]
     body = {"factor_type": "totp", "friendly_name": "phone"}
