@@ -49,6 +49,8 @@ NEW = {
     "endpoints/oauth.py",
     "endpoints/oauth_schemas.py",
     "endpoints/operation.py",
+    "ops/enumeration.py",
+    "ops/timing_comparison.py",
     "upstream/calls.py",
     "upstream/oauth.py",
     "web/flow_cookies.py",
