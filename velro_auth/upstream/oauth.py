@@ -12,9 +12,8 @@ from velro_auth.auth.models import Session
 from velro_auth.auth.oauth import WrongVerifier
 from velro_auth.context import RequestContext
 from velro_auth.errors import UpstreamMisconfigured
+from velro_auth.upstream.answers import Owners, session_from
 from velro_auth.upstream.calls import AuthCalls
-from velro_auth.upstream.owners import Owners
-from velro_auth.upstream.sessions import session_from
 from velro_auth.upstream.translate import ANYWHERE, Question
 from velro_auth.upstream.transport.transport import Reply
 

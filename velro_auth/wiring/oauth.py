@@ -11,9 +11,9 @@ from velro_auth.config.settings import Settings
 from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.oauth import AuthorizeEndpoint, CallbackEndpoint, ExchangeEndpoint
 from velro_auth.guards import Guards
+from velro_auth.upstream.answers import Owners
 from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.oauth import SupabaseCodes, UnconfiguredCodes
-from velro_auth.upstream.owners import Owners
 from velro_auth.web.flow_cookies import FlowCookies
 from velro_auth.web.redirects import allowed_redirect
 
