@@ -1,4 +1,4 @@
-"""Limits refreshes, logouts and ``me`` of each network, separately from the logins."""
+"""Limits refreshes, logouts, ``me`` and exchanges of each network, separately from the logins."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ class SessionCalls:
     Args:
         bulkhead: Limits these calls of all networks together.
         in_flight: How many calls of one network may ask Supabase, or wait in the bulkhead.
-        per_s: Refreshes, and logouts, of one network per second in the long run; five times as many ``me``.
+        per_s: Refreshes, and logouts, of one network per second in the long run; five times as many ``me``, a fifth
+            of exchanges.
         max_buckets: How many buckets are kept in memory.
         clock: A monotonic clock, in seconds.
         state: The state of the object before, at a settings reload; calls in flight go on.

@@ -32,6 +32,8 @@ from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
 from velro_auth.wiring import account
 from velro_auth.wiring.guards import build_guards
+from velro_auth.wiring.oauth import ENDPOINTS as OAUTH_ENDPOINTS
+from velro_auth.wiring.oauth import build_oauth
 from velro_auth.wiring.sessions import build_sessions
 from velro_auth.wiring.state import ApplicationState, open_state
 from velro_auth.wiring.telemetry import wire_tracing
@@ -42,6 +44,7 @@ _ENDPOINTS: Final = (
     LogoutEndpoint,
     MeEndpoint,
     *account.ENDPOINTS,
+    *OAUTH_ENDPOINTS,
     VerifyEndpoint,
     PingEndpoint,
     HealthEndpoint,
@@ -132,12 +135,21 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     flows = account.build_account(
         settings, state.account, calls=services.calls, owners=state.upstream.owners, sessions=sessions
     )
+    oauth = build_oauth(
+        settings,
+        calls=services.calls,
+        owners=state.upstream.owners,
+        guards=services.guards,
+        denied=sessions.denied,
+        note_token=telemetry.issued_tokens.record,
+    )
     auth: tuple[Endpoint, ...] = (
         login,
         refresh,
         LogoutEndpoint(sessions, max_body_bytes),
         MeEndpoint(sessions),
         *flows,
+        *oauth,
         ping,
     )
     verify = VerifyEndpoint(sessions)
