@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Final, cast, get_args
+from typing import Any, ClassVar, Final, cast, get_args
 
 import marshmallow
 from werkzeug.wrappers import Request
@@ -130,8 +130,8 @@ class MeEndpoint:
         return json_answer(_ME.dump({"claims": claims, "profile": profile}))
 
 
-def session_answer(session: Session, context: RequestContext) -> RawResponse:
-    """Answer with *session*; log and count an access token that is too large for an ``Authorization`` header."""
+def session_answer(session: Session, context: RequestContext, **members: Any) -> RawResponse:
+    """Answer with *session*, and further *members*; log and count an access token that is too large for a header."""
     if len(session.access_token) > MAX_TOKEN_BYTES:
         context.log_fields[OVERSIZE] = len(session.access_token)
-    return json_answer(_SESSION.dump(session))
+    return json_answer({**_SESSION.dump(session), **members})

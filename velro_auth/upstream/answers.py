@@ -13,6 +13,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeGuard
 
 from velro_auth.auth.models import Profile, Session, User
@@ -130,6 +131,14 @@ def session_from(reply: Reply, now_s: float) -> Session:
     )
 
 
+def date_s(reply: Reply) -> float | None:
+    """Return the ``Date`` of an answer in seconds since the epoch; None without a usable one."""
+    try:
+        return parsedate_to_datetime(reply.headers.get("Date", "")).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
 def _lifetime(body: Mapping[str, Any], claims: Mapping[str, Any], now_s: float) -> tuple[int, int]:
     expires_in, expires_at, exp = body.get("expires_in"), body.get("expires_at"), claims.get("exp")
     if isinstance(exp, int | float) and int(exp) != expires_at:
@@ -158,6 +167,23 @@ def _user(user: Mapping[str, Any], claims: Mapping[str, Any]) -> User:
         factors=[factor for factor in factors if isinstance(factor, dict)] if isinstance(factors, list) else [],
         user_metadata=_mapping(user.get("user_metadata")) or {},
     )
+
+
+def user_from(reply: Reply, access_token: str) -> User:
+    """Read the user from a successful answer about the owner of *access_token*.
+
+    Raises:
+        UpstreamUnavailable: Not JSON: somebody else answered.
+        UpstreamFailed: JSON, but no user.
+        WrongAnswer: It is another user.
+    """
+    user, claims = content(reply), claims_of(access_token)
+    if user is NO_JSON:
+        raise UpstreamUnavailable("200 without JSON")
+    if not isinstance(user, dict) or not is_text(user.get("id")):
+        raise UpstreamFailed("200 without a user")
+    demand(is_right=claims.get("sub", user["id"]) == user["id"], what="the subject of the token")
+    return _user(user, claims)
 
 
 def claims_of(token: str) -> Mapping[str, Any]:

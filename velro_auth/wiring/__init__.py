@@ -30,7 +30,10 @@ from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.identity import SupabaseIdentity, Unconfigured
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
+from velro_auth.wiring import account
 from velro_auth.wiring.guards import build_guards
+from velro_auth.wiring.oauth import ENDPOINTS as OAUTH_ENDPOINTS
+from velro_auth.wiring.oauth import build_oauth
 from velro_auth.wiring.sessions import build_sessions
 from velro_auth.wiring.state import ApplicationState, open_state
 from velro_auth.wiring.telemetry import wire_tracing
@@ -40,6 +43,8 @@ _ENDPOINTS: Final = (
     RefreshEndpoint,
     LogoutEndpoint,
     MeEndpoint,
+    *account.ENDPOINTS,
+    *OAUTH_ENDPOINTS,
     VerifyEndpoint,
     PingEndpoint,
     HealthEndpoint,
@@ -103,6 +108,7 @@ class Parts:
 
 @dataclass(frozen=True, kw_only=True)
 class _Services:
+    calls: AuthCalls | None
     login: Login
     guards: Guards
     sessions: Sessions
@@ -126,7 +132,26 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     sessions, max_body_bytes = services.sessions, settings.auth_max_body_bytes
     login, refresh = LoginEndpoint(services.login, max_body_bytes), RefreshEndpoint(sessions, max_body_bytes)
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
-    auth = (login, refresh, LogoutEndpoint(sessions, max_body_bytes), MeEndpoint(sessions), ping)
+    flows = account.build_account(
+        settings, state.account, calls=services.calls, owners=state.upstream.owners, sessions=sessions
+    )
+    oauth = build_oauth(
+        settings,
+        calls=services.calls,
+        owners=state.upstream.owners,
+        guards=services.guards,
+        denied=sessions.denied,
+        note_token=telemetry.issued_tokens.record,
+    )
+    auth: tuple[Endpoint, ...] = (
+        login,
+        refresh,
+        LogoutEndpoint(sessions, max_body_bytes),
+        MeEndpoint(sessions),
+        *flows,
+        *oauth,
+        ping,
+    )
     verify = VerifyEndpoint(sessions)
     ready = ReadyEndpoint(_checks(settings, state, services.watch), __version__)
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))
@@ -151,6 +176,7 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
     upstream, telemetry = state.upstream, state.telemetry
     note_token = telemetry.issued_tokens.record
     identity: Identity = Unconfigured("; ".join(map(str, settings.errors)))
+    calls: AuthCalls | None = None
     if upstream.transport is not None:
         calls = AuthCalls(upstream.transport, forwards_address=settings.forwards_client_ip, captcha=upstream.captcha)
         identity = SupabaseIdentity(calls, owners=upstream.owners)
@@ -186,7 +212,7 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
         settings.trusted_proxies, header=settings.auth_client_ip_header, hops=settings.auth_trusted_hops
     )
     watch = state.watch(settings, addresses)
-    return _Services(login=login, guards=guards, sessions=sessions, addresses=addresses, watch=watch)
+    return _Services(calls=calls, login=login, guards=guards, sessions=sessions, addresses=addresses, watch=watch)
 
 
 def build_of(settings: Settings) -> Mapping[str, Any]:
