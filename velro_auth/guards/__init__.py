@@ -13,7 +13,10 @@ from typing import Final
 from velro_auth.errors import UpstreamThrottled
 from velro_auth.guards.bulkhead import Bulkhead
 from velro_auth.guards.circuit_breaker import CircuitBreaker
+from velro_auth.guards.codes import CodeBudget, FactorBudget
 from velro_auth.guards.failure_delay import FailureDelay
+from velro_auth.guards.mail_delay import MailDelay
+from velro_auth.guards.mails import MailBudget, SignUpLimit
 from velro_auth.guards.sessions import SessionCalls
 from velro_auth.guards.throttle import Throttle
 from velro_auth.guards.upstream_rate_limit import RateLimitBucket
@@ -35,6 +38,11 @@ class Guards:
         sessions: Limits refreshes, logouts and ``me`` of each network.
         checks: The circuit breaker of token checks. It is a separate one, so that a failing ``GET /user`` does not
             stop logins. It opens sooner, because most tokens can be verified without Supabase.
+        codes: Stops guessing of mailed codes.
+        factors: Stops guessing of the codes of second factors.
+        mails: Stops floods of mails.
+        sign_ups: Limits sign-ups that need no mail.
+        mail_delay: Answers requests that may send a mail at fixed times.
     """
 
     throttle: Throttle
@@ -43,6 +51,11 @@ class Guards:
     bulkhead: Bulkhead
     breaker: CircuitBreaker
     sessions: SessionCalls
+    codes: CodeBudget
+    factors: FactorBudget
+    mails: MailBudget
+    sign_ups: SignUpLimit
+    mail_delay: MailDelay
     checks: CircuitBreaker = field(default_factory=lambda: CircuitBreaker(min_calls=CHECKS_MIN_CALLS))
 
     @contextlib.contextmanager

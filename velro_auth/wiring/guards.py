@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 from velro_auth.config.settings import Settings
 from velro_auth.guards import CHECKS_MIN_CALLS, Guards
 from velro_auth.guards.attempts import Attempts, MemoryAttempts, MemoryCounters
+from velro_auth.guards.budgets import BudgetLimits, Budgets, MemoryBudgets, MemoryLogs
 from velro_auth.guards.bulkhead import Bulkhead, BulkheadState
 from velro_auth.guards.challenges import Challenges, challenge_secret
 from velro_auth.guards.circuit_breaker import CircuitBreaker
+from velro_auth.guards.codes import CodeBudget, FactorBudget
+from velro_auth.guards.enforcement import ENFORCED, Enforcement
 from velro_auth.guards.failure_delay import FailureDelay, FailureDelayState
 from velro_auth.guards.keys import Keyring, throttle_secret
 from velro_auth.guards.limits import Limits
+from velro_auth.guards.mail_delay import MailDelay, MailDelayState
+from velro_auth.guards.mails import MailBudget, SignUpLimit
 from velro_auth.guards.sessions import SessionCalls, SessionCallsState
 from velro_auth.guards.throttle import Throttle
 from velro_auth.guards.upstream_rate_limit import OneAddress, RateLimitBucket, RateLimitState
@@ -43,6 +48,8 @@ class GuardState:
         checks: The circuit breaker of token checks.
         session_bulkhead: Permits of session calls in use.
         session_calls: Session calls of each network.
+        logs: Codes, mails and sign-ups that were counted in memory.
+        mail_delay: Requests that may send a mail, and calls that go on behind their answers.
     """
 
     challenges: Challenges
@@ -57,6 +64,8 @@ class GuardState:
     checks: CircuitBreaker = field(default_factory=lambda: CircuitBreaker(min_calls=CHECKS_MIN_CALLS))
     session_bulkhead: BulkheadState = field(default_factory=BulkheadState)
     session_calls: SessionCallsState = field(default_factory=SessionCallsState)
+    logs: MemoryLogs = field(default_factory=MemoryLogs)
+    mail_delay: MailDelayState = field(default_factory=MailDelayState)
 
     def check(self) -> Finding:
         """Return the result for ``/health/ready``: a warning while a circuit breaker is not closed."""
@@ -97,6 +106,7 @@ def build_guards(
     *,
     on_refused: Callable[[str], None] = _ignore,
     on_challenge: Callable[[str], None] = _ignore,
+    enforcement: Enforcement = ENFORCED,
 ) -> Guards:
     """Build the guards, with the numbers of *settings* and everything that earlier guards counted.
 
@@ -105,32 +115,54 @@ def build_guards(
         state: Shared with earlier guards, which still serve the requests under way.
         on_refused: Called with the limit that refused a login.
         on_challenge: Called when a challenge was given or solved, or a solution was wrong.
+        enforcement: Whether budgets and limits refuse, and what to call when they do.
     """
+    attempts, keyring = _attempts(settings, state), Keyring(_secret(settings))
+    budgets = _budgets(settings, state)
+    failure_delay = _failure_delay(settings, state)
     return Guards(
-        failure_delay=FailureDelay(
-            delay_ms=settings.auth_failure_floor_ms,
-            permits=settings.login_places,
-            reserved=settings.login_places - settings.session_places,
-            state=state.failure_delay,
-        ),
+        failure_delay=failure_delay,
         throttle=Throttle(
-            attempts=_attempts(settings, state),
-            keyring=Keyring(_secret(settings)),
+            attempts=attempts,
+            keyring=keyring,
             challenges=state.challenges,
             is_challenging=settings.auth_challenge == "auto",
             on_refused=on_refused,
             on_challenge=on_challenge,
         ),
         rate_limit=_rate_limit(settings, state),
-        bulkhead=Bulkhead(
-            permits=settings.login_slots,
-            wait_s=settings.login_queue_s,
-            max_waiting=settings.login_places - settings.login_slots,
-            state=state.bulkhead,
-        ),
+        bulkhead=_bulkhead(settings, state),
         breaker=state.breaker,
         sessions=_session_calls(settings, state),
         checks=state.checks,
+        codes=CodeBudget(budgets=budgets, keyring=keyring, enforcement=enforcement),
+        factors=FactorBudget(budgets=budgets, keyring=keyring, attempts=attempts, enforcement=enforcement),
+        mails=MailBudget(budgets=budgets, keyring=keyring, attempts=attempts, enforcement=enforcement),
+        sign_ups=SignUpLimit(budgets=budgets, keyring=keyring, enforcement=enforcement),
+        mail_delay=MailDelay(
+            delay_ms=settings.auth_mail_delay_ms,
+            places=settings.mail_places,
+            permits=failure_delay,
+            state=state.mail_delay,
+        ),
+    )
+
+
+def _failure_delay(settings: Settings, state: GuardState) -> FailureDelay:
+    return FailureDelay(
+        delay_ms=settings.auth_failure_floor_ms,
+        permits=settings.login_places,
+        reserved=settings.login_places - settings.session_places,
+        state=state.failure_delay,
+    )
+
+
+def _bulkhead(settings: Settings, state: GuardState) -> Bulkhead:
+    return Bulkhead(
+        permits=settings.login_slots,
+        wait_s=settings.login_queue_s,
+        max_waiting=settings.login_places - settings.login_slots,
+        state=state.bulkhead,
     )
 
 
@@ -172,6 +204,16 @@ def _attempts(settings: Settings, state: GuardState) -> Attempts:
         backoff=state.store.counters,
         prefix=settings.redis_prefix,
     )
+
+
+def budget_limits(settings: Settings) -> BudgetLimits:
+    """Return the budgets of *settings*, for all processes together."""
+    return BudgetLimits.with_mails(settings.auth_mail_budget_per_hour).scaled(settings.auth_throttle_scale)
+
+
+def _budgets(settings: Settings, state: GuardState) -> Budgets:
+    """Count in memory: each process has its share of the budgets."""
+    return MemoryBudgets(limits=budget_limits(settings).scaled(1 / _processes(settings)), logs=state.logs)
 
 
 def _rate_limit(settings: Settings, state: GuardState) -> RateLimitBucket:
