@@ -43,6 +43,16 @@ def test_no_function_is_long(folder: str) -> None:
 #: Modules of capabilities that came after the number below was set: the whole account. A module that only moved or was
 #: split from another one is not new.
 NEW = {
+    "auth/anonymous.py",
+    "auth/factors.py",
+    "auth/freshness.py",
+    "auth/user_changes.py",
+    "endpoints/factors.py",
+    "endpoints/user.py",
+    "endpoints/user_schemas.py",
+    "upstream/factors.py",
+    "upstream/users.py",
+    "wiring/user.py",
     "auth/sealing.py",
     "endpoints/operation.py",
     "upstream/calls.py",

@@ -35,7 +35,7 @@ class Guards:
         rate_limit: Keeps the calls below Supabase's own rate limit.
         bulkhead: Limits how many calls ask Supabase at once.
         breaker: Stops calls while Supabase fails.
-        sessions: Limits refreshes, logouts and ``me`` of each network.
+        sessions: Limits the calls of users with a session, of each network.
         checks: The circuit breaker of token checks. It is a separate one, so that a failing ``GET /user`` does not
             stop logins. It opens sooner, because most tokens can be verified without Supabase.
         codes: Stops guessing of mailed codes.

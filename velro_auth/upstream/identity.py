@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from typing import Any, get_args
 
 from velro_auth.auth.denylist import Scope
@@ -14,7 +13,7 @@ from velro_auth.errors import UpstreamMisconfigured, UpstreamUnavailable
 from velro_auth.upstream import translate
 from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.owners import Owners, demand, same_address
-from velro_auth.upstream.sessions import claims_of, is_text, session_from
+from velro_auth.upstream.sessions import claims_of, date_s, is_text, session_from
 from velro_auth.upstream.transport.transport import Reply
 
 
@@ -118,7 +117,7 @@ class SupabaseIdentity:
 
         def read(reply: Reply) -> float | None:
             demand(is_right=not reply.body, what="a logout is answered without a body, and the body")
-            return _date_s(reply)
+            return date_s(reply)
 
         return self._calls.ask(self._logout[scope], context, translate.BEARER, read, bearer=access_token)
 
@@ -164,11 +163,3 @@ class Unconfigured:
             UpstreamMisconfigured: Always.
         """
         raise UpstreamMisconfigured(self._reason)
-
-
-def _date_s(reply: Reply) -> float | None:
-    """Return the ``Date`` of an answer in seconds since the epoch; None without a usable one."""
-    try:
-        return parsedate_to_datetime(reply.headers.get("Date", "")).timestamp()
-    except (ValueError, OverflowError):
-        return None

@@ -20,12 +20,12 @@ from velro_auth.endpoints.operations import (
     ReadyEndpoint,
     VersionEndpoint,
 )
-from velro_auth.endpoints.sessions import LoginEndpoint, LogoutEndpoint, MeEndpoint, RefreshEndpoint
+from velro_auth.endpoints.sessions import LoginEndpoint, LogoutEndpoint, RefreshEndpoint
 from velro_auth.endpoints.verify import VerifyEndpoint
 from velro_auth.guards import Guards
 from velro_auth.health_checks import Check, Finding
 from velro_auth.telemetry.telemetry import Routes
-from velro_auth.upstream.calls import AuthCalls
+from velro_auth.upstream.calls import AuthCalls, RefusingCalls
 from velro_auth.upstream.identity import SupabaseIdentity, Unconfigured
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
@@ -33,12 +33,13 @@ from velro_auth.wiring.guards import build_guards
 from velro_auth.wiring.sessions import build_sessions
 from velro_auth.wiring.state import ApplicationState, open_state
 from velro_auth.wiring.telemetry import wire_tracing
+from velro_auth.wiring.user import USER_ENDPOINTS, build_user
 
 _ENDPOINTS: Final = (
     LoginEndpoint,
     RefreshEndpoint,
     LogoutEndpoint,
-    MeEndpoint,
+    *USER_ENDPOINTS,
     VerifyEndpoint,
     PingEndpoint,
     HealthEndpoint,
@@ -105,6 +106,7 @@ class _Services:
     login: Login
     guards: Guards
     sessions: Sessions
+    user: tuple[Endpoint, ...]
     addresses: Addresses
     watch: AddressWatch
 
@@ -125,7 +127,7 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     sessions, max_body_bytes = services.sessions, settings.auth_max_body_bytes
     login, refresh = LoginEndpoint(services.login, max_body_bytes), RefreshEndpoint(sessions, max_body_bytes)
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
-    auth = (login, refresh, LogoutEndpoint(sessions, max_body_bytes), MeEndpoint(sessions), ping)
+    auth: tuple[Endpoint, ...] = (login, refresh, LogoutEndpoint(sessions, max_body_bytes), *services.user, ping)
     verify = VerifyEndpoint(sessions)
     ready = ReadyEndpoint(_checks(settings, state, services.watch), __version__)
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))
@@ -149,7 +151,9 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
 def _services(settings: Settings, state: ApplicationState) -> _Services:
     upstream, telemetry = state.upstream, state.telemetry
     note_token = telemetry.issued_tokens.record
-    identity: Identity = Unconfigured("; ".join(map(str, settings.errors)))
+    reason = "; ".join(map(str, settings.errors))
+    identity: Identity = Unconfigured(reason)
+    calls: AuthCalls = RefusingCalls(reason)
     if upstream.transport is not None:
         calls = AuthCalls(upstream.transport, forwards_address=settings.forwards_client_ip, captcha=upstream.captcha)
         identity = SupabaseIdentity(calls, owners=upstream.owners)
@@ -174,11 +178,21 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
         profiles=None if settings.auth_fast_login else upstream.profiles,
         note_token=note_token,
     )
+    user = build_user(
+        settings,
+        calls=calls,
+        identity=identity,
+        sessions=sessions,
+        guards=guards,
+        profiles=upstream.profiles,
+        owners=upstream.owners,
+        note_token=note_token,
+    )
     addresses = Addresses(
         settings.trusted_proxies, header=settings.auth_client_ip_header, hops=settings.auth_trusted_hops
     )
     watch = state.watch(settings, addresses)
-    return _Services(login=login, guards=guards, sessions=sessions, addresses=addresses, watch=watch)
+    return _Services(login=login, guards=guards, sessions=sessions, user=user, addresses=addresses, watch=watch)
 
 
 def build_of(settings: Settings) -> Mapping[str, Any]:

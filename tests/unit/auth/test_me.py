@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tests.conftest import ENVIRONMENT
 from tests.fixtures.tokens import USER_ID, HandClock, HeldKeys, SigningKey, claims_at, rules
 from velro_auth.auth.denylist import MemoryDenyList
@@ -33,6 +35,9 @@ class Watching:
         assert user_id == USER_ID
         self._look("of")
         return None
+
+    def change(self, access_token: str, user_id: str, values: Mapping[str, str | None]) -> Profile | None:
+        raise NotImplementedError
 
     def _look(self, what: str) -> None:
         self.seen.append((what, self._guards.bulkhead.in_use, self._guards.sessions.bulkhead.in_use))
