@@ -55,6 +55,8 @@ NEW = {
     "wiring/user.py",
     "auth/sealing.py",
     "endpoints/operation.py",
+    "ops/enumeration.py",
+    "ops/timing_comparison.py",
     "upstream/calls.py",
     "web/redirects.py",
 }

@@ -98,14 +98,14 @@ class FactorBudget:
         Raises:
             Throttled: The budget is used up.
         """
-        factor = self.keyring.factor(account, factor_id)
+        factor, name = self.keyring.factor(account, factor_id), self.keyring.account(account)
         caller = Caller(factor, self.keyring.network(address), self.keyring.wider(address))
-        taken = self._take(factor, caller)
+        taken = self._take(f"{name}:{factor}", caller)
         if isinstance(taken, Spent):
             if self.enforcement.is_on:
                 self.enforcement.on_refused(taken.kind)
                 raise BudgetSpent(taken)
-            with self.enforcement.let_through(taken.kind, account=self.keyring.account(account)):
+            with self.enforcement.let_through(taken.kind, account=name):
                 yield
         else:
             with one_try(self.budgets, taken):

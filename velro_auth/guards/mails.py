@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from velro_auth.errors import Unready, UpstreamError, UpstreamThrottled
 from velro_auth.guards.attempts import Attempts
@@ -19,12 +19,17 @@ class MailBudget:
     """The mails that Supabase is asked to send: per address, per network and for the whole service.
 
     Whether the address has an account is never looked up, so mails that Supabase then does not send count too.
+
+    Attributes:
+        on_withheld: Called with the limit, the HMAC of the account and the caller's address for a mail that is not
+            sent. The answer does not tell, so the audit trail has to.
     """
 
     budgets: Budgets
     keyring: Keyring
     attempts: Attempts
     enforcement: Enforcement = ENFORCED
+    on_withheld: Callable[[str, str, str], None] = lambda _limit, _account, _address: None
 
     def take(self, account: str, address: str) -> bool:
         """Count one mail to *account*, asked for from *address*; return whether Supabase may be asked to send it.
@@ -38,9 +43,10 @@ class MailBudget:
             return True
         if self.enforcement.is_on:
             self.enforcement.on_refused(taken.kind)
-        else:
-            self.enforcement.report(taken.kind, account=caller.account)
-        return not self.enforcement.is_on
+            self.on_withheld(taken.kind, caller.account, address)
+            return False
+        self.enforcement.report(taken.kind, account=caller.account)
+        return True
 
     def _claims(self, caller: Caller) -> list[Claim]:
         known = self.attempts.knows(caller)

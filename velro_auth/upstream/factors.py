@@ -11,9 +11,8 @@ from velro_auth.auth.factors import Enrolment, Factor, FactorChallenge, NewFacto
 from velro_auth.auth.models import Session
 from velro_auth.context import RequestContext
 from velro_auth.upstream import translate
+from velro_auth.upstream.answers import Owners, claims_of, content, date_s, demand, is_text, session_from
 from velro_auth.upstream.calls import AuthCalls
-from velro_auth.upstream.owners import Owners, demand
-from velro_auth.upstream.sessions import claims_of, date_s, is_text, session_from
 from velro_auth.upstream.transport.transport import Reply
 from velro_auth.upstream.users import user_of
 
@@ -138,7 +137,7 @@ class SupabaseFactors:
 
 
 def _object(reply: Reply) -> Mapping[str, Any]:
-    body = translate.content(reply)
+    body = content(reply)
     if not isinstance(body, dict):
         raise errors.UpstreamUnavailable("200 without a JSON object")
     return body

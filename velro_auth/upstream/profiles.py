@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from velro_auth.auth.models import Profile
 from velro_auth.errors import TokenInvalid, UpstreamThrottled, UpstreamUnavailable, WrongAnswer
-from velro_auth.upstream import translate
-from velro_auth.upstream.owners import demand
+from velro_auth.upstream.answers import content, demand
 from velro_auth.upstream.transport.transport import Reply, Transport
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class SupabaseProfiles:
             raise UpstreamThrottled("the data API answered 429")
         if reply.status >= _SERVER_CLASS:
             raise UpstreamUnavailable(f"the data API answered {reply.status}")
-        rows = translate.content(reply) if reply.status == _OK else []
+        rows = content(reply) if reply.status == _OK else []
         if not rows or not isinstance(rows, list) or not isinstance(rows[0], dict):
             # Without the migrations there is no such table.
             logger.warning("profile not written", extra={"user_id": user_id, "upstream_status": reply.status})
@@ -138,7 +137,7 @@ def _only_rows_of(wanted: str, reply: Reply) -> Reply:
     Raises:
         WrongAnswer: It is about another user.
     """
-    rows = translate.content(reply) if reply.status == _OK else []
+    rows = content(reply) if reply.status == _OK else []
     ids = {row.get("id") for row in rows if isinstance(row, dict)} if isinstance(rows, list) else {None}
     demand(is_right=all(f"eq.{row_id}" == wanted for row_id in ids), what="the id of the row")
     return reply

@@ -15,9 +15,8 @@ from velro_auth.auth.models import Session
 from velro_auth.auth.user_changes import NewAddress, NewPassword
 from velro_auth.context import RequestContext
 from velro_auth.upstream import translate
+from velro_auth.upstream.answers import Owners, claims_of, content, date_s, demand, is_text, session_from
 from velro_auth.upstream.calls import AuthCalls
-from velro_auth.upstream.owners import Owners, demand
-from velro_auth.upstream.sessions import claims_of, date_s, is_text, session_from
 from velro_auth.upstream.transport.transport import Reply
 
 #: ``PUT /user`` with a password. An unknown refusal is not about the token.
@@ -125,9 +124,7 @@ class SupabaseUsers:
         """Mail a code that proves who the user is; see ``auth.user_changes.Users``."""
 
         def read(reply: Reply) -> None:
-            demand(
-                is_right=translate.content(reply) == {}, what="a mailed code is answered with an empty object, and it"
-            )
+            demand(is_right=content(reply) == {}, what="a mailed code is answered with an empty object, and it")
 
         self._calls.ask(self._nonce, context, NONCE, read, bearer=access_token)
 
@@ -167,7 +164,7 @@ def user_of(access_token: str, reply: Reply) -> Mapping[str, Any]:
         UpstreamUnavailable: Not JSON, or no user: somebody else answered.
         WrongAnswer: It is another user than that of *access_token*.
     """
-    user = translate.content(reply)
+    user = content(reply)
     if not isinstance(user, dict) or not is_text(user.get("id")):
         raise errors.UpstreamUnavailable("200 without a user")
     demand(is_right=user["id"] == claims_of(access_token).get("sub"), what="the subject of the token")

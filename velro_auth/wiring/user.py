@@ -28,9 +28,9 @@ from velro_auth.endpoints.user import (
     ReauthenticateEndpoint,
 )
 from velro_auth.guards import Guards
+from velro_auth.upstream.answers import Owners
 from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.factors import SupabaseFactors
-from velro_auth.upstream.owners import Owners
 from velro_auth.upstream.users import SupabaseUsers
 from velro_auth.web.redirects import allowed_redirect
 
