@@ -69,6 +69,8 @@ def parse(body: bytes) -> Any:
     try:
         return json.loads(body.decode("utf-8", "replace"))
     except (json.JSONDecodeError, RecursionError) as error:
+        if isinstance(error, json.JSONDecodeError) and error.pos >= len(error.doc.rstrip()):
+            raise bad_json("unexpected end of JSON input") from error
         text = body[:40].decode("utf-8", "replace").lstrip()[:1]
         raise bad_json(f"invalid character '{text}' looking for beginning of value") from error
 
