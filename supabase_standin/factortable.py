@@ -89,7 +89,8 @@ def insert(connection: psycopg.Connection, user_id: uuid.UUID, *, now: float, **
         **columns,
     }
     _insert(connection, "mfa_factors", values)
-    return values["id"]
+    factor_id: uuid.UUID = values["id"]
+    return factor_id
 
 
 def update(connection: psycopg.Connection, factor_id: uuid.UUID, *, now: float, **columns: Any) -> None:

@@ -11,7 +11,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 
 from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.operation import BODY, TOKEN, UPSTREAM, Operation
-from velro_auth.endpoints.schemas import LoginBody, LogoutAnswer, LogoutBody, MeAnswer, RefreshBody, SessionAnswer
+from velro_auth.endpoints.schemas import LoginBody, LogoutAnswer, LogoutBody, RefreshBody, SessionAnswer
 from velro_auth.web.problems import ANSWERS, ProblemResponse
 
 #: Endpoint → description.
@@ -48,13 +48,6 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         success=(200, "Logged out, or logged out already."),
         needs_token=True,
         codes=("bad_json", "too_large", "invalid_request", *TOKEN, *UPSTREAM, "resting", "busy"),
-    ),
-    "me": Operation(
-        summary="Tell who the token belongs to, with the profile row",
-        answer=MeAnswer,
-        success=(200, "The user."),
-        needs_token=True,
-        codes=(*TOKEN, *UPSTREAM, "busy"),
     ),
     "verify": Operation(
         summary="Tell whether a token is good; for gateways, with any method and below any path",

@@ -1,4 +1,4 @@
-"""Limits refreshes, logouts, ``me`` and exchanges of each network, separately from the logins."""
+"""Limits calls of users with a session, of each network, separately from the logins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from velro_auth.errors import Busy, Throttled
 from velro_auth.guards.asking import Bulkhead
 from velro_auth.guards.keys import network_of
 
-Kind: TypeAlias = Literal["refresh", "logout", "me", "sign_up", "proof"]
+Kind: TypeAlias = Literal["refresh", "logout", "me", "change", "factors", "sign_up", "proof"]
 
 #: Refreshes of one network per second in the long run. An access token lives an hour by default, so this serves
 #: 72,000 live sessions behind one /24. Supabase itself accepts one call in two seconds from one address.
@@ -24,6 +24,8 @@ _RATES: Final[Mapping[Kind, float]] = {
     "refresh": 1.0,
     "logout": 1.0,
     "me": 5.0,
+    "change": 1.0,
+    "factors": 1.0,
     # Sign-ups without a mail, and mailed links and codes. People do these once, so a tenth is plenty.
     "sign_up": 0.1,
     "proof": 0.1,
