@@ -124,7 +124,7 @@ class DiagnosticContext:
     @functools.cached_property
     def is_migrated(self) -> bool:
         """Whether any migration is applied."""
-        return any(one.state is not State.PENDING for one in self._runner.status())
+        return any(one.state.is_applied for one in self._runner.status())
 
     @functools.cached_property
     def session(self) -> Session:
