@@ -1,4 +1,4 @@
-"""Functions of the schema ``public``, called through the data API: ``POST /rest/v1/rpc/<name>`` with named arguments."""
+"""Functions of the schema ``public``, called through the data API: ``POST /rest/v1/rpc/<name>``, arguments by name."""
 
 from __future__ import annotations
 

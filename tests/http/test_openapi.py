@@ -29,9 +29,10 @@ def document(client: Client) -> dict[str, Any]:
 
 
 def test_every_endpoint_but_the_documents_themselves_is_described() -> None:
-    endpoints = {endpoint.name for endpoint in build(Settings.from_environment(ENVIRONMENT)).endpoints}
+    endpoints = build(Settings.from_environment(ENVIRONMENT)).endpoints
+    described_here = {endpoint.name for endpoint in endpoints if not hasattr(endpoint, "operations")}
 
-    assert set(OPERATIONS) == endpoints - {"openapi", "docs", "metrics"}
+    assert set(OPERATIONS) == described_here - {"openapi", "docs", "metrics"}
 
 
 def test_the_document_names_every_route_and_no_password_flow(client: Client) -> None:

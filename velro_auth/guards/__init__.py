@@ -35,6 +35,7 @@ class Guards:
         sessions: Limits refreshes, logouts and ``me`` of each network.
         checks: The circuit breaker of token checks. It is a separate one, so that a failing ``GET /user`` does not
             stop logins. It opens sooner, because most tokens can be verified without Supabase.
+        data: The circuit breaker of the data API, which may fail while Supabase Auth works.
     """
 
     throttle: Throttle
@@ -44,6 +45,7 @@ class Guards:
     breaker: CircuitBreaker
     sessions: SessionCalls
     checks: CircuitBreaker = field(default_factory=lambda: CircuitBreaker(min_calls=CHECKS_MIN_CALLS))
+    data: CircuitBreaker = field(default_factory=CircuitBreaker)
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from velro_auth import __version__
 from velro_auth.auth.login import Login
 from velro_auth.auth.models import Identity
+from velro_auth.auth.session_list import SessionList
 from velro_auth.auth.sessions import Sessions
 from velro_auth.config.settings import Settings
 from velro_auth.endpoints import Endpoint
@@ -20,6 +21,7 @@ from velro_auth.endpoints.operations import (
     ReadyEndpoint,
     VersionEndpoint,
 )
+from velro_auth.endpoints.session_list import SessionEndpoint, SessionsEndpoint
 from velro_auth.endpoints.sessions import LoginEndpoint, LogoutEndpoint, MeEndpoint, RefreshEndpoint
 from velro_auth.endpoints.verify import VerifyEndpoint
 from velro_auth.guards import Guards
@@ -30,7 +32,7 @@ from velro_auth.upstream.identity import SupabaseIdentity, Unconfigured
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
 from velro_auth.wiring.guards import build_guards
-from velro_auth.wiring.sessions import build_sessions
+from velro_auth.wiring.sessions import build_session_list, build_sessions
 from velro_auth.wiring.state import ApplicationState, open_state
 from velro_auth.wiring.telemetry import wire_tracing
 
@@ -39,6 +41,8 @@ _ENDPOINTS: Final = (
     RefreshEndpoint,
     LogoutEndpoint,
     MeEndpoint,
+    SessionsEndpoint,
+    SessionEndpoint,
     VerifyEndpoint,
     PingEndpoint,
     HealthEndpoint,
@@ -105,6 +109,7 @@ class _Services:
     login: Login
     guards: Guards
     sessions: Sessions
+    session_list: SessionList
     addresses: Addresses
     watch: AddressWatch
 
@@ -125,7 +130,10 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     sessions, max_body_bytes = services.sessions, settings.auth_max_body_bytes
     login, refresh = LoginEndpoint(services.login, max_body_bytes), RefreshEndpoint(sessions, max_body_bytes)
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
-    auth = (login, refresh, LogoutEndpoint(sessions, max_body_bytes), MeEndpoint(sessions), ping)
+    auth = (
+        *(login, refresh, LogoutEndpoint(sessions, max_body_bytes), MeEndpoint(sessions)),
+        *(SessionsEndpoint(services.session_list), SessionEndpoint(services.session_list), ping),
+    )
     verify = VerifyEndpoint(sessions)
     ready = ReadyEndpoint(_checks(settings, state, services.watch), __version__)
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))
@@ -178,7 +186,16 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
         settings.trusted_proxies, header=settings.auth_client_ip_header, hops=settings.auth_trusted_hops
     )
     watch = state.watch(settings, addresses)
-    return _Services(login=login, guards=guards, sessions=sessions, addresses=addresses, watch=watch)
+    return _Services(
+        login=login,
+        guards=guards,
+        sessions=sessions,
+        session_list=build_session_list(
+            settings, sessions, transport=upstream.transport, one_address=upstream.one_address
+        ),
+        addresses=addresses,
+        watch=watch,
+    )
 
 
 def build_of(settings: Settings) -> Mapping[str, Any]:

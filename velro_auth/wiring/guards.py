@@ -41,6 +41,7 @@ class GuardState:
         bulkhead: Permits of logins in use.
         breaker: The circuit breaker of logins.
         checks: The circuit breaker of token checks.
+        data: The circuit breaker of the data API.
         session_bulkhead: Permits of session calls in use.
         session_calls: Session calls of each network.
     """
@@ -55,12 +56,17 @@ class GuardState:
     bulkhead: BulkheadState = field(default_factory=BulkheadState)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     checks: CircuitBreaker = field(default_factory=lambda: CircuitBreaker(min_calls=CHECKS_MIN_CALLS))
+    data: CircuitBreaker = field(default_factory=CircuitBreaker)
     session_bulkhead: BulkheadState = field(default_factory=BulkheadState)
     session_calls: SessionCallsState = field(default_factory=SessionCallsState)
 
     def check(self) -> Finding:
         """Return the result for ``/health/ready``: a warning while a circuit breaker is not closed."""
-        states = {"logins": self.breaker.state, "checks of tokens": self.checks.state}
+        states = {
+            "logins": self.breaker.state,
+            "checks of tokens": self.checks.state,
+            "data API": self.data.state,
+        }
         resting = [f"{what} {state}" for what, state in states.items() if state != "closed"]
         return Finding("warn", f"{', '.join(resting)}: Supabase fails and gets a rest") if resting else Finding("pass")
 
@@ -131,6 +137,7 @@ def build_guards(
         breaker=state.breaker,
         sessions=_session_calls(settings, state),
         checks=state.checks,
+        data=state.data,
     )
 
 

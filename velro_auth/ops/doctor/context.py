@@ -21,7 +21,7 @@ from velro_auth.auth.token_check import IssuedTokenCheck
 from velro_auth.config.settings import Settings
 from velro_auth.context import RequestContext
 from velro_auth.errors import VelroAuthError
-from velro_auth.ops.database import Difference, Runner, State
+from velro_auth.ops.database import Difference, Runner
 from velro_auth.ops.database.connection import connected
 from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.identity import SupabaseIdentity
