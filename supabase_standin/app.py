@@ -59,10 +59,7 @@ def create_app(backend: Backend) -> Flask:
 
 
 def _admit(backend: Backend) -> Response | None:
-    if request.path in edge.OPEN_PATHS:
-        g.call = edge.call(backend.config, request, "anon")
-        return None
-    role = edge.key_role(backend.config, request)
+    role = edge.key_role(backend.config, request) or ("anon" if edge.is_open(request) else None)
     if role is None:
         return edge.turned_away()
     g.call = edge.call(backend.config, request, role)

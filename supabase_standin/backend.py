@@ -14,6 +14,7 @@ from supabase_standin import timestamps, users
 from supabase_standin.config import StandinConfig
 from supabase_standin.keys import Keys
 from supabase_standin.limiter import Limiter
+from supabase_standin.mailer import Mailer
 from supabase_standin.passwords import Passwords
 from supabase_standin.pool import Pool
 
@@ -25,6 +26,11 @@ LOG_TYPES: Final[Mapping[str, str]] = {
     "token_refreshed": "token",
     "user_modified": "user",
     "user_signedup": "team",
+    "user_invited": "team",
+    "user_confirmation_requested": "user",
+    "user_reauthenticate_requested": "user",
+    "user_recovery_requested": "user",
+    "user_updated_password": "user",
 }
 
 
@@ -40,6 +46,7 @@ class Backend:
         keys: Signs and verifies tokens.
         passwords: Hashes and judges passwords.
         limiter: Of the token endpoint.
+        mailer: Sends mails and keeps them for the mailbox.
         clock: Seconds since 1970.
     """
 
@@ -50,6 +57,7 @@ class Backend:
     keys: Keys
     passwords: Passwords
     limiter: Limiter
+    mailer: Mailer
     clock: Callable[[], float]
 
 
@@ -65,6 +73,7 @@ class Call:
         address: Whom the limiter counts and the session names.
         user_agent: What the session names as its device.
         audience: Whose users are meant.
+        headers: The request's headers, names in lower case.
         reply_headers: Headers of the answer, success or not.
     """
 
@@ -75,6 +84,7 @@ class Call:
     address: str
     user_agent: str
     audience: str = users.AUDIENCE
+    headers: Mapping[str, str] = field(default_factory=dict)
     reply_headers: dict[str, str] = field(default_factory=dict)
 
 

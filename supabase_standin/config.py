@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 #: Fixed and plainly local, in the shape and length of the real ones.
 LOCAL_PUBLISHABLE_KEY: Final = "sb_publishable_local0standin0only0AAAAA_00000000"
@@ -42,6 +42,24 @@ class StandinConfig:
         bcrypt_cost: Of new hashes; 4 to 31, the platform uses 10.
         password_min_length: In characters.
         autoconfirm: Whether a new account needs no mail.
+        site_url: Where links and errors lead when no other address was asked for or allowed.
+        redirect_urls: Further addresses links may lead to; globs whose ``*`` stops at ``.`` and ``/``.
+        mail_link: ``verify`` links to the Auth service, as the original's default templates do; ``redirect``
+            to the page itself, with ``token_hash`` and ``type`` in the query.
+        mail_verify_path: The path of ``verify`` links.
+        mail_interval_s: Between two mails of one kind to one user.
+        mails_per_hour: Of the whole service; None for any number.
+        mail_delay_ms: What sending one mail takes, to make visible what the timing of answers tells.
+        smtp_url: ``smtp://user:password@host:port`` that gets a copy of each mail; None for the mailbox only.
+        smtp_down: Whether every mail fails.
+        otp_length: Digits of a mailed code.
+        otp_exp_s: How long mailed codes and links are good.
+        flow_state_exp_s: How long an authorization code is good.
+        secure_email_change: Whether both addresses confirm a change.
+        magic_links: Whether a mailed code or link may log in.
+        password_required_characters: Sets of characters, of each of which a password needs one.
+        password_reauthentication: Whether a new password needs a mailed nonce in sessions older than a day.
+        password_needs_current: Whether a new password needs the present one.
         signups: Whether strangers may sign up.
         email_logins: Whether a mail address and a password may log in.
         phone_logins: Whether a phone number and a password may log in.
@@ -73,6 +91,23 @@ class StandinConfig:
     bcrypt_cost: int = 10
     password_min_length: int = 6
     autoconfirm: bool = True
+    site_url: str = "http://localhost:3000"
+    redirect_urls: tuple[str, ...] = ()
+    mail_link: Literal["verify", "redirect"] = "verify"
+    mail_verify_path: str = "/auth/v1/verify"
+    mail_interval_s: float = 60.0
+    mails_per_hour: int | None = None
+    mail_delay_ms: float = 0.0
+    smtp_url: str | None = field(default=None, repr=False)
+    smtp_down: bool = False
+    otp_length: int = 6
+    otp_exp_s: float = 86400.0
+    flow_state_exp_s: float = 300.0
+    secure_email_change: bool = True
+    magic_links: bool = True
+    password_required_characters: tuple[str, ...] = ()
+    password_reauthentication: bool = False
+    password_needs_current: bool = False
     signups: bool = True
     email_logins: bool = True
     phone_logins: bool = False

@@ -15,6 +15,15 @@ from supabase_standin.errors import as_json
 
 #: Open to everybody: the document that verifies tokens.
 OPEN_PATHS: Final = frozenset(("/auth/v1/.well-known/jwks.json",))
+#: Links in mails and providers lead here: a browser that follows one sends no key.
+OPEN_LINKS: Final = frozenset(("/auth/v1/verify", "/auth/v1/authorize", "/auth/v1/callback"))
+
+
+def is_open(request: Request) -> bool:
+    """Tell whether *request* needs no API key."""
+    if request.path in OPEN_PATHS or request.path == "/auth/v1/callback":
+        return True
+    return request.path in OPEN_LINKS and request.method in {"GET", "HEAD"}
 
 
 def key_role(config: StandinConfig, request: Request) -> str | None:
@@ -55,6 +64,7 @@ def call(config: StandinConfig, request: Request, role: str) -> Call:
         address=_address(config, request, role),
         user_agent=request.headers.get("User-Agent", ""),
         audience=request.headers.get("X-JWT-AUD") or "authenticated",
+        headers={name.lower(): value for name, value in request.headers},
     )
 
 

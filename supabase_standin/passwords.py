@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import bcrypt
@@ -20,11 +21,13 @@ class Passwords:
     Args:
         cost: bcrypt's cost of new hashes, 4 to 31; each step doubles the time.
         min_length: In characters.
+        required: Sets of characters; a password needs one of each.
     """
 
-    def __init__(self, *, cost: int, min_length: int) -> None:
+    def __init__(self, *, cost: int, min_length: int, required: Sequence[str] = ()) -> None:
         self._cost = cost
         self._min_length = min_length
+        self._required = required
 
     def hash(self, password: str) -> str:
         """Return a new hash of *password*."""
@@ -44,10 +47,15 @@ class Passwords:
         """Accept *password* as a new one.
 
         Raises:
-            Failure: It is too long (400) or too short (422).
+            Failure: It is too long (400), too short or too plain (422).
         """
         if len(password.encode()) > MAX_BYTES:
             raise Failure(400, "validation_failed", "Password cannot be longer than 72 characters")
+        reasons: dict[str, str] = {}
         if len(password) < self._min_length:
-            text = f"Password should be at least {self._min_length} characters."
-            raise Failure(422, "weak_password", text, reasons=["length"])
+            reasons["length"] = f"Password should be at least {self._min_length} characters."
+        if not all(set(wanted) & set(password) for wanted in self._required):
+            wanted = ", ".join(self._required)
+            reasons["characters"] = f"Password should contain at least one character of each: {wanted}."
+        if reasons:
+            raise Failure(422, "weak_password", " ".join(reasons.values()), reasons=list(reasons))

@@ -23,6 +23,8 @@ from supabase_standin.control import Control
 from supabase_standin.faults import Faults
 from supabase_standin.keys import Keys
 from supabase_standin.limiter import Limiter
+from supabase_standin.mailbox import Mailbox, MailboxPages
+from supabase_standin.mailer import Mailer
 from supabase_standin.passwords import Passwords
 from supabase_standin.pool import Pool
 from supabase_standin.postgres import Postgres
@@ -56,6 +58,7 @@ class Standin:
         self.config = config
         self.faults = Faults()
         self.requests = wire.RequestLog()
+        self.mailbox = Mailbox()
         self.control_token = secrets.token_urlsafe(24)
         self.url = ""
         self.database_dsn = ""
@@ -185,7 +188,7 @@ class Standin:
                 host=config.host,
                 port=config.port,
                 answer=self._answer,
-                control=Control(self.faults, token=self.control_token),
+                control=self._control(),
                 faults=self.faults,
                 requests=self.requests,
                 idle_close_s=config.idle_close_s,
@@ -198,6 +201,11 @@ class Standin:
         host = f"[{config.host}]" if ":" in config.host else config.host
         self.url = f"http://{host}:{server.port}"
         return server
+
+    def _control(self) -> Callable[[wire.Received], wire.Answer | None]:
+        switches = Control(self.faults, token=self.control_token)
+        pages = MailboxPages(self.mailbox)
+        return lambda request: switches(request) or pages(request)
 
     def _database(self, undo: contextlib.ExitStack) -> str:
         if self.config.database_dsn is not None:
@@ -223,8 +231,13 @@ class Standin:
             auth=auth,
             data=data,
             keys=Keys(config.data_dir / "signing-keys.json", clock=self._clock),
-            passwords=Passwords(cost=config.bcrypt_cost, min_length=config.password_min_length),
+            passwords=Passwords(
+                cost=config.bcrypt_cost,
+                min_length=config.password_min_length,
+                required=config.password_required_characters,
+            ),
             limiter=Limiter(config.rate_limit, clock=time.monotonic),
+            mailer=Mailer(config, self.mailbox, base=self.url, clock=self._clock),
             clock=self._clock,
         )
 

@@ -68,9 +68,13 @@ class User:
     recovery_sent_at: datetime | None
     email_change_token_new: str
     email_change: str
+    email_change_token_current: str | None
+    email_change_confirm_status: int | None
     email_change_sent_at: datetime | None
+    phone_change_token: str | None
     phone_change: str | None
     phone_change_sent_at: datetime | None
+    reauthentication_token: str | None
     reauthentication_sent_at: datetime | None
     last_sign_in_at: datetime | None
     raw_app_meta_data: dict[str, Any] | None

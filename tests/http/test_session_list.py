@@ -17,7 +17,7 @@ from tests.asserts import assert_problem
 from tests.conftest import LogLines, MakeClient
 from tests.fixtures.tokens import SESSION_ID, SigningKey, claims_at, document
 from tests.upstream_double import PROJECT
-from velro_auth.guards.circuit_breaker import MIN_CALLS
+from velro_auth.guards.asking import MIN_CALLS
 
 SESSIONS = "/api/v1/auth/sessions"
 LIST = f"{PROJECT}/rest/v1/rpc/velro_auth_sessions"

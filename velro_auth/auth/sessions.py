@@ -173,7 +173,7 @@ class Sessions:
         with (
             self.guards.sessions.permit("me", context.address),
             self.guards.failure_delay.permit(),
-            self.guards.bulkhead.permit(),
+            self.guards.asking.bulkhead.permit(),
         ):
             return claims, self.profiles.of(token, claims.sub) or Profile()
 

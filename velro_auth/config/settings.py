@@ -528,6 +528,11 @@ class Settings:
         return max(1, self.session_places * 3 // 4)
 
     @property
+    def mail_places(self) -> int:
+        """How many requests that may send a mail may be in progress at once: half, so that a flood leaves the rest."""
+        return max(1, self.session_places // 2)
+
+    @property
     def keeps_quota(self) -> bool:
         """Whether to keep below Supabase's rate limit for our own address."""
         if self.auth_upstream_quota == "auto":

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import ipaddress
 import unicodedata
+import uuid
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -37,6 +38,7 @@ _NAMES: Final = {
     "service": "service",
     "account": "account:%(account)s",
     "known": "known:%(account)s",
+    "known_network": "known_network:%(network)s",
 }
 
 
@@ -81,6 +83,10 @@ class Keyring:
         """Return the key of *account*."""
         return self._hmac("account", same_account(account))
 
+    def factor(self, account: str, factor_id: str) -> str:
+        """Return the key of a second factor of *account*: nobody can use up the budget of another one's factor."""
+        return self._hmac("factor", f"{same_account(account)}\0{same_factor(factor_id)}")
+
     def network(self, address: str) -> str:
         """Return the key of the network of *address*; *address* may be a network in CIDR notation."""
         return self._hmac("network", network_of(address))
@@ -121,6 +127,17 @@ def same_account(account: str) -> str:
         return account.strip().lower()
     decomposed = unicodedata.normalize("NFKD", account.strip())
     return "".join(char for char in decomposed if not unicodedata.combining(char)).casefold()
+
+
+def same_factor(factor_id: str) -> str:
+    """Return one spelling of *factor_id*: Supabase reads a UUID in capitals, in braces and without hyphens too.
+
+    All texts that are no UUID share one budget.
+    """
+    try:
+        return str(uuid.UUID(factor_id.strip()))
+    except ValueError:
+        return ""
 
 
 @functools.lru_cache(maxsize=4096)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Literal, TypeAlias
 
 from velro_auth.errors import Busy, Throttled
-from velro_auth.guards.bulkhead import Bulkhead
+from velro_auth.guards.asking import Bulkhead
 from velro_auth.guards.keys import network_of
 
 Kind: TypeAlias = Literal["refresh", "logout", "me", "sessions"]

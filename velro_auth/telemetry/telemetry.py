@@ -159,7 +159,8 @@ class Telemetry:
     def record(self, response: ResponseRecord) -> None:
         """Record one response."""
         context = response.context
-        self.jobs.ensure()
+        if self.jobs.thread is None:
+            self.jobs.ensure()
         self.metrics.record(response)
         if response.route == LOGIN:
             self.window.record(
@@ -173,6 +174,11 @@ class Telemetry:
             self.events.record(event, context)
         if self.audit:
             self.audit.record_response(response)
+
+    def record_withheld_mail(self, limit: str, account: str, address: str) -> None:
+        """Record that a mail was not sent because of *limit*. The response does not show it; *account* is an HMAC."""
+        if self.audit:
+            self.audit.record("mail_withheld", level="warning", account=account, address=address, reason=limit)
 
     def evaluate(self) -> None:
         """Evaluate the alerts for the logins of the last minutes."""

@@ -14,14 +14,12 @@ from requests import PreparedRequest
 from velro_auth.context import RequestContext
 from velro_auth.errors import CaptchaRequired, WrongAnswer
 from velro_auth.upstream import translate
-from velro_auth.upstream.captcha import Captcha, FixedCaptcha
+from velro_auth.upstream.captcha import Captcha
 from velro_auth.upstream.transport.transport import Read, Reply, Transport
 
 logger = logging.getLogger("velro_auth.upstream")
 
 _OK: Final = frozenset({200, 204})
-
-NO_CAPTCHA: Final = FixedCaptcha()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +41,10 @@ class AuthCalls:
         forwards_address: Whether to tell Supabase the caller's address, so that its rate limit counts callers
             and not this service. Supabase listens only to secret keys.
         captcha: Whether the project demands a captcha. Then calls without a user's token go with the publishable
-            key, and without the caller's address.
+            key, and without the caller's address. None for never.
     """
 
-    def __init__(self, transport: Transport, *, forwards_address: bool, captcha: Captcha = NO_CAPTCHA) -> None:
+    def __init__(self, transport: Transport, *, forwards_address: bool, captcha: Captcha | None = None) -> None:
         self._transport = transport
         self._forwards_address = forwards_address
         self._captcha = captcha
@@ -57,9 +55,8 @@ class AuthCalls:
 
     def prepare_public(self, method: str, path: str) -> PublicRequest:
         """Return a request without a user's token; *path* is below ``/auth/v1``."""
-        return PublicRequest(
-            self.prepare(method, path), self._transport.prepare(method, f"/auth/v1{path}", key=self._captcha.key)
-        )
+        key = self._captcha.key if self._captcha else ""
+        return PublicRequest(self.prepare(method, path), self._transport.prepare(method, f"/auth/v1{path}", key=key))
 
     def ask_public(
         self,
@@ -70,12 +67,13 @@ class AuthCalls:
         body: Mapping[str, Any],
     ) -> Read:
         """Ask without a user's token: with the publishable key where a captcha is demanded. Raises as :meth:`ask`."""
-        is_public = self._captcha.is_demanded()
+        is_public = self._captcha is not None and self._captcha.is_demanded()
         chosen = request.public if is_public else request.privileged
         try:
             return self.ask(chosen, context, question, read, body=body, forwards_address=not is_public)
         except CaptchaRequired:
-            self._captcha.demanded()
+            if self._captcha is not None:
+                self._captcha.demanded()
             raise
 
     def ask(

@@ -12,9 +12,8 @@ from velro_auth.auth.models import Credentials, Session
 from velro_auth.context import RequestContext
 from velro_auth.errors import UpstreamMisconfigured, UpstreamUnavailable
 from velro_auth.upstream import translate
+from velro_auth.upstream.answers import Owners, claims_of, content, demand, is_text, same_address, session_from
 from velro_auth.upstream.calls import AuthCalls
-from velro_auth.upstream.owners import Owners, demand, same_address
-from velro_auth.upstream.sessions import claims_of, is_text, session_from
 from velro_auth.upstream.transport.transport import Reply
 
 
@@ -99,7 +98,7 @@ class SupabaseIdentity:
         """
 
         def read(reply: Reply) -> None:
-            user = translate.content(reply)
+            user = content(reply)
             if not isinstance(user, dict) or not is_text(user.get("id")):
                 raise UpstreamUnavailable("200 without a user")
             demand(is_right=user["id"] == claims_of(access_token).get("sub"), what="the subject of the token")

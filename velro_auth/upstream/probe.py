@@ -14,6 +14,7 @@ from typing import Final
 from velro_auth.errors import UpstreamError, UpstreamMisconfigured, UpstreamThrottled
 from velro_auth.health_checks import Finding
 from velro_auth.upstream import translate
+from velro_auth.upstream.answers import content
 from velro_auth.upstream.transport.transport import Transport
 
 #: What an empty login is answered when all is well: refused before any account is looked at. With the publishable key
@@ -70,7 +71,7 @@ class LoginPathCheck:
             reply = self._transport.send(self._request, b"{}")
         except UpstreamError as error:
             return Finding("fail", f"Supabase does not answer ({error.reason})")
-        body = translate.content(reply)
+        body = content(reply)
         if translate.code_of(reply, body) in _HEALTHY:
             return MAIL_LOGINS_ARE_OFF if self._takes_no_mail_logins() else Finding("pass")
         refused = translate.refusal(reply, translate.PASSWORD_GRANT)
@@ -82,7 +83,7 @@ class LoginPathCheck:
     def _takes_no_mail_logins(self) -> bool:
         """Whether the project says so. Settings that cannot be read say nothing: its logins may work all the same."""
         try:
-            told = translate.content(self._transport.send(self._settings_request))
+            told = content(self._transport.send(self._settings_request))
         except UpstreamError:
             return False
         ways = told.get("external") if isinstance(told, dict) else None

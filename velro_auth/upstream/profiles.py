@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from velro_auth.auth.models import Profile
 from velro_auth.errors import WrongAnswer
-from velro_auth.upstream import translate
-from velro_auth.upstream.owners import demand
+from velro_auth.upstream.answers import content, demand
 from velro_auth.upstream.transport.transport import Reply, Transport
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def _only_rows_of(wanted: str, reply: Reply) -> Reply:
     Raises:
         WrongAnswer: It is about another user.
     """
-    rows = translate.content(reply) if reply.status == _OK else []
+    rows = content(reply) if reply.status == _OK else []
     ids = {row.get("id") for row in rows if isinstance(row, dict)} if isinstance(rows, list) else {None}
     demand(is_right=all(f"eq.{row_id}" == wanted for row_id in ids), what="the id of the row")
     return reply

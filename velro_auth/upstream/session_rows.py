@@ -17,7 +17,7 @@ from velro_auth.auth.tokens import Claims
 from velro_auth.context import RequestContext
 from velro_auth.errors import UpstreamFailed, UpstreamMisconfigured, VelroAuthError, WrongAnswer
 from velro_auth.upstream import translate
-from velro_auth.upstream.owners import demand
+from velro_auth.upstream.answers import content, demand
 from velro_auth.upstream.transport.transport import USER_AGENT, Read, Reply, Transport
 
 logger = logging.getLogger("velro_auth.upstream")
@@ -95,7 +95,7 @@ class SupabaseSessionRows:
         """Delete a session of the user, if the user has it. Raises as :meth:`of`."""
 
         def read(reply: Reply) -> None:
-            if not isinstance(translate.content(reply), bool):
+            if not isinstance(content(reply), bool):
                 raise UpstreamFailed("200 without a yes or no")
 
         self._ask(self._end, token, context, read, {"session_id": session_id})
@@ -144,7 +144,7 @@ class SupabaseSessionRows:
 
 
 def _rows(reply: Reply) -> list[Mapping[str, Any]]:
-    rows = translate.content(reply)
+    rows = content(reply)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UpstreamFailed("200 without a list of sessions")
     return rows
@@ -155,7 +155,7 @@ def _moment(text: object) -> str:
 
 
 def _refusal(reply: Reply) -> VelroAuthError:
-    body = translate.content(reply)
+    body = content(reply)
     told = body if isinstance(body, dict) else {}
     code, message = str(told.get("code")), str(told.get("message"))
     if code in _MISSING:

@@ -7,7 +7,6 @@ and means that our key is wrong; it must never look like a wrong password.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from velro_auth import errors
 from velro_auth.errors import VelroAuthError
+from velro_auth.upstream.answers import NO_JSON, content
 from velro_auth.upstream.transport.transport import Reply
 
 logger = logging.getLogger("velro_auth.upstream")
@@ -110,9 +110,6 @@ BEARER: Final = Question(
 
 _WRONG_ADDRESS: Final = ("email", "The authentication server does not accept this address.")
 
-#: What ``content`` returns for a body that is none; ``null`` is JSON.
-NO_JSON: Final = object()
-
 _UNAUTHORIZED: Final = 401
 _TOO_MANY: Final = 429
 _SERVER_CLASS: Final = 500
@@ -125,22 +122,6 @@ _CODE: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 #: An unknown code is a refusal of the credentials too when it contains one of these.
 _REFUSAL: Final = re.compile(r"invalid|denied|refused|forbidden|banned|blocked|locked|suspended|not_allowed|wrong")
-
-
-def is_json(reply: Reply) -> bool:
-    """Tell whether the answer says that it is JSON; an edge's page of HTML does not."""
-    media_type = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
-
-
-def content(reply: Reply) -> Any:
-    """Return the parsed body, ``NO_JSON`` when there is no JSON in it."""
-    if not is_json(reply):
-        return NO_JSON
-    try:
-        return json.loads(reply.body)
-    except (ValueError, RecursionError):
-        return NO_JSON
 
 
 def code_of(reply: Reply, body: Any) -> str | None:

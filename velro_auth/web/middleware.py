@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from werkzeug.wrappers import Response
 
-from velro_auth.context import AFTERWARDS, REFUSED, RequestContext
+from velro_auth.context import AFTERWARDS, CONTEXT, REFUSED, RequestContext
 from velro_auth.web import problems
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
-from velro_auth.web.cors import Cors
+from velro_auth.web.cors import NO_ORIGIN, Cors
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -121,11 +121,11 @@ class Middleware:
         if path.endswith("/") and len(path) > 1 and not is_below(path, self._own_options):
             environ["PATH_INFO"] = path[:-1]
         context = self._context_of(environ)
-        context.attach(environ)
+        environ[CONTEXT] = context
         status, headers, body = self._response(environ, context)
         took_ms = (self._clock() - started_s) * 1000
         headers += _security_headers(headers)
-        headers += self._cors.headers(environ.get("HTTP_ORIGIN"))
+        headers += self._cors.headers(origin) if (origin := environ.get("HTTP_ORIGIN")) else NO_ORIGIN
         headers += [("X-Request-ID", context.request_id), ("Server-Timing", _server_timing(context, took_ms))]
         headers += _rate_limit(context)
         self._record(environ, context, int(status[:3]), took_ms)

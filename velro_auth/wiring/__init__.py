@@ -25,6 +25,7 @@ from velro_auth.endpoints.session_list import SessionEndpoint, SessionsEndpoint
 from velro_auth.endpoints.sessions import LoginEndpoint, LogoutEndpoint, MeEndpoint, RefreshEndpoint
 from velro_auth.endpoints.verify import VerifyEndpoint
 from velro_auth.guards import Guards
+from velro_auth.guards.enforcement import Enforcement
 from velro_auth.health_checks import Check, Finding
 from velro_auth.telemetry.telemetry import Routes
 from velro_auth.upstream.calls import AuthCalls
@@ -166,6 +167,13 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
         state.guards,
         on_refused=telemetry.metrics.record_throttled,
         on_challenge=telemetry.metrics.record_challenge,
+        on_withheld=telemetry.record_withheld_mail,
+        enforcement=Enforcement(
+            is_on=settings.auth_guards == "on",
+            on_refused=telemetry.metrics.record_budget_refused,
+            on_reported=telemetry.metrics.record_reported,
+            on_good=telemetry.metrics.record_reported_good,
+        ),
     )
     sessions = build_sessions(
         settings,

@@ -35,7 +35,7 @@ class Watching:
         return None
 
     def _look(self, what: str) -> None:
-        self.seen.append((what, self._guards.bulkhead.in_use, self._guards.sessions.bulkhead.in_use))
+        self.seen.append((what, self._guards.asking.bulkhead.in_use, self._guards.sessions.bulkhead.in_use))
 
 
 def test_the_package_for_profiles_is_loaded_before_a_slot_is_taken() -> None:

@@ -58,7 +58,11 @@ class PermitsInUse(Unconfigured):
 
 def permits_in_use(guards: Guards) -> dict[str, int]:
     free = guards.failure_delay.free
-    return {"waiting": PERMITS - free, "all": guards.bulkhead.in_use, "sessions": guards.sessions.bulkhead.in_use}
+    return {
+        "waiting": PERMITS - free,
+        "all": guards.asking.bulkhead.in_use,
+        "sessions": guards.sessions.bulkhead.in_use,
+    }
 
 
 SETTINGS = Settings.from_environment(ENVIRONMENT)

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from velro_auth import errors
-from velro_auth.context import RequestContext
+from velro_auth.context import CONTEXT, RequestContext
 from velro_auth.errors import VelroAuthError
 from velro_auth.web import problems
 
 
 def environ() -> dict[str, Any]:
     made: dict[str, Any] = {}
-    RequestContext(request_id="id", address="", arrived_s=time.monotonic()).attach(made)
+    made[CONTEXT] = RequestContext(request_id="id", address="", arrived_s=time.monotonic())
     return made
 
 

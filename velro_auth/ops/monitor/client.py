@@ -18,7 +18,7 @@ from urllib3.util import Timeout
 
 from velro_auth import __version__
 from velro_auth.ops.monitor.observation import Failure
-from velro_auth.upstream.transport.adapter import Adapter
+from velro_auth.upstream.transport.transport import Adapter
 
 _MAX_BODY_BYTES: Final = 256 * 1024
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from operator import itemgetter
+from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias
 
 Lane: TypeAlias = Literal["fast", "flask", "edge", "server"]
 
@@ -17,7 +18,8 @@ REFUSED: Final = "velro_auth.refused"
 #: Field of ``notes``: the size of an issued access token that is too large for a request.
 OVERSIZE: Final = "token_bytes"
 
-_KEY: Final = "velro_auth.context"
+#: WSGI environ key: the context of the request, which the middleware puts there.
+CONTEXT: Final = "velro_auth.context"
 
 
 class Allowance(Protocol):
@@ -73,13 +75,5 @@ class RequestContext:
     allowance: Allowance | None = None
     notes: dict[str, str | int | float | bool | None] = field(default_factory=dict)
 
-    def attach(self, environ: dict[str, Any]) -> None:
-        """Put this context into a WSGI environ."""
-        environ[_KEY] = self
-
-    @staticmethod
-    def of(environ: Mapping[str, Any]) -> RequestContext:
-        """Return the context of a WSGI environ that the middleware has seen."""
-        context = environ[_KEY]
-        assert isinstance(context, RequestContext)
-        return context
+    #: Returns the context of a WSGI environ that the middleware has seen.
+    of: ClassVar[Callable[[Mapping[str, Any]], RequestContext]] = itemgetter(CONTEXT)

@@ -1,17 +1,101 @@
-"""Reads sessions out of successful answers of the token endpoint."""
+"""Reads successful answers of Supabase Auth: the JSON in them, whose they are, and sessions.
+
+An answer must be about the user who was asked about. An HTTP/1.1 answer carries nothing of its request. A server, a
+proxy or a network that repeats or delays an answer makes it look like the answer to the next request on the
+connection, and the session in it like that user's.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any, Final, TypeGuard
 
 from velro_auth.auth.models import Profile, Session, User
-from velro_auth.errors import UpstreamFailed, UpstreamUnavailable
-from velro_auth.upstream import translate
-from velro_auth.upstream.owners import demand
+from velro_auth.errors import UpstreamFailed, UpstreamUnavailable, WrongAnswer
 from velro_auth.upstream.transport.transport import Reply
+
+#: What ``content`` returns for a body without JSON; ``null`` is JSON.
+NO_JSON: Final = object()
+
+#: Sessions whose user is remembered: about 2 MB.
+MOST_SESSIONS: Final = 10_000
+
+#: Go's ``ToLower``, by which Supabase stores addresses, maps this letter to one, Python's ``casefold`` to two.
+_AS_GO_DOES: Final = str.maketrans({"İ": "i"})
+
+
+def is_json(reply: Reply) -> bool:
+    """Tell whether the answer says that it is JSON; an edge's page of HTML does not."""
+    media_type = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
+
+
+def content(reply: Reply) -> Any:
+    """Return the parsed body, ``NO_JSON`` when there is no JSON in it."""
+    if not is_json(reply):
+        return NO_JSON
+    try:
+        return json.loads(reply.body)
+    except (ValueError, RecursionError):
+        return NO_JSON
+
+
+def same_address(one: str, other: str) -> bool:
+    """Return whether two mail addresses differ in case at most."""
+    return _folded(one) == _folded(other)
+
+
+def _folded(address: str) -> str:
+    return address.translate(_AS_GO_DOES).casefold()
+
+
+def demand(*, is_right: bool, what: str) -> None:
+    """Take an answer only if it is about the user who was asked about.
+
+    Args:
+        is_right: Whether it is.
+        what: What differs, for the log; never a value.
+
+    Raises:
+        WrongAnswer: It is about another user.
+    """
+    if not is_right:
+        raise WrongAnswer(f"the answer is about another user: {what} differs")
+
+
+class Owners:
+    """Remembers which user a refresh token was given to, in this process.
+
+    Args:
+        most: How many tokens are remembered; the one not used for longest is forgotten first.
+    """
+
+    def __init__(self, most: int = MOST_SESSIONS) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._users: OrderedDict[bytes, str] = OrderedDict()
+
+    def note(self, refresh_token: str, user_id: str) -> None:
+        """Remember that *refresh_token* was given to this user."""
+        with self._lock:
+            self._users[_name(refresh_token)] = user_id
+            if len(self._users) > self._most:
+                self._users.popitem(last=False)
+
+    def of(self, refresh_token: str) -> str | None:
+        """Return the user of *refresh_token*; None where that is not known."""
+        with self._lock:
+            return self._users.get(_name(refresh_token))
+
+
+def _name(refresh_token: str) -> bytes:
+    """Return what a token is remembered by; the token itself is a secret."""
+    return hashlib.sha256(refresh_token.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 def session_from(reply: Reply, now_s: float) -> Session:
@@ -25,8 +109,8 @@ def session_from(reply: Reply, now_s: float) -> Session:
         UpstreamFailed: JSON, but no session.
         WrongAnswer: The token is another user's than the one beside it.
     """
-    body = translate.content(reply)
-    if body is translate.NO_JSON:
+    body = content(reply)
+    if body is NO_JSON:
         raise UpstreamUnavailable("200 without JSON")
     if not isinstance(body, dict) or not isinstance(user := body.get("user"), dict):
         raise UpstreamFailed("200 without a session")
