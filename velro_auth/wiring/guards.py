@@ -126,8 +126,7 @@ def build_guards(
     """
     enforcement = _shared_report(settings, state, enforcement)
     attempts, keyring = _attempts(settings, state), Keyring(_secret(settings))
-    budgets = _budgets(settings, state)
-    failure_delay = _failure_delay(settings, state)
+    budgets, failure_delay = _budgets(settings, state), _failure_delay(settings, state)
     rate_limit = _rate_limit(settings, state)
     return Guards(
         failure_delay=failure_delay,
