@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from velro_auth import __version__
 from velro_auth.auth.login import Login
+from velro_auth.auth.session_list import SessionList
 from velro_auth.auth.sessions import Sessions
 from velro_auth.config.settings import Settings
 from velro_auth.endpoints import Endpoint
@@ -19,6 +20,7 @@ from velro_auth.endpoints.operations import (
     ReadyEndpoint,
     VersionEndpoint,
 )
+from velro_auth.endpoints.session_list import SessionEndpoint, SessionsEndpoint
 from velro_auth.endpoints.sessions import LoginEndpoint, LogoutEndpoint, RefreshEndpoint
 from velro_auth.endpoints.verify import VerifyEndpoint
 from velro_auth.guards import Guards
@@ -33,7 +35,7 @@ from velro_auth.wiring import account
 from velro_auth.wiring.guards import build_guards
 from velro_auth.wiring.oauth import ENDPOINTS as OAUTH_ENDPOINTS
 from velro_auth.wiring.oauth import build_oauth
-from velro_auth.wiring.sessions import build_sessions
+from velro_auth.wiring.sessions import build_session_list, build_sessions
 from velro_auth.wiring.state import ApplicationState, open_state
 from velro_auth.wiring.telemetry import wire_tracing
 from velro_auth.wiring.user import USER_ENDPOINTS, build_user
@@ -45,6 +47,8 @@ _ENDPOINTS: Final = (
     *USER_ENDPOINTS,
     *account.ENDPOINTS,
     *OAUTH_ENDPOINTS,
+    SessionsEndpoint,
+    SessionEndpoint,
     VerifyEndpoint,
     PingEndpoint,
     HealthEndpoint,
@@ -113,6 +117,7 @@ class _Services:
     guards: Guards
     sessions: Sessions
     user: tuple[Endpoint, ...]
+    session_list: SessionList
     addresses: Addresses
     watch: AddressWatch
 
@@ -151,6 +156,8 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
         *services.user,
         *flows,
         *oauth,
+        SessionsEndpoint(services.session_list),
+        SessionEndpoint(services.session_list),
         ping,
     )
     verify = VerifyEndpoint(sessions)
@@ -224,7 +231,16 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
     )
     watch = state.watch(settings, addresses)
     return _Services(
-        calls=calls, login=login, guards=guards, sessions=sessions, user=user, addresses=addresses, watch=watch
+        calls=calls,
+        login=login,
+        guards=guards,
+        sessions=sessions,
+        user=user,
+        session_list=build_session_list(
+            settings, sessions, transport=upstream.transport, one_address=upstream.one_address
+        ),
+        addresses=addresses,
+        watch=watch,
     )
 
 
