@@ -103,7 +103,7 @@ def show(backend: Backend, user_id: str) -> dict[str, Any]:
         Failure: There is no such user.
     """
     with backend.auth.transaction() as connection:
-        return users.shown(connection, _known(connection, user_id))
+        return users.shown(connection, known(connection, user_id))
 
 
 def change(backend: Backend, call: Call, user_id: str) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def change(backend: Backend, call: Call, user_id: str) -> dict[str, Any]:
     given = params.read(call.body, struct="AdminUserParams", fields=FIELDS)
     now = backend.clock()
     with backend.auth.transaction() as connection:
-        user = _known(connection, user_id)
+        user = known(connection, user_id)
         columns = _changes(backend, given, user)
         if "user_metadata" in given:
             columns["raw_user_meta_data"] = account.merged(user.raw_user_meta_data, given["user_metadata"])
@@ -141,7 +141,7 @@ def delete(backend: Backend, call: Call, user_id: str) -> None:
     fields = {"should_soft_delete": bool}
     given = params.read(call.body, struct="adminUserDeleteParams", fields=fields) if call.body else {}
     with backend.auth.transaction() as connection:
-        user = _known(connection, user_id)
+        user = known(connection, user_id)
         with database_trouble("Database error deleting user"):
             if given.get("should_soft_delete"):
                 _soften(connection, user, now=backend.clock())
@@ -175,6 +175,7 @@ def _banned_until(duration: str, *, now: float) -> Any:
 
 def _confirm(connection: psycopg.Connection, user_id: uuid.UUID, given: Mapping[str, Any], *, now: float) -> None:
     if given.get("email_confirm"):
+        # What the identity says of the address stays as it is, in the original too.
         confirming.confirm(connection, user_id, now=now)
 
 
@@ -187,7 +188,12 @@ def _password_hash(backend: Backend, given: Mapping[str, Any]) -> str:
     return backend.passwords.hash(password)
 
 
-def _known(connection: psycopg.Connection, user_id: str) -> users.User:
+def known(connection: psycopg.Connection, user_id: str) -> users.User:
+    """Return a user by what the path says.
+
+    Raises:
+        Failure: That is no id, or there is no such user.
+    """
     user = users.by_id(connection, _user_id(user_id))
     if user is None:
         raise Failure(404, "user_not_found", "User not found")

@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.wrappers import Response
 
 from supabase_standin import about, account, admin, bearer, cors, edge, grants, recover, rest, signup, verify
+from supabase_standin import routes as more
 from supabase_standin.backend import Backend, Call
 from supabase_standin.discovery import DISCOVERED
 from supabase_standin.errors import Failure, as_json, unhandled
@@ -120,6 +121,7 @@ def _routes(backend: Backend) -> list[tuple[str, str, Callable[..., Response]]]:
         ("GET", "/admin/users/<user_id>", as_admin(lambda back, _, user_id: admin.show(back, user_id))),
         ("PUT", "/admin/users/<user_id>", as_admin(admin.change)),
         ("DELETE", "/admin/users/<user_id>", as_admin(admin.delete)),
+        *more.routes(backend),
     ]
 
 

@@ -12,7 +12,7 @@ import psycopg
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
-from supabase_standin import timestamps
+from supabase_standin import factortable, timestamps
 from supabase_standin.errors import Failure
 
 AUDIENCE: Final = "authenticated"
@@ -211,7 +211,7 @@ def shown(connection: psycopg.Connection, user: User) -> dict[str, Any]:
     body |= {name: timestamps.text(getattr(user, name)) for name in SHOWN_TIMES if getattr(user, name)}
     body |= {"new_email": user.email_change} if user.email_change else {}
     body |= {"new_phone": user.phone_change} if user.phone_change else {}
-    factors = _factors(connection, user.id)
+    factors = [factor.shown() for factor in factortable.of_user(connection, user.id)]
     body |= {"factors": factors} if factors else {}
     return body | {
         "app_metadata": user.raw_app_meta_data or {},
@@ -225,7 +225,7 @@ def shown(connection: psycopg.Connection, user: User) -> dict[str, Any]:
 
 def has_verified_factor(connection: psycopg.Connection, user_id: uuid.UUID) -> bool:
     """Tell whether the user has a second factor in use."""
-    return any(factor["status"] == "verified" for factor in _factors(connection, user_id))
+    return any(factor.is_verified for factor in factortable.of_user(connection, user_id))
 
 
 def _one(connection: psycopg.Connection, condition: str, values: list[Any]) -> User | None:
@@ -251,16 +251,6 @@ def _identities(connection: psycopg.Connection, user_id: uuid.UUID) -> list[dict
             [user_id],
         ).fetchall()
     return [{key: _plain(value) for key, value in row.items() if value not in (None, "", {})} for row in rows]
-
-
-def _factors(connection: psycopg.Connection, user_id: uuid.UUID) -> list[dict[str, Any]]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(
-            "select id, created_at, updated_at, status::text, friendly_name, factor_type::text"
-            " from auth.mfa_factors where user_id = %s order by created_at",
-            [user_id],
-        ).fetchall()
-    return [{key: _plain(value) for key, value in row.items() if value not in (None, "")} for row in rows]
 
 
 def _plain(value: Any) -> Any:
