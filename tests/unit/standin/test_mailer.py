@@ -119,7 +119,9 @@ class MailServer(threading.Thread):
                 if in_data and line.rstrip() != ".":
                     continue
                 in_data = line.rstrip().lower() == "data"
-                self._say(stream, "354 go on" if in_data else "221 bye" if line.lower().startswith("quit") else "250 fine")
+                self._say(
+                    stream, "354 go on" if in_data else "221 bye" if line.lower().startswith("quit") else "250 fine"
+                )
 
     @staticmethod
     def _say(stream: Any, line: str) -> None:
