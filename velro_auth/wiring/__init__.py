@@ -15,6 +15,7 @@ from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.docs import Contract, DocsEndpoint, OpenApiEndpoint
 from velro_auth.endpoints.operations import (
     HealthEndpoint,
+    IndexEndpoint,
     MetricsEndpoint,
     PingEndpoint,
     ReadyEndpoint,
@@ -48,6 +49,7 @@ _ENDPOINTS: Final = (
     HealthEndpoint,
     ReadyEndpoint,
     VersionEndpoint,
+    IndexEndpoint,
     MetricsEndpoint,
     OpenApiEndpoint,
     DocsEndpoint,
@@ -149,12 +151,13 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     verify = VerifyEndpoint(sessions)
     ready = ReadyEndpoint(_checks(settings, state, services.watch), __version__)
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))
-    contract = Contract((*auth, verify, health, ready, version), __version__, settings.shows_docs)
+    index = IndexEndpoint(__version__, settings.shows_docs)
+    contract = Contract((*auth, verify, health, ready, version, index), __version__, settings.shows_docs)
     state.current.settings = settings
     return Parts(
         auth=auth,
         verify=verify,
-        operations=(health, ready, version, metrics, OpenApiEndpoint(contract), DocsEndpoint(contract)),
+        operations=(health, ready, version, index, metrics, OpenApiEndpoint(contract), DocsEndpoint(contract)),
         fast=(ping, health, version, *((login, refresh) if settings.auth_fast_login else ())),
         probes=(ping, health, ready, version),
         instant=(ping, health, version),
