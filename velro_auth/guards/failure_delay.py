@@ -86,18 +86,14 @@ class FailureDelay:
 
     @contextlib.contextmanager
     def hold(
-        self,
-        arrived: float,
-        *,
-        on_held: Callable[[float], None] = lambda _held_s: None,
-        is_login: bool = True,
+        self, arrived: float, *, on_held: Callable[[float], None] = lambda _held_s: None, is_login: bool = True
     ) -> Iterator[None]:
         """Try a login within the block, with a permit; delay the exit if the login was refused.
 
         Args:
             arrived: When the request arrived, on the clock of this object.
             on_held: Called with the seconds for which a refusal is delayed.
-            is_login: Whether a permit that is reserved for logins may be used.
+            is_login: Whether a permit may be used that is reserved for logins.
 
         Raises:
             Busy: No permit is free; Supabase was not asked.
