@@ -120,5 +120,5 @@ class LogoutEndpoint:
 def session_answer(session: Session, context: RequestContext, **members: Any) -> RawResponse:
     """Answer with *session*, and further *members*; log and count an access token that is too large for a header."""
     if len(session.access_token) > MAX_TOKEN_BYTES:
-        context.notes[OVERSIZE] = len(session.access_token)
+        context.log_fields[OVERSIZE] = len(session.access_token)
     return json_answer({**_SESSION.dump(session), **members})

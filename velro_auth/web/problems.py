@@ -148,7 +148,7 @@ def respond(error: Exception, environ: Mapping[str, Any]) -> Response:
     context.outcome = answer.code
     if isinstance(error, errors.VelroAuthError):
         if error.reason:
-            context.notes["reason"] = error.reason[:200]
+            context.log_fields["reason"] = error.reason[:200]
     else:
         logger.error("unexpected error", exc_info=error, extra={"request_id": context.request_id})
     body = {
