@@ -104,10 +104,11 @@ class Parts:
 
 @dataclass(frozen=True, kw_only=True)
 class _Services:
+    calls: AuthCalls
+    identity: Identity
     login: Login
     guards: Guards
     sessions: Sessions
-    user: tuple[Endpoint, ...]
     addresses: Addresses
     watch: AddressWatch
 
@@ -128,7 +129,17 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     sessions, max_body_bytes = services.sessions, settings.auth_max_body_bytes
     login, refresh = LoginEndpoint(services.login, max_body_bytes), RefreshEndpoint(sessions, max_body_bytes)
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
-    auth: tuple[Endpoint, ...] = (login, refresh, LogoutEndpoint(sessions, max_body_bytes), *services.user, ping)
+    user = build_user(
+        settings,
+        state.user,
+        calls=services.calls,
+        identity=services.identity,
+        sessions=sessions,
+        profiles=state.upstream.profiles,
+        owners=state.upstream.owners,
+        note_token=telemetry.issued_tokens.record,
+    )
+    auth: tuple[Endpoint, ...] = (login, refresh, LogoutEndpoint(sessions, max_body_bytes), *user, ping)
     verify = VerifyEndpoint(sessions)
     ready = ReadyEndpoint(_checks(settings, state, services.watch), __version__)
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))
@@ -186,21 +197,13 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
         profiles=None if settings.auth_fast_login else upstream.profiles,
         note_token=note_token,
     )
-    user = build_user(
-        settings,
-        calls=calls,
-        identity=identity,
-        sessions=sessions,
-        guards=guards,
-        profiles=upstream.profiles,
-        owners=upstream.owners,
-        note_token=note_token,
-    )
     addresses = Addresses(
         settings.trusted_proxies, header=settings.auth_client_ip_header, hops=settings.auth_trusted_hops
     )
     watch = state.watch(settings, addresses)
-    return _Services(login=login, guards=guards, sessions=sessions, user=user, addresses=addresses, watch=watch)
+    return _Services(
+        calls=calls, identity=identity, login=login, guards=guards, sessions=sessions, addresses=addresses, watch=watch
+    )
 
 
 def build_of(settings: Settings) -> Mapping[str, Any]:

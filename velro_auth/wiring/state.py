@@ -34,6 +34,7 @@ from velro_auth.web.client_address_watch import AddressWatch
 from velro_auth.wiring.guards import GuardState, open_guards
 from velro_auth.wiring.sessions import BackgroundTask, SessionState, open_sessions
 from velro_auth.wiring.telemetry import Tracing, slo_target, wire_sentry, wire_telemetry
+from velro_auth.wiring.user import UserState
 
 if TYPE_CHECKING:
     from velro_auth.stores.client import SharedStore
@@ -91,6 +92,7 @@ class ApplicationState:
         store: Whether Redis works; None without Redis.
         guards: What the guards have counted.
         sessions: The deny-list, the signing keys and the caches.
+        user: The circuit breaker of calls that change a user.
         telemetry: Records every response.
         tracing: Traces requests and calls, if that is switched on.
         threads: The tasks that run beside the requests, in the order in which they stop. Those that report on others
@@ -102,6 +104,7 @@ class ApplicationState:
     store: SharedStore | None
     guards: GuardState
     sessions: SessionState
+    user: UserState
     telemetry: Telemetry
     tracing: Tracing
     threads: Sequence[Threads]
@@ -151,6 +154,7 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
         store=store,
         guards=guards,
         sessions=sessions,
+        user=UserState(),
         telemetry=telemetry,
         tracing=tracing,
         threads=(
