@@ -3,47 +3,34 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+import re
+from collections.abc import Callable
+from typing import Any
 
 from flask import Blueprint, Flask, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.wrappers import Response
 
-from supabase_standin import account, admin, bearer, edge, grants, rest, signup
+from supabase_standin import (
+    about,
+    account,
+    admin,
+    admin_lists,
+    bearer,
+    cors,
+    edge,
+    grants,
+    recover,
+    rest,
+    signup,
+    verify,
+)
+from supabase_standin import routes as more
 from supabase_standin.backend import Backend, Call
 from supabase_standin.discovery import DISCOVERED
 from supabase_standin.errors import Failure, as_json, unhandled
 
 log = logging.getLogger(__name__)
-
-VERSION: Final = "v2.197.0"
-PROVIDERS: Final = (
-    "anonymous_users",
-    "apple",
-    "azure",
-    "bitbucket",
-    "discord",
-    "facebook",
-    "figma",
-    "fly",
-    "github",
-    "gitlab",
-    "google",
-    "kakao",
-    "keycloak",
-    "linkedin",
-    "linkedin_oidc",
-    "notion",
-    "slack",
-    "slack_oidc",
-    "snapchat",
-    "spotify",
-    "twitch",
-    "twitter",
-    "workos",
-    "zoom",
-)
 
 
 def create_app(backend: Backend) -> Flask:
@@ -52,9 +39,12 @@ def create_app(backend: Backend) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined] # of the default provider
     app.register_blueprint(_auth(backend), url_prefix="/auth/v1")
     app.register_blueprint(rest.blueprint(backend), url_prefix="/rest/v1")
-    app.before_request(lambda: _admit(backend))
-    app.after_request(_add_headers)
-    app.register_error_handler(Exception, _failed)
+    app.before_request(lambda: cors.preflight(backend.config, request) or _admit(backend))
+    app.after_request(lambda response: _add_headers(backend, response))
+    app.register_error_handler(Exception, lambda error: _failed(backend, error))
+    for rule in app.url_map.iter_rules():
+        if rule.methods and rule.endpoint.startswith("auth."):
+            rule.methods.discard("HEAD")  # the original answers none
     return app
 
 
@@ -66,19 +56,20 @@ def _admit(backend: Backend) -> Response | None:
     return None
 
 
-def _add_headers(response: Response) -> Response:
+def _add_headers(backend: Backend, response: Response) -> Response:
     if "call" in g:
         response.headers.extend(g.call.reply_headers)
+    cors.mark(backend.config, request, response)
     return response
 
 
-def _failed(error: Exception) -> Response:
+def _failed(backend: Backend, error: Exception) -> Response:
     if isinstance(error, NotFound):
-        return Response("404 page not found\n", 404, content_type="text/plain; charset=utf-8")
-    if isinstance(error, MethodNotAllowed):
-        response = Response(b"", 405)
-        del response.headers["Content-Type"]
+        response = Response("404 page not found\n", 404, content_type="text/plain; charset=utf-8")
+        response.headers["X-Content-Type-Options"] = "nosniff"
         return response
+    if isinstance(error, MethodNotAllowed):
+        return _wrong_method(backend, error)
     if isinstance(error, HTTPException):
         return Response(error.description, error.code)
     if not isinstance(error, Failure):
@@ -87,10 +78,24 @@ def _failed(error: Exception) -> Response:
     return error.respond(request.headers.get("X-Supabase-Api-Version"))
 
 
+def _wrong_method(backend: Backend, error: MethodNotAllowed) -> Response:
+    """Answer a method a route does not have; below some paths the original looks for the user before that."""
+    if "call" in g and re.match(r"/auth/v1/(user|factors)(/|$)", request.path):
+        try:
+            bearer.user(backend, g.call)
+        except Failure as failure:
+            return failure.respond(request.headers.get("X-Supabase-Api-Version"))
+    response = Response(b"", 405)
+    del response.headers["Content-Type"]
+    response.headers["Allow"] = ", ".join(sorted({*(error.valid_methods or ())} - {"HEAD", "OPTIONS"}))
+    return response
+
+
 def _auth(backend: Backend) -> Blueprint:
     routes = Blueprint("auth", __name__)
     for method, path, answer in _routes(backend):
-        routes.add_url_rule(path, endpoint=f"{method} {path}".replace(".", "_"), view_func=answer, methods=[method])
+        name = f"{method} {path}".replace(".", "_")
+        routes.add_url_rule(path, name, answer, methods=[method], provide_automatic_options=False, strict_slashes=False)
     return routes
 
 
@@ -110,18 +115,26 @@ def _routes(backend: Backend) -> list[tuple[str, str, Callable[..., Response]]]:
     return [
         ("POST", "/token", as_user(grants.token)),
         ("POST", "/signup", as_user(signup.sign_up)),
+        ("GET", "/verify", lambda: verify.follow(backend, g.call)),
+        ("POST", "/verify", as_user(verify.post)),
+        ("POST", "/recover", as_user(recover.recover)),
+        ("POST", "/otp", as_user(recover.otp)),
+        ("POST", "/magiclink", as_user(recover.magic_link)),
+        ("POST", "/resend", as_user(recover.resend)),
+        ("GET", "/reauthenticate", as_user(recover.reauthenticate)),
         ("GET", "/user", as_user(account.show)),
         ("PUT", "/user", as_user(account.change)),
         ("POST", "/logout", lambda: _log_out(backend)),
-        ("GET", "/settings", lambda: as_json(200, _settings(backend))),
-        ("GET", "/health", lambda: as_json(200, _health())),
+        ("GET", "/settings", lambda: as_json(200, about.settings(backend.config))),
+        ("GET", "/health", lambda: as_json(200, about.health(backend.config))),
         ("GET", "/.well-known/jwks.json", lambda: _jwks(backend)),
         ("GET", "/.well-known/openid-configuration", lambda: _discovery(backend)),
-        ("GET", "/admin/users", as_admin(lambda back, call, _: admin.page(back, call))),
+        ("GET", "/admin/users", as_admin(lambda back, call, _: admin_lists.user_page(back, call))),
         ("POST", "/admin/users", as_admin(lambda back, call, _: admin.create(back, call))),
         ("GET", "/admin/users/<user_id>", as_admin(lambda back, _, user_id: admin.show(back, user_id))),
         ("PUT", "/admin/users/<user_id>", as_admin(admin.change)),
         ("DELETE", "/admin/users/<user_id>", as_admin(admin.delete)),
+        *more.routes(backend),
     ]
 
 
@@ -154,22 +167,3 @@ def _discovery(backend: Backend) -> Response:
     )
     response.headers["Cache-Control"] = "public, max-age=600"
     return response
-
-
-def _health() -> Mapping[str, Any]:
-    return {"version": VERSION, "name": "GoTrue", "description": "GoTrue is a user registration and authentication API"}
-
-
-def _settings(backend: Backend) -> Mapping[str, Any]:
-    config = backend.config
-    external = dict.fromkeys(PROVIDERS, False) | {"email": config.email_logins, "phone": config.phone_logins}
-    return {
-        "external": external,
-        "disable_signup": not config.signups,
-        "mailer_autoconfirm": config.autoconfirm,
-        "phone_autoconfirm": False,
-        "sms_provider": "",
-        "saml_enabled": False,
-        "saml_private_key_next_configured": False,
-        "passkeys_enabled": False,
-    }

@@ -13,7 +13,7 @@ from psycopg.types.json import Json
 from supabase_standin import timestamps, users
 from supabase_standin.config import StandinConfig
 from supabase_standin.keys import Keys
-from supabase_standin.limiter import Limiter
+from supabase_standin.limits import Limits
 from supabase_standin.mailer import Mailer
 from supabase_standin.passwords import Passwords
 from supabase_standin.pool import Pool
@@ -45,7 +45,7 @@ class Backend:
         data: Connections as ``authenticator``.
         keys: Signs and verifies tokens.
         passwords: Hashes and judges passwords.
-        limiter: Of the token endpoint.
+        limits: Of requests per address, by route.
         mailer: Sends mails and keeps them for the mailbox.
         clock: Seconds since 1970.
     """
@@ -56,7 +56,7 @@ class Backend:
     data: Pool
     keys: Keys
     passwords: Passwords
-    limiter: Limiter
+    limits: Limits
     mailer: Mailer
     clock: Callable[[], float]
 
@@ -70,7 +70,8 @@ class Call:
         query: The query's values, the first of each name.
         bearer: The bearer token, None without one.
         key_role: The role of the API key: ``anon`` or ``service_role``.
-        address: Whom the limiter counts and the session names.
+        address: Whom the session names.
+        limited_as: Whom the limiters count; None is not limited.
         user_agent: What the session names as its device.
         audience: Whose users are meant.
         headers: The request's headers, names in lower case.
@@ -83,23 +84,30 @@ class Call:
     key_role: str
     address: str
     user_agent: str
+    limited_as: str | None = None
     audience: str = users.AUDIENCE
     headers: Mapping[str, str] = field(default_factory=dict)
     reply_headers: dict[str, str] = field(default_factory=dict)
 
 
-def audit(connection: psycopg.Connection, user: users.User, call: Call, *, action: str, now: float) -> None:
+def audit(connection: psycopg.Connection, user: users.User, _call: Call, *, action: str, now: float) -> None:
     """Write a row of the audit log."""
+    provider = "phone" if user.phone and not user.email else "email"
     payload: dict[str, Any] = {
         "action": action,
         "actor_id": str(user.id),
         "actor_username": user.email or user.phone or "",
         "actor_via_sso": False,
         "log_type": LOG_TYPES[action],
-        "traits": {"provider": "email"},
+        "traits": {"provider": provider},
     }
+    write_audit(connection, payload, now=now)
+
+
+def write_audit(connection: psycopg.Connection, payload: Mapping[str, Any], *, now: float) -> None:
+    """Write a row of the audit log; the original leaves the address empty."""
     connection.execute(
         "insert into auth.audit_log_entries (instance_id, id, payload, created_at, ip_address)"
         " values (%s, %s, %s, %s, %s)",
-        [users.INSTANCE, uuid.uuid4(), Json(payload), timestamps.moment(now), call.address],
+        [users.INSTANCE, uuid.uuid4(), Json(payload), timestamps.moment(now), ""],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -60,6 +61,29 @@ class StandinConfig:
         password_required_characters: Sets of characters, of each of which a password needs one.
         password_reauthentication: Whether a new password needs a mailed nonce in sessions older than a day.
         password_needs_current: Whether a new password needs the present one.
+        edge: Whether the platform's edge stands in front: it asks for an API key, answers preflights for every
+            origin, and says whom a request comes from. False is the bare Auth server, which believes
+            ``X-Forwarded-For`` and limits nobody without that header.
+        secret_key_in_browsers: Whether the edge lets browsers use the secret key.
+        cors_headers: Further request headers the bare server allows to other origins.
+        version: What ``/health`` says.
+        signing: ES256 with keys of its own, or HS256 with *jwt_secret*; then the JWKS is empty.
+        jwt_secret: The secret of HS256.
+        refresh_tokens_v2: Whether refresh tokens name their session and a counter instead of a row.
+        anonymous_users: Whether somebody may log in without an address.
+        manual_linking: Whether users may add and remove identities.
+        max_factors: Of one user, unverified ones too.
+        totp_enroll: Whether TOTP factors may be enrolled.
+        totp_verify: Whether TOTP factors may be challenged and verified.
+        phone_enroll: Whether phone factors may be enrolled; nobody ever verifies one here.
+        factor_exp_s: How long a challenge is good, and how long an unverified factor waits for one.
+        providers: The OAuth providers that are on: ``demo``, ``gitlab``, ``keycloak``. All are played by the stand-in.
+        provider_redirect_uri: Where providers send users back to; None for ``/callback`` of the Auth service,
+            empty for a provider without one.
+        sms_provider: The name of whoever sends text messages; empty for nobody. None is ever sent.
+        sms_test_codes: Numbers without plus sign, and the code each always gets.
+        sms_interval_s: Between two messages to one number.
+        phone_autoconfirm: Whether a new number needs no message.
         signups: Whether strangers may sign up.
         email_logins: Whether a mail address and a password may log in.
         phone_logins: Whether a phone number and a password may log in.
@@ -73,6 +97,10 @@ class StandinConfig:
         session_inactivity_s: How long a session may go without a refresh; None for ever.
         single_session: Whether a new login ends the older sessions of the same user.
         rate_limit: Of ``/token``, per address; None switches it off.
+        otp_rate_limit: The same, of sign-up, ``/otp``, ``/recover``, ``/resend`` and ``PUT /user``, each by itself.
+        verify_rate_limit: The same, of ``/verify``.
+        anonymous_rate_limit: The same, of anonymous sign-ups.
+        factor_rate_limit: The same, of challenging and of verifying a factor.
         forwarded_for: Whether ``Sb-Forwarded-For`` is believed, given the secret key.
         idle_close_s: Close connections that were idle for so long; None never does.
         max_requests_per_connection: Close a connection after so many answers; None never does.
@@ -108,6 +136,26 @@ class StandinConfig:
     password_required_characters: tuple[str, ...] = ()
     password_reauthentication: bool = False
     password_needs_current: bool = False
+    edge: bool = True
+    secret_key_in_browsers: bool = False
+    cors_headers: tuple[str, ...] = ()
+    version: str = "v2.197.0"
+    signing: Literal["ES256", "HS256"] = "ES256"
+    jwt_secret: str = field(default="local-standin-secret-of-32-bytes!", repr=False)
+    refresh_tokens_v2: bool = False
+    anonymous_users: bool = False
+    manual_linking: bool = False
+    max_factors: int = 10
+    totp_enroll: bool = True
+    totp_verify: bool = True
+    phone_enroll: bool = False
+    factor_exp_s: float = 300.0
+    providers: tuple[str, ...] = ()
+    provider_redirect_uri: str | None = None
+    sms_provider: str = ""
+    sms_test_codes: Mapping[str, str] = field(default_factory=dict)
+    sms_interval_s: float = 60.0
+    phone_autoconfirm: bool = False
     signups: bool = True
     email_logins: bool = True
     phone_logins: bool = False
@@ -121,6 +169,10 @@ class StandinConfig:
     session_inactivity_s: float | None = None
     single_session: bool = False
     rate_limit: RateLimit | None = None
+    otp_rate_limit: RateLimit | None = None
+    verify_rate_limit: RateLimit | None = None
+    anonymous_rate_limit: RateLimit | None = None
+    factor_rate_limit: RateLimit | None = None
     forwarded_for: bool = True
     idle_close_s: float | None = None
     max_requests_per_connection: int | None = None

@@ -17,6 +17,8 @@ from supabase_standin.errors import as_json
 OPEN_PATHS: Final = frozenset(("/auth/v1/.well-known/jwks.json",))
 #: Links in mails and providers lead here: a browser that follows one sends no key.
 OPEN_LINKS: Final = frozenset(("/auth/v1/verify", "/auth/v1/authorize", "/auth/v1/callback"))
+#: The original reads such a body as a form before it looks for JSON, and then there is none left.
+FORM: Final = "application/x-www-form-urlencoded"
 
 
 def is_open(request: Request) -> bool:
@@ -29,12 +31,14 @@ def is_open(request: Request) -> bool:
 def key_role(config: StandinConfig, request: Request) -> str | None:
     """Return the role of the request's API key, None where it must be turned away.
 
-    A secret key in a browser is a leak, so browsers are refused with it.
+    A secret key in a browser is a leak, so browsers are refused with it. Without an edge nobody asks for a key.
     """
+    if not config.edge:
+        return "anon"
     key = _key(request)
     if _same(key, config.publishable_key):
         return "anon"
-    if _same(key, config.secret_key) and not _is_browser(request):
+    if _same(key, config.secret_key) and (config.secret_key_in_browsers or not _is_browser(request)):
         return SERVICE_ROLE
     return None
 
@@ -56,24 +60,31 @@ def call(config: StandinConfig, request: Request, role: str) -> Call:
     """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     given = token.strip() if scheme.lower() == "bearer" else ""
+    forwarded = _forwarded(config, request, role)
+    address = forwarded or request.remote_addr or ""
     return Call(
-        body=request.get_data(),
+        body=b"" if request.mimetype == FORM else request.get_data(),
         query=request.args.to_dict(),
         bearer=given or (config.secret_key if role == SERVICE_ROLE else None),
         key_role=role,
-        address=_address(config, request, role),
+        address=address,
+        limited_as=address if config.edge else forwarded,
         user_agent=request.headers.get("User-Agent", ""),
         audience=request.headers.get("X-JWT-AUD") or "authenticated",
         headers={name.lower(): value for name, value in request.headers},
     )
 
 
-def _address(config: StandinConfig, request: Request, role: str) -> str:
-    """Return whose address counts: the forwarded one with the secret key, else that of the connection."""
-    forwarded = request.headers.get("Sb-Forwarded-For", "").split(",")[0].strip()
-    if config.forwarded_for and role == SERVICE_ROLE and _is_address(forwarded):
-        return forwarded
-    return request.remote_addr or ""
+def _forwarded(config: StandinConfig, request: Request, role: str) -> str | None:
+    """Return the address a request was forwarded for, None when it names none or is not believed.
+
+    The edge believes callers with the secret key; the bare server believes everybody.
+    """
+    names = ("Sb-Forwarded-For",) if config.edge else ("Sb-Forwarded-For", "X-Forwarded-For")
+    if config.edge and not (config.forwarded_for and role == SERVICE_ROLE):
+        return None
+    found = (request.headers.get(name, "").split(",")[0].strip() for name in names)
+    return next((address for address in found if _is_address(address)), None)
 
 
 def _is_address(text: str) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from supabase_standin import bearer, params, refresh, sessions, users
+from supabase_standin import bearer, params, pkce, refresh, sessions, switched_off, users
 from supabase_standin.backend import Backend, Call
 from supabase_standin.errors import Failure, database_trouble
 
@@ -30,8 +30,7 @@ def token(backend: Backend, call: Call) -> dict[str, Any]:
     grant = GRANTS.get(grant_type)
     if grant is None:
         raise Failure(400, "invalid_credentials", "unsupported_grant_type")
-    if not backend.limiter.allows(call.address):
-        raise Failure(429, "over_request_rate_limit", "Request rate limit reached")
+    backend.limits.demand("token", call.limited_as)
     return grant(backend, call)
 
 
@@ -104,4 +103,7 @@ def _demand_confirmation(user: users.User, *, by_email: bool) -> None:
 GRANTS: Final[Mapping[str, Callable[[Backend, Call], dict[str, Any]]]] = {
     "password": password,
     "refresh_token": refresh.refresh,
+    "pkce": pkce.trade,
+    "id_token": switched_off.id_token,
+    "web3": switched_off.web3,
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -42,6 +42,11 @@ SENT_AT: Final = {
     Kind.EMAIL_CHANGE_CURRENT: "email_change_sent_at",
     Kind.REAUTHENTICATION: "reauthentication_sent_at",
     Kind.PHONE_CHANGE: "phone_change_sent_at",
+}
+#: Columns of a user whose mails all lost their meaning, as after a new password.
+FORGOTTEN: Final[Mapping[str, str | None]] = {
+    **dict.fromkeys(map(str, Kind), ""),
+    **dict.fromkeys(SENT_AT.values()),
 }
 
 

@@ -42,16 +42,34 @@ def log_in(backend: Backend, call: Call, user: users.User, *, method: str = "pas
     Raises:
         Failure: The database or the hook refused; nothing of the login is left then.
     """
-    now = backend.clock()
     with backend.auth.transaction() as connection:
-        audit(connection, user, call, action="login", now=now)
-        with database_trouble("Database error granting user"):
-            session_id = _begin(connection, call, user, now=now)
-            token = add_token(connection, user.id, session_id, parent=None, now=now)
-            users.update(connection, user.id, now=now, last_sign_in_at=timestamps.moment(now))
-            _add_method(connection, session_id, method, now=now)
-        name_session(call, user.id, session_id, token)
-        answer = issue(backend, connection, call, user.id, session_id, refresh_token=token, method=method)
+        audit(connection, user, call, action="login", now=backend.clock())
+        return begin(backend, connection, call, user.id, method=method)
+
+
+def begin(
+    backend: Backend, connection: psycopg.Connection, call: Call, user_id: uuid.UUID, *, method: str
+) -> dict[str, Any]:
+    """Begin a session in the caller's transaction and return the answer.
+
+    Args:
+        backend: The service.
+        connection: With the transaction.
+        call: Who is named in the session; gets the headers of a new session.
+        user_id: Whose.
+        method: How the user logged in: ``password``, ``otp``, ``recovery`` and so on.
+
+    Raises:
+        Failure: The database or the hook refused.
+    """
+    now = backend.clock()
+    with database_trouble("Database error granting user"):
+        session_id = _begin(connection, call, user_id, now=now)
+        token = add_token(connection, user_id, session_id, parent=None, now=now)
+        users.update(connection, user_id, now=now, last_sign_in_at=timestamps.moment(now))
+        _add_method(connection, session_id, method, now=now)
+    name_session(call, user_id, session_id, token)
+    answer = issue(backend, connection, call, user_id, session_id, refresh_token=token, method=method)
     answer["user"]["last_sign_in_at"] = timestamps.precise_text(now)
     return answer
 
@@ -86,6 +104,38 @@ def issue(
     }
 
 
+def step_up(
+    backend: Backend,
+    connection: psycopg.Connection,
+    call: Call,
+    session_id: uuid.UUID,
+    *,
+    factor_id: uuid.UUID,
+) -> dict[str, Any]:
+    """Raise a session to aal2, swap its refresh token and return the answer; weaker sessions of the user end.
+
+    Raises:
+        Failure: The hook refused.
+    """
+    now = backend.clock()
+    session = find(connection, session_id)
+    assert session is not None
+    _add_method(connection, session_id, "totp", now=now)
+    connection.execute(
+        "update auth.sessions set aal = 'aal2', factor_id = %s, updated_at = %s where id = %s",
+        [factor_id, timestamps.moment(now), session_id],
+    )
+    used = connection.execute(
+        "update auth.refresh_tokens set revoked = true, updated_at = %s where session_id = %s and not revoked"
+        " returning token",
+        [timestamps.moment(now), session_id],
+    ).fetchone()
+    token = add_token(connection, session.user_id, session_id, parent=used[0] if used else None, now=now)
+    answer = issue(backend, connection, call, session.user_id, session_id, refresh_token=token, method="totp")
+    connection.execute("delete from auth.sessions where user_id = %s and aal < 'aal2'", [session.user_id])
+    return answer
+
+
 def add_token(
     connection: psycopg.Connection, user_id: uuid.UUID, session_id: uuid.UUID, *, parent: str | None, now: float
 ) -> str:
@@ -107,6 +157,15 @@ def find(connection: psycopg.Connection, session_id: uuid.UUID, *, lock: bool = 
         locking = " for update skip locked" if lock else ""
         statement = f"select {SESSION_COLUMNS} from auth.sessions where id = %s{locking}"
         return cursor.execute(statement.encode(), [session_id]).fetchone()
+
+
+def methods(connection: psycopg.Connection, session_id: uuid.UUID) -> list[str]:
+    """Return how the user of a session logged in, newest first."""
+    rows = connection.execute(
+        "select authentication_method from auth.mfa_amr_claims where session_id = %s order by updated_at desc",
+        [session_id],
+    ).fetchall()
+    return [name for (name,) in rows]
 
 
 def end(
@@ -135,13 +194,13 @@ def name_session(
         call.reply_headers["sb-auth-refresh-token-prefix"] = refresh_token[:5]
 
 
-def _begin(connection: psycopg.Connection, call: Call, user: users.User, *, now: float) -> uuid.UUID:
+def _begin(connection: psycopg.Connection, call: Call, user_id: uuid.UUID, *, now: float) -> uuid.UUID:
     session_id = uuid.uuid4()
     moment = timestamps.moment(now)
     connection.execute(
         "insert into auth.sessions (id, user_id, created_at, updated_at, aal, user_agent, ip)"
         " values (%s, %s, %s, %s, 'aal1', %s, %s)",
-        [session_id, user.id, moment, moment, call.user_agent or None, call.address or None],
+        [session_id, user_id, moment, moment, call.user_agent or None, call.address or None],
     )
     return session_id
 
@@ -150,7 +209,8 @@ def _add_method(connection: psycopg.Connection, session_id: uuid.UUID, method: s
     moment = timestamps.moment(now)
     connection.execute(
         "insert into auth.mfa_amr_claims (session_id, created_at, updated_at, authentication_method, id)"
-        " values (%s, %s, %s, %s, %s)",
+        " values (%s, %s, %s, %s, %s)"
+        " on conflict (session_id, authentication_method) do update set updated_at = excluded.updated_at",
         [session_id, moment, moment, method, uuid.uuid4()],
     )
 

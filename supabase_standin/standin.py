@@ -15,14 +15,14 @@ import psycopg
 from flask import Flask
 from psycopg import conninfo
 
-from supabase_standin import schema, signup, timestamps, users, wire
+from supabase_standin import confirming, newcomers, schema, timestamps, users, wire
 from supabase_standin.app import create_app
 from supabase_standin.backend import Backend
 from supabase_standin.config import StandinConfig
 from supabase_standin.control import Control
 from supabase_standin.faults import Faults
 from supabase_standin.keys import Keys
-from supabase_standin.limiter import Limiter
+from supabase_standin.limits import Limits
 from supabase_standin.mailbox import Mailbox, MailboxPages
 from supabase_standin.mailer import Mailer
 from supabase_standin.passwords import Passwords
@@ -120,11 +120,11 @@ class Standin:
         """
         backend, now = self._running(), self._clock()
         password_hash = backend.passwords.hash(password) if with_password else ""
-        columns: dict[str, Any] = {"raw_app_meta_data": {**signup.EMAIL_PROVIDER, **(app_metadata or {})}}
+        columns: dict[str, Any] = {"raw_app_meta_data": {**confirming.EMAIL_PROVIDER, **(app_metadata or {})}}
         if banned:
             columns["banned_until"] = timestamps.moment(now + 100 * 365 * 86400)
         with backend.auth.transaction() as connection:
-            user_id = signup.create(
+            user_id = newcomers.create(
                 connection,
                 now=now,
                 email=email.lower(),
@@ -133,7 +133,7 @@ class Standin:
             )
             users.update(connection, user_id, now=now, **columns)
             if confirmed:
-                signup.confirm(connection, user_id, now=now)
+                confirming.confirm(connection, user_id, now=now)
         return str(user_id)
 
     def rotate_keys(self, *, revoke_old: bool = False) -> str:
@@ -143,6 +143,10 @@ class Standin:
             revoke_old: Take the old keys out of the JWKS, so that their tokens are refused at once.
         """
         return self._running().keys.rotate(revoke_old=revoke_old)
+
+    def sign(self, claims: Mapping[str, Any]) -> str:
+        """Return an access token that says *claims*, signed with the current key."""
+        return self._running().keys.sign(dict(claims))
 
     def __enter__(self) -> Self:
         """Start."""
@@ -236,7 +240,7 @@ class Standin:
                 min_length=config.password_min_length,
                 required=config.password_required_characters,
             ),
-            limiter=Limiter(config.rate_limit, clock=time.monotonic),
+            limits=Limits(config, clock=time.monotonic),
             mailer=Mailer(config, self.mailbox, base=self.url, clock=self._clock),
             clock=self._clock,
         )

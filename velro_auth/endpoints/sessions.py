@@ -1,11 +1,11 @@
-"""Login, refresh, logout and me: how a frontend gets a session, uses it and ends it."""
+"""Login, refresh and logout: how a frontend gets a session, keeps it and ends it."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Final, cast, get_args
+from typing import Any, ClassVar, Final, cast, get_args
 
 import marshmallow
 from werkzeug.wrappers import Request
@@ -17,7 +17,7 @@ from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.tokens import MAX_TOKEN_BYTES
 from velro_auth.context import OVERSIZE, RequestContext
 from velro_auth.endpoints.bodies import RawResponse, json_answer, validated
-from velro_auth.endpoints.schemas import LoginBody, LogoutBody, MeAnswer, RefreshBody, SessionAnswer
+from velro_auth.endpoints.schemas import LoginBody, LogoutBody, RefreshBody, SessionAnswer
 from velro_auth.errors import InvalidRequest
 
 _LOGIN: Final = LoginBody(unknown=marshmallow.EXCLUDE)
@@ -25,7 +25,6 @@ _REFRESH: Final = RefreshBody(unknown=marshmallow.EXCLUDE)
 _LOGOUT: Final = LogoutBody(unknown=marshmallow.EXCLUDE)
 _LOGGED_OUT: Final = {"message": "Logged out"}
 _SESSION: Final = SessionAnswer()
-_ME: Final = MeAnswer()
 
 
 @dataclass(frozen=True)
@@ -113,25 +112,8 @@ class LogoutEndpoint:
         return token
 
 
-@dataclass(frozen=True)
-class MeEndpoint:
-    """``GET /api/v1/auth/me``: the user of the token, with the profile row."""
-
-    sessions: Sessions
-
-    name: ClassVar = "me"
-    methods: ClassVar = ("GET", "HEAD")
-    paths: ClassVar = ("/api/v1/auth/me",)
-
-    def __call__(self, request: Request) -> RawResponse:
-        """Answer with the user."""
-        token = bearer_token(request.headers.get("Authorization"))
-        claims, profile = self.sessions.me(token, RequestContext.of(request.environ))
-        return json_answer(_ME.dump({"claims": claims, "profile": profile}))
-
-
-def session_answer(session: Session, context: RequestContext) -> RawResponse:
-    """Answer with *session*; log and count an access token that is too large for an ``Authorization`` header."""
+def session_answer(session: Session, context: RequestContext, **members: Any) -> RawResponse:
+    """Answer with *session*, and further *members*; log and count an access token that is too large for a header."""
     if len(session.access_token) > MAX_TOKEN_BYTES:
         context.notes[OVERSIZE] = len(session.access_token)
-    return json_answer(_SESSION.dump(session))
+    return json_answer({**_SESSION.dump(session), **members})

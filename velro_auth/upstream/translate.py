@@ -167,7 +167,9 @@ def _fit_to_be_logged(code: str | None) -> str | None:
 
 def _kind(status: int, code: str | None, question: Question, *, has_json: bool) -> type[VelroAuthError]:
     if status == _TOO_MANY:
-        return errors.UpstreamThrottled
+        # A limit of mails is no limit of calls, where mails are asked for.
+        asked = question.codes.get(code or "", errors.UpstreamThrottled)
+        return errors.MailRefused if asked is errors.MailRefused else errors.UpstreamThrottled
     if code == "request_timeout":
         return errors.UpstreamTimeout
     if status >= _SERVER_CLASS:

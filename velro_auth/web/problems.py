@@ -159,6 +159,8 @@ def respond(error: Exception, environ: Mapping[str, Any]) -> Response:
         "detail": _detail(error, answer),
         "request_id": context.request_id,
     }
+    if isinstance(error, errors.VelroAuthError):
+        body.update(error.members)
     if isinstance(error, errors.InvalidRequest):
         body["errors"] = error.fields
     if isinstance(error, errors.ChallengeRequired):

@@ -150,12 +150,13 @@ def build_guards(
             budgets=budgets, keyring=keyring, attempts=attempts, enforcement=enforcement, on_withheld=on_withheld
         ),
         sign_ups=SignUpLimit(budgets=budgets, keyring=keyring, enforcement=enforcement),
-        mail_delay=MailDelay(
-            delay_ms=settings.auth_mail_delay_ms,
-            places=settings.mail_places,
-            permits=failure_delay,
-            state=state.mail_delay,
-        ),
+        mail_delay=_mail_delay(settings, state, failure_delay),
+    )
+
+
+def _mail_delay(settings: Settings, state: GuardState, permits: FailureDelay) -> MailDelay:
+    return MailDelay(
+        delay_ms=settings.auth_mail_delay_ms, places=settings.mail_places, permits=permits, state=state.mail_delay
     )
 
 

@@ -31,6 +31,7 @@ from velro_auth.upstream.transport.tracing import Tracer
 from velro_auth.upstream.transport.transport import Transport
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
+from velro_auth.wiring.account import AccountState, open_account
 from velro_auth.wiring.guards import GuardState, open_guards
 from velro_auth.wiring.sessions import BackgroundTask, SessionState, open_sessions
 from velro_auth.wiring.telemetry import Tracing, slo_target, wire_sentry, wire_telemetry
@@ -91,6 +92,7 @@ class ApplicationState:
         store: Whether Redis works; None without Redis.
         guards: What the guards have counted.
         sessions: The deny-list, the signing keys and the caches.
+        account: What is known about the project's sign-ups.
         telemetry: Records every response.
         tracing: Traces requests and calls, if that is switched on.
         threads: The tasks that run beside the requests, in the order in which they stop. Those that report on others
@@ -102,6 +104,7 @@ class ApplicationState:
     store: SharedStore | None
     guards: GuardState
     sessions: SessionState
+    account: AccountState
     telemetry: Telemetry
     tracing: Tracing
     threads: Sequence[Threads]
@@ -151,6 +154,7 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
         store=store,
         guards=guards,
         sessions=sessions,
+        account=open_account(upstream.transport),
         telemetry=telemetry,
         tracing=tracing,
         threads=(

@@ -1,0 +1,1 @@
+"""The recorded cases: what Supabase Auth answered on the wire, asked of the stand-in."""
