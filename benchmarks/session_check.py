@@ -24,18 +24,19 @@ from supabase_standin.postgres import Postgres
 from supabase_standin.schema import prepare
 from velro_auth.ops.database import Runner
 
+#: Sessions of one user, as in FILL.
 PER_USER: Final = 5
 BLOCK: Final = 500
 
-FILL: Final = f"""
+FILL: Final = """
 set session_replication_role = replica;
 insert into auth.users (id, email, created_at, raw_user_meta_data)
-select md5('user' || n)::uuid, 'user' || n || '@example.com', now(), '{{}}' from generate_series(1, %(users)s::int) n;
+select md5('user' || n)::uuid, 'user' || n || '@example.com', now(), '{}' from generate_series(1, %(users)s::int) n;
 insert into public.users (id, email) select id, email from auth.users;
 insert into auth.sessions (id, user_id, created_at, updated_at, refreshed_at, aal, ip, user_agent)
 select md5('session' || n)::uuid, md5('user' || (1 + n %% %(users)s::int))::uuid, now(), now(), now(), 'aal1',
        '192.0.2.7', 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)'
-from generate_series(1, %(users)s::int * {PER_USER}) n;
+from generate_series(1, %(users)s::int * 5) n;
 """
 
 CLAIMS: Final = "select set_config('request.jwt.claims', %s, true), set_config('role', 'authenticated', true)"

@@ -67,13 +67,13 @@ def end_sessions(who: str, database_url: str) -> None:
 
 @user.command()
 @_who
-@click.option("--for", "duration_s", type=Duration(), default=FOREVER_S, help="How long: 24h, 7d; for ever by default.")
+@click.option("--for", "duration_s", type=Duration(), help="How long: 24h, 7d. For ever, if not given.")
 @database_option
-def ban(who: str, duration_s: float, database_url: str) -> None:
+def ban(who: str, duration_s: float | None, database_url: str) -> None:
     """Ban a user, and end the sessions: those in the database only with DATABASE_URL."""
     with administration(Settings.from_environment()) as supabase:
         user_id = supabase.find(who)
-        supabase.ban(user_id, duration_s)
+        supabase.ban(user_id, duration_s or FOREVER_S)
     click.echo("Banned.")
     if not database_url:
         warn("DATABASE_URL is not set: the sessions stay, and work again when the ban ends")
