@@ -161,8 +161,8 @@ class Settings:
     auth_session_calls_per_s: float = setting(
         "AUTH_SESSION_CALLS_PER_S",
         20.0,
-        "Refreshes, and likewise logouts, that one network (/24, or /64 of IPv6) may make per second in the long run,"
-        " per process; of `me` five times as many. Half a minute's worth may come at once.",
+        "Refreshes, and likewise logouts and calls of `sessions`, that one network (/24, or /64 of IPv6) may make per"
+        " second in the long run, per process; of `me` five times as many. Half a minute's worth may come at once.",
         check=between(0.1, 100_000),
         at_run_time=True,
     )

@@ -51,6 +51,7 @@ _BY_ROUTE: Final[Mapping[tuple[str, str], str]] = {
     ("refresh", "ok"): "session_refreshed",
     ("refresh", "unauthorized"): "refresh_refused",
     ("logout", "ok"): "session_ended",
+    ("session", "ok"): "session_ended",
 }
 
 #: Security event → outcomes that are this event at every endpoint: denied access (16.3.2), attempts to bypass a control

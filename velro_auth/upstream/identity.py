@@ -9,18 +9,9 @@ from typing import Any, get_args
 from velro_auth.auth.denylist import Scope
 from velro_auth.auth.models import Credentials, Session
 from velro_auth.context import RequestContext
-from velro_auth.errors import UpstreamMisconfigured, UpstreamUnavailable
+from velro_auth.errors import UpstreamUnavailable
 from velro_auth.upstream import translate
-from velro_auth.upstream.answers import (
-    Owners,
-    claims_of,
-    content,
-    date_s,
-    demand,
-    is_text,
-    same_address,
-    session_from,
-)
+from velro_auth.upstream.answers import Owners, claims_of, content, date_s, demand, is_text, same_address, session_from
 from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.transport.transport import Reply
 
@@ -128,15 +119,3 @@ class SupabaseIdentity:
             return date_s(reply)
 
         return self._calls.ask(self._logout[scope], context, translate.BEARER, read, bearer=access_token)
-
-
-class Unconfigured:
-    """Stands in for Supabase while the settings are wrong: refuses everything, and *reason* says what is wrong."""
-
-    def __init__(self, reason: str) -> None:
-        self._reason = reason
-
-    def _refuse(self, *_: object, **__: object) -> Any:
-        raise UpstreamMisconfigured(self._reason)
-
-    sign_in = refresh = check = sign_out = _refuse

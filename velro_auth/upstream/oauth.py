@@ -11,7 +11,6 @@ from velro_auth import errors
 from velro_auth.auth.models import Session
 from velro_auth.auth.oauth import WrongVerifier
 from velro_auth.context import RequestContext
-from velro_auth.errors import UpstreamMisconfigured
 from velro_auth.upstream.answers import Owners, session_from
 from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.translate import ANYWHERE, Question
@@ -84,22 +83,3 @@ class SupabaseCodes:
         session = self._calls.ask_public(self._grant, context, PKCE_GRANT, read, body)
         self._owners.note(session.refresh_token, session.user.id)
         return session
-
-
-class UnconfiguredCodes:
-    """Stands in for Supabase while the settings are wrong: refuses and says which variable to set.
-
-    Args:
-        reason: What is wrong, for the log.
-    """
-
-    def __init__(self, reason: str) -> None:
-        self._reason = reason
-
-    def exchange(self, _: str, __: str, ___: RequestContext) -> Session:
-        """Refuse.
-
-        Raises:
-            UpstreamMisconfigured: Always.
-        """
-        raise UpstreamMisconfigured(self._reason)

@@ -116,9 +116,10 @@ class Middleware:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         started_s = self._clock()
-        path = environ["PATH_INFO"]
+        # An address without a path means the path "/" (RFC 9110, 4.2.3).
+        path = environ["PATH_INFO"] = environ["PATH_INFO"] or "/"
         # Below verify the path is the client's: a gateway appends it, with its slash.
-        if path.endswith("/") and len(path) > 1 and not is_below(path, self._own_options):
+        if path.endswith("/") and not path.endswith("//") and len(path) > 1 and not is_below(path, self._own_options):
             environ["PATH_INFO"] = path[:-1]
         context = self._context_of(environ)
         environ[CONTEXT] = context

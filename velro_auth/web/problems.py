@@ -155,6 +155,8 @@ def respond(error: Exception, environ: Mapping[str, Any]) -> Response:
         "type": "about:blank",
         "title": TITLES[answer.status],
         "status": answer.status,
+        # The name that clients of FastAPI know.
+        "status_code": answer.status,
         "code": answer.code,
         "detail": _detail(error, answer),
         "request_id": context.request_id,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from velro_auth.auth.denylist import DenyList
-from velro_auth.auth.oauth import CodeExchange, CodeGrant, HandoffCodes
+from velro_auth.auth.oauth import CodeExchange, HandoffCodes
 from velro_auth.auth.sealing import sealing_keys
 from velro_auth.config.settings import Settings
 from velro_auth.endpoints import Endpoint
@@ -13,17 +14,18 @@ from velro_auth.endpoints.oauth import AuthorizeEndpoint, CallbackEndpoint, Exch
 from velro_auth.guards import Guards
 from velro_auth.upstream.answers import Owners
 from velro_auth.upstream.calls import AuthCalls
-from velro_auth.upstream.oauth import SupabaseCodes, UnconfiguredCodes
+from velro_auth.upstream.oauth import SupabaseCodes
 from velro_auth.web.flow_cookies import FlowCookies
 from velro_auth.web.redirects import allowed_redirect
 
-ENDPOINTS = (AuthorizeEndpoint, CallbackEndpoint, ExchangeEndpoint)
+#: The classes of the endpoints that :func:`build_oauth` builds.
+OAUTH_ENDPOINTS: Final = (AuthorizeEndpoint, CallbackEndpoint, ExchangeEndpoint)
 
 
 def build_oauth(
     settings: Settings,
     *,
-    calls: AuthCalls | None,
+    calls: AuthCalls,
     owners: Owners,
     guards: Guards,
     denied: DenyList,
@@ -33,7 +35,7 @@ def build_oauth(
 
     Args:
         settings: The settings in force.
-        calls: Asks Supabase Auth; None while the settings are wrong.
+        calls: Asks Supabase Auth.
         owners: Learns which user a refresh token was given to.
         guards: The guards of these calls.
         denied: The deny-list.
@@ -43,10 +45,13 @@ def build_oauth(
     keys = sealing_keys(settings.auth_cookie_keys, api_key=settings.upstream_key or "unconfigured")
     flows, handoffs = FlowCookies(keys, public_url=settings.auth_public_url), HandoffCodes(keys)
     allowed = tuple(map(allowed_redirect, settings.auth_redirect_urls))
-    grant: CodeGrant = UnconfiguredCodes("; ".join(map(str, settings.errors)))
-    if calls is not None:
-        grant = SupabaseCodes(calls, owners=owners)
-    exchange = CodeExchange(grant=grant, handoffs=handoffs, guards=guards, denied=denied, note_token=note_token)
+    exchange = CodeExchange(
+        grant=SupabaseCodes(calls, owners=owners),
+        handoffs=handoffs,
+        guards=guards,
+        denied=denied,
+        note_token=note_token,
+    )
     return (
         AuthorizeEndpoint(settings.supabase_url, settings.auth_public_url, allowed, flows),
         CallbackEndpoint(allowed, flows, handoffs),

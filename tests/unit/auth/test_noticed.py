@@ -21,7 +21,7 @@ from velro_auth.context import RequestContext
 from velro_auth.errors import Busy, TokenInvalid
 from velro_auth.guards import Guards
 from velro_auth.guards.failure_delay import FailureDelay
-from velro_auth.upstream.identity import Unconfigured
+from velro_auth.upstream.identity import SupabaseIdentity
 from velro_auth.wiring.guards import build_guards, open_guards
 
 KEY = SigningKey("key")
@@ -45,7 +45,7 @@ def test_a_token_of_another_algorithm_is_refused_before_its_key_is_looked_up(alg
 
 
 @dataclass
-class PermitsInUse(Unconfigured):
+class PermitsInUse(SupabaseIdentity):
     """Records which permits a logout holds while Supabase is asked."""
 
     guards: Guards
@@ -69,7 +69,7 @@ SETTINGS = Settings.from_environment(ENVIRONMENT)
 PERMITS = SETTINGS.waiting_permits
 
 
-def sessions_with(guards: Guards, identity: Unconfigured) -> Sessions:
+def sessions_with(guards: Guards, identity: PermitsInUse) -> Sessions:
     clock = HandClock()
     verifier = TokenVerifier(keys=HeldKeys(KEY), rules=rules(clock), clock=clock)
     return Sessions(
