@@ -24,7 +24,7 @@ PR_SET_PDEATHSIG: Final = 1
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until told to stop; return 2 with one sentence on stderr when it cannot start."""
-    config = _config(_parser().parse_args(arguments))
+    config = config_of(parser().parse_args(arguments))
     with awaiting_stop() as wait_for_stop:
         if not _end_with_parent():
             return 0
@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
     parser = argparse.ArgumentParser(prog="python -m supabase_standin", description="A local Supabase.")
     parser.add_argument("--data-dir", type=Path, required=True, help="where database and keys are kept")
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address")
@@ -69,7 +70,8 @@ def _add_mail_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--password-needs-current", action="store_true", help="new passwords need the present one")
 
 
-def _config(given: argparse.Namespace) -> StandinConfig:
+def config_of(given: argparse.Namespace) -> StandinConfig:
+    """Return what a command line asks for."""
     same = (
         "data_dir host port bcrypt_cost jwt_lifetime_s site_url mail_link mail_interval_s mails_per_hour mail_delay_ms"
         " smtp_down otp_length otp_exp_s password_reauthentication password_needs_current"

@@ -117,10 +117,17 @@ def mail_options(gateway_url: str, *, confirm: str) -> list[str]:
     Links lead to pages of the gateway, or of a frontend on any port, and spend nothing when they are opened.
 
     Args:
-        gateway_url: Where links lead unless a request asks for another page.
+        gateway_url: Links lead to its page ``/confirm`` unless a request asks for another page.
         confirm: ``mail`` if new accounts wait for a mail, ``auto`` if not.
     """
-    options = ["--site-url", gateway_url, "--mail-link", "redirect", "--mail-interval-s", str(MAIL_INTERVAL_S)]
+    options = [
+        "--site-url",
+        f"{gateway_url}/confirm",
+        "--mail-link",
+        "redirect",
+        "--mail-interval-s",
+        str(MAIL_INTERVAL_S),
+    ]
     for pages in DEV_PAGES:
         options += ["--redirect-url", pages]
     return [*options, "--no-autoconfirm"] if confirm == "mail" else options
