@@ -39,10 +39,12 @@ class Mailing:
 
     Attributes:
         guards: Guards of the call.
+        unusable: Why Supabase cannot be asked at all: what is wrong with the settings. Empty when it can.
         clock: The clock of ``arrived_s``: monotonic, in seconds.
     """
 
     guards: Guards
+    unusable: str = ""
     clock: Callable[[], float] = time.monotonic
 
     def send(
@@ -67,7 +69,10 @@ class Mailing:
             VelroAuthError: An error of *told* that came in time.
             Busy: Too many such requests are in progress; Supabase was not asked.
             CircuitOpen: Logins found out that Supabase fails; Supabase was not asked.
+            UpstreamMisconfigured: The settings are wrong; Supabase was not asked.
         """
+        if self.unusable:
+            raise UpstreamMisconfigured(self.unusable)
         account = context.notes["account"] = self.guards.throttle.name(email)
         # Only logins open it. Failing mails must not: that would stop the logins, and show who has an account.
         self.guards.asking.breaker.demand()

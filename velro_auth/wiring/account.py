@@ -60,7 +60,8 @@ def build_account(
         sessions: The sessions service.
     """
     guards, new_sessions = sessions.guards, NewSessions(sessions=sessions)
-    accounts: Accounts = UnconfiguredAccounts("; ".join(map(str, settings.errors)))
+    wrong = "; ".join(map(str, settings.errors))
+    accounts: Accounts = UnconfiguredAccounts(wrong)
     if calls is not None:
         accounts = SupabaseAccounts(calls, owners=owners)
     keys = sealing_keys(settings.auth_cookie_keys, api_key=settings.upstream_key)
@@ -68,7 +69,7 @@ def build_account(
         FlowCookies(keys, public_url=settings.auth_public_url),
         [allowed_redirect(entry) for entry in settings.auth_redirect_urls],
     )
-    mailing = Mailing(guards=guards)
+    mailing = Mailing(guards=guards, unusable=wrong)
     mails = MailRequests(accounts=accounts, mailing=mailing)
     sign_ups = SignUps(
         accounts=accounts,
