@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from flask import g
 from werkzeug.wrappers import Response
 
-from supabase_standin import admin_factors, bearer, factors
+from supabase_standin import admin_factors, admin_lists, bearer, factors, links, switched_off
 from supabase_standin.backend import Backend, Call
 from supabase_standin.errors import as_json
 
@@ -17,7 +17,7 @@ Route: TypeAlias = tuple[str, str, Callable[..., Response]]
 
 def routes(backend: Backend) -> list[Route]:
     """Return method, path and view of each route."""
-    return [*_factors(backend), *_admin(backend)]
+    return [*_factors(backend), *_admin(backend), *_off()]
 
 
 def _factors(backend: Backend) -> list[Route]:
@@ -42,7 +42,17 @@ def _admin(backend: Backend) -> list[Route]:
 
     one = "/admin/users/<user_id>/factors/<factor_id>"
     return [
+        ("POST", "/invite", view(lambda: links.invite(backend, g.call))),
+        ("POST", "/admin/generate_link", view(lambda: links.generate(backend, g.call))),
+        ("GET", "/admin/audit", view(lambda: admin_lists.audit_page(backend, g.call))),
         ("GET", "/admin/users/<user_id>/factors", view(lambda user_id: admin_factors.page(backend, user_id))),
         ("PUT", one, view(lambda **ids: admin_factors.change(backend, g.call, **ids))),
         ("DELETE", one, view(lambda **ids: admin_factors.delete(backend, **ids))),
     ]
+
+
+def _off() -> list[Route]:
+    def view(code: str, text: str) -> Callable[..., Response]:
+        return lambda: switched_off.refuse(code, text)
+
+    return [(method, path, view(code, text)) for method, path, code, text in switched_off.ROUTES]

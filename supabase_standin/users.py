@@ -115,14 +115,16 @@ def get(connection: psycopg.Connection, user_id: uuid.UUID) -> User:
     return user
 
 
-def page(connection: psycopg.Connection, *, limit: int, offset: int) -> tuple[list[User], int]:
-    """Return some users, newest first, and how many there are."""
+def page(
+    connection: psycopg.Connection, *, limit: int, offset: int, order: str, text: str = ""
+) -> tuple[list[User], int]:
+    """Return some users and how many there are; *order* is SQL, *text* is part of an address or a full name."""
+    condition = "instance_id = %s and (%s = '' or email like %s or raw_user_meta_data ->> 'full_name' ilike %s)"
+    values = [INSTANCE, text, f"%{text}%", f"%{text}%"]
+    statement = f"select {COLUMNS} from auth.users where {condition} order by {order}, id limit %s offset %s"
     with connection.cursor(row_factory=class_row(User)) as cursor:
-        found = cursor.execute(
-            f"select {COLUMNS} from auth.users where instance_id = %s order by created_at desc, id limit %s offset %s",
-            [INSTANCE, limit, offset],
-        ).fetchall()
-    row = connection.execute("select count(*) from auth.users where instance_id = %s", [INSTANCE]).fetchone()
+        found = cursor.execute(statement.encode(), [*values, limit, offset]).fetchall()
+    row = connection.execute(f"select count(*) from auth.users where {condition}".encode(), values).fetchone()
     return [_readable(user) for user in found], row[0] if row else 0
 
 
@@ -181,13 +183,18 @@ def insert_identity(
 
 
 def update_identity(
-    connection: psycopg.Connection, user_id: uuid.UUID, changes: Mapping[str, Any], *, now: float
+    connection: psycopg.Connection,
+    user_id: uuid.UUID,
+    changes: Mapping[str, Any],
+    *,
+    now: float,
+    provider: str = "email",
 ) -> None:
-    """Merge *changes* into what the mail identity knows."""
+    """Merge *changes* into what an identity knows."""
     connection.execute(
         "update auth.identities set identity_data = identity_data || %s, updated_at = %s"
-        " where user_id = %s and provider = 'email'",
-        [Jsonb(changes), timestamps.moment(now), user_id],
+        " where user_id = %s and provider = %s",
+        [Jsonb(changes), timestamps.moment(now), user_id, provider],
     )
 
 

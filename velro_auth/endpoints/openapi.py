@@ -11,7 +11,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 
 from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.operation import BODY, TOKEN, UPSTREAM, Operation
-from velro_auth.endpoints.schemas import LoginBody, LogoutAnswer, LogoutBody, MeAnswer, RefreshBody, SessionAnswer
+from velro_auth.endpoints.schemas import LoginBody, LogoutAnswer, LogoutBody, RefreshBody, SessionAnswer
 from velro_auth.web.problems import ANSWERS, ProblemResponse
 
 #: Endpoint → description.
@@ -49,13 +49,6 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         needs_token=True,
         codes=("bad_json", "too_large", "invalid_request", *TOKEN, *UPSTREAM, "resting", "busy"),
     ),
-    "me": Operation(
-        summary="Tell who the token belongs to, with the profile row",
-        answer=MeAnswer,
-        success=(200, "The user."),
-        needs_token=True,
-        codes=(*TOKEN, *UPSTREAM, "busy"),
-    ),
     "verify": Operation(
         summary="Tell whether a token is good; for gateways, with any method and below any path",
         success=(200, "The token is good; X-Auth-… headers say whose it is."),
@@ -88,11 +81,12 @@ _PARAMETERS: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
 
 _PROBLEM: Final = {
     "type": "object",
-    "required": ["type", "title", "status", "code", "detail", "request_id"],
+    "required": ["type", "title", "status", "status_code", "code", "detail", "request_id"],
     "properties": {
         "type": {"type": "string"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
+        "status_code": {"type": "integer", "description": "The same as `status`."},
         "code": {"type": "string"},
         "detail": {"type": "string"},
         "request_id": {"type": "string"},

@@ -45,9 +45,13 @@ _BY_ROUTE: Final[Mapping[tuple[str, str], str]] = {
     ("login", "unauthorized"): "login_refused",
     ("login", "captcha_required"): "login_refused",
     ("login", "invalid_request"): "login_invalid",
+    ("exchange", "ok"): "login_succeeded",
+    ("exchange", "link_invalid"): "login_refused",
+    ("authorize", "ok"): "login_begun",
     ("refresh", "ok"): "session_refreshed",
     ("refresh", "unauthorized"): "refresh_refused",
     ("logout", "ok"): "session_ended",
+    ("session", "ok"): "session_ended",
     # A mail may have been sent or not: the answer does not show which.
     ("signup", "ok"): "sign_up",
     ("signup_resend", "ok"): "confirmation_asked",
@@ -126,7 +130,7 @@ class AuditTrail:
         self.record(
             event,
             level="warning" if response.status >= 400 else "info",  # noqa: PLR2004 - refused
-            account=context.notes.get("account"),
+            account=context.log_fields.get("account"),
             address=context.address,
             user_agent=response.user_agent,
             request_id=context.request_id,
@@ -136,7 +140,7 @@ class AuditTrail:
             outcome=context.outcome,
             took_ms=round(response.took_ms, 2),
             upstream_ms=round(context.upstream_ms, 2),
-            reason=context.notes.get("reason"),
+            reason=context.log_fields.get("reason"),
         )
 
     def record(self, event: str, *, level: str = "info", **fields: Value) -> None:

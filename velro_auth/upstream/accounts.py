@@ -12,7 +12,7 @@ from urllib.parse import quote
 from velro_auth.auth.account import Link, MailRequest, Proof, SignUp, Verified
 from velro_auth.auth.models import Session
 from velro_auth.context import RequestContext
-from velro_auth.errors import UpstreamFailed, UpstreamMisconfigured, UpstreamUnavailable
+from velro_auth.errors import UpstreamFailed, UpstreamUnavailable
 from velro_auth.upstream import account_questions as questions
 from velro_auth.upstream.answers import (
     Owners,
@@ -147,22 +147,6 @@ class SupabaseAccounts:
     def _to(self, path: str, request: MailRequest) -> PublicRequest:
         query = f"?redirect_to={quote(request.redirect_to, safe='')}" if request.redirect_to else ""
         return self._calls.prepare_public("POST", path + query)
-
-
-class UnconfiguredAccounts:
-    """Stands in for Supabase while the settings are wrong: refuses everything and says which variable to set.
-
-    Args:
-        reason: What is wrong, for the log.
-    """
-
-    def __init__(self, reason: str) -> None:
-        self.sign_up = self.resend = self.send_code = self.send_recovery = self._refuse
-        self.verify = self.set_password = self.pass_factor = self._refuse
-        self._reason = reason
-
-    def _refuse(self, *_: Any, **__: Any) -> Any:
-        raise UpstreamMisconfigured(self._reason)
 
 
 def _common(request: MailRequest) -> dict[str, Any]:

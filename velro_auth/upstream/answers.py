@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeGuard
 
-from velro_auth.auth.models import Profile, Session, User
+from velro_auth.auth.models import Session, User, profile_of
 from velro_auth.errors import UpstreamFailed, UpstreamUnavailable, WrongAnswer
 from velro_auth.upstream.transport.transport import Reply
 
@@ -128,6 +128,7 @@ def session_from(reply: Reply, now_s: float) -> Session:
         expires_at=expires_at,
         user=_user(user, claims),
         weak_password=_mapping(body.get("weak_password")),
+        aal=_text(claims.get("aal")) or "",
     )
 
 
@@ -158,11 +159,7 @@ def _user(user: Mapping[str, Any], claims: Mapping[str, Any]) -> User:
         email_confirmed_at=_text(user.get("email_confirmed_at")),
         created_at=_text(user.get("created_at")),
         role=_text(claims.get("user_role")) or _text((_mapping(user.get("app_metadata")) or {}).get("user_role")),
-        profile=Profile(
-            display_name=_text(claims.get("display_name")),
-            avatar_url=_text(claims.get("avatar_url")),
-            credits_balance=balance if isinstance(balance := claims.get("credits_balance"), int) else None,
-        ),
+        profile=profile_of(claims),
         is_anonymous=user.get("is_anonymous") is True,
         factors=[factor for factor in factors if isinstance(factor, dict)] if isinstance(factors, list) else [],
         user_metadata=_mapping(user.get("user_metadata")) or {},

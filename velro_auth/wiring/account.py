@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from velro_auth.auth.account import Accounts
 from velro_auth.auth.mailing import Mailing, MailRequests
 from velro_auth.auth.new_sessions import NewSessions
 from velro_auth.auth.password_reset import Confirmation, PasswordReset, PasswordSetter, Tickets
@@ -18,7 +17,7 @@ from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.account import ForgotEndpoint, MailFlows, OtpEndpoint, ResendEndpoint, SignUpEndpoint
 from velro_auth.endpoints.confirmation import ConfirmEndpoint, ResetEndpoint
 from velro_auth.guards.asking import CircuitBreaker
-from velro_auth.upstream.accounts import SupabaseAccounts, UnconfiguredAccounts
+from velro_auth.upstream.accounts import SupabaseAccounts
 from velro_auth.upstream.answers import Owners
 from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.sign_up_mode import LearntSignUpMode, MailSignUpMode
@@ -48,28 +47,25 @@ def open_account(transport: Transport | None) -> AccountState:
 
 
 def build_account(
-    settings: Settings, state: AccountState, *, calls: AuthCalls | None, owners: Owners, sessions: Sessions
+    settings: Settings, state: AccountState, *, calls: AuthCalls, owners: Owners, sessions: Sessions
 ) -> tuple[Endpoint, ...]:
     """Build the endpoints.
 
     Args:
         settings: The settings in force.
         state: Shared with the earlier services, which still serve the requests under way.
-        calls: Asks Supabase Auth; None while the settings are wrong.
+        calls: Asks Supabase Auth.
         owners: The user that each refresh token was issued to.
         sessions: The sessions service.
     """
     guards, new_sessions = sessions.guards, NewSessions(sessions=sessions)
-    wrong = "; ".join(map(str, settings.errors))
-    accounts: Accounts = UnconfiguredAccounts(wrong)
-    if calls is not None:
-        accounts = SupabaseAccounts(calls, owners=owners)
+    accounts = SupabaseAccounts(calls, owners=owners)
     keys = sealing_keys(settings.auth_cookie_keys, api_key=settings.upstream_key)
     flows = MailFlows(
         FlowCookies(keys, public_url=settings.auth_public_url),
         [allowed_redirect(entry) for entry in settings.auth_redirect_urls],
     )
-    mailing = Mailing(guards=guards, unusable=wrong)
+    mailing = Mailing(guards=guards, unusable="; ".join(map(str, settings.errors)))
     mails = MailRequests(accounts=accounts, mailing=mailing)
     sign_ups = SignUps(
         accounts=accounts,
