@@ -11,7 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import responses
 
-from tests.upstream_double import PROJECT, SESSION, session, token
+from tests.fixtures.tokens import SigningKey, claims_at, document
+from tests.upstream_double import PROJECT, SESSION, session
 
 API = f"{PROJECT}/auth/v1"
 EMAIL: str = SESSION["user"]["email"]
@@ -19,14 +20,14 @@ EMAIL: str = SESSION["user"]["email"]
 #: What a project that sends mails answers to a sign-up.
 UNCONFIRMED: dict[str, Any] = {"id": SESSION["user"]["id"], "email": EMAIL, "role": "authenticated", "identities": []}
 
+KEY = SigningKey("key-1")
+
 Answer = tuple[int, Any]
 
 
-def proven(**user: Any) -> dict[str, Any]:
+def proven(aal: str = "aal1", **user: Any) -> dict[str, Any]:
     """Return the session of a mailed link, whose token this service can read."""
-    now = int(time.time())
-    claims = {"session_id": "0d6f2a0b-3f1c-4f6e-8d54-91c2a7be4e10", "aud": "authenticated", "iss": API, "iat": now}
-    fresh = token(sub=SESSION["user"]["id"], exp=now + 3600, aal="aal1", role="authenticated", **claims)
+    fresh = KEY.token(claims_at(time.time(), iss=API, sub=SESSION["user"]["id"], aal=aal))
     return session(access_token=fresh, user={**SESSION["user"], **user})
 
 
@@ -55,6 +56,7 @@ class AccountDouble:
         ):
             mock.add(responses.CallbackResponse(method, f"{API}{path}", self._answer, content_type="application/json"))
             self.answers(path, {})
+        mock.get(f"{API}/.well-known/jwks.json", body=document([KEY]))
         self.answers("/settings", {"mailer_autoconfirm": False})
         self.answers("/signup", UNCONFIRMED)
         self.answers("/verify", proven())

@@ -31,6 +31,7 @@ FACTOR = {
     "friendly_name": "phone",
     "status": "verified",
 }
+CHALLENGE = {"id": "challenge", "type": "totp", "expires_at": 1_900_000_000}
 AAL = {"code": "insufficient_aal", "message": "…"}
 
 #: Route → the path at Supabase, and the status that the answer names.
@@ -432,8 +433,8 @@ def test_a_second_factor_is_passed_with_the_ticket(client: Client, supabase: Acc
     supabase.answers("/user", AAL, status=401)
     problem = assert_problem(reset(client), 403, "insufficient_aal")
     assert problem["factors"] == [{"id": FACTOR["id"], "type": "totp", "friendly_name": "phone"}]
-    stepped_up = proven()
-    supabase.answers(f"/factors/{FACTOR['id']}/challenge", {"id": "challenge"})
+    stepped_up = proven("aal2")
+    supabase.answers(f"/factors/{FACTOR['id']}/challenge", CHALLENGE)
     supabase.answers(f"/factors/{FACTOR['id']}/verify", {"code": "mfa_verification_failed"}, status=422)
     body = {"ticket": problem["ticket"], "password": PASSWORD}
 
@@ -447,10 +448,24 @@ def test_a_second_factor_is_passed_with_the_ticket(client: Client, supabase: Acc
     assert supabase.asked[-2][1] == {"challenge_id": "challenge", "code": "123456"}
 
 
+def test_a_factor_is_passed_once_for_several_passwords(client: Client, supabase: AccountDouble) -> None:
+    supabase.answers("/verify", proven(factors=[FACTOR]))
+    supabase.answers(f"/factors/{FACTOR['id']}/challenge", CHALLENGE)
+    supabase.answers(f"/factors/{FACTOR['id']}/verify", proven("aal2", factors=[FACTOR]))
+    supabase.answers("/user", {"code": "weak_password"}, status=422)
+    ticket = assert_problem(reset(client, code="123456"), 422, "weak_password")["ticket"]
+    supabase.answers("/user", SESSION["user"])
+
+    answer = post(client, "/password/reset", ticket=ticket, password=PASSWORD, code="123456")
+
+    assert answer.status_code == 200
+    assert len([path for path in supabase.paths() if path.endswith("challenge")]) == 1
+
+
 def test_guesses_of_a_second_factor_are_counted(make: MakeClient, supabase: AccountDouble) -> None:
     client = make(AUTH_THROTTLE_SCALE="1")
     supabase.answers("/verify", proven(factors=[FACTOR]))
-    supabase.answers(f"/factors/{FACTOR['id']}/challenge", {"id": "challenge"})
+    supabase.answers(f"/factors/{FACTOR['id']}/challenge", CHALLENGE)
     supabase.answers(f"/factors/{FACTOR['id']}/verify", {"code": "mfa_verification_failed"}, status=422)
 
     answers = [reset(client, code="000000") for _ in range(7)]
@@ -470,7 +485,7 @@ def test_only_a_ticket_is_a_ticket(client: Client, supabase: AccountDouble) -> N
 
     for wrong in (
         "x",
-        ticket[:-1] + ("A" if ticket[-1] != "A" else "B"),
+        ticket[:-4] + ("A" if ticket[-4] != "A" else "B") + ticket[-3:],
         ticket[:60] + ("A" if ticket[60] != "A" else "B") + ticket[61:],
         Sealer(keys, "flow").seal(value, good_for_s=600),
         Sealer((b"x" * 32,), "ticket").seal(value, good_for_s=600),

@@ -6,10 +6,8 @@ that depend on the request alone are told. Everything else is logged for the ope
 
 from __future__ import annotations
 
-import contextvars
 import dataclasses
 import logging
-import time
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
@@ -40,12 +38,10 @@ class Mailing:
     Attributes:
         guards: Guards of the call.
         unusable: Why Supabase cannot be asked at all: what is wrong with the settings. Empty when it can.
-        clock: The clock of ``arrived_s``: monotonic, in seconds.
     """
 
     guards: Guards
     unusable: str = ""
-    clock: Callable[[], float] = time.monotonic
 
     def send(
         self,
@@ -90,17 +86,15 @@ class Mailing:
             except Exception:
                 logger.exception("unexpected error", extra={"request_id": context.request_id})
 
-        started_s = self.clock()
-        try:
-            failure = self.guards.mail_delay.run(_in_this_trace(call), context.arrived_s, address=context.address)
-        finally:
-            context.log_fields["held_ms"] = round((self.clock() - started_s) * 1000, 2)
+        failure = self.guards.mail_delay.run(
+            call, context.arrived_s, address=context.address, on_held=_noted_in(context)
+        )
         if failure is not None:
             raise failure
 
     def wait(self, context: RequestContext) -> None:
         """Return when an answer may leave that shows nothing; raises as :meth:`send`."""
-        self.guards.mail_delay.run(lambda: None, context.arrived_s, address=context.address)
+        self.guards.mail_delay.run(lambda: None, context.arrived_s, address=context.address, on_held=_noted_in(context))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,10 +131,8 @@ class MailRequests:
         self.mailing.send(request.email, context, lambda behind: self.accounts.send_recovery(request, behind))
 
 
-def _in_this_trace(call: Callable[[], None]) -> Callable[[], None]:
-    """Return *call* with the context variables of this thread: the trace of the request."""
-    variables = contextvars.copy_context()
-    return lambda: variables.run(call)
+def _noted_in(context: RequestContext) -> Callable[[float], None]:
+    return lambda held_s: context.log_fields.update(held_ms=round(held_s * 1000, 2))
 
 
 def _log_refused(error: VelroAuthError, request_id: str, account: str) -> None:
