@@ -17,6 +17,8 @@ from supabase_standin.errors import as_json
 OPEN_PATHS: Final = frozenset(("/auth/v1/.well-known/jwks.json",))
 #: Links in mails and providers lead here: a browser that follows one sends no key.
 OPEN_LINKS: Final = frozenset(("/auth/v1/verify", "/auth/v1/authorize", "/auth/v1/callback"))
+#: The original reads such a body as a form before it looks for JSON, and then there is none left.
+FORM: Final = "application/x-www-form-urlencoded"
 
 
 def is_open(request: Request) -> bool:
@@ -61,7 +63,7 @@ def call(config: StandinConfig, request: Request, role: str) -> Call:
     forwarded = _forwarded(config, request, role)
     address = forwarded or request.remote_addr or ""
     return Call(
-        body=request.get_data(),
+        body=b"" if request.mimetype == FORM else request.get_data(),
         query=request.args.to_dict(),
         bearer=given or (config.secret_key if role == SERVICE_ROLE else None),
         key_role=role,

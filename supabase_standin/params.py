@@ -69,10 +69,17 @@ def parse(body: bytes) -> Any:
     try:
         return json.loads(body.decode("utf-8", "replace"))
     except (json.JSONDecodeError, RecursionError) as error:
-        if isinstance(error, json.JSONDecodeError) and error.pos >= len(error.doc.rstrip()):
+        if _is_cut_off(error):
             raise bad_json("unexpected end of JSON input") from error
         text = body[:40].decode("utf-8", "replace").lstrip()[:1]
         raise bad_json(f"invalid character '{text}' looking for beginning of value") from error
+
+
+def _is_cut_off(error: Exception) -> bool:
+    """Tell whether a body ended where more was to come."""
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    return error.msg.startswith("Unterminated string") or not error.doc[error.pos :].strip()
 
 
 def bad_json(detail: str) -> Failure:

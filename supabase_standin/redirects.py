@@ -35,7 +35,7 @@ def chosen(config: StandinConfig, call: Call, *, form: str = "") -> str:
     """
     wanted = (
         call.query.get("redirect_to") or form,
-        call.headers.get("redirect_to", ""),
+        call.headers.get("redirect-to", ""),
         call.headers.get("referer", ""),
     )
     return next((url for url in wanted if is_allowed(config, url)), config.site_url)

@@ -66,21 +66,27 @@ def sign_up(backend: Backend, call: Call, *, is_checked: bool = False) -> dict[s
     addresses.demand_provider(is_on=backend.config.email_logins, status=400, text="Email signups are disabled")
     email = addresses.checked(given["email"])
     try:
-        user, body = _register(backend, call, email, given)
+        user, body, is_new = _register(backend, call, email, given)
     except _Known:
         return _known(backend, email, given)
     if user.email_confirmed_at is None:
         return body
     answer = sessions.log_in(backend, call, user)
-    answer["user"].pop("confirmed_at", None)  # the original has not read the generated column yet
+    # The original shows the rows it was about to write: no generated column, and what it changed later.
+    answer["user"].pop("confirmed_at", None)
+    for identity in answer["user"]["identities"] if is_new else []:
+        identity["identity_data"]["email_verified"] = True
     return answer
 
 
-def _register(backend: Backend, call: Call, email: str, given: Mapping[str, Any]) -> tuple[users.User, dict[str, Any]]:
-    """Return the new (or still unconfirmed) user, and how it is shown."""
+def _register(
+    backend: Backend, call: Call, email: str, given: Mapping[str, Any]
+) -> tuple[users.User, dict[str, Any], bool]:
+    """Return the new (or still unconfirmed) user, how it is shown, and whether it is new."""
     now = backend.clock()
     with backend.auth.transaction() as connection:
         user = users.by_email(connection, email, audience=call.audience)
+        is_new = user is None
         if user is None:
             with database_trouble("Database error saving new user"):
                 user_id = create(
@@ -91,8 +97,6 @@ def _register(backend: Backend, call: Call, email: str, given: Mapping[str, Any]
                     user_metadata=given.get("data", {}),
                 )
             user = users.get(connection, user_id)
-            if backend.config.autoconfirm:
-                confirming.confirm_identity(connection, user, now=now)
         elif user.email_confirmed_at is not None:
             raise _Known
         if backend.config.autoconfirm:
@@ -103,7 +107,7 @@ def _register(backend: Backend, call: Call, email: str, given: Mapping[str, Any]
         user = users.get(connection, user.id)
         body = users.shown(connection, user)
     # Whoever signs an invited address up is not its owner yet.
-    return user, body | ({"user_metadata": {}, "identities": []} if user.invited_at else {})
+    return user, body | ({"user_metadata": {}, "identities": []} if user.invited_at else {}), is_new
 
 
 def _mail(

@@ -134,7 +134,6 @@ class Standin:
             users.update(connection, user_id, now=now, **columns)
             if confirmed:
                 confirming.confirm(connection, user_id, now=now)
-                confirming.confirm_identity(connection, users.get(connection, user_id), now=now)
         return str(user_id)
 
     def rotate_keys(self, *, revoke_old: bool = False) -> str:

@@ -33,7 +33,7 @@ class UserCalls:
     def claims(self, token: str, context: RequestContext) -> Claims:
         """Return the claims of a good token, whose session was not ended; raises as ``Sessions.verify``."""
         claims = self.sessions.verify(token, context).claims
-        context.notes["account"] = self.sessions.guards.throttle.name(claims.email or claims.sub)
+        context.log_fields["account"] = self.sessions.guards.throttle.name(claims.email or claims.sub)
         return claims
 
     @contextlib.contextmanager

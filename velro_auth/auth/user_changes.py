@@ -250,4 +250,4 @@ def _send_nothing() -> None:
 
 def _detached(context: RequestContext) -> RequestContext:
     """Return a context for a call that may go on behind its answer: what it adds must not reach the access log."""
-    return dataclasses.replace(context, notes={})
+    return dataclasses.replace(context, log_fields={})

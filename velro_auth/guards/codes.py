@@ -76,9 +76,9 @@ class CodeBudget:
 class FactorBudget:
     """One budget of codes per second factor, and a small one for each network that passed the factor before.
 
-    Whoever asks for a factor's code has logged in with the password, so a login proves nothing about the owner here.
-    Only a network that passed the factor has a budget of its own: somebody who knows the password can neither
-    lock the owner out, nor get more guesses by logging in from more networks.
+    A request with a factor's code comes after a login with the password, so a login proves nothing about the owner.
+    Only a network that passed the factor before has a budget of its own. So an attacker who knows the password cannot
+    lock the owner out, and gets no more guesses by logging in from more networks.
     """
 
     budgets: Budgets

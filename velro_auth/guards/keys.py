@@ -7,6 +7,7 @@ import functools
 import hashlib
 import hmac
 import ipaddress
+import re
 import unicodedata
 import uuid
 from typing import Final
@@ -28,6 +29,9 @@ REDIS_PREFIX: Final = "velro"
 
 #: Hexadecimal characters of the hash of the project's host: 48 bits keep the projects in one Redis apart.
 PROJECT_CHARACTERS: Final = 12
+
+#: A phone number as people write it.
+_PHONE: Final = re.compile(r"[\s+]*[0-9][0-9\s()./-]*")
 
 _NAMES: Final = {
     "pair": "pair:%(account)s:%(network)s",
@@ -84,7 +88,7 @@ class Keyring:
         return self._hmac("account", same_account(account))
 
     def factor(self, account: str, factor_id: str) -> str:
-        """Return the key of a second factor of *account*: nobody can use up the budget of another one's factor."""
+        """Return the key of a second factor of *account*. Another account has another key for the same factor."""
         return self._hmac("factor", f"{same_account(account)}\0{same_factor(factor_id)}")
 
     def network(self, address: str) -> str:
@@ -121,8 +125,10 @@ def same_account(account: str) -> str:
 
     Supabase lower-cases with Go's ``ToLower``, which makes ``İ`` an ``i`` where Python keeps a dot: with plain
     ``lower`` each ``i`` of an address would double the number of budgets. Over-normalising merges counters;
-    under-normalising multiplies guess budgets.
+    under-normalising multiplies guess budgets. Of a phone number only the digits count, as for Supabase.
     """
+    if _PHONE.fullmatch(account):
+        return "".join(filter(str.isdecimal, account))
     if account.isascii():
         return account.strip().lower()
     decomposed = unicodedata.normalize("NFKD", account.strip())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import functools
 import logging
 import math
 import threading
@@ -29,7 +31,7 @@ class MailDelayState:
 
     Attributes:
         in_use: How many requests wait, or have a call that goes on.
-        networks: Network → how many of them are its own.
+        networks: Network → how many of them are its own; empty text for requests without an address.
         refused: Requests that were refused because no place was free; for a metric.
         changed: Held to read or change the others; notified when a place becomes free.
     """
@@ -83,13 +85,21 @@ class MailDelay:
         self._sleep = sleep
         self.state: Final = state or MailDelayState()
 
-    def run(self, call: Callable[[], None], arrived_s: float, *, address: str = "") -> BaseException | None:
+    def run(
+        self,
+        call: Callable[[], None],
+        arrived_s: float,
+        *,
+        address: str = "",
+        on_held: Callable[[float], None] = lambda _held_s: None,
+    ) -> BaseException | None:
         """Run *call* on a thread of its own, and wait until the answer may leave.
 
         Args:
             call: Asks Supabase. For a request that may send no mail, give one that does nothing: it waits as long.
             arrived_s: When the request arrived, on the clock of this object.
-            address: The caller's IP address, so that one network cannot take all places.
+            address: The caller's IP address, so that one network cannot take all places; empty for no such limit.
+            on_held: Called with the seconds for which the answer is delayed.
 
         Returns:
             The error with which the call has failed until then; None if it has succeeded or still goes on. The caller
@@ -99,20 +109,24 @@ class MailDelay:
             Busy: No place or thread was free; the call was not made.
         """
         with self._permits.permit():
-            place = _Place(self.state, network_of(address))
+            place = _Place(self.state, network_of(address) if address else "")
             place.take(self._places, self._per_network)
             try:
-                return self._run(call, arrived_s, place)
+                return self._run(call, arrived_s, place, on_held)
             finally:
                 place.leave()
 
-    def _run(self, call: Callable[[], None], arrived_s: float, place: _Place) -> BaseException | None:
+    def _run(
+        self, call: Callable[[], None], arrived_s: float, place: _Place, on_held: Callable[[float], None]
+    ) -> BaseException | None:
         if self._delay_s <= 0:
             return _outcome(call)
         now = self._clock()
         answer_at = arrived_s + (math.floor((now - arrived_s) / self._delay_s) + 1) * self._delay_s
         place.start(call)
-        self._sleep(max(0.0, answer_at - self._clock()))
+        held_s = max(0.0, answer_at - self._clock())
+        on_held(held_s)
+        self._sleep(held_s)
         return place.answered()
 
 
@@ -128,7 +142,8 @@ class _Place:
     def take(self, places: int, per_network: int) -> None:
         state = self._state
         with state.changed:
-            if state.in_use >= places or state.networks[self._network] >= per_network:
+            is_full = bool(self._network) and state.networks[self._network] >= per_network
+            if is_full or state.in_use >= places:
                 state.refused += 1
                 raise Busy("too many requests that may send a mail", retry_after_s=1.0)
             state.in_use += 1
@@ -143,7 +158,9 @@ class _Place:
         with self._state.changed:
             self._holders += 1
         try:
-            threading.Thread(target=self._run, args=(call,), name="mail", daemon=True).start()
+            # The context holds the request's trace.
+            run = functools.partial(contextvars.copy_context().run, self._run, call)
+            threading.Thread(target=run, name="mail", daemon=True).start()
         except RuntimeError as error:
             self.leave()
             raise Busy("the system has no thread for the call", retry_after_s=1.0) from error

@@ -13,7 +13,7 @@ from velro_auth.errors import Busy, Throttled
 from velro_auth.guards.asking import Bulkhead
 from velro_auth.guards.keys import network_of
 
-Kind: TypeAlias = Literal["refresh", "logout", "me", "change", "factors"]
+Kind: TypeAlias = Literal["refresh", "logout", "me", "change", "factors", "sessions", "sign_up", "proof", "exchange"]
 
 #: Refreshes of one network per second in the long run. An access token lives an hour by default, so this serves
 #: 72,000 live sessions behind one /24. Supabase itself accepts one call in two seconds from one address.
@@ -26,6 +26,12 @@ _RATES: Final[Mapping[Kind, float]] = {
     "me": 5.0,
     "change": 1.0,
     "factors": 1.0,
+    "sessions": 1.0,
+    # Sign-ups without a mail, and mailed links and codes. People do these once, so a tenth is plenty.
+    "sign_up": 0.1,
+    "proof": 0.1,
+    # The end of a sign-in with a provider, which takes a person some seconds.
+    "exchange": 0.2,
 }
 
 #: The burst, in seconds' worth of calls: 600 devices that wake up together.
@@ -66,7 +72,7 @@ class SessionCalls:
     Args:
         bulkhead: Limits these calls of all networks together.
         in_flight: How many calls of one network may ask Supabase, or wait in the bulkhead.
-        per_s: Refreshes, and logouts, of one network per second in the long run; five times as many ``me``.
+        per_s: Refreshes of one network per second in the long run; the other kinds have multiples of it.
         max_buckets: How many buckets are kept in memory.
         clock: A monotonic clock, in seconds.
         state: The state of the object before, at a settings reload; calls in flight go on.

@@ -166,6 +166,23 @@ def _user(user: Mapping[str, Any], claims: Mapping[str, Any]) -> User:
     )
 
 
+def user_from(reply: Reply, access_token: str) -> User:
+    """Read the user from a successful answer about the owner of *access_token*.
+
+    Raises:
+        UpstreamUnavailable: Not JSON: somebody else answered.
+        UpstreamFailed: JSON, but no user.
+        WrongAnswer: It is another user.
+    """
+    user, claims = content(reply), claims_of(access_token)
+    if user is NO_JSON:
+        raise UpstreamUnavailable("200 without JSON")
+    if not isinstance(user, dict) or not is_text(user.get("id")):
+        raise UpstreamFailed("200 without a user")
+    demand(is_right=claims.get("sub", user["id"]) == user["id"], what="the subject of the token")
+    return _user(user, claims)
+
+
 def claims_of(token: str) -> Mapping[str, Any]:
     """Return a token's claims without judging it: it came from Supabase this moment. Empty when unreadable."""
     try:

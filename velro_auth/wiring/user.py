@@ -9,7 +9,6 @@ from typing import Final
 from velro_auth.auth.anonymous import Anonymous
 from velro_auth.auth.factors import Factors
 from velro_auth.auth.freshness import Freshness
-from velro_auth.auth.models import Identity, Profiles
 from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.user_calls import UserCalls
 from velro_auth.auth.user_changes import UserChanges
@@ -66,9 +65,7 @@ def build_user(
     state: UserState,
     *,
     calls: AuthCalls,
-    identity: Identity,
     sessions: Sessions,
-    profiles: Profiles | None,
     owners: Owners,
     note_token: Callable[[str], None],
 ) -> tuple[Endpoint, ...]:
@@ -78,18 +75,19 @@ def build_user(
         settings: The settings in force.
         state: Shared with the earlier services, which still serve the requests under way.
         calls: Asks Supabase Auth.
-        identity: Checks passwords.
         sessions: Verifies tokens and ends sessions.
-        profiles: Reads and writes the profile row; None while the settings are wrong.
         owners: The user that each refresh token was issued to.
         note_token: Called with each issued access token.
     """
-    freshness, users = Freshness(identity=identity, guards=sessions.guards), SupabaseUsers(calls, owners=owners)
+    freshness, users = (
+        Freshness(identity=sessions.identity, guards=sessions.guards),
+        SupabaseUsers(calls, owners=owners),
+    )
     changes = UserChanges(
         users=users,
         user=UserCalls(sessions=sessions, breaker=state.breaker, kind="change"),
         freshness=freshness,
-        profiles=profiles,
+        profiles=sessions.profiles,
     )
     factors = Factors(
         calls=SupabaseFactors(calls, owners=owners),

@@ -45,6 +45,7 @@ class World:
 
     Attributes:
         values: Placeholder without brackets → what the request carries for it.
+        raw_body: What is sent in place of the recorded raw body; None for that itself.
         uuids: What stands for each ``<uuid>`` of the request, path first; a random one when they run out.
     """
 
@@ -54,6 +55,7 @@ class World:
         self.standin = standin
         self.clock = clock
         self.values: dict[str, str] = {}
+        self.raw_body: str | None = None
         self.uuids: deque[str] = deque()
         self._web = requests.Session()
         self._database = psycopg.connect(standin.database_dsn, autocommit=True)
@@ -63,6 +65,7 @@ class World:
         tables.empty(self._database)
         self.clock.ahead_s = 0.0
         self.uuids.clear()
+        self.raw_body = None
         self.values = {
             "anon_key": self.standin.publishable_key,
             "service_role_key": self.standin.secret_key,
@@ -210,7 +213,8 @@ class World:
         path = self._filled(case.path, given)
         body = self._filled_all(case.body, given)
         sent = {name: self._filled(value, given) for name, value in case.headers.items()}
-        data = None if case.raw_body is None else case.raw_body.encode()
+        raw_body = case.raw_body if self.raw_body is None else self.raw_body
+        data = None if raw_body is None else raw_body.encode()
         if data is not None:
             sent = {"Content-Type": "application/json", **sent}
         return self.call(case.method, path, body, bearer="", headers={**sent, **(headers or {})}, data=data)

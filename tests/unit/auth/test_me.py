@@ -15,7 +15,8 @@ from velro_auth.auth.verifier import TokenVerifier
 from velro_auth.config.settings import Settings
 from velro_auth.context import RequestContext
 from velro_auth.guards import Guards
-from velro_auth.upstream.identity import Unconfigured
+from velro_auth.upstream.calls import RefusingCalls
+from velro_auth.upstream.identity import SupabaseIdentity
 from velro_auth.wiring.guards import build_guards, open_guards
 
 KEY = SigningKey("key")
@@ -51,7 +52,7 @@ def test_the_package_for_profiles_is_loaded_before_a_slot_is_taken() -> None:
     profiles = Watching(guards)
     verifier = TokenVerifier(keys=HeldKeys(KEY), rules=rules(clock), clock=clock)
     sessions = Sessions(
-        identity=Unconfigured("not asked"),
+        identity=SupabaseIdentity(RefusingCalls("not asked")),
         guards=guards,
         refreshes=Refreshes[Session](clock=clock),
         verifier=verifier,
