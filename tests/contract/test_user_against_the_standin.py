@@ -34,7 +34,7 @@ class Lab:
 
     def ask(self, method: str, path: str, session: Session | None = None, **body: Any) -> TestResponse:
         headers = {"Authorization": f"Bearer {session['access_token']}"} if session else {}
-        return self.client.open(AUTH + path, method=method, headers=headers, **({"json": body} if body else {}))
+        return self.client.open(AUTH + path, method=method, headers=headers, json=body or None)
 
     def new_user(self) -> str:
         email = new_email()

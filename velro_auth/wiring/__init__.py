@@ -138,7 +138,8 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     sessions, max_body_bytes = services.sessions, settings.auth_max_body_bytes
     login, refresh = LoginEndpoint(services.login, max_body_bytes), RefreshEndpoint(sessions, max_body_bytes)
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
-    auth = (login, refresh, LogoutEndpoint(sessions, max_body_bytes), *_frontends(settings, state, services), ping)
+    logout, frontends = LogoutEndpoint(sessions, max_body_bytes), _frontends(settings, state, services)
+    auth: tuple[Endpoint, ...] = (login, refresh, logout, *frontends, ping)
     verify = VerifyEndpoint(sessions)
     ready = ReadyEndpoint(_checks(settings, state, services.watch), __version__)
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))
@@ -193,19 +194,7 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
     if upstream.transport is not None:
         calls = AuthCalls(upstream.transport, forwards_address=settings.forwards_client_ip, captcha=upstream.captcha)
     identity = SupabaseIdentity(calls, owners=upstream.owners)
-    guards = build_guards(
-        settings,
-        state.guards,
-        on_refused=telemetry.metrics.record_throttled,
-        on_challenge=telemetry.metrics.record_challenge,
-        on_withheld=telemetry.record_withheld_mail,
-        enforcement=Enforcement(
-            is_on=settings.auth_guards == "on",
-            on_refused=telemetry.metrics.record_budget_refused,
-            on_reported=telemetry.metrics.record_reported,
-            on_good=telemetry.metrics.record_reported_good,
-        ),
-    )
+    guards = _guards(settings, state)
     sessions = build_sessions(
         settings,
         state.sessions,
@@ -235,6 +224,23 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
         ),
         addresses=addresses,
         watch=watch,
+    )
+
+
+def _guards(settings: Settings, state: ApplicationState) -> Guards:
+    metrics = state.telemetry.metrics
+    return build_guards(
+        settings,
+        state.guards,
+        on_refused=metrics.record_throttled,
+        on_challenge=metrics.record_challenge,
+        on_withheld=state.telemetry.record_withheld_mail,
+        enforcement=Enforcement(
+            is_on=settings.auth_guards == "on",
+            on_refused=metrics.record_budget_refused,
+            on_reported=metrics.record_reported,
+            on_good=metrics.record_reported_good,
+        ),
     )
 
 
