@@ -216,7 +216,6 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
     watch = state.watch(settings, addresses)
     return _Services(
         calls=calls,
-        identity=identity,
         login=login,
         guards=guards,
         sessions=sessions,
