@@ -142,14 +142,7 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     flows = account.build_account(
         settings, state.account, calls=services.calls, owners=state.upstream.owners, sessions=sessions
     )
-    oauth = build_oauth(
-        settings,
-        calls=services.calls,
-        owners=state.upstream.owners,
-        guards=services.guards,
-        denied=sessions.denied,
-        note_token=telemetry.issued_tokens.record,
-    )
+    oauth = build_oauth(settings, calls=services.calls, owners=state.upstream.owners, sessions=sessions)
     auth: tuple[Endpoint, ...] = (
         login,
         refresh,
