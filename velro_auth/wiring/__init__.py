@@ -114,10 +114,10 @@ class Parts:
 @dataclass(frozen=True, kw_only=True)
 class _Services:
     calls: AuthCalls
+    identity: SupabaseIdentity
     login: Login
     guards: Guards
     sessions: Sessions
-    user: tuple[Endpoint, ...]
     session_list: SessionList
     addresses: Addresses
     watch: AddressWatch
@@ -139,6 +139,16 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     sessions, max_body_bytes = services.sessions, settings.auth_max_body_bytes
     login, refresh = LoginEndpoint(services.login, max_body_bytes), RefreshEndpoint(sessions, max_body_bytes)
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
+    user = build_user(
+        settings,
+        state.user,
+        calls=services.calls,
+        identity=services.identity,
+        sessions=sessions,
+        profiles=state.upstream.profiles,
+        owners=state.upstream.owners,
+        note_token=telemetry.issued_tokens.record,
+    )
     flows = account.build_account(
         settings, state.account, calls=services.calls, owners=state.upstream.owners, sessions=sessions
     )
@@ -147,7 +157,7 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
         login,
         refresh,
         LogoutEndpoint(sessions, max_body_bytes),
-        *services.user,
+        *user,
         *flows,
         *oauth,
         SessionsEndpoint(services.session_list),
@@ -211,26 +221,16 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
         profiles=None if settings.auth_fast_login else upstream.profiles,
         note_token=note_token,
     )
-    user = build_user(
-        settings,
-        calls=calls,
-        identity=identity,
-        sessions=sessions,
-        guards=guards,
-        profiles=upstream.profiles,
-        owners=upstream.owners,
-        note_token=note_token,
-    )
     addresses = Addresses(
         settings.trusted_proxies, header=settings.auth_client_ip_header, hops=settings.auth_trusted_hops
     )
     watch = state.watch(settings, addresses)
     return _Services(
         calls=calls,
+        identity=identity,
         login=login,
         guards=guards,
         sessions=sessions,
-        user=user,
         session_list=build_session_list(
             settings, sessions, transport=upstream.transport, one_address=upstream.one_address
         ),

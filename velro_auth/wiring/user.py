@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 from velro_auth.auth.anonymous import Anonymous
@@ -10,6 +11,7 @@ from velro_auth.auth.factors import Factors
 from velro_auth.auth.freshness import Freshness
 from velro_auth.auth.models import Identity, Profiles
 from velro_auth.auth.sessions import Sessions
+from velro_auth.auth.user_calls import UserCalls
 from velro_auth.auth.user_changes import UserChanges
 from velro_auth.config.settings import Settings
 from velro_auth.endpoints import Endpoint
@@ -27,7 +29,7 @@ from velro_auth.endpoints.user import (
     ProfileEndpoint,
     ReauthenticateEndpoint,
 )
-from velro_auth.guards import Guards
+from velro_auth.guards.asking import CircuitBreaker
 from velro_auth.upstream.answers import Owners
 from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.factors import SupabaseFactors
@@ -48,13 +50,24 @@ USER_ENDPOINTS: Final = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class UserState:
+    """What these services share with those that replace them at a settings reload.
+
+    Attributes:
+        breaker: The circuit breaker of calls that change a user.
+    """
+
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+
+
 def build_user(
     settings: Settings,
+    state: UserState,
     *,
     calls: AuthCalls,
     identity: Identity,
     sessions: Sessions,
-    guards: Guards,
     profiles: Profiles | None,
     owners: Owners,
     note_token: Callable[[str], None],
@@ -63,24 +76,40 @@ def build_user(
 
     Args:
         settings: The settings in force.
+        state: Shared with the earlier services, which still serve the requests under way.
         calls: Asks Supabase Auth.
         identity: Checks passwords.
         sessions: Verifies tokens and ends sessions.
-        guards: The guards of the calls.
         profiles: Reads and writes the profile row; None while the settings are wrong.
         owners: The user that each refresh token was issued to.
         note_token: Called with each issued access token.
     """
-    users, freshness = SupabaseUsers(calls, owners=owners), Freshness(identity=identity, guards=guards)
-    changes = UserChanges(users=users, sessions=sessions, freshness=freshness, guards=guards, profiles=profiles)
+    freshness, users = Freshness(identity=identity, guards=sessions.guards), SupabaseUsers(calls, owners=owners)
+    changes = UserChanges(
+        users=users,
+        user=UserCalls(sessions=sessions, breaker=state.breaker, kind="change"),
+        freshness=freshness,
+        profiles=profiles,
+    )
     factors = Factors(
         calls=SupabaseFactors(calls, owners=owners),
-        sessions=sessions,
+        user=UserCalls(sessions=sessions, breaker=state.breaker, kind="factors"),
         freshness=freshness,
-        guards=guards,
         note_token=note_token,
     )
-    anonymous = Anonymous(sign_ups=users, guards=guards, denied=sessions.denied, note_token=note_token)
+    anonymous = Anonymous(
+        sign_ups=users,
+        guards=sessions.guards,
+        breaker=state.breaker,
+        denied=sessions.denied,
+        note_token=note_token,
+    )
+    return _endpoints(settings, sessions, changes, factors, anonymous)
+
+
+def _endpoints(
+    settings: Settings, sessions: Sessions, changes: UserChanges, factors: Factors, anonymous: Anonymous
+) -> tuple[Endpoint, ...]:
     max_body_bytes = settings.auth_max_body_bytes
     redirects = tuple(map(allowed_redirect, settings.auth_redirect_urls))
     profile = ProfileChange(sessions, changes, max_body_bytes, redirects)
