@@ -27,6 +27,7 @@ from velro_auth.endpoints.verify import VerifyEndpoint
 from velro_auth.guards import Guards
 from velro_auth.guards.enforcement import Enforcement
 from velro_auth.health_checks import Check, Finding
+from velro_auth.telemetry.metrics import PrometheusMetrics
 from velro_auth.telemetry.telemetry import Routes
 from velro_auth.upstream.calls import AuthCalls, RefusingCalls
 from velro_auth.upstream.identity import SupabaseIdentity
@@ -136,34 +137,11 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
         tracing = wire_tracing(settings, routes=ROUTES, paths=_PATHS, excluded=_NOT_TRACED)
         state = open_state(settings, ROUTES, tracing)
     services, telemetry = _services(settings, state), state.telemetry
-    sessions, max_body_bytes = services.sessions, settings.auth_max_body_bytes
-    login, refresh = LoginEndpoint(services.login, max_body_bytes), RefreshEndpoint(sessions, max_body_bytes)
+    sessions = services.sessions
+    login = LoginEndpoint(services.login, settings.auth_max_body_bytes)
+    refresh = RefreshEndpoint(sessions, settings.auth_max_body_bytes)
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
-    user = build_user(
-        settings,
-        state.user,
-        calls=services.calls,
-        identity=services.identity,
-        sessions=sessions,
-        profiles=state.upstream.profiles,
-        owners=state.upstream.owners,
-        note_token=telemetry.issued_tokens.record,
-    )
-    flows = account.build_account(
-        settings, state.account, calls=services.calls, owners=state.upstream.owners, sessions=sessions
-    )
-    oauth = build_oauth(settings, calls=services.calls, owners=state.upstream.owners, sessions=sessions)
-    auth: tuple[Endpoint, ...] = (
-        login,
-        refresh,
-        LogoutEndpoint(sessions, max_body_bytes),
-        *user,
-        *flows,
-        *oauth,
-        SessionsEndpoint(services.session_list),
-        SessionEndpoint(services.session_list),
-        ping,
-    )
+    auth: tuple[Endpoint, ...] = (login, refresh, *_account_endpoints(settings, state, services), ping)
     verify = VerifyEndpoint(sessions)
     ready = ReadyEndpoint(_checks(settings, state, services.watch), __version__)
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))
@@ -185,6 +163,29 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     )
 
 
+def _account_endpoints(settings: Settings, state: ApplicationState, services: _Services) -> tuple[Endpoint, ...]:
+    """Build the endpoints that frontends call, but for login and refresh, which the fast lane has too."""
+    sessions, calls, owners = services.sessions, services.calls, state.upstream.owners
+    user = build_user(
+        settings,
+        state.user,
+        calls=calls,
+        identity=services.identity,
+        sessions=sessions,
+        profiles=state.upstream.profiles,
+        owners=owners,
+        note_token=state.telemetry.issued_tokens.record,
+    )
+    return (
+        LogoutEndpoint(sessions, settings.auth_max_body_bytes),
+        *user,
+        *account.build_account(settings, state.account, calls=calls, owners=owners, sessions=sessions),
+        *build_oauth(settings, calls=calls, owners=owners, sessions=sessions),
+        SessionsEndpoint(services.session_list),
+        SessionEndpoint(services.session_list),
+    )
+
+
 def _services(settings: Settings, state: ApplicationState) -> _Services:
     upstream, telemetry = state.upstream, state.telemetry
     note_token = telemetry.issued_tokens.record
@@ -199,12 +200,7 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
         on_refused=telemetry.metrics.record_throttled,
         on_challenge=telemetry.metrics.record_challenge,
         on_withheld=telemetry.record_withheld_mail,
-        enforcement=Enforcement(
-            is_on=settings.auth_guards == "on",
-            on_refused=telemetry.metrics.record_budget_refused,
-            on_reported=telemetry.metrics.record_reported,
-            on_good=telemetry.metrics.record_reported_good,
-        ),
+        enforcement=_enforcement(settings, telemetry.metrics),
     )
     sessions = build_sessions(
         settings,
@@ -236,6 +232,15 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
         ),
         addresses=addresses,
         watch=watch,
+    )
+
+
+def _enforcement(settings: Settings, metrics: PrometheusMetrics) -> Enforcement:
+    return Enforcement(
+        is_on=settings.auth_guards == "on",
+        on_refused=metrics.record_budget_refused,
+        on_reported=metrics.record_reported,
+        on_good=metrics.record_reported_good,
     )
 
 
