@@ -15,6 +15,7 @@ import psycopg
 from supabase_standin import (
     account,
     addresses,
+    confirming,
     newcomers,
     one_time_tokens,
     params,
@@ -174,14 +175,11 @@ def _banned_until(duration: str, *, now: float) -> Any:
 
 
 def _confirm(connection: psycopg.Connection, user_id: uuid.UUID, given: Mapping[str, Any], *, now: float) -> None:
-    moment = timestamps.moment(now)
     if given.get("email_confirm"):
         # What the identity says of the address stays as it is, in the original too.
-        metadata = {**(users.get(connection, user_id).raw_user_meta_data or {}), "email_verified": True}
-        users.update(connection, user_id, now=now, email_confirmed_at=moment, raw_user_meta_data=metadata)
+        confirming.confirm(connection, user_id, now=now)
     if given.get("phone_confirm"):
-        users.update(connection, user_id, now=now, phone_confirmed_at=moment)
-    if given.get("email_confirm") or given.get("phone_confirm"):
+        users.update(connection, user_id, now=now, phone_confirmed_at=timestamps.moment(now))
         one_time_tokens.clear_rows(connection, user_id)
 
 

@@ -80,8 +80,6 @@ def change_email(backend: Backend, connection: psycopg.Connection, user: users.U
     else:
         data = {"sub": str(user.id), **known, "phone_verified": False}
         users.insert_identity(connection, user.id, provider="email", data=data, now=now)
-        known_so_far = user.raw_app_meta_data or {}
-        users.update(connection, user.id, now=now, raw_app_meta_data={**known_so_far, **EMAIL_PROVIDER})
     one_time_tokens.clear(connection, user.id, Kind.EMAIL_CHANGE_CURRENT, Kind.EMAIL_CHANGE_NEW, now=now)
     users.update(
         connection,

@@ -79,9 +79,9 @@ def find(connection: psycopg.Connection, user_id: uuid.UUID, factor_id: uuid.UUI
 
 def insert(connection: psycopg.Connection, user_id: uuid.UUID, *, now: float, **columns: Any) -> uuid.UUID:
     """Insert an unverified factor and return its id."""
-    moment = timestamps.moment(now)
+    factor_id, moment = uuid.uuid4(), timestamps.moment(now)
     values = {
-        "id": uuid.uuid4(),
+        "id": factor_id,
         "user_id": user_id,
         "status": "unverified",
         "created_at": moment,
@@ -89,7 +89,6 @@ def insert(connection: psycopg.Connection, user_id: uuid.UUID, *, now: float, **
         **columns,
     }
     _insert(connection, "mfa_factors", values)
-    factor_id: uuid.UUID = values["id"]
     return factor_id
 
 

@@ -204,6 +204,9 @@ def _take_effect(backend: Backend, connection: psycopg.Connection, call: Call, p
         if confirming.needs_both_addresses(backend, user):
             confirming.confirm_one_address(backend, connection, user, proof.kind)
             return False
+        if not users.has_identity(connection, user.id, "email"):
+            metadata = {**(user.raw_app_meta_data or {}), **confirming.EMAIL_PROVIDER}
+            users.update(connection, user.id, now=backend.clock(), raw_app_meta_data=metadata)
         confirming.change_email(backend, connection, user)
         audit(connection, user, call, action="user_modified", now=backend.clock())
         return True

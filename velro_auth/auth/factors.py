@@ -236,7 +236,7 @@ class Factors:
 
     def _claims(self, token: str, context: RequestContext) -> Claims:
         claims = self.sessions.verify(token, context).claims
-        context.notes["account"] = self.guards.throttle.name(claims.email or claims.sub)
+        context.log_fields["account"] = self.guards.throttle.name(claims.email or claims.sub)
         return claims
 
     @contextlib.contextmanager

@@ -107,7 +107,7 @@ class Freshness:
         if not claims.email:
             raise ReauthenticationNeeded("the user has no mail address, so no password can be checked")
         credentials = Credentials(claims.email, password, proof.captcha_token)
-        context.notes["account"] = self.guards.throttle.name(claims.email)
+        context.log_fields["account"] = self.guards.throttle.name(claims.email)
         try:
             with (
                 self.guards.throttle.attempt(claims.email, context.address, solution=proof.challenge) as attempt,

@@ -68,10 +68,10 @@ class Mailing:
             Busy: Too many such requests are in progress; Supabase was not asked.
             CircuitOpen: Logins found out that Supabase fails; Supabase was not asked.
         """
-        account = context.notes["account"] = self.guards.throttle.name(email)
+        account = context.log_fields["account"] = self.guards.throttle.name(email)
         # Only logins open it. Failing mails must not: that would stop the logins, and show who has an account.
         self.guards.asking.breaker.demand()
-        behind = dataclasses.replace(context, notes={})
+        behind = dataclasses.replace(context, log_fields={})
 
         def call() -> None:
             try:
@@ -89,7 +89,7 @@ class Mailing:
         try:
             failure = self.guards.mail_delay.run(_in_this_trace(call), context.arrived_s, address=context.address)
         finally:
-            context.notes["held_ms"] = round((self.clock() - started_s) * 1000, 2)
+            context.log_fields["held_ms"] = round((self.clock() - started_s) * 1000, 2)
         if failure is not None:
             raise failure
 

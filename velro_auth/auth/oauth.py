@@ -135,7 +135,7 @@ class CodeExchange:
         """
 
         def log_delay(held_s: float) -> None:
-            context.notes["held_ms"] = round(held_s * 1000, 2)
+            context.log_fields["held_ms"] = round(held_s * 1000, 2)
 
         with (
             self.guards.failure_delay.hold(context.arrived_s, on_held=log_delay, is_login=False),
@@ -146,7 +146,7 @@ class CodeExchange:
                 verifiers = [verifier]
             exchanged = self._exchanged(code, verifiers, context)
         session = exchanged.session
-        context.notes["account"] = self.guards.throttle.name(session.user.email or session.user.id)
+        context.log_fields["account"] = self.guards.throttle.name(session.user.email or session.user.id)
         self.note_token(session.access_token)
         context.shows_upstream = True
         return exchanged

@@ -50,7 +50,7 @@ class Proofs:
             self._budget(proof, context),
             guards.failure_delay.hold(
                 context.arrived_s,
-                on_held=lambda held_s: context.notes.update(held_ms=round(held_s * 1000, 2)),
+                on_held=lambda held_s: context.log_fields.update(held_ms=round(held_s * 1000, 2)),
                 is_login=False,
             ),
             self.asking(context),
@@ -59,7 +59,7 @@ class Proofs:
             verified = self.accounts.verify(proof, context)
         if verified.session is not None:
             self.new_sessions.admit(verified.session, mark)
-            context.notes["account"] = guards.throttle.name(verified.session.user.email or "")
+            context.log_fields["account"] = guards.throttle.name(verified.session.user.email or "")
         return verified
 
     @contextlib.contextmanager
@@ -71,5 +71,5 @@ class Proofs:
     def _budget(self, proof: Proof, context: RequestContext) -> AbstractContextManager[None]:
         if not isinstance(proof, Code):
             return contextlib.nullcontext()
-        context.notes["account"] = self.guards.throttle.name(proof.email)
+        context.log_fields["account"] = self.guards.throttle.name(proof.email)
         return self.guards.codes.attempt(proof.email)

@@ -60,7 +60,7 @@ class SignUps:
         return self._by_mail(sign_up, context) if self.mode.needs_mail() else self._at_once(sign_up, context)
 
     def _at_once(self, sign_up: SignUp, context: RequestContext) -> Session | None:
-        context.notes["account"] = self.guards.throttle.name(sign_up.email)
+        context.log_fields["account"] = self.guards.throttle.name(sign_up.email)
         mark, guards = self.new_sessions.mark(), self.guards
         session = None
         try:

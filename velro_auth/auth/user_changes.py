@@ -233,7 +233,7 @@ class UserChanges:
 
     def _claims(self, token: str, context: RequestContext) -> Claims:
         claims = self.sessions.verify(token, context).claims
-        context.notes["account"] = self.guards.throttle.name(claims.email or claims.sub)
+        context.log_fields["account"] = self.guards.throttle.name(claims.email or claims.sub)
         return claims
 
     def _change_password(self, token: str, change: NewPassword, context: RequestContext) -> float | None:
@@ -273,4 +273,4 @@ def _send_nothing() -> None:
 
 def _detached(context: RequestContext) -> RequestContext:
     """Return a context for a call that may go on behind its answer: what it adds must not reach the access log."""
-    return dataclasses.replace(context, notes={})
+    return dataclasses.replace(context, log_fields={})

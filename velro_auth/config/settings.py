@@ -503,34 +503,34 @@ class Settings:
         return self.auth_forward_client_ip == "on"
 
     @property
-    def login_slots(self) -> int:
+    def login_permits(self) -> int:
         """How many logins may ask Supabase at once."""
         return self.login_concurrency or max(1, self.gunicorn_threads * 3 // 4)
 
     @property
-    def login_places(self) -> int:
+    def waiting_permits(self) -> int:
         """How many logins may be in progress at once, waiting ones included; the other threads stay free."""
-        return max(self.login_slots, self.gunicorn_threads - max(1, self.gunicorn_threads // 8))
+        return max(self.login_permits, self.gunicorn_threads - max(1, self.gunicorn_threads // 8))
 
     @property
-    def session_slots(self) -> int:
+    def session_permits(self) -> int:
         """How many calls other than logins may ask Supabase at once: two thirds, so that logins keep a third."""
-        return max(1, self.login_slots * 2 // 3)
+        return max(1, self.login_permits * 2 // 3)
 
     @property
-    def session_places(self) -> int:
+    def session_waiting_permits(self) -> int:
         """How many of those may be in progress at once, waiting ones included: two thirds again."""
-        return max(self.session_slots, self.login_places * 2 // 3)
+        return max(self.session_permits, self.waiting_permits * 2 // 3)
 
     @property
-    def session_places_per_network(self) -> int:
+    def session_calls_per_network(self) -> int:
         """How many of those one network may have: three quarters, so that it cannot use all."""
-        return max(1, self.session_places * 3 // 4)
+        return max(1, self.session_waiting_permits * 3 // 4)
 
     @property
-    def mail_places(self) -> int:
+    def mail_waiting_permits(self) -> int:
         """How many requests that may send a mail may be in progress at once: half, so that a flood leaves the rest."""
-        return max(1, self.session_places // 2)
+        return max(1, self.session_waiting_permits // 2)
 
     @property
     def keeps_quota(self) -> bool:

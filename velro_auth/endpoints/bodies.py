@@ -77,6 +77,11 @@ def json_object(request: Request, max_bytes: int) -> dict[str, Any]:
     return parse_object(data)
 
 
+def is_empty(request: Request) -> bool:
+    """Return whether *request* has no body. Some clients send a media type all the same."""
+    return not request.content_length and "chunked" not in request.headers.get("Transfer-Encoding", "").lower()
+
+
 def validated(request: Request, schema: Schema, max_bytes: int) -> dict[str, Any]:
     """Read the body of *request* with :func:`json_object`, which raises, and load it with *schema*.
 

@@ -81,11 +81,12 @@ _PARAMETERS: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
 
 _PROBLEM: Final = {
     "type": "object",
-    "required": ["type", "title", "status", "code", "detail", "request_id"],
+    "required": ["type", "title", "status", "status_code", "code", "detail", "request_id"],
     "properties": {
         "type": {"type": "string"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
+        "status_code": {"type": "integer", "description": "The same as `status`."},
         "code": {"type": "string"},
         "detail": {"type": "string"},
         "request_id": {"type": "string"},

@@ -123,7 +123,7 @@ class AuditTrail:
         self.record(
             event,
             level="warning" if response.status >= 400 else "info",  # noqa: PLR2004 - refused
-            account=context.notes.get("account"),
+            account=context.log_fields.get("account"),
             address=context.address,
             user_agent=response.user_agent,
             request_id=context.request_id,
@@ -133,7 +133,7 @@ class AuditTrail:
             outcome=context.outcome,
             took_ms=round(response.took_ms, 2),
             upstream_ms=round(context.upstream_ms, 2),
-            reason=context.notes.get("reason"),
+            reason=context.log_fields.get("reason"),
         )
 
     def record(self, event: str, *, level: str = "info", **fields: Value) -> None:

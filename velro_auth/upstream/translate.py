@@ -141,12 +141,7 @@ def code_of(reply: Reply, body: Any) -> str | None:
 
 
 def refusal(reply: Reply, question: Question) -> VelroAuthError:
-    """Turn an answer that is no success into the error it means.
-
-    Args:
-        reply: The answer, its status outside of 2xx.
-        question: What was asked.
-    """
+    """Turn an answer that is no success into the error it means."""
     body = content(reply)
     code = code_of(reply, body)
     kind = _kind(reply.status, code, question, has_json=body is not NO_JSON)

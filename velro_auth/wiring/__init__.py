@@ -15,6 +15,7 @@ from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.docs import Contract, DocsEndpoint, OpenApiEndpoint
 from velro_auth.endpoints.operations import (
     HealthEndpoint,
+    IndexEndpoint,
     MetricsEndpoint,
     PingEndpoint,
     ReadyEndpoint,
@@ -33,8 +34,7 @@ from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
 from velro_auth.wiring import account
 from velro_auth.wiring.guards import build_guards
-from velro_auth.wiring.oauth import ENDPOINTS as OAUTH_ENDPOINTS
-from velro_auth.wiring.oauth import build_oauth
+from velro_auth.wiring.oauth import OAUTH_ENDPOINTS, build_oauth
 from velro_auth.wiring.sessions import build_session_list, build_sessions
 from velro_auth.wiring.state import ApplicationState, open_state
 from velro_auth.wiring.telemetry import wire_tracing
@@ -54,6 +54,7 @@ _ENDPOINTS: Final = (
     HealthEndpoint,
     ReadyEndpoint,
     VersionEndpoint,
+    IndexEndpoint,
     MetricsEndpoint,
     OpenApiEndpoint,
     DocsEndpoint,
@@ -163,12 +164,13 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     verify = VerifyEndpoint(sessions)
     ready = ReadyEndpoint(_checks(settings, state, services.watch), __version__)
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))
-    contract = Contract((*auth, verify, health, ready, version), __version__, settings.shows_docs)
+    index = IndexEndpoint(__version__, settings.shows_docs)
+    contract = Contract((*auth, verify, health, ready, version, index), __version__, settings.shows_docs)
     state.current.settings = settings
     return Parts(
         auth=auth,
         verify=verify,
-        operations=(health, ready, version, metrics, OpenApiEndpoint(contract), DocsEndpoint(contract)),
+        operations=(health, ready, version, index, metrics, OpenApiEndpoint(contract), DocsEndpoint(contract)),
         fast=(ping, health, version, *((login, refresh) if settings.auth_fast_login else ())),
         probes=(ping, health, ready, version),
         instant=(ping, health, version),

@@ -156,24 +156,27 @@ def build_guards(
 
 def _mail_delay(settings: Settings, state: GuardState, permits: FailureDelay) -> MailDelay:
     return MailDelay(
-        delay_ms=settings.auth_mail_delay_ms, places=settings.mail_places, permits=permits, state=state.mail_delay
+        delay_ms=settings.auth_mail_delay_ms,
+        places=settings.mail_waiting_permits,
+        permits=permits,
+        state=state.mail_delay,
     )
 
 
 def _failure_delay(settings: Settings, state: GuardState) -> FailureDelay:
     return FailureDelay(
         delay_ms=settings.auth_failure_floor_ms,
-        permits=settings.login_places,
-        reserved=settings.login_places - settings.session_places,
+        permits=settings.waiting_permits,
+        reserved=settings.waiting_permits - settings.session_waiting_permits,
         state=state.failure_delay,
     )
 
 
 def _bulkhead(settings: Settings, state: GuardState) -> Bulkhead:
     return Bulkhead(
-        permits=settings.login_slots,
+        permits=settings.login_permits,
         wait_s=settings.login_queue_s,
-        max_waiting=settings.login_places - settings.login_slots,
+        max_waiting=settings.waiting_permits - settings.login_permits,
         state=state.bulkhead,
     )
 
@@ -181,12 +184,12 @@ def _bulkhead(settings: Settings, state: GuardState) -> Bulkhead:
 def _session_calls(settings: Settings, state: GuardState) -> SessionCalls:
     return SessionCalls(
         bulkhead=Bulkhead(
-            permits=settings.session_slots,
+            permits=settings.session_permits,
             wait_s=settings.login_queue_s,
-            max_waiting=settings.session_places - settings.session_slots,
+            max_waiting=settings.session_waiting_permits - settings.session_permits,
             state=state.session_bulkhead,
         ),
-        in_flight=settings.session_places_per_network,
+        in_flight=settings.session_calls_per_network,
         per_s=settings.auth_session_calls_per_s,
         state=state.session_calls,
     )

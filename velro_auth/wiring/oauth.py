@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from velro_auth.auth.denylist import DenyList
 from velro_auth.auth.oauth import CodeExchange, HandoffCodes
@@ -17,7 +18,8 @@ from velro_auth.upstream.oauth import SupabaseCodes
 from velro_auth.web.flow_cookies import FlowCookies
 from velro_auth.web.redirects import allowed_redirect
 
-ENDPOINTS = (AuthorizeEndpoint, CallbackEndpoint, ExchangeEndpoint)
+#: The classes of the endpoints that :func:`build_oauth` builds.
+OAUTH_ENDPOINTS: Final = (AuthorizeEndpoint, CallbackEndpoint, ExchangeEndpoint)
 
 
 def build_oauth(

@@ -176,13 +176,7 @@ def _key_store(settings: Settings) -> KeyStore:
 
 
 def own_tokens_of(settings: Settings, keys: Keys, *, now: Callable[[], float] = time.time) -> IssuedTokenCheck:
-    """Build the check of the tokens that a service with these *settings* issues.
-
-    Args:
-        settings: The settings of the service.
-        keys: The signing keys of the project.
-        now: The wall clock.
-    """
+    """Build the check of the tokens that a service with these *settings* issues."""
     rules = ClaimRules(issuers=settings.issuers, now=now)
     # No cache: each token is verified once.
     return IssuedTokenCheck(TokenVerifier(keys=keys, rules=rules, secret=_secret(settings), cache_size=0), rules)

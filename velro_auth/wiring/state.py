@@ -23,8 +23,7 @@ from velro_auth.telemetry.gauges import (
 from velro_auth.telemetry.telemetry import Routes, Telemetry
 from velro_auth.upstream.answers import Owners
 from velro_auth.upstream.captcha import Captcha, DemandedCaptcha, LearntCaptcha
-from velro_auth.upstream.forwarding import ForwardingProof
-from velro_auth.upstream.probe import LoginPathCheck
+from velro_auth.upstream.probe import ForwardingProof, LoginPathCheck
 from velro_auth.upstream.profiles import SupabaseProfiles
 from velro_auth.upstream.transport.keep_warm import KeepWarm
 from velro_auth.upstream.transport.tracing import Tracer
@@ -123,13 +122,7 @@ class ApplicationState:
 
 
 def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> ApplicationState:
-    """Return the state of a process that has served no request. Connects to nothing and starts nothing.
-
-    Args:
-        settings: The settings that the process starts with.
-        routes: The names of the paths in the metrics.
-        tracing: Traces calls to Supabase.
-    """
+    """Return the state of a process that has served no request. Connects to nothing and starts nothing."""
     current, upstream = CurrentSettings(settings), _upstream(settings, tracing.tracer)
     store = _shared_store(settings)
     guards = open_guards(settings, store=store, one_address=upstream.one_address)
@@ -198,7 +191,7 @@ def _upstream(settings: Settings, tracer: Tracer | None) -> Upstream:
         deadline_s=settings.upstream_deadline_s,
         tracer=tracer,
     )
-    captcha = _captcha(settings, transport)
+    captcha, prove = _captcha(settings, transport), ForwardingProof(transport)
     return Upstream(
         transport=transport,
         login_path=LoginPathCheck(transport),
@@ -209,9 +202,7 @@ def _upstream(settings: Settings, tracer: Tracer | None) -> Upstream:
         ),
         profiles=SupabaseProfiles(transport, url=settings.supabase_url, key=settings.upstream_key),
         captcha=captcha,
-        one_address=OneAddress(
-            is_public=captcha.is_demanded if captcha else lambda: False, prove=ForwardingProof(transport)
-        ),
+        one_address=OneAddress(is_public=captcha.is_demanded, prove=prove) if captcha else OneAddress(prove=prove),
     )
 
 

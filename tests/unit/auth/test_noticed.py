@@ -51,7 +51,7 @@ class PermitsInUse(SupabaseIdentity):
     guards: Guards
     seen: list[dict[str, int]] = field(default_factory=list)
 
-    def sign_out(self, *_: Any) -> float | None:
+    def sign_out(self, *_: Any, **__: Any) -> float | None:
         self.seen.append(permits_in_use(self.guards))
         return None
 
@@ -66,7 +66,7 @@ def permits_in_use(guards: Guards) -> dict[str, int]:
 
 
 SETTINGS = Settings.from_environment(ENVIRONMENT)
-PERMITS = SETTINGS.login_places
+PERMITS = SETTINGS.waiting_permits
 
 
 def sessions_with(guards: Guards, identity: PermitsInUse) -> Sessions:

@@ -43,13 +43,7 @@ def applied_now(statuses: Sequence[Status]) -> tuple[AppliedMigration, ...]:
 def plan_rollback(
     then: Sequence[AppliedMigration], statuses: Sequence[Status], files: Sequence[Migration]
 ) -> RollbackPlan:
-    """Return the plan; does not access the database.
-
-    Args:
-        then: The migrations of the checkpoint.
-        statuses: The present status of each migration.
-        files: The migrations of this release.
-    """
+    """Return the plan that leads to the migrations *then*, with the *files* of this release; asks no database."""
     now = {one.version: one for one in applied_now(statuses)}
     wanted = {one.version: one for one in then}
     latest_shared = max(now.keys() & wanted.keys(), default="")

@@ -152,13 +152,7 @@ class Transport:
         self._counting = threading.Lock()
 
     def prepare(self, method: str, path: str, *, key: str = "") -> requests.PreparedRequest:
-        """Return a request that can be sent any number of times: preparing costs as much as sending.
-
-        Args:
-            method: The method.
-            path: Path and query.
-            key: The API key, where it is not the usual one.
-        """
+        """Return a request that can be sent any number of times: preparing costs as much as sending."""
         request = requests.PreparedRequest()
         request.prepare(
             method=method,
