@@ -135,7 +135,7 @@ def ping_rows(settings: Settings, times: int) -> list[Row]:
         ("the head of 16 fields, read by gunicorn's parser", microseconds(lambda: requests.gunicorns(ping), times)),
         ("the same, read by the worker itself", microseconds(lambda: requests.ours(ping), times)),
         ("fast lane and endpoint", lane_us - bare_us),
-        ("middleware: request id, address, CORS, header fields, metrics", all_us - lane_us),
+        ("middleware: request id, address, CORS, header fields", all_us - lane_us),
         (
             "gunicorn's response: checks of the header fields",
             gunicorns_us - all_us,

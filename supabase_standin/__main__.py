@@ -24,7 +24,7 @@ PR_SET_PDEATHSIG: Final = 1
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until told to stop; return 2 with one sentence on stderr when it cannot start."""
-    config = _config(_parser().parse_args(arguments))
+    config = config_of(parser().parse_args(arguments))
     with awaiting_stop() as wait_for_stop:
         if not _end_with_parent():
             return 0
@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
     parser = argparse.ArgumentParser(prog="python -m supabase_standin", description="A local Supabase.")
     parser.add_argument("--data-dir", type=Path, required=True, help="where database and keys are kept")
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address")
@@ -46,21 +47,44 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bcrypt-cost", type=int, default=10, help="of new passwords, 4 to 31")
     parser.add_argument("--jwt-lifetime-s", type=int, default=3600, help="of access tokens")
     parser.add_argument("--rate-limit", action="store_true", help="limit /token as the platform does")
-    parser.add_argument("--no-autoconfirm", action="store_true", help="new accounts wait for a mail")
     parser.add_argument("--not-durable", action="store_true", help="trade crash safety for speed")
+    _add_mail_options(parser.add_argument_group("mail", "SMTP_URL names a mail server that gets a copy of each mail."))
     return parser
 
 
-def _config(given: argparse.Namespace) -> StandinConfig:
-    options: dict[str, Any] = {
-        "data_dir": given.data_dir,
-        "host": given.host,
-        "port": given.port,
-        "bcrypt_cost": given.bcrypt_cost,
-        "jwt_lifetime_s": given.jwt_lifetime_s,
+def _add_mail_options(group: argparse._ArgumentGroup) -> None:
+    defaults = StandinConfig(data_dir=Path())
+    group.add_argument("--no-autoconfirm", action="store_true", help="new accounts wait for a mail")
+    group.add_argument("--site-url", default=defaults.site_url, help="where links lead by default")
+    group.add_argument("--redirect-url", action="append", default=[], help="where else they may lead; a glob")
+    group.add_argument("--mail-link", choices=("verify", "redirect"), default=defaults.mail_link, help="form of links")
+    group.add_argument("--mail-interval-s", type=float, default=defaults.mail_interval_s, help="per user and kind")
+    group.add_argument("--mails-per-hour", type=int, help="of the whole service; default: any number")
+    group.add_argument("--mail-delay-ms", type=float, default=defaults.mail_delay_ms, help="what sending takes")
+    group.add_argument("--smtp-down", action="store_true", help="let every mail fail")
+    group.add_argument("--otp-length", type=int, default=defaults.otp_length, help="digits of a code, 6 to 10")
+    group.add_argument("--otp-exp-s", type=float, default=defaults.otp_exp_s, help="how long mails are good")
+    group.add_argument("--single-email-change", action="store_true", help="only the new address confirms a change")
+    group.add_argument("--no-magic-links", action="store_true", help="no login by mail")
+    group.add_argument("--password-reauthentication", action="store_true", help="new passwords need a nonce")
+    group.add_argument("--password-needs-current", action="store_true", help="new passwords need the present one")
+
+
+def config_of(given: argparse.Namespace) -> StandinConfig:
+    """Return what a command line asks for."""
+    same = (
+        "data_dir host port bcrypt_cost jwt_lifetime_s site_url mail_link mail_interval_s mails_per_hour mail_delay_ms"
+        " smtp_down otp_length otp_exp_s password_reauthentication password_needs_current"
+    )
+    options: dict[str, Any] = {name: getattr(given, name) for name in same.split()}
+    options |= {
         "rate_limit": RateLimit() if given.rate_limit else None,
         "autoconfirm": not given.no_autoconfirm,
         "durable": not given.not_durable,
+        "redirect_urls": tuple(given.redirect_url),
+        "secure_email_change": not given.single_email_change,
+        "magic_links": not given.no_magic_links,
+        "smtp_url": os.environ.get("SMTP_URL") or None,
         "database_dsn": os.environ.get("VELRO_STANDIN_DATABASE") or None,
     }
     return StandinConfig(**options)

@@ -12,8 +12,20 @@ from typing import Any, Final
 
 import psycopg
 
-from supabase_standin import account, addresses, confirming, params, sessions, signup, timestamps, users
-from supabase_standin.backend import Backend, Call
+from supabase_standin import (
+    account,
+    addresses,
+    confirming,
+    newcomers,
+    one_time_tokens,
+    params,
+    passwords,
+    phone_numbers,
+    sessions,
+    timestamps,
+    users,
+)
+from supabase_standin.backend import SERVICE_ROLE, Backend, Call, write_audit
 from supabase_standin.errors import Failure, database_trouble
 
 FIELDS: Final[Mapping[str, type]] = {
@@ -21,14 +33,15 @@ FIELDS: Final[Mapping[str, type]] = {
     "email": str,
     "password": str,
     "password_hash": str,
+    "phone": str,
     "email_confirm": bool,
+    "phone_confirm": bool,
     "user_metadata": dict,
     "app_metadata": dict,
     "role": str,
     "aud": str,
     "ban_duration": str,
 }
-DEFAULT_PAGE_SIZE: Final = 50
 DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 UNITS_S: Final[Mapping[str, float]] = {
     "ns": 1e-9,
@@ -41,26 +54,6 @@ UNITS_S: Final[Mapping[str, float]] = {
 }
 
 
-def page(backend: Backend, call: Call) -> dict[str, Any]:
-    """Answer ``GET /admin/users``: one page, with the total and links in the headers.
-
-    Raises:
-        Failure: Page or size are no numbers.
-    """
-    number, size = _number(call, "page", 1), _number(call, "per_page", DEFAULT_PAGE_SIZE)
-    if size == 0:
-        raise Failure(500, "unexpected_failure", "Internal Server Error", has_id=False)
-    with backend.auth.transaction() as connection:
-        found, total = users.page(connection, limit=size, offset=(number - 1) * size)
-        shown = [users.shown(connection, user) for user in found]
-    last = max(1, -(-total // size))
-    links = [f'</admin/users?page={number + 1}&per_page={size}>; rel="next"'] if number < last else []
-    links.append(f'</admin/users?page={last}&per_page={size}>; rel="last"')
-    call.reply_headers["Link"] = ", ".join(links)
-    call.reply_headers["X-Total-Count"] = str(total)
-    return {"users": shown, "aud": users.AUDIENCE}
-
-
 def create(backend: Backend, call: Call) -> dict[str, Any]:
     """Answer ``POST /admin/users``: a user who need not have signed up.
 
@@ -68,32 +61,39 @@ def create(backend: Backend, call: Call) -> dict[str, Any]:
         Failure: Not valid, taken, or a trigger objected.
     """
     given = params.read(call.body, struct="AdminUserParams", fields=FIELDS)
-    if not given.get("email"):
+    if not given.get("email") and not given.get("phone"):
         text = "Cannot create a user without either an email or phone"
         raise Failure(400, "validation_failed", text)
-    email = addresses.checked(given["email"])
-    user_id = _user_id(given["id"]) if "id" in given else None
-    password_hash = _password_hash(backend, given)
+    email = addresses.checked(given["email"]) if given.get("email") else None
+    phone = phone_numbers.checked(given["phone"]) if given.get("phone") else None
+    user_id = _own_id(given["id"]) if "id" in given else None
+    if given.get("password") and given.get("password_hash"):
+        raise Failure(400, "validation_failed", "Only a password or a password hash should be provided")
+    if "ban_duration" in given:
+        _banned_until(given["ban_duration"], now=0)
     now = backend.clock()
     with backend.auth.transaction() as connection:
-        if users.by_email(connection, email) is not None:
-            text = "A user with this email address has already been registered"
-            raise Failure(422, "email_exists", text)
+        _demand_free(connection, email=email, phone=phone)
+        password_hash = _password_hash(backend, given)
         with database_trouble("Database error creating new user"):
-            user_id = signup.create(
+            user_id = newcomers.create(
                 connection,
                 now=now,
                 email=email,
+                phone=phone,
                 password_hash=password_hash,
                 user_metadata=given.get("user_metadata", {}),
                 user_id=user_id,
+                by_admin=True,
             )
-            # An account made by hand says nothing of itself in the user's own metadata.
-            own = {"raw_user_meta_data": given.get("user_metadata", {})}
-            changes = own | _changes(backend, given, users.get(connection, user_id))
-            users.update(connection, user_id, now=now, **changes)
+            users.update(connection, user_id, now=now, **_changes(backend, given, users.get(connection, user_id)))
             _confirm(connection, user_id, given, now=now)
-        return users.shown(connection, users.get(connection, user_id))
+        user = users.get(connection, user_id)
+        traits = {"user_id": str(user_id), "user_email": email or "", "user_phone": phone or ""}
+        audit_as_admin(connection, "user_signedup", traits, now=now)
+        shown = users.shown(connection, user)
+    shown.pop("confirmed_at", None)  # the original has not read the generated column yet
+    return shown
 
 
 def show(backend: Backend, user_id: str) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def show(backend: Backend, user_id: str) -> dict[str, Any]:
         Failure: There is no such user.
     """
     with backend.auth.transaction() as connection:
-        return users.shown(connection, _known(connection, user_id))
+        return users.shown(connection, known(connection, user_id))
 
 
 def change(backend: Backend, call: Call, user_id: str) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def change(backend: Backend, call: Call, user_id: str) -> dict[str, Any]:
     given = params.read(call.body, struct="AdminUserParams", fields=FIELDS)
     now = backend.clock()
     with backend.auth.transaction() as connection:
-        user = _known(connection, user_id)
+        user = known(connection, user_id)
         columns = _changes(backend, given, user)
         if "user_metadata" in given:
             columns["raw_user_meta_data"] = account.merged(user.raw_user_meta_data, given["user_metadata"])
@@ -124,12 +124,12 @@ def change(backend: Backend, call: Call, user_id: str) -> dict[str, Any]:
             columns["encrypted_password"] = backend.passwords.hash(given["password"])
             sessions.end(connection, user.id)
         with database_trouble("Error updating user"):
-            if "email" in given:
-                columns["email"] = addresses.checked(given["email"])
-                users.update_identity(connection, user.id, {"email": columns["email"]}, now=now)
+            columns |= _new_addresses(connection, user, given, now=now)
             users.update(connection, user.id, now=now, **columns)
             _confirm(connection, user.id, given, now=now)
-        return users.shown(connection, users.get(connection, user.id))
+        audit_as_admin(connection, "user_modified", _traits(user), now=now)
+        shown = users.shown(connection, users.get(connection, user.id))
+    return _as_read_before(shown, user, given)
 
 
 def delete(backend: Backend, call: Call, user_id: str) -> None:
@@ -141,7 +141,8 @@ def delete(backend: Backend, call: Call, user_id: str) -> None:
     fields = {"should_soft_delete": bool}
     given = params.read(call.body, struct="adminUserDeleteParams", fields=fields) if call.body else {}
     with backend.auth.transaction() as connection:
-        user = _known(connection, user_id)
+        user = known(connection, user_id)
+        audit_as_admin(connection, "user_deleted", _traits(user), now=backend.clock())
         with database_trouble("Database error deleting user"):
             if given.get("should_soft_delete"):
                 _soften(connection, user, now=backend.clock())
@@ -175,11 +176,71 @@ def _banned_until(duration: str, *, now: float) -> Any:
 
 def _confirm(connection: psycopg.Connection, user_id: uuid.UUID, given: Mapping[str, Any], *, now: float) -> None:
     if given.get("email_confirm"):
+        # What the identity says of the address stays as it is, in the original too.
         confirming.confirm(connection, user_id, now=now)
+    if given.get("phone_confirm"):
+        users.update(connection, user_id, now=now, phone_confirmed_at=timestamps.moment(now))
+        one_time_tokens.clear_rows(connection, user_id)
+
+
+def _demand_free(connection: psycopg.Connection, *, email: str | None, phone: str | None) -> None:
+    if email is not None and users.by_email(connection, email) is not None:
+        text = "A user with this email address has already been registered"
+        raise Failure(422, "email_exists", text)
+    if phone is not None and users.by_phone(connection, phone) is not None:
+        raise Failure(422, "phone_exists", "Phone number already registered by another user")
+
+
+def _new_addresses(
+    connection: psycopg.Connection, user: users.User, given: Mapping[str, Any], *, now: float
+) -> dict[str, Any]:
+    """Put a new address or number into the identities and return what changes in the user."""
+    email = addresses.checked(given["email"]) if given.get("email") else None
+    phone = phone_numbers.checked(given["phone"]) if given.get("phone") else None
+    is_same = (email == user.email, phone == user.phone)
+    _demand_free(connection, email=None if is_same[0] else email, phone=None if is_same[1] else phone)
+    for provider, value in (("email", email), ("phone", phone)):
+        if value is None:
+            continue
+        known = {provider: value} | ({f"{provider}_verified": True} if given.get(f"{provider}_confirm") else {})
+        if users.has_identity(connection, user.id, provider):
+            users.update_identity(connection, user.id, known, now=now, provider=provider)
+        else:
+            data = {"sub": str(user.id), "email_verified": False, "phone_verified": False, **known}
+            users.insert_identity(connection, user.id, provider=provider, data=data, now=now)
+    return ({"email": email} if email else {}) | ({"phone": phone} if phone else {})
+
+
+def _as_read_before(shown: dict[str, Any], user: users.User, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the original shows: a mail identity as it was before a change of the address."""
+    if given.get("email") and user.email:
+        for identity in shown["identities"]:
+            if identity["provider"] == "email":
+                identity["email"] = identity["identity_data"]["email"] = user.email
+    return shown
+
+
+def audit_as_admin(connection: psycopg.Connection, action: str, traits: Mapping[str, Any], *, now: float) -> None:
+    """Write a row of the audit log about what an administrator did."""
+    payload = {
+        "action": action,
+        "actor_id": str(users.INSTANCE),
+        "actor_username": SERVICE_ROLE,
+        "actor_via_sso": False,
+        "log_type": "user" if action == "user_modified" else "team",
+        "traits": dict(traits),
+    }
+    write_audit(connection, payload, now=now)
+
+
+def _traits(user: users.User) -> dict[str, Any]:
+    return {"user_id": str(user.id), "user_email": user.email or "", "user_phone": user.phone or ""}
 
 
 def _password_hash(backend: Backend, given: Mapping[str, Any]) -> str:
     if given.get("password_hash"):
+        if not passwords.HASH.fullmatch(given["password_hash"]):
+            raise Failure(500, "unexpected_failure", "Error creating user")
         return str(given["password_hash"])
     password = given.get("password") or secrets.token_urlsafe(48)
     if len(password.encode()) > 72:  # noqa: PLR2004 - bcrypt's limit; here the original fails late
@@ -187,11 +248,23 @@ def _password_hash(backend: Backend, given: Mapping[str, Any]) -> str:
     return backend.passwords.hash(password)
 
 
-def _known(connection: psycopg.Connection, user_id: str) -> users.User:
+def known(connection: psycopg.Connection, user_id: str) -> users.User:
+    """Return a user by what the path says.
+
+    Raises:
+        Failure: That is no id, or there is no such user.
+    """
     user = users.by_id(connection, _user_id(user_id))
     if user is None:
         raise Failure(404, "user_not_found", "User not found")
     return user
+
+
+def _own_id(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise Failure(400, "validation_failed", "ID must conform to the uuid v4 format") from None
 
 
 def _user_id(text: str) -> uuid.UUID:
@@ -199,15 +272,6 @@ def _user_id(text: str) -> uuid.UUID:
         return uuid.UUID(text)
     except ValueError:
         raise Failure(404, "validation_failed", "user_id must be an UUID") from None
-
-
-def _number(call: Call, name: str, default: int) -> int:
-    text = call.query.get(name)
-    if not text:  # the official client sends empty ones for "not given"
-        return default
-    if not re.fullmatch(r"\d{1,9}", text):
-        raise Failure(400, "validation_failed", f"Bad Pagination Parameters: strconv.ParseUint: {text}")
-    return max(int(text), 1 if name == "page" else 0)
 
 
 def _soften(connection: psycopg.Connection, user: users.User, *, now: float) -> None:

@@ -11,7 +11,21 @@ from flask import Blueprint, Flask, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.wrappers import Response
 
-from supabase_standin import about, account, admin, bearer, cors, edge, grants, recover, rest, signup, verify
+from supabase_standin import (
+    about,
+    account,
+    admin,
+    admin_lists,
+    bearer,
+    cors,
+    edge,
+    grants,
+    recover,
+    rest,
+    signup,
+    verify,
+)
+from supabase_standin import routes as more
 from supabase_standin.backend import Backend, Call
 from supabase_standin.discovery import DISCOVERED
 from supabase_standin.errors import Failure, as_json, unhandled
@@ -115,11 +129,12 @@ def _routes(backend: Backend) -> list[tuple[str, str, Callable[..., Response]]]:
         ("GET", "/health", lambda: as_json(200, about.health(backend.config))),
         ("GET", "/.well-known/jwks.json", lambda: _jwks(backend)),
         ("GET", "/.well-known/openid-configuration", lambda: _discovery(backend)),
-        ("GET", "/admin/users", as_admin(lambda back, call, _: admin.page(back, call))),
+        ("GET", "/admin/users", as_admin(lambda back, call, _: admin_lists.user_page(back, call))),
         ("POST", "/admin/users", as_admin(lambda back, call, _: admin.create(back, call))),
         ("GET", "/admin/users/<user_id>", as_admin(lambda back, _, user_id: admin.show(back, user_id))),
         ("PUT", "/admin/users/<user_id>", as_admin(admin.change)),
         ("DELETE", "/admin/users/<user_id>", as_admin(admin.delete)),
+        *more.routes(backend),
     ]
 
 

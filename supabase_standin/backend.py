@@ -90,18 +90,24 @@ class Call:
     reply_headers: dict[str, str] = field(default_factory=dict)
 
 
-def audit(connection: psycopg.Connection, user: users.User, call: Call, *, action: str, now: float) -> None:
+def audit(connection: psycopg.Connection, user: users.User, _call: Call, *, action: str, now: float) -> None:
     """Write a row of the audit log."""
+    provider = "phone" if user.phone and not user.email else "email"
     payload: dict[str, Any] = {
         "action": action,
         "actor_id": str(user.id),
         "actor_username": user.email or user.phone or "",
         "actor_via_sso": False,
         "log_type": LOG_TYPES[action],
-        "traits": {"provider": "email"},
+        "traits": {"provider": provider},
     }
+    write_audit(connection, payload, now=now)
+
+
+def write_audit(connection: psycopg.Connection, payload: Mapping[str, Any], *, now: float) -> None:
+    """Write a row of the audit log; the original leaves the address empty."""
     connection.execute(
         "insert into auth.audit_log_entries (instance_id, id, payload, created_at, ip_address)"
         " values (%s, %s, %s, %s, %s)",
-        [users.INSTANCE, uuid.uuid4(), Json(payload), timestamps.moment(now), call.address],
+        [users.INSTANCE, uuid.uuid4(), Json(payload), timestamps.moment(now), ""],
     )

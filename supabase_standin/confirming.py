@@ -42,7 +42,8 @@ def confirm_sign_up(backend: Backend, connection: psycopg.Connection, user: user
     now = backend.clock()
     if not user.encrypted_password and user.invited_at is not None:
         password_hash = backend.passwords.hash(secrets.token_urlsafe(48))
-        users.update(connection, user.id, now=now, encrypted_password=password_hash)
+        # A new password forgets when mails were sent, in the original too.
+        users.update(connection, user.id, now=now, encrypted_password=password_hash, confirmation_sent_at=None)
     confirm(connection, user.id, now=now)
     confirm_identity(connection, user, now=now)
 

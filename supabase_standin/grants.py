@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from supabase_standin import bearer, params, pkce, refresh, sessions, users
+from supabase_standin import bearer, params, pkce, refresh, sessions, switched_off, users
 from supabase_standin.backend import Backend, Call
 from supabase_standin.errors import Failure, database_trouble
 
@@ -104,4 +104,6 @@ GRANTS: Final[Mapping[str, Callable[[Backend, Call], dict[str, Any]]]] = {
     "password": password,
     "refresh_token": refresh.refresh,
     "pkce": pkce.trade,
+    "id_token": switched_off.id_token,
+    "web3": switched_off.web3,
 }

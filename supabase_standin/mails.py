@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 import psycopg
 
@@ -82,8 +81,7 @@ def send_email_change(
     targets = [(Kind.EMAIL_CHANGE_NEW, new_email)]
     if backend.config.secure_email_change and user.email:
         targets.insert(0, (Kind.EMAIL_CHANGE_CURRENT, user.email))
-    changes: dict[str, Any] = {"email_change": new_email, "email_change_confirm_status": 0}
-    users.update(connection, user.id, now=backend.clock(), **changes)
+    kept = []
     for kind, address in targets:
         code = one_time_tokens.new_code(backend.config.otp_length)
         token_hash = one_time_tokens.hashed(address, code, pkce=pkce)
@@ -96,6 +94,10 @@ def send_email_change(
             email=user.email or "",
             new_email=new_email,
         )
+        kept.append((kind, token_hash, address))
+    # Written when both are sent: no row is locked meanwhile.
+    users.update(connection, user.id, now=backend.clock(), email_change=new_email, email_change_confirm_status=0)
+    for kind, token_hash, address in kept:
         _keep(backend, connection, user, kind=kind, token_hash=token_hash, address=address)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from supabase_standin import addresses, bearer, flow_states, grants, mails, params, signup, users
+from supabase_standin import addresses, bearer, flow_states, grants, mails, params, phones, signup, users
 from supabase_standin.backend import Backend, Call, audit
 from supabase_standin.errors import Failure
 
@@ -67,6 +67,8 @@ def otp(backend: Backend, call: Call) -> dict[str, Any]:
     flow_states.check(given)
     if email and not given.get("create_user", True):
         _demand_known(backend, call, email)
+    if phone:
+        return phones.otp(backend, call, given)
     if not email:
         raise Failure(400, "validation_failed", "One of email or phone must be set")
     return _magic_link(backend, call, given)

@@ -110,8 +110,11 @@ def _trade(backend: Backend, call: Call, presented: str) -> dict[str, Any]:
         if issued is not None or not token.revoked or _is_forgiven(backend, token):
             user = users.get(connection, session.user_id)
             audit(connection, user, call, action="token_refreshed", now=now)
+            was_answered = issued is not None
             issued = issued or _swap(connection, user, token, session.id, now=now)
             _note_refresh(connection, call, session.id, now=now)
+            if not was_answered:
+                call.reply_headers["sb-auth-refresh-token-reuse"] = str(token.revoked).lower()
             sessions.name_session(call, user.id, session.id, issued)
             return sessions.issue(
                 backend, connection, call, user.id, session.id, refresh_token=issued, method="token_refresh"

@@ -28,6 +28,17 @@ $$;
 grant anon, authenticated, service_role to authenticator;
 grant anon, authenticated, service_role to postgres;
 
+-- On the platform postgres may set the configuration of the data API, which reads it from the settings of this role.
+do $$
+begin
+    grant set on parameter pgrst.db_pre_request to postgres;
+    if current_setting('server_version_num')::int >= 160000 then
+        -- Before, createrole was enough, and this was a syntax error.
+        execute 'grant authenticator to postgres with admin true, inherit false, set false';
+    end if;
+end;
+$$;
+
 alter role supabase_auth_admin set search_path = 'auth';
 alter role supabase_auth_admin set idle_in_transaction_session_timeout = '60s';
 alter role postgres set search_path = "$user", public, extensions;
@@ -200,6 +211,19 @@ create table if not exists auth.mfa_factors (
     last_challenged_at timestamptz
 );
 create index if not exists mfa_factors_user_id_idx on auth.mfa_factors (user_id);
+create unique index if not exists mfa_factors_user_friendly_name_unique on auth.mfa_factors (friendly_name, user_id)
+    where trim(both from friendly_name) <> '';
+
+create table if not exists auth.mfa_challenges (
+    id uuid primary key,
+    factor_id uuid not null references auth.mfa_factors (id) on delete cascade,
+    created_at timestamptz not null,
+    verified_at timestamptz,
+    ip_address inet not null,
+    otp_code text,
+    web_authn_session_data jsonb
+);
+create index if not exists mfa_challenge_created_at_idx on auth.mfa_challenges (created_at desc);
 
 do $$
 begin
@@ -268,6 +292,7 @@ alter table auth.sessions enable row level security;
 alter table auth.refresh_tokens enable row level security;
 alter table auth.mfa_amr_claims enable row level security;
 alter table auth.mfa_factors enable row level security;
+alter table auth.mfa_challenges enable row level security;
 alter table auth.one_time_tokens enable row level security;
 alter table auth.flow_state enable row level security;
 alter table auth.audit_log_entries enable row level security;

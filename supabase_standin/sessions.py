@@ -104,6 +104,38 @@ def issue(
     }
 
 
+def step_up(
+    backend: Backend,
+    connection: psycopg.Connection,
+    call: Call,
+    session_id: uuid.UUID,
+    *,
+    factor_id: uuid.UUID,
+) -> dict[str, Any]:
+    """Raise a session to aal2, swap its refresh token and return the answer; weaker sessions of the user end.
+
+    Raises:
+        Failure: The hook refused.
+    """
+    now = backend.clock()
+    session = find(connection, session_id)
+    assert session is not None
+    _add_method(connection, session_id, "totp", now=now)
+    connection.execute(
+        "update auth.sessions set aal = 'aal2', factor_id = %s, updated_at = %s where id = %s",
+        [factor_id, timestamps.moment(now), session_id],
+    )
+    used = connection.execute(
+        "update auth.refresh_tokens set revoked = true, updated_at = %s where session_id = %s and not revoked"
+        " returning token",
+        [timestamps.moment(now), session_id],
+    ).fetchone()
+    token = add_token(connection, session.user_id, session_id, parent=used[0] if used else None, now=now)
+    answer = issue(backend, connection, call, session.user_id, session_id, refresh_token=token, method="totp")
+    connection.execute("delete from auth.sessions where user_id = %s and aal < 'aal2'", [session.user_id])
+    return answer
+
+
 def add_token(
     connection: psycopg.Connection, user_id: uuid.UUID, session_id: uuid.UUID, *, parent: str | None, now: float
 ) -> str:
@@ -177,7 +209,8 @@ def _add_method(connection: psycopg.Connection, session_id: uuid.UUID, method: s
     moment = timestamps.moment(now)
     connection.execute(
         "insert into auth.mfa_amr_claims (session_id, created_at, updated_at, authentication_method, id)"
-        " values (%s, %s, %s, %s, %s)",
+        " values (%s, %s, %s, %s, %s)"
+        " on conflict (session_id, authentication_method) do update set updated_at = excluded.updated_at",
         [session_id, moment, moment, method, uuid.uuid4()],
     )
 

@@ -8,10 +8,23 @@ from typing import Any, Final
 
 import psycopg
 
-from supabase_standin import addresses, confirming, flow_states, grants, mails, params, sessions, timestamps, users
+from supabase_standin import (
+    addresses,
+    confirming,
+    flow_states,
+    grants,
+    guests,
+    mails,
+    params,
+    phones,
+    sessions,
+    timestamps,
+    users,
+)
 from supabase_standin.backend import Backend, Call, audit
 from supabase_standin.confirming import EMAIL_PROVIDER
 from supabase_standin.errors import Failure, database_trouble
+from supabase_standin.newcomers import create
 
 FIELDS: Final[Mapping[str, type]] = {
     "email": str,
@@ -44,10 +57,14 @@ def sign_up(backend: Backend, call: Call, *, is_checked: bool = False) -> dict[s
         grants.check_captcha(backend, call)
     given = params.read(call.body, struct="SignupParams", fields=FIELDS)
     if not given.get("email") and not given.get("phone"):
-        raise Failure(422, "anonymous_provider_disabled", "Anonymous sign-ins are disabled")
+        return guests.sign_up(backend, call, given)
     if not is_checked:
         backend.limits.demand("signup", call.limited_as)
-    email = _check(backend, given)
+    _check(backend, given)
+    if given.get("phone"):
+        return phones.sign_up(backend, call, given)
+    addresses.demand_provider(is_on=backend.config.email_logins, status=400, text="Email signups are disabled")
+    email = addresses.checked(given["email"])
     try:
         user, body, is_new = _register(backend, call, email, given)
     except _Known:
@@ -105,36 +122,7 @@ def _mail(
     mails.send_confirmation(backend, connection, call, user, pkce=pkce)
 
 
-def create(
-    connection: psycopg.Connection,
-    *,
-    now: float,
-    email: str,
-    password_hash: str,
-    user_metadata: Mapping[str, Any],
-    user_id: uuid.UUID | None = None,
-) -> uuid.UUID:
-    """Insert a user, then the identity, then the role: in the order triggers see it in the original."""
-    user_id = user_id or uuid.uuid4()
-    users.insert(
-        connection,
-        user_id=user_id,
-        now=now,
-        email=email,
-        phone=None,
-        password_hash=password_hash,
-        app_metadata=EMAIL_PROVIDER,
-        user_metadata=user_metadata,
-    )
-    known = {"sub": str(user_id), "email": email, "email_verified": False, "phone_verified": False}
-    data = {**user_metadata, **known}
-    users.insert_identity(connection, user_id, provider="email", data=data, now=now)
-    users.update(connection, user_id, now=now, raw_user_meta_data=data)
-    users.update(connection, user_id, now=now, role=users.ROLE)
-    return user_id
-
-
-def _check(backend: Backend, given: Mapping[str, Any]) -> str:
+def _check(backend: Backend, given: Mapping[str, Any]) -> None:
     if not backend.config.signups:
         raise Failure(422, "signup_disabled", "Signups not allowed for this instance")
     if not given.get("password"):
@@ -144,10 +132,6 @@ def _check(backend: Backend, given: Mapping[str, Any]) -> str:
         text = "Only an email address or phone number should be provided on signup."
         raise Failure(400, "validation_failed", text)
     flow_states.check(given)
-    if given.get("phone"):
-        raise Failure(400, "phone_provider_disabled", "Phone signups are disabled")
-    addresses.demand_provider(is_on=backend.config.email_logins, status=400, text="Email signups are disabled")
-    return addresses.checked(given["email"])
 
 
 def _known(backend: Backend, email: str, given: Mapping[str, Any]) -> dict[str, Any]:

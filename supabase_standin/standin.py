@@ -15,7 +15,7 @@ import psycopg
 from flask import Flask
 from psycopg import conninfo
 
-from supabase_standin import confirming, schema, signup, timestamps, users, wire
+from supabase_standin import confirming, newcomers, schema, timestamps, users, wire
 from supabase_standin.app import create_app
 from supabase_standin.backend import Backend
 from supabase_standin.config import StandinConfig
@@ -124,7 +124,7 @@ class Standin:
         if banned:
             columns["banned_until"] = timestamps.moment(now + 100 * 365 * 86400)
         with backend.auth.transaction() as connection:
-            user_id = signup.create(
+            user_id = newcomers.create(
                 connection,
                 now=now,
                 email=email.lower(),
@@ -143,6 +143,10 @@ class Standin:
             revoke_old: Take the old keys out of the JWKS, so that their tokens are refused at once.
         """
         return self._running().keys.rotate(revoke_old=revoke_old)
+
+    def sign(self, claims: Mapping[str, Any]) -> str:
+        """Return an access token that says *claims*, signed with the current key."""
+        return self._running().keys.sign(dict(claims))
 
     def __enter__(self) -> Self:
         """Start."""

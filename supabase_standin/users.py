@@ -12,7 +12,7 @@ import psycopg
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
-from supabase_standin import timestamps
+from supabase_standin import factortable, timestamps
 from supabase_standin.errors import Failure
 
 AUDIENCE: Final = "authenticated"
@@ -115,14 +115,16 @@ def get(connection: psycopg.Connection, user_id: uuid.UUID) -> User:
     return user
 
 
-def page(connection: psycopg.Connection, *, limit: int, offset: int) -> tuple[list[User], int]:
-    """Return some users, newest first, and how many there are."""
+def page(
+    connection: psycopg.Connection, *, limit: int, offset: int, order: str, text: str = ""
+) -> tuple[list[User], int]:
+    """Return some users and how many there are; *order* is SQL, *text* is part of an address or a full name."""
+    condition = "instance_id = %s and (%s = '' or email like %s or raw_user_meta_data ->> 'full_name' ilike %s)"
+    values = [INSTANCE, text, f"%{text}%", f"%{text}%"]
+    statement = f"select {COLUMNS} from auth.users where {condition} order by {order}, id limit %s offset %s"
     with connection.cursor(row_factory=class_row(User)) as cursor:
-        found = cursor.execute(
-            f"select {COLUMNS} from auth.users where instance_id = %s order by created_at desc, id limit %s offset %s",
-            [INSTANCE, limit, offset],
-        ).fetchall()
-    row = connection.execute("select count(*) from auth.users where instance_id = %s", [INSTANCE]).fetchone()
+        found = cursor.execute(statement.encode(), [*values, limit, offset]).fetchall()
+    row = connection.execute(f"select count(*) from auth.users where {condition}".encode(), values).fetchone()
     return [_readable(user) for user in found], row[0] if row else 0
 
 
@@ -181,13 +183,18 @@ def insert_identity(
 
 
 def update_identity(
-    connection: psycopg.Connection, user_id: uuid.UUID, changes: Mapping[str, Any], *, now: float
+    connection: psycopg.Connection,
+    user_id: uuid.UUID,
+    changes: Mapping[str, Any],
+    *,
+    now: float,
+    provider: str = "email",
 ) -> None:
-    """Merge *changes* into what the mail identity knows."""
+    """Merge *changes* into what an identity knows."""
     connection.execute(
         "update auth.identities set identity_data = identity_data || %s, updated_at = %s"
-        " where user_id = %s and provider = 'email'",
-        [Jsonb(changes), timestamps.moment(now), user_id],
+        " where user_id = %s and provider = %s",
+        [Jsonb(changes), timestamps.moment(now), user_id, provider],
     )
 
 
@@ -211,7 +218,7 @@ def shown(connection: psycopg.Connection, user: User) -> dict[str, Any]:
     body |= {name: timestamps.text(getattr(user, name)) for name in SHOWN_TIMES if getattr(user, name)}
     body |= {"new_email": user.email_change} if user.email_change else {}
     body |= {"new_phone": user.phone_change} if user.phone_change else {}
-    factors = _factors(connection, user.id)
+    factors = [factor.shown() for factor in factortable.of_user(connection, user.id)]
     body |= {"factors": factors} if factors else {}
     return body | {
         "app_metadata": user.raw_app_meta_data or {},
@@ -225,7 +232,7 @@ def shown(connection: psycopg.Connection, user: User) -> dict[str, Any]:
 
 def has_verified_factor(connection: psycopg.Connection, user_id: uuid.UUID) -> bool:
     """Tell whether the user has a second factor in use."""
-    return any(factor["status"] == "verified" for factor in _factors(connection, user_id))
+    return any(factor.is_verified for factor in factortable.of_user(connection, user_id))
 
 
 def _one(connection: psycopg.Connection, condition: str, values: list[Any]) -> User | None:
@@ -251,16 +258,6 @@ def _identities(connection: psycopg.Connection, user_id: uuid.UUID) -> list[dict
             [user_id],
         ).fetchall()
     return [{key: _plain(value) for key, value in row.items() if value not in (None, "", {})} for row in rows]
-
-
-def _factors(connection: psycopg.Connection, user_id: uuid.UUID) -> list[dict[str, Any]]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(
-            "select id, created_at, updated_at, status::text, friendly_name, factor_type::text"
-            " from auth.mfa_factors where user_id = %s order by created_at",
-            [user_id],
-        ).fetchall()
-    return [{key: _plain(value) for key, value in row.items() if value not in (None, "")} for row in rows]
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,17 @@ from typing import Any, Final
 import psycopg
 from werkzeug.wrappers import Response
 
-from supabase_standin import addresses, confirming, flow_states, one_time_tokens, params, redirects, sessions, users
+from supabase_standin import (
+    addresses,
+    confirming,
+    flow_states,
+    one_time_tokens,
+    params,
+    phones,
+    redirects,
+    sessions,
+    users,
+)
 from supabase_standin.backend import Backend, Call, audit
 from supabase_standin.errors import Failure, unhandled
 from supabase_standin.one_time_tokens import PKCE_PREFIX, SENT_AT, Kind
@@ -127,9 +137,17 @@ def _finder(backend: Backend, call: Call, given: Mapping[str, Any]) -> Callable[
         text = "Only an email address or phone number should be provided on verify"
         raise Failure(400, "validation_failed", text)
     if phone:
-        raise _code_refused()  # no code was ever sent to a phone
+        return lambda connection, _: _by_phone(backend, connection, call, phone=phone, code=token)
     address = _lower(email)
     return lambda connection, kind: _by_code(backend, connection, call, kind, email=address, code=token)
+
+
+def _by_phone(backend: Backend, connection: psycopg.Connection, call: Call, *, phone: str, code: str) -> Proof:
+    user = phones.verify(backend, connection, call, phone, code)
+    if user is None:
+        raise _code_refused()
+    _refuse_banned(backend, user)
+    return Proof(user=user, type="sms", kind=Kind.CONFIRMATION)
 
 
 def _lower(email: str) -> str:
@@ -180,10 +198,15 @@ def _by_code(
 def _take_effect(backend: Backend, connection: psycopg.Connection, call: Call, proof: Proof) -> bool:
     """Do what the secret is for; False when a second confirmation is still to come."""
     user = proof.user
+    if proof.type == "sms":
+        return True  # it took effect when it was found
     if proof.type == "email_change":
         if confirming.needs_both_addresses(backend, user):
             confirming.confirm_one_address(backend, connection, user, proof.kind)
             return False
+        if not users.has_identity(connection, user.id, "email"):
+            metadata = {**(user.raw_app_meta_data or {}), **confirming.EMAIL_PROVIDER}
+            users.update(connection, user.id, now=backend.clock(), raw_app_meta_data=metadata)
         confirming.change_email(backend, connection, user)
         audit(connection, user, call, action="user_modified", now=backend.clock())
         return True

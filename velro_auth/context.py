@@ -15,7 +15,7 @@ AFTERWARDS: Final = "velro_auth.afterwards"
 #: WSGI environ key: the error with which the server refuses a request before it reaches the application.
 REFUSED: Final = "velro_auth.refused"
 
-#: Field of ``notes``: the size of an issued access token that is too large for a request.
+#: Field of ``log_fields``: the size of an issued access token that is too large for a request.
 OVERSIZE: Final = "token_bytes"
 
 #: WSGI environ key: the context of the request, which the middleware puts there.
@@ -59,7 +59,7 @@ class RequestContext:
             time would reveal whether the account exists.
         outcome: The error code of the response, or ``ok``.
         allowance: The attempts that are left, if the response shows them.
-        notes: Further fields for the access log. Never a secret.
+        log_fields: Further fields for the access log. Never a secret.
     """
 
     request_id: str
@@ -73,7 +73,7 @@ class RequestContext:
     shows_upstream: bool = False
     outcome: str = "ok"
     allowance: Allowance | None = None
-    notes: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+    log_fields: dict[str, str | int | float | bool | None] = field(default_factory=dict)
 
     #: Returns the context of a WSGI environ that the middleware has seen.
     of: ClassVar[Callable[[Mapping[str, Any]], RequestContext]] = itemgetter(CONTEXT)

@@ -16,12 +16,14 @@ class VelroAuthError(Exception):
     Attributes:
         reason: What happened, for the log. Never shown to a client, never a secret.
         retry_after_s: When another attempt makes sense, in seconds; None for the value of the table.
+        members: Further members of the response, such as a ticket for the next attempt. Shown to the client.
     """
 
     def __init__(self, reason: str = "", *, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry_after_s = retry_after_s
+        self.members: Mapping[str, Any] = {}
 
 
 class RequestError(VelroAuthError):
@@ -232,6 +234,15 @@ class WrongAnswer(UpstreamFailed):
 
 class UpstreamRefused(UpstreamError):
     """Supabase refused with an unknown 4xx."""
+
+    is_outage: ClassVar[bool] = False
+
+
+class MailRefused(UpstreamError):
+    """Supabase sent no mail: too soon after the last one, over its limit, or not to this address.
+
+    It says so only where it would have sent one, so a client that saw this would learn who has an account.
+    """
 
     is_outage: ClassVar[bool] = False
 

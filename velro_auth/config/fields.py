@@ -143,11 +143,7 @@ def a_network(text: str) -> Network:
 
 
 class Environment(environs.Env):
-    """Reads a mapping and collects all errors instead of raising the first.
-
-    Args:
-        variables: The environment.
-    """
+    """Reads a mapping and collects all errors instead of raising the first."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         super().__init__(eager=False)

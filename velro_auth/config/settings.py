@@ -161,8 +161,8 @@ class Settings:
     auth_session_calls_per_s: float = setting(
         "AUTH_SESSION_CALLS_PER_S",
         20.0,
-        "Refreshes, and likewise logouts, that one network (/24, or /64 of IPv6) may make per second in the long run,"
-        " per process; of `me` five times as many. Half a minute's worth may come at once.",
+        "Refreshes, and likewise logouts and calls of `sessions`, that one network (/24, or /64 of IPv6) may make per"
+        " second in the long run, per process; of `me` five times as many. Half a minute's worth may come at once.",
         check=between(0.1, 100_000),
         at_run_time=True,
     )
@@ -503,34 +503,34 @@ class Settings:
         return self.auth_forward_client_ip == "on"
 
     @property
-    def login_slots(self) -> int:
+    def login_permits(self) -> int:
         """How many logins may ask Supabase at once."""
         return self.login_concurrency or max(1, self.gunicorn_threads * 3 // 4)
 
     @property
-    def login_places(self) -> int:
+    def waiting_permits(self) -> int:
         """How many logins may be in progress at once, waiting ones included; the other threads stay free."""
-        return max(self.login_slots, self.gunicorn_threads - max(1, self.gunicorn_threads // 8))
+        return max(self.login_permits, self.gunicorn_threads - max(1, self.gunicorn_threads // 8))
 
     @property
-    def session_slots(self) -> int:
+    def session_permits(self) -> int:
         """How many calls other than logins may ask Supabase at once: two thirds, so that logins keep a third."""
-        return max(1, self.login_slots * 2 // 3)
+        return max(1, self.login_permits * 2 // 3)
 
     @property
-    def session_places(self) -> int:
+    def session_waiting_permits(self) -> int:
         """How many of those may be in progress at once, waiting ones included: two thirds again."""
-        return max(self.session_slots, self.login_places * 2 // 3)
+        return max(self.session_permits, self.waiting_permits * 2 // 3)
 
     @property
-    def session_places_per_network(self) -> int:
+    def session_calls_per_network(self) -> int:
         """How many of those one network may have: three quarters, so that it cannot use all."""
-        return max(1, self.session_places * 3 // 4)
+        return max(1, self.session_waiting_permits * 3 // 4)
 
     @property
-    def mail_places(self) -> int:
+    def mail_waiting_permits(self) -> int:
         """How many requests that may send a mail may be in progress at once: half, so that a flood leaves the rest."""
-        return max(1, self.session_places // 2)
+        return max(1, self.session_waiting_permits // 2)
 
     @property
     def keeps_quota(self) -> bool:

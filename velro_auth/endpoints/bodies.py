@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from marshmallow import Schema, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
-from werkzeug.wrappers import Request
+from werkzeug.wrappers import Request, Response
 
 from velro_auth.errors import BadJson, InvalidRequest, TooLarge, UnsupportedCoding, UnsupportedMediaType
 
@@ -77,6 +77,11 @@ def json_object(request: Request, max_bytes: int) -> dict[str, Any]:
     return parse_object(data)
 
 
+def is_empty(request: Request) -> bool:
+    """Return whether *request* has no body. Some clients send a media type all the same."""
+    return not request.content_length and "chunked" not in request.headers.get("Transfer-Encoding", "").lower()
+
+
 def validated(request: Request, schema: Schema, max_bytes: int) -> dict[str, Any]:
     """Read the body of *request* with :func:`json_object`, which raises, and load it with *schema*.
 
@@ -85,6 +90,17 @@ def validated(request: Request, schema: Schema, max_bytes: int) -> dict[str, Any
     """
     try:
         return cast("dict[str, Any]", schema.load(json_object(request, max_bytes)))
+    except ValidationError as error:
+        raise InvalidRequest(cast("dict[str, list[str]]", error.messages)) from None
+
+
+def validated_if_any(request: Request, schema: Schema, max_bytes: int) -> dict[str, Any]:
+    """Do the same as :func:`validated`, for a body that may be left out: that is an empty object."""
+    is_chunked = "chunked" in request.headers.get("Transfer-Encoding", "").lower()
+    if request.content_length or is_chunked:
+        return validated(request, schema, max_bytes)
+    try:
+        return cast("dict[str, Any]", schema.load({}))
     except ValidationError as error:
         raise InvalidRequest(cast("dict[str, list[str]]", error.messages)) from None
 
@@ -111,9 +127,16 @@ def json_bytes(body: Mapping[str, Any]) -> bytes:
     return _ENCODER.encode(body).encode("utf-8", "backslashreplace")
 
 
-def json_answer(body: Mapping[str, Any]) -> RawResponse:
-    """Return 200 with *body* and ``no-store`` (RFC 6749, 5.1)."""
-    return RawResponse(json_bytes(body), _JSON)
+def json_answer(body: Mapping[str, Any], status: str = "200 OK") -> RawResponse:
+    """Return *status* with *body* and ``no-store`` (RFC 6749, 5.1)."""
+    return RawResponse(json_bytes(body), _JSON, status)
+
+
+def no_content() -> Response:
+    """Return 204, which has neither a body nor its headers (RFC 9110, 8.6)."""
+    response = Response(status=204, headers=[NO_STORE])
+    del response.headers["Content-Type"]
+    return response
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 
 from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.operation import BODY, TOKEN, UPSTREAM, Operation
-from velro_auth.endpoints.schemas import LoginBody, LogoutAnswer, LogoutBody, MeAnswer, RefreshBody, SessionAnswer
+from velro_auth.endpoints.schemas import LoginBody, LogoutAnswer, LogoutBody, RefreshBody, SessionAnswer
 from velro_auth.web.problems import ANSWERS, ProblemResponse
 
 #: Endpoint → description.
@@ -49,13 +49,6 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         needs_token=True,
         codes=("bad_json", "too_large", "invalid_request", *TOKEN, *UPSTREAM, "resting", "busy"),
     ),
-    "me": Operation(
-        summary="Tell who the token belongs to, with the profile row",
-        answer=MeAnswer,
-        success=(200, "The user."),
-        needs_token=True,
-        codes=(*TOKEN, *UPSTREAM, "busy"),
-    ),
     "verify": Operation(
         summary="Tell whether a token is good; for gateways, with any method and below any path",
         success=(200, "The token is good; X-Auth-… headers say whose it is."),
@@ -88,16 +81,33 @@ _PARAMETERS: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
 
 _PROBLEM: Final = {
     "type": "object",
-    "required": ["type", "title", "status", "code", "detail", "request_id"],
+    "required": ["type", "title", "status", "status_code", "code", "detail", "request_id"],
     "properties": {
         "type": {"type": "string"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
+        "status_code": {"type": "integer", "description": "The same as `status`."},
         "code": {"type": "string"},
         "detail": {"type": "string"},
         "request_id": {"type": "string"},
         "errors": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}},
         "challenge": {"$ref": "#/components/schemas/Challenge"},
+        "ticket": {
+            "type": "string",
+            "description": "Of a reset or confirmation whose link was used already: send it in place of the link.",
+        },
+        "factors": {
+            "type": "array",
+            "description": "Of 403 `insufficient_aal`: the second factors of the user, one of which has to be passed.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "id": {"type": "string"},
+                    "type": {"type": "string"},
+                    "friendly_name": {"type": ["string", "null"]},
+                },
+            },
+        },
     },
 }
 
@@ -165,6 +175,9 @@ def _described(endpoint: Endpoint, method: str, operation: Operation) -> dict[st
         str(status): _outcome(meaning, operation)
         for status, meaning in (operation.success, *((operation.failure,) if operation.failure else ()))
     }
+    if operation.accepted:
+        schema, meaning = operation.accepted
+        outcomes["202"] = {"description": meaning, "content": {operation.media_type: {"schema": schema}}}
     described: dict[str, Any] = {
         "operationId": f"{endpoint.name}Head" if method == "HEAD" else name,
         "summary": operation.summary,

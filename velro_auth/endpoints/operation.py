@@ -19,6 +19,7 @@ class Operation:
         is_body_optional: Whether the body may be left out.
         answer: Schema of the 200; None for a plain object.
         success: Status and what it means.
+        accepted: Schema and meaning of a 202 beside that.
         needs_token: Whether a bearer token is sent.
         codes: Error codes of this endpoint, besides those of every route.
         media_type: Media type of the response.
@@ -32,6 +33,7 @@ class Operation:
     is_body_optional: bool = False
     answer: type[Schema] | None = None
     success: tuple[int, str] = (200, "All is well.")
+    accepted: tuple[type[Schema], str] | None = None
     needs_token: bool = False
     codes: tuple[str, ...] = ()
     media_type: str = "application/json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from marshmallow import Schema, ValidationError, fields, pre_load
+from marshmallow import Schema, ValidationError, fields, post_dump, pre_load
 
 MAX_EMAIL_LENGTH: Final = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
 MAX_PASSWORD_BYTES: Final = 1024
@@ -120,6 +120,21 @@ class UserAnswer(Schema):
     user_metadata = fields.Dict()
 
 
+class FactorToProve(Schema):
+    """A second factor that may be proven next."""
+
+    id = fields.String(required=True)
+    type = fields.String(required=True)
+    friendly_name = fields.String(allow_none=True)
+
+
+class MfaAnswer(Schema):
+    """What a client has to do before the session is at ``aal2``."""
+
+    required = fields.Boolean()
+    factors = fields.List(fields.Nested(FactorToProve))
+
+
 class SessionAnswer(Schema):
     """Response of a login or a refresh."""
 
@@ -130,6 +145,17 @@ class SessionAnswer(Schema):
     refresh_token = fields.String(required=True)
     user = fields.Nested(UserAnswer)
     weak_password = fields.Dict(allow_none=True)
+    mfa = fields.Nested(
+        MfaAnswer,
+        metadata={"description": "Beside an `aal1` session of a user with verified second factors; absent otherwise."},
+    )
+
+    @post_dump
+    def leave_out_what_is_not_asked(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Leave ``mfa`` out where no second factor has to be proven."""
+        if data.get("mfa") is None:
+            data.pop("mfa", None)
+        return data
 
 
 class MeAnswer(Schema):
@@ -139,8 +165,11 @@ class MeAnswer(Schema):
     email = fields.String(allow_none=True, attribute="claims.email")
     role = fields.String(allow_none=True, attribute="claims.user_role")
     display_name = fields.String(allow_none=True, attribute="profile.display_name")
+    full_name = fields.String(allow_none=True, metadata={"description": "The same as `display_name`."})
     avatar_url = fields.String(allow_none=True, attribute="profile.avatar_url")
     credits_balance = fields.Integer(allow_none=True, attribute="profile.credits_balance")
+    created_at = fields.String(allow_none=True, attribute="profile.created_at")
+    updated_at = fields.String(allow_none=True, attribute="profile.updated_at")
     is_anonymous = fields.Boolean(attribute="claims.is_anonymous")
     aal = fields.String(attribute="claims.aal")
     amr = fields.List(fields.String(), attribute="claims.amr")

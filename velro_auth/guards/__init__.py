@@ -30,9 +30,10 @@ class Guards:
         failure_delay: Answers refused logins at fixed times.
         rate_limit: Keeps the calls below Supabase's own rate limit.
         asking: Bulkhead and circuit breaker: ``with guards.asking():`` around each call of Supabase.
-        sessions: Limits refreshes, logouts and ``me`` of each network.
+        sessions: Limits the calls of users with a session, of each network.
         checks: The circuit breaker of token checks. It is a separate one, so that a failing ``GET /user`` does not
             stop logins. It opens sooner, because most tokens can be verified without Supabase.
+        data: The circuit breaker of the data API, which may fail while Supabase Auth works.
         codes: Stops guessing of mailed codes.
         factors: Stops guessing of the codes of second factors.
         mails: Stops floods of mails.
@@ -51,3 +52,4 @@ class Guards:
     sign_ups: SignUpLimit
     mail_delay: MailDelay
     checks: CircuitBreaker = field(default_factory=lambda: CircuitBreaker(min_calls=CHECKS_MIN_CALLS))
+    data: CircuitBreaker = field(default_factory=CircuitBreaker)

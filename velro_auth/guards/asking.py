@@ -170,6 +170,17 @@ class CircuitBreaker:
                 return "closed"
             return "open" if self._probe is None or self._clock() >= self._next_probe_s else "half-open"
 
+    def demand(self) -> None:
+        """Return if a call may be made now, for calls whose outcome is not recorded: they never probe.
+
+        Raises:
+            CircuitOpen: The breaker is open.
+        """
+        with self._lock:
+            wait_s = self._next_probe_s - self._clock()
+            if self._is_open and wait_s > 0:
+                raise CircuitOpen("the circuit breaker is open", retry_after_s=wait_s)
+
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
         """Ask Supabase within the block, and record the outcome.

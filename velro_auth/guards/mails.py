@@ -6,9 +6,9 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 
-from velro_auth.errors import Unready, UpstreamError, UpstreamThrottled
+from velro_auth.errors import NotEnabled, RequestError, Unready, UpstreamError, UpstreamThrottled
 from velro_auth.guards.attempts import Attempts
-from velro_auth.guards.budgets import Budgets, Claim, Spent
+from velro_auth.guards.budgets import Budgets, Claim, Spent, Taken
 from velro_auth.guards.codes import BudgetSpent
 from velro_auth.guards.enforcement import ENFORCED, Enforcement
 from velro_auth.guards.keys import Caller, Keyring
@@ -37,16 +37,35 @@ class MailBudget:
         False: ask for no mail, and answer as if it had been sent. A mail is never given back, however the call ends:
         Supabase may have sent it. Never raises.
         """
+        return self._take(account, address) is not None
+
+    @contextlib.contextmanager
+    def attempt(self, account: str, address: str) -> Iterator[bool]:
+        """Have Supabase asked for the mail within the block, if the value is true; see :meth:`take`.
+
+        A mail is given back only if Supabase refused the request for what is in it, such as a weak password: it sends
+        no mail for that, whoever has an account.
+        """
+        taken = self._take(account, address)
+        try:
+            yield taken is not None
+        except (RequestError, NotEnabled):
+            if isinstance(taken, Taken):
+                self.budgets.give_back(taken)
+            raise
+
+    def _take(self, account: str, address: str) -> Taken | Spent | None:
+        """Return what was taken, what would have been refused if that is only reported, or None for no mail."""
         caller = self.keyring.caller(account, address)
         taken = self.budgets.take(self._claims(caller))
         if not isinstance(taken, Spent):
-            return True
+            return taken
         if self.enforcement.is_on:
             self.enforcement.on_refused(taken.kind)
             self.on_withheld(taken.kind, caller.account, address)
-            return False
+            return None
         self.enforcement.report(taken.kind, account=caller.account)
-        return True
+        return taken
 
     def _claims(self, caller: Caller) -> list[Claim]:
         known = self.attempts.knows(caller)

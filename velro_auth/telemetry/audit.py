@@ -45,9 +45,13 @@ _BY_ROUTE: Final[Mapping[tuple[str, str], str]] = {
     ("login", "unauthorized"): "login_refused",
     ("login", "captcha_required"): "login_refused",
     ("login", "invalid_request"): "login_invalid",
+    ("exchange", "ok"): "login_succeeded",
+    ("exchange", "link_invalid"): "login_refused",
+    ("authorize", "ok"): "login_begun",
     ("refresh", "ok"): "session_refreshed",
     ("refresh", "unauthorized"): "refresh_refused",
     ("logout", "ok"): "session_ended",
+    ("session", "ok"): "session_ended",
 }
 
 #: Security event → outcomes that are this event at every endpoint: denied access (16.3.2), attempts to bypass a control
@@ -119,7 +123,7 @@ class AuditTrail:
         self.record(
             event,
             level="warning" if response.status >= 400 else "info",  # noqa: PLR2004 - refused
-            account=context.notes.get("account"),
+            account=context.log_fields.get("account"),
             address=context.address,
             user_agent=response.user_agent,
             request_id=context.request_id,
@@ -129,7 +133,7 @@ class AuditTrail:
             outcome=context.outcome,
             took_ms=round(response.took_ms, 2),
             upstream_ms=round(context.upstream_ms, 2),
-            reason=context.notes.get("reason"),
+            reason=context.log_fields.get("reason"),
         )
 
     def record(self, event: str, *, level: str = "info", **fields: Value) -> None:

@@ -95,15 +95,7 @@ class CounterFamily:
 
 
 class HistogramFamily:
-    """Histograms of durations of one name in a row of numbers.
-
-    Args:
-        name: Without the common prefix.
-        doc: The help text.
-        label: Name of the label.
-        values: Label values, one for each series.
-        start: Offset of the first series in the row.
-    """
+    """Histograms of durations of one name in a row of numbers."""
 
     def __init__(self, name: str, doc: str, label: str, values: Iterable[str], *, start: int) -> None:
         self._name, self._doc, self._label = PREFIX + name, doc, label

@@ -239,14 +239,14 @@ def _describe_response(span: Span, status: int, context: RequestContext) -> None
             "velro_auth.request_id": context.request_id,
         }
     )
-    if isinstance(delayed_ms := context.notes.get("held_ms"), float):
+    if isinstance(delayed_ms := context.log_fields.get("held_ms"), float):
         span.set_attribute("velro_auth.held_ms", delayed_ms)
     if context.queue_ms is not None:
         span.set_attribute("velro_auth.queue_ms", context.queue_ms)
     if status >= _FAILED:
         _mark_failed(span, context.outcome)
     # For the access log, which is written after the response is sent, when this span has ended.
-    context.notes |= _identifiers(span)
+    context.log_fields |= _identifiers(span)
 
 
 def _mark_failed(span: Span, kind: str) -> None:

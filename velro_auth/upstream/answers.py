@@ -13,9 +13,10 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeGuard
 
-from velro_auth.auth.models import Profile, Session, User
+from velro_auth.auth.models import Session, User, profile_of
 from velro_auth.errors import UpstreamFailed, UpstreamUnavailable, WrongAnswer
 from velro_auth.upstream.transport.transport import Reply
 
@@ -127,7 +128,16 @@ def session_from(reply: Reply, now_s: float) -> Session:
         expires_at=expires_at,
         user=_user(user, claims),
         weak_password=_mapping(body.get("weak_password")),
+        aal=_text(claims.get("aal")) or "",
     )
+
+
+def date_s(reply: Reply) -> float | None:
+    """Return the ``Date`` of an answer in seconds since the epoch; None without a usable one."""
+    try:
+        return parsedate_to_datetime(reply.headers.get("Date", "")).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _lifetime(body: Mapping[str, Any], claims: Mapping[str, Any], now_s: float) -> tuple[int, int]:
@@ -149,15 +159,28 @@ def _user(user: Mapping[str, Any], claims: Mapping[str, Any]) -> User:
         email_confirmed_at=_text(user.get("email_confirmed_at")),
         created_at=_text(user.get("created_at")),
         role=_text(claims.get("user_role")) or _text((_mapping(user.get("app_metadata")) or {}).get("user_role")),
-        profile=Profile(
-            display_name=_text(claims.get("display_name")),
-            avatar_url=_text(claims.get("avatar_url")),
-            credits_balance=balance if isinstance(balance := claims.get("credits_balance"), int) else None,
-        ),
+        profile=profile_of(claims),
         is_anonymous=user.get("is_anonymous") is True,
         factors=[factor for factor in factors if isinstance(factor, dict)] if isinstance(factors, list) else [],
         user_metadata=_mapping(user.get("user_metadata")) or {},
     )
+
+
+def user_from(reply: Reply, access_token: str) -> User:
+    """Read the user from a successful answer about the owner of *access_token*.
+
+    Raises:
+        UpstreamUnavailable: Not JSON: somebody else answered.
+        UpstreamFailed: JSON, but no user.
+        WrongAnswer: It is another user.
+    """
+    user, claims = content(reply), claims_of(access_token)
+    if user is NO_JSON:
+        raise UpstreamUnavailable("200 without JSON")
+    if not isinstance(user, dict) or not is_text(user.get("id")):
+        raise UpstreamFailed("200 without a user")
+    demand(is_right=claims.get("sub", user["id"]) == user["id"], what="the subject of the token")
+    return _user(user, claims)
 
 
 def claims_of(token: str) -> Mapping[str, Any]:

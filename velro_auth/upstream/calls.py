@@ -7,12 +7,12 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from requests import PreparedRequest
 
 from velro_auth.context import RequestContext
-from velro_auth.errors import CaptchaRequired, WrongAnswer
+from velro_auth.errors import CaptchaRequired, UpstreamMisconfigured, WrongAnswer
 from velro_auth.upstream import translate
 from velro_auth.upstream.captcha import Captcha
 from velro_auth.upstream.transport.transport import Read, Reply, Transport
@@ -132,3 +132,38 @@ class AuthCalls:
         if context.traceparent:
             headers["traceparent"] = context.traceparent
         return headers
+
+
+class RefusingCalls(AuthCalls):
+    """Stands in for the calls while the settings are wrong: refuses each and says which variable to set.
+
+    Args:
+        reason: What is wrong, for the log.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def prepare(self, method: str, path: str) -> PreparedRequest:  # noqa: ARG002 (as in the base class)
+        """Return an empty request, which is never sent."""
+        return PreparedRequest()
+
+    def prepare_public(self, method: str, path: str) -> PublicRequest:
+        """Return an empty request, which is never sent."""
+        return PublicRequest(self.prepare(method, path), self.prepare(method, path))
+
+    def ask_public(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            UpstreamMisconfigured: Always.
+        """
+        raise UpstreamMisconfigured(self._reason)
+
+    def ask(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            UpstreamMisconfigured: Always.
+        """
+        raise UpstreamMisconfigured(self._reason)

@@ -67,22 +67,12 @@ class DemandedCaptcha:
 
 
 def question(transport: Transport, key: str) -> PreparedRequest:
-    """Return the request that shows it: a login without an account and without a captcha.
-
-    Args:
-        transport: The way to the project.
-        key: The publishable key.
-    """
+    """Return the request that shows it: a login without an account and without a captcha."""
     return transport.prepare("POST", "/auth/v1/token?grant_type=password", key=key)
 
 
 def ask(transport: Transport, request: PreparedRequest) -> Answer:
-    """Send the question, and return what the answer means.
-
-    Args:
-        transport: The way to the project.
-        request: The question.
-    """
+    """Send the question, and return what the answer means."""
     try:
         reply = transport.send(request, b"{}", deadline_s=DEADLINE_S)
     except UpstreamError:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from typing import Any, get_args
 
 from velro_auth.auth.denylist import Scope
 from velro_auth.auth.models import Credentials, Session
 from velro_auth.context import RequestContext
-from velro_auth.errors import UpstreamMisconfigured, UpstreamUnavailable
+from velro_auth.errors import UpstreamUnavailable
 from velro_auth.upstream import translate
-from velro_auth.upstream.answers import Owners, claims_of, content, demand, is_text, same_address, session_from
+from velro_auth.upstream.answers import Owners, claims_of, content, date_s, demand, is_text, same_address, session_from
 from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.transport.transport import Reply
 
@@ -117,57 +116,6 @@ class SupabaseIdentity:
 
         def read(reply: Reply) -> float | None:
             demand(is_right=not reply.body, what="a logout is answered without a body, and the body")
-            return _date_s(reply)
+            return date_s(reply)
 
         return self._calls.ask(self._logout[scope], context, translate.BEARER, read, bearer=access_token)
-
-
-class Unconfigured:
-    """Stands in for Supabase while the settings are wrong: refuses everything and says which variable to set.
-
-    Args:
-        reason: What is wrong, for the log.
-    """
-
-    def __init__(self, reason: str) -> None:
-        self._reason = reason
-
-    def sign_in(self, _: Credentials, __: RequestContext) -> Session:
-        """Refuse.
-
-        Raises:
-            UpstreamMisconfigured: Always.
-        """
-        raise UpstreamMisconfigured(self._reason)
-
-    def refresh(self, _: str, __: RequestContext) -> Session:
-        """Refuse.
-
-        Raises:
-            UpstreamMisconfigured: Always.
-        """
-        raise UpstreamMisconfigured(self._reason)
-
-    def check(self, _: str, __: RequestContext, *, deadline_s: float | None = None) -> None:  # noqa: ARG002 (protocol)
-        """Refuse.
-
-        Raises:
-            UpstreamMisconfigured: Always.
-        """
-        raise UpstreamMisconfigured(self._reason)
-
-    def sign_out(self, _: str, __: Scope, ___: RequestContext) -> float | None:
-        """Refuse.
-
-        Raises:
-            UpstreamMisconfigured: Always.
-        """
-        raise UpstreamMisconfigured(self._reason)
-
-
-def _date_s(reply: Reply) -> float | None:
-    """Return the ``Date`` of an answer in seconds since the epoch; None without a usable one."""
-    try:
-        return parsedate_to_datetime(reply.headers.get("Date", "")).timestamp()
-    except (ValueError, OverflowError):
-        return None

@@ -141,12 +141,7 @@ def code_of(reply: Reply, body: Any) -> str | None:
 
 
 def refusal(reply: Reply, question: Question) -> VelroAuthError:
-    """Turn an answer that is no success into the error it means.
-
-    Args:
-        reply: The answer, its status outside of 2xx.
-        question: What was asked.
-    """
+    """Turn an answer that is no success into the error it means."""
     body = content(reply)
     code = code_of(reply, body)
     kind = _kind(reply.status, code, question, has_json=body is not NO_JSON)
@@ -167,7 +162,9 @@ def _fit_to_be_logged(code: str | None) -> str | None:
 
 def _kind(status: int, code: str | None, question: Question, *, has_json: bool) -> type[VelroAuthError]:
     if status == _TOO_MANY:
-        return errors.UpstreamThrottled
+        # A limit of mails is no limit of calls, where mails are asked for.
+        asked = question.codes.get(code or "", errors.UpstreamThrottled)
+        return errors.MailRefused if asked is errors.MailRefused else errors.UpstreamThrottled
     if code == "request_timeout":
         return errors.UpstreamTimeout
     if status >= _SERVER_CLASS:

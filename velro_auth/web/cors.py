@@ -51,8 +51,6 @@ EXPOSED_HEADERS: Final = (
 )
 
 _VARY: Final = ("Vary", "Origin")
-#: The headers of a response to a request without an origin.
-NO_ORIGIN: Final = (_VARY,)
 _EXPOSED: Final = ("Access-Control-Expose-Headers", ", ".join(EXPOSED_HEADERS))
 
 #: Syntax of origins as browsers send them; nothing else is matched with a pattern.
@@ -118,7 +116,7 @@ class Cors:
     def headers(self, origin: str | None) -> Headers:
         """Return the CORS headers of a response to *origin*."""
         if not origin or len(origin) > MAX_ORIGIN_LENGTH:
-            return NO_ORIGIN
+            return (_VARY,)
         return self._cached_headers(origin)
 
     def preflight_headers(self, environ: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -148,17 +148,21 @@ def respond(error: Exception, environ: Mapping[str, Any]) -> Response:
     context.outcome = answer.code
     if isinstance(error, errors.VelroAuthError):
         if error.reason:
-            context.notes["reason"] = error.reason[:200]
+            context.log_fields["reason"] = error.reason[:200]
     else:
         logger.error("unexpected error", exc_info=error, extra={"request_id": context.request_id})
     body = {
         "type": "about:blank",
         "title": TITLES[answer.status],
         "status": answer.status,
+        # The name that clients of FastAPI know.
+        "status_code": answer.status,
         "code": answer.code,
         "detail": _detail(error, answer),
         "request_id": context.request_id,
     }
+    if isinstance(error, errors.VelroAuthError):
+        body.update(error.members)
     if isinstance(error, errors.InvalidRequest):
         body["errors"] = error.fields
     if isinstance(error, errors.ChallengeRequired):

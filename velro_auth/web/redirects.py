@@ -99,11 +99,14 @@ def _parsed(address: str) -> SplitResult | None:
         return None
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?]+.*", address) or "@" in parts.netloc or "%" in parts.netloc:
         return None
-    return parts if _is_clean(parts.path) else None
+    # Some parsers take what stands before the @ for a user, when no path comes before it.
+    has_user = not parts.path and "@" in parts.query
+    return parts if _is_clean(parts.path) and not has_user else None
 
 
 def _is_clean(path: str) -> bool:
     """Return whether all servers and browsers read *path* alike: no escape, no dot segment, no empty segment."""
     if not _PATH.fullmatch(path) or "//" in path:
         return False
-    return not any(segment in {".", ".."} for segment in path.split("/"))
+    # Some servers remove what follows a semicolon, and then resolve the dots.
+    return not any(segment.partition(";")[0] in {".", ".."} for segment in path.split("/"))

@@ -8,43 +8,53 @@ from typing import Any, Final
 
 from velro_auth import __version__
 from velro_auth.auth.login import Login
-from velro_auth.auth.models import Identity
+from velro_auth.auth.session_list import SessionList
 from velro_auth.auth.sessions import Sessions
 from velro_auth.config.settings import Settings
 from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.docs import Contract, DocsEndpoint, OpenApiEndpoint
 from velro_auth.endpoints.operations import (
     HealthEndpoint,
+    IndexEndpoint,
     MetricsEndpoint,
     PingEndpoint,
     ReadyEndpoint,
     VersionEndpoint,
 )
-from velro_auth.endpoints.sessions import LoginEndpoint, LogoutEndpoint, MeEndpoint, RefreshEndpoint
+from velro_auth.endpoints.session_list import SessionEndpoint, SessionsEndpoint
+from velro_auth.endpoints.sessions import LoginEndpoint, LogoutEndpoint, RefreshEndpoint
 from velro_auth.endpoints.verify import VerifyEndpoint
 from velro_auth.guards import Guards
 from velro_auth.guards.enforcement import Enforcement
 from velro_auth.health_checks import Check, Finding
 from velro_auth.telemetry.telemetry import Routes
-from velro_auth.upstream.calls import AuthCalls
-from velro_auth.upstream.identity import SupabaseIdentity, Unconfigured
+from velro_auth.upstream.calls import AuthCalls, RefusingCalls
+from velro_auth.upstream.identity import SupabaseIdentity
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
+from velro_auth.wiring import account
 from velro_auth.wiring.guards import build_guards
-from velro_auth.wiring.sessions import build_sessions
+from velro_auth.wiring.oauth import OAUTH_ENDPOINTS, build_oauth
+from velro_auth.wiring.sessions import build_session_list, build_sessions
 from velro_auth.wiring.state import ApplicationState, open_state
 from velro_auth.wiring.telemetry import wire_tracing
+from velro_auth.wiring.user import USER_ENDPOINTS, build_user
 
 _ENDPOINTS: Final = (
     LoginEndpoint,
     RefreshEndpoint,
     LogoutEndpoint,
-    MeEndpoint,
+    *USER_ENDPOINTS,
+    *account.ENDPOINTS,
+    *OAUTH_ENDPOINTS,
+    SessionsEndpoint,
+    SessionEndpoint,
     VerifyEndpoint,
     PingEndpoint,
     HealthEndpoint,
     ReadyEndpoint,
     VersionEndpoint,
+    IndexEndpoint,
     MetricsEndpoint,
     OpenApiEndpoint,
     DocsEndpoint,
@@ -103,9 +113,12 @@ class Parts:
 
 @dataclass(frozen=True, kw_only=True)
 class _Services:
+    calls: AuthCalls
+    identity: SupabaseIdentity
     login: Login
     guards: Guards
     sessions: Sessions
+    session_list: SessionList
     addresses: Addresses
     watch: AddressWatch
 
@@ -126,16 +139,48 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     sessions, max_body_bytes = services.sessions, settings.auth_max_body_bytes
     login, refresh = LoginEndpoint(services.login, max_body_bytes), RefreshEndpoint(sessions, max_body_bytes)
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
-    auth = (login, refresh, LogoutEndpoint(sessions, max_body_bytes), MeEndpoint(sessions), ping)
+    user = build_user(
+        settings,
+        state.user,
+        calls=services.calls,
+        identity=services.identity,
+        sessions=sessions,
+        profiles=state.upstream.profiles,
+        owners=state.upstream.owners,
+        note_token=telemetry.issued_tokens.record,
+    )
+    flows = account.build_account(
+        settings, state.account, calls=services.calls, owners=state.upstream.owners, sessions=sessions
+    )
+    oauth = build_oauth(
+        settings,
+        calls=services.calls,
+        owners=state.upstream.owners,
+        guards=services.guards,
+        denied=sessions.denied,
+        note_token=telemetry.issued_tokens.record,
+    )
+    auth: tuple[Endpoint, ...] = (
+        login,
+        refresh,
+        LogoutEndpoint(sessions, max_body_bytes),
+        *user,
+        *flows,
+        *oauth,
+        SessionsEndpoint(services.session_list),
+        SessionEndpoint(services.session_list),
+        ping,
+    )
     verify = VerifyEndpoint(sessions)
     ready = ReadyEndpoint(_checks(settings, state, services.watch), __version__)
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))
-    contract = Contract((*auth, verify, health, ready, version), __version__, settings.shows_docs)
+    index = IndexEndpoint(__version__, settings.shows_docs)
+    contract = Contract((*auth, verify, health, ready, version, index), __version__, settings.shows_docs)
     state.current.settings = settings
     return Parts(
         auth=auth,
         verify=verify,
-        operations=(health, ready, version, metrics, OpenApiEndpoint(contract), DocsEndpoint(contract)),
+        operations=(health, ready, version, index, metrics, OpenApiEndpoint(contract), DocsEndpoint(contract)),
         fast=(ping, health, version, *((login, refresh) if settings.auth_fast_login else ())),
         probes=(ping, health, ready, version),
         instant=(ping, health, version),
@@ -150,10 +195,11 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
 def _services(settings: Settings, state: ApplicationState) -> _Services:
     upstream, telemetry = state.upstream, state.telemetry
     note_token = telemetry.issued_tokens.record
-    identity: Identity = Unconfigured("; ".join(map(str, settings.errors)))
+    reason = "; ".join(map(str, settings.errors))
+    calls: AuthCalls = RefusingCalls(reason)
     if upstream.transport is not None:
         calls = AuthCalls(upstream.transport, forwards_address=settings.forwards_client_ip, captcha=upstream.captcha)
-        identity = SupabaseIdentity(calls, owners=upstream.owners)
+    identity = SupabaseIdentity(calls, owners=upstream.owners)
     guards = build_guards(
         settings,
         state.guards,
@@ -186,7 +232,18 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
         settings.trusted_proxies, header=settings.auth_client_ip_header, hops=settings.auth_trusted_hops
     )
     watch = state.watch(settings, addresses)
-    return _Services(login=login, guards=guards, sessions=sessions, addresses=addresses, watch=watch)
+    return _Services(
+        calls=calls,
+        identity=identity,
+        login=login,
+        guards=guards,
+        sessions=sessions,
+        session_list=build_session_list(
+            settings, sessions, transport=upstream.transport, one_address=upstream.one_address
+        ),
+        addresses=addresses,
+        watch=watch,
+    )
 
 
 def _only_reporting() -> Finding:

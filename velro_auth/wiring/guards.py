@@ -45,6 +45,7 @@ class GuardState:
         bulkhead: Permits of logins in use.
         breaker: The circuit breaker of logins.
         checks: The circuit breaker of token checks.
+        data: The circuit breaker of the data API.
         session_bulkhead: Permits of session calls in use.
         session_calls: Session calls of each network.
         logs: Codes, mails and sign-ups that were counted in memory.
@@ -61,6 +62,7 @@ class GuardState:
     bulkhead: BulkheadState = field(default_factory=BulkheadState)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     checks: CircuitBreaker = field(default_factory=lambda: CircuitBreaker(min_calls=CHECKS_MIN_CALLS))
+    data: CircuitBreaker = field(default_factory=CircuitBreaker)
     session_bulkhead: BulkheadState = field(default_factory=BulkheadState)
     session_calls: SessionCallsState = field(default_factory=SessionCallsState)
     logs: MemoryLogs = field(default_factory=MemoryLogs)
@@ -68,7 +70,11 @@ class GuardState:
 
     def check(self) -> Finding:
         """Return the result for ``/health/ready``: a warning while a circuit breaker is not closed."""
-        states = {"logins": self.breaker.state, "checks of tokens": self.checks.state}
+        states = {
+            "logins": self.breaker.state,
+            "checks of tokens": self.checks.state,
+            "data API": self.data.state,
+        }
         resting = [f"{what} {state}" for what, state in states.items() if state != "closed"]
         return Finding("warn", f"{', '.join(resting)}: Supabase fails and gets a rest") if resting else Finding("pass")
 
@@ -120,8 +126,7 @@ def build_guards(
     """
     enforcement = _shared_report(settings, state, enforcement)
     attempts, keyring = _attempts(settings, state), Keyring(_secret(settings))
-    budgets = _budgets(settings, state)
-    failure_delay = _failure_delay(settings, state)
+    budgets, failure_delay = _budgets(settings, state), _failure_delay(settings, state)
     rate_limit = _rate_limit(settings, state)
     return Guards(
         failure_delay=failure_delay,
@@ -138,6 +143,7 @@ def build_guards(
         asking=Asking(bulkhead=_bulkhead(settings, state), breaker=state.breaker, rate_limit=rate_limit),
         sessions=_session_calls(settings, state),
         checks=state.checks,
+        data=state.data,
         codes=CodeBudget(budgets=budgets, keyring=keyring, enforcement=enforcement),
         factors=FactorBudget(budgets=budgets, keyring=keyring, attempts=attempts, enforcement=enforcement),
         mails=MailBudget(
@@ -150,24 +156,27 @@ def build_guards(
 
 def _mail_delay(settings: Settings, state: GuardState, permits: FailureDelay) -> MailDelay:
     return MailDelay(
-        delay_ms=settings.auth_mail_delay_ms, places=settings.mail_places, permits=permits, state=state.mail_delay
+        delay_ms=settings.auth_mail_delay_ms,
+        places=settings.mail_waiting_permits,
+        permits=permits,
+        state=state.mail_delay,
     )
 
 
 def _failure_delay(settings: Settings, state: GuardState) -> FailureDelay:
     return FailureDelay(
         delay_ms=settings.auth_failure_floor_ms,
-        permits=settings.login_places,
-        reserved=settings.login_places - settings.session_places,
+        permits=settings.waiting_permits,
+        reserved=settings.waiting_permits - settings.session_waiting_permits,
         state=state.failure_delay,
     )
 
 
 def _bulkhead(settings: Settings, state: GuardState) -> Bulkhead:
     return Bulkhead(
-        permits=settings.login_slots,
+        permits=settings.login_permits,
         wait_s=settings.login_queue_s,
-        max_waiting=settings.login_places - settings.login_slots,
+        max_waiting=settings.waiting_permits - settings.login_permits,
         state=state.bulkhead,
     )
 
@@ -175,12 +184,12 @@ def _bulkhead(settings: Settings, state: GuardState) -> Bulkhead:
 def _session_calls(settings: Settings, state: GuardState) -> SessionCalls:
     return SessionCalls(
         bulkhead=Bulkhead(
-            permits=settings.session_slots,
+            permits=settings.session_permits,
             wait_s=settings.login_queue_s,
-            max_waiting=settings.session_places - settings.session_slots,
+            max_waiting=settings.session_waiting_permits - settings.session_permits,
             state=state.session_bulkhead,
         ),
-        in_flight=settings.session_places_per_network,
+        in_flight=settings.session_calls_per_network,
         per_s=settings.auth_session_calls_per_s,
         state=state.session_calls,
     )

@@ -23,17 +23,18 @@ from velro_auth.telemetry.gauges import (
 from velro_auth.telemetry.telemetry import Routes, Telemetry
 from velro_auth.upstream.answers import Owners
 from velro_auth.upstream.captcha import Captcha, DemandedCaptcha, LearntCaptcha
-from velro_auth.upstream.forwarding import ForwardingProof
-from velro_auth.upstream.probe import LoginPathCheck
+from velro_auth.upstream.probe import ForwardingProof, LoginPathCheck
 from velro_auth.upstream.profiles import SupabaseProfiles
 from velro_auth.upstream.transport.keep_warm import KeepWarm
 from velro_auth.upstream.transport.tracing import Tracer
 from velro_auth.upstream.transport.transport import Transport
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
+from velro_auth.wiring.account import AccountState, open_account
 from velro_auth.wiring.guards import GuardState, open_guards
 from velro_auth.wiring.sessions import BackgroundTask, SessionState, open_sessions
 from velro_auth.wiring.telemetry import Tracing, slo_target, wire_sentry, wire_telemetry
+from velro_auth.wiring.user import UserState
 
 if TYPE_CHECKING:
     from velro_auth.stores.client import SharedStore
@@ -91,6 +92,8 @@ class ApplicationState:
         store: Whether Redis works; None without Redis.
         guards: What the guards have counted.
         sessions: The deny-list, the signing keys and the caches.
+        account: What is known about the project's sign-ups.
+        user: The circuit breaker of calls that change a user.
         telemetry: Records every response.
         tracing: Traces requests and calls, if that is switched on.
         threads: The tasks that run beside the requests, in the order in which they stop. Those that report on others
@@ -102,6 +105,8 @@ class ApplicationState:
     store: SharedStore | None
     guards: GuardState
     sessions: SessionState
+    account: AccountState
+    user: UserState
     telemetry: Telemetry
     tracing: Tracing
     threads: Sequence[Threads]
@@ -120,13 +125,7 @@ class ApplicationState:
 
 
 def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> ApplicationState:
-    """Return the state of a process that has served no request. Connects to nothing and starts nothing.
-
-    Args:
-        settings: The settings that the process starts with.
-        routes: The names of the paths in the metrics.
-        tracing: Traces calls to Supabase.
-    """
+    """Return the state of a process that has served no request. Connects to nothing and starts nothing."""
     current, upstream = CurrentSettings(settings), _upstream(settings, tracing.tracer)
     store = _shared_store(settings)
     guards = open_guards(settings, store=store, one_address=upstream.one_address)
@@ -151,6 +150,8 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
         store=store,
         guards=guards,
         sessions=sessions,
+        account=open_account(upstream.transport),
+        user=UserState(),
         telemetry=telemetry,
         tracing=tracing,
         threads=(
@@ -194,7 +195,7 @@ def _upstream(settings: Settings, tracer: Tracer | None) -> Upstream:
         deadline_s=settings.upstream_deadline_s,
         tracer=tracer,
     )
-    captcha = _captcha(settings, transport)
+    captcha, prove = _captcha(settings, transport), ForwardingProof(transport)
     return Upstream(
         transport=transport,
         login_path=LoginPathCheck(transport),
@@ -205,9 +206,7 @@ def _upstream(settings: Settings, tracer: Tracer | None) -> Upstream:
         ),
         profiles=SupabaseProfiles(transport, url=settings.supabase_url, key=settings.upstream_key),
         captcha=captcha,
-        one_address=OneAddress(
-            is_public=captcha.is_demanded if captcha else lambda: False, prove=ForwardingProof(transport)
-        ),
+        one_address=OneAddress(is_public=captcha.is_demanded, prove=prove) if captcha else OneAddress(prove=prove),
     )
 
 

@@ -55,7 +55,6 @@ STEPS: Final[Mapping[str, Step]] = {
     "signup/email-provider-disabled-resend": lambda world: world.user(),
     "signup/magic-link-disabled-otp": lambda world: world.user(),
     "signup/confirm-existing-unconfirmed-again": lambda world: sign_up(world, data={"name": "Zoe"}),
-    "signup/confirm-existing-confirmed": lambda world: world.user(),
     "signup/confirm-existing-confirmed-no-data": lambda world: world.user(),
     "signup/confirm-existing-invited": invite,
 }

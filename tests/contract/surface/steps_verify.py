@@ -121,7 +121,6 @@ STEPS: Final[Mapping[str, Step]] = {
     "verify/get-signup-redirect-not-allowed": signed_up,
     "verify/get-signup-token-hash-parameter": signed_up,
     "verify/get-type-email": signed_up,
-    "verify/get-signup-pkce": partial(signed_up, pkce=True),
     "verify/pkce-token-wrong-verifier": _pkce_code,
     "verify/pkce-token-right": _tried_once,
     "verify/pkce-token-used": _traded,

@@ -96,7 +96,7 @@ def test_a_reason_is_for_the_log_alone() -> None:
     response = problems.respond(errors.UpstreamFailed("the inner reason"), where)
 
     assert b"inner" not in response.data
-    assert RequestContext.of(where).notes["reason"] == "the inner reason"
+    assert RequestContext.of(where).log_fields["reason"] == "the inner reason"
     assert RequestContext.of(where).outcome == "upstream_error"
 
 

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +22,7 @@ import requests
 
 import velro_auth
 from velro_auth.config.settings import Settings, inherited
-from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject
+from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject, mail_options
 from velro_auth.ops.cli.processes import Stopped, StopRequest, await_end, start, stop, stop_on_signals
 from velro_auth.ops.database import DatabaseError, Runner
 
@@ -57,16 +57,25 @@ _data_dir_option = click.option("--data-dir", type=_DATA_DIR, help="The same opt
     show_default=True,
     help="Where the local database is kept between runs.",
 )
+@click.option(
+    "--confirm",
+    type=click.Choice(["auto", "mail"]),
+    envvar="AUTH_DEV_CONFIRM",
+    default="auto",
+    show_default=True,
+    help="Whether a new account is confirmed at once or by a mail.",
+)
 @click.pass_context
-def dev(context: click.Context, port: int, data_dir: Path) -> None:
+def dev(context: click.Context, port: int, data_dir: Path, confirm: str) -> None:
     """Run the gateway against a local Supabase on this machine, until Ctrl-C.
 
+    Mails go to the mailbox of the local Supabase, and to the mail server of SMTP_URL if that is set.
     PostgreSQL comes from the extra 'dev', or from VELRO_PG_BIN (a folder with its programs), or from the system.
     VELRO_STANDIN_DATABASE names a running server to use instead, as its superuser.
     """
     context.obj = data_dir
     if context.invoked_subcommand is None:
-        _serve(port, data_dir)
+        _serve(port, data_dir, confirm=confirm)
 
 
 @dev.command()
@@ -91,7 +100,7 @@ def add_user(dev_data_dir: Path, email: str, password: str | None, data_dir: Pat
     click.echo(f"Added {email}" + ("" if password else f" with the password {chosen}"))
 
 
-def _serve(port: int, data_dir: Path) -> None:
+def _serve(port: int, data_dir: Path, *, confirm: str) -> None:
     settings = Settings.from_environment()
     if settings.environment:
         raise CannotStart("This is a Railway environment. 'velro-auth dev' opens accounts that everybody knows.")
@@ -99,13 +108,15 @@ def _serve(port: int, data_dir: Path) -> None:
     _require_directory(data_dir)
     require_free(port)
     with contextlib.suppress(Stopped), stop_on_signals() as request:
-        _run(port, data_dir, request)
+        _run(port, data_dir, request, confirm=confirm)
     click.echo("Stopped.")
 
 
-def _run(port: int, data_dir: Path, request: StopRequest) -> None:
+def _run(port: int, data_dir: Path, request: StopRequest, *, confirm: str) -> None:
     started_s = time.monotonic()
-    with _standin(data_dir, free_port_beside(port), gateway_url=f"http://localhost:{port}") as project:
+    gateway_url = f"http://localhost:{port}"
+    options = mail_options(gateway_url, confirm=confirm)
+    with _standin(data_dir, free_port_beside(port), options, gateway_url=gateway_url) as project:
         _migrate(project)
         _create_accounts(project)
         with _gateway(port, project) as gateway, project.published(data_dir):
@@ -182,10 +193,11 @@ def free_port_beside(port: int, *, is_free: Callable[[int], bool] = _is_free) ->
 
 
 @contextlib.contextmanager
-def _standin(data_dir: Path, port: int, *, gateway_url: str) -> Iterator[LocalProject]:
+def _standin(data_dir: Path, port: int, options: Sequence[str], *, gateway_url: str) -> Iterator[LocalProject]:
     """Run the local Supabase, which prints its progress to the terminal."""
     click.echo("Starting a local Supabase (PostgreSQL and Auth) …")
     command = [sys.executable, "-m", "supabase_standin", "--data-dir", str(data_dir.resolve()), "--port", str(port)]
+    command += options
     process = start(command, env=inherited(), cwd=ROOT, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
@@ -264,6 +276,7 @@ def _welcome(port: int, project: LocalProject) -> str:
     return f"""\
   gateway   {project.gateway_url}   (what it can do: {project.gateway_url}/docs)
   Supabase  {project.url}
+  mailbox   {project.mailbox_url}   (every mail it sends)
   database  {project.database_dsn}
 
 Log in:

@@ -20,6 +20,12 @@ FILE_NAME: Final = "running.json"
 
 LOOPBACK: Final = "127.0.0.1"
 
+#: Pages of a frontend under development, on any port.
+DEV_PAGES: Final = ("http://localhost:*/**", "http://127.0.0.1:*/**")
+
+#: Seconds between two mails of one kind to one user; Supabase's own 60 would be long at a desk.
+MAIL_INTERVAL_S: Final = 1
+
 _UNPROCESSABLE: Final = 422
 
 
@@ -70,6 +76,11 @@ class LocalProject:
         finally:
             file.unlink(missing_ok=True)
 
+    @property
+    def mailbox_url(self) -> str:
+        """The page with every mail that the local Supabase sent; ``/mailbox.json?to=`` is for programs."""
+        return f"{self.url}/mailbox"
+
     def variables(self) -> dict[str, str]:
         """Return the environment variables for other programs."""
         return {
@@ -78,6 +89,7 @@ class LocalProject:
             "SUPABASE_SECRET_KEY": self.secret_key,
             "DATABASE_URL": self.database_dsn,
             "AUTH_URL": self.gateway_url,
+            "MAILBOX_URL": self.mailbox_url,
         }
 
     def add_user(self, email: str, password: str, **more: Any) -> bool:
@@ -97,6 +109,28 @@ class LocalProject:
         if not answer.ok:
             raise CannotStart(f"The local Supabase refused to create {email}: {_reason(answer)}")
         return True
+
+
+def mail_options(gateway_url: str, *, confirm: str) -> list[str]:
+    """Return the arguments of ``python -m supabase_standin`` that concern mails.
+
+    Links lead to pages of the gateway, or of a frontend on any port, and spend nothing when they are opened.
+
+    Args:
+        gateway_url: Links lead to its page ``/confirm`` unless a request asks for another page.
+        confirm: ``mail`` if new accounts wait for a mail, ``auto`` if not.
+    """
+    options = [
+        "--site-url",
+        f"{gateway_url}/confirm",
+        "--mail-link",
+        "redirect",
+        "--mail-interval-s",
+        str(MAIL_INTERVAL_S),
+    ]
+    for pages in DEV_PAGES:
+        options += ["--redirect-url", pages]
+    return [*options, "--no-autoconfirm"] if confirm == "mail" else options
 
 
 def _reason(answer: requests.Response) -> str:

@@ -114,7 +114,7 @@ class Transport:
         pool_size: Idle connections to keep.
         connect_timeout_s: Limit for resolving the name and opening a connection.
         deadline_s: Limit for the whole call, which a trickling answer cannot stretch.
-        max_body_bytes: Largest answer; Supabase's are 2 to 4 KiB.
+        max_body_bytes: Largest answer; Supabase's are 2 to 4 KiB, but the QR code of a second factor takes 400 KiB.
         tls: The TLS context for https; certifi's authorities when None.
         tracer: Records every request that is sent, the second attempt as well; None for no traces.
         clock: A clock that never jumps, in seconds.
@@ -131,7 +131,7 @@ class Transport:
         pool_size: int,
         connect_timeout_s: float = 2.0,
         deadline_s: float = 5.0,
-        max_body_bytes: int = 256 * 1024,
+        max_body_bytes: int = 1024 * 1024,
         tls: ssl.SSLContext | None = None,
         tracer: Tracer | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -152,13 +152,7 @@ class Transport:
         self._counting = threading.Lock()
 
     def prepare(self, method: str, path: str, *, key: str = "") -> requests.PreparedRequest:
-        """Return a request that can be sent any number of times: preparing costs as much as sending.
-
-        Args:
-            method: The method.
-            path: Path and query.
-            key: The API key, where it is not the usual one.
-        """
+        """Return a request that can be sent any number of times: preparing costs as much as sending."""
         request = requests.PreparedRequest()
         request.prepare(
             method=method,

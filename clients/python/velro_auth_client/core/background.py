@@ -38,12 +38,7 @@ def after_fork(owner: Forked) -> None:
 
 
 class Background:
-    """One daemon thread of a process. A forked child starts its own.
-
-    Args:
-        run: What the thread does.
-        name: Name of the thread, also in the log.
-    """
+    """One daemon thread of a process. A forked child starts its own."""
 
     def __init__(self, run: Callable[[], object], *, name: str) -> None:
         self._run, self._name = run, name

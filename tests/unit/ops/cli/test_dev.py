@@ -15,8 +15,11 @@ import pytest
 import requests
 from click.testing import CliRunner
 
+from supabase_standin import StandinConfig
+from supabase_standin.__main__ import config_of, parser
+from supabase_standin.redirects import is_allowed
 from velro_auth.ops.cli.dev import await_health, dev, free_port_beside, require_free
-from velro_auth.ops.cli.local_project import CannotStart, LocalProject
+from velro_auth.ops.cli.local_project import CannotStart, LocalProject, mail_options
 from velro_auth.ops.cli.processes import Stopped, StopRequest, await_end, deferred_signals, stop_on_signals
 
 
@@ -189,3 +192,42 @@ def test_a_file_that_cannot_be_read_counts_as_none(tmp_path: Path, content: str)
 
     with pytest.raises(CannotStart, match="No local Supabase runs"):
         LocalProject.running(tmp_path)
+
+
+def test_links_in_mails_lead_to_the_gateway_and_spend_nothing() -> None:
+    options = mail_options("http://localhost:8000", confirm="auto")
+
+    config = standin_config(options)
+
+    assert config.autoconfirm
+    assert config.site_url == "http://localhost:8000/confirm"
+    assert config.mail_link == "redirect"
+    assert config.mail_interval_s == 1
+
+
+@pytest.mark.parametrize("page", ["http://localhost:3000/a/b", "http://127.0.0.1:5173/", "http://localhost:8000/reset"])
+def test_links_may_lead_to_a_frontend_on_any_port(page: str) -> None:
+    assert is_allowed(standin_config(mail_options("http://localhost:8000", confirm="mail")), page)
+
+
+def test_a_new_account_waits_for_a_mail_if_asked_to() -> None:
+    assert not standin_config(mail_options("http://localhost:8000", confirm="mail")).autoconfirm
+
+
+@pytest.mark.parametrize("chosen", ["Mail", "yes"])
+def test_there_are_two_ways_to_confirm(chosen: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(dev, ["--data-dir", str(tmp_path)], env={"AUTH_DEV_CONFIRM": chosen})
+
+    assert result.exit_code == 2
+    assert "'auto', 'mail'" in result.output
+
+
+def test_the_mailbox_is_at_the_local_supabase() -> None:
+    running = project("http://127.0.0.1:8001")
+
+    assert running.mailbox_url == "http://127.0.0.1:8001/mailbox"
+    assert running.variables()["MAILBOX_URL"] == running.mailbox_url
+
+
+def standin_config(options: list[str]) -> StandinConfig:
+    return config_of(parser().parse_args(["--data-dir", ".", *options]))
