@@ -239,4 +239,4 @@ class ChallengeAnswer(Schema):
 class MailedAnswer(Schema):
     """Response of a route that may have sent a mail."""
 
-    status = fields.Constant("confirmation_sent")
+    status = fields.Constant("code_sent")

@@ -27,7 +27,6 @@ from velro_auth.endpoints.verify import VerifyEndpoint
 from velro_auth.guards import Guards
 from velro_auth.guards.enforcement import Enforcement
 from velro_auth.health_checks import Check, Finding
-from velro_auth.telemetry.metrics import PrometheusMetrics
 from velro_auth.telemetry.telemetry import Routes
 from velro_auth.upstream.calls import AuthCalls, RefusingCalls
 from velro_auth.upstream.identity import SupabaseIdentity
@@ -115,7 +114,6 @@ class Parts:
 @dataclass(frozen=True, kw_only=True)
 class _Services:
     calls: AuthCalls
-    identity: SupabaseIdentity
     login: Login
     guards: Guards
     sessions: Sessions
@@ -137,11 +135,11 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
         tracing = wire_tracing(settings, routes=ROUTES, paths=_PATHS, excluded=_NOT_TRACED)
         state = open_state(settings, ROUTES, tracing)
     services, telemetry = _services(settings, state), state.telemetry
-    sessions = services.sessions
-    login = LoginEndpoint(services.login, settings.auth_max_body_bytes)
-    refresh = RefreshEndpoint(sessions, settings.auth_max_body_bytes)
+    sessions, max_body_bytes = services.sessions, settings.auth_max_body_bytes
+    login, refresh = LoginEndpoint(services.login, max_body_bytes), RefreshEndpoint(sessions, max_body_bytes)
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
-    auth: tuple[Endpoint, ...] = (login, refresh, *_account_endpoints(settings, state, services), ping)
+    logout, frontends = LogoutEndpoint(sessions, max_body_bytes), _frontends(settings, state, services)
+    auth: tuple[Endpoint, ...] = (login, refresh, logout, *frontends, ping)
     verify = VerifyEndpoint(sessions)
     ready = ReadyEndpoint(_checks(settings, state, services.watch), __version__)
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))
@@ -163,27 +161,22 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     )
 
 
-def _account_endpoints(settings: Settings, state: ApplicationState, services: _Services) -> tuple[Endpoint, ...]:
-    """Build the endpoints that frontends call, but for login and refresh, which the fast lane has too."""
-    sessions, calls, owners = services.sessions, services.calls, state.upstream.owners
+def _frontends(settings: Settings, state: ApplicationState, services: _Services) -> tuple[Endpoint, ...]:
+    """Build the endpoints of the account and of the sessions, beyond login, refresh and logout."""
+    calls, owners, sessions = services.calls, state.upstream.owners, services.sessions
+    note_token = state.telemetry.issued_tokens.record
     user = build_user(
         settings,
         state.user,
         calls=calls,
-        identity=services.identity,
         sessions=sessions,
-        profiles=state.upstream.profiles,
         owners=owners,
-        note_token=state.telemetry.issued_tokens.record,
+        note_token=note_token,
     )
-    return (
-        LogoutEndpoint(sessions, settings.auth_max_body_bytes),
-        *user,
-        *account.build_account(settings, state.account, calls=calls, owners=owners, sessions=sessions),
-        *build_oauth(settings, calls=calls, owners=owners, sessions=sessions),
-        SessionsEndpoint(services.session_list),
-        SessionEndpoint(services.session_list),
-    )
+    oauth = build_oauth(settings, calls=calls, owners=owners, sessions=sessions)
+    flows = account.build_account(settings, state.account, calls=calls, owners=owners, sessions=sessions)
+    listed = (SessionsEndpoint(services.session_list), SessionEndpoint(services.session_list))
+    return (*user, *flows, *oauth, *listed)
 
 
 def _services(settings: Settings, state: ApplicationState) -> _Services:
@@ -194,14 +187,7 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
     if upstream.transport is not None:
         calls = AuthCalls(upstream.transport, forwards_address=settings.forwards_client_ip, captcha=upstream.captcha)
     identity = SupabaseIdentity(calls, owners=upstream.owners)
-    guards = build_guards(
-        settings,
-        state.guards,
-        on_refused=telemetry.metrics.record_throttled,
-        on_challenge=telemetry.metrics.record_challenge,
-        on_withheld=telemetry.record_withheld_mail,
-        enforcement=_enforcement(settings, telemetry.metrics),
-    )
+    guards = _guards(settings, state)
     sessions = build_sessions(
         settings,
         state.sessions,
@@ -223,7 +209,6 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
     watch = state.watch(settings, addresses)
     return _Services(
         calls=calls,
-        identity=identity,
         login=login,
         guards=guards,
         sessions=sessions,
@@ -235,12 +220,20 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
     )
 
 
-def _enforcement(settings: Settings, metrics: PrometheusMetrics) -> Enforcement:
-    return Enforcement(
-        is_on=settings.auth_guards == "on",
-        on_refused=metrics.record_budget_refused,
-        on_reported=metrics.record_reported,
-        on_good=metrics.record_reported_good,
+def _guards(settings: Settings, state: ApplicationState) -> Guards:
+    metrics = state.telemetry.metrics
+    return build_guards(
+        settings,
+        state.guards,
+        on_refused=metrics.record_throttled,
+        on_challenge=metrics.record_challenge,
+        on_withheld=state.telemetry.record_withheld_mail,
+        enforcement=Enforcement(
+            is_on=settings.auth_guards == "on",
+            on_refused=metrics.record_budget_refused,
+            on_reported=metrics.record_reported,
+            on_good=metrics.record_reported_good,
+        ),
     )
 
 

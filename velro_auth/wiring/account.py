@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from velro_auth.auth.factors import Factors
+from velro_auth.auth.freshness import Freshness
 from velro_auth.auth.mailing import Mailing, MailRequests
 from velro_auth.auth.new_sessions import NewSessions
 from velro_auth.auth.password_reset import Confirmation, PasswordReset, PasswordSetter, Tickets
@@ -20,6 +22,7 @@ from velro_auth.guards.asking import CircuitBreaker
 from velro_auth.upstream.accounts import SupabaseAccounts
 from velro_auth.upstream.answers import Owners
 from velro_auth.upstream.calls import AuthCalls
+from velro_auth.upstream.factors import SupabaseFactors
 from velro_auth.upstream.sign_up_mode import LearntSignUpMode, MailSignUpMode
 from velro_auth.upstream.transport.transport import Transport
 from velro_auth.web.flow_cookies import FlowCookies
@@ -65,7 +68,7 @@ def build_account(
         FlowCookies(keys, public_url=settings.auth_public_url),
         [allowed_redirect(entry) for entry in settings.auth_redirect_urls],
     )
-    mailing = Mailing(guards=guards)
+    mailing = Mailing(guards=guards, unusable="; ".join(map(str, settings.errors)))
     mails = MailRequests(accounts=accounts, mailing=mailing)
     sign_ups = SignUps(
         accounts=accounts,
@@ -78,8 +81,8 @@ def build_account(
     proofs = Proofs(accounts=accounts, guards=guards, breaker=state.breaker, new_sessions=new_sessions)
     setter = PasswordSetter(
         accounts=accounts,
-        guards=guards,
         proofs=proofs,
+        pass_factor=_factors(calls, owners, sessions).verify,
         new_sessions=new_sessions,
         tickets=Tickets(Sealer(keys, "ticket")),
     )
@@ -91,4 +94,14 @@ def build_account(
         ForgotEndpoint(mails, flows, most),
         ConfirmEndpoint(Confirmation(proofs=proofs, setter=setter), most),
         ResetEndpoint(PasswordReset(proofs=proofs, setter=setter), most),
+    )
+
+
+def _factors(calls: AuthCalls, owners: Owners, sessions: Sessions) -> Factors:
+    return Factors(
+        calls=SupabaseFactors(calls, owners=owners),
+        sessions=sessions,
+        freshness=Freshness(identity=sessions.identity, guards=sessions.guards),
+        guards=sessions.guards,
+        note_token=sessions.note_token,
     )
