@@ -32,7 +32,7 @@ from benchmarks.walk import walk
 from benchmarks.wire import TOKEN_PATH, Question, get, login
 from velro_auth.app import create_app
 from velro_auth.config.settings import Settings
-from velro_auth.context import AFTERWARDS, RequestContext
+from velro_auth.context import AFTERWARDS, CONTEXT, RequestContext
 from velro_auth.endpoints.schemas import LoginBody, SessionAnswer
 from velro_auth.fastlane import FastLane
 from velro_auth.guards.keys import Keyring
@@ -40,7 +40,7 @@ from velro_auth.server.dispatch import respond
 from velro_auth.server.request_head import ParserSettings
 from velro_auth.server.request_parser import RequestParser
 from velro_auth.telemetry.logs import configuration
-from velro_auth.upstream.sessions import session_from
+from velro_auth.upstream.answers import session_from
 from velro_auth.upstream.transport.transport import Reply, Transport
 from velro_auth.wiring import build
 from velro_auth.wiring.guards import build_guards, open_guards
@@ -119,7 +119,7 @@ def ping_rows(settings: Settings, times: int) -> list[Row]:
     def ask(app: Any) -> float:
         def once() -> None:
             fresh = {**environ, AFTERWARDS: []}
-            RequestContext(request_id="0" * 32, address="203.0.113.7", arrived_s=0.0).attach(fresh)
+            fresh[CONTEXT] = RequestContext(request_id="0" * 32, address="203.0.113.7", arrived_s=0.0)
             for item in app(fresh, _started):
                 assert item
 
@@ -135,7 +135,7 @@ def ping_rows(settings: Settings, times: int) -> list[Row]:
         ("the head of 16 fields, read by gunicorn's parser", microseconds(lambda: requests.gunicorns(ping), times)),
         ("the same, read by the worker itself", microseconds(lambda: requests.ours(ping), times)),
         ("fast lane and endpoint", lane_us - bare_us),
-        ("middleware: request id, address, CORS, header fields, metrics", all_us - lane_us),
+        ("middleware: request id, address, CORS, header fields", all_us - lane_us),
         (
             "gunicorn's response: checks of the header fields",
             gunicorns_us - all_us,

@@ -162,13 +162,23 @@ class Connection(asyncio.Protocol):
             return
         self._buffer = rest[length:]
         self._wake()
-        if head.startswith(b"POST /auth/v1/token"):
-            email = json.loads(rest[:length])["email"].encode()
-            self._loop.call_later(self._delay_s, self._answer, self._sessions.of(email))
+        if head.startswith(b"POST "):
+            answer = self._answer_to(head.split(b" ", 2)[1], json.loads(rest[:length] or b"{}"))
+            self._loop.call_later(self._delay_s, self._answer, answer)
         elif head.startswith(f"GET {SESSION_PATH} ".encode()):
             self._answer(self._sessions.of(b"bench@example.com"))
         else:
             self._answer(self._sessions.jwks)
+
+    def _answer_to(self, path: bytes, body: dict[str, Any]) -> bytes:
+        """Answer a login, a sign-up, a mailed link, a forgotten password, or the two steps of a second factor."""
+        if path.startswith(b"/auth/v1/recover"):
+            return b"{}"
+        if path.endswith(b"/challenge"):
+            return json.dumps({"id": str(uuid.uuid4()), "type": "totp", "expires_at": int(time.time()) + 300}).encode()
+        if "token_hash" in body:
+            return self._sessions.of(f"user{int(body['token_hash'], 16)}@example.com".encode())
+        return self._sessions.of(body.get("email", "bench@example.com").encode())
 
     def _answer(self, body: bytes) -> None:
         if not self._transport.is_closing():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,14 +39,16 @@ class Question:
     Attributes:
         request: The bytes to send.
         proof: Found in the body of an answer that belongs to this request.
+        status: The status of a success.
     """
 
     request: bytes
     proof: bytes
+    status: int = 200
 
     def is_answered_by(self, status: int, body: bytes) -> bool:
         """Tell whether this is the right answer."""
-        return status == 200 and self.proof in body  # noqa: PLR2004 - the only success
+        return status == self.status and self.proof in body
 
 
 def get(path: str, *, token: str = "") -> Question:
@@ -55,15 +58,22 @@ def get(path: str, *, token: str = "") -> Question:
 
 
 def login(number: int, *, path: str = LOGIN_PATH) -> Question:
-    """Return the login of user *number*, who sits at an address of their own (RFC 2544's benchmark network)."""
+    """Return the login of user *number*."""
     email = f"user{number}@example.com"
-    body = json.dumps({"email": email, "password": "correct horse battery staple"})
+    body = {"email": email, "password": "correct horse battery staple"}
+    return Question(post(path, body, number), f"rt-{email}".encode())
+
+
+def post(path: str, body: Mapping[str, str], number: int, *, token: str = "") -> bytes:
+    """Return a POST of user *number*, who has an address of their own (RFC 2544's benchmark network)."""
+    content = json.dumps(body)
     address = f"198.{18 + number // 65536 % 2}.{number % 256}.{number // 256 % 256}"
+    bearer = f"Authorization: Bearer {token}\r\n" if token else ""
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{_EDGE}X-Real-IP: {address}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{_EDGE}{bearer}X-Real-IP: {address}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
     )
-    return Question((head + body).encode(), f"rt-{email}".encode())
+    return (head + content).encode()
 
 
 class Reading:

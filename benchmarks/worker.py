@@ -98,7 +98,7 @@ def running(server: Server, folder: Path) -> Iterator[None]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        while ask(server.port) < 0.001 and process.poll() is None:  # noqa: PLR2004 - refused: it is still starting
+        while not ask(server.port)[1] and process.poll() is None:
             time.sleep(0.1)
         if process.poll() is not None:
             raise RuntimeError(f"{server.name} did not start")
@@ -110,34 +110,27 @@ def running(server: Server, folder: Path) -> Iterator[None]:
         process.wait(60)
 
 
-def ask(port: int, request: bytes = CLOSED, timeout_s: float = GIVE_UP_S) -> float:
-    """Return how long one request on a new connection took, in seconds."""
-    started_s = time.perf_counter()
+def ask(port: int, request: bytes = CLOSED, timeout_s: float = GIVE_UP_S) -> tuple[float, bool]:
+    """Send one request on a new connection; return how long it took, in seconds, and whether there was an answer."""
+    started_s, is_answered = time.perf_counter(), False
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as client:
         client.sendall(request)
-        client.recv(65536)
-    return time.perf_counter() - started_s
+        is_answered = bool(client.recv(65536))
+    return time.perf_counter() - started_s, is_answered
 
 
 def settle(server: Server) -> None:
     """Wait until three probes in a row are quick: what one measurement left behind is no part of the next."""
     quick = 0
     while quick < 3:  # noqa: PLR2004
-        started_s = time.perf_counter()
-        try:
-            with socket.create_connection(("127.0.0.1", server.port), timeout=GIVE_UP_S) as client:
-                client.sendall(CLOSED)
-                answered = bool(client.recv(65536))
-        except OSError:
-            answered = False
-        quick = quick + 1 if answered and time.perf_counter() - started_s < 0.05 else 0  # noqa: PLR2004
+        took_s, is_answered = ask(server.port)
+        quick = quick + 1 if is_answered and took_s < 0.05 else 0  # noqa: PLR2004
         time.sleep(0.05)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
     """Return the value that *share* of all are not above."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
 def probe(server: Server, seconds: float, figure: str) -> None:
@@ -159,12 +152,6 @@ def probe(server: Server, seconds: float, figure: str) -> None:
         thread.join()
     server.note(f"{figure} p50 ms", percentile(took_s, 0.5) * 1000)
     server.note(f"{figure} p99 ms", percentile(took_s, 0.99) * 1000)
-
-
-@contextlib.contextmanager
-def nobody(_: Server) -> Iterator[None]:
-    """Leave the server alone."""
-    yield
 
 
 @contextlib.contextmanager
@@ -206,8 +193,8 @@ def arriving(per_s: int, sent: bytes) -> Callable[[Server], contextlib.AbstractC
     return arrive
 
 
-CONDITIONS: Final[dict[str, Callable[[Server], contextlib.AbstractContextManager[None]]]] = {
-    "quiet": nobody,
+CONDITIONS: Final[dict[str, Callable[[Server], contextlib.AbstractContextManager[object]]]] = {
+    "quiet": contextlib.nullcontext,
     "64 logins hang": hanging,
     "10/s silent": arriving(10, b""),
     "8/s close and stay": arriving(8, CLOSED),
@@ -298,15 +285,13 @@ def main() -> None:
     }
     for figure in compared[0].figures:
         base = medians[compared[0].name][figure]
-        cells = [
-            f"{name} {values[figure]:.2f} ({values[figure] / base:.3g}x)"
-            for name, values in medians.items()
-            if figure in values
-        ]
+        found = {name: values[figure] for name, values in medians.items() if figure in values}
+        cells = [f"{name} {value:.2f} ({value / base:.3g}x)" for name, value in found.items()]
         print(f"{figure:28}", " | ".join(cells))  # noqa: T201 - a script
     if given.json:
-        result = {"cores": os.cpu_count(), "rounds": given.rounds, "medians": medians}
-        given.json.write_text(json.dumps(result, indent=1) + "\n")
+        given.json.write_text(
+            json.dumps({"cores": os.cpu_count(), "rounds": given.rounds, "medians": medians}, indent=1)
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The data API for one table, ``public.users``: reading and changing rows under the caller's own rights.
+"""The data API for one table, ``public.users``, and for functions, under the caller's own rights.
 
 Every request runs in a transaction as ``authenticator`` that takes the caller's role and publishes the
 token's claims, as PostgREST does. So row level security and grants are the database's, not an imitation.
@@ -6,8 +6,9 @@ token's claims, as PostgREST does. So row level security and grants are the data
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from flask import Blueprint, g, request
 from psycopg import sql
 from werkzeug.wrappers import Response
 
-from supabase_standin import restquery
+from supabase_standin import restquery, rpc
 from supabase_standin.backend import Backend, Call
 from supabase_standin.resterrors import RestFailure, no_table, translated
 from supabase_standin.restquery import Query
@@ -55,6 +56,15 @@ def blueprint(backend: Backend) -> Blueprint:
         query, found = _run(backend, g.call, _change)
         return _shown(query, found) if query.wants_rows else _empty(found)
 
+    @routes.post("/rpc/<name>")
+    def call(name: str) -> Response:
+        given = _object(g.call.body) if g.call.body else {}
+        with _transaction(backend, g.call) as connection:
+            result = rpc.call(connection, name, given)
+        if result is None:
+            return _empty(Result(rows="[]", count=0))
+        return Response(result, 200, content_type="application/json; charset=utf-8")
+
     @routes.route("/<name>", methods=["GET", "POST", "PATCH", "PUT", "DELETE"])
     def other(name: str) -> Response:
         if name == TABLE:
@@ -71,21 +81,29 @@ def blueprint(backend: Backend) -> Blueprint:
 def _run(
     backend: Backend, call: Call, action: Callable[[psycopg.Connection, Query, bytes], Result]
 ) -> tuple[Query, Result]:
+    with _transaction(backend, call) as connection:
+        try:
+            query = restquery.parse(request)
+        except restquery.Unparsable as error:
+            raise RestFailure(400, "PGRST100", str(error)) from error
+        found = action(connection, query, call.body)
+        if query.wants_single and found.count != 1:
+            raise _not_single(found.count)
+    return query, found
+
+
+@contextlib.contextmanager
+def _transaction(backend: Backend, call: Call) -> Iterator[psycopg.Connection]:
+    """Lend a connection with the caller's rights, for one transaction that the pre-request function has admitted."""
     claims = _claims(backend, call)
     role = str(claims.get("role") or "anon")
     try:
-        query = restquery.parse(request)
-    except restquery.Unparsable as error:
-        raise RestFailure(400, "PGRST100", str(error)) from error
-    try:
         with backend.data.transaction() as connection:
             _become(connection, role, claims)
-            found = action(connection, query, call.body)
-            if query.wants_single and found.count != 1:
-                raise _not_single(found.count)
+            rpc.before_request(connection)
+            yield connection
     except psycopg.Error as error:
         raise translated(error, role=role) from error
-    return query, found
 
 
 def _claims(backend: Backend, call: Call) -> Mapping[str, Any]:

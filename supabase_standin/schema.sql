@@ -28,6 +28,17 @@ $$;
 grant anon, authenticated, service_role to authenticator;
 grant anon, authenticated, service_role to postgres;
 
+-- On the platform postgres may set the configuration of the data API, which reads it from the settings of this role.
+do $$
+begin
+    grant set on parameter pgrst.db_pre_request to postgres;
+    if current_setting('server_version_num')::int >= 160000 then
+        -- Before, createrole was enough, and this was a syntax error.
+        execute 'grant authenticator to postgres with admin true, inherit false, set false';
+    end if;
+end;
+$$;
+
 alter role supabase_auth_admin set search_path = 'auth';
 alter role supabase_auth_admin set idle_in_transaction_session_timeout = '60s';
 alter role postgres set search_path = "$user", public, extensions;

@@ -14,7 +14,7 @@ def assert_problem(response: TestResponse, status: int, code: str) -> dict[str, 
     assert (response.status_code, body["code"]) == (status, code)
     assert response.mimetype in {"application/json", "application/problem+json"}
     assert body["type"] == "about:blank"
-    assert body["status"] == status
+    assert body["status"] == body["status_code"] == status
     assert isinstance(body["title"], str)
     assert isinstance(body["detail"], str)
     assert body["request_id"] == response.headers["X-Request-ID"]

@@ -149,15 +149,21 @@ def _flask_app(parts: Parts) -> flask.Flask:
     app.url_map.converters["any_path"] = AnyPath
     app.register_blueprint(auth(parts.auth, verify=parts.verify))
     app.register_blueprint(blueprint("operations", parts.operations))
-    app.before_request(functools.partial(_refuse_escaped_slashes, but_below=parts.verify.paths))
+    app.before_request(functools.partial(_refuse_further_slashes, but_below=parts.verify.paths))
     app.register_error_handler(Exception, _respond)
     return app
 
 
-def _refuse_escaped_slashes(but_below: Iterable[str]) -> None:
-    """Refuse ``%2F``: servers decode it before routing. Only below verify may a path have one."""
+def _refuse_further_slashes(but_below: Iterable[str]) -> None:
+    """Refuse ``//`` at the beginning, which Werkzeug takes for ``/``, and ``%2F``, which servers decode before routing.
+
+    Only below verify may a path have an escaped slash.
+    """
+    path = flask.request.environ["PATH_INFO"]
+    if path.startswith("//"):
+        raise NotFound("two slashes at the beginning")
     escaped = "%2f" in flask.request.environ.get("RAW_URI", "").partition("?")[0].lower()
-    if escaped and not is_below(flask.request.environ["PATH_INFO"], but_below):
+    if escaped and not is_below(path, but_below):
         raise NotFound("an escaped slash")
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from operator import itemgetter
+from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias
 
 Lane: TypeAlias = Literal["fast", "flask", "edge", "server"]
 
@@ -14,10 +15,11 @@ AFTERWARDS: Final = "velro_auth.afterwards"
 #: WSGI environ key: the error with which the server refuses a request before it reaches the application.
 REFUSED: Final = "velro_auth.refused"
 
-#: Field of ``notes``: the size of an issued access token that is too large for a request.
+#: Field of ``log_fields``: the size of an issued access token that is too large for a request.
 OVERSIZE: Final = "token_bytes"
 
-_KEY: Final = "velro_auth.context"
+#: WSGI environ key: the context of the request, which the middleware puts there.
+CONTEXT: Final = "velro_auth.context"
 
 
 class Allowance(Protocol):
@@ -57,7 +59,8 @@ class RequestContext:
             time would reveal whether the account exists.
         outcome: The error code of the response, or ``ok``.
         allowance: The attempts that are left, if the response shows them.
-        notes: Further fields for the access log. Never a secret.
+        security_event: What the response is in the audit trail, where route and outcome do not say it.
+        log_fields: Further fields for the access log. Never a secret.
     """
 
     request_id: str
@@ -71,15 +74,8 @@ class RequestContext:
     shows_upstream: bool = False
     outcome: str = "ok"
     allowance: Allowance | None = None
-    notes: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+    security_event: str | None = None
+    log_fields: dict[str, str | int | float | bool | None] = field(default_factory=dict)
 
-    def attach(self, environ: dict[str, Any]) -> None:
-        """Put this context into a WSGI environ."""
-        environ[_KEY] = self
-
-    @staticmethod
-    def of(environ: Mapping[str, Any]) -> RequestContext:
-        """Return the context of a WSGI environ that the middleware has seen."""
-        context = environ[_KEY]
-        assert isinstance(context, RequestContext)
-        return context
+    #: Returns the context of a WSGI environ that the middleware has seen.
+    of: ClassVar[Callable[[Mapping[str, Any]], RequestContext]] = itemgetter(CONTEXT)

@@ -16,12 +16,14 @@ class VelroAuthError(Exception):
     Attributes:
         reason: What happened, for the log. Never shown to a client, never a secret.
         retry_after_s: When another attempt makes sense, in seconds; None for the value of the table.
+        members: Further members of the response, such as a ticket for the next attempt. Shown to the client.
     """
 
     def __init__(self, reason: str = "", *, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry_after_s = retry_after_s
+        self.members: Mapping[str, Any] = {}
 
 
 class RequestError(VelroAuthError):
@@ -42,6 +44,18 @@ class InvalidRequest(RequestError):
     def __init__(self, fields: Mapping[str, Sequence[str]]) -> None:
         super().__init__("invalid fields: " + ", ".join(sorted(fields)))
         self.fields = fields
+
+
+class WeakPassword(InvalidRequest):
+    """Supabase does not accept the new password."""
+
+
+class SamePassword(InvalidRequest):
+    """The new password is the old one."""
+
+
+class AlreadyRegistered(RequestError):
+    """The address has an account, in a project that confirms by itself and so cannot hide it."""
 
 
 class TooLarge(RequestError):
@@ -148,12 +162,28 @@ class SessionRefused(SessionExpired):
     """Supabase did not refresh the session, but may do so later: a hook refused, or the user is banned."""
 
 
+class LinkInvalid(AuthError):
+    """A mailed link or code, or an authorization code, is wrong, used or expired."""
+
+
+class CodeInvalid(AuthError):
+    """The code of a second factor is wrong, used or expired."""
+
+
 class Forbidden(VelroAuthError):
     """A good token without the required role."""
 
 
 class InsufficientAal(Forbidden):
     """A good token below the required authenticator assurance level."""
+
+
+class ReauthenticationNeeded(Forbidden):
+    """The last proof of who the user is was too long ago for this change."""
+
+
+class NotEnabled(Forbidden):
+    """The project does not allow this."""
 
 
 class Throttled(VelroAuthError):
@@ -204,6 +234,15 @@ class WrongAnswer(UpstreamFailed):
 
 class UpstreamRefused(UpstreamError):
     """Supabase refused with an unknown 4xx."""
+
+    is_outage: ClassVar[bool] = False
+
+
+class MailRefused(UpstreamError):
+    """Supabase sent no mail: too soon after the last one, over its limit, or not to this address.
+
+    It says so only where it would have sent one, so a client that saw this would learn who has an account.
+    """
 
     is_outage: ClassVar[bool] = False
 

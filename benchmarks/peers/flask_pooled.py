@@ -50,11 +50,73 @@ def login() -> tuple[dict[str, Any], int]:
         return {"error": "authentication is unavailable"}, 503
     if answer.status_code != requests.codes.ok:
         return {"error": "authentication failed"}, 401
-    found = answer.json()
+    return shown(answer.json()), 200
+
+
+def shown(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what a client needs of a session."""
     return {
         "access_token": found["access_token"],
         "refresh_token": found["refresh_token"],
         "token_type": found["token_type"],
         "expires_in": found["expires_in"],
         "user": {"id": found["user"]["id"], "email": found["user"]["email"]},
-    }, 200
+    }
+
+
+def ask(path: str, *names: str, bearer: str | None = None) -> tuple[Any, int]:
+    """Pass the named members of the request's body on; return Supabase's answer and the status to answer with."""
+    body = request.get_json(silent=True) or {}
+    if not all(isinstance(body.get(name), str) for name in names):
+        return {"error": f"{' and '.join(names)} are required"}, 422
+    headers = {"Authorization": bearer} if bearer else {}
+    try:
+        answer = session.post(
+            f"{URL}/auth/v1{path}", json={name: body[name] for name in names}, headers=headers, timeout=(2, 5)
+        )
+    except requests.RequestException:
+        return {"error": "authentication is unavailable"}, 503
+    if answer.status_code != requests.codes.ok:
+        return {"error": "refused"}, 401
+    return answer.json(), 200
+
+
+@app.post("/api/v1/auth/signup")
+def sign_up() -> tuple[dict[str, Any], int]:
+    """Make an account."""
+    found, status = ask("/signup", "email", "password")
+    return (shown(found), 200) if status == requests.codes.ok else (found, status)
+
+
+@app.post("/api/v1/auth/confirm")
+def confirm() -> tuple[dict[str, Any], int]:
+    """Exchange a mailed link for a session."""
+    found, status = ask("/verify", "token_hash", "type")
+    return (shown(found), 200) if status == requests.codes.ok else (found, status)
+
+
+@app.post("/api/v1/auth/password/forgot")
+def forgot() -> tuple[dict[str, Any], int]:
+    """Have a mail sent."""
+    return ask("/recover", "email")
+
+
+@app.post("/api/v1/auth/factors/<factor>/verify")
+def verify_factor(factor: str) -> tuple[dict[str, Any], int]:
+    """Exchange the code of a second factor for a session."""
+    bearer = request.headers.get("Authorization")
+    challenge, status = ask(f"/factors/{factor}/challenge", bearer=bearer)
+    if status != requests.codes.ok:
+        return challenge, status
+    try:
+        answer = session.post(
+            f"{URL}/auth/v1/factors/{factor}/verify",
+            json={"challenge_id": challenge["id"], "code": request.get_json().get("code")},
+            headers={"Authorization": bearer or ""},
+            timeout=(2, 5),
+        )
+    except requests.RequestException:
+        return {"error": "authentication is unavailable"}, 503
+    if answer.status_code != requests.codes.ok:
+        return {"error": "refused"}, 401
+    return shown(answer.json()), 200

@@ -12,8 +12,7 @@ from werkzeug.wrappers import Request
 
 from velro_auth.context import RequestContext
 from velro_auth.endpoints.operations import MetricsEndpoint
-from velro_auth.guards.bulkhead import Bulkhead
-from velro_auth.guards.circuit_breaker import CircuitBreaker
+from velro_auth.guards.asking import Bulkhead, CircuitBreaker
 from velro_auth.guards.failure_delay import FailureDelay
 from velro_auth.telemetry.audit import AuditTrail, open_trail
 from velro_auth.telemetry.gauges import DROPPED_LINES, Gauge, cache_gauge, guard_gauges, key_gauges, pool_gauges

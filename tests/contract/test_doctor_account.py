@@ -47,6 +47,18 @@ def test_a_hook_that_is_off(new_standin: Callable[..., Standin]) -> None:
     assert "Authentication, Hooks" in result.fix
 
 
+def test_the_list_of_sessions_needs_its_migration(
+    migrated: Standin, account: Credentials, new_standin: Callable[..., Standin]
+) -> None:
+    bare = new_standin(token_hook=None)
+    bare.create_user("ada@example.com", PASSWORD)
+
+    missing = look("account.sessions", settings_of(bare), account=Credentials("ada@example.com", PASSWORD))
+
+    assert look("account.sessions", settings_of(migrated), account=account).status == "pass"
+    assert (missing.status, "velro-auth db up" in missing.fix) == ("fail", True)
+
+
 def test_forwarding_that_works_is_proven_by_the_session(migrated: Standin, account: Credentials) -> None:
     settings = settings_of(migrated, DATABASE_URL=migrated.database_dsn)
 

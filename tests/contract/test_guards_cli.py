@@ -8,14 +8,20 @@ from click.testing import CliRunner
 from tests.fixtures.redis import RedisServer
 from tests.unit.guards.outcomes import fail
 from velro_auth.config.settings import Settings
-from velro_auth.errors import InvalidCredentials
+from velro_auth.errors import InvalidCredentials, Throttled
 from velro_auth.guards.attempts import MemoryAttempts
+from velro_auth.guards.budgets import BudgetLimits, MemoryBudgets
+from velro_auth.guards.codes import CodeBudget
+from velro_auth.guards.enforcement import Enforcement
 from velro_auth.guards.keys import Keyring
 from velro_auth.guards.limits import Limits
+from velro_auth.guards.mails import MailBudget
 from velro_auth.guards.throttle import Throttle, TooManyAttempts
 from velro_auth.ops.cli.guard import guard
 from velro_auth.stores.attempts import RedisAttempts
+from velro_auth.stores.budgets import RedisBudgets
 from velro_auth.stores.client import StoreBackoff, connect
+from velro_auth.stores.report import RedisReport
 
 ADA = "ada@example.com"
 HOME = "192.0.2.1"
@@ -51,9 +57,80 @@ def test_an_operator_sees_and_releases_who_is_held_back(redis_server: RedisServe
         assert run("show", HOME, redis_url=redis_server.url) == (0, "No failure is remembered.\n")
 
 
-@pytest.mark.parametrize("command", ["show", "release"])
+def test_an_operator_sees_and_releases_codes_and_mails(redis_server: RedisServer) -> None:
+    with connect(redis_server.url, timeout_s=5.0) as client:
+        client.flushall()
+        prefix, keyring = Settings.from_environment({}).redis_prefix, Keyring(b"secret")
+        memory, attempts = MemoryBudgets(limits=BudgetLimits()), MemoryAttempts(limits=Limits())
+        budgets = RedisBudgets(
+            client=client, limits=BudgetLimits(), fallback=memory, backoff=StoreBackoff(), prefix=prefix
+        )
+        codes = CodeBudget(budgets=budgets, keyring=keyring)
+        for _ in range(10):
+            with pytest.raises(InvalidCredentials), codes.attempt(ADA):
+                fail()
+        assert MailBudget(budgets=budgets, keyring=keyring, attempts=attempts).take(ADA, HOME)
+
+        status, shown = run("show", ADA, redis_url=redis_server.url)
+
+        assert status == 0
+        assert [line.split()[0] for line in shown.splitlines()] == [
+            "code",
+            "mail_account",
+            "mail_account_strangers",
+            "mail_pair",
+        ]
+        assert "code                     10 of 10 in 1 h, 10 of 30 in 24 h wait 3600 s" in shown
+        assert "example" not in shown
+        assert "mail_network " in run("show", HOME, redis_url=redis_server.url)[1]
+        with pytest.raises(Throttled), codes.attempt(ADA):
+            pass
+        assert run("release", ADA, redis_url=redis_server.url) == (0, "4 counters forgotten.\n")
+        with codes.attempt(ADA):
+            pass
+
+
+def test_the_report_of_all_processes_is_in_the_store(redis_server: RedisServer) -> None:
+    with connect(redis_server.url, timeout_s=5.0) as client:
+        client.flushall()
+        backoff, seen = StoreBackoff(), list[str]()
+        report = RedisReport(
+            client, backoff, prefix=Settings.from_environment({}).redis_prefix, wall_clock=lambda: 60.0
+        )
+        processes = [
+            report.beside(Enforcement(is_on=False, on_reported=seen.append, on_good=seen.append)) for _ in range(2)
+        ]
+        for process in processes:
+            process.report("pair")
+            with process.let_through("code"):
+                pass
+
+        status, output = run("report", "--forget", redis_url=redis_server.url)
+
+        assert status == 0
+        rows = [line.split() for line in output.splitlines()]
+        assert rows[1:4] == [["code", "2", "2"], ["pair", "2", "0"], ["all", "4", "2"]]
+        assert output.endswith("Counted since 1970-01-01 00:01 UTC.\n")
+        assert seen == ["pair", "code", "code"] * 2
+        assert run("report", redis_url=redis_server.url)[1].startswith("Nothing would have been refused")
+
+
+def test_a_store_that_fails_loses_the_report_and_no_request(own_redis: RedisServer) -> None:
+    with connect(own_redis.url, timeout_s=0.25) as client:
+        seen: list[str] = []
+        report = RedisReport(client, StoreBackoff(), prefix="test")
+        enforcement = report.beside(Enforcement(is_on=False, on_reported=seen.append))
+        own_redis.kill()
+
+        with enforcement.let_through("pair"):
+            pass
+
+    assert seen == ["pair"]
+
+
+@pytest.mark.parametrize("command", ["show", "release", "report"])
 def test_without_a_shared_store_an_operator_is_told_why_nothing_can_be_reached(command: str) -> None:
-    status, output = run(command, ADA)
+    status, output = run(command, *([] if command == "report" else [ADA]))
 
     assert status == 2
     assert "which no other process can reach" in output
@@ -73,6 +150,7 @@ def test_the_budget_is_printed() -> None:
 
     assert status == 0
     assert "      10  one account, at once" in output
+    assert "mailed codes\n      10  one address or phone number, in 1 h\n" in output
 
 
 def test_an_operator_sees_and_releases_the_networks_around_an_address(redis_server: RedisServer) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TypeAlias
 
 import pytest
@@ -54,12 +55,22 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.paths.append(self.path)
         status, headers, problem = self.server.behaviour(body["email"])
         request_id = f"request-{next(self.server.numbers):08d}"
         payload = json.dumps({**problem, "request_id": request_id}).encode()
         self.send_response(status)
         for name, value in {**headers, "X-Request-ID": request_id, "Content-Length": str(len(payload))}.items():
             self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(payload)
+
+    def do_GET(self) -> None:
+        self.server.paths.append(self.path)
+        reached = self.server.reached()
+        payload = b"" if reached is None else f"# x\nvelro_auth_upstream_requests_total {reached:.1f}\n".encode()
+        self.send_response(404 if reached is None else 200)
+        self.send_header("Content-Length", str(len(payload)))
         self.end_headers()
         self.wfile.write(payload)
 
@@ -76,11 +87,15 @@ class Gateway(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.behaviour = behaviour
         self.numbers = itertools.count()
+        self.paths: list[str] = []
+        #: The metric that counts the requests to Supabase; None while the metrics are closed.
+        self.reached: Callable[[], int | None] = lambda: None
 
 
 @contextlib.contextmanager
-def running(behaviour: Behaviour) -> Iterator[str]:
+def running(behaviour: Behaviour, change: Callable[[Gateway], None] = lambda _gateway: None) -> Iterator[str]:
     with Gateway(behaviour) as gateway:
+        change(gateway)
         thread = threading.Thread(target=gateway.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -90,9 +105,15 @@ def running(behaviour: Behaviour) -> Iterator[str]:
             thread.join(10)
 
 
-def run(behaviour: Behaviour, samples: int = 150) -> tuple[int, str]:
-    with running(behaviour) as url:
+def run(
+    behaviour: Behaviour,
+    samples: int = 150,
+    *options: str,
+    change: Callable[[Gateway], None] = lambda _gateway: None,
+) -> tuple[int, str]:
+    with running(behaviour, change) as url:
         arguments = ["enumeration", "--url", url, "--samples", str(samples), "--existing", "existing@example.com"]
+        arguments += options
         result = CliRunner().invoke(prove, arguments)
     return result.exit_code, result.output
 
@@ -142,3 +163,80 @@ def test_a_gateway_that_is_not_there_is_said_so() -> None:
 
     assert result.exit_code == 2
     assert "cannot be asked" in result.output
+
+
+PATHS = {
+    "login": ["/login"],
+    "signup": ["/signup"],
+    "forgot": ["/password/forgot"],
+    "otp": ["/otp"],
+    "resend": ["/signup", "/signup/resend"],
+    "confirm": ["/password/forgot", "/confirm"],
+}
+ACCEPTED: Answer = (202, {}, {"status": "sent"})
+
+
+@pytest.mark.parametrize("route", PATHS)
+def test_each_route_is_asked_and_a_telling_answer_found(route: str) -> None:
+    plain = REFUSED if route in {"login", "confirm"} else ACCEPTED
+    telling = (plain[0], {"X-Known": "yes"}, plain[2])
+    gateways: list[Gateway] = []
+
+    def answer(email: str) -> Answer:
+        return plain if email.startswith("nobody-") else telling
+
+    status, output = run(answer, 4, "--route", route, change=gateways.append)
+
+    assert (status, "headers              DIFFERS" in output) == (1, True)
+    asked = [path.removeprefix("/api/v1/auth") for path in gateways[0].paths if path != "/metrics"]
+    assert list(dict.fromkeys(asked)) == PATHS[route]
+
+
+def test_answers_about_the_same_address_are_alike_but_for_the_address() -> None:
+    def answer(email: str) -> Answer:
+        return 202, {"Set-Cookie": f"flow={email[:3] * 5}; Secure"}, {"email": email}
+
+    status, output = run(answer, 60, "--route", "otp")
+
+    assert "DIFFERS" not in output
+    assert status in {0, 1}
+
+
+def test_a_shorter_cookie_tells() -> None:
+    def answer(email: str) -> Answer:
+        return 202, {"Set-Cookie": f"flow={'x' * (3 + email.startswith('nobody-'))}; Secure"}, {}
+
+    assert run(answer, 4, "--route", "otp")[0] == 1
+
+
+def test_what_never_reached_supabase_is_no_proof() -> None:
+    def change(gateway: Gateway) -> None:
+        gateway.reached = lambda: 7
+
+    status, output = run(lambda _email: ACCEPTED, 4, "--route", "forgot", change=change)
+
+    assert (status, "reached Supabase" in output) == (2, True)
+
+
+def test_what_reached_supabase_is_one() -> None:
+    def change(gateway: Gateway) -> None:
+        gateway.reached = lambda: len(gateway.paths)
+
+    status, output = run(lambda _email: ACCEPTED, 40, "--route", "forgot", change=change)
+
+    assert status in {0, 1}
+    assert "reached Supabase" not in output
+
+
+def test_a_project_that_confirms_by_itself_is_said_so() -> None:
+    status, output = run(lambda _email: (409, {}, {"code": "already_registered"}), 2, "--route", "signup")
+
+    assert (status, "confirms addresses by itself" in output) == (2, True)
+
+
+def test_without_a_project_the_command_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SUPABASE_URL", raising=False)
+    result = CliRunner().invoke(prove, ["enumeration", "--data-dir", str(tmp_path)])
+
+    assert result.exit_code == 2
+    assert "make run" in result.output

@@ -10,8 +10,8 @@ import urllib3.exceptions
 
 from tests.fixtures.programs import free_port
 from tests.fixtures.rude import Behaviour, Rude, answer, hangs, resets, says, says_and_closes, trickles
-from velro_auth.ops.monitor.client import Answer, Client, failure_of
 from velro_auth.ops.monitor.observation import Failure
+from velro_auth.ops.monitor.probes import Answer, Client, failure_of
 
 TIMEOUT_S = 0.5
 

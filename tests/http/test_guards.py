@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+from pathlib import Path
 
 import altcha
 import pytest
 from werkzeug.test import Client, TestResponse
 
 from tests.asserts import assert_problem
-from tests.conftest import GOOD_LOGIN, LogLines, MakeClient
+from tests.conftest import ENVIRONMENT, GOOD_LOGIN, LogLines, MakeClient
 from tests.fixtures.threads import out_of_threads
 from tests.upstream_double import SESSION, UpstreamDouble, session
 from tests.waiting import eventually
+from velro_auth.app import Service
+from velro_auth.config.settings import Settings
 
 LOGIN = "/api/v1/auth/login"
 REFUSED = {"code": "invalid_credentials"}
@@ -313,3 +317,62 @@ def test_a_system_without_threads_fails_no_request(client: Client, upstream: Ups
     with out_of_threads():
         assert [client.get(path).status_code for path in paths] == [200] * 3
         assert_problem(log_in(client), 401, "invalid_credentials")
+
+
+def test_guards_that_only_report_refuse_nobody_and_say_what_they_would_have_done(
+    make_client: MakeClient, upstream: UpstreamDouble, logs: LogLines
+) -> None:
+    """AUTH_GUARDS=report: to see before switching them on."""
+    client = make_client(AUTH_GUARDS="report")
+    upstream.answers(REFUSED, status=400)
+    statuses = [log_in(client).status_code for _ in range(12)]
+    upstream.answers(session())
+    statuses.append(log_in(client).status_code)
+
+    assert statuses == [401] * 12 + [200]
+    assert client.get("/health/ready").get_json()["checks"]["guards"][0]["status"] == "warn"
+    metrics = client.get("/metrics").text
+    assert 'velro_auth_report_refusals_total{limit="pair"} 8.0' in metrics
+    assert 'velro_auth_report_good_total{limit="pair"} 1.0' in metrics
+    assert 'velro_auth_throttle_refusals_total{scope="pair"} 0.0' in metrics
+    reported = [vars(line) for line in logs.records if line.getMessage() == "a guard would have refused this request"]
+    assert [line["limit"] for line in reported] == ["pair"] * 8
+    assert GOOD_LOGIN["email"] not in str(logs)
+
+
+def test_new_settings_switch_the_guards_on_with_all_that_was_counted(
+    make_client: MakeClient, upstream: UpstreamDouble
+) -> None:
+    client = make_client(AUTH_GUARDS="report")
+    upstream.answers(REFUSED, status=400)
+    for _ in range(5):
+        log_in(client)
+    service = client.application
+    assert isinstance(service, Service)
+
+    service._take(Settings.from_environment({**ENVIRONMENT, "AUTH_GUARDS": "on"}))
+
+    assert_problem(log_in(client), 429, "too_many_attempts")
+    assert "guards" not in client.get("/health/ready").get_json()["checks"]
+
+
+def test_a_mail_that_is_withheld_is_in_the_metrics_and_in_the_audit_trail(
+    make_client: MakeClient, tmp_path: Path
+) -> None:
+    """No answer tells it."""
+    trail = tmp_path / "audit.jsonl"
+    client = make_client(AUDIT_FILE=str(trail))
+    service = client.application
+    assert isinstance(service, Service)
+    mails = service._parts.guards.mails
+
+    assert [mails.take("ada@example.com", "192.0.2.7") for _ in range(3)] == [True, True, False]
+
+    assert 'velro_auth_budget_refusals_total{budget="mail_pair"} 1.0' in client.get("/metrics").text
+    service.stop()
+    (record,) = [
+        line for line in map(json.loads, trail.read_text("utf-8").splitlines()) if line["event"] == "mail_withheld"
+    ]
+    assert (record["reason"], record["address"]) == ("mail_pair", "192.0.2.7")
+    assert record["account"] == mails.keyring.account("ada@example.com")
+    assert "example.com" not in trail.read_text("utf-8")

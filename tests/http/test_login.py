@@ -381,7 +381,7 @@ def test_a_page_of_html_is_nobody_s_answer(login: LogIn, upstream: UpstreamDoubl
 
 
 def test_an_answer_beyond_the_cap_is_refused(login: LogIn, upstream: UpstreamDouble) -> None:
-    upstream.answers({**session(), "padding": "x" * 300_000})
+    upstream.answers({**session(), "padding": "x" * 1_100_000})
 
     assert_problem(login(), 503, "upstream_unavailable")
 

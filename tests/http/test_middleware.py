@@ -205,10 +205,26 @@ def test_problem_json_is_for_those_who_name_it(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/health//", "//health", "/api/v1/auth/login//", "/api//v1/auth/login", "/API/v1/auth/login", "/", "//"]
+    "path",
+    [
+        *("/health//", "//health", "///health", "/api/v1/auth/login//", "/api//v1/auth/login", "/API/v1/auth/login"),
+        *("//", "///", "//api/v1/auth/ping", "//evil.example", "//evil.example/%2f..", "//api/v1/auth/verify"),
+    ],
 )
 def test_a_path_is_exactly_what_was_asked_for(client: Client, path: str) -> None:
-    assert_problem(client.get(path), 404, "not_found")
+    # The test client would take what follows two slashes for a host.
+    response = client.get("/", environ_overrides={"PATH_INFO": path})
+
+    assert_problem(response, 404, "not_found")
+    assert "Location" not in response.headers
+
+
+def test_an_address_without_a_path_is_the_index(client: Client) -> None:
+    """Without a redirect, which would have the Host header in it."""
+    response = client.get("/", headers={"Host": "evil.example"}, environ_overrides={"PATH_INFO": ""})
+
+    assert (response.status_code, response.headers.get("Location")) == (200, None)
+    assert b"evil" not in response.data
 
 
 def test_a_trailing_slash_changes_nothing(client: Client, upstream: UpstreamDouble, logs: LogLines) -> None:
@@ -216,7 +232,8 @@ def test_a_trailing_slash_changes_nothing(client: Client, upstream: UpstreamDoub
     parts = build(Settings.from_environment(ENVIRONMENT))
     paths = {(method, path) for endpoint in parts.endpoints for method in endpoint.methods for path in endpoint.paths}
     for method, path in sorted(paths | {("OPTIONS", LOGIN), ("DELETE", LOGIN)}):
-        without, with_ = (client.open(asked, method=method, json=GOOD_LOGIN) for asked in (path, path + "/"))
+        with_slash = path if path == "/" else path + "/"
+        without, with_ = (client.open(asked, method=method, json=GOOD_LOGIN) for asked in (path, with_slash))
 
         assert with_.status_code == without.status_code, (method, path)
         assert with_.headers.get("Allow") == without.headers.get("Allow")

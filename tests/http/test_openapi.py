@@ -29,9 +29,11 @@ def document(client: Client) -> dict[str, Any]:
 
 
 def test_every_endpoint_but_the_documents_themselves_is_described() -> None:
-    endpoints = {endpoint.name for endpoint in build(Settings.from_environment(ENVIRONMENT)).endpoints}
+    endpoints = build(Settings.from_environment(ENVIRONMENT)).endpoints
+    own = {endpoint.name for endpoint in endpoints if getattr(endpoint, "operations", None)}
 
-    assert set(OPERATIONS) == endpoints - {"openapi", "docs", "metrics"}
+    assert not own & set(OPERATIONS)
+    assert own | set(OPERATIONS) == {endpoint.name for endpoint in endpoints} - {"openapi", "docs", "metrics"}
 
 
 def test_the_document_names_every_route_and_no_password_flow(client: Client) -> None:
@@ -47,7 +49,7 @@ def test_the_page_needs_nothing_from_elsewhere(client: Client) -> None:
     response = client.get("/docs")
 
     assert response.mimetype == "text/html"
-    assert "script" not in response.get_data(as_text=True)
+    assert "<script" not in response.get_data(as_text=True)
     assert response.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src")
     assert len(response.headers.getlist("Content-Security-Policy")) == 1
 

@@ -52,6 +52,21 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "verify, bad token": {"path": "/api/v1/auth/verify/a", "method": "PUT", "headers": {"Authorization": "Bearer x"}},
     "verify, options": {"path": "/api/v1/auth/verify", "method": "OPTIONS"},
     "verify, head": {"path": "/api/v1/auth/verify//b", "method": "HEAD"},
+    "sessions, no token": {"path": "/api/v1/auth/sessions"},
+    "sessions, bad token": {
+        "path": "/api/v1/auth/sessions",
+        "method": "HEAD",
+        "headers": {"Authorization": "Bearer x"},
+    },
+    "sessions, POST": {"path": "/api/v1/auth/sessions", "method": "POST"},
+    "session, no token": {"path": "/api/v1/auth/sessions/b", "method": "DELETE"},
+    "session, GET": {"path": "/api/v1/auth/sessions/b"},
+    "session, slash": {"path": "/api/v1/auth/sessions/b/", "method": "DELETE"},
+    "session, escaped slash": {
+        "path": "/api/v1/auth/sessions/b/c",
+        "method": "DELETE",
+        "environ_overrides": {"RAW_URI": "/api/v1/auth/sessions/b%2Fc"},
+    },
     "nowhere": {"path": "/nowhere"},
 }
 

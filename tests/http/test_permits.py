@@ -16,7 +16,7 @@ from tests.asserts import assert_problem
 from tests.conftest import GOOD_LOGIN, MakeClient
 from tests.fixtures.tokens import USER_ID, SigningKey, claims_at, document, hmac_token
 from tests.upstream_double import PROJECT, TOKEN, session
-from velro_auth.guards.circuit_breaker import MIN_CALLS
+from velro_auth.guards.asking import MIN_CALLS
 
 LOGIN = "/api/v1/auth/login"
 LOGOUT = "/api/v1/auth/logout"

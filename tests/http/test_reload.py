@@ -38,15 +38,24 @@ def endpoint(service: Service, name: str) -> Endpoint:
 #: Variable → another value, and where the service has it.
 CHANGES: Mapping[str, tuple[str, Callable[[Service], object]]] = {
     "AUTH_FAST_LOGIN": ("off", lambda service: len(service._parts.fast)),
-    "AUTH_FORWARD_CLIENT_IP": ("off", lambda service: vars(service._parts.sessions.identity)["_forwards_address"]),
+    "AUTH_FORWARD_CLIENT_IP": (
+        "off",
+        lambda service: vars(vars(service._parts.sessions.identity)["_calls"])["_forwards_address"],
+    ),
     "AUTH_MAX_BODY_BYTES": ("2048", lambda service: vars(endpoint(service, "login"))["max_body_bytes"]),
     "AUTH_VERIFY_MODE": ("strict", lambda service: service._parts.sessions.is_strict),
     "AUTH_VERIFY_CACHE_S": ("5", lambda service: service._parts.sessions.introspector._remote._limits),
-    "LOGIN_CONCURRENCY": ("5", lambda service: guards(service).bulkhead.permits),
-    "LOGIN_QUEUE_S": ("3", lambda service: guards(service).bulkhead._wait_s),
+    "LOGIN_CONCURRENCY": ("5", lambda service: guards(service).asking.bulkhead.permits),
+    "LOGIN_QUEUE_S": ("3", lambda service: guards(service).asking.bulkhead._wait_s),
     "AUTH_SESSION_CALLS_PER_S": ("3", lambda service: guards(service).sessions._per_s),
     "AUTH_FAILURE_FLOOR_MS": ("100", lambda service: guards(service).failure_delay._delay_s),
     "AUTH_THROTTLE_SCALE": ("2", lambda service: memory(service)._limits["pair"].burst),
+    "AUTH_MAIL_DELAY_MS": ("10", lambda service: guards(service).mail_delay._delay_s),
+    "AUTH_MAIL_BUDGET_PER_HOUR": ("7", lambda service: vars(guards(service).mails.budgets)["_windows"]["mail_service"]),
+    "AUTH_GUARDS": ("report", lambda service: guards(service).mails.enforcement.is_on),
+    "AUTH_REDIRECT_URLS": ("https://b.example.com", lambda service: state(service).current.settings.auth_redirect_urls),
+    "AUTH_PUBLIC_URL": ("https://b.example.com", lambda service: state(service).current.settings.auth_public_url),
+    "AUTH_COOKIE_KEYS": ("k" * 40, lambda service: state(service).current.settings.auth_cookie_keys),
     "AUTH_CHALLENGE": ("off", lambda service: vars(guards(service).throttle)["_is_challenging"]),
     "AUTH_REPLICAS": ("2", lambda service: memory(service)._limits["pair"].burst),
     "AUTH_UPSTREAM_QUOTA": ("on", lambda service: vars(guards(service).rate_limit)["_one_address"]),
@@ -113,16 +122,16 @@ def test_permits_in_use_are_neither_lost_nor_doubled(environment: Callable[..., 
     before = guards(service)
     free = before.failure_delay.free
 
-    with before.failure_delay.hold(0.0), before.bulkhead.permit():
+    with before.failure_delay.hold(0.0), before.asking.bulkhead.permit():
         environment(LOGIN_CONCURRENCY="1")
         service.reload()
         after = guards(service)
 
-        assert after.bulkhead is not before.bulkhead
-        assert (after.bulkhead.in_use, after.failure_delay.free) == (1, free - 1)
-        assert after.breaker is before.breaker
+        assert after.asking.bulkhead is not before.asking.bulkhead
+        assert (after.asking.bulkhead.in_use, after.failure_delay.free) == (1, free - 1)
+        assert after.asking.breaker is before.asking.breaker
 
-    assert (after.bulkhead.in_use, after.failure_delay.free) == (0, free)
+    assert (after.asking.bulkhead.in_use, after.failure_delay.free) == (0, free)
 
 
 def test_what_was_counted_is_kept(environment: Callable[..., None]) -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from tests.conftest import ENVIRONMENT, LogLines
 from velro_auth.config.settings import Settings
-from velro_auth.upstream.transport.tracing import NULL_TRACER
 from velro_auth.wiring import ROUTES, build
 from velro_auth.wiring.telemetry import Tracing, wire_sentry, wire_tracing
 
@@ -25,7 +24,7 @@ def tracing(**environment: str) -> Tracing:
 def test_without_their_settings_nothing_is_built() -> None:
     assert tracing() == Tracing()
     assert wire_sentry(Settings.from_environment({})) == ()
-    assert tracing().tracer is NULL_TRACER
+    assert tracing().tracer is None
 
 
 def test_with_them_nothing_runs_before_the_service_is_started() -> None:

@@ -11,6 +11,7 @@ from tests.fixtures.repeating import id_of, repeating
 from velro_auth.auth.models import Credentials
 from velro_auth.context import RequestContext
 from velro_auth.errors import UpstreamError
+from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.identity import SupabaseIdentity
 from velro_auth.upstream.transport.transport import Transport
 
@@ -35,7 +36,7 @@ def test_nobody_gets_the_session_of_another_user(threads: int, *, nagle: bool) -
     results: Counter[str] = Counter()
     with repeating(nagle=nagle) as upstream:
         transport = Transport(upstream.url, key="k" * 20, pool_size=34)
-        identity = SupabaseIdentity(transport, forwards_address=False)
+        identity = SupabaseIdentity(AuthCalls(transport, forwards_address=False))
         callers = [
             threading.Thread(target=log_in, args=(identity, list(range(LOGINS))[nth::threads], results))
             for nth in range(threads)

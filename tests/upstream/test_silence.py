@@ -21,6 +21,7 @@ from tests.waiting import eventually
 from velro_auth.auth.models import Credentials
 from velro_auth.context import RequestContext
 from velro_auth.errors import InvalidCredentials, UpstreamFailed, WrongAnswer
+from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.identity import SupabaseIdentity
 from velro_auth.upstream.transport.connection import Connection, StaleConnection
 from velro_auth.upstream.transport.pool import ConnectionPool
@@ -231,7 +232,7 @@ def test_the_end_of_a_connection_is_no_surprise(server: Rude, transport: Transpo
 
 def test_a_refusal_keeps_its_connection(server: Rude, transport: Transport) -> None:
     """It names no user, and is common."""
-    identity = SupabaseIdentity(transport, forwards_address=False)
+    identity = SupabaseIdentity(AuthCalls(transport, forwards_address=False))
     server.does(says(answer(b'{"code": "invalid_credentials"}', status="400 Bad Request")))
 
     for _ in range(3):

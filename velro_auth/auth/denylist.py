@@ -1,14 +1,13 @@
 """Sessions that ended before their access tokens expire.
 
-An access token stays valid by its signature until it expires, up to an hour after the logout. ASVS 7.4.1 requires
-that the session ends at the logout, so the logout is kept here until all tokens of the session have expired.
+An access token stays valid by its signature until it expires. ASVS 7.4.1 requires that the session ends at the logout,
+so the logout is kept here until all tokens of the session have expired.
 
-There are two kinds of denials. A denial of a session (``session:<id>``) refuses every token of it. A denial of a user
-(``user:<id>``) ends sessions whose ids are unknown here: it has one :class:`Cutoff` for each logout with
-``scope=global`` or ``others``.
+A denial of a session (``session:<id>``) refuses every token of it. A denial of a user (``user:<id>``) ends sessions
+whose ids are unknown here: it has one :class:`Cutoff` for each logout with ``scope=global`` or ``others``. A denial of
+a user's lower sessions (``aal1:<id>``) does the same, but only to tokens that say ``aal1`` (see ``auth/factors.py``).
 
-A merged denial refuses all tokens that either of the two refuses, in any order and any number of times. So processes
-may receive denials in different orders and still agree.
+A merged denial refuses all tokens that either of the two refuses. So processes that receive them in any order agree.
 """
 
 from __future__ import annotations
@@ -49,15 +48,14 @@ Scope = Literal["global", "local", "others"]
 class Cutoff:
     """Ends the sessions that a user had at one moment.
 
-    ``iat`` has whole seconds, so a token from the second of the logout may be older or younger than the logout. It
-    counts as older, except for sessions that are known to have begun later.
+    ``iat`` has whole seconds. A token from the second of the logout counts as older, except for sessions that are
+    known to have begun later.
 
     Attributes:
-        name: A random text. The same cutoff may arrive several times, from several processes.
+        name: A random text. The same cutoff may arrive several times.
         at_s: The last second in which a token of these sessions was issued; Supabase's clock.
         exempt: Ids of sessions that do not end: the one that was spared, and those that began after the logout.
-        replaces: Names of cutoffs that this one included. Later copies of them are ignored, because they do not know
-            the sessions that began after this one.
+        replaces: Names of cutoffs that this one included. Later copies of them are ignored.
     """
 
     name: str
@@ -100,8 +98,7 @@ def _bounded(names: Iterable[str], most: int) -> tuple[str, ...]:
 def merge_cutoffs(some: Sequence[Cutoff], others: Sequence[Cutoff]) -> tuple[Cutoff, ...]:
     """Return cutoffs that together refuse every token that one of these refuses.
 
-    Copies of one cutoff (same name) are united: a copy that lacks an exempt session is only older. A session that is
-    exempt from one cutoff is not exempt from another.
+    Copies of one cutoff (same name) are united: a copy that lacks an exempt session is only older.
     """
     by_name: dict[str, Cutoff] = {}
     for cutoff in (*some, *others):
@@ -126,7 +123,7 @@ class Denial:
     """Refuses tokens of a session or of a user.
 
     Attributes:
-        subject: ``session:<id>`` or ``user:<id>``.
+        subject: ``session:<id>``, ``user:<id>`` or ``aal1:<id>``.
         until_s: When the last such token has expired; wall clock.
         cutoffs: For a user, which tokens are refused; empty for all.
     """
@@ -161,9 +158,19 @@ def end_of_user(claims: Claims, scope: Literal["global", "others"], *, at_s: flo
     """
     # Supabase issued the token before it ended the sessions, even if the clock of the Date says otherwise.
     second = max(int(at_s), claims.issued_at or 0)
-    spared = (claims.session_id,) if scope == "others" else ()
-    cutoff = Cutoff(name=secrets.token_hex(8), at_s=second, exempt=spared)
+    cutoff = Cutoff(name=secrets.token_hex(8), at_s=second, exempt=(claims.session_id,) if scope == "others" else ())
     return Denial(subject=f"user:{claims.sub}", until_s=until_s, cutoffs=(cutoff,))
+
+
+def end_of_lower_sessions(claims: Claims, *, at_s: float, until_s: float) -> Denial:
+    """Return what :func:`end_of_user` returns for ``others``, but only for tokens that say ``aal1``."""
+    return replace(end_of_user(claims, "others", at_s=at_s, until_s=until_s), subject=f"aal1:{claims.sub}")
+
+
+def subjects_of(claims: Claims) -> tuple[str, ...]:
+    """Return the subjects whose denials may refuse a token with these claims."""
+    own = (f"session:{claims.session_id}", f"user:{claims.sub}")
+    return (*own, f"aal1:{claims.sub}") if claims.aal == "aal1" else own
 
 
 def last_end_s(claims: Claims, *, now_s: float, longest_s: float) -> float:
@@ -172,7 +179,7 @@ def last_end_s(claims: Claims, *, now_s: float, longest_s: float) -> float:
     Args:
         claims: The claims of the token that logs out.
         now_s: The wall clock.
-        longest_s: The longest lifetime of a token that was seen; a user's other sessions may have longer ones.
+        longest_s: The longest lifetime of a token that was seen.
     """
     lifetime_s = max(longest_s, claims.exp - (claims.issued_at or now_s))
     return max(claims.exp, now_s + lifetime_s) + LEEWAY_S
@@ -197,8 +204,7 @@ class DenyList(Protocol):
     def admits(self, claims: Claims, mark: int) -> bool:
         """Record a session that began after *mark*; return whether the client may have it.
 
-        Denials of the user that were known here at *mark* do not apply to the session: it began later, even if its
-        token was issued in the second of the logout.
+        Denials of the user known here at *mark* do not apply: it began later, perhaps in the second of the logout.
         """
 
 
@@ -218,16 +224,14 @@ class _Entry:
         earlier = {cutoff.name for cutoff in cutoffs if cutoff.covers(claims) and self.added_by[cutoff.name] <= mark}
         if not earlier:
             return None
-        session = [claims.session_id]
-        cutoffs = tuple(cutoff.exempting(session) if cutoff.name in earlier else cutoff for cutoff in cutoffs)
+        own = [claims.session_id]
+        cutoffs = tuple(cutoff.exempting(own) if cutoff.name in earlier else cutoff for cutoff in cutoffs)
         self.denial = replace(self.denial, cutoffs=cutoffs)
         return self.denial
 
 
 class MemoryDenyList:
-    """The deny-list of one process; not shared with others.
-
-    Bounded: when it is full, the denials that would end first are dropped.
+    """The deny-list of one process. When it is full, the denials that would end first are dropped.
 
     Args:
         size: How many denials are kept.
@@ -235,8 +239,7 @@ class MemoryDenyList:
     """
 
     def __init__(self, *, size: int = 50_000, now: Callable[[], float] = time.time) -> None:
-        self._size = size
-        self._now = now
+        self._size, self._now = size, now
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
         self._calls = 0
@@ -246,8 +249,7 @@ class MemoryDenyList:
     @property
     def longest_s(self) -> float:
         """The longest lifetime of an access token that was seen, in seconds."""
-        with self._lock:
-            return self._longest_s
+        return self._longest_s
 
     def deny(self, denials: Iterable[Denial]) -> None:
         """Refuse these tokens from now on."""
@@ -261,9 +263,8 @@ class MemoryDenyList:
     def denies(self, claims: Claims) -> bool:
         """Return whether the session of these claims was ended."""
         with self._lock:
-            session = self._entries.get(f"session:{claims.session_id}")
-            user = self._entries.get(f"user:{claims.sub}")
-            return any(entry is not None and entry.denial.covers(claims) for entry in (session, user))
+            entries = map(self._entries.get, subjects_of(claims))
+            return any(entry is not None and entry.denial.covers(claims) for entry in entries)
 
     def mark(self) -> int:
         """Return a mark for :meth:`admits`."""
@@ -275,13 +276,13 @@ class MemoryDenyList:
         self.exempt(claims, mark)
         return not self.denies(claims)
 
-    def exempt(self, claims: Claims, mark: int) -> Denial | None:
-        """Exempt a session from the cutoffs that were known at *mark*; return the denial if that changed it."""
+    def exempt(self, claims: Claims, mark: int) -> list[Denial]:
+        """Exempt a session from the cutoffs that were known at *mark*; return the denials that this changed."""
         with self._lock:
-            lifetime_s = min(claims.exp - (claims.issued_at or claims.exp), LONGEST_LIFETIME_S)
-            self._longest_s = max(self._longest_s, lifetime_s)
-            entry = self._entries.get(f"user:{claims.sub}")
-            return None if entry is None else entry.exempt(claims, mark)
+            lifetime_s = claims.exp - (claims.issued_at or claims.exp)
+            self._longest_s = max(self._longest_s, min(lifetime_s, LONGEST_LIFETIME_S))
+            entries = map(self._entries.get, subjects_of(claims))
+            return [changed for entry in entries if entry and (changed := entry.exempt(claims, mark))]
 
     def current(self) -> list[Denial]:
         """Return the denials that have not expired."""
@@ -292,9 +293,8 @@ class MemoryDenyList:
     def _sweep(self) -> None:
         """Drop expired denials and, if there are still too many, the tenth that would end first."""
         self._swept_s = now_s = self._now()
-        for entry in [entry for entry in self._entries.values() if entry.denial.until_s <= now_s]:
-            del self._entries[entry.denial.subject]
-        if len(self._entries) > self._size:
-            surplus = len(self._entries) - self._size + self._size // 10
+        self._entries = {name: entry for name, entry in self._entries.items() if entry.denial.until_s > now_s}
+        if (surplus := len(self._entries) - self._size) > 0:
+            surplus += self._size // 10
             for entry in heapq.nsmallest(surplus, self._entries.values(), key=lambda it: it.denial.until_s):
                 del self._entries[entry.denial.subject]

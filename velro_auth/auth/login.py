@@ -54,7 +54,7 @@ class Login:
             UpstreamThrottled: Supabase's rate limit, or our copy of it, is reached.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
-        context.notes["account"] = self.guards.throttle.name(credentials.email)
+        context.log_fields["account"] = self.guards.throttle.name(credentials.email)
         session = self._attempt(credentials, context)
         self.note_token(session.access_token)
         context.shows_upstream = True
@@ -64,7 +64,7 @@ class Login:
 
     def _attempt(self, credentials: Credentials, context: RequestContext) -> Session:
         def log_delay(held_s: float) -> None:
-            context.notes["held_ms"] = round(held_s * 1000, 2)
+            context.log_fields["held_ms"] = round(held_s * 1000, 2)
 
         try:
             with (
@@ -75,7 +75,7 @@ class Login:
             ):
                 context.allowance = attempt.allowance
                 if attempt.has_solved:
-                    context.notes["challenge"] = "solved"
+                    context.log_fields["challenge"] = "solved"
                 return self._sign_in(credentials, context, is_known=attempt.is_known)
         except (TooManyAttempts, Challenged) as error:
             context.allowance = error.allowance

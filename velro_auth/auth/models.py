@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from velro_auth.auth.denylist import Scope
 from velro_auth.context import RequestContext
+
+#: Of the migrations: longer names are cut, longer addresses of pictures left out.
+MAX_NAME_LENGTH: Final = 100
+MAX_PICTURE_LENGTH: Final = 2000
+
+#: Levels of a session that a second factor has proven.
+STEPPED_UP: Final = frozenset({"aal2", "aal3"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +33,34 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The user's row of ``public.users``, as far as a login answers with it."""
+    """The user's row of ``public.users``, as far as this service answers with it."""
 
     display_name: str | None = None
     avatar_url: str | None = None
     credits_balance: int | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+
+
+def profile_of(claims: Mapping[str, Any]) -> Profile:
+    """Return what the claims of a token say about the profile, where the row is not read.
+
+    Claims of a token hook come first, then what users write about themselves, by the rules by which the migrations
+    copy it into the row: display names of at most 100 characters, pictures by https.
+    """
+    given = claims.get("user_metadata")
+    metadata: Mapping[str, Any] = given if isinstance(given, dict) else {}
+    names = (claims.get("display_name"), *(metadata.get(name) for name in ("display_name", "full_name", "name")))
+    name = next((name for name in names if isinstance(name, str)), "").strip()
+    pictures = (claims.get("avatar_url"), metadata.get("avatar_url"), metadata.get("picture"))
+    picture = next((picture for picture in pictures if isinstance(picture, str)), "")
+    is_shown = picture.startswith("https://") and len(picture) <= MAX_PICTURE_LENGTH
+    balance = claims.get("credits_balance")
+    return Profile(
+        display_name=name[:MAX_NAME_LENGTH] or None,
+        avatar_url=picture if is_shown else None,
+        credits_balance=balance if isinstance(balance, int) else None,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +93,22 @@ class Session:
     expires_at: int
     user: User
     weak_password: Mapping[str, Any] | None = None
+    #: The level that the access token says; empty where it says none.
+    aal: str = ""
+
+    @property
+    def mfa(self) -> Mapping[str, Any] | None:
+        """What the client has to do next: prove one of these second factors. None where nothing is to be done."""
+        verified = [factor for factor in self.user.factors if factor.get("status") == "verified"]
+        if not verified or self.aal in STEPPED_UP:
+            return None
+        return {
+            "required": True,
+            "factors": [
+                {"id": one.get("id"), "type": one.get("factor_type"), "friendly_name": one.get("friendly_name")}
+                for one in verified
+            ],
+        }
 
 
 def dump_session(session: Session) -> dict[str, Any]:
@@ -130,10 +176,18 @@ class Identity(Protocol):
 
 
 class Profiles(Protocol):
-    """Reads the user's row of ``public.users``."""
+    """Reads and writes the user's row of ``public.users``."""
 
     def load(self) -> None:
         """Import the required package. The first call may take a second, so do not hold a permit meanwhile."""
 
     def of(self, access_token: str, user_id: str) -> Profile | None:
         """Return the profile row of a user, None if it cannot be read. Never raises."""
+
+    def change(self, access_token: str, user_id: str, values: Mapping[str, str | None]) -> Profile | None:
+        """Write ``display_name`` or ``avatar_url``; return the row, None where there is none to write.
+
+        Raises:
+            TokenInvalid: The data API refuses the token.
+            UpstreamError: Supabase could not be asked, or gave no usable answer.
+        """

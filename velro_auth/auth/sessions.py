@@ -119,7 +119,7 @@ class Sessions:
         try:
             return self.refreshes.refresh(refresh_token, ask, permit=self.guards.failure_delay.permit)
         except UpstreamThrottled as error:
-            context.notes["is_throttled"] = True
+            context.log_fields["is_throttled"] = True
             # supabase-js ends the session after a 429 on refresh, and keeps it after a 503 (measured).
             raise Busy(error.reason, retry_after_s=error.retry_after_s or THROTTLED_S) from error
 
@@ -173,7 +173,7 @@ class Sessions:
         with (
             self.guards.sessions.permit("me", context.address),
             self.guards.failure_delay.permit(),
-            self.guards.bulkhead.permit(),
+            self.guards.asking.bulkhead.permit(),
         ):
             return claims, self.profiles.of(token, claims.sub) or Profile()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import flask
 from werkzeug.routing import BaseConverter
 
-from velro_auth.endpoints import Endpoint
+from velro_auth.endpoints import ROUTING_ARGS, Endpoint
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -40,7 +40,8 @@ class AnyPath(BaseConverter):
 def view_of(endpoint: Endpoint) -> flask.typing.RouteCallable:
     """Return a Flask view that calls *endpoint* with the current request."""
 
-    def view(**_: str) -> WSGIApplication:
+    def view(**arguments: str) -> WSGIApplication:
+        flask.request.environ[ROUTING_ARGS] = ((), arguments)
         # The request itself, as in the fast lane, not Flask's proxy.
         return endpoint(flask.request._get_current_object())  # type: ignore[attr-defined] # noqa: SLF001
 

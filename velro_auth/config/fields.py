@@ -14,9 +14,13 @@ import marshmallow
 from velro_auth.config.validation import SettingError
 from velro_auth.web.cors import header_name
 from velro_auth.web.origins import check_pattern, normal_origin
+from velro_auth.web.redirects import allowed_redirect
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 Spec: TypeAlias = dataclasses.Field[Any]
+
+#: 256 bits in hexadecimal have 64 characters, in base64 44.
+_SHORTEST_SEALING_KEY: Final = 32
 
 
 def setting(
@@ -94,6 +98,34 @@ def an_origin(text: str) -> str:
         raise marshmallow.ValidationError(str(error)) from error
 
 
+def a_redirect(text: str) -> str:
+    """Convert an address that ``redirect_to`` may name."""
+    try:
+        return str(allowed_redirect(text))
+    except ValueError as error:
+        raise marshmallow.ValidationError(str(error)) from error
+
+
+def a_public_url(value: str) -> None:
+    """Check the address at which browsers reach this service."""
+    try:
+        origin = normal_origin(value)
+    except ValueError as error:
+        raise marshmallow.ValidationError(str(error)) from error
+    if "*" in origin or not origin.startswith(("https://", "http://")):
+        raise marshmallow.ValidationError("must be one address, such as https://auth.example.com")
+
+
+def a_sealing_key(text: str) -> str:
+    """Check a key that seals cookies."""
+    key = text.strip()
+    if len(key) < _SHORTEST_SEALING_KEY:
+        raise marshmallow.ValidationError(
+            f"has a key of {len(key)} characters: write at least {_SHORTEST_SEALING_KEY} (`openssl rand -hex 32`)"
+        )
+    return key
+
+
 def a_request_header(text: str) -> str:
     """Convert the name of a header that pages may send."""
     try:
@@ -111,11 +143,7 @@ def a_network(text: str) -> Network:
 
 
 class Environment(environs.Env):
-    """Reads a mapping and collects all errors instead of raising the first.
-
-    Args:
-        variables: The environment.
-    """
+    """Reads a mapping and collects all errors instead of raising the first."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         super().__init__(eager=False)

@@ -80,9 +80,6 @@ class SharedMemory:
 
     Made before the fork. Only the maker writes. The number of a publication is odd while it is written, so that no
     process reads half of it.
-
-    Args:
-        size: The longest publication, in bytes.
     """
 
     def __init__(self, size: int = SIZE) -> None:
@@ -121,7 +118,7 @@ class Outcome:
 
     Attributes:
         state: Whether the settings were taken, had not changed, were refused, or could not be read because of a defect.
-        mistakes: Why they were refused, a line each.
+        errors: Why they were refused, a line each.
         changed: Variable → how it changed, without secrets.
         waiting: Variables whose new value needs a restart.
         number: The publication that workers have to follow.
@@ -129,7 +126,7 @@ class Outcome:
     """
 
     state: Literal["taken", "unchanged", "refused", "failed"]
-    mistakes: Sequence[str] = ()
+    errors: Sequence[str] = ()
     changed: Mapping[str, str] = field(default_factory=dict)
     waiting: Sequence[str] = ()
     number: int = 0
@@ -187,14 +184,14 @@ class Reloads:
     def _reload(self) -> Outcome:
         if self._settings.errors:
             logger.error("the service started with wrong settings and needs a restart: kept the old settings")
-            return Outcome(state="refused", mistakes=["the service started with wrong ones: it needs a restart"])
+            return Outcome(state="refused", errors=["the service started with wrong ones: it needs a restart"])
         found = settings_diff(self._settings, self._read())
         for error in found.errors:
             logger.error(
                 "wrong setting: kept the old settings", extra={"variable": error.variable, "advice": error.advice}
             )
         if found.errors:
-            return Outcome(state="refused", mistakes=[*map(str, found.errors)], number=self._seen)
+            return Outcome(state="refused", errors=[*map(str, found.errors)], number=self._seen)
         if found.changed:
             # In the master too: a worker that is forked later starts with these settings.
             self._take(found.settings)

@@ -25,8 +25,11 @@ from velro_auth.config.fields import (
     a_header_with_an_address,
     a_network,
     a_pattern,
+    a_public_url,
+    a_redirect,
     a_redis_address,
     a_request_header,
+    a_sealing_key,
     an_origin,
     between,
     one_of,
@@ -158,8 +161,8 @@ class Settings:
     auth_session_calls_per_s: float = setting(
         "AUTH_SESSION_CALLS_PER_S",
         20.0,
-        "Refreshes, and likewise logouts, that one network (/24, or /64 of IPv6) may make per second in the long run,"
-        " per process; of `me` five times as many. Half a minute's worth may come at once.",
+        "Refreshes, and likewise logouts and calls of `sessions`, that one network (/24, or /64 of IPv6) may make per"
+        " second in the long run, per process; of `me` five times as many. Half a minute's worth may come at once.",
         check=between(0.1, 100_000),
         at_run_time=True,
     )
@@ -169,6 +172,56 @@ class Settings:
         "Refused logins are answered at the next multiple of so many milliseconds after their arrival, so that"
         " time does not tell who has an account. 0 switches it off.",
         check=between(0, 5000),
+        at_run_time=True,
+    )
+    auth_mail_delay_ms: float = setting(
+        "AUTH_MAIL_DELAY_MS",
+        1500.0,
+        "Requests that may send a mail are answered so many milliseconds after their arrival, or at the next multiple,"
+        " so that the response time does not reveal whether an account exists. 0 switches it off.",
+        check=between(0, 30_000),
+        at_run_time=True,
+    )
+    auth_mail_budget_per_hour: int = setting(
+        "AUTH_MAIL_BUDGET_PER_HOUR",
+        25,
+        "Mails that Supabase may be asked to send per hour, for all users together. Half of them are kept for networks"
+        " that logged in before. Supabase's built-in mail server sends 30.",
+        check=between(1, 1_000_000),
+        at_run_time=True,
+    )
+    auth_guards: str = setting(
+        "AUTH_GUARDS",
+        "on",
+        "`on` refuses what exceeds the limits on tries and mails; `report` only counts and logs it"
+        " (`velro-auth guard report`).",
+        check=one_of("on", "report"),
+        at_run_time=True,
+    )
+    auth_redirect_urls: Sequence[str] = setting(
+        "AUTH_REDIRECT_URLS",
+        (),
+        "Addresses that `redirect_to` may name, comma separated: an origin (`https://app.example.com`) allows all of"
+        " its pages, with a path (`https://app.example.com/auth/`) only the pages below it. List them in the project"
+        " too (Authentication, URL configuration).",
+        convert=a_redirect,
+        at_run_time=True,
+    )
+    auth_public_url: str = setting(
+        "AUTH_PUBLIC_URL",
+        "",
+        "The address at which browsers reach this service, such as `https://auth.example.com`. Sign-in with a provider"
+        " needs it: the provider's answer comes back there. The Host header is never used for this.",
+        check=a_public_url,
+        at_run_time=True,
+    )
+    auth_cookie_keys: Sequence[str] = setting(
+        "AUTH_COOKIE_KEYS",
+        (),
+        "Keys that seal cookies and tickets, comma separated, at least 32 characters each: the first one seals, all of"
+        " them open. Default: made from the Supabase key.",
+        secret=True,
+        convert=a_sealing_key,
         at_run_time=True,
     )
     auth_throttle_scale: float = setting(
@@ -450,29 +503,34 @@ class Settings:
         return self.auth_forward_client_ip == "on"
 
     @property
-    def login_slots(self) -> int:
+    def login_permits(self) -> int:
         """How many logins may ask Supabase at once."""
         return self.login_concurrency or max(1, self.gunicorn_threads * 3 // 4)
 
     @property
-    def login_places(self) -> int:
+    def waiting_permits(self) -> int:
         """How many logins may be in progress at once, waiting ones included; the other threads stay free."""
-        return max(self.login_slots, self.gunicorn_threads - max(1, self.gunicorn_threads // 8))
+        return max(self.login_permits, self.gunicorn_threads - max(1, self.gunicorn_threads // 8))
 
     @property
-    def session_slots(self) -> int:
+    def session_permits(self) -> int:
         """How many calls other than logins may ask Supabase at once: two thirds, so that logins keep a third."""
-        return max(1, self.login_slots * 2 // 3)
+        return max(1, self.login_permits * 2 // 3)
 
     @property
-    def session_places(self) -> int:
+    def session_waiting_permits(self) -> int:
         """How many of those may be in progress at once, waiting ones included: two thirds again."""
-        return max(self.session_slots, self.login_places * 2 // 3)
+        return max(self.session_permits, self.waiting_permits * 2 // 3)
 
     @property
-    def session_places_per_network(self) -> int:
+    def session_calls_per_network(self) -> int:
         """How many of those one network may have: three quarters, so that it cannot use all."""
-        return max(1, self.session_places * 3 // 4)
+        return max(1, self.session_waiting_permits * 3 // 4)
+
+    @property
+    def mail_waiting_permits(self) -> int:
+        """How many requests that may send a mail may be in progress at once: half, so that a flood leaves the rest."""
+        return max(1, self.session_waiting_permits // 2)
 
     @property
     def keeps_quota(self) -> bool:
@@ -568,6 +626,7 @@ def shown(settings: Settings, spec: Spec) -> str:
     """
     value = getattr(settings, spec.name)
     if spec.metadata["secret"] and value:
+        value = value if isinstance(value, str) else ",".join(value)
         return f"{value[: min(MASKED_CHARACTERS, len(value) // 4)]}… ({len(value)} characters)"
     if isinstance(value, tuple):
         return ",".join(map(str, value))

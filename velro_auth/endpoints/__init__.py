@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from werkzeug.wrappers import Request
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
+
+
+#: WSGI environ key (a convention of wsgi.org): the values of the placeholders in the path.
+ROUTING_ARGS: Final = "wsgiorg.routing_args"
 
 
 class Endpoint(Protocol):
@@ -23,7 +27,13 @@ class Endpoint(Protocol):
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The exact paths it answers, the documented path first."""
+        """The exact paths it answers, the documented path first; ``<name>`` stands for one segment."""
 
     def __call__(self, request: Request, /) -> WSGIApplication:
         """Answer *request*, or raise one of our errors."""
+
+
+def path_value(request: Request, name: str) -> str:
+    """Return what stands in the path for the placeholder *name*."""
+    value: str = request.environ[ROUTING_ARGS][1][name]
+    return value

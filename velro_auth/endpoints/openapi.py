@@ -2,57 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
-from marshmallow import Schema
 
 from velro_auth.endpoints import Endpoint
-from velro_auth.endpoints.schemas import LoginBody, LogoutAnswer, LogoutBody, MeAnswer, RefreshBody, SessionAnswer
+from velro_auth.endpoints.operation import BODY, TOKEN, UPSTREAM, Operation
+from velro_auth.endpoints.schemas import LoginBody, LogoutAnswer, LogoutBody, RefreshBody, SessionAnswer
 from velro_auth.web.problems import ANSWERS, ProblemResponse
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """The description of an endpoint, beyond its paths and methods.
-
-    Attributes:
-        summary: One line.
-        body: Schema of the request.
-        is_body_optional: Whether the body may be left out.
-        answer: Schema of the 200; None for a plain object.
-        success: Status and what it means.
-        needs_token: Whether a bearer token is sent.
-        codes: Error codes of this endpoint, besides those of every route.
-        media_type: Media type of the response.
-        failure: Status and meaning of a response with the same schema that is no success.
-        has_content: Whether a success has a body.
-    """
-
-    summary: str
-    body: type[Schema] | None = None
-    is_body_optional: bool = False
-    answer: type[Schema] | None = None
-    success: tuple[int, str] = (200, "All is well.")
-    needs_token: bool = False
-    codes: tuple[str, ...] = ()
-    media_type: str = "application/json"
-    failure: tuple[int, str] | None = None
-    has_content: bool = True
-
-
-_BODY: Final = ("bad_json", "too_large", "unsupported_media_type", "invalid_request")
-_UPSTREAM: Final = (
-    "upstream_throttled",
-    "upstream_error",
-    "upstream_unavailable",
-    "upstream_timeout",
-    "upstream_misconfigured",
-)
-_TOKEN: Final = ("token_missing", "token_invalid", "token_expired")
 
 #: Endpoint → description.
 OPERATIONS: Final[Mapping[str, Operation]] = {
@@ -62,13 +22,13 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         answer=SessionAnswer,
         success=(200, "A session."),
         codes=(
-            *_BODY,
+            *BODY,
             "captcha_required",
             "invalid_credentials",
             "email_not_confirmed",
             "too_many_attempts",
             "challenge_required",
-            *_UPSTREAM,
+            *UPSTREAM,
             "resting",
             "busy",
         ),
@@ -78,7 +38,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         body=RefreshBody,
         answer=SessionAnswer,
         success=(200, "A session."),
-        codes=(*_BODY, "session_expired", *_UPSTREAM[1:], "resting", "busy"),
+        codes=(*BODY, "session_expired", *UPSTREAM[1:], "resting", "busy"),
     ),
     "logout": Operation(
         summary="End this session, all of the user's (default), or all the others",
@@ -87,21 +47,14 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         answer=LogoutAnswer,
         success=(200, "Logged out, or logged out already."),
         needs_token=True,
-        codes=("bad_json", "too_large", "invalid_request", *_TOKEN, *_UPSTREAM, "resting", "busy"),
-    ),
-    "me": Operation(
-        summary="Tell who the token belongs to, with the profile row",
-        answer=MeAnswer,
-        success=(200, "The user."),
-        needs_token=True,
-        codes=(*_TOKEN, *_UPSTREAM, "busy"),
+        codes=("bad_json", "too_large", "invalid_request", *TOKEN, *UPSTREAM, "resting", "busy"),
     ),
     "verify": Operation(
         summary="Tell whether a token is good; for gateways, with any method and below any path",
         success=(200, "The token is good; X-Auth-… headers say whose it is."),
         has_content=False,
         needs_token=True,
-        codes=("bad_parameter", *_TOKEN, "forbidden", "insufficient_aal", *_UPSTREAM, "busy"),
+        codes=("bad_parameter", *TOKEN, "forbidden", "insufficient_aal", *UPSTREAM, "busy"),
     ),
     "ping": Operation(summary="Tell that the service is there"),
     "health": Operation(summary="Tell that the process can serve, whatever Supabase does"),
@@ -114,6 +67,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "version": Operation(summary="Tell which build this is"),
 }
 
+#: A placeholder in a path: ``<name>`` in Flask, ``{name}`` in OpenAPI.
+_PLACEHOLDER: Final = re.compile("<([a-z_]+)>")
+
 _PARAMETERS: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
     "logout": ({"name": "scope", "in": "query", "schema": {"type": "string", "enum": ["global", "local", "others"]}},),
     "verify": (
@@ -125,16 +81,33 @@ _PARAMETERS: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
 
 _PROBLEM: Final = {
     "type": "object",
-    "required": ["type", "title", "status", "code", "detail", "request_id"],
+    "required": ["type", "title", "status", "status_code", "code", "detail", "request_id"],
     "properties": {
         "type": {"type": "string"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
+        "status_code": {"type": "integer", "description": "The same as `status`."},
         "code": {"type": "string"},
         "detail": {"type": "string"},
         "request_id": {"type": "string"},
         "errors": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}},
         "challenge": {"$ref": "#/components/schemas/Challenge"},
+        "ticket": {
+            "type": "string",
+            "description": "Of a reset or confirmation whose link was used already: send it in place of the link.",
+        },
+        "factors": {
+            "type": "array",
+            "description": "Of 403 `insufficient_aal`: the second factors of the user, one of which has to be passed.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "id": {"type": "string"},
+                    "type": {"type": "string"},
+                    "friendly_name": {"type": ["string", "null"]},
+                },
+            },
+        },
     },
 }
 
@@ -176,23 +149,39 @@ def openapi(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
     # No OAuth 2 password flow: this is not an OAuth server (RFC 9700, 2.4).
     spec.components.security_scheme("token", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
     for endpoint in endpoints:
-        operation = OPERATIONS.get(endpoint.name)
-        if operation is not None:
-            methods = [method.lower() for method in endpoint.methods or ("GET",)]
-            described = {method: _described(endpoint.name, method, operation) for method in methods}
-            spec.path(path=endpoint.paths[0], operations=described)
+        described = {
+            method.lower(): _described(endpoint, method, operation)
+            for method in endpoint.methods or ("GET",)
+            if (operation := _operation(endpoint, method)) is not None
+        }
+        if described:
+            spec.path(path=_PLACEHOLDER.sub(r"{\1}", endpoint.paths[0]), operations=described)
     return spec.to_dict()
 
 
-def _described(name: str, method: str, operation: Operation) -> dict[str, Any]:
+def _operation(endpoint: Endpoint, method: str) -> Operation | None:
+    """Return the description of a method: the endpoint's own, else the one of the table above."""
+    own: Mapping[str, Operation] = getattr(endpoint, "operations", {})
+    return own.get("GET" if method == "HEAD" else method) or OPERATIONS.get(endpoint.name)
+
+
+def _described(endpoint: Endpoint, method: str, operation: Operation) -> dict[str, Any]:
+    name = endpoint.name if len({*endpoint.methods} - {"HEAD"}) <= 1 else f"{endpoint.name}{method.title()}"
+    in_path = [
+        {"name": found, "in": "path", "required": True, "schema": {"type": "string"}}
+        for found in _PLACEHOLDER.findall(endpoint.paths[0])
+    ]
     outcomes = {
         str(status): _outcome(meaning, operation)
         for status, meaning in (operation.success, *((operation.failure,) if operation.failure else ()))
     }
+    if operation.accepted:
+        schema, meaning = operation.accepted
+        outcomes["202"] = {"description": meaning, "content": {operation.media_type: {"schema": schema}}}
     described: dict[str, Any] = {
-        "operationId": name if method != "head" else f"{name}Head",
+        "operationId": f"{endpoint.name}Head" if method == "HEAD" else name,
         "summary": operation.summary,
-        "parameters": list(_PARAMETERS.get(name, ())),
+        "parameters": [*in_path, *operation.parameters, *_PARAMETERS.get(endpoint.name, ())],
         "responses": {**outcomes, **_problems(operation.codes), "default": _problem("Another problem.")},
     }
     if operation.body:

@@ -1,4 +1,4 @@
-"""What operators and platforms call: ping, health, readiness, version and metrics."""
+"""What operators and platforms call: ping, health, readiness, version, metrics and the index."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from werkzeug.wrappers import Request, Response
 
 from velro_auth.context import RequestContext
 from velro_auth.endpoints.bodies import NO_STORE, RawResponse, json_answer, json_bytes
+from velro_auth.endpoints.operation import Operation
 from velro_auth.errors import NotFound
 from velro_auth.health_checks import Check, worst
 from velro_auth.telemetry.metrics import MEDIA_TYPE
@@ -48,7 +49,7 @@ class HealthEndpoint:
 
     name: ClassVar = "health"
     methods: ClassVar = ("GET", "HEAD")
-    paths: ClassVar = ("/health", "/__lbheartbeat__")
+    paths: ClassVar = ("/health", "/__lbheartbeat__", "/__health", "/api/v1/auth/health")
 
     def __call__(self, request: Request) -> RawResponse:
         """Answer that the process serves."""
@@ -99,6 +100,31 @@ class VersionEndpoint:
     def __call__(self, _: Request) -> RawResponse:
         """Answer with the build."""
         return json_answer(self.build)
+
+
+@dataclass(frozen=True)
+class IndexEndpoint:
+    """``/``: what answers here, and where to go on.
+
+    Attributes:
+        version: This build.
+        shows_docs: Whether the documents of the service are public.
+    """
+
+    version: str
+    shows_docs: bool
+
+    name: ClassVar = "index"
+    methods: ClassVar = ("GET", "HEAD")
+    paths: ClassVar = ("/",)
+    operations: ClassVar[Mapping[str, Operation]] = {"GET": Operation(summary="Tell what answers here")}
+
+    def __call__(self, _: Request) -> RawResponse:
+        """Answer with the name, the version and the links."""
+        links = {"health": "/health", "version": "/__version"}
+        if self.shows_docs:
+            links |= {"docs": "/docs", "openapi": "/openapi.json"}
+        return json_answer({"name": "velro-auth", "version": self.version, "links": links})
 
 
 @dataclass(frozen=True)

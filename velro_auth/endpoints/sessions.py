@@ -1,11 +1,11 @@
-"""Login, refresh, logout and me: how a frontend gets a session, uses it and ends it."""
+"""Login, refresh and logout: how a frontend gets a session, keeps it and ends it."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Final, cast, get_args
+from typing import Any, ClassVar, Final, cast, get_args
 
 import marshmallow
 from werkzeug.wrappers import Request
@@ -16,16 +16,16 @@ from velro_auth.auth.models import Credentials, Session
 from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.tokens import MAX_TOKEN_BYTES
 from velro_auth.context import OVERSIZE, RequestContext
-from velro_auth.endpoints.bodies import RawResponse, json_answer, validated
-from velro_auth.endpoints.schemas import LoginBody, LogoutBody, MeAnswer, RefreshBody, SessionAnswer
+from velro_auth.endpoints.bodies import RawResponse, is_empty, json_answer, validated
+from velro_auth.endpoints.schemas import LoginBody, LogoutBody, RefreshBody, SessionAnswer
 from velro_auth.errors import InvalidRequest
 
 _LOGIN: Final = LoginBody(unknown=marshmallow.EXCLUDE)
 _REFRESH: Final = RefreshBody(unknown=marshmallow.EXCLUDE)
 _LOGOUT: Final = LogoutBody(unknown=marshmallow.EXCLUDE)
+_HOW_TO_REFRESH: Final = 'Send it as JSON: {"refresh_token": "…"}. The access token in Authorization refreshes nothing.'
 _LOGGED_OUT: Final = {"message": "Logged out"}
 _SESSION: Final = SessionAnswer()
-_ME: Final = MeAnswer()
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class LoginEndpoint:
         """Answer a login."""
         credentials = Credentials(**validated(request, _LOGIN, self.max_body_bytes))
         context = RequestContext.of(request.environ)
-        return _session_answer(self.log_in(credentials, context), context)
+        return session_answer(self.log_in(credentials, context), context)
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,16 @@ class RefreshEndpoint:
     paths: ClassVar = ("/api/v1/auth/refresh",)
 
     def __call__(self, request: Request) -> RawResponse:
-        """Answer a refresh."""
+        """Answer a refresh.
+
+        Raises:
+            InvalidRequest: Only an access token was sent, as to the service before this one.
+        """
+        if is_empty(request) and "Authorization" in request.headers:
+            raise InvalidRequest({"refresh_token": [_HOW_TO_REFRESH]})
         token = validated(request, _REFRESH, self.max_body_bytes)["refresh_token"]
         context = RequestContext.of(request.environ)
-        return _session_answer(self.sessions.refresh(token, context), context)
+        return session_answer(self.sessions.refresh(token, context), context)
 
 
 @dataclass(frozen=True)
@@ -105,33 +111,17 @@ class LogoutEndpoint:
         return json_answer(_LOGGED_OUT)
 
     def _refresh_token(self, request: Request) -> str | None:
-        is_empty = not request.content_length and "chunked" not in request.headers.get("Transfer-Encoding", "").lower()
-        # Some frontends send the JSON type without a body.
-        if is_empty or request.mimetype != "application/json":
+        if is_empty(request) or request.mimetype != "application/json":
             return None
         token: str | None = validated(request, _LOGOUT, self.max_body_bytes)["refresh_token"]
         return token
 
 
-@dataclass(frozen=True)
-class MeEndpoint:
-    """``GET /api/v1/auth/me``: the user of the token, with the profile row."""
-
-    sessions: Sessions
-
-    name: ClassVar = "me"
-    methods: ClassVar = ("GET", "HEAD")
-    paths: ClassVar = ("/api/v1/auth/me",)
-
-    def __call__(self, request: Request) -> RawResponse:
-        """Answer with the user."""
-        token = bearer_token(request.headers.get("Authorization"))
-        claims, profile = self.sessions.me(token, RequestContext.of(request.environ))
-        return json_answer(_ME.dump({"claims": claims, "profile": profile}))
-
-
-def _session_answer(session: Session, context: RequestContext) -> RawResponse:
-    """Answer with *session*; log and count an access token that is too large for an ``Authorization`` header."""
+def session_answer(session: Session, context: RequestContext, **members: Any) -> RawResponse:
+    """Answer with *session*, and further *members*; log and count an access token that is too large for a header."""
     if len(session.access_token) > MAX_TOKEN_BYTES:
-        context.notes[OVERSIZE] = len(session.access_token)
-    return json_answer(_SESSION.dump(session))
+        context.log_fields[OVERSIZE] = len(session.access_token)
+    answer = {**_SESSION.dump(session), **members}
+    if session.mfa is None:
+        del answer["mfa"]
+    return json_answer(answer)

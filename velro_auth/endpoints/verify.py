@@ -74,5 +74,5 @@ class VerifyEndpoint:
         if header and context.peer_is_trusted:
             requirements.append(_of_header(header))
         elif header:
-            context.notes["ignored"] = "X-Auth-Require: its sender is not in TRUSTED_PROXIES"
+            context.log_fields["ignored"] = "X-Auth-Require: its sender is not in TRUSTED_PROXIES"
         return requirements

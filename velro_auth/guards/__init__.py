@@ -5,15 +5,14 @@ The order is: throttle, failure delay, upstream rate limit, bulkhead, circuit br
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from velro_auth.errors import UpstreamThrottled
-from velro_auth.guards.bulkhead import Bulkhead
-from velro_auth.guards.circuit_breaker import CircuitBreaker
+from velro_auth.guards.asking import Asking, CircuitBreaker
+from velro_auth.guards.codes import CodeBudget, FactorBudget
 from velro_auth.guards.failure_delay import FailureDelay
+from velro_auth.guards.mail_delay import MailDelay
+from velro_auth.guards.mails import MailBudget, SignUpLimit
 from velro_auth.guards.sessions import SessionCalls
 from velro_auth.guards.throttle import Throttle
 from velro_auth.guards.upstream_rate_limit import RateLimitBucket
@@ -30,32 +29,27 @@ class Guards:
         throttle: Stops password guessing.
         failure_delay: Answers refused logins at fixed times.
         rate_limit: Keeps the calls below Supabase's own rate limit.
-        bulkhead: Limits how many calls ask Supabase at once.
-        breaker: Stops calls while Supabase fails.
-        sessions: Limits refreshes, logouts and ``me`` of each network.
+        asking: Bulkhead and circuit breaker: ``with guards.asking():`` around each call of Supabase.
+        sessions: Limits the calls of users with a session, of each network.
         checks: The circuit breaker of token checks. It is a separate one, so that a failing ``GET /user`` does not
             stop logins. It opens sooner, because most tokens can be verified without Supabase.
+        data: The circuit breaker of the data API, which may fail while Supabase Auth works.
+        codes: Stops guessing of mailed codes.
+        factors: Stops guessing of the codes of second factors.
+        mails: Stops floods of mails.
+        sign_ups: Limits sign-ups that need no mail.
+        mail_delay: Answers requests that may send a mail at fixed times.
     """
 
     throttle: Throttle
     failure_delay: FailureDelay
     rate_limit: RateLimitBucket
-    bulkhead: Bulkhead
-    breaker: CircuitBreaker
+    asking: Asking
     sessions: SessionCalls
+    codes: CodeBudget
+    factors: FactorBudget
+    mails: MailBudget
+    sign_ups: SignUpLimit
+    mail_delay: MailDelay
     checks: CircuitBreaker = field(default_factory=lambda: CircuitBreaker(min_calls=CHECKS_MIN_CALLS))
-
-    @contextlib.contextmanager
-    def asking(self) -> Iterator[None]:
-        """Ask Supabase within the block, with a permit of the bulkhead and through the circuit breaker.
-
-        Raises:
-            Busy: No permit became free in time.
-            CircuitOpen: The circuit breaker is open.
-        """
-        try:
-            with self.bulkhead.permit(), self.breaker.attempt():
-                yield
-        except UpstreamThrottled:
-            self.rate_limit.upstream_refused()
-            raise
+    data: CircuitBreaker = field(default_factory=CircuitBreaker)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from velro_auth.guards.keys import Caller
 from velro_auth.guards.limits import ENDED_BY_SUCCESS, SHARED, STRANGER, Allowance, Limits, Record, scopes_of, waits_of
@@ -86,14 +86,32 @@ class Refusal:
         return dataclasses.replace(self, scope=self.own_scope, wait_s=self.own_wait_s)
 
 
+class Known(NamedTuple):
+    """Who logged in before.
+
+    Attributes:
+        pair: Whether the account logged in from this network.
+        network: Whether any account did.
+    """
+
+    pair: bool
+    network: bool
+
+
 class Attempts(Protocol):
-    """Counters of login tries: in memory, or shared in Redis. ``begin`` and ``settle`` never raise."""
+    """Counters of login tries: in memory, or shared in Redis. The methods never raise."""
 
     def begin(self, caller: Caller, *, has_solved: bool = False) -> Reservation | Refusal:
         """Count one try in all scopes at once, or in none. With a solved challenge shared limits do not count."""
 
     def settle(self, reservation: Reservation, *, succeeded: bool) -> None:
         """Give the try back; after a success also end the streaks and remember the pair."""
+
+    def knows(self, caller: Caller) -> Known:
+        """Return whether the pair, or anybody from the network, logged in before."""
+
+    def remember(self, caller: Caller) -> None:
+        """End the streaks and remember the pair, after a success that was not counted as a try."""
 
 
 class MemoryCounters:
@@ -156,8 +174,22 @@ class MemoryAttempts:
             now = self._clock()
             self._refund(reservation, now)
             if succeeded:
-                self._end_streaks(reservation.caller, now)
-                self._known.add(reservation.caller, until=now + self._known_s, per_account=self._known_networks)
+                self._succeeded(reservation.caller, now)
+
+    def knows(self, caller: Caller) -> Known:
+        """Return whether the pair, or anybody from the network, logged in before."""
+        with self._lock:
+            now = self._clock()
+            return Known(self._known.has(caller, now), self._known.has_network(caller.network, now))
+
+    def remember(self, caller: Caller) -> None:
+        """End the streaks and remember the pair, after a success that was not counted as a try."""
+        with self._lock:
+            self._succeeded(caller, self._clock())
+
+    def _succeeded(self, caller: Caller, now: float) -> None:
+        self._end_streaks(caller, now)
+        self._known.add(caller, until=now + self._known_s, per_account=self._known_networks)
 
     def _records(self, caller: Caller, now: float, *, has_solved: bool) -> tuple[bool, Mapping[str, Record]]:
         is_known = self._known.has(caller, now)
@@ -237,14 +269,18 @@ class RecordTable:
 
 
 class _KnownNetworks:
-    """The networks that logged in to each account before."""
+    """The networks that logged in to each account before, and those that logged in to any."""
 
     def __init__(self, *, max_accounts: int) -> None:
         self._networks: OrderedDict[str, dict[str, float]] = OrderedDict()
+        self._all: OrderedDict[str, float] = OrderedDict()
         self._max_accounts = max_accounts
 
     def has(self, caller: Caller, now: float) -> bool:
         return self._networks.get(caller.account, {}).get(caller.network, now) > now
+
+    def has_network(self, network: str, now: float) -> bool:
+        return self._all.get(network, now) > now
 
     def add(self, caller: Caller, *, until: float, per_account: int) -> None:
         networks = self._networks.setdefault(caller.account, {})
@@ -255,3 +291,7 @@ class _KnownNetworks:
             del networks[min(networks, key=lambda network: (networks[network], network))]
         if len(self._networks) > self._max_accounts:
             self._networks.popitem(last=False)
+        self._all[caller.network] = until
+        self._all.move_to_end(caller.network)
+        if len(self._all) > self._max_accounts:
+            self._all.popitem(last=False)

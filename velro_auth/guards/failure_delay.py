@@ -85,17 +85,20 @@ class FailureDelay:
         return self.state.free
 
     @contextlib.contextmanager
-    def hold(self, arrived: float, *, on_held: Callable[[float], None] = lambda _held_s: None) -> Iterator[None]:
+    def hold(
+        self, arrived: float, *, on_held: Callable[[float], None] = lambda _held_s: None, is_login: bool = True
+    ) -> Iterator[None]:
         """Try a login within the block, with a permit; delay the exit if the login was refused.
 
         Args:
             arrived: When the request arrived, on the clock of this object.
             on_held: Called with the seconds for which a refusal is delayed.
+            is_login: Whether a permit may be used that is reserved for logins.
 
         Raises:
             Busy: No permit is free; Supabase was not asked.
         """
-        self._acquire(reserved=0)
+        self._acquire(reserved=0 if is_login else self._reserved)
         try:
             yield
         except AuthError:

@@ -7,7 +7,9 @@ import functools
 import hashlib
 import hmac
 import ipaddress
+import re
 import unicodedata
+import uuid
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -28,6 +30,9 @@ REDIS_PREFIX: Final = "velro"
 #: Hexadecimal characters of the hash of the project's host: 48 bits keep the projects in one Redis apart.
 PROJECT_CHARACTERS: Final = 12
 
+#: A phone number as people write it.
+_PHONE: Final = re.compile(r"[\s+]*[0-9][0-9\s()./-]*")
+
 _NAMES: Final = {
     "pair": "pair:%(account)s:%(network)s",
     "strangers": "strangers:%(account)s",
@@ -37,6 +42,7 @@ _NAMES: Final = {
     "service": "service",
     "account": "account:%(account)s",
     "known": "known:%(account)s",
+    "known_network": "known_network:%(network)s",
 }
 
 
@@ -81,6 +87,10 @@ class Keyring:
         """Return the key of *account*."""
         return self._hmac("account", same_account(account))
 
+    def factor(self, account: str, factor_id: str) -> str:
+        """Return the key of a second factor of *account*. Another account has another key for the same factor."""
+        return self._hmac("factor", f"{same_account(account)}\0{same_factor(factor_id)}")
+
     def network(self, address: str) -> str:
         """Return the key of the network of *address*; *address* may be a network in CIDR notation."""
         return self._hmac("network", network_of(address))
@@ -115,12 +125,25 @@ def same_account(account: str) -> str:
 
     Supabase lower-cases with Go's ``ToLower``, which makes ``İ`` an ``i`` where Python keeps a dot: with plain
     ``lower`` each ``i`` of an address would double the number of budgets. Over-normalising merges counters;
-    under-normalising multiplies guess budgets.
+    under-normalising multiplies guess budgets. Of a phone number only the digits count, as for Supabase.
     """
+    if _PHONE.fullmatch(account):
+        return "".join(filter(str.isdecimal, account))
     if account.isascii():
         return account.strip().lower()
     decomposed = unicodedata.normalize("NFKD", account.strip())
     return "".join(char for char in decomposed if not unicodedata.combining(char)).casefold()
+
+
+def same_factor(factor_id: str) -> str:
+    """Return one spelling of *factor_id*: Supabase reads a UUID in capitals, in braces and without hyphens too.
+
+    All texts that are no UUID share one budget.
+    """
+    try:
+        return str(uuid.UUID(factor_id.strip()))
+    except ValueError:
+        return ""
 
 
 @functools.lru_cache(maxsize=4096)

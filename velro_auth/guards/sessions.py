@@ -1,4 +1,4 @@
-"""Limits refreshes, logouts and ``me`` of each network, separately from the logins."""
+"""Limits calls of users with a session, of each network, separately from the logins."""
 
 from __future__ import annotations
 
@@ -10,17 +10,28 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Literal, TypeAlias
 
 from velro_auth.errors import Busy, Throttled
-from velro_auth.guards.bulkhead import Bulkhead
+from velro_auth.guards.asking import Bulkhead
 from velro_auth.guards.keys import network_of
 
-Kind: TypeAlias = Literal["refresh", "logout", "me"]
+Kind: TypeAlias = Literal["refresh", "logout", "me", "change", "factors", "sessions", "sign_up", "proof"]
 
 #: Refreshes of one network per second in the long run. An access token lives an hour by default, so this serves
 #: 72,000 live sessions behind one /24. Supabase itself accepts one call in two seconds from one address.
 PER_S: Final = 20.0
 
 #: Kind → its rate, as a multiple of the rate of refreshes. Pages ask for ``me`` with every view.
-_RATES: Final[Mapping[Kind, float]] = {"refresh": 1.0, "logout": 1.0, "me": 5.0}
+_RATES: Final[Mapping[Kind, float]] = {
+    "refresh": 1.0,
+    "logout": 1.0,
+    "me": 5.0,
+    "change": 1.0,
+    "factors": 1.0,
+    "sessions": 1.0,
+    # Sign-ups without a mail, and mailed links and codes. People do these once, so a tenth is plenty.
+    "sign_up": 0.1,
+    "proof": 0.1,
+    # The end of a sign-in with a provider, which takes a person some seconds.
+}
 
 #: The burst, in seconds' worth of calls: 600 devices that wake up together.
 BURST_S: Final = 30.0
@@ -60,7 +71,7 @@ class SessionCalls:
     Args:
         bulkhead: Limits these calls of all networks together.
         in_flight: How many calls of one network may ask Supabase, or wait in the bulkhead.
-        per_s: Refreshes, and logouts, of one network per second in the long run; five times as many ``me``.
+        per_s: Refreshes of one network per second in the long run; the other kinds have multiples of it.
         max_buckets: How many buckets are kept in memory.
         clock: A monotonic clock, in seconds.
         state: The state of the object before, at a settings reload; calls in flight go on.

@@ -9,6 +9,7 @@ from typing import Any
 from velro_auth.errors import ChallengeRequired, InvalidCredentials, Throttled
 from velro_auth.guards.attempts import Attempts, Refusal, Reservation
 from velro_auth.guards.challenges import Challenges
+from velro_auth.guards.enforcement import ENFORCED, Enforcement
 from velro_auth.guards.keys import Caller, Keyring
 
 
@@ -39,6 +40,7 @@ class Throttle:
         is_challenging: Whether challenges are issued.
         on_refused: Called with the limit that refused a try; for a metric.
         on_challenge: Called with ``given`` or ``solved`` for a challenge, or ``wrong`` for a solution.
+        enforcement: Whether limits refuse logins, or only report them.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Throttle:
         is_challenging: bool = True,
         on_refused: Callable[[str], None] = lambda _scope: None,
         on_challenge: Callable[[str], None] = lambda _event: None,
+        enforcement: Enforcement = ENFORCED,
     ) -> None:
         self._attempts = attempts
         self._keyring = keyring
@@ -57,10 +60,15 @@ class Throttle:
         self._is_challenging = is_challenging
         self._on_refused = on_refused
         self._on_challenge = on_challenge
+        self._enforcement = enforcement
 
     def name(self, account: str) -> str:
         """Return the name of *account* in logs and counters: an HMAC, never the mail address."""
         return self._keyring.account(account)
+
+    def remember(self, account: str, address: str) -> None:
+        """Remember that *account* logged in from *address* by other means than its password: a mailed code or link."""
+        self._attempts.remember(self._keyring.caller(account, address))
 
     @contextlib.contextmanager
     def attempt(self, account: str, address: str, *, solution: str | None = None) -> Iterator[Reservation]:
@@ -83,6 +91,10 @@ class Throttle:
         caller, challenges = self._keyring.caller(account, address), self._challenges
         reservation = self._attempts.begin(caller)
         if isinstance(reservation, Refusal):
+            if not self._enforcement.is_on:
+                with self._let_through(caller, reservation) as uncounted:
+                    yield uncounted
+                return
             if challenges is None or not self._is_challenging:
                 raise self._refused(reservation)
             if not reservation.is_shared_only:
@@ -98,6 +110,15 @@ class Throttle:
             self._attempts.settle(reservation, succeeded=False)
             raise
         self._attempts.settle(reservation, succeeded=True)
+
+    @contextlib.contextmanager
+    def _let_through(self, caller: Caller, refusal: Refusal) -> Iterator[Reservation]:
+        """Report a try that would have been refused. It is not counted: a refused one would not have been either."""
+        with self._enforcement.let_through(refusal.scope, account=caller.account):
+            yield Reservation(
+                caller, is_known=False, scopes=(), counted_at=0.0, previous=(), allowance=refusal.allowance
+            )
+        self._attempts.remember(caller)
 
     def _begin_with_solution(
         self, caller: Caller, refusal: Refusal, challenges: Challenges, solution: str | None

@@ -29,12 +29,7 @@ _DEFECTS: Final = frozenset({"ConfigurationProblem", "InvalidResponseHeader", "I
 
 
 def incompatibility(cfg: Any, base: Any = Worker) -> str:
-    """Return why our worker cannot serve with these settings and this gunicorn; empty when it can.
-
-    Args:
-        cfg: gunicorn's settings.
-        base: gunicorn's worker class.
-    """
+    """Return why our worker cannot serve with these settings and this gunicorn; empty when it can."""
     missing = [name for name in WORKER_PARTS if name not in _names_of(base)]
     reasons = {
         f"gunicorn has no {', '.join(missing)}": bool(missing),

@@ -149,11 +149,7 @@ def _require_own(folder: Path) -> None:
 
 
 class ProcessRecords:
-    """The records of one service; created before the fork and copied into each worker.
-
-    Args:
-        folder: Where they are.
-    """
+    """The records of one service; created before the fork and copied into each worker."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -60,12 +60,7 @@ class ParserSettings:
         }
 
     def environ_of(self, client: Any, server: Any) -> WSGIEnvironment:
-        """Return what the environments of all requests of a connection have in common.
-
-        Args:
-            client: The peer's address, as ``accept`` returns it.
-            server: Our own, likewise.
-        """
+        """Return what the environments of all requests of a connection have in common."""
         peer, own = (address if isinstance(address, tuple) else ("", 0) for address in (client, server))
         addresses = {"REMOTE_ADDR": peer[0], "REMOTE_PORT": str(peer[1])}
         return {**self._environ, **addresses, "SERVER_NAME": own[0], "SERVER_PORT": str(own[1])}

@@ -97,11 +97,7 @@ class Pool:
         self._queue.put((work, args))
 
     def shutdown(self, *, wait: bool = False) -> None:
-        """Let the threads end when the queue is empty.
-
-        Args:
-            wait: Wait for them.
-        """
+        """Let the threads end when the queue is empty."""
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads if wait else ():

@@ -4,13 +4,14 @@
 -- Redis's own unless a test passes one: one clock for all gateways. Keys expire, but only to free memory: the numbers in
 -- a record decide when it is out of date.
 --
--- KEYS: known, then the scopes in the order of limits.STRANGER.
--- ARGV: 1 begin or settle, 2 the limits as JSON, 3 the network, 4 the time or nothing, 5 the numbers of scopes.
+-- KEYS: known, then the scopes in the order of limits.STRANGER, then known_network.
+-- ARGV: 1 begin, settle or knows, 2 the limits as JSON, 3 the network, 4 the time or nothing, 5 the numbers of scopes.
 --   begin takes in 5 the scopes of a pair that never logged in. It returns {0|1 allowed, known, now, scope with the
 --   longest wait, that wait, the same two among the limits that are not shared, failures of the network,
 --   full_until, streak and last of the pair, last of each scope ...}.
 --   settle takes in 5 the scopes that were counted, 6 succeeded, 7 when the try was counted, 8 ... when the try before
 --   it was counted, per scope.
+--   knows returns whether the pair, and whether anybody from the network, logged in before.
 local settings = cjson.decode(ARGV[2])
 local limits = settings.scopes
 local network = ARGV[3]
@@ -127,6 +128,7 @@ local function remember()
   redis.call('ZADD', KEYS[1], text(now + settings.known_s), network)
   redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -settings.known_networks - 1)
   redis.call('PEXPIRE', KEYS[1], math.ceil(settings.known_s * 1000))
+  redis.call('SET', KEYS[#KEYS], text(now + settings.known_s), 'PX', math.ceil(settings.known_s * 1000))
 end
 
 local function settle()
@@ -153,4 +155,8 @@ local function settle()
 end
 
 if ARGV[1] == 'begin' then return begin() end
+if ARGV[1] == 'knows' then
+  repair(KEYS[#KEYS], 'string')
+  return {is_known() and 1 or 0, number(redis.call('GET', KEYS[#KEYS])) > now and 1 or 0}
+end
 return settle()

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 import redis
 
-from velro_auth.guards.attempts import MemoryAttempts, Refusal, Reservation
+from velro_auth.guards.attempts import Known, MemoryAttempts, Refusal, Reservation
 from velro_auth.guards.challenges import MemorySpent
 from velro_auth.guards.keys import REDIS_PREFIX, Caller
 from velro_auth.guards.limits import KNOWN, STRANGER, Limits, Record, scopes_of
@@ -91,6 +91,16 @@ class RedisAttempts:
             outcome = (int(succeeded), repr(reservation.counted_at), *map(repr, reservation.previous))
             self._run("settle", reservation.caller, reservation.scopes, *outcome)
 
+    def knows(self, caller: Caller) -> Known:
+        """Return whether the pair, or anybody from the network, logged in before."""
+        answer = self._run("knows", caller, ())
+        return self._fallback.knows(caller) if answer is None else Known(*map(bool, answer))
+
+    def remember(self, caller: Caller) -> None:
+        """End the streaks and remember the pair, after a success that was not counted as a try."""
+        self._fallback.remember(caller)
+        self._run("settle", caller, (), 1, "0")
+
     def show(self, *names: str) -> Sequence[CounterStatus]:
         """Return the counters of an account, or of a network and the wider ones; *names* are keys of a ``Keyring``.
 
@@ -111,7 +121,7 @@ class RedisAttempts:
 
     def _run(self, command: str, caller: Caller, scopes: Sequence[str], *more: Any) -> Any:
         """Run the script; return its answer, or None while Redis is unavailable."""
-        keys = [self._prefix + caller.key(scope) for scope in ("known", *STRANGER)]
+        keys = [self._prefix + caller.key(scope) for scope in ("known", *STRANGER, "known_network")]
         numbers = ",".join(str(STRANGER.index(scope) + 1) for scope in scopes)
         now = "" if self._clock is None else repr(self._clock())
         try:

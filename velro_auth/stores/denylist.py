@@ -103,8 +103,8 @@ class RedisDenyList:
         """
         self._catch_up_on(claims)
         changed = self._memory.exempt(claims, mark)
-        if changed is not None:
-            self._share([changed])
+        if changed:
+            self._share(changed)
         return not self._memory.denies(claims)
 
     def start(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from redis import Redis, WatchError
 from redis.client import Pipeline, PubSub
 
-from velro_auth.auth.denylist import Cutoff, Denial
+from velro_auth.auth.denylist import Cutoff, Denial, subjects_of
 from velro_auth.auth.tokens import Claims
 from velro_auth.guards.keys import REDIS_PREFIX
 
@@ -104,8 +104,7 @@ class DenialsInRedis:
     def read_for(self, claims: Claims) -> list[Denial]:
         """Return the denials that may cover these claims."""
         prefixes = filter(None, (self._key, self._earlier_key))
-        subjects = (f"session:{claims.session_id}", f"user:{claims.sub}")
-        return _read(self._client, [prefix + subject for prefix in prefixes for subject in subjects])
+        return _read(self._client, [prefix + subject for prefix in prefixes for subject in subjects_of(claims)])
 
     def acknowledge(self, message_id: str) -> None:
         """Report that this process has received a message."""

@@ -209,7 +209,7 @@ class EventLog:
             extra={
                 "event": event,
                 "request_id": context.request_id,
-                "reason": context.notes.get("reason"),
+                "reason": context.log_fields.get("reason"),
                 "more_since_last": suppressed,
             },
         )

@@ -45,9 +45,25 @@ _BY_ROUTE: Final[Mapping[tuple[str, str], str]] = {
     ("login", "unauthorized"): "login_refused",
     ("login", "captcha_required"): "login_refused",
     ("login", "invalid_request"): "login_invalid",
+    ("exchange", "ok"): "login_succeeded",
+    ("exchange", "link_invalid"): "login_refused",
+    ("authorize", "ok"): "login_begun",
     ("refresh", "ok"): "session_refreshed",
     ("refresh", "unauthorized"): "refresh_refused",
     ("logout", "ok"): "session_ended",
+    ("session", "ok"): "session_ended",
+    # A mail may have been sent or not: the answer does not show which.
+    ("signup", "ok"): "sign_up",
+    ("signup_resend", "ok"): "confirmation_asked",
+    ("otp", "ok"): "sign_in_code_asked",
+    ("password_forgot", "ok"): "recovery_asked",
+    ("confirm", "ok"): "link_accepted",
+    ("password_reset", "ok"): "password_changed",
+    ("password", "ok"): "password_changed",
+    ("factor", "ok"): "factor_removed",
+    ("factor_verify", "ok"): "session_stepped_up",
+    ("reauthenticate", "ok"): "code_asked_for",
+    ("anonymous", "ok"): "anonymous_signed_up",
 }
 
 #: Security event → outcomes that are this event at every endpoint: denied access (16.3.2), attempts to bypass a control
@@ -55,7 +71,11 @@ _BY_ROUTE: Final[Mapping[tuple[str, str], str]] = {
 _OUTCOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "refresh_refused": ("session_expired",),
     "token_refused": ("token_missing", "token_invalid", "token_expired"),
-    "access_denied": ("forbidden", "insufficient_aal"),
+    "access_denied": ("forbidden", "insufficient_aal", "reauthentication_needed", "not_enabled"),
+    "link_refused": ("link_invalid",),
+    "code_refused": ("code_invalid",),
+    "sign_up_refused": ("already_registered",),
+    "password_refused": ("weak_password", "same_password"),
     "throttled": ("too_many_attempts",),
     "challenged": ("challenge_required",),
     "input_refused": (
@@ -109,13 +129,13 @@ class AuditTrail:
     def record_response(self, response: ResponseRecord) -> None:
         """Record a response, if it is a security event."""
         context = response.context
-        event = security_event(response.route, context.outcome)
+        event = security_event(response.route, context.outcome) or context.security_event
         if event is None:
             return
         self.record(
             event,
             level="warning" if response.status >= 400 else "info",  # noqa: PLR2004 - refused
-            account=context.notes.get("account"),
+            account=context.log_fields.get("account"),
             address=context.address,
             user_agent=response.user_agent,
             request_id=context.request_id,
@@ -125,7 +145,7 @@ class AuditTrail:
             outcome=context.outcome,
             took_ms=round(response.took_ms, 2),
             upstream_ms=round(context.upstream_ms, 2),
-            reason=context.notes.get("reason"),
+            reason=context.log_fields.get("reason"),
         )
 
     def record(self, event: str, *, level: str = "info", **fields: Value) -> None:

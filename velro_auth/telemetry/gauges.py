@@ -9,9 +9,9 @@ from typing import Final, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from velro_auth.guards.bulkhead import BulkheadState
-from velro_auth.guards.circuit_breaker import CircuitBreaker, State
+from velro_auth.guards.asking import BulkheadState, CircuitBreaker, State
 from velro_auth.guards.failure_delay import FailureDelayState
+from velro_auth.guards.mail_delay import MailDelayState
 from velro_auth.telemetry.logs import dropped_lines
 from velro_auth.telemetry.shared import Table, Workers
 
@@ -134,9 +134,25 @@ def guard_gauges(
     )
 
 
+def mail_gauge(mail_delay: MailDelayState) -> Gauge:
+    """Return the gauge of requests that may send a mail."""
+    doc = "Requests that may send a mail and wait for their answer or for Supabase."
+    return Gauge("mail_places_taken", doc, lambda: mail_delay.in_use)
+
+
+def mail_refusals(mail_delay: MailDelayState) -> ExternalCounter:
+    """Return the counter of requests that were answered ``busy`` because too many may send a mail."""
+    return ExternalCounter("mail_places_refusals", "Requests that found no place to wait.", lambda: mail_delay.refused)
+
+
 def session_refusals(read: Callable[[], float]) -> ExternalCounter:
     """Return the counter of session calls that were refused because of their network."""
     return ExternalCounter("session_refusals", "Refreshes, logouts and me of networks that made too many.", read)
+
+
+def upstream_requests(read: Callable[[], float]) -> ExternalCounter:
+    """Return the counter of requests to Supabase."""
+    return ExternalCounter("upstream_requests", "Requests sent to Supabase.", read)
 
 
 def pool_gauges(

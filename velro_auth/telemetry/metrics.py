@@ -17,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from velro_auth.context import RequestContext
+from velro_auth.guards.budgets import KINDS
 from velro_auth.telemetry.alerts import EVENTS
 from velro_auth.telemetry.gauges import PREFIX, ExternalCounter, ExternalCounters, Gauge, Gauges
 from velro_auth.telemetry.shared import Table, Workers
@@ -31,6 +32,8 @@ OTHER: Final = "other"
 LANES: Final = ("fast", "flask", "edge", "server")
 STATUS_CLASSES: Final = ("1xx", "2xx", "3xx", "4xx", "5xx")
 SCOPES: Final = ("pair", "strangers", "account", "network", "network56", "network48", "service", OTHER)
+BUDGETS: Final = (*KINDS, OTHER)
+LIMITS: Final = (*SCOPES[:-1], *BUDGETS)
 CHALLENGES: Final = ("given", "solved", "wrong")
 SHARES: Final = ("own", "upstream", "total")
 
@@ -92,15 +95,7 @@ class CounterFamily:
 
 
 class HistogramFamily:
-    """Histograms of durations of one name in a row of numbers.
-
-    Args:
-        name: Without the common prefix.
-        doc: The help text.
-        label: Name of the label.
-        values: Label values, one for each series.
-        start: Offset of the first series in the row.
-    """
+    """Histograms of durations of one name in a row of numbers."""
 
     def __init__(self, name: str, doc: str, label: str, values: Iterable[str], *, start: int) -> None:
         self._name, self._doc, self._label = PREFIX + name, doc, label
@@ -160,6 +155,12 @@ class PrometheusMetrics:
         self._shares = self._histogram("login_seconds", doc, "share", SHARES)
         self._throttled = self._counter("throttle_refusals", "Logins refused, by limit.", scope=SCOPES)
         self._challenges = self._counter("challenges", "Challenges of the throttle.", outcome=CHALLENGES)
+        doc = "Codes, mails and sign-ups refused, by budget."
+        self._budgets = self._counter("budget_refusals", doc, budget=BUDGETS)
+        doc = "Requests that a limit would have refused (AUTH_GUARDS=report)."
+        self._reported = self._counter("report_refusals", doc, limit=LIMITS)
+        doc = "Those of them that were good: a right password or code, or a sign-up that succeeded."
+        self._reported_good = self._counter("report_good", doc, limit=LIMITS)
         self._events = self._counter("events", "Events that an operator should know of.", event=EVENTS)
         self._table = Table(workers, self._families[-1].end)
         self._gauges = Gauges(workers, gauges, clock=clock)
@@ -202,6 +203,18 @@ class PrometheusMetrics:
     def record_challenge(self, outcome: str) -> None:
         """Count a challenge by its outcome, one of ``CHALLENGES``."""
         self._add(self._challenges, outcome)
+
+    def record_budget_refused(self, kind: str) -> None:
+        """Count a code, mail or sign-up that a budget refused, by the budget."""
+        self._add(self._budgets, kind)
+
+    def record_reported(self, limit: str) -> None:
+        """Count a request that was let through although *limit* would have refused it."""
+        self._add(self._reported, limit)
+
+    def record_reported_good(self, limit: str) -> None:
+        """Count such a request that turned out to be good."""
+        self._add(self._reported_good, limit)
 
     def record_event(self, event: str) -> None:
         """Count an event, one of ``EVENTS``."""

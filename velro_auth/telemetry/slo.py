@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from velro_auth.telemetry.window import Count, Window
+from velro_auth.telemetry.shared import Count, Window
 
 Level: TypeAlias = Literal["ok", "warning", "critical"]
 LEVELS: Final[tuple[Level, ...]] = ("ok", "warning", "critical")

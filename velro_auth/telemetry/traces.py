@@ -26,7 +26,7 @@ from velro_auth import __version__
 from velro_auth.context import RequestContext
 from velro_auth.telemetry.logs import add_filter
 from velro_auth.telemetry.telemetry import Routes
-from velro_auth.upstream.transport.tracing import NULL_CALL, Call
+from velro_auth.upstream.transport.tracing import Call
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -104,10 +104,10 @@ class Traces:
             yield span
 
     @contextlib.contextmanager
-    def call(self, method: str, url: str) -> Iterator[Call]:
+    def call(self, method: str, url: str) -> Iterator[Call | None]:
         """Make the span of a call, below the request that makes it; calls outside of requests get none."""
         if not trace.get_current_span().get_span_context().is_valid:
-            yield NULL_CALL
+            yield None
             return
         where = urlsplit(url)
         attributes = {"http.request.method": method, "server.address": where.hostname or "", "url.template": where.path}
@@ -239,14 +239,14 @@ def _describe_response(span: Span, status: int, context: RequestContext) -> None
             "velro_auth.request_id": context.request_id,
         }
     )
-    if isinstance(delayed_ms := context.notes.get("held_ms"), float):
+    if isinstance(delayed_ms := context.log_fields.get("held_ms"), float):
         span.set_attribute("velro_auth.held_ms", delayed_ms)
     if context.queue_ms is not None:
         span.set_attribute("velro_auth.queue_ms", context.queue_ms)
     if status >= _FAILED:
         _mark_failed(span, context.outcome)
     # For the access log, which is written after the response is sent, when this span has ended.
-    context.notes |= _identifiers(span)
+    context.log_fields |= _identifiers(span)
 
 
 def _mark_failed(span: Span, kind: str) -> None:

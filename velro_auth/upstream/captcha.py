@@ -18,6 +18,7 @@ from requests import PreparedRequest
 
 from velro_auth.errors import UpstreamError
 from velro_auth.upstream import translate
+from velro_auth.upstream.answers import content
 from velro_auth.upstream.transport.transport import Transport
 
 logger = logging.getLogger("velro_auth.upstream")
@@ -52,44 +53,33 @@ class Captcha(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class FixedCaptcha:
-    """The operator knows it, or there is only one key."""
+class DemandedCaptcha:
+    """The operator says that the project demands one."""
 
-    always: bool = False
-    key: str = ""
+    key: str
 
     def is_demanded(self) -> bool:
-        """Return what was set."""
-        return self.always
+        """Return True."""
+        return True
 
     def demanded(self) -> None:
         """Learn nothing."""
 
 
 def question(transport: Transport, key: str) -> PreparedRequest:
-    """Return the request that shows it: a login without an account and without a captcha.
-
-    Args:
-        transport: The way to the project.
-        key: The publishable key.
-    """
+    """Return the request that shows it: a login without an account and without a captcha."""
     return transport.prepare("POST", "/auth/v1/token?grant_type=password", key=key)
 
 
 def ask(transport: Transport, request: PreparedRequest) -> Answer:
-    """Send the question, and return what the answer means.
-
-    Args:
-        transport: The way to the project.
-        request: The question.
-    """
+    """Send the question, and return what the answer means."""
     try:
         reply = transport.send(request, b"{}", deadline_s=DEADLINE_S)
     except UpstreamError:
         return "unknown"
     if reply.status == _UNAUTHORIZED:
         return "key refused"
-    code = translate.code_of(reply, translate.content(reply))
+    code = translate.code_of(reply, content(reply))
     if reply.status != _TOO_MANY and (code is None or reply.status >= _SERVER_CLASS):
         return "unknown"
     # The captcha is checked first: any other answer comes from behind it.

@@ -1,4 +1,4 @@
-"""Does Supabase's login path work, and does the project take passwords at all?
+"""Questions about the project: does its login path work, does it take passwords, does it count callers one by one?
 
 ``/auth/v1/health`` is green with a dead database. The login path itself refuses an empty login as invalid even where
 e-mail logins are switched off, so the project's settings are read as well.
@@ -6,6 +6,7 @@ e-mail logins are switched off, so the project's settings are read as well.
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -14,11 +15,17 @@ from typing import Final
 from velro_auth.errors import UpstreamError, UpstreamMisconfigured, UpstreamThrottled
 from velro_auth.health_checks import Finding
 from velro_auth.upstream import translate
+from velro_auth.upstream.answers import content
 from velro_auth.upstream.transport.transport import Transport
 
 #: What an empty login is answered when all is well: refused before any account is looked at. With the publishable key
 #: a captcha may be demanded first.
 _HEALTHY: Final = frozenset({"validation_failed", "captcha_failed"})
+
+#: How long the answer of :class:`ForwardingProof` may take: a refused login waits for it.
+PROOF_DEADLINE_S: Final = 1.0
+
+_TOO_MANY: Final = 429
 
 #: Public settings of the project: which ways to log in are switched on.
 SETTINGS: Final = "/auth/v1/settings"
@@ -70,7 +77,7 @@ class LoginPathCheck:
             reply = self._transport.send(self._request, b"{}")
         except UpstreamError as error:
             return Finding("fail", f"Supabase does not answer ({error.reason})")
-        body = translate.content(reply)
+        body = content(reply)
         if translate.code_of(reply, body) in _HEALTHY:
             return MAIL_LOGINS_ARE_OFF if self._takes_no_mail_logins() else Finding("pass")
         refused = translate.refusal(reply, translate.PASSWORD_GRANT)
@@ -82,8 +89,37 @@ class LoginPathCheck:
     def _takes_no_mail_logins(self) -> bool:
         """Whether the project says so. Settings that cannot be read say nothing: its logins may work all the same."""
         try:
-            told = translate.content(self._transport.send(self._settings_request))
+            told = content(self._transport.send(self._settings_request))
         except UpstreamError:
             return False
         ways = told.get("external") if isinstance(told, dict) else None
         return isinstance(ways, dict) and ways.get("email") is False
+
+
+class ForwardingProof:
+    """Asks for an empty login in the name of an address that never called before.
+
+    Where callers are counted one by one, that address has all its calls left. A 429 for it means that it was counted
+    with the others. Sound right after another 429 only: at other times the common count has room as well.
+
+    Args:
+        transport: The way to the project, with the key that logins are sent with.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._request = transport.prepare("POST", "/auth/v1/token?grant_type=password")
+
+    def __call__(self) -> bool | None:
+        """Return whether all callers count as one; None where Supabase cannot be asked."""
+        headers = {"Sb-Forwarded-For": _unheard_of()}
+        try:
+            return self._transport.send(self._request, b"{}", headers, deadline_s=PROOF_DEADLINE_S).status == _TOO_MANY
+        except UpstreamError:
+            return None
+
+
+def _unheard_of() -> str:
+    """Return an address of the documentation's range (RFC 3849), which no caller has."""
+    digits = secrets.token_hex(12)
+    return "2001:db8:" + ":".join(digits[place : place + 4] for place in range(0, len(digits), 4))

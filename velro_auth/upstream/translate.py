@@ -7,15 +7,15 @@ and means that our key is wrong; it must never look like a wrong password.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from velro_auth import errors
 from velro_auth.errors import VelroAuthError
+from velro_auth.upstream.answers import NO_JSON, content
 from velro_auth.upstream.transport.transport import Reply
 
 logger = logging.getLogger("velro_auth.upstream")
@@ -23,7 +23,7 @@ logger = logging.getLogger("velro_auth.upstream")
 Codes: TypeAlias = Mapping[str, type[VelroAuthError]]
 
 #: Codes that mean the same whatever was asked.
-_ANYWHERE: Final[Codes] = {
+ANYWHERE: Final[Codes] = {
     "captcha_failed": errors.CaptchaRequired,
     "over_request_rate_limit": errors.UpstreamThrottled,
     "over_email_send_rate_limit": errors.UpstreamThrottled,
@@ -44,16 +44,19 @@ class Question:
     Attributes:
         codes: Error code → our error.
         refused: What an unknown code means that has a word of refusal in it.
+        fields: Error code → the field that is wrong, and what to tell about it; for codes that mean an
+            :class:`~velro_auth.errors.InvalidRequest`. Without an entry it is the mail address.
     """
 
     codes: Codes
     refused: type[VelroAuthError]
+    fields: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 #: ``POST /token?grant_type=password``.
 PASSWORD_GRANT: Final = Question(
     codes={
-        **_ANYWHERE,
+        **ANYWHERE,
         "invalid_credentials": errors.InvalidCredentials,
         # Told before the password is looked at: passing it on would tell who has an account.
         "user_banned": errors.InvalidCredentials,
@@ -73,7 +76,7 @@ PASSWORD_GRANT: Final = Question(
 #: what Supabase cannot take back is SessionExpired: a ban ends, and a hook may change its mind.
 REFRESH_GRANT: Final = Question(
     codes={
-        **_ANYWHERE,
+        **ANYWHERE,
         "refresh_token_not_found": errors.SessionExpired,
         "refresh_token_already_used": errors.SessionExpired,
         "session_not_found": errors.SessionExpired,
@@ -92,7 +95,7 @@ REFRESH_GRANT: Final = Question(
 #: ``GET /user`` and ``POST /logout``, with the user's own token. Refusals are 403 there, not 401.
 BEARER: Final = Question(
     codes={
-        **_ANYWHERE,
+        **ANYWHERE,
         "no_authorization": errors.TokenInvalid,
         "bad_jwt": errors.TokenInvalid,
         "session_not_found": errors.SessionGone,
@@ -105,8 +108,7 @@ BEARER: Final = Question(
     refused=errors.TokenInvalid,
 )
 
-#: What ``content`` returns for a body that is none; ``null`` is JSON.
-NO_JSON: Final = object()
+_WRONG_ADDRESS: Final = ("email", "The authentication server does not accept this address.")
 
 _UNAUTHORIZED: Final = 401
 _TOO_MANY: Final = 429
@@ -120,22 +122,6 @@ _CODE: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 #: An unknown code is a refusal of the credentials too when it contains one of these.
 _REFUSAL: Final = re.compile(r"invalid|denied|refused|forbidden|banned|blocked|locked|suspended|not_allowed|wrong")
-
-
-def is_json(reply: Reply) -> bool:
-    """Tell whether the answer says that it is JSON; an edge's page of HTML does not."""
-    media_type = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
-
-
-def content(reply: Reply) -> Any:
-    """Return the parsed body, ``NO_JSON`` when there is no JSON in it."""
-    if not is_json(reply):
-        return NO_JSON
-    try:
-        return json.loads(reply.body)
-    except (ValueError, RecursionError):
-        return NO_JSON
 
 
 def code_of(reply: Reply, body: Any) -> str | None:
@@ -155,12 +141,7 @@ def code_of(reply: Reply, body: Any) -> str | None:
 
 
 def refusal(reply: Reply, question: Question) -> VelroAuthError:
-    """Turn an answer that is no success into the error it means.
-
-    Args:
-        reply: The answer, its status outside of 2xx.
-        question: What was asked.
-    """
+    """Turn an answer that is no success into the error it means."""
     body = content(reply)
     code = code_of(reply, body)
     kind = _kind(reply.status, code, question, has_json=body is not NO_JSON)
@@ -169,7 +150,8 @@ def refusal(reply: Reply, question: Question) -> VelroAuthError:
     if kind is errors.UpstreamRefused:
         logger.warning("unknown refusal", extra={"upstream_status": reply.status, "upstream_code": named})
     if issubclass(kind, errors.InvalidRequest):
-        return kind({"email": ["The authentication server does not accept this address."]})
+        name, text = question.fields.get(code or "", _WRONG_ADDRESS)
+        return kind({name: [text]})
     return kind(reason, retry_after_s=_retry_after_s(reply))
 
 
@@ -180,7 +162,9 @@ def _fit_to_be_logged(code: str | None) -> str | None:
 
 def _kind(status: int, code: str | None, question: Question, *, has_json: bool) -> type[VelroAuthError]:
     if status == _TOO_MANY:
-        return errors.UpstreamThrottled
+        # A limit of mails is no limit of calls, where mails are asked for.
+        asked = question.codes.get(code or "", errors.UpstreamThrottled)
+        return errors.MailRefused if asked is errors.MailRefused else errors.UpstreamThrottled
     if code == "request_timeout":
         return errors.UpstreamTimeout
     if status >= _SERVER_CLASS:

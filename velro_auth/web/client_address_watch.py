@@ -34,12 +34,7 @@ _PLATFORM_KEYS: Final = (key_of("X-Railway-Request-Id"), key_of("CF-Connecting-I
 
 
 class AddressWatch:
-    """Checks the first logins of a process, and warns once.
-
-    Args:
-        addresses: Finds the client's address.
-        header: The header that it reads.
-    """
+    """Checks the first logins of a process, and warns once."""
 
     def __init__(self, addresses: Addresses, *, header: str = REAL_IP) -> None:
         self._addresses = addresses

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from werkzeug.wrappers import Response
 
-from velro_auth.context import AFTERWARDS, REFUSED, RequestContext
+from velro_auth.context import AFTERWARDS, CONTEXT, REFUSED, RequestContext
 from velro_auth.web import problems
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
@@ -116,19 +116,24 @@ class Middleware:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         started_s = self._clock()
-        path = environ["PATH_INFO"]
+        # An address without a path means the path "/" (RFC 9110, 4.2.3).
+        path = environ["PATH_INFO"] = environ["PATH_INFO"] or "/"
         # Below verify the path is the client's: a gateway appends it, with its slash.
-        if path.endswith("/") and len(path) > 1 and not is_below(path, self._own_options):
+        if path.endswith("/") and not path.endswith("//") and len(path) > 1 and not is_below(path, self._own_options):
             environ["PATH_INFO"] = path[:-1]
         context = self._context_of(environ)
-        context.attach(environ)
+        environ[CONTEXT] = context
         status, headers, body = self._response(environ, context)
         took_ms = (self._clock() - started_s) * 1000
         headers += _security_headers(headers)
         headers += self._cors.headers(environ.get("HTTP_ORIGIN"))
         headers += [("X-Request-ID", context.request_id), ("Server-Timing", _server_timing(context, took_ms))]
         headers += _rate_limit(context)
-        self._record(environ, context, int(status[:3]), took_ms)
+        record = functools.partial(self._record, environ, context, int(status[:3]), took_ms)
+        if (afterwards := environ.get(AFTERWARDS)) is None:
+            record()
+        else:
+            afterwards.append(record)
         start_response(status, headers)
         return [body]
 
@@ -148,7 +153,7 @@ class Middleware:
             self._watch.look(environ)
         if railway_id := environ.get("HTTP_X_RAILWAY_REQUEST_ID"):
             # Railway joins our log lines with its own by this name.
-            context.notes["requestId"] = railway_id[:64]
+            context.log_fields["requestId"] = railway_id[:64]
         return context
 
     def _queue_ms(self, started: str) -> float | None:
@@ -171,7 +176,7 @@ class Middleware:
             return _run(problems.respond(error, environ), environ)
 
     def _record(self, environ: WSGIEnvironment, context: RequestContext, status: int, took_ms: float) -> None:
-        """Count a response and log it, after it was sent if the server supports that."""
+        """Count a response and log it, after it was sent if the server can call back then."""
         path = _path(environ)
         try:
             self._on_response(path, status, took_ms, context, _user_agent(environ))
@@ -180,11 +185,7 @@ class Middleware:
             logger.exception("an answer was not counted")
         if status < _CLIENT_ERROR and path in self._quiet_paths and next(self._quiet_count) % self._log_quiet_every:
             return
-        write_line = functools.partial(_log, environ, context, status, took_ms)
-        if (later := environ.get(AFTERWARDS)) is None:
-            write_line()
-        else:
-            later.append(write_line)
+        _log(environ, context, status, took_ms)
 
 
 def _log(environ: WSGIEnvironment, context: RequestContext, status: int, took_ms: float) -> None:
@@ -206,7 +207,7 @@ def _log(environ: WSGIEnvironment, context: RequestContext, status: int, took_ms
     if context.traceparent:
         fields["traceparent"] = context.traceparent
     level = logging.ERROR if status == _SERVER_ERROR else logging.WARNING if status > _SERVER_ERROR else logging.INFO
-    access_log.log(level, "%s %s %d", fields["method"], path, status, extra=fields | context.notes)
+    access_log.log(level, "%s %s %d", fields["method"], path, status, extra=fields | context.log_fields)
 
 
 def _run(app: WSGIApplication, environ: WSGIEnvironment) -> tuple[str, list[tuple[str, str]], bytes]:

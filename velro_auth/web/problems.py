@@ -50,10 +50,19 @@ ANSWERS: Final[Mapping[type[Exception], ProblemResponse]] = {
     errors.TokenInvalid: ProblemResponse(401, "token_invalid", "The token is not valid."),
     errors.TokenExpired: ProblemResponse(401, "token_expired", "The token has expired."),
     errors.SessionExpired: ProblemResponse(401, "session_expired", "The session has ended. Log in again."),
+    errors.LinkInvalid: ProblemResponse(
+        401, "link_invalid", "The link or code is wrong, was used before, or has expired. Ask for a new one."
+    ),
+    errors.CodeInvalid: ProblemResponse(401, "code_invalid", "The code is wrong or has expired. Try the next one."),
     errors.Forbidden: ProblemResponse(403, "forbidden", "This account may not do that."),
     errors.InsufficientAal: ProblemResponse(403, "insufficient_aal", "A second factor is needed."),
+    errors.ReauthenticationNeeded: ProblemResponse(
+        403, "reauthentication_needed", "Send the current password too, or log in again."
+    ),
+    errors.NotEnabled: ProblemResponse(403, "not_enabled", "This is not switched on for this project."),
     errors.NotFound: ProblemResponse(404, "not_found", "There is nothing here."),
     errors.MethodNotAllowed: ProblemResponse(405, "method_not_allowed", "This route does not take this method."),
+    errors.AlreadyRegistered: ProblemResponse(409, "already_registered", "This address has an account. Log in."),
     errors.TooLarge: ProblemResponse(413, "too_large", "The body is too large."),
     errors.UnsupportedMediaType: ProblemResponse(
         415, "unsupported_media_type", "Send the body as Content-Type: application/json."
@@ -75,6 +84,8 @@ ANSWERS: Final[Mapping[type[Exception], ProblemResponse]] = {
         501, "not_implemented", "Send Transfer-Encoding: chunked, or Content-Length."
     ),
     errors.InvalidRequest: ProblemResponse(422, "invalid_request", "A field is missing or wrong."),
+    errors.WeakPassword: ProblemResponse(422, "weak_password", "The password is too weak. Choose another one."),
+    errors.SamePassword: ProblemResponse(422, "same_password", "The new password is the old one. Choose another one."),
     errors.RequestError: ProblemResponse(400, "bad_request", "The request cannot be understood."),
     errors.Throttled: ProblemResponse(429, "too_many_attempts", "Too many attempts. Wait a little.", 30),
     errors.ChallengeRequired: ProblemResponse(
@@ -106,6 +117,7 @@ TITLES: Final[Mapping[int, str]] = {
     404: "Not Found",
     405: "Method Not Allowed",
     408: "Request Timeout",
+    409: "Conflict",
     413: "Content Too Large",
     414: "URI Too Long",
     415: "Unsupported Media Type",
@@ -136,17 +148,21 @@ def respond(error: Exception, environ: Mapping[str, Any]) -> Response:
     context.outcome = answer.code
     if isinstance(error, errors.VelroAuthError):
         if error.reason:
-            context.notes["reason"] = error.reason[:200]
+            context.log_fields["reason"] = error.reason[:200]
     else:
         logger.error("unexpected error", exc_info=error, extra={"request_id": context.request_id})
     body = {
         "type": "about:blank",
         "title": TITLES[answer.status],
         "status": answer.status,
+        # The name that clients of FastAPI know.
+        "status_code": answer.status,
         "code": answer.code,
         "detail": _detail(error, answer),
         "request_id": context.request_id,
     }
+    if isinstance(error, errors.VelroAuthError):
+        body.update(error.members)
     if isinstance(error, errors.InvalidRequest):
         body["errors"] = error.fields
     if isinstance(error, errors.ChallengeRequired):

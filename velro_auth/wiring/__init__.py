@@ -8,41 +8,53 @@ from typing import Any, Final
 
 from velro_auth import __version__
 from velro_auth.auth.login import Login
-from velro_auth.auth.models import Identity
+from velro_auth.auth.session_list import SessionList
 from velro_auth.auth.sessions import Sessions
 from velro_auth.config.settings import Settings
 from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.docs import Contract, DocsEndpoint, OpenApiEndpoint
 from velro_auth.endpoints.operations import (
     HealthEndpoint,
+    IndexEndpoint,
     MetricsEndpoint,
     PingEndpoint,
     ReadyEndpoint,
     VersionEndpoint,
 )
-from velro_auth.endpoints.sessions import LoginEndpoint, LogoutEndpoint, MeEndpoint, RefreshEndpoint
+from velro_auth.endpoints.session_list import SessionEndpoint, SessionsEndpoint
+from velro_auth.endpoints.sessions import LoginEndpoint, LogoutEndpoint, RefreshEndpoint
 from velro_auth.endpoints.verify import VerifyEndpoint
 from velro_auth.guards import Guards
+from velro_auth.guards.enforcement import Enforcement
 from velro_auth.health_checks import Check, Finding
 from velro_auth.telemetry.telemetry import Routes
-from velro_auth.upstream.identity import SupabaseIdentity, Unconfigured
+from velro_auth.upstream.calls import AuthCalls, RefusingCalls
+from velro_auth.upstream.identity import SupabaseIdentity
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
+from velro_auth.wiring import account
 from velro_auth.wiring.guards import build_guards
-from velro_auth.wiring.sessions import build_sessions
+from velro_auth.wiring.oauth import OAUTH_ENDPOINTS, build_oauth
+from velro_auth.wiring.sessions import build_session_list, build_sessions
 from velro_auth.wiring.state import ApplicationState, open_state
 from velro_auth.wiring.telemetry import wire_tracing
+from velro_auth.wiring.user import USER_ENDPOINTS, build_user
 
 _ENDPOINTS: Final = (
     LoginEndpoint,
     RefreshEndpoint,
     LogoutEndpoint,
-    MeEndpoint,
+    *USER_ENDPOINTS,
+    *account.ENDPOINTS,
+    *OAUTH_ENDPOINTS,
+    SessionsEndpoint,
+    SessionEndpoint,
     VerifyEndpoint,
     PingEndpoint,
     HealthEndpoint,
     ReadyEndpoint,
     VersionEndpoint,
+    IndexEndpoint,
     MetricsEndpoint,
     OpenApiEndpoint,
     DocsEndpoint,
@@ -101,9 +113,11 @@ class Parts:
 
 @dataclass(frozen=True, kw_only=True)
 class _Services:
+    calls: AuthCalls
     login: Login
     guards: Guards
     sessions: Sessions
+    session_list: SessionList
     addresses: Addresses
     watch: AddressWatch
 
@@ -124,16 +138,18 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     sessions, max_body_bytes = services.sessions, settings.auth_max_body_bytes
     login, refresh = LoginEndpoint(services.login, max_body_bytes), RefreshEndpoint(sessions, max_body_bytes)
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
-    auth = (login, refresh, LogoutEndpoint(sessions, max_body_bytes), MeEndpoint(sessions), ping)
+    logout, frontends = LogoutEndpoint(sessions, max_body_bytes), _frontends(settings, state, services)
+    auth: tuple[Endpoint, ...] = (login, refresh, logout, *frontends, ping)
     verify = VerifyEndpoint(sessions)
     ready = ReadyEndpoint(_checks(settings, state, services.watch), __version__)
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))
-    contract = Contract((*auth, verify, health, ready, version), __version__, settings.shows_docs)
+    index = IndexEndpoint(__version__, settings.shows_docs)
+    contract = Contract((*auth, verify, health, ready, version, index), __version__, settings.shows_docs)
     state.current.settings = settings
     return Parts(
         auth=auth,
         verify=verify,
-        operations=(health, ready, version, metrics, OpenApiEndpoint(contract), DocsEndpoint(contract)),
+        operations=(health, ready, version, index, metrics, OpenApiEndpoint(contract), DocsEndpoint(contract)),
         fast=(ping, health, version, *((login, refresh) if settings.auth_fast_login else ())),
         probes=(ping, health, ready, version),
         instant=(ping, health, version),
@@ -145,23 +161,33 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     )
 
 
+def _frontends(settings: Settings, state: ApplicationState, services: _Services) -> tuple[Endpoint, ...]:
+    """Build the endpoints of the account and of the sessions, beyond login, refresh and logout."""
+    calls, owners, sessions = services.calls, state.upstream.owners, services.sessions
+    note_token = state.telemetry.issued_tokens.record
+    user = build_user(
+        settings,
+        state.user,
+        calls=calls,
+        sessions=sessions,
+        owners=owners,
+        note_token=note_token,
+    )
+    oauth = build_oauth(settings, calls=calls, owners=owners, sessions=sessions)
+    flows = account.build_account(settings, state.account, calls=calls, owners=owners, sessions=sessions)
+    listed = (SessionsEndpoint(services.session_list), SessionEndpoint(services.session_list))
+    return (*user, *flows, *oauth, *listed)
+
+
 def _services(settings: Settings, state: ApplicationState) -> _Services:
     upstream, telemetry = state.upstream, state.telemetry
     note_token = telemetry.issued_tokens.record
-    identity: Identity = Unconfigured("; ".join(map(str, settings.errors)))
+    reason = "; ".join(map(str, settings.errors))
+    calls: AuthCalls = RefusingCalls(reason)
     if upstream.transport is not None:
-        identity = SupabaseIdentity(
-            upstream.transport,
-            forwards_address=settings.forwards_client_ip,
-            captcha=upstream.captcha,
-            owners=upstream.owners,
-        )
-    guards = build_guards(
-        settings,
-        state.guards,
-        on_refused=telemetry.metrics.record_throttled,
-        on_challenge=telemetry.metrics.record_challenge,
-    )
+        calls = AuthCalls(upstream.transport, forwards_address=settings.forwards_client_ip, captcha=upstream.captcha)
+    identity = SupabaseIdentity(calls, owners=upstream.owners)
+    guards = _guards(settings, state)
     sessions = build_sessions(
         settings,
         state.sessions,
@@ -181,7 +207,38 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
         settings.trusted_proxies, header=settings.auth_client_ip_header, hops=settings.auth_trusted_hops
     )
     watch = state.watch(settings, addresses)
-    return _Services(login=login, guards=guards, sessions=sessions, addresses=addresses, watch=watch)
+    return _Services(
+        calls=calls,
+        login=login,
+        guards=guards,
+        sessions=sessions,
+        session_list=build_session_list(
+            settings, sessions, transport=upstream.transport, one_address=upstream.one_address
+        ),
+        addresses=addresses,
+        watch=watch,
+    )
+
+
+def _guards(settings: Settings, state: ApplicationState) -> Guards:
+    metrics = state.telemetry.metrics
+    return build_guards(
+        settings,
+        state.guards,
+        on_refused=metrics.record_throttled,
+        on_challenge=metrics.record_challenge,
+        on_withheld=state.telemetry.record_withheld_mail,
+        enforcement=Enforcement(
+            is_on=settings.auth_guards == "on",
+            on_refused=metrics.record_budget_refused,
+            on_reported=metrics.record_reported,
+            on_good=metrics.record_reported_good,
+        ),
+    )
+
+
+def _only_reporting() -> Finding:
+    return Finding("warn", "AUTH_GUARDS is report: guesses and floods of mails are counted and logged, not refused")
 
 
 def build_of(settings: Settings) -> Mapping[str, Any]:
@@ -215,6 +272,8 @@ def _checks(settings: Settings, state: ApplicationState, watch: AddressWatch) ->
     if telemetry.audit:
         checks["audit"] = telemetry.lost_records.check
     checks |= state.sessions.checks
+    if settings.auth_guards == "report":
+        checks["guards"] = _only_reporting
     if state.store:
         checks["shared_store"] = state.store.check
     return checks | {"tokens": telemetry.issued_tokens.check, "slo": telemetry.check}

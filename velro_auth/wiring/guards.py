@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 
 from velro_auth.config.settings import Settings
 from velro_auth.guards import CHECKS_MIN_CALLS, Guards
+from velro_auth.guards.asking import Asking, Bulkhead, BulkheadState, CircuitBreaker
 from velro_auth.guards.attempts import Attempts, MemoryAttempts, MemoryCounters
-from velro_auth.guards.bulkhead import Bulkhead, BulkheadState
+from velro_auth.guards.budgets import BudgetLimits, Budgets, MemoryBudgets, MemoryLogs
 from velro_auth.guards.challenges import Challenges, challenge_secret
-from velro_auth.guards.circuit_breaker import CircuitBreaker
+from velro_auth.guards.codes import CodeBudget, FactorBudget
+from velro_auth.guards.enforcement import ENFORCED, Enforcement
 from velro_auth.guards.failure_delay import FailureDelay, FailureDelayState
 from velro_auth.guards.keys import Keyring, throttle_secret
 from velro_auth.guards.limits import Limits
+from velro_auth.guards.mail_delay import MailDelay, MailDelayState
+from velro_auth.guards.mails import MailBudget, SignUpLimit
 from velro_auth.guards.sessions import SessionCalls, SessionCallsState
 from velro_auth.guards.throttle import Throttle
 from velro_auth.guards.upstream_rate_limit import OneAddress, RateLimitBucket, RateLimitState
@@ -41,8 +45,11 @@ class GuardState:
         bulkhead: Permits of logins in use.
         breaker: The circuit breaker of logins.
         checks: The circuit breaker of token checks.
+        data: The circuit breaker of the data API.
         session_bulkhead: Permits of session calls in use.
         session_calls: Session calls of each network.
+        logs: Codes, mails and sign-ups that were counted in memory.
+        mail_delay: Requests that may send a mail, and calls that go on behind their answers.
     """
 
     challenges: Challenges
@@ -55,12 +62,19 @@ class GuardState:
     bulkhead: BulkheadState = field(default_factory=BulkheadState)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     checks: CircuitBreaker = field(default_factory=lambda: CircuitBreaker(min_calls=CHECKS_MIN_CALLS))
+    data: CircuitBreaker = field(default_factory=CircuitBreaker)
     session_bulkhead: BulkheadState = field(default_factory=BulkheadState)
     session_calls: SessionCallsState = field(default_factory=SessionCallsState)
+    logs: MemoryLogs = field(default_factory=MemoryLogs)
+    mail_delay: MailDelayState = field(default_factory=MailDelayState)
 
     def check(self) -> Finding:
         """Return the result for ``/health/ready``: a warning while a circuit breaker is not closed."""
-        states = {"logins": self.breaker.state, "checks of tokens": self.checks.state}
+        states = {
+            "logins": self.breaker.state,
+            "checks of tokens": self.checks.state,
+            "data API": self.data.state,
+        }
         resting = [f"{what} {state}" for what, state in states.items() if state != "closed"]
         return Finding("warn", f"{', '.join(resting)}: Supabase fails and gets a rest") if resting else Finding("pass")
 
@@ -97,6 +111,8 @@ def build_guards(
     *,
     on_refused: Callable[[str], None] = _ignore,
     on_challenge: Callable[[str], None] = _ignore,
+    on_withheld: Callable[[str, str, str], None] = lambda _limit, _account, _address: None,
+    enforcement: Enforcement = ENFORCED,
 ) -> Guards:
     """Build the guards, with the numbers of *settings* and everything that earlier guards counted.
 
@@ -105,44 +121,75 @@ def build_guards(
         state: Shared with earlier guards, which still serve the requests under way.
         on_refused: Called with the limit that refused a login.
         on_challenge: Called when a challenge was given or solved, or a solution was wrong.
+        on_withheld: Called when a mail is not sent because of the mail budget.
+        enforcement: Whether budgets and limits refuse, and what to call when they do.
     """
+    enforcement = _shared_report(settings, state, enforcement)
+    attempts, keyring = _attempts(settings, state), Keyring(_secret(settings))
+    budgets, failure_delay = _budgets(settings, state), _failure_delay(settings, state)
+    rate_limit = _rate_limit(settings, state)
     return Guards(
-        failure_delay=FailureDelay(
-            delay_ms=settings.auth_failure_floor_ms,
-            permits=settings.login_places,
-            reserved=settings.login_places - settings.session_places,
-            state=state.failure_delay,
-        ),
+        failure_delay=failure_delay,
         throttle=Throttle(
-            attempts=_attempts(settings, state),
-            keyring=Keyring(_secret(settings)),
+            attempts=attempts,
+            keyring=keyring,
             challenges=state.challenges,
             is_challenging=settings.auth_challenge == "auto",
             on_refused=on_refused,
             on_challenge=on_challenge,
+            enforcement=enforcement,
         ),
-        rate_limit=_rate_limit(settings, state),
-        bulkhead=Bulkhead(
-            permits=settings.login_slots,
-            wait_s=settings.login_queue_s,
-            max_waiting=settings.login_places - settings.login_slots,
-            state=state.bulkhead,
-        ),
-        breaker=state.breaker,
+        rate_limit=rate_limit,
+        asking=Asking(bulkhead=_bulkhead(settings, state), breaker=state.breaker, rate_limit=rate_limit),
         sessions=_session_calls(settings, state),
         checks=state.checks,
+        data=state.data,
+        codes=CodeBudget(budgets=budgets, keyring=keyring, enforcement=enforcement),
+        factors=FactorBudget(budgets=budgets, keyring=keyring, attempts=attempts, enforcement=enforcement),
+        mails=MailBudget(
+            budgets=budgets, keyring=keyring, attempts=attempts, enforcement=enforcement, on_withheld=on_withheld
+        ),
+        sign_ups=SignUpLimit(budgets=budgets, keyring=keyring, enforcement=enforcement),
+        mail_delay=_mail_delay(settings, state, failure_delay),
+    )
+
+
+def _mail_delay(settings: Settings, state: GuardState, permits: FailureDelay) -> MailDelay:
+    return MailDelay(
+        delay_ms=settings.auth_mail_delay_ms,
+        places=settings.mail_waiting_permits,
+        permits=permits,
+        state=state.mail_delay,
+    )
+
+
+def _failure_delay(settings: Settings, state: GuardState) -> FailureDelay:
+    return FailureDelay(
+        delay_ms=settings.auth_failure_floor_ms,
+        permits=settings.waiting_permits,
+        reserved=settings.waiting_permits - settings.session_waiting_permits,
+        state=state.failure_delay,
+    )
+
+
+def _bulkhead(settings: Settings, state: GuardState) -> Bulkhead:
+    return Bulkhead(
+        permits=settings.login_permits,
+        wait_s=settings.login_queue_s,
+        max_waiting=settings.waiting_permits - settings.login_permits,
+        state=state.bulkhead,
     )
 
 
 def _session_calls(settings: Settings, state: GuardState) -> SessionCalls:
     return SessionCalls(
         bulkhead=Bulkhead(
-            permits=settings.session_slots,
+            permits=settings.session_permits,
             wait_s=settings.login_queue_s,
-            max_waiting=settings.session_places - settings.session_slots,
+            max_waiting=settings.session_waiting_permits - settings.session_permits,
             state=state.session_bulkhead,
         ),
-        in_flight=settings.session_places_per_network,
+        in_flight=settings.session_calls_per_network,
         per_s=settings.auth_session_calls_per_s,
         state=state.session_calls,
     )
@@ -166,6 +213,37 @@ def _attempts(settings: Settings, state: GuardState) -> Attempts:
     from velro_auth.stores.attempts import RedisAttempts  # noqa: PLC0415 - 5 MB that few need
 
     return RedisAttempts(
+        client=state.client,
+        limits=limits,
+        fallback=memory,
+        backoff=state.store.counters,
+        prefix=settings.redis_prefix,
+    )
+
+
+def _shared_report(settings: Settings, state: GuardState, enforcement: Enforcement) -> Enforcement:
+    """Count what would have been refused in Redis too, for ``velro-auth guard report``."""
+    if enforcement.is_on or state.client is None or state.store is None:
+        return enforcement
+    from velro_auth.stores.report import RedisReport  # noqa: PLC0415 - 5 MB that few need
+
+    return RedisReport(state.client, state.store.counters, prefix=settings.redis_prefix).beside(enforcement)
+
+
+def budget_limits(settings: Settings) -> BudgetLimits:
+    """Return the budgets of *settings*, for all processes together."""
+    return BudgetLimits.with_mails(settings.auth_mail_budget_per_hour).scaled(settings.auth_throttle_scale)
+
+
+def _budgets(settings: Settings, state: GuardState) -> Budgets:
+    """Count in Redis if there is one; in memory each process has its share of the budgets."""
+    limits = budget_limits(settings)
+    memory = MemoryBudgets(limits=limits.scaled(1 / _processes(settings)), logs=state.logs)
+    if state.client is None or state.store is None:
+        return memory
+    from velro_auth.stores.budgets import RedisBudgets  # noqa: PLC0415 - 5 MB that few need
+
+    return RedisBudgets(
         client=state.client,
         limits=limits,
         fallback=memory,

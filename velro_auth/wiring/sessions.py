@@ -13,6 +13,7 @@ from velro_auth.auth.introspection import AskLimits, IntrospectionState, RemoteI
 from velro_auth.auth.keys import Key, Keys, NoKeys, secret_key
 from velro_auth.auth.models import Identity, Profiles, Session, dump_session, load_session
 from velro_auth.auth.refresh import Refreshes, Relay
+from velro_auth.auth.session_list import SessionList
 from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.token_check import IssuedTokenCheck
 from velro_auth.auth.tokens import ClaimRules
@@ -24,6 +25,8 @@ from velro_auth.health_checks import Check, Finding
 from velro_auth.telemetry.gauges import Gauge, cache_gauge, key_gauges
 from velro_auth.upstream.jwks import KeyState, KeyStore
 from velro_auth.upstream.jwks_http import HttpKeySet
+from velro_auth.upstream.session_rows import SupabaseSessionRows
+from velro_auth.upstream.transport.transport import Transport
 
 if TYPE_CHECKING:
     from velro_auth.stores.client import SharedStore
@@ -135,6 +138,25 @@ def build_sessions(
     )
 
 
+def build_session_list(
+    settings: Settings, sessions: Sessions, *, transport: Transport | None, one_address: Callable[[], bool]
+) -> SessionList:
+    """Build the service that lists and ends sessions.
+
+    Args:
+        settings: The settings in force.
+        sessions: Verifies the tokens.
+        transport: The way to the project; None while the settings are wrong.
+        one_address: Whether Supabase takes all callers for one, although their addresses are forwarded.
+    """
+
+    def shows_address() -> bool:
+        return settings.forwards_client_ip and not one_address()
+
+    rows = SupabaseSessionRows(transport, shows_address=shows_address) if transport is not None else None
+    return SessionList(sessions=sessions, rows=rows)
+
+
 def _ask_limits(settings: Settings) -> AskLimits:
     return AskLimits(good_for_s=settings.auth_verify_cache_s, wait_s=settings.upstream_deadline_s + 1)
 
@@ -154,13 +176,7 @@ def _key_store(settings: Settings) -> KeyStore:
 
 
 def own_tokens_of(settings: Settings, keys: Keys, *, now: Callable[[], float] = time.time) -> IssuedTokenCheck:
-    """Build the check of the tokens that a service with these *settings* issues.
-
-    Args:
-        settings: The settings of the service.
-        keys: The signing keys of the project.
-        now: The wall clock.
-    """
+    """Build the check of the tokens that a service with these *settings* issues."""
     rules = ClaimRules(issuers=settings.issuers, now=now)
     # No cache: each token is verified once.
     return IssuedTokenCheck(TokenVerifier(keys=keys, rules=rules, secret=_secret(settings), cache_size=0), rules)

@@ -12,25 +12,29 @@ from velro_auth.guards.upstream_rate_limit import OneAddress
 from velro_auth.telemetry.gauges import (
     Gauge,
     guard_gauges,
+    mail_gauge,
+    mail_refusals,
     one_address_gauge,
     pool_gauges,
     session_refusals,
     store_gauge,
+    upstream_requests,
 )
 from velro_auth.telemetry.telemetry import Routes, Telemetry
-from velro_auth.upstream.captcha import Captcha, FixedCaptcha, LearntCaptcha
-from velro_auth.upstream.forwarding import ForwardingProof
-from velro_auth.upstream.owners import Owners
-from velro_auth.upstream.probe import LoginPathCheck
+from velro_auth.upstream.answers import Owners
+from velro_auth.upstream.captcha import Captcha, DemandedCaptcha, LearntCaptcha
+from velro_auth.upstream.probe import ForwardingProof, LoginPathCheck
 from velro_auth.upstream.profiles import SupabaseProfiles
 from velro_auth.upstream.transport.keep_warm import KeepWarm
 from velro_auth.upstream.transport.tracing import Tracer
 from velro_auth.upstream.transport.transport import Transport
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
+from velro_auth.wiring.account import AccountState, open_account
 from velro_auth.wiring.guards import GuardState, open_guards
-from velro_auth.wiring.sessions import SessionState, open_sessions
+from velro_auth.wiring.sessions import BackgroundTask, SessionState, open_sessions
 from velro_auth.wiring.telemetry import Tracing, slo_target, wire_sentry, wire_telemetry
+from velro_auth.wiring.user import UserState
 
 if TYPE_CHECKING:
     from velro_auth.stores.client import SharedStore
@@ -57,7 +61,7 @@ class Upstream:
         login_path: Checks whether Supabase answers logins; None while the settings are wrong.
         keep_warm: Keeps idle connections open; None while the settings are wrong.
         profiles: Reads the profile row; None while the settings are wrong.
-        captcha: Whether the project demands a captcha.
+        captcha: Whether the project demands a captcha; None for never.
         one_address: Whether Supabase counts all callers as one, although their addresses are forwarded.
         owners: The user that each refresh token was issued to.
     """
@@ -66,7 +70,7 @@ class Upstream:
     login_path: LoginPathCheck | None
     keep_warm: KeepWarm[Any] | None
     profiles: Profiles | None
-    captcha: Captcha
+    captcha: Captcha | None
     one_address: OneAddress
     owners: Owners = dataclasses.field(default_factory=Owners)
 
@@ -88,6 +92,8 @@ class ApplicationState:
         store: Whether Redis works; None without Redis.
         guards: What the guards have counted.
         sessions: The deny-list, the signing keys and the caches.
+        account: What is known about the project's sign-ups.
+        user: The circuit breaker of calls that change a user.
         telemetry: Records every response.
         tracing: Traces requests and calls, if that is switched on.
         threads: The tasks that run beside the requests, in the order in which they stop. Those that report on others
@@ -99,6 +105,8 @@ class ApplicationState:
     store: SharedStore | None
     guards: GuardState
     sessions: SessionState
+    account: AccountState
+    user: UserState
     telemetry: Telemetry
     tracing: Tracing
     threads: Sequence[Threads]
@@ -117,13 +125,7 @@ class ApplicationState:
 
 
 def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> ApplicationState:
-    """Return the state of a process that has served no request. Connects to nothing and starts nothing.
-
-    Args:
-        settings: The settings that the process starts with.
-        routes: The names of the paths in the metrics.
-        tracing: Traces calls to Supabase.
-    """
+    """Return the state of a process that has served no request. Connects to nothing and starts nothing."""
     current, upstream = CurrentSettings(settings), _upstream(settings, tracing.tracer)
     store = _shared_store(settings)
     guards = open_guards(settings, store=store, one_address=upstream.one_address)
@@ -133,7 +135,11 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
         target=lambda: slo_target(current.settings),
         routes=routes,
         gauges=[*_gauges(guards, upstream, store), *sessions.gauges],
-        counters=[session_refusals(lambda: guards.session_calls.refused)],
+        counters=[
+            session_refusals(lambda: guards.session_calls.refused),
+            mail_refusals(guards.mail_delay),
+            upstream_requests(lambda: upstream.transport.sent if upstream.transport else 0),
+        ],
         check_token=sessions.token_check.refused,
     )
     warm = [upstream.keep_warm] if upstream.keep_warm else []
@@ -144,10 +150,23 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
         store=store,
         guards=guards,
         sessions=sessions,
+        account=open_account(upstream.transport),
+        user=UserState(),
         telemetry=telemetry,
         tracing=tracing,
-        threads=(*sessions.background, *warm, telemetry, *tracing.tasks, *wire_sentry(settings)),
+        threads=(
+            BackgroundTask(_start_nothing, guards.mail_delay.finish),
+            *sessions.background,
+            *warm,
+            telemetry,
+            *tracing.tasks,
+            *wire_sentry(settings),
+        ),
     )
+
+
+def _start_nothing() -> None:
+    """Do nothing: the threads of calls behind their answers start with the requests."""
 
 
 def _shared_store(settings: Settings) -> SharedStore | None:
@@ -158,14 +177,14 @@ def _shared_store(settings: Settings) -> SharedStore | None:
     return SharedStore()
 
 
-def _upstream(settings: Settings, tracer: Tracer) -> Upstream:
+def _upstream(settings: Settings, tracer: Tracer | None) -> Upstream:
     if settings.errors:
         return Upstream(
             transport=None,
             login_path=None,
             keep_warm=None,
             profiles=None,
-            captcha=FixedCaptcha(),
+            captcha=None,
             one_address=OneAddress(),
         )
     transport = Transport(
@@ -176,7 +195,7 @@ def _upstream(settings: Settings, tracer: Tracer) -> Upstream:
         deadline_s=settings.upstream_deadline_s,
         tracer=tracer,
     )
-    captcha = _captcha(settings, transport)
+    captcha, prove = _captcha(settings, transport), ForwardingProof(transport)
     return Upstream(
         transport=transport,
         login_path=LoginPathCheck(transport),
@@ -187,16 +206,16 @@ def _upstream(settings: Settings, tracer: Tracer) -> Upstream:
         ),
         profiles=SupabaseProfiles(transport, url=settings.supabase_url, key=settings.upstream_key),
         captcha=captcha,
-        one_address=OneAddress(is_public=captcha.is_demanded, prove=ForwardingProof(transport)),
+        one_address=OneAddress(is_public=captcha.is_demanded, prove=prove) if captcha else OneAddress(prove=prove),
     )
 
 
-def _captcha(settings: Settings, transport: Transport) -> Captcha:
+def _captcha(settings: Settings, transport: Transport) -> Captcha | None:
     key = settings.supabase_publishable_key
     # With a single key there is no choice.
     if not key or not settings.supabase_secret_key or settings.auth_captcha == "off":
-        return FixedCaptcha()
-    return FixedCaptcha(always=True, key=key) if settings.auth_captcha == "on" else LearntCaptcha(transport, key=key)
+        return None
+    return DemandedCaptcha(key) if settings.auth_captcha == "on" else LearntCaptcha(transport, key=key)
 
 
 def _gauges(guards: GuardState, upstream: Upstream, store: SharedStore | None) -> list[Gauge]:
@@ -208,5 +227,5 @@ def _gauges(guards: GuardState, upstream: Upstream, store: SharedStore | None) -
             age_s=lambda: max((one.age_s for one in keep_warm.ages()), default=0.0),
             unused_s=lambda: max((one.idle_s for one in keep_warm.ages()), default=0.0),
         )
-    gauges.append(one_address_gauge(lambda: one_address.is_proven))
+    gauges += [one_address_gauge(lambda: one_address.is_proven), mail_gauge(guards.mail_delay)]
     return [*gauges, store_gauge(store.is_degraded)] if store else gauges

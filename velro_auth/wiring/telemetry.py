@@ -19,7 +19,7 @@ from velro_auth.telemetry.sink import Sink
 from velro_auth.telemetry.slo import SloTarget
 from velro_auth.telemetry.telemetry import Routes, Telemetry
 from velro_auth.telemetry.webhook import Webhook
-from velro_auth.upstream.transport.tracing import NULL_TRACER, Tracer
+from velro_auth.upstream.transport.tracing import Tracer
 from velro_auth.web.problems import ANSWERS
 from velro_auth.wiring.sessions import BackgroundTask
 
@@ -104,13 +104,13 @@ class Tracing:
     """What traces add to the service; by default nothing.
 
     Attributes:
-        tracer: Makes the spans of calls to Supabase.
+        tracer: Makes the spans of calls to Supabase; None for no spans.
         wrap: Wraps the middleware.
         tasks: Started and stopped with the process.
         retryable: Starts that the periodic jobs retry when the system was out of threads.
     """
 
-    tracer: Tracer = NULL_TRACER
+    tracer: Tracer | None = None
     wrap: Callable[[WSGIApplication], WSGIApplication] = lambda app: app
     tasks: tuple[BackgroundTask, ...] = ()
     retryable: tuple[SafeStart, ...] = ()

@@ -81,9 +81,9 @@ class Project:
             return cursor.fetchall() if cursor.description else []
 
     @contextmanager
-    def api(self, role: str, user: uuid.UUID | None = None) -> Iterator[psycopg.Connection[Any]]:
-        """Connect as the data API does: as *role*, with the claims of *user*."""
-        claims = {"role": role} | ({"sub": str(user)} if user else {})
+    def api(self, role: str, user: uuid.UUID | None = None, **more: object) -> Iterator[psycopg.Connection[Any]]:
+        """Connect as the data API does: as *role*, with the claims of *user* and *more*."""
+        claims = {"role": role} | ({"sub": str(user)} if user else {}) | more
         with self.connected("authenticator") as connection:
             connection.execute("select set_config('role', %s, false)", (role,))
             connection.execute("select set_config('request.jwt.claims', %s, false)", (json.dumps(claims),))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tests.conftest import ENVIRONMENT
 from tests.fixtures.tokens import USER_ID, HandClock, HeldKeys, SigningKey, claims_at, rules
 from velro_auth.auth.denylist import MemoryDenyList
@@ -13,7 +15,8 @@ from velro_auth.auth.verifier import TokenVerifier
 from velro_auth.config.settings import Settings
 from velro_auth.context import RequestContext
 from velro_auth.guards import Guards
-from velro_auth.upstream.identity import Unconfigured
+from velro_auth.upstream.calls import RefusingCalls
+from velro_auth.upstream.identity import SupabaseIdentity
 from velro_auth.wiring.guards import build_guards, open_guards
 
 KEY = SigningKey("key")
@@ -34,8 +37,11 @@ class Watching:
         self._look("of")
         return None
 
+    def change(self, access_token: str, user_id: str, values: Mapping[str, str | None]) -> Profile | None:
+        raise NotImplementedError
+
     def _look(self, what: str) -> None:
-        self.seen.append((what, self._guards.bulkhead.in_use, self._guards.sessions.bulkhead.in_use))
+        self.seen.append((what, self._guards.asking.bulkhead.in_use, self._guards.sessions.bulkhead.in_use))
 
 
 def test_the_package_for_profiles_is_loaded_before_a_slot_is_taken() -> None:
@@ -46,7 +52,7 @@ def test_the_package_for_profiles_is_loaded_before_a_slot_is_taken() -> None:
     profiles = Watching(guards)
     verifier = TokenVerifier(keys=HeldKeys(KEY), rules=rules(clock), clock=clock)
     sessions = Sessions(
-        identity=Unconfigured("not asked"),
+        identity=SupabaseIdentity(RefusingCalls("not asked")),
         guards=guards,
         refreshes=Refreshes[Session](clock=clock),
         verifier=verifier,

@@ -21,7 +21,7 @@ from velro_auth.context import RequestContext
 from velro_auth.errors import Busy, TokenInvalid
 from velro_auth.guards import Guards
 from velro_auth.guards.failure_delay import FailureDelay
-from velro_auth.upstream.identity import Unconfigured
+from velro_auth.upstream.identity import SupabaseIdentity
 from velro_auth.wiring.guards import build_guards, open_guards
 
 KEY = SigningKey("key")
@@ -45,27 +45,31 @@ def test_a_token_of_another_algorithm_is_refused_before_its_key_is_looked_up(alg
 
 
 @dataclass
-class PermitsInUse(Unconfigured):
+class PermitsInUse(SupabaseIdentity):
     """Records which permits a logout holds while Supabase is asked."""
 
     guards: Guards
     seen: list[dict[str, int]] = field(default_factory=list)
 
-    def sign_out(self, *_: Any) -> float | None:
+    def sign_out(self, *_: Any, **__: Any) -> float | None:
         self.seen.append(permits_in_use(self.guards))
         return None
 
 
 def permits_in_use(guards: Guards) -> dict[str, int]:
     free = guards.failure_delay.free
-    return {"waiting": PERMITS - free, "all": guards.bulkhead.in_use, "sessions": guards.sessions.bulkhead.in_use}
+    return {
+        "waiting": PERMITS - free,
+        "all": guards.asking.bulkhead.in_use,
+        "sessions": guards.sessions.bulkhead.in_use,
+    }
 
 
 SETTINGS = Settings.from_environment(ENVIRONMENT)
-PERMITS = SETTINGS.login_places
+PERMITS = SETTINGS.waiting_permits
 
 
-def sessions_with(guards: Guards, identity: Unconfigured) -> Sessions:
+def sessions_with(guards: Guards, identity: PermitsInUse) -> Sessions:
     clock = HandClock()
     verifier = TokenVerifier(keys=HeldKeys(KEY), rules=rules(clock), clock=clock)
     return Sessions(

@@ -14,7 +14,7 @@ from velro_auth_client.problems import problem_of
 
 from velro_auth import errors
 from velro_auth.auth.keys import CannotVerify
-from velro_auth.context import RequestContext
+from velro_auth.context import CONTEXT, RequestContext
 from velro_auth.web import problems
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -53,7 +53,7 @@ def test_an_answer_is_the_gateway_s(
     own: type[velro_auth_client.VelroAuthError], gateway: type[errors.VelroAuthError]
 ) -> None:
     environ: dict[str, object] = {}
-    RequestContext(request_id="abc", address="", arrived_s=time.monotonic()).attach(environ)
+    environ[CONTEXT] = RequestContext(request_id="abc", address="", arrived_s=time.monotonic())
 
     theirs = problems.respond(gateway("why"), environ)
     ours = problem_of(own("why"), "abc")

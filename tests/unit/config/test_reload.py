@@ -115,7 +115,7 @@ def test_a_defect_ends_neither_the_master_nor_a_worker(logs: LogLines) -> None:
 
 
 @pytest.mark.parametrize("mended", [True, False])
-def test_who_started_with_mistakes_needs_a_restart(logs: LogLines, mended: bool) -> None:
+def test_who_started_with_wrong_settings_needs_a_restart(logs: LogLines, mended: bool) -> None:
     """Nothing to ask Supabase with was built."""
     instance = Instance(SUPABASE_URL="nonsense")
 
@@ -141,7 +141,7 @@ def test_the_caller_is_told_what_came_of_it() -> None:
         "unchanged",
         "failed",
     ]
-    assert [line.partition(":")[0] for line in refused.mistakes] == ["LOG_LEVEL"]
+    assert [line.partition(":")[0] for line in refused.errors] == ["LOG_LEVEL"]
     assert taken.changed == {"LOG_LEVEL": "info -> debug", "METRICS_TOKEN": "changed (secret)"}
     assert taken.waiting == ["GUNICORN_THREADS"]
     assert (refused.number, unchanged.number) == (0, taken.number)

@@ -1,4 +1,4 @@
-"""Settings: read once, all mistakes together, secrets masked."""
+"""Settings: read once, all errors together, secrets masked."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def legacy_key(**claims: str) -> str:
     return f"eyJhbGciOiJIUzI1NiJ9.{payload}.signature"
 
 
-def mistakes(**changes: str) -> dict[str, str]:
+def errors(**changes: str) -> dict[str, str]:
     settings = Settings.from_environment({**GOOD, **changes})
-    return {mistake.variable: mistake.advice for mistake in settings.errors}
+    return {error.variable: error.advice for error in settings.errors}
 
 
-def test_good_settings_have_no_mistakes() -> None:
-    assert mistakes() == {}
+def test_good_settings_have_no_errors() -> None:
+    assert errors() == {}
 
 
 def test_defaults_are_those_of_the_contract() -> None:
@@ -51,11 +51,11 @@ def test_defaults_are_those_of_the_contract() -> None:
 def test_nothing_set_names_every_variable_that_is_needed() -> None:
     settings = Settings.from_environment({})
 
-    assert [mistake.variable for mistake in settings.errors] == ["SUPABASE_URL", "SUPABASE_SECRET_KEY"]
+    assert [error.variable for error in settings.errors] == ["SUPABASE_URL", "SUPABASE_SECRET_KEY"]
 
 
-def test_all_mistakes_are_reported_together() -> None:
-    found = mistakes(
+def test_all_errors_are_reported_together() -> None:
+    found = errors(
         PORT="eighty",
         AUTH_FAST_LOGIN="perhaps",
         GUNICORN_THREADS="1",
@@ -158,20 +158,20 @@ def test_the_newer_name_wins() -> None:
     ],
 )
 def test_a_mistake_says_what_to_do(variable: str, value: str, words: str) -> None:
-    found = mistakes(**{variable: value})
+    found = errors(**{variable: value})
 
     assert words in found[variable]
     assert "canary" not in str(found)
 
 
 def test_a_list_tells_of_all_that_is_wrong_in_it() -> None:
-    found = mistakes(CORS_ORIGINS="app.example.com,https://good.example.com,null")
+    found = errors(CORS_ORIGINS="app.example.com,https://good.example.com,null")
 
     assert "write https://app.example.com" in found["CORS_ORIGINS"]
     assert "'null'" in found["CORS_ORIGINS"]
 
 
-def test_a_comma_too_many_is_no_mistake() -> None:
+def test_a_comma_too_many_is_no_error() -> None:
     settings = Settings.from_environment({**GOOD, "CORS_ORIGINS": "https://a.example.com,, https://b.example.com,"})
 
     assert settings.cors_origins == ("https://a.example.com", "https://b.example.com")
@@ -209,14 +209,14 @@ def test_no_value_keeps_the_service_from_starting(
 
 
 def test_forwarding_by_force_needs_a_key_that_can() -> None:
-    assert "sb_secret_" in mistakes(AUTH_FORWARD_CLIENT_IP="on", SUPABASE_SECRET_KEY="")["AUTH_FORWARD_CLIENT_IP"]
+    assert "sb_secret_" in errors(AUTH_FORWARD_CLIENT_IP="on", SUPABASE_SECRET_KEY="")["AUTH_FORWARD_CLIENT_IP"]
 
 
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:54321", "http://localhost:8001", "http://kong.railway.internal:8000"]
 )
 def test_plain_http_is_for_private_networks(url: str) -> None:
-    assert mistakes(SUPABASE_URL=url) == {}
+    assert errors(SUPABASE_URL=url) == {}
 
 
 def test_origins_are_a_list_or_json() -> None:
@@ -256,10 +256,10 @@ def test_a_short_secret_is_not_shown_whole() -> None:
 
 def test_a_mistake_never_repeats_a_key() -> None:
     for value in ("sb_publishable_canary", "canary", "eyJcanarycanarycanary", "sb_secret_ canary canary canary"):
-        assert "canary" not in str(mistakes(SUPABASE_SECRET_KEY=value))
+        assert "canary" not in str(errors(SUPABASE_SECRET_KEY=value))
 
 
-def test_config_check_exits_1_with_every_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_check_exits_1_with_every_error(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {**GOOD, "PORT": "eighty", "LOG_LEVEL": "loud"}.items():
         monkeypatch.setenv(name, value)
 
@@ -296,8 +296,8 @@ def test_the_file_wins_over_the_environment(tmp_path: Path) -> None:
     }
 
 
-def test_a_file_that_is_not_there_is_a_mistake() -> None:
-    assert "cannot be read" in mistakes(AUTH_ENV_FILE="/nowhere/velro.env")["AUTH_ENV_FILE"]
+def test_a_file_that_is_not_there_is_a_error() -> None:
+    assert "cannot be read" in errors(AUTH_ENV_FILE="/nowhere/velro.env")["AUTH_ENV_FILE"]
 
 
 def test_config_check_says_where_each_value_came_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -350,8 +350,8 @@ def test_what_works_but_could_be_better_is_advice() -> None:
         ({"AUTH_CAPTCHA": "on", "AUTH_FORWARD_CLIENT_IP": "on"}, "AUTH_FORWARD_CLIENT_IP"),
     ],
 )
-def test_settings_that_contradict_each_other_are_mistakes(changes: dict[str, str], variable: str) -> None:
-    assert list(mistakes(**changes)) == [variable]
+def test_settings_that_contradict_each_other_are_errors(changes: dict[str, str], variable: str) -> None:
+    assert list(errors(**changes)) == [variable]
 
 
 def test_where_a_captcha_is_demanded_no_address_is_passed_on_and_the_quota_counts() -> None:
@@ -364,4 +364,4 @@ def test_some_threads_are_never_a_login_s() -> None:
     for threads in range(2, 65):
         settings = Settings.from_environment({**GOOD, "GUNICORN_THREADS": str(threads)})
 
-        assert 1 <= settings.login_slots <= settings.login_places < threads
+        assert 1 <= settings.login_permits <= settings.waiting_permits < threads

@@ -11,7 +11,7 @@ import pytest
 
 from tests.waiting import eventually
 from velro_auth.errors import Busy, InvalidCredentials, UpstreamTimeout
-from velro_auth.guards.bulkhead import Bulkhead
+from velro_auth.guards.asking import Bulkhead
 
 
 class Callers:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from velro_auth.errors import Busy
-from velro_auth.guards.bulkhead import Bulkhead
+from velro_auth.guards.asking import Bulkhead
 
 #: What the default settings give: three quarters of 32 threads.
 PERMITS: Final = 24

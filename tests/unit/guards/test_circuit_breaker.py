@@ -17,7 +17,7 @@ from tests.unit.guards.outcomes import fail
 from tests.waiting import eventually
 from velro_auth import errors
 from velro_auth.errors import CircuitOpen, InvalidCredentials, UpstreamFailed, UpstreamTimeout
-from velro_auth.guards.circuit_breaker import MIN_CALLS, OPEN_S, PROBE_S, CircuitBreaker, State
+from velro_auth.guards.asking import MIN_CALLS, OPEN_S, PROBE_S, CircuitBreaker, State
 
 OUTAGES = [errors.UpstreamUnavailable, errors.UpstreamTimeout, errors.UpstreamFailed]
 ANSWERS = [

@@ -80,3 +80,14 @@ def test_an_account_never_shares_a_key_with_a_network() -> None:
 def test_an_empty_secret_is_refused() -> None:
     with pytest.raises(ValueError, match="empty"):
         Keyring(b"")
+
+
+@pytest.mark.parametrize("spelling", ["491701234567", "+491701234567", " +49 170 123 45 67", "+49 (170) 123-4567"])
+def test_a_phone_number_counts_by_its_digits(spelling: str) -> None:
+    """As for Supabase, which leaves the plus sign and the spaces out."""
+    assert same_account(spelling) == "491701234567"
+
+
+@pytest.mark.parametrize("account", ["4917@example.com", "+49 170 x", "", "+"])
+def test_what_is_no_phone_number_keeps_its_letters(account: str) -> None:
+    assert same_account(account) == account

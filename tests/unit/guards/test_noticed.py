@@ -11,8 +11,8 @@ from tests.unit.guards.clock import HandClock
 from tests.unit.guards.outcomes import fail
 from velro_auth.config.settings import Settings
 from velro_auth.errors import AuthError, InvalidCredentials, UpstreamFailed, UpstreamThrottled, UpstreamTimeout
+from velro_auth.guards.asking import MIN_CALLS, OPEN_S, CircuitBreaker
 from velro_auth.guards.attempts import MemoryAttempts
-from velro_auth.guards.circuit_breaker import MIN_CALLS, OPEN_S, CircuitBreaker
 from velro_auth.guards.failure_delay import FailureDelay
 from velro_auth.guards.keys import Keyring
 from velro_auth.guards.limits import Limits

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.guards.clock import HandClock
 from velro_auth.errors import Busy, SessionExpired, Throttled
-from velro_auth.guards.bulkhead import Bulkhead
+from velro_auth.guards.asking import Bulkhead
 from velro_auth.guards.sessions import BURST_S, Kind, SessionCalls
 
 HERE, THERE = "203.0.113.7", "198.51.100.1"

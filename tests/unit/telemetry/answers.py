@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from velro_auth.context import Lane, RequestContext
 from velro_auth.telemetry.metrics import ResponseRecord
-from velro_auth.telemetry.window import Window
+from velro_auth.telemetry.shared import Window
 
 
 class HandClock:
@@ -42,7 +42,7 @@ def answer(
     """Return the record of a response; ``took_ms`` includes the deliberate delay."""
     context = RequestContext("a-request", "192.0.2.7", 0.0, lane=lane, upstream_ms=upstream_ms, outcome=outcome)
     notes = {"held_ms": held_ms, "account": account, "reason": reason}
-    context.notes.update({name: value for name, value in notes.items() if value is not None})
+    context.log_fields.update({name: value for name, value in notes.items() if value is not None})
     took_ms -= held_ms or 0.0
     return ResponseRecord(route, status, took_ms, max(0.0, took_ms - upstream_ms), context, "a browser")
 

@@ -11,9 +11,8 @@ from tests.unit.telemetry.answers import Child, HandClock, answer, record_login
 from velro_auth.health_checks import Finding
 from velro_auth.telemetry import slo
 from velro_auth.telemetry.alerts import Alerts, Announcement, log
-from velro_auth.telemetry.shared import Workers
+from velro_auth.telemetry.shared import Window, Workers
 from velro_auth.telemetry.slo import SloTarget
-from velro_auth.telemetry.window import Window
 
 Fork = Callable[[Callable[[], object]], Child]
 

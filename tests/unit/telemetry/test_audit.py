@@ -109,6 +109,7 @@ def test_a_refused_login_is_recorded_with_who_where_and_how(lines: Lines) -> Non
         ("refresh", "ok", "session_refreshed"),
         ("refresh", "session_expired", "refresh_refused"),
         ("logout", "ok", "session_ended"),
+        ("session", "ok", "session_ended"),
         ("verify", "token_expired", "token_refused"),
         ("verify", "forbidden", "access_denied"),
         ("verify", "insufficient_aal", "access_denied"),

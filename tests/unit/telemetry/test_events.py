@@ -53,7 +53,7 @@ def test_outcomes_that_are_events_are_found_and_others_are_not() -> None:
     assert event_of(answer(200).context) is None
     assert event_of(answer(431, outcome="headers_too_large").context) == "headers_too_large"
     oversize = answer(200).context
-    oversize.notes[OVERSIZE] = 20_000
+    oversize.log_fields[OVERSIZE] = 20_000
     assert event_of(oversize) == "token_too_large"
     assert set(EVENTS) == {
         *("upstream_misconfigured", "upstream_throttled", "upstream_db_trigger"),

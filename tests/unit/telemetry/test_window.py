@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.telemetry.answers import Child, HandClock, answer, record_login, repeat
-from velro_auth.telemetry.shared import Workers
-from velro_auth.telemetry.window import BOUNDS_MS, Count, Window, is_success
+from velro_auth.telemetry.shared import BOUNDS_MS, Count, Window, Workers, is_success
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from velro_auth import errors
-from velro_auth.context import RequestContext
+from velro_auth.context import CONTEXT, RequestContext
 from velro_auth.errors import VelroAuthError
 from velro_auth.web import problems
 
 
 def environ() -> dict[str, Any]:
     made: dict[str, Any] = {}
-    RequestContext(request_id="id", address="", arrived_s=time.monotonic()).attach(made)
+    made[CONTEXT] = RequestContext(request_id="id", address="", arrived_s=time.monotonic())
     return made
 
 
@@ -25,8 +25,8 @@ def every_error() -> list[VelroAuthError]:
     kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, VelroAuthError)]
     made: list[VelroAuthError] = []
     for kind in kinds:
-        if kind is errors.InvalidRequest:
-            made.append(errors.InvalidRequest({"email": ["wrong"]}))
+        if issubclass(kind, errors.InvalidRequest):
+            made.append(kind({"email": ["wrong"]}))
         elif kind is errors.MethodNotAllowed:
             made.append(errors.MethodNotAllowed(["POST"]))
         elif kind is errors.ChallengeRequired:
@@ -96,7 +96,7 @@ def test_a_reason_is_for_the_log_alone() -> None:
     response = problems.respond(errors.UpstreamFailed("the inner reason"), where)
 
     assert b"inner" not in response.data
-    assert RequestContext.of(where).notes["reason"] == "the inner reason"
+    assert RequestContext.of(where).log_fields["reason"] == "the inner reason"
     assert RequestContext.of(where).outcome == "upstream_error"
 
 

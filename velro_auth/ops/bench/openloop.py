@@ -136,12 +136,7 @@ class OpenLoop:
         self._lock = threading.Lock()
 
     def run(self, watch: Callable[[Sequence[Sample]], object] | None = None, every_s: float = 0.25) -> list[Sample]:
-        """Send all requests and return the samples, in order of time.
-
-        Args:
-            watch: Called with the samples so far.
-            every_s: Seconds between two calls of *watch*.
-        """
+        """Send all requests and return the samples, in order of time."""
         queue = iter(self._arrivals)
         starts_s = self._clock()
         with ThreadPoolExecutor(self._threads) as pool:

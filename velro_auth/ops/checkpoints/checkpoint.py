@@ -119,11 +119,6 @@ class Checkpoint:
     def read(cls, tag: str, commit: str, message: str) -> Checkpoint:
         """Return the checkpoint in the message of a tag.
 
-        Args:
-            tag: Its name, for error messages.
-            commit: The commit that the tag points to.
-            message: Its message.
-
         Raises:
             ForeignTag: The message holds no checkpoint.
             DamagedCheckpoint: It is incomplete or edited, the tag was moved, or a newer release made it.

@@ -32,9 +32,6 @@ class Repository:
     """The repository that a folder is in.
 
     Each method may raise ``GitMissing``, ``NotARepository`` or ``GitFailed`` (git refused, or a commit is not here).
-
-    Attributes:
-        folder: A folder of the work tree.
     """
 
     folder: Path
@@ -151,12 +148,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """The checkpoints of a repository.
-
-    Attributes:
-        repository: The repository of the tags.
-        now: Returns the current time, in UTC.
-    """
+    """The checkpoints of a repository."""
 
     repository: Repository
     now: Callable[[], datetime] = lambda: datetime.now(UTC)

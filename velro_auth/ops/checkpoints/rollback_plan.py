@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from velro_auth.ops.checkpoints.checkpoint import AppliedMigration
 from velro_auth.ops.database import Runner, State, Status
 from velro_auth.ops.database.connection import describe
-from velro_auth.ops.database.files import Migration, load, shipped
+from velro_auth.ops.database.files import Migration, load_all, shipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +37,13 @@ class RollbackPlan:
 
 def applied_now(statuses: Sequence[Status]) -> tuple[AppliedMigration, ...]:
     """Return the applied migrations, for a checkpoint."""
-    return tuple(
-        AppliedMigration(one.version, one.label, one.checksum) for one in statuses if one.state is not State.PENDING
-    )
+    return tuple(AppliedMigration(one.version, one.label, one.checksum) for one in statuses if one.state.is_applied)
 
 
 def plan_rollback(
     then: Sequence[AppliedMigration], statuses: Sequence[Status], files: Sequence[Migration]
 ) -> RollbackPlan:
-    """Return the plan; does not access the database.
-
-    Args:
-        then: The migrations of the checkpoint.
-        statuses: The present status of each migration.
-        files: The migrations of this release.
-    """
+    """Return the plan that leads to the migrations *then*, with the *files* of this release; asks no database."""
     now = {one.version: one for one in applied_now(statuses)}
     wanted = {one.version: one for one in then}
     latest_shared = max(now.keys() & wanted.keys(), default="")
@@ -115,7 +107,7 @@ class Database:
         self, dsn: str, *, on_notice: Callable[[str], None], migrations: Sequence[Migration] | None = None
     ) -> None:
         self._dsn, self._on_notice = dsn, on_notice
-        self._files = tuple(load(shipped()) if migrations is None else migrations)
+        self._files = tuple(load_all(shipped()) if migrations is None else migrations)
         self._runner = self._runner_of(self._files)
 
     @property
@@ -152,7 +144,8 @@ class Database:
             yield from (f"rolled back {step.label}" for step in down)
         if plan.apply:
             # A runner of these files only: one of all files would refuse to run because of an edited other file.
-            yield from (f"applied {step.label}" for step in self._runner_of(plan.apply).up())
+            asked_for = [replace(one, is_optional=False) for one in plan.apply]
+            yield from (f"applied {step.label}" for step in self._runner_of(asked_for).up())
 
     def backfill_is_pending(self) -> bool:
         """Return whether users from before the migrations still have to be mirrored."""

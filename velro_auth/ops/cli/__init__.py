@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "checkpoint": "velro_auth.ops.cli.checkpoint:checkpoint",
     "rollback": "velro_auth.ops.cli.rollback:rollback",
     "doctor": "velro_auth.ops.cli.doctor:doctor",
+    "user": "velro_auth.ops.cli.user:user",
     "guard": "velro_auth.ops.cli.guard:guard",
     "prove": "velro_auth.ops.cli.timing_test:prove",
     "audit": "velro_auth.ops.cli.audit:audit",

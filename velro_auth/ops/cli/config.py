@@ -16,7 +16,7 @@ def config() -> None:
 
 @config.command()
 def check() -> None:
-    """Print every setting, where it came from, its value (secrets masked), and every mistake; with one, exit with 1."""
+    """Print every setting, where it came from, its value (secrets masked), and every error; with one, exit with 1."""
     settings = Settings.from_environment()
     width = max(len(spec.metadata["variable"]) for spec in specs())
     for spec in specs():
@@ -25,8 +25,8 @@ def check() -> None:
     print()
     for advice in settings.advice:
         print(f"look at  {advice}")
-    for mistake in settings.errors:
-        print(f"wrong  {mistake}")
+    for error in settings.errors:
+        print(f"wrong  {error}")
     if settings.errors:
         print("\nUntil this is fixed, login answers 503 upstream_misconfigured.")
         sys.exit(1)

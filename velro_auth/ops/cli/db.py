@@ -24,6 +24,10 @@ HOOK_WARNING: Final = (
     " with it on and its function gone, every login fails."
 )
 
+#: The data API calls this migration's function by name until it has read its configuration anew.
+CHECK: Final = "session_check"
+CHECK_WARNING: Final = "Requests of the data API may fail for a moment, until it has read its configuration anew."
+
 
 @click.group(cls=OneSentenceGroup)
 @database_option
@@ -59,6 +63,9 @@ _rehearsal_option = click.option(
     default=True,
     help="Rehearse a sign-up in a transaction that is rolled back. Your triggers run in it.",
 )
+_with_option = click.option(
+    "--with", "wanted", multiple=True, metavar="NAME", help="An optional migration too, such as session-check."
+)
 _adopt_option = click.option(
     "--adopt", is_flag=True, help="Let your triggers on auth.users that conflict with ours fire before ours."
 )
@@ -66,13 +73,14 @@ _adopt_option = click.option(
 
 @db.command()
 @click.option("--to", metavar="VERSION", help="The last migration to apply.")
+@_with_option
 @_adopt_option
 @_rehearsal_option
 @_database_option
 @click.pass_obj
-def plan(runner: Runner, *, to: str | None, adopt: bool, rehearsal: bool) -> None:
+def plan(runner: Runner, *, to: str | None, wanted: tuple[str, ...], adopt: bool, rehearsal: bool) -> None:
     """Show what `up` would apply, or why it would refuse."""
-    steps = runner.plan(to=to, adopt=adopt, rehearse=rehearsal)
+    steps = runner.plan(to=to, adopt=adopt, rehearse=rehearsal, wanted=wanted)
     for step in steps:
         click.echo(step.label)
     if not steps:
@@ -84,15 +92,24 @@ def plan(runner: Runner, *, to: str | None, adopt: bool, rehearsal: bool) -> Non
 @click.option("--dry-run", is_flag=True, help="Print the SQL and change nothing.")
 @click.option("--again", is_flag=True, help="Run the applied ones once more too: repairs what was changed by hand.")
 @click.option("--no-backfill", is_flag=True, help="Do not mirror the existing users; run `backfill` later.")
+@_with_option
 @_adopt_option
 @_rehearsal_option
 @_database_option
 @click.pass_obj
 def up(
-    runner: Runner, *, to: str | None, dry_run: bool, again: bool, no_backfill: bool, adopt: bool, rehearsal: bool
+    runner: Runner,
+    *,
+    to: str | None,
+    dry_run: bool,
+    again: bool,
+    no_backfill: bool,
+    wanted: tuple[str, ...],
+    adopt: bool,
+    rehearsal: bool,
 ) -> None:
     """Apply the migrations, then mirror the existing users."""
-    steps = runner.up(to=to, dry_run=dry_run, again=again, adopt=adopt, rehearse=rehearsal)
+    steps = runner.up(to=to, dry_run=dry_run, again=again, adopt=adopt, rehearse=rehearsal, wanted=wanted)
     for step in steps:
         click.echo(step.sql if dry_run else f"applied {step.label}")
     if dry_run:
@@ -107,17 +124,26 @@ def up(
 @click.option("--steps", type=click.IntRange(1), default=1, show_default=True, help="How many to roll back.")
 @click.option("--to", metavar="VERSION", help="Roll back everything newer than this one.")
 @click.option("--all", "everything", is_flag=True, help="Roll back all of them.")
+@click.option("--only", metavar="NAME", help="Roll back this optional migration only.")
 @click.option("--drop-data", is_flag=True, help="Drop the table, columns and type that we made, with their data.")
 @click.option("--dry-run", is_flag=True, help="Print the SQL and what it would drop, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_database_option
 @click.pass_obj
 def down(
-    runner: Runner, *, steps: int, to: str | None, everything: bool, drop_data: bool, dry_run: bool, yes: bool
+    runner: Runner,
+    *,
+    steps: int,
+    to: str | None,
+    everything: bool,
+    only: str | None,
+    drop_data: bool,
+    dry_run: bool,
+    yes: bool,
 ) -> None:
     """Roll back the newest migrations; data stays unless asked."""
     count = len(runner.status()) if everything else steps
-    planned = runner.down(steps=count, to=to, dry_run=True)
+    planned = runner.down(steps=count, to=to, only=only, dry_run=True)
     if not planned:
         click.echo("Nothing to roll back.")
         return
@@ -128,7 +154,7 @@ def down(
         return
     if not yes:
         click.confirm("Go on?", abort=True)
-    for step in runner.down(steps=count, to=to, drop_data=drop_data):
+    for step in runner.down(steps=count, to=to, only=only, drop_data=drop_data):
         click.echo(f"rolled back {step.label}")
 
 
@@ -137,6 +163,8 @@ def _consequences(runner: Runner, planned: Sequence[Step], *, drop_data: bool) -
     yield "This rolls back: " + ", ".join(step.label for step in planned)
     if any(step.label.endswith(HOOK) for step in planned):
         yield HOOK_WARNING
+    if any(step.label.endswith(CHECK) for step in planned):
+        yield CHECK_WARNING
     for name in runner.droppable_data([step.version for step in planned]):
         yield f"{'drops' if drop_data else 'keeps'}: {name}"
 
@@ -180,12 +208,13 @@ def backfill(runner: Runner, batch_size: int) -> None:
 
 @db.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@_with_option
 @_database_option
 @click.pass_obj
-def export(runner: Runner, directory: Path) -> None:
+def export(runner: Runner, directory: Path, *, wanted: tuple[str, ...]) -> None:
     """Write the up files into DIRECTORY, to deploy with the Supabase CLI (supabase/migrations)."""
     try:
-        written = runner.export(directory)
+        written = runner.export(directory, wanted=wanted)
     except OSError as error:
         raise click.ClickException(f"{directory} cannot be written to ({error.strerror})") from error
     for path in written:

@@ -27,11 +27,11 @@ from velro_auth.ops.cli.click_helpers import (
 from velro_auth.ops.cli.processes import deferred_signals
 from velro_auth.ops.monitor import document, report
 from velro_auth.ops.monitor.aggregate import Aggregate
-from velro_auth.ops.monitor.client import Client
 from velro_auth.ops.monitor.display import Display
 from velro_auth.ops.monitor.event_log import EventLog, latest, new_path
 from velro_auth.ops.monitor.levels import Levels
 from velro_auth.ops.monitor.poller import Poller, SteadyClock
+from velro_auth.ops.monitor.probes import Client
 from velro_auth.ops.monitor.run import MonitorPlan, MonitorRun, Recorder, polls_of
 from velro_auth.ops.verdict import Grade, NotMeasured
 from velro_auth.telemetry.slo import SloTarget
@@ -186,9 +186,9 @@ def _summary(row: Mapping[str, Any]) -> str:
 
 def _settings() -> Settings:
     settings = Settings.from_environment()
-    for mistake in settings.errors:
-        if mistake.variable in _SETTINGS:
-            raise click.UsageError(str(mistake))
+    for error in settings.errors:
+        if error.variable in _SETTINGS:
+            raise click.UsageError(str(error))
     return settings
 
 

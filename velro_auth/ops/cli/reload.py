@@ -91,7 +91,7 @@ def _outcome(folder: Path, master: Record) -> Record:
 
 def _report(outcome: Record) -> None:
     if outcome["state"] == "refused":
-        lines = "".join(f"\n  {mistake}" for mistake in outcome["mistakes"])
+        lines = "".join(f"\n  {error}" for error in outcome["errors"])
         raise click.ClickException(f"All old settings stay, because of:{lines}")
     if outcome["state"] == "failed":
         raise click.ClickException(

@@ -1,90 +1,49 @@
-"""``velro-auth prove``: test a running gateway for claims that anyone can check."""
+"""``velro-auth prove``: test a gateway for claims that anyone can check."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import random
+import contextlib
 import secrets
+import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
-from typing import Final
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Final, NoReturn
 
 import click
 import requests
 
-from velro_auth.config.settings import Settings
-from velro_auth.ops.cli.click_helpers import url_option
+from velro_auth.config.settings import Settings, inherited
+from velro_auth.ops.cli.click_helpers import address
+from velro_auth.ops.cli.dev import ROOT, await_health, free_port_beside
+from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject
+from velro_auth.ops.cli.processes import start, stop
+from velro_auth.ops.enumeration import ROUTES, Sample, Target, gather, requests_of, upstream_requests
+from velro_auth.ops.timing_comparison import TimingComparison, compare
 
-KINDS: Final = ("unknown", "wrong", "banned")
-PAIRS: Final = (("unknown", "wrong"), ("unknown", "banned"), ("wrong", "banned"))
-
-#: Headers whose values differ in every answer: only their presence is compared.
-VARYING_HEADERS: Final = frozenset(
-    {"date", "x-request-id", "server-timing", "x-fastlane-time-ms", "ratelimit", "sb-request-id", "cf-ray"}
-)
-
-TIMEOUT_S: Final = 30.0
-#: Rounds per client before the measurement, so that no connect is timed.
-WARM_UP: Final = 3
 _TOO_MANY_REQUESTS: Final = 429
 
-#: Two samples of one distribution exceed this in one of twenty comparisons: 0.061 for 1,000 values.
-KS_FACTOR: Final = 1.358
-#: Standard deviations that an AUC may be off: 0.47 to 0.53 for 1,000 values.
-AUC_DEVIATIONS: Final = 2.324
+#: How Supabase refuses a login.
+_DIRECT_REFUSAL: Final = 400
 
+#: Status of a sign-up in a project that confirms by itself.
+_TOLD: Final = frozenset({200, 409})
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Target:
-    """Where the logins are sent.
+_OPEN: Final = "Open the throttle of the gateway under test: see --help."
 
-    *refusal* is the status of a refused login.
-    """
+_FIRST_PORT: Final = 18400
+_STOP_LIMIT_S: Final = 20
 
-    url: str
-    headers: Mapping[str, str] = dataclasses.field(repr=False)
-    refusal: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Sample:
-    """One refused login, without what differs in every answer.
-
-    *took_s* is from the first byte sent to the last one received; *body* lacks the request id.
-    """
-
-    kind: str
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-    took_s: float
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class TimingComparison:
-    """Differences between two sets of times.
-
-    Attributes:
-        auc: Probability that a time of the first set is larger; 0.5 for equal sets.
-        distance: Largest distance of the two distribution functions (Kolmogorov and Smirnov).
-        auc_margin: Largest difference between ``auc`` and 0.5 that is chance.
-        most_distance: Largest ``distance`` that is chance.
-    """
-
-    auc: float
-    distance: float
-    auc_margin: float
-    most_distance: float
-
-    @property
-    def is_told_apart(self) -> bool:
-        """Whether the sets differ by more than chance."""
-        return abs(self.auc - 0.5) > self.auc_margin or self.distance > self.most_distance
+#: Settings of the gateway that the command starts: no limit stops the measurement.
+LIFTED: Final = {
+    "AUTH_THROTTLE_SCALE": "1000000",
+    "AUTH_MAIL_BUDGET_PER_HOUR": "1000000",
+    "AUTH_UPSTREAM_QUOTA": "off",
+    "AUTH_SESSION_CALLS_PER_S": "100000",
+    # One network may use a part of the threads only.
+    "GUNICORN_THREADS": "128",
+}
 
 
 @click.group()
@@ -93,117 +52,140 @@ def prove() -> None:
 
 
 @prove.command()
-@click.option("--samples", default=1000, show_default=True, help="Logins of each kind.")
-@url_option
+@click.option(
+    "--route", type=click.Choice(list(ROUTES)), default="login", show_default=True, help="Which requests to compare."
+)
+@click.option("--samples", default=1000, show_default=True, help="Requests of each kind.")
+@click.option(
+    "--url",
+    callback=lambda context, option, value: value and address(context, option, value),
+    help="Address of a running gateway. Default: a gateway of its own, in front of SUPABASE_URL or of the local"
+    " Supabase of 'make run', with all limits lifted.",
+)
 @click.option("--direct", is_flag=True, help="Ask Supabase itself (SUPABASE_URL): it does tell accounts apart.")
 @click.option("--existing", default="demo@example.com", show_default=True, help="An account that exists.")
 @click.option("--banned", default="banned@example.com", show_default=True, help="An account that is banned.")
-@click.option("--parallel", default=4, show_default=True, help="Logins at once.")
-def enumeration(*, samples: int, url: str, direct: bool, existing: str, banned: str, parallel: int) -> None:
-    """Try to tell unknown accounts, wrong passwords and banned accounts apart.
+@click.option("--parallel", type=int, help="Requests at once. Default: 4, or 16 where each one waits.")
+@click.option("--data-dir", type=click.Path(path_type=Path), default=Path(".velro"), help="Of the local Supabase.")
+def enumeration(
+    *,
+    route: str,
+    samples: int,
+    url: str | None,
+    direct: bool,
+    existing: str,
+    banned: str,
+    parallel: int | None,
+    data_dir: Path,
+) -> None:
+    """Try to tell whether an address has an account.
 
-    Refused logins of the three kinds are mixed at random, and their status, headers, body and time compared.
+    Requests for known and for unknown addresses are mixed at random, and their status, headers, body and time compared.
+    For logins there are three kinds: unknown accounts, wrong passwords and banned accounts.
     Exit status 0: alike. 1: told apart. 2: not measured.
 
-    The limits of the service would stop this after a few tries. Open them for the gateway under test, and only
-    there: AUTH_THROTTLE_SCALE=100000, and AUTH_UPSTREAM_QUOTA=off if its Supabase takes that many calls.
+    Without --url the command starts a gateway of its own, whose limits do not stop the measurement. A gateway named
+    with --url needs AUTH_THROTTLE_SCALE=1000000, AUTH_MAIL_BUDGET_PER_HOUR=1000000 and AUTH_UPSTREAM_QUOTA=off.
 
     By chance, a correct gateway is reported as told apart in one of eight tests with 1,000 samples. Told apart twice
     in a row means told apart.
     """
-    target = _target(url, direct=direct)
-    accounts = {"wrong": existing, "banned": banned}
+    asked = ROUTES[route]
+    at_once = parallel or (16 if asked.is_mailing and not direct else 4)
+    environment = _environment(data_dir) if direct or url is None else {}
     try:
-        found = gather(target, accounts, rounds=samples, parallel=parallel)
+        with _target(route, url, environment, direct=direct) as target:
+            known = target.prepare(existing)
+            accounts = {"wrong": known, "known": known, "banned": banned}
+            before = upstream_requests(target)
+            found = gather(target, accounts, rounds=samples, parallel=at_once)
+            if reason := _not_measured([sample.status for sample in found], route, target):
+                _give_up(reason)
+            _require_upstream(target, before, requests_of(target, rounds=samples, parallel=at_once))
     except requests.RequestException as error:
-        print(f"{target.url} cannot be asked: {type(error).__name__}", file=sys.stderr)
-        sys.exit(2)
-    unexpected = [sample.status for sample in found if sample.status != target.refusal]
-    if unexpected:
-        print(_not_measured(unexpected, target), file=sys.stderr)
-        sys.exit(2)
-    sys.exit(int(_report(found)))
+        _give_up(f"The target cannot be asked: {type(error).__name__}")
+    sys.exit(int(_report(found, asked.kinds)))
 
 
-def _target(url: str, *, direct: bool) -> Target:
-    if not direct:
-        return Target(url=f"{url}/api/v1/auth/login", headers={}, refusal=401)
-    settings = Settings.from_environment()
-    if not settings.supabase_url:
-        raise click.UsageError("--direct needs SUPABASE_URL and SUPABASE_PUBLISHABLE_KEY.")
-    return Target(
-        url=settings.supabase_url.rstrip("/") + "/auth/v1/token?grant_type=password",
-        headers={"apikey": settings.supabase_publishable_key, "X-Supabase-Api-Version": "2024-01-01"},
-        refusal=400,
+def _environment(data_dir: Path) -> Mapping[str, str]:
+    """Return the variables that name the project: those of this process, else those of the local Supabase."""
+    if Settings.from_environment().supabase_url:
+        return {}
+    with contextlib.suppress(CannotStart):
+        return LocalProject.running(data_dir).variables()
+    raise click.UsageError(
+        "There is no Supabase to ask: set SUPABASE_URL and its keys, start 'make run' in another terminal, or name a"
+        " running gateway with --url."
     )
 
 
-def _not_measured(statuses: list[int], target: Target) -> str:
+@contextlib.contextmanager
+def _target(route: str, url: str | None, environment: Mapping[str, str], *, direct: bool) -> Iterator[Target]:
+    if direct:
+        settings = Settings.from_environment(inherited(**environment))
+        headers = {"apikey": settings.supabase_publishable_key, "X-Supabase-Api-Version": "2024-01-01"}
+        yield Target(f"{settings.supabase_url.rstrip('/')}/auth/v1", ROUTES[route], is_direct=True, headers=headers)
+    elif url:
+        yield Target(f"{url}/api/v1/auth", ROUTES[route], metrics_token=Settings.from_environment().metrics_token)
+    else:
+        token = secrets.token_urlsafe(16)
+        with _own_gateway(inherited(**environment, **LIFTED, METRICS_TOKEN=token)) as own:
+            yield Target(f"{own}/api/v1/auth", ROUTES[route], metrics_token=token)
+
+
+@contextlib.contextmanager
+def _own_gateway(variables: Mapping[str, str]) -> Iterator[str]:
+    """Run a gateway with those *variables* on a free port of this machine."""
+    port = free_port_beside(_FIRST_PORT)
+    click.echo(f"Starting a gateway on port {port}, with all limits lifted …", err=True)
+    command = [sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", f"{LOOPBACK}:{port}"]
+    env = {"LOG_LEVEL": "error", **variables, "AUTH_ENV_FILE": "", "PORT": str(port)}
+    process = start(command, env=env, cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        await_health(port, process)
+        yield f"http://{LOOPBACK}:{port}"
+    finally:
+        stop(process, within_s=_STOP_LIMIT_S)
+
+
+def _require_upstream(target: Target, before: int | None, sent: int) -> None:
+    """End the command unless every request reached Supabase: what a limit stops proves nothing."""
+    after = upstream_requests(target)
+    if target.is_direct:
+        return
+    if before is None or after is None:
+        click.echo(
+            "Whether every request reached Supabase is not known: the metrics are closed. Set METRICS_TOKEN.", err=True
+        )
+    elif after - before < sent:
+        _give_up(f"Not measured: {sent} requests were sent, and {after - before} reached Supabase. {_OPEN}")
+
+
+def _give_up(reason: str) -> NoReturn:
+    print(reason, file=sys.stderr)
+    sys.exit(2)
+
+
+def _not_measured(statuses: Sequence[int], route: str, target: Target) -> str:
+    """Return why the samples prove nothing; empty if they do. Supabase itself may answer each kind as it likes."""
+    if target.is_direct and route != "login":
+        return ""
+    expected = _DIRECT_REFUSAL if target.is_direct else target.route.status
+    if all(status == expected for status in statuses):
+        return ""
     counts = ", ".join(f"{statuses.count(status)} times {status}" for status in sorted(set(statuses)))
-    throttled = _TOO_MANY_REQUESTS in statuses
-    hint = " Open the throttle of the gateway under test: see --help." if throttled else ""
-    return f"Not measured: not all logins were refused with {target.refusal} ({counts}).{hint}"
+    hint = f" {_OPEN}" if _TOO_MANY_REQUESTS in statuses else ""
+    if route == "signup" and _TOLD & set(statuses):
+        hint = " This project confirms addresses by itself, so a sign-up has to tell who has an account."
+    return f"Not measured: not all requests were answered with {expected} ({counts}).{hint}"
 
 
-def gather(target: Target, accounts: Mapping[str, str], *, rounds: int, parallel: int) -> list[Sample]:
-    """Return *rounds* samples of each kind, from *parallel* clients, in a random order in each round.
-
-    *accounts* contains the email of an existing account (``wrong``) and of a banned one (``banned``).
-
-    Raises:
-        requests.RequestException: The target does not answer.
-    """
-    local = threading.local()
-    sessions: list[requests.Session] = []
-    domain = accounts["wrong"].partition("@")[2]
-
-    def one_round(_number: int) -> list[Sample]:
-        if not hasattr(local, "session"):
-            local.session = _session(target)
-            sessions.append(local.session)
-        kinds = random.sample(KINDS, k=len(KINDS))
-        return [_ask(local.session, target, kind, accounts.get(kind) or _unknown(domain)) for kind in kinds]
-
-    with ThreadPoolExecutor(parallel) as pool:
-        try:
-            list(pool.map(one_round, range(WARM_UP * parallel)))
-            return [sample for samples in pool.map(one_round, range(rounds)) for sample in samples]
-        finally:
-            pool.shutdown(cancel_futures=True)
-            for session in sessions:
-                session.close()
-
-
-def _unknown(domain: str) -> str:
-    """Return an email without an account, another one each time."""
-    return f"nobody-{secrets.token_hex(6)}@{domain}"
-
-
-def _session(target: Target) -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False
-    session.headers.update(target.headers)
-    return session
-
-
-def _ask(session: requests.Session, target: Target, kind: str, email: str) -> Sample:
-    credentials = {"email": email, "password": secrets.token_urlsafe(12)}
-    started = time.perf_counter()
-    answer = session.post(target.url, json=credentials, timeout=TIMEOUT_S, allow_redirects=False)
-    took_s = time.perf_counter() - started
-    named = ((name.lower(), value) for name, value in answer.headers.items())
-    headers = tuple(sorted((name, "…" if name in VARYING_HEADERS else value) for name, value in named))
-    request_id = answer.headers.get("X-Request-ID", "")
-    body = answer.content.replace(request_id.encode(), b"") if request_id else answer.content
-    return Sample(kind, answer.status_code, headers, body, took_s)
-
-
-def _report(found: list[Sample]) -> bool:
+def _report(found: Sequence[Sample], kinds: Sequence[str]) -> bool:
     """Print the differences; return whether the kinds differ."""
-    differs = [_report_equality(found, what) for what in ("status", "headers", "body")]
-    times = {kind: [sample.took_s for sample in found if sample.kind == kind] for kind in KINDS}
+    differs = [_report_equality(found, kinds, what) for what in ("status", "headers", "body")]
+    times = {kind: [sample.took_s for sample in found if sample.kind == kind] for kind in kinds}
     print(f"\n{'':<20} {'AUC':>7} {'may differ':>12} {'KS':>7} {'at most':>9}")
-    for first, second in PAIRS:
+    for first, second in combinations(kinds, 2):
         comparison = compare(times[first], times[second])
         print(_row(f"{first} / {second}", comparison))
         differs.append(comparison.is_told_apart)
@@ -211,14 +193,23 @@ def _report(found: list[Sample]) -> bool:
     return any(differs)
 
 
-def _report_equality(found: list[Sample], what: str) -> bool:
+def _report_equality(found: Sequence[Sample], kinds: Sequence[str], what: str) -> bool:
     """Print whether all samples agree in *what*; return whether they differ."""
-    values_of = {kind: {getattr(sample, what) for sample in found if sample.kind == kind} for kind in KINDS}
-    differs = len({frozenset(values) for values in values_of.values()}) > 1
+    values_of = {kind: {getattr(sample, what) for sample in found if sample.kind == kind} for kind in kinds}
+    common = set[Any].intersection(*values_of.values())
+    differs = any(values - common for values in values_of.values())
     print(f"{what:<20} {'DIFFERS' if differs else 'equal'}")
     for kind, values in values_of.items() if differs else ():
-        print(f"  {kind:<18} {' | '.join(sorted(map(str, values)))[:300]}")
+        print(f"  {kind:<18} {' | '.join(_only(values - common))[:300]}")
     return differs
+
+
+def _only(values: set[Any]) -> list[str]:
+    """Return values as texts; of headers only those that not all of them have."""
+    if not all(isinstance(value, tuple) for value in values):
+        return sorted(map(str, values))
+    common = set[tuple[str, str]].intersection(*map(set, values)) if len(values) > 1 else set[tuple[str, str]]()
+    return sorted(str(sorted(set(value) - common)) for value in values)
 
 
 def _row(pair: str, comparison: TimingComparison) -> str:
@@ -227,43 +218,3 @@ def _row(pair: str, comparison: TimingComparison) -> str:
         f"{pair:<20} {comparison.auc:>7.3f} {margin:>12} {comparison.distance:>7.3f}"
         f" {comparison.most_distance:>9.3f}  {'TOLD APART' if comparison.is_told_apart else 'alike'}"
     )
-
-
-def compare(first: Sequence[float], second: Sequence[float]) -> TimingComparison:
-    """Compare two non-empty sets of times."""
-    sizes = 1 / len(first) + 1 / len(second)
-    deviation = math.sqrt((len(first) + len(second) + 1) / (12 * len(first) * len(second)))
-    return TimingComparison(
-        auc=auc(first, second),
-        distance=ks_distance(first, second),
-        auc_margin=AUC_DEVIATIONS * deviation,
-        most_distance=KS_FACTOR * math.sqrt(sizes),
-    )
-
-
-def auc(first: Sequence[float], second: Sequence[float]) -> float:
-    """Return the probability that a value of *first* exceeds one of *second*; ties count half (Mann and Whitney)."""
-    larger = ties = below = 0
-    for in_first, in_second in _counts_by_value(first, second):
-        larger += in_first * below
-        ties += in_first * in_second
-        below += in_second
-    return (larger + ties / 2) / (len(first) * len(second))
-
-
-def ks_distance(first: Sequence[float], second: Sequence[float]) -> float:
-    """Return the largest distance between the distribution functions of *first* and *second*."""
-    largest = share_first = share_second = 0.0
-    for in_first, in_second in _counts_by_value(first, second):
-        share_first += in_first / len(first)
-        share_second += in_second / len(second)
-        largest = max(largest, abs(share_first - share_second))
-    return largest
-
-
-def _counts_by_value(first: Sequence[float], second: Sequence[float]) -> Iterator[tuple[int, int]]:
-    """Yield for each value, in ascending order, how often it occurs in *first* and in *second*."""
-    ordered = sorted([(value, True) for value in first] + [(value, False) for value in second])
-    for _value, group in groupby(ordered, key=lambda pair: pair[0]):
-        in_first = [is_first for _, is_first in group]
-        yield sum(in_first), len(in_first) - sum(in_first)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Final
+from typing import Any, Final
 
 from velro_auth.ops.database.connection import Connection
 from velro_auth.ops.database.files import package_sql
@@ -63,15 +63,27 @@ def snapshot(connection: Connection) -> dict[str, str]:
         return {str(name): str(value) for name, value in rows}
 
 
-def expected() -> dict[str, str]:
-    """Return the recorded snapshot of a new project after all migrations."""
-    recorded = resources.files("velro_auth.ops.database").joinpath("catalogue.json").read_text("utf-8")
-    return {str(name): str(value) for name, value in json.loads(recorded).items()}
+def expected(options: Collection[str] = ()) -> dict[str, str]:
+    """Return the recorded snapshot of a new project after all migrations, with those optional ones.
+
+    Args:
+        options: Labels of the optional migrations that are applied.
+    """
+    recorded = _recorded("catalogue")
+    for label, more in _recorded("catalogue_optional").items():
+        recorded |= more if label in options else {}
+    return {str(name): str(value) for name, value in recorded.items()}
+
+
+def _recorded(name: str) -> dict[str, Any]:
+    text = resources.files("velro_auth.ops.database").joinpath(f"{name}.json").read_text("utf-8")
+    return dict(json.loads(text))
 
 
 def differences(connection: Connection, statuses: Sequence[Status]) -> list[Difference]:
     """Return all differences: migrations, objects, rights, and users that one of the two tables lacks."""
-    objects = compare(expected(), snapshot(connection))
+    applied = {one.label for one in statuses if one.state is State.APPLIED}
+    objects = compare(expected(applied), snapshot(connection))
     is_complete = not any(one.subject.startswith(_COLUMN) for one in objects)
     return [*_migrations(statuses), *objects, *(_users(connection) if is_complete else ())]
 
@@ -94,7 +106,7 @@ def _migrations(statuses: Sequence[Status]) -> list[Difference]:
     return [
         Difference(f"migration {one.label}", State.APPLIED.value, one.state.value, is_remark=one.state is State.NEWER)
         for one in statuses
-        if one.state is not State.APPLIED
+        if one.state not in {State.APPLIED, State.NOT_ASKED_FOR}
     ]
 
 

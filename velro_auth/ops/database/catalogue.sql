@@ -3,7 +3,9 @@
 
 with ours (oid, schema, proname) as (
     select p.oid, n.nspname, p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-    where n.nspname = 'velro_auth' or (n.nspname = 'public' and p.proname = 'handle_new_auth_user')
+    where n.nspname = 'velro_auth'
+       or (n.nspname = 'public' and p.proname in ('handle_new_auth_user', 'velro_auth_sessions',
+                                                  'velro_auth_end_session', 'velro_auth_check_session'))
 ), profiles as (
     select to_regclass('public.users')::oid as oid
 ), columns (name) as (
@@ -41,6 +43,21 @@ select name, value from (
     left join aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x on x.grantee <> p.proowner
     left join grantees g on g.oid = x.grantee
     group by o.oid
+
+    union all
+    select 'function that the data API calls before each request',
+           case when called.name = 'public.velro_auth_check_session' then 'ours'
+                when called.name is null then 'none'
+                when exists (select from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+                             where format('%s.%s', n.nspname, p.proname) = called.name
+                               and p.prosrc like '%velro\_auth\_check\_session%') then 'ours'
+                else called.name || ', which does not call ours' end
+    from ours o left join lateral (
+        select nullif(split_part(one, '=', 2), '') as name from pg_db_role_setting s, unnest(s.setconfig) one
+        where s.setrole = to_regrole('authenticator') and one like 'pgrst.db\_pre\_request=%'
+          and s.setdatabase in (0, (select d.oid from pg_database d where d.datname = current_database()))
+        order by s.setdatabase desc limit 1) called on true
+    where o.proname = 'velro_auth_check_session'
 
     union all
     select format('trigger %s on %s', t.tgname, t.tgrelid::regclass),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -25,12 +25,14 @@ class Migration:
         name: The rest of the file's name.
         up_sql: The SQL that applies it.
         down_sql: The SQL that rolls it back.
+        is_optional: Whether it is applied only when it is asked for by name.
     """
 
     version: str
     name: str
     up_sql: str
     down_sql: str
+    is_optional: bool = False
 
     @property
     def checksum(self) -> str:
@@ -41,6 +43,11 @@ class Migration:
     def label(self) -> str:
         """Version and name."""
         return f"{self.version}_{self.name}"
+
+    @property
+    def option(self) -> str:
+        """The name by which ``db up --with`` and ``db down --only`` call it: with hyphens."""
+        return self.name.replace("_", "-")
 
 
 def package_sql(name: str) -> str:
@@ -64,7 +71,7 @@ def shipped() -> Traversable:
 
 
 def load(directory: Traversable) -> tuple[Migration, ...]:
-    """Return the migrations of a folder in their order.
+    """Return the migrations of a folder in their order, without the optional ones.
 
     Raises:
         BadMigrationFiles: The folder is missing or empty, or an up file has no down file.
@@ -76,6 +83,31 @@ def load(directory: Traversable) -> tuple[Migration, ...]:
     if not found:
         raise BadMigrationFiles(f"There is no migration in {directory}")
     return tuple(_read(files, match) for match in found)
+
+
+def load_all(directory: Traversable) -> tuple[Migration, ...]:
+    """Return the migrations of a folder with the optional ones in its folder ``optional``, in their order.
+
+    Raises:
+        BadMigrationFiles: One of the folders is missing or empty, or an up file has no down file.
+    """
+    optional = (replace(one, is_optional=True) for one in load(directory / "optional"))
+    return tuple(sorted((*load(directory), *optional), key=lambda one: one.version))
+
+
+def named(migrations: Sequence[Migration], options: Collection[str]) -> tuple[Migration, ...]:
+    """Return the optional migrations with these names.
+
+    Raises:
+        UnknownMigration: None has one of the names.
+    """
+    known = {one.option: one for one in migrations if one.is_optional}
+    unknown = sorted(set(options) - known.keys())
+    if unknown:
+        raise UnknownMigration(
+            f"There is no optional migration {', '.join(unknown)}; there are: {', '.join(known) or 'none'}"
+        )
+    return tuple(one for name, one in known.items() if name in options)
 
 
 def upto(migrations: Sequence[Migration], version: str) -> tuple[Migration, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
 from velro_auth.ops.database.errors import MigrationEdited, UnknownMigration
-from velro_auth.ops.database.files import Migration
+from velro_auth.ops.database.files import Migration, named, upto
 from velro_auth.ops.database.history import SUPABASE_CLI, Applied
 
 
@@ -16,9 +16,15 @@ class State(Enum):
     """The state of a migration."""
 
     PENDING = "pending"
+    NOT_ASKED_FOR = "optional, not applied"
     APPLIED = "applied"
     EDITED = "edited after it was applied"
     NEWER = "applied, no file here"
+
+    @property
+    def is_applied(self) -> bool:
+        """Whether the database has it."""
+        return self not in {State.PENDING, State.NOT_ASKED_FOR}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,9 @@ class MigrationPlan:
             return State.NEWER
         if applied is not None:
             return State.APPLIED if applied.checksum == migration.checksum else State.EDITED
-        return State.APPLIED if version in self.cli_versions else State.PENDING
+        if version in self.cli_versions:
+            return State.APPLIED
+        return State.NOT_ASKED_FOR if migration.is_optional else State.PENDING
 
     def statuses(self) -> list[Status]:
         """Return the status of each migration, in order, also of those without a file."""
@@ -91,6 +99,35 @@ class MigrationPlan:
     def only_in_cli_history(self) -> list[Migration]:
         """Return what the Supabase CLI has applied and our history does not have."""
         return [one for one in self.migrations if one.version in self.cli_versions and one.version not in self.history]
+
+    def to_apply(self, *, to: str | None, wanted: Collection[str], again: bool) -> list[Migration]:
+        """Return what ``up`` applies, in order.
+
+        Args:
+            to: The last version; all when None.
+            wanted: Names of optional migrations.
+            again: The applied ones as well.
+
+        Raises:
+            UnknownMigration: There is no such version or name.
+        """
+        chosen = {one.version for one in named(self.migrations, wanted)}
+        states = {State.PENDING, State.APPLIED} if again else {State.PENDING}
+        return [
+            one
+            for one in (upto(self.migrations, to) if to else self.migrations)
+            if (state := self.state_of(one.version)) in states
+            or (state is State.NOT_ASKED_FOR and one.version in chosen)
+        ]
+
+    def applied_named(self, option: str) -> list[Applied]:
+        """Return the optional migration of this name as it was applied; empty where it is not applied.
+
+        Raises:
+            UnknownMigration: There is no such name.
+        """
+        versions = {one.version for one in named(self.migrations, [option])}
+        return [one for one in self._newest_first() if one.version in versions]
 
     def newest_applied(self, count: int) -> list[Applied]:
         """Return the newest *count* applied migrations, newest first."""

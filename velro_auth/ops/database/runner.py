@@ -6,7 +6,7 @@ after a migration, never in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, cast
@@ -17,7 +17,7 @@ from velro_auth.ops.database.catalogue import Difference, differences
 from velro_auth.ops.database.connection import Connection, Transactions, connected
 from velro_auth.ops.database.executor import MIRROR, Executor
 from velro_auth.ops.database.files import Migration
-from velro_auth.ops.database.plan import MigrationPlan, State, Status, Step
+from velro_auth.ops.database.plan import MigrationPlan, Status, Step
 from velro_auth.ops.database.preflight import Preflight
 
 #: Our objects that hold data, and whether it is the table whose rows are counted.
@@ -54,7 +54,7 @@ class Runner:
         on_notice: Callable[[str], None] = _ignore,
     ) -> None:
         self._dsn = dsn
-        self._migrations = tuple(files.load(files.shipped()) if migrations is None else migrations)
+        self._migrations = tuple(files.load_all(files.shipped()) if migrations is None else migrations)
         self._transactions = transactions or Transactions()
         self._on_notice = on_notice
 
@@ -63,13 +63,15 @@ class Runner:
         with self._connected(changes=False) as connection:
             return self._plan(connection).statuses()
 
-    def plan(self, *, to: str | None = None, adopt: bool = False, rehearse: bool = True) -> list[Step]:
+    def plan(
+        self, *, to: str | None = None, adopt: bool = False, rehearse: bool = True, wanted: Collection[str] = ()
+    ) -> list[Step]:
         """Return the steps that ``up`` would take; changes nothing, and needs read access only.
 
         Raises:
             DatabaseError: As for ``up``.
         """
-        return self.up(to=to, dry_run=True, adopt=adopt, rehearse=rehearse)
+        return self.up(to=to, dry_run=True, adopt=adopt, rehearse=rehearse, wanted=wanted)
 
     def up(
         self,
@@ -79,6 +81,7 @@ class Runner:
         again: bool = False,
         adopt: bool = False,
         rehearse: bool = True,
+        wanted: Collection[str] = (),
     ) -> list[Step]:
         """Apply the pending migrations, and return the steps that were taken.
 
@@ -91,6 +94,7 @@ class Runner:
             again: Run the applied ones once more too, which repairs what was changed by hand.
             adopt: Let conflicting triggers of the project fire before ours.
             rehearse: Whether to rehearse; without it only the catalogue is read.
+            wanted: Names of optional migrations to apply too.
 
         Raises:
             MigrationEdited: A file was changed after it was applied.
@@ -101,11 +105,7 @@ class Runner:
         with self._connected(changes=not dry_run) as connection:
             plan = self._plan(connection)
             plan.refuse_edited()
-            chosen = [
-                migration
-                for migration in (files.upto(self._migrations, to) if to else self._migrations)
-                if again or plan.state_of(migration.version) is State.PENDING
-            ]
+            chosen = plan.to_apply(to=to, wanted=wanted, again=again)
             executor = Executor(connection, self._transactions)
             checks = Preflight(executor, tuple(chosen), adopt, shows_warnings=dry_run)
             adopted = checks.run(rehearse=rehearse, on_notice=self._on_notice)
@@ -117,7 +117,13 @@ class Runner:
             return [Step(one.version, one.label, one.up_sql) for one in chosen]
 
     def down(
-        self, *, steps: int = 1, to: str | None = None, drop_data: bool = False, dry_run: bool = False
+        self,
+        *,
+        steps: int = 1,
+        to: str | None = None,
+        only: str | None = None,
+        drop_data: bool = False,
+        dry_run: bool = False,
     ) -> list[Step]:
         """Roll back the newest applied migrations, newest first, and return the steps that were taken.
 
@@ -127,6 +133,7 @@ class Runner:
         Args:
             steps: How many.
             to: Roll back everything newer than this version, whatever *steps* says.
+            only: Roll back this optional migration, whatever the others say.
             drop_data: Drop our tables, columns and types; else they stay, closed to the data API.
             dry_run: Only return the steps.
 
@@ -137,7 +144,10 @@ class Runner:
         """
         with self._connected() as connection:
             plan = self._plan(connection)
-            chosen = plan.newest_applied(steps) if to is None else plan.applied_after(to)
+            if only is not None:
+                chosen = plan.applied_named(only)
+            else:
+                chosen = plan.newest_applied(steps) if to is None else plan.applied_after(to)
             if not dry_run:
                 executor = Executor(connection, self._transactions)
                 executor.record_cli_migrations(plan.only_in_cli_history())
@@ -183,14 +193,21 @@ class Runner:
         with self._connected() as connection:
             return backfill(connection, self._transactions, batch_size=batch_size, on_progress=on_progress)
 
-    def export(self, directory: Path) -> list[Path]:
+    def export(self, directory: Path, *, wanted: Collection[str] = ()) -> list[Path]:
         """Write the up files into *directory*, for the Supabase CLI, and return their paths.
 
-        The down files are left out: the CLI would apply them as migrations.
+        The down files are left out: the CLI would apply them as migrations. So are optional migrations that are not
+        *wanted*.
+
+        Raises:
+            UnknownMigration: There is no optional migration of such a name.
         """
+        chosen = files.named(self._migrations, wanted)
         directory.mkdir(parents=True, exist_ok=True)
         written = []
         for migration in self._migrations:
+            if migration.is_optional and migration not in chosen:
+                continue
             path = directory / f"{migration.label}.sql"
             path.write_text(migration.up_sql, encoding="utf-8", newline="\n")
             written.append(path)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from velro_auth.auth.tokens import MAX_TOKEN_BYTES
+from velro_auth.errors import InsufficientAal
 from velro_auth.health_checks import Finding
 from velro_auth.ops.doctor.checkup import Run
 from velro_auth.ops.doctor.context import DATABASE, PROBE_ADDRESS, DiagnosticContext, NotApplicable, NotGiven
@@ -49,6 +50,14 @@ def _claim(context: DiagnosticContext) -> Finding:
     return Finding("pass", f"user_role is {role!r}")
 
 
+def _sessions(context: DiagnosticContext) -> Finding:
+    try:
+        count = context.count_sessions()
+    except InsufficientAal:
+        raise NotApplicable("the test account has a second factor, which the list asks for") from None
+    return Finding("pass", f"{count} listed")
+
+
 def _proof(context: DiagnosticContext) -> Finding:
     if not context.settings.forwards_client_ip:
         raise NotApplicable("no address is passed on; see forwarding.allowed")
@@ -64,6 +73,7 @@ CHECKS: Final[Mapping[str, Run]] = {
     "account.login": _account,
     "account.token": _token,
     "account.claim": _claim,
+    "account.sessions": _sessions,
     "forwarding.allowed": _allowed,
     "forwarding.proof": _proof,
 }

@@ -77,12 +77,6 @@ def run(
 
     With *only*, the checks that the chosen ones need run too, and are returned if they do not pass.
 
-    Args:
-        checks: All checks; each after those it needs.
-        context: What they examine.
-        only: Names of the checks to run; all when empty.
-        limit_s: How long each may take.
-
     Raises:
         Unknown: *only* names a check that does not exist.
     """

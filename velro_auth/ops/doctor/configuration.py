@@ -20,7 +20,7 @@ def _settings_check(name: str, good: Callable[[DiagnosticContext], str]) -> Call
     """Return a check that reports the settings errors that belong to it."""
 
     def run(context: DiagnosticContext) -> Finding:
-        found = [str(mistake) for mistake in context.settings.errors if mistake.check == name]
+        found = [str(error) for error in context.settings.errors if error.check == name]
         return Finding("fail", "; ".join(found)) if found else Finding("pass", good(context))
 
     return run
@@ -44,11 +44,11 @@ def _legacy(context: DiagnosticContext) -> Finding:
 
 def _threads(context: DiagnosticContext) -> Finding:
     settings = context.settings
-    found = next((mistake for mistake in settings.errors if mistake.check == "gunicorn.threads"), None)
+    found = next((error for error in settings.errors if error.check == "gunicorn.threads"), None)
     if found:
         return Finding("fail", str(found))
-    numbers = f"{settings.login_slots} logins at once, {settings.gunicorn_threads} threads"
-    if settings.login_slots >= settings.gunicorn_threads:
+    numbers = f"{settings.login_permits} logins at once, {settings.gunicorn_threads} threads"
+    if settings.login_permits >= settings.gunicorn_threads:
         return Finding("fail", numbers)
     if settings.gunicorn_threads < _THREADS:
         return Finding("warn", numbers, f"Set GUNICORN_THREADS to {_THREADS} or more.")

@@ -18,13 +18,16 @@ import urllib3
 
 from velro_auth.auth.models import Credentials, Session
 from velro_auth.auth.token_check import IssuedTokenCheck
+from velro_auth.auth.tokens import read_claims
 from velro_auth.config.settings import Settings
 from velro_auth.context import RequestContext
 from velro_auth.errors import VelroAuthError
-from velro_auth.ops.database import Difference, Runner, State
+from velro_auth.ops.database import Difference, Runner
 from velro_auth.ops.database.connection import connected
+from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.identity import SupabaseIdentity
 from velro_auth.upstream.jwks import KeyStore
+from velro_auth.upstream.session_rows import SupabaseSessionRows
 from velro_auth.upstream.transport.resolver import AddressInfo, Resolver
 from velro_auth.upstream.transport.transport import Reply, Transport
 from velro_auth.wiring.sessions import own_tokens_of
@@ -123,7 +126,7 @@ class DiagnosticContext:
     @functools.cached_property
     def is_migrated(self) -> bool:
         """Whether any migration is applied."""
-        return any(one.state is not State.PENDING for one in self._runner.status())
+        return any(one.state.is_applied for one in self._runner.status())
 
     @functools.cached_property
     def session(self) -> Session:
@@ -146,6 +149,17 @@ class DiagnosticContext:
     def token_check(self) -> IssuedTokenCheck:
         """Checks tokens as the gateway does, by the keys that the project publishes."""
         return own_tokens_of(self.settings, KeyStore(fetch=lambda: self.get(JWKS).body), now=self.now)
+
+    def count_sessions(self) -> int:
+        """Return how many sessions the test account has, by the function that the gateway calls.
+
+        Raises:
+            VelroAuthError: The function is missing, or refuses the token.
+        """
+        token = self.session.access_token
+        with contextlib.closing(self.transport()) as transport:
+            rows = SupabaseSessionRows(transport, shows_address=lambda: False)
+            return len(rows.of(token, read_claims(token), _context()))
 
     def session_address(self) -> str:
         """Return the client address that Supabase recorded for the test account's session.
@@ -188,7 +202,7 @@ class DiagnosticContext:
 
     @functools.cached_property
     def _identity(self) -> SupabaseIdentity:
-        return SupabaseIdentity(self.transport(), forwards_address=self.settings.forwards_client_ip)
+        return SupabaseIdentity(AuthCalls(self.transport(), forwards_address=self.settings.forwards_client_ip))
 
 
 def _context() -> RequestContext:

@@ -163,11 +163,11 @@ def _switch_on(connection: Connection) -> Iterator[str]:
 
 
 def _plan(connection: Connection) -> MigrationPlan:
-    return MigrationPlan(files.load(files.shipped()), history.read(connection), history.cli_versions(connection))
+    return MigrationPlan(files.load_all(files.shipped()), history.read(connection), history.cli_versions(connection))
 
 
 def _applied(plan: MigrationPlan) -> list[Migration]:
-    found = [one for one in plan.migrations if plan.state_of(one.version) is not State.PENDING]
+    found = [one for one in plan.migrations if plan.state_of(one.version).is_applied]
     if not found:
         raise UnknownMigration("No migration is applied, so there is nothing to fix; run velro-auth db up")
     return found

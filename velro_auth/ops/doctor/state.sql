@@ -3,7 +3,9 @@
 
 with ours (oid) as (
     select p.oid from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-    where n.nspname = 'velro_auth' or (n.nspname = 'public' and p.proname = 'handle_new_auth_user')
+    where n.nspname = 'velro_auth'
+       or (n.nspname = 'public' and p.proname in ('handle_new_auth_user', 'velro_auth_sessions',
+                                                  'velro_auth_end_session', 'velro_auth_check_session'))
 ), profiles as (
     select to_regclass('public.users')::oid as oid
 ), grantees (oid, name) as (

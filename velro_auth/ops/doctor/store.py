@@ -151,7 +151,7 @@ def _shared(context: DiagnosticContext) -> Finding:
 
 
 def _reachable(context: DiagnosticContext) -> Finding:
-    if wrong := _mistake(context):
+    if wrong := _settings_error(context):
         return Finding("fail", str(wrong))
     if not context.settings.redis_url:
         raise NotApplicable("REDIS_URL is not set")
@@ -163,7 +163,7 @@ def _reachable(context: DiagnosticContext) -> Finding:
     return Finding("pass", "it answers")
 
 
-def _mistake(context: DiagnosticContext) -> SettingError | None:
+def _settings_error(context: DiagnosticContext) -> SettingError | None:
     return next((one for one in context.settings.errors if one.variable == "REDIS_URL"), None)
 
 

@@ -21,7 +21,7 @@ from velro_auth.errors import UpstreamError
 from velro_auth.health_checks import Finding
 from velro_auth.ops.doctor.checkup import Run
 from velro_auth.ops.doctor.context import JWKS, DiagnosticContext, NotApplicable
-from velro_auth.upstream import translate
+from velro_auth.upstream.answers import content, is_json
 from velro_auth.upstream.captcha import Answer, ask, question
 from velro_auth.upstream.probe import LoginPathCheck
 
@@ -144,7 +144,7 @@ def _clock(context: DiagnosticContext) -> Finding:
 def _signing(context: DiagnosticContext) -> Finding:
     reply = context.get(JWKS)
     try:
-        keys = read_key_set(reply.body if translate.is_json(reply) and reply.status == _OK else b"")
+        keys = read_key_set(reply.body if is_json(reply) and reply.status == _OK else b"")
     except UnusableKeySet as error:
         return Finding("fail", f"{JWKS} answers {reply.status}: {error}", "Check SUPABASE_URL: it must lead to Auth.")
     if keys:
@@ -161,7 +161,7 @@ _SIGNATURE_ONLY: Final[Any] = {f"verify_{claim}": False for claim in ("exp", "nb
 
 
 def _issuer(context: DiagnosticContext) -> Finding:
-    document = translate.content(context.get(DISCOVERY))
+    document = content(context.get(DISCOVERY))
     issuer = document.get("issuer") if isinstance(document, dict) else None
     if not isinstance(issuer, str) or not issuer:
         raise NotApplicable(f"{DISCOVERY} names no issuer; account.token looks at a real token")

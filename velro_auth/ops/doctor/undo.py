@@ -25,11 +25,7 @@ class CannotWrite(DatabaseError):
 
 
 class UndoFile:
-    """A new file of SQL that only its owner may read.
-
-    Args:
-        path: Where it goes.
-    """
+    """A new file of SQL that only its owner may read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -9,9 +9,8 @@ from typing import Final, TypeAlias
 from velro_auth.ops.monitor.observation import TARGETS, Observation
 from velro_auth.telemetry import slo
 from velro_auth.telemetry.alerts import Alerts, Announcement
-from velro_auth.telemetry.shared import Workers
+from velro_auth.telemetry.shared import Window, Workers
 from velro_auth.telemetry.slo import Level, Reading, SloTarget
-from velro_auth.telemetry.window import Window
 
 #: Called with the target and the announcement when an alert changes; must not block.
 Output: TypeAlias = Callable[[str, Announcement], None]

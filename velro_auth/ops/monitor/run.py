@@ -10,12 +10,11 @@ from typing import Any, Final
 
 from velro_auth import __version__
 from velro_auth.ops.monitor.aggregate import Aggregate
-from velro_auth.ops.monitor.client import Client
 from velro_auth.ops.monitor.display import Display
 from velro_auth.ops.monitor.event_log import SCHEMA, EventLog
 from velro_auth.ops.monitor.levels import Levels
 from velro_auth.ops.monitor.poller import LoginBackoff, Poll, Poller
-from velro_auth.ops.monitor.probes import PATHS, GetProbe, LoginProbe
+from velro_auth.ops.monitor.probes import PATHS, Client, GetProbe, LoginProbe
 from velro_auth.telemetry.alerts import Announcement
 from velro_auth.telemetry.slo import SloTarget
 

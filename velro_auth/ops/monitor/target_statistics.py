@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from velro_auth.ops.monitor.observation import Observation
-from velro_auth.telemetry.window import BUCKETS, Durations, bucket
+from velro_auth.telemetry.shared import BUCKETS, Durations, bucket
 
 #: With more slices than this, each slice becomes twice as long.
 MAX_SLICES: Final = 240

@@ -17,7 +17,7 @@ import urllib3.response
 
 #: Owner → hooks of it that we override, set or call.
 HOOKS: Final[dict[type, tuple[str, ...]]] = {
-    # adapter.py: our pool, no second loading of authorities, no search for a proxy, no cookies.
+    # transport.py: our pool, no second loading of authorities, no search for a proxy, no cookies.
     requests.adapters.HTTPAdapter: (
         "get_connection_with_tls_context",
         "cert_verify",

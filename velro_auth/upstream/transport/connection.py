@@ -126,13 +126,7 @@ class Connection(HTTPConnection):
     ) -> HTTPResponse:
         """Send a request, and return the answer when its head has been read.
 
-        Args:
-            method: The method.
-            target: Path and query.
-            body: The body.
-            headers: The header fields.
-            connect_timeout_s: Limit for opening the connection, where it is not open.
-            ends_s: The deadline for the last byte of the answer, on the monotonic clock.
+        *ends_s* is the deadline for the last byte of the answer, on the monotonic clock.
 
         Raises:
             StaleConnection: The connection had served before, and failed before one byte of this answer.

@@ -154,13 +154,6 @@ class ConnectionPool:
     ) -> Exchange:
         """Send a request and return the answer with its connection, as ``requests.adapters.HTTPAdapter`` expects it.
 
-        Args:
-            method: The method.
-            url: Path and query.
-            body: The body.
-            headers: The header fields.
-            timeout: The limit for connecting, and the total limit.
-
         Raises:
             urllib3.exceptions.HTTPError: There is no answer.
         """

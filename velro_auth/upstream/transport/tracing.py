@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from typing import Final, Protocol
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 
 class Call(Protocol):
@@ -21,29 +21,5 @@ class Call(Protocol):
 class Tracer(Protocol):
     """Records requests to Supabase."""
 
-    def call(self, method: str, url: str, /) -> AbstractContextManager[Call]:
-        """Return a context that lasts as long as the call. Exceptions pass through it."""
-
-
-class NullCall:
-    """A call that is not recorded."""
-
-    headers: Final[Mapping[str, str]] = {}
-
-    def answered(self, _: int, /) -> None:
-        """Do nothing."""
-
-
-NULL_CALL: Final = NullCall()
-_NULL_CONTEXT: Final = nullcontext(NULL_CALL)
-
-
-class NullTracer:
-    """Records nothing."""
-
-    def call(self, _: str, __: str, /) -> AbstractContextManager[Call]:
-        """Return a context that does nothing."""
-        return _NULL_CONTEXT
-
-
-NULL_TRACER: Final = NullTracer()
+    def call(self, method: str, url: str, /) -> AbstractContextManager[Call | None]:
+        """Return a context that lasts as long as the call; None for one without a record. Exceptions pass through."""

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import ssl
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import certifi
-import requests
-import urllib3.exceptions
+import requests.adapters
+from urllib3.response import BaseHTTPResponse, HTTPResponse
 from urllib3.util import Timeout
 
 from velro_auth import __version__
-from velro_auth.errors import UpstreamTimeout, UpstreamUnavailable, VelroAuthError
-from velro_auth.upstream.transport.adapter import Adapter
+from velro_auth.errors import UpstreamUnavailable
 from velro_auth.upstream.transport.compatibility import check_libraries
-from velro_auth.upstream.transport.connection import StaleConnection
+from velro_auth.upstream.transport.failures import FOREIGN, failure, is_stale
 from velro_auth.upstream.transport.keep_warm import IdleConnections
-from velro_auth.upstream.transport.tracing import NULL_TRACER, Tracer
+from velro_auth.upstream.transport.pool import ConnectionPool, Exchange
+from velro_auth.upstream.transport.resolver import Resolver
+from velro_auth.upstream.transport.tracing import Call, Tracer
 
 #: Selects the newer error bodies, which hide database texts (contract of Supabase Auth, 2.1).
 API_VERSION: Final = "2024-01-01"
@@ -44,6 +45,62 @@ def _unchanged(reply: Reply) -> Reply:
     return reply
 
 
+class Adapter(requests.adapters.HTTPAdapter):
+    """Sends requests through pools of our own.
+
+    Args:
+        pool_size: How many idle connections are kept; more may be in use at once.
+        tls: What https trusts. Made once: loading the authorities costs 20 ms of processor time.
+    """
+
+    def __init__(self, *, pool_size: int, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__()
+        self._pool_size = pool_size
+        self._tls = tls
+        if tls is not None:
+            tls.set_alpn_protocols(["http/1.1"])
+        self._resolver = Resolver()
+        self._pools: dict[str, ConnectionPool] = {}
+
+    def get_connection_with_tls_context(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> Any:
+        """Return the pool that ``send`` uses for *request*."""
+        return self.pool_of(request.url or "")
+
+    def pool_of(self, url: str) -> ConnectionPool:
+        """Return the pool for the server of *url*, which has a path."""
+        origin = url[: url.index("/", len("https://"))]
+        pool = self._pools.get(origin)
+        if pool is None:
+            made = ConnectionPool(origin, size=self._pool_size, resolver=self._resolver, tls=self._tls)
+            pool = self._pools.setdefault(origin, made)
+        return pool
+
+    def cert_verify(self, *_: Any, **__: Any) -> None:
+        """Do nothing: the TLS context always verifies. The inherited method loads the authorities again."""
+
+    def request_url(self, request: requests.PreparedRequest, *_: Any) -> str:
+        """Return path and query. The inherited method searches the environment for a proxy."""
+        return request.path_url
+
+    def build_response(self, req: requests.PreparedRequest, resp: Exchange | BaseHTTPResponse) -> requests.Response:
+        """Return status and headers, and the exchange as ``raw``. Cookies are not read: they belong to one user."""
+        exchange = resp if isinstance(resp, Exchange) else Exchange(cast("HTTPResponse", resp))
+        response = requests.Response()
+        response.status_code, response.headers = exchange.response.status, exchange.response.headers  # type: ignore[assignment] # looked up without regard to case
+        response.raw, response.request = exchange, req
+        return response
+
+    def close_idle(self) -> None:
+        """Close the idle connections: when one was found dead, the others are probably dead too."""
+        for pool in tuple(self._pools.values()):
+            pool.close_idle()
+
+    def close(self) -> None:
+        """Close all idle connections, and keep none from now on."""
+        for pool in tuple(self._pools.values()):
+            pool.close()
+
+
 class Transport:
     """Sends requests to one Supabase project. Safe for any number of threads.
 
@@ -57,9 +114,9 @@ class Transport:
         pool_size: Idle connections to keep.
         connect_timeout_s: Limit for resolving the name and opening a connection.
         deadline_s: Limit for the whole call, which a trickling answer cannot stretch.
-        max_body_bytes: Largest answer; Supabase's are 2 to 4 KiB.
+        max_body_bytes: Largest answer; Supabase's are 2 to 4 KiB, but the QR code of a second factor takes 400 KiB.
         tls: The TLS context for https; certifi's authorities when None.
-        tracer: Records every request that is sent, the second attempt as well.
+        tracer: Records every request that is sent, the second attempt as well; None for no traces.
         clock: A clock that never jumps, in seconds.
 
     Raises:
@@ -74,9 +131,9 @@ class Transport:
         pool_size: int,
         connect_timeout_s: float = 2.0,
         deadline_s: float = 5.0,
-        max_body_bytes: int = 256 * 1024,
+        max_body_bytes: int = 1024 * 1024,
         tls: ssl.SSLContext | None = None,
-        tracer: Tracer = NULL_TRACER,
+        tracer: Tracer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         check_libraries()
@@ -90,15 +147,12 @@ class Transport:
         self._max_body_bytes = max_body_bytes
         self._tracer = tracer
         self._clock = clock
+        #: Requests that were sent, second attempts not counted.
+        self.sent = 0
+        self._counting = threading.Lock()
 
     def prepare(self, method: str, path: str, *, key: str = "") -> requests.PreparedRequest:
-        """Return a request that can be sent any number of times: preparing costs as much as sending.
-
-        Args:
-            method: The method.
-            path: Path and query.
-            key: The API key, where it is not the usual one.
-        """
+        """Return a request that can be sent any number of times: preparing costs as much as sending."""
         request = requests.PreparedRequest()
         request.prepare(
             method=method,
@@ -120,12 +174,7 @@ class Transport:
         *,
         deadline_s: float | None = None,
     ) -> Reply:
-        """Send a copy of *prepared* and return the whole answer, whatever its status. See ``ask``.
-
-        Raises:
-            UpstreamUnavailable: No connection, a broken one, or an answer beyond the cap.
-            UpstreamTimeout: The deadline passed.
-        """
+        """Send a copy of *prepared* and return the whole answer, whatever its status. Raises as :meth:`ask`."""
         return self.ask(prepared, _unchanged, body, headers, deadline_s=deadline_s)
 
     def ask(
@@ -162,17 +211,19 @@ class Transport:
         if body is not None:
             request.body = body
             request.headers["Content-Length"] = str(len(body))
+        with self._counting:
+            self.sent += 1
         ends_s = self._clock() + min(self._deadline_s, deadline_s or self._deadline_s)
         try:
             try:
                 return self._ask(request, read, ends_s)
             except requests.ConnectionError as error:
-                if not _is_stale(error):
+                if not is_stale(error):
                     raise
             self._adapter.close_idle()
             return self._ask(request, read, ends_s)
-        except _FOREIGN as error:
-            raise _failure(error) from error
+        except FOREIGN as error:
+            raise failure(error) from error
 
     def pass_on(
         self,
@@ -182,18 +233,9 @@ class Transport:
         body: bytes | None,
         read: Callable[[Reply], Reply] = _unchanged,
     ) -> Reply:
-        """Send a request that a library built, under the same limits as ``ask``.
+        """Send a request that a library built, under the same limits as :meth:`ask`, which raises.
 
-        Args:
-            method: The method.
-            url: The whole address.
-            headers: The header fields.
-            body: The body.
-            read: Returns the answer, or raises if it is about another user.
-
-        Raises:
-            UpstreamUnavailable: No connection, a broken one, or an answer beyond the cap.
-            UpstreamTimeout: The deadline passed.
+        *read* returns the answer, or raises if it is about another user.
         """
         request = requests.PreparedRequest()
         request.prepare(method=method, url=url, headers={**headers, "Accept-Encoding": "identity"}, data=body)
@@ -215,17 +257,26 @@ class Transport:
         self._adapter.close()
 
     def _ask(self, request: requests.PreparedRequest, read: Callable[[Reply], Read], ends_s: float) -> Read:
+        if self._tracer is None:
+            return self._exchange(request, read, ends_s)
+        with self._tracer.call(request.method or "", request.url or "") as call:
+            if call is not None:
+                request.headers.update(call.headers)
+            return self._exchange(request, read, ends_s, call)
+
+    def _exchange(
+        self, request: requests.PreparedRequest, read: Callable[[Reply], Read], ends_s: float, call: Call | None = None
+    ) -> Read:
         left_s = max(0.001, ends_s - self._clock())
         limits = Timeout(connect=min(self._connect_timeout_s, left_s), total=left_s)
-        with self._tracer.call(request.method or "", request.url or "") as call:
-            request.headers.update(call.headers)
-            response = self._adapter.send(request, stream=True, timeout=limits)  # type: ignore[arg-type] # typeshed
+        response = self._adapter.send(request, stream=True, timeout=limits)  # type: ignore[arg-type] # typeshed
+        if call is not None:
             call.answered(response.status_code)
-            with response.raw as exchange:
-                body = exchange.read(self._max_body_bytes + 1)
-                if len(body) > self._max_body_bytes:
-                    raise UpstreamUnavailable(f"answer of more than {self._max_body_bytes} bytes")
-                return read(Reply(response.status_code, response.headers, body))
+        with response.raw as exchange:
+            body = exchange.read(self._max_body_bytes + 1)
+            if len(body) > self._max_body_bytes:
+                raise UpstreamUnavailable(f"answer of more than {self._max_body_bytes} bytes")
+            return read(Reply(response.status_code, response.headers, body))
 
 
 def _with_dict_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -238,37 +289,3 @@ def _with_dict_headers(request: requests.PreparedRequest) -> requests.PreparedRe
 def _certifi_context() -> ssl.SSLContext:
     """Return a TLS context that trusts certifi's authorities. Loading them takes 20 ms."""
     return ssl.create_default_context(cafile=certifi.where())
-
-
-#: What ``requests`` and the body reader raise. ``OSError`` is their common root for sockets and TLS.
-_FOREIGN: Final = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
-
-#: Foreign error → ours; the first match counts. A connection that could not be opened is no slow answer.
-_FAILURES: Final[tuple[tuple[type[Exception], type[VelroAuthError]], ...]] = (
-    (requests.exceptions.ConnectTimeout, UpstreamUnavailable),
-    (requests.exceptions.ReadTimeout, UpstreamTimeout),
-    (urllib3.exceptions.ReadTimeoutError, UpstreamTimeout),
-    (TimeoutError, UpstreamTimeout),
-    (Exception, UpstreamUnavailable),
-)
-
-
-def _failure(error: Exception) -> VelroAuthError:
-    kind = next(ours for theirs, ours in _FAILURES if isinstance(error, theirs))
-    return kind(f"{type(error).__name__}: {_cause(error)}")
-
-
-def _cause(error: BaseException) -> str:
-    """Return the name of the innermost exception. Its text is left out: it may quote what the server sent."""
-    while True:
-        inner: Any = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
-        inner = inner or getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
-    number = error.errno if isinstance(error, OSError) else None
-    return type(error).__name__ + (f" {errno.errorcode.get(number, number)}" if number else "")
-
-
-def _is_stale(error: requests.ConnectionError) -> bool:
-    return bool(error.args) and isinstance(error.args[0], StaleConnection)

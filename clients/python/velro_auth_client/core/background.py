@@ -38,28 +38,24 @@ def after_fork(owner: Forked) -> None:
 
 
 class Background:
-    """One daemon thread of a process. A forked child starts its own.
-
-    Args:
-        run: What the thread does.
-        name: Name of the thread, also in the log.
-    """
+    """One daemon thread of a process. A forked child starts its own."""
 
     def __init__(self, run: Callable[[], object], *, name: str) -> None:
         self._run, self._name = run, name
-        self._thread: threading.Thread | None = None
+        #: The thread that was started in this process; None before.
+        self.thread: threading.Thread | None = None
         self._start_failed = self._has_ended = False
         self._lock = threading.Lock()
         after_fork(self)
 
     def after_fork(self) -> None:
         """Forget the parent's thread, and its lock, which another thread of the parent may have held."""
-        self._thread, self._lock = None, threading.Lock()
+        self.thread, self._lock = None, threading.Lock()
 
     @property
     def is_running(self) -> bool:
         """Whether the thread runs in this process."""
-        return self._thread is not None and self._thread.is_alive()
+        return self.thread is not None and self.thread.is_alive()
 
     def ensure(self) -> bool:
         """Start the thread unless it runs or was ended; return whether it runs.
@@ -77,7 +73,7 @@ class Background:
             except RuntimeError as error:
                 self._log_failure(error)
                 return False
-            self._thread = thread
+            self.thread = thread
             if self._start_failed:
                 self._start_failed = False
                 logger.info("a background thread runs again", extra={"name_of_thread": self._name})
@@ -94,7 +90,7 @@ class Background:
         This does not stop the thread: ``run`` has to return by itself.
         """
         with self._lock:
-            self._has_ended, thread = True, self._thread
+            self._has_ended, thread = True, self.thread
         if thread is not None and thread is not threading.current_thread():
             with contextlib.suppress(RuntimeError):
                 thread.join(within_s)
@@ -115,7 +111,7 @@ class Retryable(Protocol):
         """Start it if an earlier start failed."""
 
 
-class PeriodicJobs:
+class PeriodicJobs(Background):
     """Calls its jobs every few seconds, from a thread of its own.
 
     The thread starts with the first request of a process, so gunicorn's master has none, and ends with this object.
@@ -133,11 +129,7 @@ class PeriodicJobs:
         weakref.finalize(self, self._stopped.set)
         # The thread holds only a weak reference, so that this object can be collected.
         run = functools.partial(_run_periodically, weakref.ref(self), self._stopped, every_s)
-        self._thread = Background(run, name="watch")
-
-    def ensure(self) -> None:
-        """Start the thread of this process unless it runs; cheap enough for every request."""
-        self._thread.ensure()
+        super().__init__(run, name="watch")
 
     def retry_with(self, *retryables: Retryable) -> None:
         """Also call ``retry()`` of *retryables* in each run, as long as they exist."""
@@ -155,7 +147,7 @@ class PeriodicJobs:
     def stop(self) -> None:
         """End the thread."""
         self._stopped.set()
-        self._thread.end()
+        self.end()
 
 
 def _run_periodically(owner: weakref.ref[PeriodicJobs], stopped: threading.Event, every_s: float) -> None:

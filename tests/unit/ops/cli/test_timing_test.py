@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velro_auth.ops.cli.timing_test import auc, compare, ks_distance
+from velro_auth.ops.timing_comparison import auc, compare, ks_distance
 
 TIMES = st.lists(st.floats(0, 10).map(lambda value: round(value, 1)), min_size=1, max_size=30)
 

@@ -32,7 +32,9 @@ def test_what_was_recorded_gives_a_stranger_nothing() -> None:
     assert recorded["row level security of public.users"] == "on"
     assert recorded["rights of authenticated on public.users"] == "SELECT"
     assert not [name for name in recorded if name.startswith(("rights of anon", "rights of public"))]
-    assert {value for name, value in recorded.items() if name.endswith("may be called by")} == {
-        "its owner",
-        "supabase_auth_admin",
-    }
+    callers = {name: value for name, value in recorded.items() if name.endswith("may be called by")}
+    assert set(callers.values()) == {"its owner", "supabase_auth_admin", "authenticated"}
+    assert [name.split()[1] for name, value in callers.items() if value == "authenticated"] == [
+        "public.velro_auth_end_session(uuid)",
+        "public.velro_auth_sessions(uuid)",
+    ]

@@ -7,9 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from velro_auth.ops.monitor.client import Answer, Client
 from velro_auth.ops.monitor.observation import Failure, Observation
-from velro_auth.ops.monitor.probes import GetProbe, LoginProbe
+from velro_auth.ops.monitor.probes import Answer, Client, GetProbe, LoginProbe
 
 PASSWORD = "canary-password"
 TOKEN = "canary-token"

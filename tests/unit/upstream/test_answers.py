@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from velro_auth.upstream.owners import Owners, same_address
+from velro_auth.upstream.answers import Owners, same_address
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,142 @@
+"""Requests that may send a mail. Nothing in the answer depends on who has an account.
+
+The answer leaves at a fixed time after the arrival, and is the same whether Supabase sends a mail or not. Only errors
+that depend on the request alone are told. Everything else is logged for the operator.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from velro_auth.auth.account import Accounts, MailRequest
+from velro_auth.context import RequestContext
+from velro_auth.errors import (
+    CaptchaRequired,
+    InvalidRequest,
+    MailRefused,
+    UpstreamMisconfigured,
+    VelroAuthError,
+)
+from velro_auth.guards import Guards
+
+logger = logging.getLogger(__name__)
+
+#: Asks Supabase for a mail, on behalf of the given request.
+Ask: TypeAlias = Callable[[RequestContext], None]
+
+#: Supabase, or what stands before it, decides these before it looks for the account.
+TOLD: Final[tuple[type[VelroAuthError], ...]] = (CaptchaRequired, InvalidRequest, UpstreamMisconfigured)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mailing:
+    """Asks Supabase for mails, behind the mail budget and at fixed times.
+
+    Attributes:
+        guards: Guards of the call.
+        unusable: Why Supabase cannot be asked at all: what is wrong with the settings. Empty when it can.
+    """
+
+    guards: Guards
+    unusable: str = ""
+
+    def send(
+        self,
+        email: str,
+        context: RequestContext,
+        ask: Ask,
+        *,
+        told: tuple[type[VelroAuthError], ...] = TOLD,
+    ) -> None:
+        """Have *ask* called if the mail budget allows it; return when the answer may leave.
+
+        *ask* may still run then, and its failure is only logged.
+
+        Args:
+            email: The address that the mail would go to.
+            context: The request.
+            ask: Asks Supabase. It gets a context of its own, because that of the request ends with the answer.
+            told: The errors that depend on the request alone.
+
+        Raises:
+            VelroAuthError: An error of *told* that came in time.
+            Busy: Too many such requests are in progress; Supabase was not asked.
+            CircuitOpen: Logins found out that Supabase fails; Supabase was not asked.
+            UpstreamMisconfigured: The settings are wrong; Supabase was not asked.
+        """
+        if self.unusable:
+            raise UpstreamMisconfigured(self.unusable)
+        account = context.log_fields["account"] = self.guards.throttle.name(email)
+        # Only logins open it. Failing mails must not: that would stop the logins, and show who has an account.
+        self.guards.asking.breaker.demand()
+        behind = dataclasses.replace(context, log_fields={})
+
+        def call() -> None:
+            try:
+                with self.guards.mails.attempt(email, context.address) as may_send:
+                    if may_send:
+                        ask(behind)
+            except told:
+                raise
+            except VelroAuthError as error:
+                _log_refused(error, context.request_id, str(account))
+            except Exception:
+                logger.exception("unexpected error", extra={"request_id": context.request_id})
+
+        failure = self.guards.mail_delay.run(
+            call, context.arrived_s, address=context.address, on_held=_noted_in(context)
+        )
+        if failure is not None:
+            raise failure
+
+    def wait(self, context: RequestContext) -> None:
+        """Return when an answer may leave that shows nothing; raises as :meth:`send`."""
+        self.guards.mail_delay.run(lambda: None, context.arrived_s, address=context.address, on_held=_noted_in(context))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MailRequests:
+    """Sends mails to people who signed up, who want to sign in with a code, or who forgot their password.
+
+    Each method returns when its answer may leave.
+
+    Raises:
+        InvalidRequest: Supabase does not take the address for one.
+        CaptchaRequired: A captcha is required, or was refused.
+        UpstreamMisconfigured: Our key or address is wrong.
+        Busy: Too many such requests are in progress.
+        CircuitOpen: Supabase fails.
+    """
+
+    accounts: Accounts
+    mailing: Mailing
+
+    def resend(self, request: MailRequest, context: RequestContext) -> None:
+        """Send the mail of a sign-up again."""
+        self.mailing.send(request.email, context, lambda behind: self.accounts.resend(request, behind))
+
+    def send_code(self, request: MailRequest, context: RequestContext, *, creates_user: bool) -> None:
+        """Send a link and a code to sign in with; *creates_user*: make an account where there is none."""
+
+        def ask(behind: RequestContext) -> None:
+            self.accounts.send_code(request, behind, creates_user=creates_user)
+
+        self.mailing.send(request.email, context, ask)
+
+    def send_recovery(self, request: MailRequest, context: RequestContext) -> None:
+        """Send a link and a code with which a forgotten password can be replaced."""
+        self.mailing.send(request.email, context, lambda behind: self.accounts.send_recovery(request, behind))
+
+
+def _noted_in(context: RequestContext) -> Callable[[float], None]:
+    return lambda held_s: context.log_fields.update(held_ms=round(held_s * 1000, 2))
+
+
+def _log_refused(error: VelroAuthError, request_id: str, account: str) -> None:
+    """Log why there was no mail. A refusal is usual: too soon after the last mail, or no account."""
+    level = logging.INFO if isinstance(error, MailRefused) else logging.WARNING
+    fields = {"request_id": request_id, "account": account, "reason": error.reason, "error": type(error).__name__}
+    logger.log(level, "a mail that was asked for was not sent", extra=fields)

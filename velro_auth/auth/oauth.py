@@ -1,0 +1,163 @@
+"""The end of a sign-in with a provider, and of a mailed link: an authorization code becomes a session.
+
+Supabase's code is bound to the PKCE challenge that this service sent at the beginning. The verifier is known to this
+service alone: it waits in a sealed cookie of the browser (``web/flow_cookies.py``). After a provider, the code and the
+verifier go on to the frontend as one sealed text. Only the frontend that began the sign-in can use it, because it has
+to prove a challenge of its own. Nothing is stored here: that a code is used only once is Supabase's rule.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from velro_auth.auth.models import Session
+from velro_auth.auth.new_sessions import NewSessions
+from velro_auth.auth.pkce import proves
+from velro_auth.auth.sealing import Sealed, Sealer
+from velro_auth.context import RequestContext
+from velro_auth.errors import LinkInvalid
+from velro_auth.guards import Guards
+
+#: How long the frontend has to exchange a sealed code. It does so as soon as its page loads.
+HANDOFF_S: Final = 60
+
+#: Supabase's codes are UUIDs.
+_SUPABASE_CODE: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+
+
+def is_supabase_code(text: str) -> bool:
+    """Return whether *text* has the form of an authorization code of Supabase."""
+    return _SUPABASE_CODE.fullmatch(text) is not None
+
+
+class WrongVerifier(LinkInvalid):
+    """The code belongs to another flow than the verifier. It can still be used."""
+
+
+class CodeGrant(Protocol):
+    """Asks Supabase for the session of an authorization code."""
+
+    def exchange(self, code: str, verifier: str, context: RequestContext, /) -> Session:
+        """Return the session of *code*.
+
+        Raises:
+            WrongVerifier: The code belongs to another verifier.
+            LinkInvalid: The code is unknown, used or expired.
+            UpstreamThrottled: Supabase's rate limit is reached.
+            UpstreamError: Supabase could not be asked, or gave no usable answer.
+        """
+
+
+class HandoffCodes:
+    """Seals what the frontend hands back: Supabase's code, our verifier and the frontend's challenge.
+
+    Args:
+        keys: Keys that seal the text, as ``sealing.sealing_keys`` returns them.
+        now: The wall clock, in seconds since the epoch.
+    """
+
+    def __init__(self, keys: Sequence[bytes], *, now: Callable[[], float] = time.time) -> None:
+        self._sealer = Sealer(keys, "oauth code", now=now)
+
+    def seal(self, code: str, verifier: str, challenge: str) -> str:
+        """Return a code for the frontend whose challenge is *challenge*."""
+        value = {"code": code, "verifier": verifier, "challenge": challenge}
+        return self._sealer.seal(value, good_for_s=HANDOFF_S)
+
+    def open(self, text: str, proof: str) -> tuple[str, str]:
+        """Return Supabase's code and our verifier.
+
+        Args:
+            text: From :meth:`seal`.
+            proof: The frontend's verifier.
+
+        Raises:
+            LinkInvalid: The text was not sealed here or has expired, or *proof* is another frontend's.
+        """
+        try:
+            value = self._sealer.open(text)
+        except Sealed:
+            raise LinkInvalid("the code was not sealed here, or has expired") from None
+        if not proves(proof, value["challenge"]):
+            raise LinkInvalid("the code_verifier does not belong to the code_challenge of the beginning")
+        return value["code"], value["verifier"]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """A session, and the verifier of the flow that it ends."""
+
+    session: Session
+    verifier: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeExchange:
+    """Exchanges codes for sessions, past the guards.
+
+    Attributes:
+        grant: Asks Supabase.
+        handoffs: Opens sealed codes.
+        guards: Guards of the call.
+        new_sessions: Records the new session.
+    """
+
+    grant: CodeGrant
+    handoffs: HandoffCodes
+    guards: Guards
+    new_sessions: NewSessions
+
+    def __call__(self, code: str, proof: str, verifiers: Sequence[str], context: RequestContext) -> Exchanged:
+        """Return the session of *code*. Every refusal is delayed by the failure delay.
+
+        Args:
+            code: A sealed code, or Supabase's own code from the link of a mail.
+            proof: The frontend's verifier, for a sealed code.
+            verifiers: The verifiers of the mails that this browser asked for, the newest first, for Supabase's own
+                code. Supabase says which one belongs to the code; a wrong one does not use the code up.
+            context: The request.
+
+        Raises:
+            LinkInvalid: The code is wrong, used or expired, or this browser or frontend did not begin the flow.
+            Throttled: This network made too many such calls.
+            Busy: Too many calls are in progress, or the user's sessions are being ended.
+            CircuitOpen: The circuit breaker is open.
+            UpstreamThrottled: Supabase's rate limit, or our copy of it, is reached.
+            UpstreamError: Supabase could not be asked, or gave no usable answer.
+        """
+
+        def log_delay(held_s: float) -> None:
+            context.log_fields["held_ms"] = round(held_s * 1000, 2)
+
+        with (
+            self.guards.failure_delay.hold(context.arrived_s, on_held=log_delay, is_login=False),
+            self.guards.sessions.permit("proof", context.address),
+        ):
+            if not is_supabase_code(code):
+                code, verifier = self.handoffs.open(code, proof)
+                verifiers = [verifier]
+            exchanged = self._exchanged(code, verifiers, context)
+        session = exchanged.session
+        context.log_fields["account"] = self.guards.throttle.name(session.user.email or session.user.id)
+        context.shows_upstream = True
+        return exchanged
+
+    def _exchanged(self, code: str, verifiers: Sequence[str], context: RequestContext) -> Exchanged:
+        refusal = LinkInvalid("this browser has no open flow")
+        for verifier in verifiers:
+            try:
+                return Exchanged(self._ask(code, verifier, context), verifier)
+            except WrongVerifier as error:
+                refusal = error
+        raise refusal
+
+    def _ask(self, code: str, verifier: str, context: RequestContext) -> Session:
+        self.guards.rate_limit.acquire(is_known=False)
+        mark = self.new_sessions.mark()
+        with self.guards.asking():
+            session = self.grant.exchange(code, verifier, context)
+        return self.new_sessions.admit(session, mark)

@@ -1,0 +1,248 @@
+"""New passwords for people who proved by mail that the account is theirs.
+
+A mailed link works once, but a new password may need a second attempt: Supabase may find it too weak, or demand the
+second factor first. So an error after the link was used carries a *ticket*: the session that the link led to, sealed.
+The next attempt sends the ticket in place of the link.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
+
+from velro_auth.auth.account import OPENING, Accounts, Proof, Verified
+from velro_auth.auth.models import Session, User
+from velro_auth.auth.new_sessions import NewSessions
+from velro_auth.auth.proofs import Proofs
+from velro_auth.auth.sealing import Sealed, Sealer
+from velro_auth.context import RequestContext
+from velro_auth.errors import (
+    CodeInvalid,
+    InsufficientAal,
+    LinkInvalid,
+    NotFound,
+    SamePassword,
+    TokenError,
+    UpstreamFailed,
+    VelroAuthError,
+    WeakPassword,
+)
+
+#: How long a ticket is good for, in seconds; shorter than the session in it.
+TICKET_S: Final = 600.0
+
+#: Factors that a ticket and an answer name; Supabase allows ten.
+MAX_FACTORS: Final = 10
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ticket:
+    """The sealed session of a link that was used already."""
+
+    text: str = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FactorCode:
+    """The code of a second factor; without *factor_id* it is for the user's first factor."""
+
+    code: str = dataclasses.field(repr=False)
+    factor_id: str | None = None
+
+
+Key: TypeAlias = Proof | Ticket
+
+#: Access token, factor, code and request → the session after its second factor was passed.
+PassFactor: TypeAlias = Callable[[str, str, str, RequestContext], Session]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tickets:
+    """Seals sessions into tickets, and opens them.
+
+    Attributes:
+        sealer: Seals for this purpose only.
+    """
+
+    sealer: Sealer
+
+    def seal(self, session: Session) -> str:
+        """Return a ticket. It holds both tokens, and what the next attempt has to know of the user."""
+        user = session.user
+        factors = [factor for factor in user.factors if factor.get("status") == "verified"][:MAX_FACTORS]
+        kept = ("id", "factor_type", "friendly_name", "status")
+        value = {
+            "access_token": session.access_token,
+            "refresh_token": session.refresh_token,
+            "expires_in": session.expires_in,
+            "expires_at": session.expires_at,
+            "aal": session.aal,
+            "id": user.id,
+            "email": user.email,
+            "factors": [{name: factor.get(name) for name in kept} for factor in factors],
+        }
+        return self.sealer.seal(value, good_for_s=TICKET_S)
+
+    def open(self, ticket: Ticket) -> Session:
+        """Return the session of a ticket.
+
+        Raises:
+            LinkInvalid: It was changed, or has expired.
+        """
+        try:
+            value = dict(self.sealer.open(ticket.text))
+        except Sealed:
+            raise LinkInvalid("the ticket was changed or has expired") from None
+        user = User(id=value.pop("id"), email=value.pop("email"), factors=value.pop("factors"))
+        return Session(**value, user=user)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PasswordSetter:
+    """Sets the password of a user whose session came from a mailed link or code.
+
+    Attributes:
+        accounts: Asks Supabase.
+        proofs: Has links and codes checked.
+        pass_factor: Has the code of a second factor checked, with the budget that all such codes share.
+        new_sessions: Ends the other sessions.
+        tickets: Makes tickets.
+    """
+
+    accounts: Accounts
+    proofs: Proofs
+    pass_factor: PassFactor
+    new_sessions: NewSessions
+    tickets: Tickets
+
+    def set(
+        self, session: Session, password: str, context: RequestContext, *, factor: FactorCode | None = None
+    ) -> Session:
+        """Return the session after the password was set and the user's other sessions ended.
+
+        Args:
+            session: The session of the link.
+            password: The new password.
+            context: The request.
+            factor: The code of the user's second factor, if the client sent one.
+
+        Raises:
+            WeakPassword, SamePassword, CodeInvalid, UpstreamError: The next attempt may succeed; each has a ticket.
+            InsufficientAal: The user has a second factor; has a ticket, and names the factors.
+            LinkInvalid: The session is over.
+        """
+        try:
+            if factor is not None and session.mfa is not None:
+                factors = [known["id"] for known in session.mfa["factors"]]
+                session = self._pass(session, factor, factors, context)
+            with self.proofs.asking(context):
+                changed, at_s = self.accounts.set_password(session, password, context)
+        except TokenError as error:
+            raise LinkInvalid(error.reason) from error
+        except VelroAuthError as error:
+            error.members = {**error.members, "ticket": self.tickets.seal(session)}
+            if isinstance(error, InsufficientAal) and session.mfa is not None:
+                error.members["factors"] = session.mfa["factors"]
+            raise
+        self.new_sessions.end_others(changed, at_s)
+        return changed
+
+    def _pass(self, session: Session, factor: FactorCode, factors: Sequence[str], context: RequestContext) -> Session:
+        factor_id = factor.factor_id or factors[0]
+        if factor_id not in factors:
+            raise CodeInvalid("the user has no such factor")
+        try:
+            return self.pass_factor(session.access_token, factor_id, factor.code, context)
+        except NotFound as error:
+            raise CodeInvalid("the factor was removed") from error
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PasswordReset:
+    """Replaces a forgotten password.
+
+    Attributes:
+        proofs: Has links and codes checked.
+        setter: Sets the password.
+    """
+
+    proofs: Proofs
+    setter: PasswordSetter
+
+    def __call__(
+        self, key: Key, password: str, context: RequestContext, *, factor: FactorCode | None = None
+    ) -> Session:
+        """Return a session of the user, whose password is *password* from now on; all other sessions end.
+
+        Raises:
+            LinkInvalid: The link, code or ticket is wrong, was used before, or has expired.
+            VelroAuthError: As ``Proofs.check`` and ``PasswordSetter.set`` raise.
+        """
+        if isinstance(key, Ticket):
+            with self.proofs.guards.failure_delay.hold(context.arrived_s, is_login=False):
+                session = self.setter.tickets.open(key)
+        else:
+            session = _demanded(self.proofs.check(key, context))
+        return self.setter.set(session, password, context, factor=factor)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Confirmed:
+    """What a confirmation led to.
+
+    Attributes:
+        session: The new session; None for the first one of the two confirmations of a new address.
+        is_password_unproven: Whether the password of the account may be that of somebody else, who signed the address
+            up before its owner.
+    """
+
+    session: Session | None
+    is_password_unproven: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """Confirms addresses, and signs in by mail.
+
+    Attributes:
+        proofs: Has links and codes checked.
+        setter: Sets the password.
+    """
+
+    proofs: Proofs
+    setter: PasswordSetter
+
+    def __call__(self, proof: Proof, password: str | None, context: RequestContext) -> Confirmed:
+        """Return the session of a link or code; *password* becomes the account's password.
+
+        Somebody else may have signed the address up, with a password of their own, before its owner did. So the owner
+        gives the password anew. Where Supabase finds it too weak, the account gets one that nobody knows until the
+        owner sends a better one with the ticket: the other one's must not work meanwhile.
+
+        Raises:
+            VelroAuthError: As ``Proofs.check`` and ``PasswordSetter.set`` raise.
+        """
+        verified = self.proofs.check(proof, context)
+        session = verified.session
+        if session is None or password is None or proof.type not in OPENING:
+            return Confirmed(session, is_password_unproven=verified.has_confirmed)
+        try:
+            return Confirmed(self.setter.set(session, password, context))
+        except SamePassword:
+            # Who signed up is who confirms.
+            return Confirmed(session)
+        except WeakPassword:
+            if verified.has_confirmed:
+                self._lock(session, context)
+            raise
+
+    def _lock(self, session: Session, context: RequestContext) -> None:
+        self.setter.set(session, f"aA1-{secrets.token_urlsafe(32)}", context)
+
+
+def _demanded(verified: Verified) -> Session:
+    if verified.session is None:
+        raise UpstreamFailed("a recovery without a session")
+    return verified.session

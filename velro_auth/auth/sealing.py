@@ -1,0 +1,106 @@
+"""Seals small values that a browser keeps for this service: nobody else can read or change them.
+
+AES-256-GCM with a random nonce. Each purpose has a key of its own (HKDF, RFC 5869), so a value that was sealed for one
+purpose opens for no other. The first key seals, all keys open, so keys can be replaced without ending anything.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import json
+import math
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+#: NIST SP 800-38D, 8.2: 96 bits for a random nonce.
+_NONCE_BYTES: Final = 12
+#: Names the key that sealed a value; 32 bits are enough to choose among a few keys.
+_KEY_ID_BYTES: Final = 4
+_VERSION: Final = b"\x01"
+
+
+class Sealed(Exception):
+    """The value cannot be opened: it was changed, has expired, or was sealed with another key or for another use."""
+
+
+class Sealer:
+    """Seals and opens values for one purpose.
+
+    Args:
+        keys: Secrets of any length; the first one seals, all of them open.
+        purpose: Separates the keys of different uses.
+        now: The wall clock, in seconds since 1970.
+    """
+
+    def __init__(self, keys: Sequence[bytes], purpose: str, *, now: Callable[[], float] = time.time) -> None:
+        if not keys or not all(keys):
+            raise ValueError("a sealer needs at least one key")
+        derived = [_derive(key, purpose) for key in keys]
+        self._ciphers = {_key_id(key): AESGCM(key) for key in reversed(derived)}
+        self._first = _key_id(derived[0])
+        self._now = now
+
+    def seal(self, value: Mapping[str, Any], *, good_for_s: float, bound_to: str = "") -> str:
+        """Return *value* (JSON values) sealed as URL-safe text.
+
+        Args:
+            value: What to seal. It can be read again only by :meth:`open`.
+            good_for_s: After so many seconds it cannot be opened any more.
+            bound_to: It opens only together with the same text, such as the name of the cookie.
+        """
+        # A whole number: the length of what is sealed must not vary.
+        plain = json.dumps(
+            {"until": math.ceil(self._now() + good_for_s), "value": dict(value)}, separators=(",", ":")
+        ).encode()
+        nonce, head = secrets.token_bytes(_NONCE_BYTES), _VERSION + self._first
+        sealed = self._ciphers[self._first].encrypt(nonce, plain, head + bound_to.encode())
+        return base64.urlsafe_b64encode(head + nonce + sealed).rstrip(b"=").decode()
+
+    def open(self, text: str, *, bound_to: str = "") -> Mapping[str, Any]:
+        """Return the value in *text*.
+
+        Raises:
+            Sealed: It was changed, has expired, or was sealed with another key, for another purpose, or is bound to
+                another text.
+        """
+        try:
+            raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        except (UnicodeEncodeError, binascii.Error):
+            raise Sealed from None
+        start = len(_VERSION) + _KEY_ID_BYTES
+        head, nonce, sealed = raw[:start], raw[start : start + _NONCE_BYTES], raw[start + _NONCE_BYTES :]
+        cipher = self._ciphers.get(head[len(_VERSION) :])
+        if cipher is None or head[: len(_VERSION)] != _VERSION or len(nonce) != _NONCE_BYTES:
+            raise Sealed
+        try:
+            opened = json.loads(cipher.decrypt(nonce, sealed, head + bound_to.encode()))
+        except InvalidTag:
+            raise Sealed from None
+        if opened["until"] < self._now():
+            raise Sealed
+        value: Mapping[str, Any] = opened["value"]
+        return value
+
+
+def sealing_keys(given: Sequence[str], *, api_key: str) -> tuple[bytes, ...]:
+    """Return the keys to seal with: *given*, else one made from the Supabase key, which all replicas have."""
+    if given:
+        return tuple(key.encode() for key in given)
+    return (hmac.digest(api_key.encode(), b"velro-auth sealing", "sha256"),)
+
+
+def _derive(key: bytes, purpose: str) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=f"velro-auth {purpose}".encode()).derive(key)
+
+
+def _key_id(derived: bytes) -> bytes:
+    return hmac.digest(derived, b"key id", "sha256")[:_KEY_ID_BYTES]

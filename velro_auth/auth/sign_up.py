@@ -1,0 +1,101 @@
+"""Sign-up: a new account, with a session where the project confirms addresses by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Final
+
+from velro_auth.auth.account import Accounts, SignUp, SignUpMode
+from velro_auth.auth.mailing import TOLD, Mailing
+from velro_auth.auth.models import Session
+from velro_auth.auth.new_sessions import NewSessions
+from velro_auth.context import RequestContext
+from velro_auth.errors import AlreadyRegistered, MailRefused, NotEnabled
+from velro_auth.guards import Guards
+from velro_auth.guards.asking import CircuitBreaker
+
+logger = logging.getLogger(__name__)
+
+#: Both are decided before Supabase looks for the account, or, for the first one, only where that cannot be hidden.
+_TOLD: Final = (*TOLD, AlreadyRegistered, NotEnabled)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SignUps:
+    """Signs users up.
+
+    Whether an answer may tell that an address is known depends on the project. If it confirms addresses by itself, a
+    sign-up gives a session at once or is refused, and nothing can hide which. If it sends a mail, both look alike.
+
+    Attributes:
+        accounts: Asks Supabase.
+        guards: Guards of the call.
+        mailing: Guards of sign-ups that may send a mail.
+        breaker: Stops sign-ups while they fail. Not that of the logins: a sign-up may fail because of a trigger.
+        new_sessions: Records the new session.
+        mode: Whether the project sends mails.
+    """
+
+    accounts: Accounts
+    guards: Guards
+    mailing: Mailing
+    breaker: CircuitBreaker
+    new_sessions: NewSessions
+    mode: SignUpMode
+
+    def __call__(self, sign_up: SignUp, context: RequestContext) -> Session | None:
+        """Return the session of the new account; None if a mail was sent, or would have been.
+
+        Raises:
+            AlreadyRegistered: The address has an account, in a project that confirms by itself.
+            WeakPassword: Supabase does not accept the password.
+            InvalidRequest: Supabase does not take the address for one.
+            CaptchaRequired: A captcha is required, or was refused.
+            NotEnabled: The project takes no sign-ups.
+            Throttled: This network made too many sign-ups.
+            Unready: Too many such requests are in progress, or Supabase fails.
+            Forbidden, UpstreamThrottled, UpstreamError: As Supabase says, in a project that confirms by itself.
+        """
+        return self._by_mail(sign_up, context) if self.mode.needs_mail() else self._at_once(sign_up, context)
+
+    def _at_once(self, sign_up: SignUp, context: RequestContext) -> Session | None:
+        context.log_fields["account"] = self.guards.throttle.name(sign_up.email)
+        mark, guards = self.new_sessions.mark(), self.guards
+        session = None
+        try:
+            with (
+                guards.sign_ups.attempt(context.address),
+                guards.failure_delay.permit(),
+                guards.sessions.permit("sign_up", context.address),
+                self.breaker.attempt(),
+            ):
+                session = self.accounts.sign_up(sign_up, context)
+        except MailRefused as error:
+            logger.info("a sign-up was refused its mail", extra={"reason": error.reason})
+        if session is not None:
+            context.shows_upstream = True
+            return self.new_sessions.admit(session, mark)
+        # The project began to send mails: from now on the answer must show nothing.
+        self.mode.learn(needs_mail=True)
+        self.mailing.wait(context)
+        return None
+
+    def _by_mail(self, sign_up: SignUp, context: RequestContext) -> Session | None:
+        mark = self.new_sessions.mark()
+        opened: list[Session] = []
+
+        def ask(behind: RequestContext) -> None:
+            try:
+                session = self.accounts.sign_up(sign_up, behind)
+            except AlreadyRegistered:
+                self.mode.learn(needs_mail=False)
+                raise
+            if session is not None:
+                opened.append(session)
+                self.mode.learn(needs_mail=False)
+
+        self.mailing.send(sign_up.email, context, ask, told=_TOLD)
+        # A session that comes later than the answer is lost, and its owner logs in. That happens only until the mode
+        # is known: then such a project's sign-ups are waited for.
+        return self.new_sessions.admit(opened[0], mark) if opened else None

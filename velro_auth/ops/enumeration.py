@@ -1,0 +1,250 @@
+"""Requests that could reveal whether an address has an account, and what their answers look like."""
+
+from __future__ import annotations
+
+import random
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+import requests
+
+#: Headers whose values differ in every answer: only their presence is compared.
+VARYING_HEADERS: Final = frozenset(
+    {"date", "x-request-id", "server-timing", "x-fastlane-time-ms", "ratelimit", "sb-request-id", "cf-ray"}
+    # The sealed cookie differs each time, and its length may not.
+    | {"set-cookie"}
+)
+
+#: The metric of the gateway that counts its requests to Supabase.
+UPSTREAM_REQUESTS: Final = "velro_auth_upstream_requests_total"
+
+TIMEOUT_S: Final = 30.0
+#: Rounds per client before the measurement, so that no connect is timed.
+WARM_UP: Final = 3
+
+Body: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route that takes an address.
+
+    Attributes:
+        path: Its path at the gateway.
+        direct: The path of the same at Supabase Auth.
+        kinds: Kinds of addresses to tell apart.
+        status: How the gateway answers all of them.
+        body: Returns a body for an address.
+        direct_body: The same for Supabase Auth.
+        prepare: The route that is called once for the existing address before the measurement: ``forgot`` gives it a
+            code that can be guessed, ``signup`` makes an address that is not confirmed yet.
+        is_mailing: Whether the answer comes at a fixed time, so that many requests can wait at once.
+    """
+
+    path: str
+    direct: str
+    status: int
+    body: Callable[[str], Body]
+    direct_body: Callable[[str], Body]
+    kinds: tuple[str, ...] = ("unknown", "known")
+    prepare: str = ""
+    is_mailing: bool = True
+
+
+def _address(email: str) -> Body:
+    return {"email": email}
+
+
+def _credentials(email: str) -> Body:
+    return {"email": email, "password": secrets.token_urlsafe(12)}
+
+
+def _code(email: str) -> Body:
+    return {"email": email, "token": f"{secrets.randbelow(10**6):06}", "type": "recovery"}
+
+
+ROUTES: Final[Mapping[str, Route]] = {
+    "login": Route(
+        "/login",
+        "/token?grant_type=password",
+        401,
+        _credentials,
+        _credentials,
+        kinds=("unknown", "wrong", "banned"),
+        is_mailing=False,
+    ),
+    "signup": Route("/signup", "/signup", 202, _credentials, _credentials),
+    "forgot": Route("/password/forgot", "/recover", 202, _address, _address),
+    "otp": Route("/otp", "/otp", 202, _address, lambda email: {"email": email, "create_user": False}),
+    "resend": Route(
+        "/signup/resend", "/resend", 202, _address, lambda email: {"email": email, "type": "signup"}, prepare="signup"
+    ),
+    "confirm": Route("/confirm", "/verify", 401, _code, _code, prepare="forgot", is_mailing=False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the requests are sent.
+
+    Attributes:
+        base_url: The address before the route's path.
+        route: What is asked.
+        is_direct: Whether this is Supabase Auth itself.
+        headers: Sent with every request.
+        metrics_token: Opens the gateway's metrics, which count the requests that reached Supabase.
+    """
+
+    base_url: str
+    route: Route
+    is_direct: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    metrics_token: str = field(default="", repr=False)
+
+    @property
+    def url(self) -> str:
+        """The whole address."""
+        return self.base_url + (self.route.direct if self.is_direct else self.route.path)
+
+    def body(self, email: str) -> Body:
+        """Return a body for *email*."""
+        return self.route.direct_body(email) if self.is_direct else self.route.body(email)
+
+    def prepare(self, existing: str) -> str:
+        """Ask what has to be asked before the measurement; return the address to measure as the existing one.
+
+        Raises:
+            requests.RequestException: The target does not answer.
+        """
+        if not self.route.prepare:
+            return existing
+        is_new = self.route.prepare == "signup"
+        email = f"pending-{secrets.token_hex(6)}@{domain_of(existing)}" if is_new else existing
+        before = Target(self.base_url, ROUTES[self.route.prepare], self.is_direct, self.headers)
+        with open_session(before) as session:
+            session.post(before.url, json=before.body(email), timeout=TIMEOUT_S)
+        return email
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One answer, without what differs in every answer.
+
+    *took_s* is from the first byte sent to the last one received; *body* lacks the request id.
+    """
+
+    kind: str
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    took_s: float
+
+
+def gather(target: Target, accounts: Mapping[str, str], *, rounds: int, parallel: int) -> list[Sample]:
+    """Return *rounds* samples of each kind, from *parallel* clients, in a random order in each round.
+
+    *accounts* maps kinds to addresses; those of other kinds are made up, another one each time.
+
+    Raises:
+        requests.RequestException: The target does not answer.
+    """
+    local = threading.local()
+    sessions: list[requests.Session] = []
+    domain = domain_of(next(iter(accounts.values())))
+
+    def one_round(_number: int) -> list[Sample]:
+        if not hasattr(local, "session"):
+            local.session = open_session(target)
+            sessions.append(local.session)
+        kinds = random.sample(target.route.kinds, k=len(target.route.kinds))
+        return [_ask(local.session, target, kind, accounts.get(kind) or _unknown(domain)) for kind in kinds]
+
+    with ThreadPoolExecutor(parallel) as pool:
+        try:
+            list(pool.map(one_round, range(WARM_UP * parallel)))
+            return [sample for samples in pool.map(one_round, range(rounds)) for sample in samples]
+        finally:
+            pool.shutdown(cancel_futures=True)
+            for session in sessions:
+                session.close()
+
+
+def upstream_requests(target: Target) -> int | None:
+    """Return how many requests the gateway has sent to Supabase since its start; None where its metrics are closed.
+
+    Raises:
+        requests.RequestException: The target does not answer.
+    """
+    if target.is_direct:
+        return None
+    answer = requests.get(
+        target.base_url.removesuffix("/api/v1/auth") + "/metrics",
+        headers={"Authorization": f"Bearer {target.metrics_token}"},
+        timeout=TIMEOUT_S,
+    )
+    found = re.search(rf"^{UPSTREAM_REQUESTS} ([0-9.e+]+)$", answer.text, re.MULTILINE) if answer.ok else None
+    return int(float(found[1])) if found else None
+
+
+def requests_of(target: Target, *, rounds: int, parallel: int) -> int:
+    """Return how many requests :func:`gather` sends."""
+    return len(target.route.kinds) * (rounds + WARM_UP * parallel)
+
+
+def domain_of(email: str) -> str:
+    """Return the part after the at sign."""
+    return email.rpartition("@")[2]
+
+
+def open_session(target: Target) -> requests.Session:
+    """Return a connection to the target."""
+    session = requests.Session()
+    session.trust_env = False
+    session.headers.update(target.headers)
+    return session
+
+
+def _unknown(domain: str) -> str:
+    """Return an email without an account, another one each time."""
+    return f"nobody-{secrets.token_hex(6)}@{domain}"
+
+
+def _ask(session: requests.Session, target: Target, kind: str, email: str) -> Sample:
+    body = target.body(email)
+    # A browser would send the cookie of the answer before: every sample is a caller of its own.
+    session.cookies.clear()
+    started = time.perf_counter()
+    answer = session.post(target.url, json=body, timeout=TIMEOUT_S, allow_redirects=False)
+    took_s = time.perf_counter() - started
+    content = _without(answer, email)
+    named = {name.lower(): value for name, value in answer.headers.items()}
+    if named.get("content-length") == str(len(answer.content)):
+        # Known and unknown addresses differ in length.
+        named["content-length"] = str(len(content))
+    headers = tuple(
+        sorted((name, _shape(value) if name in VARYING_HEADERS else value) for name, value in named.items())
+    )
+    return Sample(kind, answer.status_code, headers, content, took_s)
+
+
+def _shape(value: str) -> str:
+    """Return what may be compared of a value that differs each time: a cookie's attributes and length."""
+    name, is_cookie, rest = value.partition("=")
+    if not is_cookie or ";" not in rest:
+        return "…"
+    sealed, _, attributes = rest.partition(";")
+    return f"cookie of {len(name)} = {len(sealed)};{attributes}"
+
+
+def _without(answer: requests.Response, email: str) -> bytes:
+    """Return the body without the request id and without the address asked for."""
+    body = answer.content
+    for own in (answer.headers.get("X-Request-ID", ""), email):
+        body = body.replace(own.encode(), b"") if own else body
+    return body

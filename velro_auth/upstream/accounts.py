@@ -1,0 +1,163 @@
+"""Sign-up, confirmation and recovery at Supabase Auth."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import quote
+
+from velro_auth.auth.account import Link, MailRequest, Proof, SignUp, Verified
+from velro_auth.auth.models import Session
+from velro_auth.context import RequestContext
+from velro_auth.errors import UpstreamFailed, UpstreamUnavailable
+from velro_auth.upstream import account_questions as questions
+from velro_auth.upstream.answers import (
+    Owners,
+    content,
+    date_s,
+    demand,
+    same_address,
+    session_from,
+    user_from,
+)
+from velro_auth.upstream.calls import AuthCalls, PublicRequest
+from velro_auth.upstream.transport.transport import Reply
+
+#: How long Supabase may take between confirming an address and signing in, in seconds.
+_ONE_CALL_S: Final = 5.0
+
+
+class SupabaseAccounts:
+    """Asks Supabase Auth about accounts.
+
+    Args:
+        calls: Asks Supabase Auth.
+        owners: Which user a refresh token was given to.
+        clock: The current time, in seconds since the epoch.
+    """
+
+    def __init__(
+        self, calls: AuthCalls, *, owners: Owners | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._calls = calls
+        self._owners = owners or Owners()
+        self._clock = clock
+        self._verify = calls.prepare_public("POST", "/verify")
+        self._user = calls.prepare("PUT", "/user")
+
+    def sign_up(self, sign_up: SignUp, context: RequestContext) -> Session | None:
+        """Return the session of the new account, None for a mail; see ``Accounts``, also for what is raised."""
+        body = {"email": sign_up.email, "password": sign_up.password, "data": dict(sign_up.data), **_common(sign_up)}
+
+        def read(reply: Reply) -> Session | None:
+            answer = _object(reply)
+            if "access_token" in answer:
+                session = session_from(reply, self._clock())
+                _demand_address(session.user.email, sign_up.email)
+                return session
+            _demand_address(answer.get("email"), sign_up.email)
+            return None
+
+        session = self._calls.ask_public(self._to("/signup", sign_up), context, questions.SIGN_UP, read, body)
+        if session is not None:
+            self._owners.note(session.refresh_token, session.user.id)
+        return session
+
+    def resend(self, request: MailRequest, context: RequestContext) -> None:
+        """Have the mail of a sign-up sent again."""
+        self._mail("/resend", request, context, type="signup")
+
+    def send_code(self, request: MailRequest, context: RequestContext, *, creates_user: bool) -> None:
+        """Have a mail sent with a link and a code to sign in with."""
+        self._mail("/otp", request, context, create_user=creates_user)
+
+    def send_recovery(self, request: MailRequest, context: RequestContext) -> None:
+        """Have a mail sent with which a forgotten password can be replaced."""
+        self._mail("/recover", request, context)
+
+    def verify(self, proof: Proof, context: RequestContext) -> Verified:
+        """Return what a link or code leads to; see ``Accounts``, also for what is raised."""
+        asked = None if isinstance(proof, Link) or proof.type == "email_change" else proof.email
+
+        def read(reply: Reply) -> Verified:
+            answer = _object(reply)
+            if "access_token" not in answer:
+                if proof.type != "email_change":
+                    raise UpstreamFailed("200 without a session")
+                return Verified(None)
+            session = session_from(reply, self._clock())
+            if asked is not None:
+                _demand_address(session.user.email, asked)
+            return Verified(session, has_confirmed=_has_confirmed(answer["user"]))
+
+        fields = {"token_hash": proof.token_hash} if isinstance(proof, Link) else _code(proof.email, proof.token)
+        body = {"type": proof.type, **fields}
+        verified = self._calls.ask_public(self._verify, context, questions.VERIFY, read, body)
+        if verified.session is not None:
+            self._owners.note(verified.session.refresh_token, verified.session.user.id)
+        return verified
+
+    def set_password(self, session: Session, password: str, context: RequestContext) -> tuple[Session, float | None]:
+        """Replace the user's password; see ``Accounts``, also for what is returned and raised."""
+
+        def read(reply: Reply) -> tuple[Session, float | None]:
+            user = user_from(reply, session.access_token)
+            demand(is_right=user.id == session.user.id, what="the user of the session")
+            return dataclasses.replace(session, user=user), date_s(reply)
+
+        body = {"password": password}
+        return self._calls.ask(self._user, context, questions.PASSWORD, read, body=body, bearer=session.access_token)
+
+    def _mail(self, path: str, request: MailRequest, context: RequestContext, **fields: Any) -> None:
+        def read(reply: Reply) -> None:
+            _object(reply)
+
+        body = {"email": request.email, **fields, **_common(request)}
+        self._calls.ask_public(self._to(path, request), context, questions.MAIL, read, body)
+
+    def _to(self, path: str, request: MailRequest) -> PublicRequest:
+        query = f"?redirect_to={quote(request.redirect_to, safe='')}" if request.redirect_to else ""
+        return self._calls.prepare_public("POST", path + query)
+
+
+def _common(request: MailRequest) -> dict[str, Any]:
+    fields: dict[str, Any] = {"code_challenge": request.challenge, "code_challenge_method": "s256"}
+    if request.captcha_token is not None:
+        fields["gotrue_meta_security"] = {"captcha_token": request.captcha_token}
+    return fields
+
+
+def _code(email: str, token: str) -> dict[str, str]:
+    return {"email": email, "token": token}
+
+
+def _object(reply: Reply) -> Mapping[str, Any]:
+    body = content(reply)
+    if not isinstance(body, dict):
+        raise UpstreamUnavailable("200 without a JSON object")
+    return body
+
+
+def _demand_address(told: Any, asked: str) -> None:
+    demand(is_right=isinstance(told, str) and same_address(told, asked), what="the mail address")
+
+
+def _has_confirmed(user: Mapping[str, Any]) -> bool:
+    """Return whether the address was confirmed by this sign-in: at the same time, and by a mail sent before that."""
+    confirmed, signed_in, sent = (
+        _moment(user.get(name)) for name in ("email_confirmed_at", "last_sign_in_at", "recovery_sent_at")
+    )
+    if confirmed is None or signed_in is None or abs(signed_in - confirmed) >= _ONE_CALL_S:
+        return False
+    return sent is None or sent <= confirmed
+
+
+def _moment(text: Any) -> float | None:
+    """Return a time of Supabase's in seconds since the epoch; None for anything else."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,95 @@
+"""Builds the services and endpoints of sign-up, confirmation and recovery."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from velro_auth.auth.mailing import Mailing, MailRequests
+from velro_auth.auth.new_sessions import NewSessions
+from velro_auth.auth.password_reset import Confirmation, PasswordReset, PasswordSetter, Tickets
+from velro_auth.auth.proofs import Proofs
+from velro_auth.auth.sealing import Sealer, sealing_keys
+from velro_auth.auth.sessions import Sessions
+from velro_auth.auth.sign_up import SignUps
+from velro_auth.config.settings import Settings
+from velro_auth.endpoints import Endpoint
+from velro_auth.endpoints.account import ForgotEndpoint, MailFlows, OtpEndpoint, ResendEndpoint, SignUpEndpoint
+from velro_auth.endpoints.confirmation import ConfirmEndpoint, ResetEndpoint
+from velro_auth.guards.asking import CircuitBreaker
+from velro_auth.upstream.accounts import SupabaseAccounts
+from velro_auth.upstream.answers import Owners
+from velro_auth.upstream.calls import AuthCalls
+from velro_auth.upstream.sign_up_mode import LearntSignUpMode, MailSignUpMode
+from velro_auth.upstream.transport.transport import Transport
+from velro_auth.web.flow_cookies import FlowCookies
+from velro_auth.web.redirects import allowed_redirect
+from velro_auth.wiring.user import build_factors
+
+ENDPOINTS: Final = (SignUpEndpoint, ResendEndpoint, OtpEndpoint, ForgotEndpoint, ConfirmEndpoint, ResetEndpoint)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountState:
+    """What these services share with those that replace them at a settings reload.
+
+    Attributes:
+        mode: Whether the project has new addresses confirmed by mail.
+        breaker: The circuit breaker of sign-ups, confirmations and resets.
+    """
+
+    mode: LearntSignUpMode | MailSignUpMode
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+
+
+def open_account(transport: Transport | None) -> AccountState:
+    """Return the state of services that have seen no request; without *transport* the settings are wrong."""
+    return AccountState(mode=MailSignUpMode() if transport is None else LearntSignUpMode(transport))
+
+
+def build_account(
+    settings: Settings, state: AccountState, *, calls: AuthCalls, owners: Owners, sessions: Sessions
+) -> tuple[Endpoint, ...]:
+    """Build the endpoints.
+
+    Args:
+        settings: The settings in force.
+        state: Shared with the earlier services, which still serve the requests under way.
+        calls: Asks Supabase Auth.
+        owners: The user that each refresh token was issued to.
+        sessions: The sessions service.
+    """
+    guards, new_sessions = sessions.guards, NewSessions(sessions=sessions)
+    accounts = SupabaseAccounts(calls, owners=owners)
+    keys = sealing_keys(settings.auth_cookie_keys, api_key=settings.upstream_key)
+    flows = MailFlows(
+        FlowCookies(keys, public_url=settings.auth_public_url),
+        [allowed_redirect(entry) for entry in settings.auth_redirect_urls],
+    )
+    mailing = Mailing(guards=guards, unusable="; ".join(map(str, settings.errors)))
+    mails = MailRequests(accounts=accounts, mailing=mailing)
+    sign_ups = SignUps(
+        accounts=accounts,
+        guards=guards,
+        mailing=mailing,
+        breaker=state.breaker,
+        new_sessions=new_sessions,
+        mode=state.mode,
+    )
+    proofs = Proofs(accounts=accounts, guards=guards, breaker=state.breaker, new_sessions=new_sessions)
+    setter = PasswordSetter(
+        accounts=accounts,
+        proofs=proofs,
+        pass_factor=build_factors(calls, owners, sessions, state.breaker).verify,
+        new_sessions=new_sessions,
+        tickets=Tickets(Sealer(keys, "ticket")),
+    )
+    most = settings.auth_max_body_bytes
+    return (
+        SignUpEndpoint(sign_ups, flows, most),
+        ResendEndpoint(mails, flows, most),
+        OtpEndpoint(mails, flows, most),
+        ForgotEndpoint(mails, flows, most),
+        ConfirmEndpoint(Confirmation(proofs=proofs, setter=setter), most),
+        ResetEndpoint(PasswordReset(proofs=proofs, setter=setter), most),
+    )

@@ -1,0 +1,46 @@
+"""Builds the endpoints of sign-in with a provider."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from velro_auth.auth.new_sessions import NewSessions
+from velro_auth.auth.oauth import CodeExchange, HandoffCodes
+from velro_auth.auth.sealing import sealing_keys
+from velro_auth.auth.sessions import Sessions
+from velro_auth.config.settings import Settings
+from velro_auth.endpoints import Endpoint
+from velro_auth.endpoints.oauth import AuthorizeEndpoint, CallbackEndpoint, ExchangeEndpoint
+from velro_auth.upstream.answers import Owners
+from velro_auth.upstream.calls import AuthCalls
+from velro_auth.upstream.oauth import SupabaseCodes
+from velro_auth.web.flow_cookies import FlowCookies
+from velro_auth.web.redirects import allowed_redirect
+
+#: The classes of the endpoints that :func:`build_oauth` builds.
+OAUTH_ENDPOINTS: Final = (AuthorizeEndpoint, CallbackEndpoint, ExchangeEndpoint)
+
+
+def build_oauth(settings: Settings, *, calls: AuthCalls, owners: Owners, sessions: Sessions) -> tuple[Endpoint, ...]:
+    """Build the endpoints.
+
+    Args:
+        settings: The settings in force.
+        calls: Asks Supabase Auth.
+        owners: Learns which user a refresh token was given to.
+        sessions: The sessions service.
+    """
+    keys = sealing_keys(settings.auth_cookie_keys, api_key=settings.upstream_key)
+    flows, handoffs = FlowCookies(keys, public_url=settings.auth_public_url), HandoffCodes(keys)
+    allowed = tuple(map(allowed_redirect, settings.auth_redirect_urls))
+    exchange = CodeExchange(
+        grant=SupabaseCodes(calls, owners=owners),
+        handoffs=handoffs,
+        guards=sessions.guards,
+        new_sessions=NewSessions(sessions=sessions),
+    )
+    return (
+        AuthorizeEndpoint(settings.supabase_url, settings.auth_public_url, allowed, flows),
+        CallbackEndpoint(allowed, flows, handoffs),
+        ExchangeEndpoint(exchange, flows, settings.auth_max_body_bytes),
+    )

@@ -1,0 +1,134 @@
+"""Builds what serves a user with a session: password, profile, second factors; and anonymous users."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from velro_auth.auth.anonymous import Anonymous
+from velro_auth.auth.factors import Factors
+from velro_auth.auth.freshness import Freshness
+from velro_auth.auth.sealing import sealing_keys
+from velro_auth.auth.sessions import Sessions
+from velro_auth.auth.user_calls import UserCalls
+from velro_auth.auth.user_changes import UserChanges
+from velro_auth.config.settings import Settings
+from velro_auth.endpoints import Endpoint
+from velro_auth.endpoints.account import MailFlows
+from velro_auth.endpoints.factors import (
+    FactorChallengeEndpoint,
+    FactorEndpoint,
+    FactorsEndpoint,
+    FactorVerifyEndpoint,
+)
+from velro_auth.endpoints.user import (
+    AnonymousEndpoint,
+    MeEndpoint,
+    PasswordEndpoint,
+    ProfileChange,
+    ProfileEndpoint,
+    ReauthenticateEndpoint,
+)
+from velro_auth.guards.asking import CircuitBreaker
+from velro_auth.upstream.answers import Owners
+from velro_auth.upstream.calls import AuthCalls
+from velro_auth.upstream.factors import SupabaseFactors
+from velro_auth.upstream.users import SupabaseUsers
+from velro_auth.web.flow_cookies import FlowCookies
+from velro_auth.web.redirects import allowed_redirect
+
+#: The classes of the endpoints that :func:`build_user` builds.
+USER_ENDPOINTS: Final = (
+    MeEndpoint,
+    ProfileEndpoint,
+    PasswordEndpoint,
+    ReauthenticateEndpoint,
+    FactorsEndpoint,
+    FactorEndpoint,
+    FactorChallengeEndpoint,
+    FactorVerifyEndpoint,
+    AnonymousEndpoint,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserState:
+    """What these services share with those that replace them at a settings reload.
+
+    Attributes:
+        breaker: The circuit breaker of calls that change a user.
+    """
+
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+
+
+def build_user(
+    settings: Settings,
+    state: UserState,
+    *,
+    calls: AuthCalls,
+    sessions: Sessions,
+    owners: Owners,
+    note_token: Callable[[str], None],
+) -> tuple[Endpoint, ...]:
+    """Build the endpoints of :data:`USER_ENDPOINTS`, in that order.
+
+    Args:
+        settings: The settings in force.
+        state: Shared with the earlier services, which still serve the requests under way.
+        calls: Asks Supabase Auth.
+        sessions: Verifies tokens and ends sessions.
+        owners: The user that each refresh token was issued to.
+        note_token: Called with each issued access token.
+    """
+    freshness = Freshness(identity=sessions.identity, guards=sessions.guards)
+    users = SupabaseUsers(calls, owners=owners)
+    changes = UserChanges(
+        users=users,
+        user=UserCalls(sessions=sessions, breaker=state.breaker, kind="change"),
+        freshness=freshness,
+        profiles=sessions.profiles,
+    )
+    factors = build_factors(calls, owners, sessions, state.breaker)
+    anonymous = Anonymous(
+        sign_ups=users,
+        guards=sessions.guards,
+        breaker=state.breaker,
+        denied=sessions.denied,
+        note_token=note_token,
+    )
+    return _endpoints(settings, sessions, changes, factors, anonymous)
+
+
+def build_factors(calls: AuthCalls, owners: Owners, sessions: Sessions, breaker: CircuitBreaker) -> Factors:
+    """Build the service of second factors; *breaker* stops its calls while they fail."""
+    return Factors(
+        calls=SupabaseFactors(calls, owners=owners),
+        user=UserCalls(sessions=sessions, breaker=breaker, kind="factors"),
+        freshness=Freshness(identity=sessions.identity, guards=sessions.guards),
+        note_token=sessions.note_token,
+    )
+
+
+def _endpoints(
+    settings: Settings, sessions: Sessions, changes: UserChanges, factors: Factors, anonymous: Anonymous
+) -> tuple[Endpoint, ...]:
+    max_body_bytes = settings.auth_max_body_bytes
+    keys = sealing_keys(settings.auth_cookie_keys, api_key=settings.upstream_key)
+    flows = MailFlows(
+        FlowCookies(keys, public_url=settings.auth_public_url),
+        tuple(map(allowed_redirect, settings.auth_redirect_urls)),
+    )
+    profile = ProfileChange(sessions, changes, max_body_bytes, flows)
+    return (
+        MeEndpoint(sessions, profile),
+        ProfileEndpoint(profile),
+        PasswordEndpoint(changes, max_body_bytes),
+        ReauthenticateEndpoint(changes),
+        FactorsEndpoint(factors, max_body_bytes),
+        FactorEndpoint(factors, max_body_bytes),
+        FactorChallengeEndpoint(factors),
+        FactorVerifyEndpoint(factors, max_body_bytes),
+        AnonymousEndpoint(anonymous, max_body_bytes),
+    )
