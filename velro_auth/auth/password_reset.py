@@ -159,7 +159,7 @@ class PasswordSetter:
             raise CodeInvalid("the user has no such factor")
         user, mark = session.user, self.new_sessions.mark()
         with (
-            self.guards.factors.attempt(factor_id, user.email or user.id, context.address),
+            self.guards.factors.attempt(factor_id, user.id, context.address),
             self.proofs.asking(context),
         ):
             passed = self.accounts.pass_factor(session, factor_id, factor.code, context)
