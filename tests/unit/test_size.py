@@ -53,6 +53,7 @@ NEW = {
     "auth/anonymous.py",
     "auth/factors.py",
     "auth/freshness.py",
+    "auth/user_calls.py",
     "auth/user_changes.py",
     "endpoints/factors.py",
     "endpoints/user.py",

@@ -13,6 +13,7 @@ from velro_auth.auth.tokens import claims_of_issued
 from velro_auth.context import RequestContext
 from velro_auth.errors import Busy
 from velro_auth.guards import Guards
+from velro_auth.guards.asking import CircuitBreaker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +50,14 @@ class Anonymous:
     Attributes:
         sign_ups: Asks Supabase.
         guards: Guards of the call.
+        breaker: The circuit breaker of the call; not that of the logins.
         denied: The deny-list.
         note_token: Called with each issued access token; must not block.
     """
 
     sign_ups: AnonymousSignUps
     guards: Guards
+    breaker: CircuitBreaker
     denied: DenyList
     note_token: Callable[[str], None] = ignore_token
 
@@ -68,7 +71,7 @@ class Anonymous:
         with self.guards.sign_ups.attempt(context.address), self.guards.failure_delay.permit():
             self.guards.rate_limit.acquire(is_known=False)
             mark = self.denied.mark()
-            with self.guards.asking():
+            with self.guards.asking.bulkhead.permit(), self.breaker.attempt():
                 session = self.sign_ups.sign_up(wanted, context)
         claims = claims_of_issued(session.access_token)
         if claims is not None and not self.denied.admits(claims, mark):

@@ -22,11 +22,10 @@ from velro_auth.auth.denylist import BEFORE_ALL, end_of_lower_sessions
 from velro_auth.auth.freshness import Freshness, Proof
 from velro_auth.auth.login import ignore_token
 from velro_auth.auth.models import Session
-from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.tokens import Claims, claims_of_issued
+from velro_auth.auth.user_calls import UserCalls
 from velro_auth.context import RequestContext
 from velro_auth.errors import TokenError, TokenInvalid
-from velro_auth.guards import Guards
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,22 +132,20 @@ class Factors:
 
     Attributes:
         calls: Asks Supabase.
-        sessions: Verifies tokens and ends sessions.
+        user: Verifies tokens and guards the calls.
         freshness: Demands a recent sign-in or the current password.
-        guards: Guards of the calls.
         note_token: Called with each issued access token; must not block.
     """
 
     calls: FactorCalls
-    sessions: Sessions
+    user: UserCalls
     freshness: Freshness
-    guards: Guards
     note_token: Callable[[str], None] = ignore_token
 
     def all(self, token: str, context: RequestContext) -> Sequence[Factor]:
         """Return the factors of the user; never their secrets."""
-        self._claims(token, context)
-        with self._asking(context):
+        self.user.claims(token, context)
+        with self.user.asking(context):
             return self.calls.all(token, context)
 
     def enrol(self, token: str, wanted: NewFactor, proof: Proof, context: RequestContext) -> Enrolment:
@@ -157,14 +154,14 @@ class Factors:
         Raises:
             ReauthenticationNeeded: See :class:`Freshness`.
         """
-        self.freshness.demand(self._claims(token, context), proof, context)
-        with self._asking(context):
+        self.freshness.demand(self.user.claims(token, context), proof, context)
+        with self.user.asking(context):
             return self.calls.enrol(token, wanted, context)
 
     def challenge(self, token: str, factor_id: str, context: RequestContext) -> FactorChallenge:
         """Begin a proof; raises as :meth:`FactorCalls.challenge`."""
-        self._claims(token, context)
-        with self._asking(context):
+        self.user.claims(token, context)
+        with self.user.asking(context):
             return self.calls.challenge(token, factor_id, context)
 
     def remove(self, token: str, factor_id: str, proof: Proof, context: RequestContext) -> None:
@@ -173,8 +170,8 @@ class Factors:
         Raises:
             ReauthenticationNeeded: See :class:`Freshness`.
         """
-        self.freshness.demand(self._claims(token, context), proof, context)
-        with self._asking(context):
+        self.freshness.demand(self.user.claims(token, context), proof, context)
+        with self.user.asking(context):
             self.calls.remove(token, factor_id, context)
 
     def verify(
@@ -198,24 +195,24 @@ class Factors:
             NotFound: The user has no such factor, or no such challenge.
             NotEnabled: The project has no such factors.
         """
-        claims = self._claims(token, context)
+        claims = self.user.claims(token, context)
         with self._counted(factor_id, claims, context):
             asked_id = challenge_id
             if asked_id is None:
-                with self._calling(context):
+                with self.user.asking_with_permit(context):
                     asked_id = self.calls.challenge(token, factor_id, context).id
-            with self._calling(context):
+            with self.user.asking_with_permit(context):
                 session, at_s = self.calls.verify(token, factor_id, asked_id, code, context)
         return self._stepped_up(session, claims, at_s)
 
     def _stepped_up(self, session: Session, claims: Claims, at_s: float | None) -> Session:
         self.note_token(session.access_token)
-        at_s = self.sessions.now() if at_s is None else at_s
-        denied, until_s = self.sessions.denied, self.sessions.last_end_s(claims)
-        denied.deny([end_of_lower_sessions(claims, at_s=at_s, until_s=until_s)])
+        sessions = self.user.sessions
+        at_s = sessions.now() if at_s is None else at_s
+        sessions.denied.deny([end_of_lower_sessions(claims, at_s=at_s, until_s=sessions.last_end_s(claims))])
         issued = claims_of_issued(session.access_token)
         # It is the session of the token, which a logout may have ended meanwhile: even the oldest denial applies.
-        if issued is not None and not denied.admits(issued, BEFORE_ALL):
+        if issued is not None and not sessions.denied.admits(issued, BEFORE_ALL):
             raise TokenInvalid("the session was ended")
         return session
 
@@ -223,9 +220,10 @@ class Factors:
     def _counted(self, factor_id: str, claims: Claims, context: RequestContext) -> Iterator[None]:
         """Count a try of this factor. A token that Supabase refuses tried no code, so that is given back."""
         refused: TokenError | None = None
+        guards = self.user.sessions.guards
         with (
-            self.guards.factors.attempt(factor_id, claims.sub, context.address),
-            self.guards.failure_delay.hold(context.arrived_s),
+            guards.factors.attempt(factor_id, claims.sub, context.address),
+            guards.failure_delay.hold(context.arrived_s),
         ):
             try:
                 yield
@@ -233,22 +231,6 @@ class Factors:
                 refused = error
         if refused is not None:
             raise refused
-
-    def _claims(self, token: str, context: RequestContext) -> Claims:
-        claims = self.sessions.verify(token, context).claims
-        context.log_fields["account"] = self.guards.throttle.name(claims.email or claims.sub)
-        return claims
-
-    @contextlib.contextmanager
-    def _asking(self, context: RequestContext) -> Iterator[None]:
-        with self.guards.failure_delay.permit(), self._calling(context):
-            yield
-
-    @contextlib.contextmanager
-    def _calling(self, context: RequestContext) -> Iterator[None]:
-        """Ask Supabase within the block, with a permit of the failure delay at hand."""
-        with self.guards.sessions.permit("factors", context.address), self.guards.asking():
-            yield
 
 
 def factor_of(values: Mapping[str, object]) -> Factor | None:

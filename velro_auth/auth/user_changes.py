@@ -12,8 +12,8 @@ from typing import Final, Protocol
 from velro_auth.auth.denylist import end_of_user
 from velro_auth.auth.freshness import Freshness, Proof
 from velro_auth.auth.models import Profile, Profiles
-from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.tokens import Claims
+from velro_auth.auth.user_calls import UserCalls
 from velro_auth.context import RequestContext
 from velro_auth.errors import (
     AlreadyRegistered,
@@ -25,7 +25,6 @@ from velro_auth.errors import (
     Unready,
     VelroAuthError,
 )
-from velro_auth.guards import Guards
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +56,11 @@ class NewAddress:
         email: The address.
         redirect_to: Where the link in the mail leads; None for the project's own page.
         code_challenge: The PKCE challenge (S256), so that a default link ends in a code; None for none.
-        proof: Proves who the user is.
     """
 
     email: str = field(repr=False)
     redirect_to: str | None = None
     code_challenge: str | None = field(default=None, repr=False)
-    proof: Proof = field(default_factory=Proof, repr=False)
 
 
 class Users(Protocol):
@@ -110,16 +107,14 @@ class UserChanges:
 
     Attributes:
         users: Asks Supabase.
-        sessions: Verifies tokens and ends sessions.
+        user: Verifies tokens and guards the calls.
         freshness: Demands a recent sign-in or the current password.
-        guards: Guards of the calls.
         profiles: Writes the profile row; None while the settings are wrong.
     """
 
     users: Users
-    sessions: Sessions
+    user: UserCalls
     freshness: Freshness
-    guards: Guards
     profiles: Profiles | None = None
 
     def change_password(self, token: str, change: NewPassword, context: RequestContext) -> None:
@@ -141,13 +136,13 @@ class UserChanges:
             UpstreamThrottled: Supabase's rate limit.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
-        claims = self._claims(token, context)
+        claims = self.user.claims(token, context)
         self.freshness.demand(claims, change.proof, context)
-        with self._nonce_budget(claims, change):
-            at_s = self._change_password(token, change, context)
-        until_s = self.sessions.last_end_s(claims)
-        at_s = self.sessions.now() if at_s is None else at_s
-        self.sessions.denied.deny([end_of_user(claims, "others", at_s=at_s, until_s=until_s)])
+        with self._nonce_budget(claims, change), self.user.asking(context):
+            at_s = self.users.change_password(token, change, context)
+        sessions = self.user.sessions
+        at_s = sessions.now() if at_s is None else at_s
+        sessions.denied.deny([end_of_user(claims, "others", at_s=at_s, until_s=sessions.last_end_s(claims))])
 
     def change_profile(self, token: str, values: Mapping[str, str | None], context: RequestContext) -> Profile | None:
         """Write ``display_name`` or ``avatar_url`` to the profile row and to ``user_metadata``; None clears one.
@@ -165,19 +160,19 @@ class UserChanges:
             UpstreamThrottled: Supabase's rate limit.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
-        claims = self._claims(token, context)
-        with self._asking(context):
+        claims = self.user.claims(token, context)
+        with self.user.asking(context):
             profile = self.profiles.change(token, claims.sub, values) if self.profiles is not None else None
         metadata = dict(values)
         if "display_name" in metadata:
             metadata["full_name"] = metadata["display_name"]
-        with self._asking(context):
+        with self.user.asking(context):
             self.users.change_metadata(token, metadata, context)
         return profile
 
     def check_freshness(self, token: str, proof: Proof, context: RequestContext) -> None:
         """Return if the user of a good token has just proven who they are; raises as :meth:`Freshness.demand`."""
-        self.freshness.demand(self._claims(token, context), proof, context)
+        self.freshness.demand(self.user.claims(token, context), proof, context)
 
     def change_address(self, token: str, change: NewAddress, context: RequestContext) -> None:
         """Ask for another mail address, which stays pending until it is confirmed. :meth:`check_freshness` first.
@@ -191,11 +186,11 @@ class UserChanges:
             Throttled: This network made too many calls.
             Unready: Too many calls are in progress, or the circuit breaker is open.
         """
-        self._claims(token, context)
+        self.user.claims(token, context)
         behind = _detached(context)
 
         def call() -> None:
-            with self._asking_behind(behind), contextlib.suppress(AlreadyRegistered):
+            with self.user.asking_with_permit(behind), contextlib.suppress(AlreadyRegistered):
                 self.users.change_address(token, change, behind)
 
         self._mail(change.email, call, context)
@@ -209,19 +204,19 @@ class UserChanges:
             Throttled: This network made too many calls.
             Unready: Too many calls are in progress, or the circuit breaker is open.
         """
-        claims, behind = self._claims(token, context), _detached(context)
+        claims, behind = self.user.claims(token, context), _detached(context)
         if not claims.email:
             raise InvalidRequest({"email": ["The user has no mail address."]})
 
         def call() -> None:
-            with self._asking_behind(behind):
+            with self.user.asking_with_permit(behind):
                 self.users.mail_nonce(token, behind)
 
         self._mail(claims.email, call, context)
 
     def _mail(self, account: str, call: Callable[[], None], context: RequestContext) -> None:
-        is_allowed = self.guards.mails.take(account, context.address)
-        failure = self.guards.mail_delay.run(
+        is_allowed = self.user.sessions.guards.mails.take(account, context.address)
+        failure = self.user.sessions.guards.mail_delay.run(
             call if is_allowed else _send_nothing, context.arrived_s, address=context.address
         )
         if isinstance(failure, TELLABLE):
@@ -231,15 +226,6 @@ class UserChanges:
         elif failure is not None:
             raise failure
 
-    def _claims(self, token: str, context: RequestContext) -> Claims:
-        claims = self.sessions.verify(token, context).claims
-        context.log_fields["account"] = self.guards.throttle.name(claims.email or claims.sub)
-        return claims
-
-    def _change_password(self, token: str, change: NewPassword, context: RequestContext) -> float | None:
-        with self._asking(context):
-            return self.users.change_password(token, change, context)
-
     @contextlib.contextmanager
     def _nonce_budget(self, claims: Claims, change: NewPassword) -> Iterator[None]:
         """Count a nonce as a try of a mailed code. A refused token is none."""
@@ -247,24 +233,13 @@ class UserChanges:
             yield
             return
         refused: TokenError | None = None
-        with self.guards.codes.attempt(claims.email or claims.sub):
+        with self.user.sessions.guards.codes.attempt(claims.email or claims.sub):
             try:
                 yield
             except TokenError as error:
                 refused = error
         if refused is not None:
             raise refused
-
-    @contextlib.contextmanager
-    def _asking(self, context: RequestContext) -> Iterator[None]:
-        with self.guards.failure_delay.permit(), self._asking_behind(context):
-            yield
-
-    @contextlib.contextmanager
-    def _asking_behind(self, context: RequestContext) -> Iterator[None]:
-        """Ask Supabase within the block, on a thread of the mail delay, which holds the permit."""
-        with self.guards.sessions.permit("change", context.address), self.guards.asking():
-            yield
 
 
 def _send_nothing() -> None:

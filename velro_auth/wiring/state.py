@@ -34,6 +34,7 @@ from velro_auth.wiring.account import AccountState, open_account
 from velro_auth.wiring.guards import GuardState, open_guards
 from velro_auth.wiring.sessions import BackgroundTask, SessionState, open_sessions
 from velro_auth.wiring.telemetry import Tracing, slo_target, wire_sentry, wire_telemetry
+from velro_auth.wiring.user import UserState
 
 if TYPE_CHECKING:
     from velro_auth.stores.client import SharedStore
@@ -92,6 +93,7 @@ class ApplicationState:
         guards: What the guards have counted.
         sessions: The deny-list, the signing keys and the caches.
         account: What is known about the project's sign-ups.
+        user: The circuit breaker of calls that change a user.
         telemetry: Records every response.
         tracing: Traces requests and calls, if that is switched on.
         threads: The tasks that run beside the requests, in the order in which they stop. Those that report on others
@@ -104,6 +106,7 @@ class ApplicationState:
     guards: GuardState
     sessions: SessionState
     account: AccountState
+    user: UserState
     telemetry: Telemetry
     tracing: Tracing
     threads: Sequence[Threads]
@@ -148,6 +151,7 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
         guards=guards,
         sessions=sessions,
         account=open_account(upstream.transport),
+        user=UserState(),
         telemetry=telemetry,
         tracing=tracing,
         threads=(

@@ -1,0 +1,60 @@
+"""Calls of Supabase with a user's own token, past the guards that all of them share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from velro_auth.auth.sessions import Sessions
+from velro_auth.auth.tokens import Claims
+from velro_auth.context import RequestContext
+from velro_auth.guards.asking import CircuitBreaker
+
+Kind: TypeAlias = Literal["change", "factors"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserCalls:
+    """Verifies tokens, and guards the calls that are made with them.
+
+    Attributes:
+        sessions: Verifies tokens.
+        breaker: The circuit breaker of these calls. It is not that of the logins: a mail server that fails makes
+            changes of addresses fail, and must not stop logins.
+        kind: The calls of each network are counted under this name.
+    """
+
+    sessions: Sessions
+    breaker: CircuitBreaker
+    kind: Kind
+
+    def claims(self, token: str, context: RequestContext) -> Claims:
+        """Return the claims of a good token, whose session was not ended; raises as ``Sessions.verify``."""
+        claims = self.sessions.verify(token, context).claims
+        context.log_fields["account"] = self.sessions.guards.throttle.name(claims.email or claims.sub)
+        return claims
+
+    @contextlib.contextmanager
+    def asking(self, context: RequestContext) -> Iterator[None]:
+        """Ask Supabase within the block.
+
+        Raises:
+            Throttled: This network made too many calls.
+            Busy: Too many calls are in progress.
+            CircuitOpen: The circuit breaker is open.
+        """
+        with self.sessions.guards.failure_delay.permit(), self.asking_with_permit(context):
+            yield
+
+    @contextlib.contextmanager
+    def asking_with_permit(self, context: RequestContext) -> Iterator[None]:
+        """Do the same, where the caller, or the thread that waits for it, holds a permit of the failure delay."""
+        guards = self.sessions.guards
+        with (
+            guards.sessions.permit(self.kind, context.address),
+            guards.asking.bulkhead.permit(),
+            self.breaker.attempt(),
+        ):
+            yield
