@@ -56,13 +56,11 @@ class NewAddress:
         email: The address.
         redirect_to: Where the link in the mail leads; None for the project's own page.
         code_challenge: The PKCE challenge (S256), so that a default link ends in a code; None for none.
-        proof: Proves who the user is.
     """
 
     email: str = field(repr=False)
     redirect_to: str | None = None
     code_challenge: str | None = field(default=None, repr=False)
-    proof: Proof = field(default_factory=Proof, repr=False)
 
 
 class Users(Protocol):

@@ -93,6 +93,7 @@ class FactorsEndpoint:
         body = validated(request, _FACTOR, self.max_body_bytes)
         wanted = NewFactor(friendly_name=body["friendly_name"], issuer=body["issuer"])
         enrolled = self.factors.enrol(token, wanted, proof_of(body), context)
+        context.security_event = "factor_enrolled"
         return json_answer(
             _ENROLMENT.dump(
                 {"id": enrolled.id, "type": enrolled.type, "friendly_name": enrolled.friendly_name, "totp": enrolled}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -18,13 +18,13 @@ from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.tokens import Claims
 from velro_auth.auth.user_changes import NewAddress, NewPassword, UserChanges
 from velro_auth.context import RequestContext
+from velro_auth.endpoints.account import MailFlows
 from velro_auth.endpoints.bodies import RawResponse, json_answer, no_content, validated, validated_if_any
 from velro_auth.endpoints.operation import BODY, TOKEN, UPSTREAM, Operation
 from velro_auth.endpoints.schemas import MeAnswer, SessionAnswer
 from velro_auth.endpoints.sessions import session_answer
 from velro_auth.endpoints.user_schemas import AnonymousBody, MailedAnswer, PasswordBody, ProfileBody
-from velro_auth.errors import InvalidRequest
-from velro_auth.web.redirects import AllowedRedirect, is_allowed
+from velro_auth.web.flow_cookies import Header
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -70,24 +70,25 @@ class ProfileChange:
         sessions: Tells who the user is.
         changes: Changes the user.
         max_body_bytes: Largest request body.
-        redirects: Where a link in a mail may lead.
+        flows: Begins the flow of a mail that confirms a new address.
     """
 
     sessions: Sessions
     changes: UserChanges
     max_body_bytes: int
-    redirects: Sequence[AllowedRedirect] = ()
+    flows: MailFlows
 
     def __call__(self, request: Request) -> RawResponse:
         """Answer a change as ``GET`` answers, with the new values."""
         token = bearer_token(request.headers.get("Authorization"))
         context = RequestContext.of(request.environ)
         body = validated(request, _PROFILE, self.max_body_bytes)
-        redirect_to: str | None = body["redirect_to"]
-        if redirect_to is not None and not is_allowed(redirect_to, self.redirects):
-            raise InvalidRequest({"redirect_to": ["Not one of the addresses that this service may lead to."]})
+        address: NewAddress | None = None
+        cookies: list[Header] = []
         if "email" in body:
             # First of all, so that a refused request changes nothing.
+            mail, cookies = self.flows.begin(request, body)
+            address = NewAddress(email=mail["email"], redirect_to=mail["redirect_to"], code_challenge=mail["challenge"])
             self.changes.check_freshness(token, proof_of(body), context)
         values: dict[str, Any] = {
             "display_name" if name == "full_name" else name: body[name]
@@ -97,14 +98,16 @@ class ProfileChange:
         # An empty name is none.
         values = {name: value or None for name, value in values.items()}
         written = self.changes.change_profile(token, values, context) if values else None
-        if "email" in body:
-            self.changes.change_address(token, NewAddress(email=body["email"], redirect_to=redirect_to), context)
+        if address is not None:
+            self.changes.change_address(token, address, context)
         if written is not None:
             claims, profile = self.sessions.verify(token, context).claims, written
         else:
             claims, profile = self.sessions.me(token, context)
             profile = dataclasses.replace(profile, **values)
-        return _me_answer(claims, profile)
+        context.security_event = "profile_changed" if address is None else "address_change_asked_for"
+        answer = _me_answer(claims, profile)
+        return dataclasses.replace(answer, headers=[*answer.headers, *cookies])
 
 
 @dataclass(frozen=True)

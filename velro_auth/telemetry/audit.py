@@ -59,6 +59,11 @@ _BY_ROUTE: Final[Mapping[tuple[str, str], str]] = {
     ("password_forgot", "ok"): "recovery_asked",
     ("confirm", "ok"): "link_accepted",
     ("password_reset", "ok"): "password_changed",
+    ("password", "ok"): "password_changed",
+    ("factor", "ok"): "factor_removed",
+    ("factor_verify", "ok"): "session_stepped_up",
+    ("reauthenticate", "ok"): "code_asked_for",
+    ("anonymous", "ok"): "anonymous_signed_up",
 }
 
 #: Security event → outcomes that are this event at every endpoint: denied access (16.3.2), attempts to bypass a control
@@ -124,7 +129,7 @@ class AuditTrail:
     def record_response(self, response: ResponseRecord) -> None:
         """Record a response, if it is a security event."""
         context = response.context
-        event = security_event(response.route, context.outcome)
+        event = security_event(response.route, context.outcome) or context.security_event
         if event is None:
             return
         self.record(

@@ -114,7 +114,6 @@ class Parts:
 @dataclass(frozen=True, kw_only=True)
 class _Services:
     calls: AuthCalls
-    identity: SupabaseIdentity
     login: Login
     guards: Guards
     sessions: Sessions
@@ -136,41 +135,12 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
         tracing = wire_tracing(settings, routes=ROUTES, paths=_PATHS, excluded=_NOT_TRACED)
         state = open_state(settings, ROUTES, tracing)
     services, telemetry = _services(settings, state), state.telemetry
-    sessions, max_body_bytes = services.sessions, settings.auth_max_body_bytes
-    login, refresh = LoginEndpoint(services.login, max_body_bytes), RefreshEndpoint(sessions, max_body_bytes)
+    sessions = services.sessions
+    login = LoginEndpoint(services.login, settings.auth_max_body_bytes)
+    refresh = RefreshEndpoint(sessions, settings.auth_max_body_bytes)
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
-    user = build_user(
-        settings,
-        state.user,
-        calls=services.calls,
-        identity=services.identity,
-        sessions=sessions,
-        profiles=state.upstream.profiles,
-        owners=state.upstream.owners,
-        note_token=telemetry.issued_tokens.record,
-    )
-    flows = account.build_account(
-        settings, state.account, calls=services.calls, owners=state.upstream.owners, sessions=sessions
-    )
-    oauth = build_oauth(
-        settings,
-        calls=services.calls,
-        owners=state.upstream.owners,
-        guards=services.guards,
-        denied=sessions.denied,
-        note_token=telemetry.issued_tokens.record,
-    )
-    auth: tuple[Endpoint, ...] = (
-        login,
-        refresh,
-        LogoutEndpoint(sessions, max_body_bytes),
-        *user,
-        *flows,
-        *oauth,
-        SessionsEndpoint(services.session_list),
-        SessionEndpoint(services.session_list),
-        ping,
-    )
+    logout, frontends = LogoutEndpoint(sessions, settings.auth_max_body_bytes), _frontends(settings, state, services)
+    auth: tuple[Endpoint, ...] = (login, refresh, logout, *frontends, ping)
     verify = VerifyEndpoint(sessions)
     ready = ReadyEndpoint(_checks(settings, state, services.watch), __version__)
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))
@@ -192,6 +162,24 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     )
 
 
+def _frontends(settings: Settings, state: ApplicationState, services: _Services) -> tuple[Endpoint, ...]:
+    """Build the endpoints of the account and of the sessions, beyond login, refresh and logout."""
+    calls, owners, sessions = services.calls, state.upstream.owners, services.sessions
+    note_token = state.telemetry.issued_tokens.record
+    user = build_user(
+        settings,
+        state.user,
+        calls=calls,
+        sessions=sessions,
+        owners=owners,
+        note_token=note_token,
+    )
+    oauth = build_oauth(settings, calls=calls, owners=owners, sessions=sessions)
+    flows = account.build_account(settings, state.account, calls=calls, owners=owners, sessions=sessions)
+    listed = (SessionsEndpoint(services.session_list), SessionEndpoint(services.session_list))
+    return (*user, *flows, *oauth, *listed)
+
+
 def _services(settings: Settings, state: ApplicationState) -> _Services:
     upstream, telemetry = state.upstream, state.telemetry
     note_token = telemetry.issued_tokens.record
@@ -200,19 +188,7 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
     if upstream.transport is not None:
         calls = AuthCalls(upstream.transport, forwards_address=settings.forwards_client_ip, captcha=upstream.captcha)
     identity = SupabaseIdentity(calls, owners=upstream.owners)
-    guards = build_guards(
-        settings,
-        state.guards,
-        on_refused=telemetry.metrics.record_throttled,
-        on_challenge=telemetry.metrics.record_challenge,
-        on_withheld=telemetry.record_withheld_mail,
-        enforcement=Enforcement(
-            is_on=settings.auth_guards == "on",
-            on_refused=telemetry.metrics.record_budget_refused,
-            on_reported=telemetry.metrics.record_reported,
-            on_good=telemetry.metrics.record_reported_good,
-        ),
-    )
+    guards = _guards(settings, state)
     sessions = build_sessions(
         settings,
         state.sessions,
@@ -234,7 +210,6 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
     watch = state.watch(settings, addresses)
     return _Services(
         calls=calls,
-        identity=identity,
         login=login,
         guards=guards,
         sessions=sessions,
@@ -244,6 +219,27 @@ def _services(settings: Settings, state: ApplicationState) -> _Services:
         addresses=addresses,
         watch=watch,
     )
+
+
+def _guards(settings: Settings, state: ApplicationState) -> Guards:
+    metrics = state.telemetry.metrics
+    return build_guards(
+        settings,
+        state.guards,
+        on_refused=metrics.record_throttled,
+        on_challenge=metrics.record_challenge,
+        on_withheld=state.telemetry.record_withheld_mail,
+        enforcement=Enforcement(
+            is_on=settings.auth_guards == "on",
+            on_refused=metrics.record_budget_refused,
+            on_reported=metrics.record_reported,
+            on_good=metrics.record_reported_good,
+        ),
+    )
+
+
+def _only_reporting() -> Finding:
+    return Finding("warn", "AUTH_GUARDS is report: guesses and floods of mails are counted and logged, not refused")
 
 
 def build_of(settings: Settings) -> Mapping[str, Any]:
@@ -277,6 +273,8 @@ def _checks(settings: Settings, state: ApplicationState, watch: AddressWatch) ->
     if telemetry.audit:
         checks["audit"] = telemetry.lost_records.check
     checks |= state.sessions.checks
+    if settings.auth_guards == "report":
+        checks["guards"] = _only_reporting
     if state.store:
         checks["shared_store"] = state.store.check
     return checks | {"tokens": telemetry.issued_tokens.check, "slo": telemetry.check}

@@ -9,12 +9,13 @@ from typing import Final
 from velro_auth.auth.anonymous import Anonymous
 from velro_auth.auth.factors import Factors
 from velro_auth.auth.freshness import Freshness
-from velro_auth.auth.models import Identity, Profiles
+from velro_auth.auth.sealing import sealing_keys
 from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.user_calls import UserCalls
 from velro_auth.auth.user_changes import UserChanges
 from velro_auth.config.settings import Settings
 from velro_auth.endpoints import Endpoint
+from velro_auth.endpoints.account import MailFlows
 from velro_auth.endpoints.factors import (
     FactorChallengeEndpoint,
     FactorEndpoint,
@@ -34,6 +35,7 @@ from velro_auth.upstream.answers import Owners
 from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.factors import SupabaseFactors
 from velro_auth.upstream.users import SupabaseUsers
+from velro_auth.web.flow_cookies import FlowCookies
 from velro_auth.web.redirects import allowed_redirect
 
 #: The classes of the endpoints that :func:`build_user` builds.
@@ -66,9 +68,7 @@ def build_user(
     state: UserState,
     *,
     calls: AuthCalls,
-    identity: Identity,
     sessions: Sessions,
-    profiles: Profiles | None,
     owners: Owners,
     note_token: Callable[[str], None],
 ) -> tuple[Endpoint, ...]:
@@ -78,25 +78,19 @@ def build_user(
         settings: The settings in force.
         state: Shared with the earlier services, which still serve the requests under way.
         calls: Asks Supabase Auth.
-        identity: Checks passwords.
         sessions: Verifies tokens and ends sessions.
-        profiles: Reads and writes the profile row; None while the settings are wrong.
         owners: The user that each refresh token was issued to.
         note_token: Called with each issued access token.
     """
-    freshness, users = Freshness(identity=identity, guards=sessions.guards), SupabaseUsers(calls, owners=owners)
+    freshness = Freshness(identity=sessions.identity, guards=sessions.guards)
+    users = SupabaseUsers(calls, owners=owners)
     changes = UserChanges(
         users=users,
         user=UserCalls(sessions=sessions, breaker=state.breaker, kind="change"),
         freshness=freshness,
-        profiles=profiles,
+        profiles=sessions.profiles,
     )
-    factors = Factors(
-        calls=SupabaseFactors(calls, owners=owners),
-        user=UserCalls(sessions=sessions, breaker=state.breaker, kind="factors"),
-        freshness=freshness,
-        note_token=note_token,
-    )
+    factors = build_factors(calls, owners, sessions, state.breaker)
     anonymous = Anonymous(
         sign_ups=users,
         guards=sessions.guards,
@@ -107,12 +101,26 @@ def build_user(
     return _endpoints(settings, sessions, changes, factors, anonymous)
 
 
+def build_factors(calls: AuthCalls, owners: Owners, sessions: Sessions, breaker: CircuitBreaker) -> Factors:
+    """Build the service of second factors; *breaker* stops its calls while they fail."""
+    return Factors(
+        calls=SupabaseFactors(calls, owners=owners),
+        user=UserCalls(sessions=sessions, breaker=breaker, kind="factors"),
+        freshness=Freshness(identity=sessions.identity, guards=sessions.guards),
+        note_token=sessions.note_token,
+    )
+
+
 def _endpoints(
     settings: Settings, sessions: Sessions, changes: UserChanges, factors: Factors, anonymous: Anonymous
 ) -> tuple[Endpoint, ...]:
     max_body_bytes = settings.auth_max_body_bytes
-    redirects = tuple(map(allowed_redirect, settings.auth_redirect_urls))
-    profile = ProfileChange(sessions, changes, max_body_bytes, redirects)
+    keys = sealing_keys(settings.auth_cookie_keys, api_key=settings.upstream_key)
+    flows = MailFlows(
+        FlowCookies(keys, public_url=settings.auth_public_url),
+        tuple(map(allowed_redirect, settings.auth_redirect_urls)),
+    )
+    profile = ProfileChange(sessions, changes, max_body_bytes, flows)
     return (
         MeEndpoint(sessions, profile),
         ProfileEndpoint(profile),
