@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from supabase_standin import Standin
 from tests.fixtures.collectors import Collector, running_collector
 from tests.fixtures.garbled import ENDED, GARBLED, ask, assert_refused
 from tests.fixtures.programs import ROOT, Program, clean_environment, free_port, gateway
+from tests.waiting import eventually
 from velro_auth.auth.models import Credentials, Session, User
 from velro_auth.config.settings import Settings
 from velro_auth.wiring import build
@@ -82,6 +84,12 @@ class Visit:
         self._keep(session)
         return session
 
+    def sign_in(self, path: str, expected: int, **body: str) -> dict[str, Any]:
+        """Have a session opened in another way; keep the tokens."""
+        session = self.ask("POST", f"{API}/{path}", expected, json=body)
+        self._keep(session)
+        return session
+
     def refresh(self, token: str, expected: int) -> dict[str, Any]:
         """Refresh; keep the tokens."""
         session = self.ask("POST", f"{API}/refresh", expected, json={"refresh_token": token})
@@ -104,6 +112,29 @@ def whole_life(visit: Visit) -> None:
         for method, path in (("GET", "verify"), ("GET", "me"), ("POST", "logout")):
             visit.ask(method, f"{API}/{path}", 401, headers={"Authorization": f"Bearer {token}"})
     visit.refresh("canary-of-a-refresh-token", 401)
+
+
+def by_mail(visit: Visit, standin: Standin) -> None:
+    """Sign up, and replace a forgotten password at the second attempt."""
+    email = f"canary-of-a-newcomer-{secrets.token_hex(4)}@example.com"
+    person = {"email": email, "password": PASSWORD, "full_name": "canary-of-a-name"}
+    visit.sign_in("signup", 200, **person)
+    visit.ask("POST", f"{API}/signup", 409, json=person)
+    page = "https://app.example.com/canary-of-the-page?canary-of-the-page=1"
+    visit.ask("POST", f"{API}/password/forgot", 202, json={"email": email, "redirect_to": page})
+    visit.ask("POST", f"{API}/otp", 422, json={"email": email, "redirect_to": "https://canary-of-evil.example.com/"})
+    box = f"{standin.url}/mailbox.json"
+    eventually(lambda: requests.get(box, params={"to": email}, timeout=20).json())
+    mail = requests.get(box, params={"to": email}, timeout=20).json()[0]
+    visit.ask("POST", f"{API}/confirm", 401, json={"email": email, "token": "000000", "type": "magiclink"})
+    reset = {"token_hash": mail["token_hash"], "password": PASSWORD}
+    refused = requests.post(f"{visit.running.url}{API}/password/reset", json=reset, timeout=20)
+    assert refused.status_code == 422, refused.text
+    ticket = refused.json()["ticket"]
+    visit.tokens += [mail["token_hash"], mail["token"], ticket]
+    visit.ask("POST", f"{API}/password/reset", 401, json=reset)
+    visit.ask("POST", f"{API}/password/reset", 401, json={"ticket": f"x{ticket}", "password": "canary-of-a-guess"})
+    visit.sign_in("password/reset", 200, ticket=ticket, password="canary-of-a-new-password", code="123456")
 
 
 def refusals(visit: Visit) -> None:
@@ -185,14 +216,16 @@ def environment(standin: Standin, collector: Collector) -> dict[str, str]:
         "RAILWAY_ENVIRONMENT_NAME": "production",
         "UPSTREAM_DEADLINE_S": "1",
         "AUTH_FAILURE_FLOOR_MS": "0",
+        "AUTH_MAIL_DELAY_MS": "50",
+        "AUTH_REDIRECT_URLS": "https://app.example.com",
         "LOG_LEVEL": "debug",
         "LOG_PROBES_EVERY": "1",
     }
 
 
-def leaks(outlets: Mapping[str, str], secrets: list[str]) -> set[tuple[str, str]]:
+def leaks(outlets: Mapping[str, str], hidden: list[str]) -> set[tuple[str, str]]:
     """Return which secret is seen where."""
-    seen = re.compile("|".join([f"{CANARY}[a-z-]+", *map(re.escape, secrets)]))
+    seen = re.compile("|".join([f"{CANARY}[a-z-]+", *map(re.escape, hidden)]))
     return {(place, secret) for place, text in outlets.items() for secret in seen.findall(text)}
 
 
@@ -207,6 +240,7 @@ def test_no_canary_gets_out(
     with gateway(tmp_path / "log", app="tests.fixtures.defective:app", **options) as running:
         visit = Visit(running)
         whole_life(visit)
+        by_mail(visit, standin)
         refusals(visit)
         troubles(visit, standin)
         garbled(visit)
@@ -225,7 +259,7 @@ def test_no_canary_gets_out(
     }
     assert leaks(outlets, [*visit.tokens, standin.secret_key, standin.publishable_key]) == set()
     assert [place for place, text in outlets.items() if MARK not in text] == []
-    assert len(visit.tokens) == 4
+    assert len(visit.tokens) == 4 + 7
 
 
 def test_gunicorn_s_own_worker_repeats_nothing_either(environment: dict[str, str], tmp_path: Path) -> None:
