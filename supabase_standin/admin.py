@@ -197,8 +197,6 @@ def _new_addresses(
     """Put a new address or number into the identities and return what changes in the user."""
     email = addresses.checked(given["email"]) if given.get("email") else None
     phone = phone_numbers.checked(given["phone"]) if given.get("phone") else None
-    is_same = (email == user.email, phone == user.phone)
-    _demand_free(connection, email=None if is_same[0] else email, phone=None if is_same[1] else phone)
     for provider, value in (("email", email), ("phone", phone)):
         if value is None:
             continue

@@ -20,6 +20,7 @@ from supabase_standin import (
     cors,
     edge,
     grants,
+    provider,
     recover,
     rest,
     signup,
@@ -38,6 +39,8 @@ def create_app(backend: Backend) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined] # of the default provider
     app.register_blueprint(_auth(backend), url_prefix="/auth/v1")
+    pages = provider.blueprint(backend.config, backend.provider, issuer=backend.issuer)
+    app.register_blueprint(pages)
     app.register_blueprint(rest.blueprint(backend), url_prefix="/rest/v1")
     app.before_request(lambda: cors.preflight(backend.config, request) or _admit(backend))
     app.after_request(lambda response: _add_headers(backend, response))

@@ -17,6 +17,7 @@ from supabase_standin.limits import Limits
 from supabase_standin.mailer import Mailer
 from supabase_standin.passwords import Passwords
 from supabase_standin.pool import Pool
+from supabase_standin.provider import Provider
 
 SERVICE_ROLE: Final = "service_role"
 #: What is written to the audit log → the kind of entry it is.
@@ -47,6 +48,7 @@ class Backend:
         passwords: Hashes and judges passwords.
         limits: Of requests per address, by route.
         mailer: Sends mails and keeps them for the mailbox.
+        provider: Plays the OAuth providers.
         clock: Seconds since 1970.
     """
 
@@ -58,6 +60,7 @@ class Backend:
     passwords: Passwords
     limits: Limits
     mailer: Mailer
+    provider: Provider
     clock: Callable[[], float]
 
 

@@ -23,7 +23,7 @@ FORM: Final = "application/x-www-form-urlencoded"
 
 def is_open(request: Request) -> bool:
     """Tell whether *request* needs no API key."""
-    if request.path in OPEN_PATHS or request.path == "/auth/v1/callback":
+    if request.path in OPEN_PATHS or request.path == "/auth/v1/callback" or request.path.startswith("/provider/"):
         return True
     return request.path in OPEN_LINKS and request.method in {"GET", "HEAD"}
 

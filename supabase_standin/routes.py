@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
+from urllib.parse import parse_qsl
 
 from flask import g
 from werkzeug.wrappers import Response
 
-from supabase_standin import admin_factors, admin_lists, bearer, factors, links, switched_off
+from supabase_standin import admin_factors, admin_lists, bearer, factors, identities, links, oauth, switched_off
 from supabase_standin.backend import Backend, Call
 from supabase_standin.errors import as_json
 
@@ -17,7 +18,7 @@ Route: TypeAlias = tuple[str, str, Callable[..., Response]]
 
 def routes(backend: Backend) -> list[Route]:
     """Return method, path and view of each route."""
-    return [*_factors(backend), *_admin(backend), *_off()]
+    return [*_factors(backend), *_oauth(backend), *_admin(backend), *_off()]
 
 
 def _factors(backend: Backend) -> list[Route]:
@@ -29,6 +30,26 @@ def _factors(backend: Backend) -> list[Route]:
         ("POST", "/factors/<factor_id>/challenge", view(factors.challenge)),
         ("POST", "/factors/<factor_id>/verify", view(factors.verify)),
         ("DELETE", "/factors/<factor_id>", view(factors.unenrol)),
+    ]
+
+
+def _oauth(backend: Backend) -> list[Route]:
+    def link() -> Response:
+        found = oauth.link(backend, g.call)
+        return as_json(200, {"url": found}) if isinstance(found, str) else found
+
+    def callback() -> Response:
+        return oauth.callback(backend, g.call, dict(parse_qsl(g.call.body.decode("utf-8", "replace"))))
+
+    def unlink(identity_id: str) -> Response:
+        return as_json(200, identities.unlink(backend, g.call, identity_id))
+
+    return [
+        ("GET", "/authorize", lambda: oauth.authorize(backend, g.call)),
+        ("GET", "/callback", callback),
+        ("POST", "/callback", callback),
+        ("GET", "/user/identities/authorize", link),
+        ("DELETE", "/user/identities/<identity_id>", unlink),
     ]
 
 

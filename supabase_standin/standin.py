@@ -29,6 +29,7 @@ from supabase_standin.passwords import Passwords
 from supabase_standin.pool import Pool
 from supabase_standin.postgres import Postgres
 from supabase_standin.problems import StandinError
+from supabase_standin.provider import Account, Provider
 from supabase_standin.server import Server
 
 #: Set by Railway in every deployment: nothing made for laptops may run there.
@@ -59,6 +60,7 @@ class Standin:
         self.faults = Faults()
         self.requests = wire.RequestLog()
         self.mailbox = Mailbox()
+        self.provider_accounts: dict[str, Account] = {}
         self.control_token = secrets.token_urlsafe(24)
         self.url = ""
         self.database_dsn = ""
@@ -242,6 +244,7 @@ class Standin:
             ),
             limits=Limits(config, clock=time.monotonic),
             mailer=Mailer(config, self.mailbox, base=self.url, clock=self._clock),
+            provider=Provider(base=self.url, accounts=self.provider_accounts),
             clock=self._clock,
         )
 

@@ -170,15 +170,21 @@ def update(connection: psycopg.Connection, user_id: uuid.UUID, *, now: float, **
 
 
 def insert_identity(
-    connection: psycopg.Connection, user_id: uuid.UUID, *, provider: str, data: Mapping[str, Any], now: float
+    connection: psycopg.Connection,
+    user_id: uuid.UUID,
+    *,
+    provider: str,
+    data: Mapping[str, Any],
+    now: float,
+    subject: str | None = None,
 ) -> None:
-    """Insert how a user logs in: by mail or by phone."""
+    """Insert how a user logs in; *subject* is the id at the provider, None for the user's own."""
     moment = timestamps.moment(now)
     connection.execute(
         "insert into auth.identities"
         " (provider_id, user_id, identity_data, provider, last_sign_in_at, created_at, updated_at)"
         " values (%s, %s, %s, %s, %s, %s, %s)",
-        [str(user_id), user_id, Jsonb(data), provider, moment, moment, moment],
+        [subject or str(user_id), user_id, Jsonb(dict(data)), provider, moment, moment, moment],
     )
 
 

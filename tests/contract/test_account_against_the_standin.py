@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pyotp
@@ -265,26 +266,64 @@ def test_a_ticket_ends_with_its_session(lab: Lab, email: str) -> None:
     assert lab.log_in(email).status_code == 200
 
 
-def test_a_second_factor_is_needed_for_a_reset(lab: Lab, email: str) -> None:
-    session, api = owner(lab, email), Api(lab.standin)
-    bearer = session["access_token"]
-    body = {"factor_type": "totp", "friendly_name": "phone"}
-    factor = api.call("POST", "/auth/v1/factors", body, bearer=bearer).json()
+@dataclass(frozen=True)
+class Authenticator:
+    """A verified second factor."""
+
+    id: str
+    code: Callable[[], str]
+
+
+def enrolled(lab: Lab, session: dict[str, Any]) -> Authenticator:
+    """Give the user of a session a second factor; the session is at ``aal2`` then."""
+    headers = {"Authorization": f"Bearer {session['access_token']}"}
+    body = {"type": "totp", "friendly_name": "phone"}
+    factor = lab.client.post(f"{AUTH}/factors", json=body, headers=headers).get_json()
     code = pyotp.TOTP(factor["totp"]["secret"]).now
-    challenge = api.call("POST", f"/auth/v1/factors/{factor['id']}/challenge", bearer=bearer).json()
-    answer = {"challenge_id": challenge["id"], "code": code()}
-    assert api.call("POST", f"/auth/v1/factors/{factor['id']}/verify", answer, bearer=bearer).status_code == 200
+    answer = lab.client.post(f"{AUTH}/factors/{factor['id']}/verify", json={"code": code()}, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return Authenticator(factor["id"], code)
+
+
+def test_a_second_factor_is_needed_for_a_reset(lab: Lab, email: str) -> None:
+    session = owner(lab, email)
+    factor = enrolled(lab, session)
+    other = lab.log_in(email).get_json()
     lab.post("/password/forgot", email=email)
 
     first = lab.post("/password/reset", token_hash=lab.mail(email)["token_hash"], password=OTHER)
     problem = assert_problem(first, 403, "insufficient_aal")
     wrong = lab.post("/password/reset", ticket=problem["ticket"], password=OTHER, code="000000")
     ticket = assert_problem(wrong, 401, "code_invalid")["ticket"]
-    done = lab.post("/password/reset", ticket=ticket, password=OTHER, code=code(), factor_id=factor["id"])
+    done = lab.post("/password/reset", ticket=ticket, password=OTHER, code=factor.code(), factor_id=factor.id)
 
-    assert problem["factors"] == [{"id": factor["id"], "type": "totp", "friendly_name": "phone"}]
+    assert problem["factors"] == [{"id": factor.id, "type": "totp", "friendly_name": "phone"}]
     assert done.status_code == 200, done.text
+    assert "mfa" not in done.get_json()
     assert lab.verify(done.get_json()) == lab.log_in(email, OTHER).status_code == 200
+    assert lab.verify(session) == lab.verify(other) == 401
+
+
+def test_a_reset_and_a_login_share_the_guess_budget_of_a_factor(standin_with: StandinWith, email: str) -> None:
+    lab = lab_of(standin_with(**BY_MAIL), AUTH_THROTTLE_SCALE="1")
+    factor = enrolled(lab, owner(lab, email))
+    lab.post("/password/forgot", email=email)
+    reset = lab.post("/password/reset", token_hash=lab.mail(email)["token_hash"], password=OTHER)
+    session = lab.log_in(email).get_json()
+
+    def guess_at_the_reset() -> TestResponse:
+        ticket = reset.get_json()["ticket"]
+        return lab.post("/password/reset", ticket=ticket, password=OTHER, code="000000")
+
+    def guess_at_the_login() -> TestResponse:
+        headers = {"Authorization": f"Bearer {session['access_token']}"}
+        path, elsewhere = f"{AUTH}/factors/{factor.id}/verify", {"REMOTE_ADDR": "198.51.100.9"}
+        return lab.client.post(path, json={"code": "000000"}, headers=headers, environ_overrides=elsewhere)
+
+    guesses = [guess() for _ in range(4) for guess in (guess_at_the_reset, guess_at_the_login)]
+
+    # Five for the factor, and two more for the network that passed it before.
+    assert [guess.status_code for guess in guesses] == [401] * 5 + [429, 401, 429]
 
 
 def test_a_new_address_is_confirmed_twice(lab: Lab, email: str) -> None:

@@ -126,6 +126,25 @@ def test_the_next_steps_of_a_newcomer_work(data_dir: Path, tmp_path: Path) -> No
     assert "No local Supabase runs" in after.stderr
 
 
+def test_a_new_account_can_wait_for_a_mail(data_dir: Path, tmp_path: Path) -> None:
+    """Its link leads to the gateway and spends nothing; the banner names the mailbox."""
+    with program(dev(data_dir, port := free_port()), tmp_path / "log", AUTH_DEV_CONFIRM="mail") as running:
+        running.wait_for("Stop with Ctrl-C.")
+        environment = _run([*dev(data_dir, port), "env"])
+        variables = dict(shlex.split(line)[1].split("=", 1) for line in environment.stdout.splitlines())
+        signed_up = requests.post(
+            variables["SUPABASE_URL"] + "/auth/v1/signup",
+            json={"email": (email := f"grace{port}@example.com"), "password": "correct horse"},
+            headers={"apikey": variables["SUPABASE_PUBLISHABLE_KEY"]},
+            timeout=10,
+        )
+        (mail,) = requests.get(variables["MAILBOX_URL"] + ".json", params={"to": email}, timeout=10).json()
+
+        assert "access_token" not in signed_up.json()
+        assert mail["link"] == f"http://localhost:{port}/confirm?token_hash={mail['token_hash']}&type=signup"
+        assert variables["MAILBOX_URL"] in running.output
+
+
 def test_lines_in_a_pipe_are_json_and_can_be_made_text(data_dir: Path, tmp_path: Path) -> None:
     with program(dev(data_dir, port := free_port()), tmp_path / "log", LOG_FORMAT="text") as running:
         running.wait_for("Stop with Ctrl-C.")

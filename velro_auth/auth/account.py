@@ -139,14 +139,6 @@ class Accounts(Protocol):
             TokenInvalid: The session is over.
         """
 
-    def pass_factor(self, session: Session, factor_id: str, code: str, context: RequestContext, /) -> Session:
-        """Return the session after its second factor was passed.
-
-        Raises:
-            CodeInvalid: The code is wrong or has expired, or there is no such factor.
-            TokenInvalid: The session is over.
-        """
-
 
 class SignUpMode(Protocol):
     """Whether the project has the addresses of new accounts confirmed by mail, or confirms them by itself."""

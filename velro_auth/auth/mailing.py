@@ -6,10 +6,8 @@ that depend on the request alone are told. Everything else is logged for the ope
 
 from __future__ import annotations
 
-import contextvars
 import dataclasses
 import logging
-import time
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
@@ -39,11 +37,11 @@ class Mailing:
 
     Attributes:
         guards: Guards of the call.
-        clock: The clock of ``arrived_s``: monotonic, in seconds.
+        unusable: Why Supabase cannot be asked at all: what is wrong with the settings. Empty when it can.
     """
 
     guards: Guards
-    clock: Callable[[], float] = time.monotonic
+    unusable: str = ""
 
     def send(
         self,
@@ -67,7 +65,10 @@ class Mailing:
             VelroAuthError: An error of *told* that came in time.
             Busy: Too many such requests are in progress; Supabase was not asked.
             CircuitOpen: Logins found out that Supabase fails; Supabase was not asked.
+            UpstreamMisconfigured: The settings are wrong; Supabase was not asked.
         """
+        if self.unusable:
+            raise UpstreamMisconfigured(self.unusable)
         account = context.log_fields["account"] = self.guards.throttle.name(email)
         # Only logins open it. Failing mails must not: that would stop the logins, and show who has an account.
         self.guards.asking.breaker.demand()
@@ -85,17 +86,15 @@ class Mailing:
             except Exception:
                 logger.exception("unexpected error", extra={"request_id": context.request_id})
 
-        started_s = self.clock()
-        try:
-            failure = self.guards.mail_delay.run(_in_this_trace(call), context.arrived_s, address=context.address)
-        finally:
-            context.log_fields["held_ms"] = round((self.clock() - started_s) * 1000, 2)
+        failure = self.guards.mail_delay.run(
+            call, context.arrived_s, address=context.address, on_held=_noted_in(context)
+        )
         if failure is not None:
             raise failure
 
     def wait(self, context: RequestContext) -> None:
         """Return when an answer may leave that shows nothing; raises as :meth:`send`."""
-        self.guards.mail_delay.run(lambda: None, context.arrived_s, address=context.address)
+        self.guards.mail_delay.run(lambda: None, context.arrived_s, address=context.address, on_held=_noted_in(context))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,10 +131,8 @@ class MailRequests:
         self.mailing.send(request.email, context, lambda behind: self.accounts.send_recovery(request, behind))
 
 
-def _in_this_trace(call: Callable[[], None]) -> Callable[[], None]:
-    """Return *call* with the context variables of this thread: the trace of the request."""
-    variables = contextvars.copy_context()
-    return lambda: variables.run(call)
+def _noted_in(context: RequestContext) -> Callable[[float], None]:
+    return lambda held_s: context.log_fields.update(held_ms=round(held_s * 1000, 2))
 
 
 def _log_refused(error: VelroAuthError, request_id: str, account: str) -> None:

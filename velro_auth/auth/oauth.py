@@ -14,12 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from velro_auth.auth.denylist import DenyList
-from velro_auth.auth.login import ignore_token
 from velro_auth.auth.models import Session
+from velro_auth.auth.new_sessions import NewSessions
 from velro_auth.auth.pkce import proves
 from velro_auth.auth.sealing import Sealed, Sealer
-from velro_auth.auth.tokens import claims_of_issued
 from velro_auth.context import RequestContext
 from velro_auth.errors import LinkInvalid
 from velro_auth.guards import Guards
@@ -41,7 +39,7 @@ class WrongVerifier(LinkInvalid):
 
 
 class CodeGrant(Protocol):
-    """Asks Supabase for the session of an authorization code. While the settings are wrong, a twin refuses."""
+    """Asks Supabase for the session of an authorization code."""
 
     def exchange(self, code: str, verifier: str, context: RequestContext, /) -> Session:
         """Return the session of *code*.
@@ -105,15 +103,13 @@ class CodeExchange:
         grant: Asks Supabase.
         handoffs: Opens sealed codes.
         guards: Guards of the call.
-        denied: The deny-list, which records sessions that began after a logout.
-        note_token: Called with each issued access token; must not block.
+        new_sessions: Records the new session.
     """
 
     grant: CodeGrant
     handoffs: HandoffCodes
     guards: Guards
-    denied: DenyList
-    note_token: Callable[[str], None] = ignore_token
+    new_sessions: NewSessions
 
     def __call__(self, code: str, proof: str, verifiers: Sequence[str], context: RequestContext) -> Exchanged:
         """Return the session of *code*. Every refusal is delayed by the failure delay.
@@ -128,7 +124,7 @@ class CodeExchange:
         Raises:
             LinkInvalid: The code is wrong, used or expired, or this browser or frontend did not begin the flow.
             Throttled: This network made too many such calls.
-            Busy: Too many calls are in progress.
+            Busy: Too many calls are in progress, or the user's sessions are being ended.
             CircuitOpen: The circuit breaker is open.
             UpstreamThrottled: Supabase's rate limit, or our copy of it, is reached.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
@@ -147,7 +143,6 @@ class CodeExchange:
             exchanged = self._exchanged(code, verifiers, context)
         session = exchanged.session
         context.log_fields["account"] = self.guards.throttle.name(session.user.email or session.user.id)
-        self.note_token(session.access_token)
         context.shows_upstream = True
         return exchanged
 
@@ -162,11 +157,7 @@ class CodeExchange:
 
     def _ask(self, code: str, verifier: str, context: RequestContext) -> Session:
         self.guards.rate_limit.acquire(is_known=False)
-        mark = self.denied.mark()
+        mark = self.new_sessions.mark()
         with self.guards.asking():
             session = self.grant.exchange(code, verifier, context)
-        claims = claims_of_issued(session.access_token)
-        if claims is not None and not self.denied.admits(claims, mark):
-            # The code is used up, so the user has to begin anew.
-            raise LinkInvalid("the user's sessions were ended meanwhile")
-        return session
+        return self.new_sessions.admit(session, mark)

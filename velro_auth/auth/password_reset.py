@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
 
 from velro_auth.auth.account import OPENING, Accounts, Proof, Verified
 from velro_auth.auth.models import Session, User
@@ -21,13 +22,13 @@ from velro_auth.errors import (
     CodeInvalid,
     InsufficientAal,
     LinkInvalid,
+    NotFound,
     SamePassword,
     TokenError,
     UpstreamFailed,
     VelroAuthError,
     WeakPassword,
 )
-from velro_auth.guards import Guards
 
 #: How long a ticket is good for, in seconds; shorter than the session in it.
 TICKET_S: Final = 600.0
@@ -53,14 +54,8 @@ class FactorCode:
 
 Key: TypeAlias = Proof | Ticket
 
-
-def verified_factors(user: User) -> list[dict[str, Any]]:
-    """Return the second factors that the user has to pass: id, type and name of each."""
-    return [
-        {"id": factor.get("id"), "type": factor.get("factor_type"), "friendly_name": factor.get("friendly_name")}
-        for factor in user.factors
-        if factor.get("status") == "verified"
-    ][:MAX_FACTORS]
+#: Access token, factor, code and request → the session after its second factor was passed.
+PassFactor: TypeAlias = Callable[[str, str, str, RequestContext], Session]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +78,7 @@ class Tickets:
             "refresh_token": session.refresh_token,
             "expires_in": session.expires_in,
             "expires_at": session.expires_at,
+            "aal": session.aal,
             "id": user.id,
             "email": user.email,
             "factors": [{name: factor.get(name) for name in kept} for factor in factors],
@@ -109,15 +105,15 @@ class PasswordSetter:
 
     Attributes:
         accounts: Asks Supabase.
-        guards: Guards of the calls.
         proofs: Has links and codes checked.
+        pass_factor: Has the code of a second factor checked, with the budget that all such codes share.
         new_sessions: Ends the other sessions.
         tickets: Makes tickets.
     """
 
     accounts: Accounts
-    guards: Guards
     proofs: Proofs
+    pass_factor: PassFactor
     new_sessions: NewSessions
     tickets: Tickets
 
@@ -138,32 +134,29 @@ class PasswordSetter:
             LinkInvalid: The session is over.
         """
         try:
-            if factor is not None:
-                session = self._pass(session, factor, context)
+            if factor is not None and session.mfa is not None:
+                factors = [known["id"] for known in session.mfa["factors"]]
+                session = self._pass(session, factor, factors, context)
             with self.proofs.asking(context):
                 changed, at_s = self.accounts.set_password(session, password, context)
         except TokenError as error:
             raise LinkInvalid(error.reason) from error
         except VelroAuthError as error:
             error.members = {**error.members, "ticket": self.tickets.seal(session)}
-            if isinstance(error, InsufficientAal):
-                error.members["factors"] = verified_factors(session.user)
+            if isinstance(error, InsufficientAal) and session.mfa is not None:
+                error.members["factors"] = session.mfa["factors"]
             raise
         self.new_sessions.end_others(changed, at_s)
         return changed
 
-    def _pass(self, session: Session, factor: FactorCode, context: RequestContext) -> Session:
-        factors = verified_factors(session.user)
-        factor_id = factor.factor_id or (factors[0]["id"] if factors else None)
-        if factor_id is None or factor_id not in {known["id"] for known in factors}:
+    def _pass(self, session: Session, factor: FactorCode, factors: Sequence[str], context: RequestContext) -> Session:
+        factor_id = factor.factor_id or factors[0]
+        if factor_id not in factors:
             raise CodeInvalid("the user has no such factor")
-        user, mark = session.user, self.new_sessions.mark()
-        with (
-            self.guards.factors.attempt(factor_id, user.email or user.id, context.address),
-            self.proofs.asking(context),
-        ):
-            passed = self.accounts.pass_factor(session, factor_id, factor.code, context)
-        return self.new_sessions.admit(passed, mark)
+        try:
+            return self.pass_factor(session.access_token, factor_id, factor.code, context)
+        except NotFound as error:
+            raise CodeInvalid("the factor was removed") from error
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -188,7 +181,7 @@ class PasswordReset:
             VelroAuthError: As ``Proofs.check`` and ``PasswordSetter.set`` raise.
         """
         if isinstance(key, Ticket):
-            with self.setter.guards.failure_delay.hold(context.arrived_s, is_login=False):
+            with self.proofs.guards.failure_delay.hold(context.arrived_s, is_login=False):
                 session = self.setter.tickets.open(key)
         else:
             session = _demanded(self.proofs.check(key, context))

@@ -10,6 +10,7 @@ import base64
 import binascii
 import hmac
 import json
+import math
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -56,7 +57,10 @@ class Sealer:
             good_for_s: After so many seconds it cannot be opened any more.
             bound_to: It opens only together with the same text, such as the name of the cookie.
         """
-        plain = json.dumps({"until": self._now() + good_for_s, "value": dict(value)}, separators=(",", ":")).encode()
+        # A whole number: the length of what is sealed must not vary.
+        plain = json.dumps(
+            {"until": math.ceil(self._now() + good_for_s), "value": dict(value)}, separators=(",", ":")
+        ).encode()
         nonce, head = secrets.token_bytes(_NONCE_BYTES), _VERSION + self._first
         sealed = self._ciphers[self._first].encrypt(nonce, plain, head + bound_to.encode())
         return base64.urlsafe_b64encode(head + nonce + sealed).rstrip(b"=").decode()

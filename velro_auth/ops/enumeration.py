@@ -239,7 +239,7 @@ def _shape(value: str) -> str:
     if not is_cookie or ";" not in rest:
         return "…"
     sealed, _, attributes = rest.partition(";")
-    return f"{name.rstrip('0123456789')}={len(sealed)};{attributes}"
+    return f"cookie of {len(name)} = {len(sealed)};{attributes}"
 
 
 def _without(answer: requests.Response, email: str) -> bytes:

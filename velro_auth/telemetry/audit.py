@@ -52,6 +52,13 @@ _BY_ROUTE: Final[Mapping[tuple[str, str], str]] = {
     ("refresh", "unauthorized"): "refresh_refused",
     ("logout", "ok"): "session_ended",
     ("session", "ok"): "session_ended",
+    # A mail may have been sent or not: the answer does not show which.
+    ("signup", "ok"): "sign_up",
+    ("signup_resend", "ok"): "confirmation_asked",
+    ("otp", "ok"): "sign_in_code_asked",
+    ("password_forgot", "ok"): "recovery_asked",
+    ("confirm", "ok"): "link_accepted",
+    ("password_reset", "ok"): "password_changed",
     ("password", "ok"): "password_changed",
     ("factor", "ok"): "factor_removed",
     ("factor_verify", "ok"): "session_stepped_up",

@@ -91,17 +91,3 @@ PASSWORD: Final = translate.Question(
         "validation_failed": ("password", "The authentication server does not accept this password."),
     },
 )
-
-#: ``POST /factors/{id}/challenge`` and ``/verify``.
-FACTOR: Final = translate.Question(
-    codes={
-        **translate.BEARER.codes,
-        "mfa_verification_failed": errors.CodeInvalid,
-        "mfa_verification_rejected": errors.CodeInvalid,
-        "mfa_challenge_expired": errors.CodeInvalid,
-        "mfa_factor_not_found": errors.CodeInvalid,
-        "mfa_ip_address_mismatch": errors.CodeInvalid,
-        "validation_failed": errors.CodeInvalid,
-    },
-    refused=errors.CodeInvalid,
-)

@@ -19,7 +19,6 @@ from velro_auth.upstream.answers import (
     content,
     date_s,
     demand,
-    is_text,
     same_address,
     session_from,
     user_from,
@@ -111,31 +110,6 @@ class SupabaseAccounts:
 
         body = {"password": password}
         return self._calls.ask(self._user, context, questions.PASSWORD, read, body=body, bearer=session.access_token)
-
-    def pass_factor(self, session: Session, factor_id: str, code: str, context: RequestContext) -> Session:
-        """Return the session after its second factor was passed; see ``Accounts``, also for what is raised."""
-        factor = f"/factors/{quote(factor_id, safe='')}"
-
-        def read_challenge(reply: Reply) -> str:
-            challenge = _object(reply).get("id")
-            if not is_text(challenge):
-                raise UpstreamFailed("200 without a challenge")
-            return challenge
-
-        def read(reply: Reply) -> Session:
-            passed = session_from(reply, self._clock())
-            demand(is_right=passed.user.id == session.user.id, what="the user of the session")
-            return passed
-
-        bearer, calls = session.access_token, self._calls
-        challenge = calls.prepare("POST", f"{factor}/challenge")
-        challenge_id = calls.ask(challenge, context, questions.FACTOR, read_challenge, body={}, bearer=bearer)
-        answer = {"challenge_id": challenge_id, "code": code}
-        passed = calls.ask(
-            calls.prepare("POST", f"{factor}/verify"), context, questions.FACTOR, read, body=answer, bearer=bearer
-        )
-        self._owners.note(passed.refresh_token, passed.user.id)
-        return passed
 
     def _mail(self, path: str, request: MailRequest, context: RequestContext, **fields: Any) -> None:
         def read(reply: Reply) -> None:

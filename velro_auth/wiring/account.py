@@ -24,6 +24,7 @@ from velro_auth.upstream.sign_up_mode import LearntSignUpMode, MailSignUpMode
 from velro_auth.upstream.transport.transport import Transport
 from velro_auth.web.flow_cookies import FlowCookies
 from velro_auth.web.redirects import allowed_redirect
+from velro_auth.wiring.user import build_factors
 
 ENDPOINTS: Final = (SignUpEndpoint, ResendEndpoint, OtpEndpoint, ForgotEndpoint, ConfirmEndpoint, ResetEndpoint)
 
@@ -65,7 +66,7 @@ def build_account(
         FlowCookies(keys, public_url=settings.auth_public_url),
         [allowed_redirect(entry) for entry in settings.auth_redirect_urls],
     )
-    mailing = Mailing(guards=guards)
+    mailing = Mailing(guards=guards, unusable="; ".join(map(str, settings.errors)))
     mails = MailRequests(accounts=accounts, mailing=mailing)
     sign_ups = SignUps(
         accounts=accounts,
@@ -78,8 +79,8 @@ def build_account(
     proofs = Proofs(accounts=accounts, guards=guards, breaker=state.breaker, new_sessions=new_sessions)
     setter = PasswordSetter(
         accounts=accounts,
-        guards=guards,
         proofs=proofs,
+        pass_factor=build_factors(calls, owners, sessions, state.breaker).verify,
         new_sessions=new_sessions,
         tickets=Tickets(Sealer(keys, "ticket")),
     )

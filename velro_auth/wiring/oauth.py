@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
-from velro_auth.auth.denylist import DenyList
+from velro_auth.auth.new_sessions import NewSessions
 from velro_auth.auth.oauth import CodeExchange, HandoffCodes
 from velro_auth.auth.sealing import sealing_keys
+from velro_auth.auth.sessions import Sessions
 from velro_auth.config.settings import Settings
 from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.oauth import AuthorizeEndpoint, CallbackEndpoint, ExchangeEndpoint
-from velro_auth.guards import Guards
 from velro_auth.upstream.answers import Owners
 from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.oauth import SupabaseCodes
@@ -22,35 +21,23 @@ from velro_auth.web.redirects import allowed_redirect
 OAUTH_ENDPOINTS: Final = (AuthorizeEndpoint, CallbackEndpoint, ExchangeEndpoint)
 
 
-def build_oauth(
-    settings: Settings,
-    *,
-    calls: AuthCalls,
-    owners: Owners,
-    guards: Guards,
-    denied: DenyList,
-    note_token: Callable[[str], None],
-) -> tuple[Endpoint, ...]:
+def build_oauth(settings: Settings, *, calls: AuthCalls, owners: Owners, sessions: Sessions) -> tuple[Endpoint, ...]:
     """Build the endpoints.
 
     Args:
         settings: The settings in force.
         calls: Asks Supabase Auth.
         owners: Learns which user a refresh token was given to.
-        guards: The guards of these calls.
-        denied: The deny-list.
-        note_token: Called with each issued access token.
+        sessions: The sessions service.
     """
-    # Without a key Supabase is not asked, and what is sealed does not matter.
-    keys = sealing_keys(settings.auth_cookie_keys, api_key=settings.upstream_key or "unconfigured")
+    keys = sealing_keys(settings.auth_cookie_keys, api_key=settings.upstream_key)
     flows, handoffs = FlowCookies(keys, public_url=settings.auth_public_url), HandoffCodes(keys)
     allowed = tuple(map(allowed_redirect, settings.auth_redirect_urls))
     exchange = CodeExchange(
         grant=SupabaseCodes(calls, owners=owners),
         handoffs=handoffs,
-        guards=guards,
-        denied=denied,
-        note_token=note_token,
+        guards=sessions.guards,
+        new_sessions=NewSessions(sessions=sessions),
     )
     return (
         AuthorizeEndpoint(settings.supabase_url, settings.auth_public_url, allowed, flows),

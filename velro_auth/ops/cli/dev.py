@@ -38,7 +38,7 @@ BANNED_EMAIL: Final = "banned@example.com"
 START_LIMIT_S: Final = 60
 STOP_LIMIT_S: Final = 20
 
-#: Origins of a frontend under development, on any port.
+#: Origins of a frontend under development, on any port: they may call the gateway, and sign-ins may lead there.
 DEV_ORIGINS: Final = "http://localhost:*,http://127.0.0.1:*"
 
 LAST_PORT: Final = 65535
@@ -235,6 +235,8 @@ def _gateway(port: int, project: LocalProject) -> Iterator[subprocess.Popen[str]
         click.echo("AUTH_ENV_FILE is ignored here: its settings would win over those of the local Supabase.")
     env = {
         "CORS_ORIGINS": DEV_ORIGINS,
+        "AUTH_REDIRECT_URLS": DEV_ORIGINS,
+        "AUTH_PUBLIC_URL": project.gateway_url,
         **inherited(
             # Settings in a file would win over these variables, and may name a real project.
             AUTH_ENV_FILE="",

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 import requests
@@ -36,7 +36,14 @@ _FIRST_PORT: Final = 18400
 _STOP_LIMIT_S: Final = 20
 
 #: Settings of the gateway that the command starts: no limit stops the measurement.
-LIFTED: Final = {"AUTH_THROTTLE_SCALE": "1000000", "AUTH_MAIL_BUDGET_PER_HOUR": "1000000", "AUTH_UPSTREAM_QUOTA": "off"}
+LIFTED: Final = {
+    "AUTH_THROTTLE_SCALE": "1000000",
+    "AUTH_MAIL_BUDGET_PER_HOUR": "1000000",
+    "AUTH_UPSTREAM_QUOTA": "off",
+    "AUTH_SESSION_CALLS_PER_S": "100000",
+    # One network may use a part of the threads only.
+    "GUNICORN_THREADS": "128",
+}
 
 
 @click.group()
@@ -92,11 +99,11 @@ def enumeration(
             accounts = {"wrong": known, "known": known, "banned": banned}
             before = upstream_requests(target)
             found = gather(target, accounts, rounds=samples, parallel=at_once)
+            if reason := _not_measured([sample.status for sample in found], route, target):
+                _give_up(reason)
             _require_upstream(target, before, requests_of(target, rounds=samples, parallel=at_once))
     except requests.RequestException as error:
         _give_up(f"The target cannot be asked: {type(error).__name__}")
-    if reason := _not_measured([sample.status for sample in found], route, target):
-        _give_up(reason)
     sys.exit(int(_report(found, asked.kinds)))
 
 
@@ -189,11 +196,20 @@ def _report(found: Sequence[Sample], kinds: Sequence[str]) -> bool:
 def _report_equality(found: Sequence[Sample], kinds: Sequence[str], what: str) -> bool:
     """Print whether all samples agree in *what*; return whether they differ."""
     values_of = {kind: {getattr(sample, what) for sample in found if sample.kind == kind} for kind in kinds}
-    differs = len({frozenset(values) for values in values_of.values()}) > 1
+    common = set[Any].intersection(*values_of.values())
+    differs = any(values - common for values in values_of.values())
     print(f"{what:<20} {'DIFFERS' if differs else 'equal'}")
     for kind, values in values_of.items() if differs else ():
-        print(f"  {kind:<18} {' | '.join(sorted(map(str, values)))[:300]}")
+        print(f"  {kind:<18} {' | '.join(_only(values - common))[:300]}")
     return differs
+
+
+def _only(values: set[Any]) -> list[str]:
+    """Return values as texts; of headers only those that not all of them have."""
+    if not all(isinstance(value, tuple) for value in values):
+        return sorted(map(str, values))
+    common = set[tuple[str, str]].intersection(*map(set, values)) if len(values) > 1 else set[tuple[str, str]]()
+    return sorted(str(sorted(set(value) - common)) for value in values)
 
 
 def _row(pair: str, comparison: TimingComparison) -> str:
