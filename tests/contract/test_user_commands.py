@@ -159,8 +159,12 @@ def test_a_ban_without_the_database_says_that_sessions_stay(run: Run, api: Api, 
 def test_what_is_missing_is_one_sentence(run: Run, email: str) -> None:
     for arguments, environment, said in (
         (("sessions", email), {"DATABASE_URL": ""}, "DATABASE_URL is not set"),
-        (("ban", email), {"SUPABASE_SECRET_KEY": "", "SUPABASE_PUBLISHABLE_KEY": "sb_publishable_x"}, "SECRET_KEY"),
-        (("unban", email), {"SUPABASE_SECRET_KEY": "sb_secret_wrong"}, "Supabase answered 401"),
+        (
+            ("ban", email),
+            {"SUPABASE_SECRET_KEY": "", "SUPABASE_PUBLISHABLE_KEY": "sb_publishable_canary0123456789"},
+            "SECRET_KEY",
+        ),
+        (("unban", email), {"SUPABASE_SECRET_KEY": "sb_secret_wrong0123456789abcdef"}, "Supabase answered 401"),
         (("unban", "nobody@example.com"), {}, "There is no such user"),
         (("sessions", "nobody@example.com"), {}, "There is no such user"),
     ):

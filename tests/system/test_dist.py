@@ -56,6 +56,7 @@ def test_the_production_wheel_has_neither_the_stand_in_nor_a_test_tool(wheels: d
     needed = [line.removeprefix("Requires-Dist: ") for line in production if "extra ==" not in line]
     assert not [line for line in needed if line.startswith(TEST_TOOLS)]
     assert "velro_auth/migrations/20261122100300_mirror.sql" in names(wheels["velro_auth"])
+    assert "velro_auth/migrations/optional/20261126120100_session_check.sql" in names(wheels["velro_auth"])
     assert "velro_auth/py.typed" in names(wheels["velro_auth"])
 
 

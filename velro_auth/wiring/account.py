@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from velro_auth.auth.factors import Factors
-from velro_auth.auth.freshness import Freshness
 from velro_auth.auth.mailing import Mailing, MailRequests
 from velro_auth.auth.new_sessions import NewSessions
 from velro_auth.auth.password_reset import Confirmation, PasswordReset, PasswordSetter, Tickets
@@ -22,11 +20,11 @@ from velro_auth.guards.asking import CircuitBreaker
 from velro_auth.upstream.accounts import SupabaseAccounts
 from velro_auth.upstream.answers import Owners
 from velro_auth.upstream.calls import AuthCalls
-from velro_auth.upstream.factors import SupabaseFactors
 from velro_auth.upstream.sign_up_mode import LearntSignUpMode, MailSignUpMode
 from velro_auth.upstream.transport.transport import Transport
 from velro_auth.web.flow_cookies import FlowCookies
 from velro_auth.web.redirects import allowed_redirect
+from velro_auth.wiring.user import build_factors
 
 ENDPOINTS: Final = (SignUpEndpoint, ResendEndpoint, OtpEndpoint, ForgotEndpoint, ConfirmEndpoint, ResetEndpoint)
 
@@ -82,7 +80,7 @@ def build_account(
     setter = PasswordSetter(
         accounts=accounts,
         proofs=proofs,
-        pass_factor=_factors(calls, owners, sessions).verify,
+        pass_factor=build_factors(calls, owners, sessions, state.breaker).verify,
         new_sessions=new_sessions,
         tickets=Tickets(Sealer(keys, "ticket")),
     )
@@ -94,14 +92,4 @@ def build_account(
         ForgotEndpoint(mails, flows, most),
         ConfirmEndpoint(Confirmation(proofs=proofs, setter=setter), most),
         ResetEndpoint(PasswordReset(proofs=proofs, setter=setter), most),
-    )
-
-
-def _factors(calls: AuthCalls, owners: Owners, sessions: Sessions) -> Factors:
-    return Factors(
-        calls=SupabaseFactors(calls, owners=owners),
-        sessions=sessions,
-        freshness=Freshness(identity=sessions.identity, guards=sessions.guards),
-        guards=sessions.guards,
-        note_token=sessions.note_token,
     )

@@ -90,12 +90,7 @@ def build_user(
         freshness=freshness,
         profiles=sessions.profiles,
     )
-    factors = Factors(
-        calls=SupabaseFactors(calls, owners=owners),
-        user=UserCalls(sessions=sessions, breaker=state.breaker, kind="factors"),
-        freshness=freshness,
-        note_token=note_token,
-    )
+    factors = build_factors(calls, owners, sessions, state.breaker)
     anonymous = Anonymous(
         sign_ups=users,
         guards=sessions.guards,
@@ -104,6 +99,16 @@ def build_user(
         note_token=note_token,
     )
     return _endpoints(settings, sessions, changes, factors, anonymous)
+
+
+def build_factors(calls: AuthCalls, owners: Owners, sessions: Sessions, breaker: CircuitBreaker) -> Factors:
+    """Build the service of second factors; *breaker* stops its calls while they fail."""
+    return Factors(
+        calls=SupabaseFactors(calls, owners=owners),
+        user=UserCalls(sessions=sessions, breaker=breaker, kind="factors"),
+        freshness=Freshness(identity=sessions.identity, guards=sessions.guards),
+        note_token=sessions.note_token,
+    )
 
 
 def _endpoints(

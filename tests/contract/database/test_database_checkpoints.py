@@ -13,6 +13,7 @@ from tests.fixtures.checkout import Checkout
 from velro_auth.config.settings import Settings
 from velro_auth.ops.checkpoints import AppliedMigration, Database, Tags
 from velro_auth.ops.cli import main
+from velro_auth.ops.database import State
 from velro_auth.ops.database.catalogue import snapshot
 from velro_auth.ops.database.connection import connected
 from velro_auth.ops.database.files import load, shipped
@@ -70,6 +71,21 @@ def test_there_and_back_and_there_again(project: Project, checkout: Checkout, ru
     assert f"applied {LABELS[-1]}" in undone.output
     assert (undone.exit_code, catalogue(project)) == (0, after)
     assert project.runner().verify() == []
+
+
+def test_an_optional_migration_comes_back_if_it_was_applied_then(
+    project: Project, checkout: Checkout, run: Run
+) -> None:
+    runner = project.migrated().runner()
+    runner.up(wanted=["session-check"])
+    run("checkpoint")
+    runner.down(only="session-check")
+
+    result = run("rollback", "--apply-database", "--yes")
+
+    assert "applied 20261126120100_session_check" in result.output
+    assert runner.verify() == []
+    assert {one.state for one in runner.status()} == {State.APPLIED}
 
 
 def test_a_tag_holds_what_is_applied_and_no_secret(project: Project, checkout: Checkout, run: Run) -> None:

@@ -60,6 +60,25 @@ def test_a_partial_way_there_has_a_way_back(project: Project, version: str) -> N
     assert project.dump() == before
 
 
+def test_an_optional_migration_is_asked_for_by_name(migrated: Project, tmp_path: Path) -> None:
+    label = "20261126120100_session_check"
+
+    assert f"{label}  optional, not applied\n" in run(migrated, "status").output
+    assert run(migrated, "plan").output == "Nothing to do.\n"
+    assert run(migrated, "plan", "--with", "session-check").output == f"{label}\n"
+    assert "no optional migration nothing; there are: session-check" in run(migrated, "up", "--with", "nothing").output
+    assert run(migrated, "up", "--with", "session-check").output == f"applied {label}\n"
+    assert f"{label}  applied" in run(migrated, "status").output
+
+    down = run(migrated, "down", "--only", "session-check", "--yes")
+
+    assert f"rolled back {label}\n" in down.output
+    assert "Requests of the data API may fail for a moment" in down.output
+    assert run(migrated, "down", "--only", "session-check").output == "Nothing to roll back.\n"
+    assert label not in run(migrated, "export", str(tmp_path)).output
+    assert label in run(migrated, "export", str(tmp_path), "--with", "session-check").output
+
+
 def test_looking_needs_no_right_to_create(project: Project) -> None:
     """Who may read may look; what could not be rehearsed is said."""
     project.sql(f"revoke create on database {project.name} from public, postgres;"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from velro_auth.ops.database.errors import BadMigrationFiles, UnknownMigration
-from velro_auth.ops.database.files import load, shipped, upto
+from velro_auth.ops.database.files import load, load_all, named, shipped, upto
 
 
 def test_migrations_come_in_order_with_their_way_back(tmp_path: Path) -> None:
@@ -59,15 +59,28 @@ def test_up_to_a_version_includes_it() -> None:
         upto(migrations, "1")
 
 
+def test_optional_migrations_come_from_their_own_folder_and_are_called_by_name() -> None:
+    every = load_all(shipped())
+    [check] = [one for one in every if one.is_optional]
+
+    assert [one for one in every if not one.is_optional] == list(load(shipped()))
+    assert [one.version for one in every] == sorted(one.version for one in every)
+    assert named(every, ["session-check"]) == (check,)
+    assert named(every, []) == ()
+    for name in ("session_check", "users"):
+        with pytest.raises(UnknownMigration, match=f"no optional migration {name}; there are: session-check"):
+            named(every, [name])
+
+
 def test_each_shipped_file_says_what_it_is_for() -> None:
     """They are read in the SQL editor, by somebody who has nothing else."""
-    for migration in load(shipped()):
+    for migration in load_all(shipped()):
         assert migration.up_sql.startswith("-- ")
         assert migration.down_sql.startswith("-- ")
 
 
 def test_no_shipped_file_ends_the_transaction_it_runs_in() -> None:
-    for migration in load(shipped()):
+    for migration in load_all(shipped()):
         for sql in (migration.up_sql, migration.down_sql):
             assert not re.search(
                 r"^\s*(commit|rollback|begin\s*;|start transaction)", sql, re.IGNORECASE | re.MULTILINE

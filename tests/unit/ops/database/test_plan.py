@@ -44,6 +44,32 @@ def test_what_is_in_no_history_is_pending() -> None:
     ]
 
 
+OPTIONAL = replace(TWO, is_optional=True)
+
+
+def test_an_optional_migration_is_applied_only_when_it_is_named() -> None:
+    plan = MigrationPlan([ONE, OPTIONAL, THREE], history(ONE), frozenset())
+
+    assert [one.state for one in plan.statuses()] == [State.APPLIED, State.NOT_ASKED_FOR, State.PENDING]
+    assert [one.state.is_applied for one in plan.statuses()] == [True, False, False]
+    assert plan.to_apply(to=None, wanted=(), again=False) == [THREE]
+    assert plan.to_apply(to=None, wanted=["m2"], again=False) == [OPTIONAL, THREE]
+    assert plan.to_apply(to=None, wanted=(), again=True) == [ONE, THREE]
+    assert plan.to_apply(to=ONE.version, wanted=["m2"], again=False) == []
+    assert plan.applied_named("m2") == []
+    with pytest.raises(UnknownMigration, match="m3"):
+        plan.to_apply(to=None, wanted=["m3"], again=False)
+
+
+def test_an_optional_migration_that_is_applied_is_like_the_others() -> None:
+    plan = MigrationPlan([ONE, OPTIONAL, THREE], history(ONE, OPTIONAL, THREE), frozenset())
+
+    assert plan.to_apply(to=None, wanted=["m2"], again=False) == []
+    assert plan.to_apply(to=None, wanted=(), again=True) == [ONE, OPTIONAL, THREE]
+    assert [one.version for one in plan.applied_named("m2")] == [OPTIONAL.version]
+    assert [one.version for one in plan.newest_applied(2)] == [THREE.version, OPTIONAL.version]
+
+
 def test_an_edited_file_is_refused_by_name() -> None:
     plan = MigrationPlan([replace(ONE, up_sql="another")], history(ONE), frozenset())
 
