@@ -330,6 +330,7 @@ def test_guards_that_only_report_refuse_nobody_and_say_what_they_would_have_done
     statuses.append(log_in(client).status_code)
 
     assert statuses == [401] * 12 + [200]
+    assert client.get("/health/ready").get_json()["checks"]["guards"][0]["status"] == "warn"
     metrics = client.get("/metrics").text
     assert 'velro_auth_report_refusals_total{limit="pair"} 8.0' in metrics
     assert 'velro_auth_report_good_total{limit="pair"} 1.0' in metrics
@@ -352,6 +353,7 @@ def test_new_settings_switch_the_guards_on_with_all_that_was_counted(
     service._take(Settings.from_environment({**ENVIRONMENT, "AUTH_GUARDS": "on"}))
 
     assert_problem(log_in(client), 429, "too_many_attempts")
+    assert "guards" not in client.get("/health/ready").get_json()["checks"]
 
 
 def test_a_mail_that_is_withheld_is_in_the_metrics_and_in_the_audit_trail(

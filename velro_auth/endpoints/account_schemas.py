@@ -9,7 +9,8 @@ from typing import Any, Final, get_args
 from marshmallow import Schema, ValidationError, fields, pre_load, validate, validates_schema
 
 from velro_auth.auth.account import OPENING, ProofType
-from velro_auth.endpoints.schemas import MAX_EMAIL_LENGTH, SessionAnswer, a_captcha_token, a_password, an_email
+from velro_auth.endpoints.bodies import EmailAddress, a_captcha_token, a_password
+from velro_auth.endpoints.schemas import SessionAnswer
 from velro_auth.web.redirects import MAX_LENGTH as MAX_REDIRECT_LENGTH
 
 #: Supabase's limit, which bcrypt sets: longer ones are refused, not cut.
@@ -72,10 +73,6 @@ def a_name(value: str) -> None:
         raise ValidationError(f"Must be at most {MAX_NAME_LENGTH} characters long.")
 
 
-def _email(*, required: bool = True) -> fields.String:
-    return fields.String(required=required, validate=an_email, metadata={"maxLength": MAX_EMAIL_LENGTH})
-
-
 def _optional(check: Any, **metadata: Any) -> fields.String:
     return fields.String(allow_none=True, load_default=None, validate=check, metadata=metadata)
 
@@ -87,20 +84,10 @@ def _new_password(*, required: bool) -> fields.String:
     return _optional(a_new_password, **metadata)
 
 
-class AddressBody(Schema):
-    """Base of the bodies with a mail address."""
-
-    @pre_load
-    def trim_the_address(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Remove white space around the address, which users paste by mistake."""
-        email = data.get("email")
-        return {**data, "email": email.strip()} if isinstance(email, str) else data
-
-
-class MailBody(AddressBody):
+class MailBody(Schema):
     """Body of a request for a mail."""
 
-    email = _email()
+    email = EmailAddress(required=True)
     redirect_to = _optional(
         validate.Length(max=MAX_REDIRECT_LENGTH),
         description="Where the link in the mail leads to; one of the addresses that the service allows.",
@@ -129,12 +116,12 @@ class SignUpBody(MailBody):
     full_name = _optional(a_name, description="Another name of `display_name`.")
 
 
-class ConfirmBody(AddressBody):
+class ConfirmBody(Schema):
     """Body of a confirmation: `token_hash` of a link, or `email` and `token` (the six digits)."""
 
     type = fields.String(required=True, validate=validate.OneOf(get_args(ProofType)))
     token_hash = _optional(a_token_hash)
-    email = fields.String(allow_none=True, load_default=None, validate=an_email)
+    email = EmailAddress(allow_none=True, load_default=None)
     token = _optional(a_code)
     password = _new_password(required=False)
 
@@ -146,12 +133,12 @@ class ConfirmBody(AddressBody):
             raise ValidationError({"password": ["Only with the types " + ", ".join(sorted(OPENING)) + "."]})
 
 
-class ResetBody(AddressBody):
+class ResetBody(Schema):
     """Body of a reset: `token_hash`, or `email` and `token`, or the `ticket` of an earlier answer."""
 
     password = _new_password(required=True)
     token_hash = _optional(a_token_hash)
-    email = fields.String(allow_none=True, load_default=None, validate=an_email)
+    email = EmailAddress(allow_none=True, load_default=None)
     token = fields.String(allow_none=True, load_default=None, validate=a_token_hash)
     ticket = fields.String(allow_none=True, load_default=None)
     code = _optional(a_code, description="The code of a second factor.")

@@ -1,13 +1,14 @@
-"""Request bodies, read as one strict JSON object, and responses with a body that is complete."""
+"""Request bodies, read as one strict JSON object, the checks of their fields, and responses with a complete body."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
-from marshmallow import Schema, ValidationError
+from marshmallow import Schema, ValidationError, fields
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Request, Response
 
@@ -25,6 +26,17 @@ _JSON: Final = (("Content-Type", "application/json"), NO_STORE)
 
 #: Made once: with these options ``json.dumps`` would make a new encoder for each call.
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+MAX_EMAIL_LENGTH: Final = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
+MAX_PASSWORD_BYTES: Final = 1024
+MAX_CAPTCHA_TOKEN_LENGTH: Final = 8192
+MAX_REFRESH_TOKEN_LENGTH: Final = 512
+MAX_SOLUTION_LENGTH: Final = 2048  # of a challenge; the widget makes about 600
+
+#: One @ between two parts without white space or control characters. Stricter patterns refuse real addresses;
+#: Supabase knows whether the address exists.
+_EMAIL: Final = re.compile(r"[^\s@\x00-\x1f\x7f]+@[^\s@\x00-\x1f\x7f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +149,58 @@ def no_content() -> Response:
     response = Response(status=204, headers=[NO_STORE])
     del response.headers["Content-Type"]
     return response
+
+
+def _is_utf8(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def an_email(value: str) -> None:
+    """Check the form of a mail address."""
+    # A NUL would reach PostgreSQL, which fails on it: anybody could cause a 500 of Supabase.
+    if len(value) > MAX_EMAIL_LENGTH or not _is_utf8(value) or not _EMAIL.fullmatch(value):
+        raise ValidationError("Not a valid mail address.")
+
+
+def a_password(value: str) -> None:
+    """Check a password: its length, and characters that PostgreSQL cannot store."""
+    if not _is_utf8(value) or "\x00" in value:
+        raise ValidationError("Has characters that no password can have.")
+    if not 1 <= len(value.encode()) <= MAX_PASSWORD_BYTES:
+        raise ValidationError(f"Must be 1 to {MAX_PASSWORD_BYTES} bytes long.")
+
+
+def a_captcha_token(value: str) -> None:
+    """Check a solved captcha."""
+    if not _is_utf8(value) or len(value) > MAX_CAPTCHA_TOKEN_LENGTH:
+        raise ValidationError("Not a valid captcha token.")
+
+
+def a_solution(value: str) -> None:
+    """Check the form of a solved challenge."""
+    if not value.isascii() or len(value) > MAX_SOLUTION_LENGTH:
+        raise ValidationError("Not the solution of a challenge.")
+
+
+def a_refresh_token(value: str) -> None:
+    """Check the form of a refresh token."""
+    # Supabase's tokens have 12 to 62 characters today; Supabase refuses wrong ones itself.
+    if not 1 <= len(value) <= MAX_REFRESH_TOKEN_LENGTH or not value.isascii() or not value.isprintable():
+        raise ValidationError("Not a refresh token.")
+
+
+class EmailAddress(fields.String):
+    """A mail address. White space around it is removed, because users paste it by mistake."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(validate=an_email, metadata={"maxLength": MAX_EMAIL_LENGTH}, **options)
+
+    def _deserialize(self, value: Any, *rest: Any, **options: Any) -> Any:
+        return super()._deserialize(value.strip() if isinstance(value, str) else value, *rest, **options)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

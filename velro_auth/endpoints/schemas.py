@@ -2,61 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any, Final
+from marshmallow import Schema, fields
 
-from marshmallow import Schema, ValidationError, fields, post_dump, pre_load
-
-MAX_EMAIL_LENGTH: Final = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
-MAX_PASSWORD_BYTES: Final = 1024
-MAX_CAPTCHA_TOKEN_LENGTH: Final = 8192
-MAX_REFRESH_TOKEN_LENGTH: Final = 512
-MAX_SOLUTION_LENGTH: Final = 2048  # of a challenge; the widget makes about 600
-
-#: One @ between two parts without white space or control characters. Stricter patterns refuse real addresses;
-#: Supabase knows whether the address exists.
-_EMAIL: Final = re.compile(r"[^\s@\x00-\x1f\x7f]+@[^\s@\x00-\x1f\x7f]+")
-
-
-def _is_utf8(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def an_email(value: str) -> None:
-    """Check the form of a mail address."""
-    # A NUL would reach PostgreSQL, which fails on it: anybody could cause a 500 of Supabase.
-    if len(value) > MAX_EMAIL_LENGTH or not _is_utf8(value) or not _EMAIL.fullmatch(value):
-        raise ValidationError("Not a valid mail address.")
-
-
-def a_password(value: str) -> None:
-    """Check a password: its length, and characters that PostgreSQL cannot store."""
-    if not _is_utf8(value) or "\x00" in value:
-        raise ValidationError("Has characters that no password can have.")
-    if not 1 <= len(value.encode()) <= MAX_PASSWORD_BYTES:
-        raise ValidationError(f"Must be 1 to {MAX_PASSWORD_BYTES} bytes long.")
-
-
-def a_captcha_token(value: str) -> None:
-    """Check a solved captcha."""
-    if not _is_utf8(value) or len(value) > MAX_CAPTCHA_TOKEN_LENGTH:
-        raise ValidationError("Not a valid captcha token.")
-
-
-def a_solution(value: str) -> None:
-    """Check the form of a solved challenge."""
-    if not value.isascii() or len(value) > MAX_SOLUTION_LENGTH:
-        raise ValidationError("Not the solution of a challenge.")
+from velro_auth.endpoints.bodies import (
+    MAX_PASSWORD_BYTES,
+    MAX_SOLUTION_LENGTH,
+    EmailAddress,
+    a_captcha_token,
+    a_password,
+    a_refresh_token,
+    a_solution,
+)
 
 
 class LoginBody(Schema):
     """Body of a login. Other members are ignored."""
 
-    email = fields.String(required=True, validate=an_email, metadata={"maxLength": MAX_EMAIL_LENGTH})
+    email = EmailAddress(required=True)
     password = fields.String(
         required=True, validate=a_password, metadata={"format": "password", "maxLength": MAX_PASSWORD_BYTES}
     )
@@ -71,19 +33,6 @@ class LoginBody(Schema):
             "maxLength": MAX_SOLUTION_LENGTH,
         },
     )
-
-    @pre_load
-    def trim_the_address(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Remove white space around the address, which users paste by mistake; never around the password."""
-        email = data.get("email")
-        return {**data, "email": email.strip()} if isinstance(email, str) else data
-
-
-def a_refresh_token(value: str) -> None:
-    """Check the form of a refresh token."""
-    # Supabase's tokens have 12 to 62 characters today; Supabase refuses wrong ones itself.
-    if not 1 <= len(value) <= MAX_REFRESH_TOKEN_LENGTH or not value.isascii() or not value.isprintable():
-        raise ValidationError("Not a refresh token.")
 
 
 class RefreshBody(Schema):
@@ -149,13 +98,6 @@ class SessionAnswer(Schema):
         MfaAnswer,
         metadata={"description": "Beside an `aal1` session of a user with verified second factors; absent otherwise."},
     )
-
-    @post_dump
-    def leave_out_what_is_not_asked(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Leave ``mfa`` out where no second factor has to be proven."""
-        if data.get("mfa") is None:
-            data.pop("mfa", None)
-        return data
 
 
 class MeAnswer(Schema):

@@ -121,4 +121,7 @@ def session_answer(session: Session, context: RequestContext, **members: Any) ->
     """Answer with *session*, and further *members*; log and count an access token that is too large for a header."""
     if len(session.access_token) > MAX_TOKEN_BYTES:
         context.log_fields[OVERSIZE] = len(session.access_token)
-    return json_answer({**_SESSION.dump(session), **members})
+    answer = {**_SESSION.dump(session), **members}
+    if session.mfa is None:
+        del answer["mfa"]
+    return json_answer(answer)

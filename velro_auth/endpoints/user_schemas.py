@@ -9,7 +9,7 @@ from typing import Any, Final
 from marshmallow import Schema, ValidationError, fields, pre_load, validate
 
 from velro_auth.auth.models import MAX_NAME_LENGTH, MAX_PICTURE_LENGTH
-from velro_auth.endpoints.schemas import (
+from velro_auth.endpoints.bodies import (
     MAX_EMAIL_LENGTH,
     MAX_PASSWORD_BYTES,
     MAX_SOLUTION_LENGTH,

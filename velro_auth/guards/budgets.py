@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import itertools
+import operator
 import threading
 import time
 from collections import OrderedDict
@@ -168,6 +169,7 @@ KINDS: Final = tuple(BudgetLimits().by_kind())
 
 #: One counted unit: when, and the number that identifies it.
 _Entry: TypeAlias = tuple[float, int]
+_time_of: Final = operator.itemgetter(0)
 
 
 class MemoryLogs:
@@ -229,7 +231,10 @@ class MemoryBudgets:
             for claim in taken.claims:
                 logs = self.logs.by_kind[claim.kind]
                 log = logs.get(claim.name, [])
-                log[:] = [entry for entry in log if entry[1] != number]
+                # From the end: it is one of the newest.
+                place = next((place for place in reversed(range(len(log))) if log[place][1] == number), None)
+                if place is not None:
+                    del log[place]
                 if not log:
                     logs.pop(claim.name, None)
 
@@ -238,7 +243,7 @@ class MemoryBudgets:
         with self.logs.lock:
             now = self._clock()
             log = self._current(claim, now)
-            return [_used(log, window, now) for window in self._windows[claim.kind]]
+            return [_used(log, window.window_s, now) for window in self._windows[claim.kind]]
 
     def _wait_s(self, claim: Claim, now: float) -> float:
         log = self._current(claim, now)
@@ -253,8 +258,10 @@ class MemoryBudgets:
         log = logs.get(claim.name)
         if log is None:
             return []
+        if log[-1][0] > now:
+            log[:] = [(min(at, now), number) for at, number in log]
         longest_s = max(window.window_s for window in self._windows[claim.kind])
-        log[:] = sorted((min(at, now), number) for at, number in log if at > now - longest_s + INSTANT_S)
+        del log[: len(log) - _used(log, longest_s, now)]
         if not log:
             del logs[claim.name]
         return log
@@ -271,11 +278,11 @@ class MemoryBudgets:
         return Taken(tuple(wanted), str(number))
 
 
-def _used(log: Sequence[_Entry], window: Window, now: float) -> int:
-    return len(log) - bisect.bisect_right(log, now - window.window_s + INSTANT_S, key=lambda entry: entry[0])
+def _used(log: Sequence[_Entry], window_s: float, now: float) -> int:
+    return len(log) - bisect.bisect_right(log, now - window_s + INSTANT_S, key=_time_of)
 
 
 def _wait_s(log: Sequence[_Entry], window: Window, now: float) -> float:
-    if _used(log, window, now) < window.count:
+    if _used(log, window.window_s, now) < window.count:
         return 0.0
     return max(INSTANT_S, log[-window.count][0] + window.window_s - now)

@@ -238,6 +238,10 @@ def _guards(settings: Settings, state: ApplicationState) -> Guards:
     )
 
 
+def _only_reporting() -> Finding:
+    return Finding("warn", "AUTH_GUARDS is report: guesses and floods of mails are counted and logged, not refused")
+
+
 def build_of(settings: Settings) -> Mapping[str, Any]:
     """Return the body of ``/__version``; unknown values are None."""
     return {
@@ -269,6 +273,8 @@ def _checks(settings: Settings, state: ApplicationState, watch: AddressWatch) ->
     if telemetry.audit:
         checks["audit"] = telemetry.lost_records.check
     checks |= state.sessions.checks
+    if settings.auth_guards == "report":
+        checks["guards"] = _only_reporting
     if state.store:
         checks["shared_store"] = state.store.check
     return checks | {"tokens": telemetry.issued_tokens.check, "slo": telemetry.check}
