@@ -135,7 +135,7 @@ class CodeExchange:
 
         with (
             self.guards.failure_delay.hold(context.arrived_s, on_held=log_delay, is_login=False),
-            self.guards.sessions.permit("exchange", context.address),
+            self.guards.sessions.permit("proof", context.address),
         ):
             if not is_supabase_code(code):
                 code, verifier = self.handoffs.open(code, proof)

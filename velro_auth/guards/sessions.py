@@ -13,7 +13,7 @@ from velro_auth.errors import Busy, Throttled
 from velro_auth.guards.asking import Bulkhead
 from velro_auth.guards.keys import network_of
 
-Kind: TypeAlias = Literal["refresh", "logout", "me", "change", "factors", "sessions", "sign_up", "proof", "exchange"]
+Kind: TypeAlias = Literal["refresh", "logout", "me", "change", "factors", "sessions", "sign_up", "proof"]
 
 #: Refreshes of one network per second in the long run. An access token lives an hour by default, so this serves
 #: 72,000 live sessions behind one /24. Supabase itself accepts one call in two seconds from one address.
@@ -31,7 +31,6 @@ _RATES: Final[Mapping[Kind, float]] = {
     "sign_up": 0.1,
     "proof": 0.1,
     # The end of a sign-in with a provider, which takes a person some seconds.
-    "exchange": 0.2,
 }
 
 #: The burst, in seconds' worth of calls: 600 devices that wake up together.

@@ -135,11 +135,10 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
         tracing = wire_tracing(settings, routes=ROUTES, paths=_PATHS, excluded=_NOT_TRACED)
         state = open_state(settings, ROUTES, tracing)
     services, telemetry = _services(settings, state), state.telemetry
-    sessions = services.sessions
-    login = LoginEndpoint(services.login, settings.auth_max_body_bytes)
-    refresh = RefreshEndpoint(sessions, settings.auth_max_body_bytes)
+    sessions, max_body_bytes = services.sessions, settings.auth_max_body_bytes
+    login, refresh = LoginEndpoint(services.login, max_body_bytes), RefreshEndpoint(sessions, max_body_bytes)
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
-    logout, frontends = LogoutEndpoint(sessions, settings.auth_max_body_bytes), _frontends(settings, state, services)
+    logout, frontends = LogoutEndpoint(sessions, max_body_bytes), _frontends(settings, state, services)
     auth: tuple[Endpoint, ...] = (login, refresh, logout, *frontends, ping)
     verify = VerifyEndpoint(sessions)
     ready = ReadyEndpoint(_checks(settings, state, services.watch), __version__)

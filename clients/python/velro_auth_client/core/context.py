@@ -59,6 +59,7 @@ class RequestContext:
             time would reveal whether the account exists.
         outcome: The error code of the response, or ``ok``.
         allowance: The attempts that are left, if the response shows them.
+        security_event: What the response is in the audit trail, where route and outcome do not say it.
         log_fields: Further fields for the access log. Never a secret.
     """
 
@@ -73,6 +74,7 @@ class RequestContext:
     shows_upstream: bool = False
     outcome: str = "ok"
     allowance: Allowance | None = None
+    security_event: str | None = None
     log_fields: dict[str, str | int | float | bool | None] = field(default_factory=dict)
 
     #: Returns the context of a WSGI environ that the middleware has seen.
