@@ -92,7 +92,8 @@ class FactorBudget:
 
         Args:
             factor_id: The factor, as the caller named it.
-            account: Its owner, by the verified token: the mail address or the id, always the same one.
+            account: The id of its owner, by the verified token or Supabase's answer. With the mail address in one route
+                and the id in another, the factor would have two budgets.
             address: The caller's IP address.
 
         Raises:
