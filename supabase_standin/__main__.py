@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from supabase_standin import RateLimit, Standin, StandinConfig, StandinError
+from supabase_standin.provider import KINDS
 from supabase_standin.stopping import awaiting_stop
 
 PR_SET_PDEATHSIG: Final = 1
@@ -47,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--bcrypt-cost", type=int, default=10, help="of new passwords, 4 to 31")
     parser.add_argument("--jwt-lifetime-s", type=int, default=3600, help="of access tokens")
     parser.add_argument("--rate-limit", action="store_true", help="limit /token as the platform does")
+    parser.add_argument("--provider", action="append", default=[], choices=sorted(KINDS), help="log in with it too")
     parser.add_argument("--not-durable", action="store_true", help="trade crash safety for speed")
     _add_mail_options(parser.add_argument_group("mail", "SMTP_URL names a mail server that gets a copy of each mail."))
     return parser
@@ -82,6 +84,7 @@ def config_of(given: argparse.Namespace) -> StandinConfig:
         "autoconfirm": not given.no_autoconfirm,
         "durable": not given.not_durable,
         "redirect_urls": tuple(given.redirect_url),
+        "providers": tuple(given.provider),
         "secure_email_change": not given.single_email_change,
         "magic_links": not given.no_magic_links,
         "smtp_url": os.environ.get("SMTP_URL") or None,

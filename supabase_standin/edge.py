@@ -55,8 +55,8 @@ def turned_away() -> Response:
 def call(config: StandinConfig, request: Request, role: str) -> Call:
     """Return what the services need to know about *request*.
 
-    A request with the secret key and without a bearer token gets the key's own. That makes the call an
-    administrator's: no captcha is checked for it, and there is no user in it.
+    A request without ``Authorization`` gets the API key's own token from the edge. With the secret key that makes
+    the call an administrator's: no captcha is checked for it, and there is no user in it.
     """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     given = token.strip() if scheme.lower() == "bearer" else ""
@@ -65,7 +65,7 @@ def call(config: StandinConfig, request: Request, role: str) -> Call:
     return Call(
         body=b"" if request.mimetype == FORM else request.get_data(),
         query=request.args.to_dict(),
-        bearer=given or (config.secret_key if role == SERVICE_ROLE else None),
+        bearer=given or _key_as_bearer(config, request),
         key_role=role,
         address=address,
         limited_as=address if config.edge else forwarded,
@@ -73,6 +73,10 @@ def call(config: StandinConfig, request: Request, role: str) -> Call:
         audience=request.headers.get("X-JWT-AUD") or "authenticated",
         headers={name.lower(): value for name, value in request.headers},
     )
+
+
+def _key_as_bearer(config: StandinConfig, request: Request) -> str | None:
+    return (_key(request) or None) if config.edge and "Authorization" not in request.headers else None
 
 
 def _forwarded(config: StandinConfig, request: Request, role: str) -> str | None:

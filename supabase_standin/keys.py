@@ -1,4 +1,4 @@
-"""The signing keys: ES256, published as a JWKS, kept across restarts, rotated for tests."""
+"""The signing keys: ES256, published as a JWKS, kept across restarts, rotated for tests; or one shared secret."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 ALGORITHM: Final = "ES256"
+SHARED_ALGORITHM: Final = "HS256"
 #: What a token says is judged elsewhere; ``exp`` by our own clock.
 SIGNATURE_ONLY: Final[Any] = {f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")}
 
@@ -57,10 +58,12 @@ class Keys:
     Args:
         path: The file they are kept in, mode 0600; made when it is missing.
         clock: Seconds since 1970, for what has expired.
+        secret: Sign with this, as older projects do (HS256); the JWKS is empty then.
     """
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time, secret: str | None = None) -> None:
         self._path = path
+        self._secret = secret
         self._clock = clock
         self._lock = threading.Lock()
         self._keys = self._load() or [Key.new()]
@@ -68,6 +71,8 @@ class Keys:
 
     def sign(self, claims: dict[str, Any]) -> str:
         """Return *claims* as a signed token."""
+        if self._secret is not None:
+            return jwt.encode(claims, self._secret, algorithm=SHARED_ALGORITHM)
         key = self._all()[0]
         return jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.kid})
 
@@ -77,20 +82,29 @@ class Keys:
         Raises:
             jwt.PyJWTError: It is malformed, signed by somebody else, or expired.
         """
+        claims = self._signed(token)
+        if claims.get("exp", float("inf")) <= self._clock():
+            raise jwt.ExpiredSignatureError
+        return claims
+
+    def _signed(self, token: str) -> dict[str, Any]:
         kid = jwt.get_unverified_header(token).get("kid")
+        if self._secret is not None and kid is None:
+            shared: dict[str, Any] = jwt.decode(
+                token, self._secret, algorithms=[SHARED_ALGORITHM], options=SIGNATURE_ONLY
+            )
+            return shared
         for key in self._all():
             if key.kid == kid:
                 claims: dict[str, Any] = jwt.decode(
                     token, key.private.public_key(), algorithms=[ALGORITHM], options=SIGNATURE_ONLY
                 )
-                if claims.get("exp", float("inf")) <= self._clock():
-                    raise jwt.ExpiredSignatureError
                 return claims
         raise jwt.InvalidKeyError("unrecognized JWT kid")
 
     def jwks(self) -> dict[str, Any]:
-        """Return the public halves."""
-        return {"keys": [key.public_jwk() for key in self._all()]}
+        """Return the public halves; a shared secret has none."""
+        return {"keys": [] if self._secret is not None else [key.public_jwk() for key in self._all()]}
 
     def rotate(self, *, revoke_old: bool = False) -> str:
         """Sign with a new key from now on and return its id.

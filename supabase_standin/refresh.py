@@ -17,7 +17,7 @@ from typing import Any, Final
 import psycopg
 from psycopg.rows import class_row
 
-from supabase_standin import params, sessions, timestamps, users
+from supabase_standin import counted_refresh, counted_tokens, params, sessions, timestamps, users
 from supabase_standin.backend import Backend, Call, audit
 from supabase_standin.errors import Failure, OAuthFailure
 
@@ -54,6 +54,9 @@ def refresh(backend: Backend, call: Call) -> dict[str, Any]:
     """
     given = params.read(call.body, struct="RefreshTokenGrantParams", fields={"refresh_token": str})
     presented = given.get("refresh_token", "")
+    counted = counted_tokens.read(presented)
+    if counted is not None:
+        return counted_refresh.trade(backend, call, counted)
     if not re.fullmatch(r"[a-z0-9]{12}", presented):
         raise Failure(400, "validation_failed", "Refresh token is not valid")
     deadline = time.monotonic() + LOCK_PATIENCE_S
@@ -83,19 +86,8 @@ def _check(backend: Backend, call: Call, presented: str) -> None:
     if session is None:
         raise Failure(400, "session_not_found", "Invalid Refresh Token: No Valid Session Found")
     sessions.name_session(call, user.id, session.id)
-    _check_age(backend, session, token)
-
-
-def _check_age(backend: Backend, session: sessions.Session, token: Token) -> None:
-    now = timestamps.moment(backend.clock())
-    timebox, inactivity = backend.config.session_timebox_s, backend.config.session_inactivity_s
-    is_over = session.not_after is not None and now > session.not_after
-    is_over |= timebox is not None and now > session.created_at + timedelta(seconds=timebox)
-    if is_over:
-        raise Failure(400, "session_expired", "Invalid Refresh Token: Session Expired")
-    last_seen = max(token.updated_at, _utc(session.refreshed_at) or session.created_at)
-    if inactivity is not None and now > last_seen + timedelta(seconds=inactivity):
-        raise Failure(400, "session_expired", "Invalid Refresh Token: Session Expired (Inactivity)")
+    seen = max(token.updated_at, _utc(session.refreshed_at) or session.created_at)
+    sessions.check_age(backend, session, seen=seen)
 
 
 def _trade(backend: Backend, call: Call, presented: str) -> dict[str, Any]:
@@ -112,7 +104,7 @@ def _trade(backend: Backend, call: Call, presented: str) -> dict[str, Any]:
             audit(connection, user, call, action="token_refreshed", now=now)
             was_answered = issued is not None
             issued = issued or _swap(connection, user, token, session.id, now=now)
-            _note_refresh(connection, call, session.id, now=now)
+            sessions.note_refresh(connection, call, session.id, now=now)
             if not was_answered:
                 call.reply_headers["sb-auth-refresh-token-reuse"] = str(token.revoked).lower()
             sessions.name_session(call, user.id, session.id, issued)
@@ -163,14 +155,6 @@ def _swap(connection: psycopg.Connection, user: users.User, token: Token, sessio
     child = sessions.add_token(connection, user.id, session_id, parent=token.token, now=now)
     users.update(connection, user.id, now=now, last_sign_in_at=user.last_sign_in_at)
     return child
-
-
-def _note_refresh(connection: psycopg.Connection, call: Call, session_id: uuid.UUID, *, now: float) -> None:
-    moment = timestamps.moment(now)
-    connection.execute(
-        "update auth.sessions set refreshed_at = %s, updated_at = %s, user_agent = %s, ip = %s where id = %s",
-        [moment.replace(tzinfo=None), moment, call.user_agent or None, call.address or None, session_id],
-    )
 
 
 def _revoke_family(connection: psycopg.Connection, session_id: uuid.UUID, *, now: float) -> None:

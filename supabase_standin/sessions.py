@@ -6,15 +6,15 @@ import secrets
 import string
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import psycopg
 from psycopg.rows import class_row
 
-from supabase_standin import hook, timestamps, users
+from supabase_standin import counted_tokens, hook, timestamps, users
 from supabase_standin.backend import Backend, Call, audit
-from supabase_standin.errors import database_trouble
+from supabase_standin.errors import Failure, database_trouble
 
 TOKEN_ALPHABET: Final = string.ascii_lowercase + string.digits
 TOKEN_LENGTH: Final = 12
@@ -65,7 +65,10 @@ def begin(
     now = backend.clock()
     with database_trouble("Database error granting user"):
         session_id = _begin(connection, call, user_id, now=now)
-        token = add_token(connection, user_id, session_id, parent=None, now=now)
+        if backend.config.refresh_tokens_v2:
+            token = counted_tokens.first(connection, session_id)
+        else:
+            token = add_token(connection, user_id, session_id, parent=None, now=now)
         users.update(connection, user_id, now=now, last_sign_in_at=timestamps.moment(now))
         _add_method(connection, session_id, method, now=now)
     name_session(call, user_id, session_id, token)
@@ -125,15 +128,19 @@ def step_up(
         "update auth.sessions set aal = 'aal2', factor_id = %s, updated_at = %s where id = %s",
         [factor_id, timestamps.moment(now), session_id],
     )
-    used = connection.execute(
-        "update auth.refresh_tokens set revoked = true, updated_at = %s where session_id = %s and not revoked"
-        " returning token",
-        [timestamps.moment(now), session_id],
-    ).fetchone()
-    token = add_token(connection, session.user_id, session_id, parent=used[0] if used else None, now=now)
+    token = counted_tokens.following(connection, session_id) or _swap_token(connection, session, now=now)
     answer = issue(backend, connection, call, session.user_id, session_id, refresh_token=token, method="totp")
     connection.execute("delete from auth.sessions where user_id = %s and aal < 'aal2'", [session.user_id])
     return answer
+
+
+def _swap_token(connection: psycopg.Connection, session: Session, *, now: float) -> str:
+    used = connection.execute(
+        "update auth.refresh_tokens set revoked = true, updated_at = %s where session_id = %s and not revoked"
+        " returning token",
+        [timestamps.moment(now), session.id],
+    ).fetchone()
+    return add_token(connection, session.user_id, session.id, parent=used[0] if used else None, now=now)
 
 
 def add_token(
@@ -180,6 +187,31 @@ def end(
         "delete from auth.sessions where user_id = %s"
         " and (%s::uuid is null or id = %s) and (%s::uuid is null or id <> %s)",
         [user_id, only, only, but, but],
+    )
+
+
+def check_age(backend: Backend, session: Session, *, seen: datetime) -> None:
+    """Let a session go on that is not over; *seen* is when its user was last here.
+
+    Raises:
+        Failure: It was to end by now, or nobody was here for too long.
+    """
+    now = timestamps.moment(backend.clock())
+    timebox, inactivity = backend.config.session_timebox_s, backend.config.session_inactivity_s
+    is_over = session.not_after is not None and now > session.not_after
+    is_over |= timebox is not None and now > session.created_at + timedelta(seconds=timebox)
+    if is_over:
+        raise Failure(400, "session_expired", "Invalid Refresh Token: Session Expired")
+    if inactivity is not None and now > seen + timedelta(seconds=inactivity):
+        raise Failure(400, "session_expired", "Invalid Refresh Token: Session Expired (Inactivity)")
+
+
+def note_refresh(connection: psycopg.Connection, call: Call, session_id: uuid.UUID, *, now: float) -> None:
+    """Write into a session when and by whom it was refreshed."""
+    moment = timestamps.moment(now)
+    connection.execute(
+        "update auth.sessions set refreshed_at = %s, updated_at = %s, user_agent = %s, ip = %s where id = %s",
+        [moment.replace(tzinfo=None), moment, call.user_agent or None, call.address or None, session_id],
     )
 
 

@@ -236,7 +236,11 @@ class Standin:
             issuer=f"{self.url}/auth/v1",
             auth=auth,
             data=data,
-            keys=Keys(config.data_dir / "signing-keys.json", clock=self._clock),
+            keys=Keys(
+                config.data_dir / "signing-keys.json",
+                clock=self._clock,
+                secret=config.jwt_secret if config.signing == "HS256" else None,
+            ),
             passwords=Passwords(
                 cost=config.bcrypt_cost,
                 min_length=config.password_min_length,

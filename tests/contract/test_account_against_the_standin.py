@@ -162,6 +162,26 @@ def test_who_signed_an_address_up_before_its_owner_gains_nothing(lab: Lab, email
     assert lab.log_in(email, OTHER).status_code == 200
 
 
+def test_a_default_link_leads_to_a_session_whose_password_is_unproven(standin_with: StandinWith, email: str) -> None:
+    lab = lab_of(standin_with(**{**BY_MAIL, "mail_link": "verify"}), AUTH_PUBLIC_URL="http://localhost:8000")
+    lab.post("/signup", email=email, password=PASSWORD)
+    owners = lab_of(lab.standin, AUTH_PUBLIC_URL="http://localhost:8000")
+    owners.post("/signup", email=email, password=OTHER, redirect_to=PAGE)
+    link = requests.get(lab.mail(email)["link"], allow_redirects=False, timeout=10).headers["Location"]
+    code = link.partition("?code=")[2]
+
+    assert_problem(lab.post("/exchange", code=code), 401, "link_invalid")
+    session = owners.post("/exchange", code=code).get_json()
+
+    assert session["password_unproven"] is True
+    assert lab.log_in(email).status_code == 200
+    headers = {"Authorization": f"Bearer {session['access_token']}"}
+    changed = owners.client.put(f"{AUTH}/password", json={"password": OTHER}, headers=headers)
+    assert changed.status_code == 204, changed.text
+    assert_problem(lab.log_in(email), 401, "invalid_credentials")
+    assert lab.log_in(email, OTHER).status_code == 200
+
+
 @pytest.mark.parametrize("kind", ["signup", "email", "magiclink"])
 def test_a_confirmation_without_a_password_says_that_it_is_unproven(lab: Lab, email: str, kind: str) -> None:
     lab.post("/signup", email=email, password=PASSWORD)

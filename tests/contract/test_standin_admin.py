@@ -194,7 +194,7 @@ def test_the_secret_key_counts_as_bearer_too(api: Api) -> None:
 def test_the_publishable_key_is_no_administrator(api: Api) -> None:
     key = api.server.publishable_key
 
-    assert api.call("GET", "/auth/v1/admin/users").json()["code"] == "no_authorization"
+    assert api.call("GET", "/auth/v1/admin/users").json()["code"] == "not_admin"
     assert api.call("GET", "/auth/v1/admin/users", bearer=key).json()["code"] == "not_admin"
 
 

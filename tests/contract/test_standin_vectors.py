@@ -232,7 +232,7 @@ CAUSES: dict[str, Cause] = {
         )
     ),
     "refresh_of_oauth_client_session": plain(with_session(OAUTH)),
-    "no_bearer": plain(lambda api, _: api.call("GET", "/auth/v1/user")),
+    "no_bearer": plain(lambda api, _: api.call("GET", "/auth/v1/user", headers={"Authorization": "Basic eDp4"})),
     "expired_access_token": plain(expired, jwt_lifetime_s=1),
     "session_gone": plain(as_user(f"delete from auth.sessions where user_id = {OF_USER}")),
     "user_gone": plain(as_user("delete from auth.users where email = %s")),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tests.fixtures.denials import denials_of
 from tests.fixtures.redis import RedisServer
 from tests.fixtures.tokens import checked_claims
 from tests.waiting import eventually
-from velro_auth.auth.denylist import MemoryDenyList
+from velro_auth.auth.denylist import MemoryDenyList, end_of_lower_sessions
 from velro_auth.auth.tokens import Claims
 from velro_auth.stores.client import connect
 from velro_auth.stores.denylist import RedisDenyList
@@ -288,3 +289,22 @@ def test_a_denial_is_written_as_plain_json(here: RedisDenyList, own_redis: Redis
         value = client.get("velro:denied:session:" + session(1).session_id)
     assert isinstance(value, bytes)
     assert json.loads(value)["subject"] == "session:" + session(1).session_id
+
+
+def test_a_step_up_is_known_everywhere(here: RedisDenyList, there: RedisDenyList, make_list: MakeList) -> None:
+    """Of a process that listens, and of one that only starts."""
+    own = replace(session(1), aal="aal1")
+    other = replace(own, session_id=session(2).session_id)
+    assert not there.denies(other)
+    eventually(lambda: there.is_live)
+
+    here.deny([end_of_lower_sessions(own, at_s=time.time(), until_s=time.time() + 60)])
+
+    for process in (here, there, make_list()):
+        assert process.denies(other)
+        assert not process.denies(own)
+        assert not process.denies(replace(other, aal="aal2"))
+    # A login after it is good in every process.
+    new = replace(own, session_id=session(3).session_id, issued_at=int(time.time()))
+    assert here.admits(new, here.mark())
+    assert not there.denies(new)

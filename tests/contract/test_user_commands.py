@@ -172,6 +172,20 @@ def test_what_is_missing_is_one_sentence(run: Run, email: str) -> None:
         assert (result.exit_code, said in result.output, result.output.count("\n")) == (1, True, 1), result.output
 
 
+def test_the_second_factor_is_gone_and_the_password_alone_is_enough(run: Run, api: Api, email: str) -> None:
+    insert = (
+        "insert into auth.mfa_factors (id, user_id, factor_type, status, created_at, updated_at)"
+        " values (gen_random_uuid(), %s, 'totp', 'verified', now(), now()) returning id"
+    )
+    [(factor,)] = api.sql(insert, user_id(api, email))
+
+    result = run("remove-factor", email)
+
+    assert (result.exit_code, f"removed {factor}" in result.output) == (0, True), result.output
+    assert api.sql("select id from auth.mfa_factors where id = %s", factor) == []
+    assert run("remove-factor", email).exit_code == 1
+
+
 USERS = f"{PROJECT}/auth/v1/admin/users"
 ADA = {"id": "7c9b0f3e-6a54-4d0e-9a3c-2f1d8e5b7a61", "email": "ada@example.com"}
 FACTORS = [

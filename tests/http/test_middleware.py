@@ -14,6 +14,7 @@ from tests.asserts import assert_problem
 from tests.conftest import ENVIRONMENT, GOOD_LOGIN, LogLines, MakeClient
 from tests.upstream_double import UpstreamDouble
 from velro_auth.config.settings import Settings
+from velro_auth.context import AFTERWARDS
 from velro_auth.fastlane import HEADER
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.cors import Cors
@@ -100,6 +101,30 @@ def test_a_defect_outside_of_both_lanes_is_a_500_like_any_other(logs: LogLines) 
     assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert b"secret" not in response.data
     assert any(record.exc_info for record in logs.records)
+
+
+def test_a_response_is_counted_when_the_server_has_sent_it(logs: LogLines) -> None:
+    """Counting costs more than a ping, and no client has to wait for it. A server without callbacks counts at once."""
+    counted: list[int] = []
+
+    def answering(_: object, start_response: Callable[..., object]) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return [b"{}"]
+
+    def count(_: str, status: int, *__: object) -> None:
+        counted.append(status)
+
+    client = Client(Middleware(answering, cors=Cors(), addresses=Addresses(()), on_response=count))
+    afterwards: list[Callable[[], object]] = []
+
+    client.get("/", environ_overrides={AFTERWARDS: afterwards})
+    assert (counted, logs.access) == ([], [])
+    for callback in afterwards:
+        callback()
+    assert (counted, len(logs.access)) == ([200], 1)
+
+    client.get("/")
+    assert counted == [200, 200]
 
 
 def test_an_allowed_origin_may_read_every_answer(send: Send, make_client: MakeClient) -> None:

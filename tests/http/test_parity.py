@@ -67,6 +67,18 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "method": "DELETE",
         "environ_overrides": {"RAW_URI": "/api/v1/auth/sessions/b%2Fc"},
     },
+    "authorize, nowhere to go": {"path": "/api/v1/auth/authorize/github"},
+    "authorize, POST": {"path": "/api/v1/auth/authorize/github", "method": "POST"},
+    "callback, another browser": {"path": "/api/v1/auth/callback", "query_string": "flow=AAAAAAAAAAAAAAAA&code=x"},
+    "exchange, wrong code": {"path": "/api/v1/auth/exchange", "method": "POST", "json": {"code": "A" * 50}},
+    "exchange, invalid": {"path": "/api/v1/auth/exchange", "method": "POST", "json": {"code": "no code"}},
+    "refresh, bearer only": {
+        "path": "/api/v1/auth/refresh",
+        "method": "POST",
+        "headers": {"Authorization": "Bearer x"},
+    },
+    "health, aliases": {"path": "/api/v1/auth/health"},
+    "index": {"path": "/"},
     "nowhere": {"path": "/nowhere"},
 }
 

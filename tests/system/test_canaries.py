@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 import requests
@@ -18,7 +20,9 @@ from supabase_standin import Standin
 from tests.fixtures.collectors import Collector, running_collector
 from tests.fixtures.garbled import ENDED, GARBLED, ask, assert_refused
 from tests.fixtures.programs import ROOT, Program, clean_environment, free_port, gateway
+from tests.waiting import eventually
 from velro_auth.auth.models import Credentials, Session, User
+from velro_auth.auth.pkce import challenge_of, new_verifier
 from velro_auth.config.settings import Settings
 from velro_auth.wiring import build
 
@@ -57,11 +61,13 @@ class Visit:
 
     Attributes:
         tokens: What it gave out, which is as secret as what went in.
+        flows: What a sign-in with a provider hands around: verifiers, challenges, codes and cookies.
         answers: Errors as they were answered, and what operators read.
     """
 
     running: Program
     tokens: list[str] = field(default_factory=list)
+    flows: list[str] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
 
     def ask(self, method: str, path: str, expected: int, **options: Any) -> dict[str, Any]:
@@ -79,6 +85,12 @@ class Visit:
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         body = {"email": email, "password": password, "captcha_token": "canary-of-the-captcha"}
         session = self.ask("POST", f"{API}/login?canary-of-the-query=1", expected, json=body, headers=fields)
+        self._keep(session)
+        return session
+
+    def sign_in(self, path: str, expected: int, **body: str) -> dict[str, Any]:
+        """Have a session opened in another way; keep the tokens."""
+        session = self.ask("POST", f"{API}/{path}", expected, json=body)
         self._keep(session)
         return session
 
@@ -104,6 +116,58 @@ def whole_life(visit: Visit) -> None:
         for method, path in (("GET", "verify"), ("GET", "me"), ("POST", "logout")):
             visit.ask(method, f"{API}/{path}", 401, headers={"Authorization": f"Bearer {token}"})
     visit.refresh("canary-of-a-refresh-token", 401)
+
+
+def by_mail(visit: Visit, standin: Standin) -> None:
+    """Sign up, and replace a forgotten password at the second attempt."""
+    email = f"canary-of-a-newcomer-{secrets.token_hex(4)}@example.com"
+    person = {"email": email, "password": PASSWORD, "full_name": "canary-of-a-name"}
+    visit.sign_in("signup", 200, **person)
+    visit.ask("POST", f"{API}/signup", 409, json=person)
+    page = "https://app.example.com/canary-of-the-page?canary-of-the-page=1"
+    visit.ask("POST", f"{API}/password/forgot", 202, json={"email": email, "redirect_to": page})
+    visit.ask("POST", f"{API}/otp", 422, json={"email": email, "redirect_to": "https://canary-of-evil.example.com/"})
+    box = f"{standin.url}/mailbox.json"
+    eventually(lambda: requests.get(box, params={"to": email}, timeout=20).json())
+    mail = requests.get(box, params={"to": email}, timeout=20).json()[0]
+    visit.ask("POST", f"{API}/confirm", 401, json={"email": email, "token": "000000", "type": "magiclink"})
+    reset = {"token_hash": mail["token_hash"], "password": PASSWORD}
+    refused = requests.post(f"{visit.running.url}{API}/password/reset", json=reset, timeout=20)
+    assert refused.status_code == 422, refused.text
+    ticket = refused.json()["ticket"]
+    visit.tokens += [mail["token_hash"], mail["token"], ticket]
+    visit.ask("POST", f"{API}/password/reset", 401, json=reset)
+    visit.ask("POST", f"{API}/password/reset", 401, json={"ticket": f"x{ticket}", "password": "canary-of-a-guess"})
+    visit.sign_in("password/reset", 200, ticket=ticket, password="canary-of-a-new-password", code="123456")
+
+
+def sign_in_with_a_provider(visit: Visit) -> None:
+    """Begin, come back with a code, and exchange it; then be wrong in every way."""
+    browser, page = requests.Session(), "https://app.example.com/"
+    url, code, verifier = f"{visit.running.url}{API}", "0d4c2f4e-8a3b-4f1c-9d2e-1a2b3c4d5e6f", new_verifier()
+    query = {"redirect_to": f"{page}?canary-of-the-page=1", "code_challenge": challenge_of(verifier)}
+    begun = browser.get(f"{url}/authorize/demo", params=query, headers=HEADERS, allow_redirects=False, timeout=20)
+    sent = parse_qs(urlsplit(begun.headers["Location"]).query)
+    back = sent["redirect_to"][0].replace("http://localhost:8000", visit.running.url)
+    sealed = begun.headers["Set-Cookie"].partition(";")[0]
+    cookie = {"Cookie": sealed}
+    returned = requests.get(f"{back}&code={code}", headers=cookie, allow_redirects=False, timeout=20)
+    handed = returned.headers["Location"].rpartition("code=")[2]
+    visit.flows += [code, verifier, query["code_challenge"], sent["code_challenge"][0], handed, handed[30:90]]
+    visit.flows += [back.rpartition("flow=")[2], sealed, sealed.partition("=")[2]]
+    refused = {"error": "canary-of-the-error", "error_description": "canary-of-the-description"}
+    told = requests.get(f"{back}&{urlencode(refused)}", headers=cookie, allow_redirects=False, timeout=20)
+    visit.answers.append(told.headers["Location"].removeprefix(query["redirect_to"]))
+    for body in (
+        {"code": handed, "code_verifier": verifier},
+        {"code": handed, "code_verifier": "canary-of-the-verifier-that-is-long-enough-for-one"},
+        {"code": "canary-of-the-code", "code_verifier": verifier},
+        {"code": code},
+    ):
+        visit.ask("POST", f"{API}/exchange", 401, json=body)
+    visit.ask("GET", f"{API}/callback?flow=canary-of-a-flow&code=canary-of-a-code", 401)
+    visit.ask("GET", f"{API}/authorize/demo?redirect_to=canary-of-a-target&code_challenge=canary-of-a-challenge", 422)
+    visit.ask("GET", f"{API}/authorize/demo%0d?redirect_to=canary-of-a-target", 422)
 
 
 def refusals(visit: Visit) -> None:
@@ -185,14 +249,17 @@ def environment(standin: Standin, collector: Collector) -> dict[str, str]:
         "RAILWAY_ENVIRONMENT_NAME": "production",
         "UPSTREAM_DEADLINE_S": "1",
         "AUTH_FAILURE_FLOOR_MS": "0",
+        "AUTH_MAIL_DELAY_MS": "50",
+        "AUTH_PUBLIC_URL": "http://localhost:8000",
+        "AUTH_REDIRECT_URLS": "https://app.example.com",
         "LOG_LEVEL": "debug",
         "LOG_PROBES_EVERY": "1",
     }
 
 
-def leaks(outlets: Mapping[str, str], secrets: list[str]) -> set[tuple[str, str]]:
+def leaks(outlets: Mapping[str, str], hidden: list[str]) -> set[tuple[str, str]]:
     """Return which secret is seen where."""
-    seen = re.compile("|".join([f"{CANARY}[a-z-]+", *map(re.escape, secrets)]))
+    seen = re.compile("|".join([f"{CANARY}[a-z-]+", *map(re.escape, hidden)]))
     return {(place, secret) for place, text in outlets.items() for secret in seen.findall(text)}
 
 
@@ -207,6 +274,8 @@ def test_no_canary_gets_out(
     with gateway(tmp_path / "log", app="tests.fixtures.defective:app", **options) as running:
         visit = Visit(running)
         whole_life(visit)
+        by_mail(visit, standin)
+        sign_in_with_a_provider(visit)
         refusals(visit)
         troubles(visit, standin)
         garbled(visit)
@@ -223,9 +292,9 @@ def test_no_canary_gets_out(
         "whatever was sent": collector.text,
         "answers": "\n".join(visit.answers),
     }
-    assert leaks(outlets, [*visit.tokens, standin.secret_key, standin.publishable_key]) == set()
+    assert leaks(outlets, [*visit.tokens, *visit.flows, standin.secret_key, standin.publishable_key]) == set()
     assert [place for place, text in outlets.items() if MARK not in text] == []
-    assert len(visit.tokens) == 4
+    assert len(visit.tokens) == 4 + 7
 
 
 def test_gunicorn_s_own_worker_repeats_nothing_either(environment: dict[str, str], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 import requests
 
 from tests.fixtures.programs import ROOT, Program, clean_environment, free_port, program
+from velro_auth.auth.pkce import challenge_of, new_verifier
 
 DEMO = {"email": "demo@example.com", "password": "correct-horse-battery-staple"}
 
@@ -143,6 +144,28 @@ def test_a_new_account_can_wait_for_a_mail(data_dir: Path, tmp_path: Path) -> No
         assert "access_token" not in signed_up.json()
         assert mail["link"] == f"http://localhost:{port}/confirm?token_hash={mail['token_hash']}&type=signup"
         assert variables["MAILBOX_URL"] in running.output
+
+
+def test_a_user_signs_in_with_the_demo_provider(data_dir: Path, tmp_path: Path) -> None:
+    """Without any setting: the provider is on, and pages of this machine may be led to."""
+    with program(dev(data_dir, port := free_port()), tmp_path / "log") as running:
+        running.wait_for("Stop with Ctrl-C.")
+        browser, verifier = requests.Session(), new_verifier()
+        gateway, page = f"http://localhost:{port}/api/v1/auth", "http://localhost:5173/welcome"
+        query = {"redirect_to": page, "code_challenge": challenge_of(verifier)}
+
+        begun = browser.get(f"{gateway}/authorize/demo", params=query, allow_redirects=False, timeout=10)
+        provider = requests.get(begun.headers["Location"], allow_redirects=False, timeout=10).headers["Location"]
+        said = requests.get(provider, {"login_hint": DEMO["email"]}, allow_redirects=False, timeout=10)
+        back = requests.get(said.headers["Location"], allow_redirects=False, timeout=10).headers["Location"]
+        done = browser.get(back, allow_redirects=False, timeout=10).headers["Location"]
+        body = {"code": done.removeprefix(f"{page}?code="), "code_verifier": verifier}
+        session = browser.post(f"{gateway}/exchange", json=body, timeout=10)
+
+        assert session.status_code == 200, (back, done, session.text)
+        assert session.json()["user"]["email"] == DEMO["email"]
+        assert verifier not in running.output
+        assert body["code"] not in running.output
 
 
 def test_lines_in_a_pipe_are_json_and_can_be_made_text(data_dir: Path, tmp_path: Path) -> None:

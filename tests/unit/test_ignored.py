@@ -9,7 +9,7 @@ import pytest
 from tests.fixtures.checkout import Checkout
 from tests.fixtures.programs import ROOT
 from velro_auth.ops.bench import document
-from velro_auth.ops.monitor.event_log import new_path
+from velro_auth.ops.monitor.observation_file import new_path
 
 NOW = dt.datetime(2026, 11, 26, 12, 0, 0, tzinfo=dt.UTC)
 

@@ -23,9 +23,9 @@ from velro_auth.auth.freshness import Freshness, Proof
 from velro_auth.auth.login import ignore_token
 from velro_auth.auth.models import Session
 from velro_auth.auth.tokens import Claims, claims_of_issued
-from velro_auth.auth.user_calls import UserCalls
+from velro_auth.auth.user_calls import UserCalls, guessing
 from velro_auth.context import RequestContext
-from velro_auth.errors import TokenError, TokenInvalid
+from velro_auth.errors import TokenInvalid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,19 +218,13 @@ class Factors:
 
     @contextlib.contextmanager
     def _counted(self, factor_id: str, claims: Claims, context: RequestContext) -> Iterator[None]:
-        """Count a try of this factor. A token that Supabase refuses tried no code, so that is given back."""
-        refused: TokenError | None = None
+        """Count a try of this factor, and delay a refusal."""
         guards = self.user.sessions.guards
         with (
-            guards.factors.attempt(factor_id, claims.sub, context.address),
+            guessing(guards.factors.attempt(factor_id, claims.sub, context.address)),
             guards.failure_delay.hold(context.arrived_s),
         ):
-            try:
-                yield
-            except TokenError as error:
-                refused = error
-        if refused is not None:
-            raise refused
+            yield
 
 
 def factor_of(values: Mapping[str, object]) -> Factor | None:

@@ -137,6 +137,8 @@ def _noted_in(context: RequestContext) -> Callable[[float], None]:
 
 def _log_refused(error: VelroAuthError, request_id: str, account: str) -> None:
     """Log why there was no mail. A refusal is usual: too soon after the last mail, or no account."""
-    level = logging.INFO if isinstance(error, MailRefused) else logging.WARNING
     fields = {"request_id": request_id, "account": account, "reason": error.reason, "error": type(error).__name__}
-    logger.log(level, "a mail that was asked for was not sent", extra=fields)
+    if isinstance(error, MailRefused):
+        logger.info("a mail that was asked for was not sent", extra=fields)
+    else:
+        logger.warning("a mail that was asked for was not sent", extra=fields)

@@ -18,6 +18,7 @@ from velro_auth.auth.models import Session
 from velro_auth.auth.new_sessions import NewSessions
 from velro_auth.auth.pkce import proves
 from velro_auth.auth.sealing import Sealed, Sealer
+from velro_auth.auth.tokens import claims_of_issued
 from velro_auth.context import RequestContext
 from velro_auth.errors import LinkInvalid
 from velro_auth.guards import Guards
@@ -93,6 +94,12 @@ class Exchanged:
 
     session: Session
     verifier: str
+
+    @property
+    def is_password_unproven(self) -> bool:
+        """Whether the link of a sign-up led here: somebody else may have signed the address up, with a password."""
+        claims = claims_of_issued(self.session.access_token)
+        return claims is not None and "email/signup" in claims.amr
 
 
 @dataclass(frozen=True, kw_only=True)

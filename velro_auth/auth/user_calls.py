@@ -4,15 +4,42 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.tokens import Claims
 from velro_auth.context import RequestContext
+from velro_auth.errors import TokenError
 from velro_auth.guards.asking import CircuitBreaker
 
 Kind: TypeAlias = Literal["change", "factors"]
+
+
+class _Refused(Exception):
+    """Carries a refusal of the token past a budget."""
+
+    def __init__(self, error: TokenError) -> None:
+        super().__init__()
+        self.error = error
+
+
+@contextlib.contextmanager
+def guessing(budget: AbstractContextManager[None]) -> Iterator[None]:
+    """Have a code checked within the block, and count it with *budget*.
+
+    A token that Supabase refuses tried no code. It is neither a wrong code, which would use up the owner's tries, nor
+    a right one, by which the caller's network would become known.
+    """
+    try:
+        with budget:
+            try:
+                yield
+            except TokenError as error:
+                raise _Refused(error) from None
+    except _Refused as refused:
+        raise refused.error from None
 
 
 @dataclass(frozen=True, kw_only=True)

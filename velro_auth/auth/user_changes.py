@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -13,7 +14,7 @@ from velro_auth.auth.denylist import end_of_user
 from velro_auth.auth.freshness import Freshness, Proof
 from velro_auth.auth.models import Profile, Profiles
 from velro_auth.auth.tokens import Claims
-from velro_auth.auth.user_calls import UserCalls
+from velro_auth.auth.user_calls import UserCalls, guessing
 from velro_auth.context import RequestContext
 from velro_auth.errors import (
     AlreadyRegistered,
@@ -226,20 +227,11 @@ class UserChanges:
         elif failure is not None:
             raise failure
 
-    @contextlib.contextmanager
-    def _nonce_budget(self, claims: Claims, change: NewPassword) -> Iterator[None]:
-        """Count a nonce as a try of a mailed code. A refused token is none."""
+    def _nonce_budget(self, claims: Claims, change: NewPassword) -> AbstractContextManager[None]:
+        """Count a nonce as a try of a mailed code."""
         if change.nonce is None:
-            yield
-            return
-        refused: TokenError | None = None
-        with self.user.sessions.guards.codes.attempt(claims.email or claims.sub):
-            try:
-                yield
-            except TokenError as error:
-                refused = error
-        if refused is not None:
-            raise refused
+            return contextlib.nullcontext()
+        return guessing(self.user.sessions.guards.codes.attempt(claims.email or claims.sub))
 
 
 def _send_nothing() -> None:

@@ -23,10 +23,10 @@ from velro_auth.auth.oauth import CodeExchange, HandoffCodes, is_supabase_code
 from velro_auth.auth.pkce import is_challenge
 from velro_auth.context import RequestContext
 from velro_auth.endpoints import path_value
+from velro_auth.endpoints.account_schemas import ConfirmAnswer
 from velro_auth.endpoints.bodies import NO_STORE, RawResponse, validated
 from velro_auth.endpoints.oauth_schemas import ExchangeBody
 from velro_auth.endpoints.operation import BODY, UPSTREAM, Operation
-from velro_auth.endpoints.schemas import SessionAnswer
 from velro_auth.endpoints.sessions import session_answer
 from velro_auth.errors import InvalidRequest, LinkInvalid, UpstreamMisconfigured
 from velro_auth.upstream.oauth import authorize_url
@@ -211,7 +211,7 @@ class ExchangeEndpoint:
         "POST": Operation(
             summary="Trade the code of a sign-in with a provider, or of a mailed link, for a session",
             body=ExchangeBody,
-            answer=SessionAnswer,
+            answer=ConfirmAnswer,
             success=(200, "A session."),
             codes=(*BODY, "link_invalid", "too_many_attempts", *UPSTREAM, "resting", "busy"),
         )
@@ -223,7 +223,8 @@ class ExchangeEndpoint:
         context = RequestContext.of(request.environ)
         flows = {flow.verifier: flow for flow in self.flows.all("mail", request)}
         exchanged = self.exchange(body["code"], body["code_verifier"], list(flows), context)
-        answer = session_answer(exchanged.session, context)
+        unproven = {"password_unproven": True} if exchanged.is_password_unproven else {}
+        answer = session_answer(exchanged.session, context, **unproven)
         ended = flows.get(exchanged.verifier)
         return (
             answer if ended is None else dataclasses.replace(answer, headers=[*answer.headers, self.flows.end(ended)])

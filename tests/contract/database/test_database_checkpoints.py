@@ -178,7 +178,7 @@ def test_what_others_take_back_meanwhile_is_not_taken_back_twice(project: Projec
     project.migrated()
     database = Database(project.dsn(), on_notice=print)
     plan = database.plan_rollback(database.applied()[:3])
-    project.runner().down(steps=3)
+    project.runner().down(steps=4)
 
     done = list(database.run(plan))
 

@@ -63,11 +63,11 @@ def test_a_partial_way_there_has_a_way_back(project: Project, version: str) -> N
 def test_an_optional_migration_is_asked_for_by_name(migrated: Project, tmp_path: Path) -> None:
     label = "20261126120100_session_check"
 
-    assert f"{label}  optional, not applied\n" in run(migrated, "status").output
+    assert f"{label}  optional, off\n" in run(migrated, "status").output
     assert run(migrated, "plan").output == "Nothing to do.\n"
     assert run(migrated, "plan", "--with", "session-check").output == f"{label}\n"
     assert "no optional migration nothing; there are: session-check" in run(migrated, "up", "--with", "nothing").output
-    assert run(migrated, "up", "--with", "session-check").output == f"applied {label}\n"
+    assert f"applied {label}\n" in run(migrated, "up", "--with", "session-check").output
     assert f"{label}  applied" in run(migrated, "status").output
 
     down = run(migrated, "down", "--only", "session-check", "--yes")
@@ -123,7 +123,7 @@ def test_a_dry_run_prints_the_sql(project: Project) -> None:
     project.migrated()
     assert (
         "drop function if exists velro_auth.custom_access_token_hook"
-        in run(project, "down", "--steps", "2", "--dry-run").output
+        in run(project, "down", "--steps", "3", "--dry-run").output
     )
 
 

@@ -123,7 +123,7 @@ def test_rights_that_the_auth_server_had_come_back(project: Project) -> None:
 
     project.runner().up()
     during = project.sql(rights)
-    project.runner().down(steps=2)
+    project.runner().down(to="20261122100400")
 
     assert ("supabase_auth_admin", "SELECT", "role", False) in during
     assert project.sql(rights) == before

@@ -40,6 +40,20 @@ BROKEN = (
 )  # fmt: skip
 
 
+def test_the_session_check_is_set_again_and_its_file_unsets_it(migrated: Project, tmp_path: Path) -> None:
+    migrated.runner().up(wanted=["session-check"])
+    migrated.sql(f"alter role authenticator in database {migrated.name} reset pgrst.db_pre_request")
+    setting = "setting pgrst.db_pre_request of authenticator: made"
+
+    fixed = fix(migrated, tmp_path)
+
+    assert fixed.changes == [setting]
+    assert faults(migrated) == []
+    assert fixed.rollback_file is not None
+    migrated.sql(fixed.rollback_file.read_text("utf-8"))
+    assert faults(migrated) == ["function that the data API calls before each request"]
+
+
 def rows(project: Project) -> list[tuple[object, ...]]:
     return project.sql("select to_jsonb(u) from public.users u order by id")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,10 +18,12 @@ from velro_auth.auth.denylist import (
     Denial,
     MemoryDenyList,
     Scope,
+    end_of_lower_sessions,
     end_of_user,
     last_end_s,
     merge_cutoffs,
 )
+from velro_auth.auth.tokens import Claims
 
 HERE = "11111111-1111-4111-8111-111111111111"
 ELSEWHERE = "22222222-2222-4222-8222-222222222222"
@@ -274,3 +277,58 @@ def test_ended_denials_go_while_others_come(denied: MemoryDenyList, clock: HandC
     denied.deny([Denial(subject="session:new", until_s=START_S + 100)])
 
     assert list(denied._entries) == ["session:new"]
+
+
+def step_up(claims: Claims, at_s: float = START_S) -> Denial:
+    return end_of_lower_sessions(claims, at_s=at_s, until_s=START_S + 3600)
+
+
+def of(session_id: str, aal: str, issued_ago_s: int = 60, **changes: Any) -> Claims:
+    return checked_claims(session_id=session_id, aal=aal, issued_at=int(START_S) - issued_ago_s, **changes)
+
+
+def test_a_step_up_ends_the_lower_sessions_of_its_user(denied: MemoryDenyList) -> None:
+    denied.deny([step_up(of(HERE, "aal1"))])
+
+    assert denied.denies(of(ELSEWHERE, "aal1"))
+    assert denied.denies(of(ELSEWHERE, "aal1", 0))
+    # The session that stepped up, with its old token and with the new one.
+    assert not denied.denies(of(HERE, "aal1"))
+    assert not denied.denies(of(HERE, "aal2"))
+    # A device that stepped up before; a token that does not say; a later login; another user.
+    assert not denied.denies(of(ELSEWHERE, "aal2"))
+    assert not denied.denies(of(ELSEWHERE, ""))
+    assert not denied.denies(of(ELSEWHERE, "aal1", -1))
+    assert not denied.denies(of(ELSEWHERE, "aal1", sub=SOMEBODY))
+
+
+def test_a_login_right_after_a_step_up_is_good(denied: MemoryDenyList) -> None:
+    denied.deny([step_up(of(HERE, "aal1"))])
+    new = of(ELSEWHERE, "aal1", 0)
+
+    assert denied.admits(new, denied.mark())
+
+    assert not denied.denies(new)
+    assert denied.denies(of(SOMEBODY, "aal1", 0))
+
+
+def test_a_logout_and_a_step_up_do_not_weaken_each_other(denied: MemoryDenyList) -> None:
+    denied.deny([step_up(of(HERE, "aal1"))])
+    denied.deny([end_of_user(of(ELSEWHERE, "aal2"), "others", at_s=START_S, until_s=START_S + 3600)])
+
+    assert denied.denies(of(HERE, "aal2"))
+    assert denied.denies(of(SOMEBODY, "aal1"))
+    assert not denied.denies(of(ELSEWHERE, "aal2"))
+    # Spared by the logout, ended by the step-up.
+    assert denied.denies(of(ELSEWHERE, "aal1"))
+    assert len(denied.exempt(of(SOMEBODY, "aal1", 0), denied.mark())) == 2
+
+
+def test_two_step_ups_spare_neither_s_lower_tokens(denied: MemoryDenyList) -> None:
+    """The first session is at aal2 now. Only its token from before is refused."""
+    denied.deny([step_up(of(HERE, "aal1"))])
+    denied.deny([step_up(of(ELSEWHERE, "aal1"), START_S + 5)])
+
+    assert denied.denies(of(HERE, "aal1"))
+    assert not denied.denies(of(HERE, "aal2"))
+    assert not denied.denies(of(ELSEWHERE, "aal2", -3))

@@ -28,8 +28,8 @@ from velro_auth.ops.cli.processes import deferred_signals
 from velro_auth.ops.monitor import document, report
 from velro_auth.ops.monitor.aggregate import Aggregate
 from velro_auth.ops.monitor.display import Display
-from velro_auth.ops.monitor.event_log import EventLog, latest, new_path
 from velro_auth.ops.monitor.levels import Levels
+from velro_auth.ops.monitor.observation_file import ObservationFile, latest, new_path
 from velro_auth.ops.monitor.poller import Poller, SteadyClock
 from velro_auth.ops.monitor.probes import Client
 from velro_auth.ops.monitor.run import MonitorPlan, MonitorRun, Recorder, polls_of
@@ -119,8 +119,8 @@ def _run(options: Mapping[str, Any], aggregate: Aggregate, console: Console) -> 
     plan, password = _plan(options, settings), password_or_prompt(options["password"]) if options["email"] else ""
     clock, path = SteadyClock(), _path(options)
     display = Display(console, aggregate=aggregate, title=plan.url)
-    event_log = EventLog(path, warn=lambda text: display.print_line(clock(), text))
-    recorder, webhook = Recorder(event_log, aggregate, display, clock), _webhook(settings, plan.url)
+    observation_file = ObservationFile(path, warn=lambda text: display.print_line(clock(), text))
+    recorder, webhook = Recorder(observation_file, aggregate, display, clock), _webhook(settings, plan.url)
     levels = Levels(
         plan.targets,
         slo_target=plan.slo_target,
@@ -131,8 +131,8 @@ def _run(options: Mapping[str, Any], aggregate: Aggregate, console: Console) -> 
     )
     client = Client(plan.url, timeout_s=plan.timeout_s)
     poller = Poller(polls_of(plan, client, email=options["email"] or "", password=password, clock=clock), clock=clock)
-    with contextlib.closing(event_log), deferred_signals() as stop_request:
-        event_log.open()
+    with contextlib.closing(observation_file), deferred_signals() as stop_request:
+        observation_file.open()
         unreadable = _resume(path, plan, aggregate, levels) if options["resume"] and path.exists() else 0
         display.print_line(clock(), f"Watching {plan.url}, every {plan.interval_s:g} s, into {path}")
         with contextlib.closing(display):

@@ -16,7 +16,7 @@ class State(Enum):
     """The state of a migration."""
 
     PENDING = "pending"
-    NOT_ASKED_FOR = "optional, not applied"
+    NOT_ASKED_FOR = "optional, off"
     APPLIED = "applied"
     EDITED = "edited after it was applied"
     NEWER = "applied, no file here"

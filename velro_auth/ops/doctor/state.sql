@@ -109,5 +109,15 @@ select kind, name, restore, remove, function from (
            format('alter table public.users drop constraint if exists %I', c.conname), null
     from profiles u join pg_constraint c on c.conrelid = u.oid
     where c.contype in ('c', 'f')
+    union all
+    -- The session check: what the data API calls before each request.
+    select 'setting', 'pgrst.db_pre_request of authenticator',
+           format('alter role authenticator in database %I set pgrst.db_pre_request = %L; notify pgrst, ''reload config''',
+                  d.datname, split_part(one, '=', 2)),
+           format('alter role authenticator in database %I reset pgrst.db_pre_request; notify pgrst, ''reload config''',
+                  d.datname), null
+    from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase and d.datname = current_database(),
+         unnest(s.setconfig) one
+    where s.setrole = to_regrole('authenticator') and one like 'pgrst.db\_pre\_request=%'
 ) items (kind, name, restore, remove, function)
 order by kind, name

@@ -75,10 +75,11 @@ def _sync(folder: Path) -> None:
 
 
 #: The order in which objects are removed, and in which they are restored.
-_REMOVED: Final = ("trigger", "policy", "constraint", "column", "note", "table", "function")
+_REMOVED: Final = ("setting", "trigger", "policy", "constraint", "column", "note", "table", "function")
 _RESTORED: Final = (
     "function",
     "rights on function",
+    "setting",
     "trigger",
     "column",
     "constraint",

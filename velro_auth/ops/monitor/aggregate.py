@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from velro_auth.ops.monitor.event_log import SCHEMA
 from velro_auth.ops.monitor.observation import Observation
+from velro_auth.ops.monitor.observation_file import SCHEMA
 from velro_auth.ops.monitor.target_statistics import Incident, TargetStatistics, Timeline
 from velro_auth.telemetry.slo import LEVELS, Level
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from velro_auth import __version__
-from velro_auth.ops.monitor import event_log
+from velro_auth.ops.monitor import observation_file
 from velro_auth.ops.monitor.aggregate import MAX_KEPT, Aggregate, Interval
-from velro_auth.ops.monitor.event_log import SCHEMA
 from velro_auth.ops.monitor.observation import TARGETS, Observation
+from velro_auth.ops.monitor.observation_file import SCHEMA
 from velro_auth.ops.monitor.target_statistics import Incident, Tally, TargetStatistics
 from velro_auth.ops.verdict import Grade, NotMeasured, Verdict, worst
 from velro_auth.telemetry.slo import SloTarget
@@ -45,7 +45,7 @@ def load(aggregate: Aggregate, path: Path, observe: Callable[[Observation], obje
         nonlocal unreadable
         unreadable += 1
 
-    for record in event_log.read(path, bad=skip):
+    for record in observation_file.read(path, bad=skip):
         try:
             aggregate.add(record)
             if record["kind"] == "observation":

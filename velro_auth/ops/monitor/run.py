@@ -11,8 +11,8 @@ from typing import Any, Final
 from velro_auth import __version__
 from velro_auth.ops.monitor.aggregate import Aggregate
 from velro_auth.ops.monitor.display import Display
-from velro_auth.ops.monitor.event_log import SCHEMA, EventLog
 from velro_auth.ops.monitor.levels import Levels
+from velro_auth.ops.monitor.observation_file import SCHEMA, ObservationFile
 from velro_auth.ops.monitor.poller import LoginBackoff, Poll, Poller
 from velro_auth.ops.monitor.probes import PATHS, Client, GetProbe, LoginProbe
 from velro_auth.telemetry.alerts import Announcement
@@ -89,14 +89,14 @@ def polls_of(plan: MonitorPlan, client: Client, *, email: str, password: str, cl
 class Recorder:
     """Puts each record into the file, the aggregate and the display."""
 
-    event_log: EventLog
+    observation_file: ObservationFile
     aggregate: Aggregate
     display: Display
     clock: Callable[[], float]
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Record one line."""
-        self.event_log.write(record)
+        self.observation_file.write(record)
         for news in self.aggregate.add(record):
             self.display.print_line(self.clock(), news)
 

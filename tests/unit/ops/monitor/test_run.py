@@ -15,9 +15,9 @@ from tests.unit.ops.monitor.records import BEGAN_S, PLAN, observed
 from tests.unit.telemetry.answers import HandClock
 from velro_auth.ops.monitor.aggregate import Aggregate
 from velro_auth.ops.monitor.display import Display
-from velro_auth.ops.monitor.event_log import EventLog
 from velro_auth.ops.monitor.levels import Levels
 from velro_auth.ops.monitor.observation import Observation
+from velro_auth.ops.monitor.observation_file import ObservationFile
 from velro_auth.ops.monitor.poller import Poller
 from velro_auth.ops.monitor.run import MonitorRun, Recorder, polls_of
 
@@ -57,15 +57,15 @@ def monitor(
 ) -> tuple[list[dict[str, object]], Aggregate, Script, str]:
     """Run until all was observed; return the lines of the file, the aggregate, the poller and what was printed."""
     out, aggregate, script = io.StringIO(), Aggregate(), Script(clock, observations)
-    event_log = EventLog(folder / "observe.jsonl", warn=print)
-    event_log.open()
+    observation_file = ObservationFile(folder / "observe.jsonl", warn=print)
+    observation_file.open()
     recorder = Recorder(
-        event_log, aggregate, Display(Console(file=out, width=200), aggregate=aggregate, title=""), clock
+        observation_file, aggregate, Display(Console(file=out, width=200), aggregate=aggregate, title=""), clock
     )
     levels = Levels(PLAN.targets, slo_target=PLAN.slo_target, window_s=PLAN.window_s, outputs=[recorder.record_alert])
     made = MonitorRun(PLAN, poller=cast("Poller", script), recorder=recorder, levels=levels, clock=clock)
     made.run(lambda: not observations)
-    event_log.close()
+    observation_file.close()
     lines = [json.loads(line) for line in (folder / "observe.jsonl").read_text().splitlines()]
     return lines, aggregate, script, out.getvalue()
 

@@ -18,7 +18,7 @@ _PATTERN: Final = "observe_*.jsonl"
 _MAX_LINE_BYTES: Final = 64 * 1024
 
 
-class EventLog:
+class ObservationFile:
     """Appends records to a file. When the file cannot be written, it drops them and counts them.
 
     Each line is one ``write`` system call, so a killed process leaves complete lines, except perhaps the last one. A

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from velro_auth.ops.monitor.event_log import EventLog, latest, new_path, read
+from velro_auth.ops.monitor.observation_file import ObservationFile, latest, new_path, read
 from velro_auth.ops.verdict import NotMeasured
 
 NOW = dt.datetime(2026, 8, 1, 12, 4, 26, tzinfo=dt.UTC)
@@ -40,16 +40,16 @@ def said() -> Said:
 
 
 @pytest.fixture
-def event_log(path: Path, said: Said) -> Iterator[EventLog]:
-    made = EventLog(path, warn=said)
+def observation_file(path: Path, said: Said) -> Iterator[ObservationFile]:
+    made = ObservationFile(path, warn=said)
     made.open()
     yield made
     made.close()
 
 
-def test_a_line_is_there_when_it_was_written(event_log: EventLog, path: Path, said: Said) -> None:
-    event_log.write({"n": 1})
-    event_log.write({"text": "a\nb"})
+def test_a_line_is_there_when_it_was_written(observation_file: ObservationFile, path: Path, said: Said) -> None:
+    observation_file.write({"n": 1})
+    observation_file.write({"text": "a\nb"})
 
     assert path.read_text() == '{"n":1}\n{"text":"a\\nb"}\n'
     assert said == []
@@ -60,10 +60,10 @@ def test_a_line_torn_off_by_a_crash_is_the_only_one_lost(path: Path, said: Said)
     path.write_bytes(b'{"n":1}\n{"n":2,"te')
     assert lines(path) == ([{"n": 1}], 1)
 
-    event_log = EventLog(path, warn=said)
-    event_log.open()
-    event_log.write({"n": 3})
-    event_log.close()
+    observation_file = ObservationFile(path, warn=said)
+    observation_file.open()
+    observation_file.write({"n": 3})
+    observation_file.close()
 
     assert lines(path) == ([{"n": 1}, {"n": 3}], 1)
 
@@ -81,30 +81,30 @@ def test_junk_in_a_file_is_skipped(path: Path, junk: bytes) -> None:
 
 def test_a_folder_that_cannot_be_made_is_said_once(tmp_path: Path, said: Said) -> None:
     (tmp_path / "file").write_text("in the way")
-    event_log = EventLog(tmp_path / "file" / "observe.jsonl", warn=said)
+    observation_file = ObservationFile(tmp_path / "file" / "observe.jsonl", warn=said)
 
-    event_log.open()
-    event_log.write({"n": 1})
-    event_log.write({"n": 2})
+    observation_file.open()
+    observation_file.write({"n": 1})
+    observation_file.write({"n": 2})
 
     assert len(said) == 1
     assert "continues in memory" in said[0]
-    assert event_log.dropped == 2
+    assert observation_file.dropped == 2
 
 
-def test_a_full_disk_is_said_once_and_so_is_its_end(event_log: EventLog, path: Path, said: Said) -> None:
+def test_a_full_disk_is_said_once_and_so_is_its_end(observation_file: ObservationFile, path: Path, said: Said) -> None:
     """A limit on the size of files does what a full disk does: a part of a line is written, then nothing."""
-    event_log.write({"n": 1})
+    observation_file.write({"n": 1})
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 4, hard))
-        event_log.write({"n": 2})
-        event_log.write({"n": 3})
+        observation_file.write({"n": 2})
+        observation_file.write({"n": 3})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, before)
-    event_log.write({"n": 4})
+    observation_file.write({"n": 4})
 
     assert lines(path) == ([{"n": 1}, {"n": 4}], 1)
     assert [("cannot be written" in text, "2 lines are missing" in text) for text in said] == [
@@ -113,9 +113,9 @@ def test_a_full_disk_is_said_once_and_so_is_its_end(event_log: EventLog, path: P
     ]
 
 
-def test_two_monitors_do_not_write_one_file(event_log: EventLog, path: Path, said: Said) -> None:
+def test_two_monitors_do_not_write_one_file(observation_file: ObservationFile, path: Path, said: Said) -> None:
     with pytest.raises(NotMeasured, match="another monitor"):
-        EventLog(path, warn=said).open()
+        ObservationFile(path, warn=said).open()
 
 
 def test_a_new_file_has_a_new_name(tmp_path: Path) -> None:
