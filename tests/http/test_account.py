@@ -239,6 +239,19 @@ def test_failing_mails_stop_no_login(client: Client, supabase: AccountDouble, ro
 
 
 @every_mail_route
+def test_an_outage_that_logins_found_is_told_before_anything_is_asked(
+    client: Client, supabase: AccountDouble, route: str
+) -> None:
+    supabase.answers("/token", "<html>", status=502)
+    while post(client, "/login", email=EMAIL, password=PASSWORD).get_json()["code"] != "resting":
+        pass
+    asked = len(supabase.paths())
+
+    assert_problem(ask(client, route), 503, "resting")
+    assert len(supabase.paths()) == asked
+
+
+@every_mail_route
 @pytest.mark.parametrize(
     "address",
     ["https://evil.example.com", "https://app.example.com@evil.example.com", "//app.example.com", "", "x" * 3000],
