@@ -197,7 +197,7 @@ def _standin(data_dir: Path, port: int, options: Sequence[str], *, gateway_url: 
     """Run the local Supabase, which prints its progress to the terminal."""
     click.echo("Starting a local Supabase (PostgreSQL and Auth) …")
     command = [sys.executable, "-m", "supabase_standin", "--data-dir", str(data_dir.resolve()), "--port", str(port)]
-    command += ["--provider", "demo", *options]
+    command += ["--provider", "demo", "--manual-linking", *options]
     process = start(command, env=inherited(), cwd=ROOT, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
