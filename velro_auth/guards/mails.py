@@ -67,6 +67,10 @@ class MailBudget:
         self.enforcement.report(taken.kind, account=caller.account)
         return taken
 
+    def is_acquainted(self, address: str) -> bool:
+        """Return whether anybody logged in from the network of *address* before."""
+        return self.attempts.knows(Caller("", self.keyring.network(address))).network
+
     def _claims(self, caller: Caller) -> list[Claim]:
         known = self.attempts.knows(caller)
         claims = [
