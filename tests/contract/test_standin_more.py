@@ -168,3 +168,18 @@ def test_the_edge_puts_the_token_of_the_key_where_no_other_is(standin: Standin) 
     assert api.call("GET", f"{AUTH}/user").json()["code"] == "bad_jwt"
     assert api.call("GET", f"{AUTH}/user", key=standin.secret_key).json()["code"] == "bad_jwt"
     assert api.call("GET", f"{AUTH}/admin/users", key=standin.secret_key).status_code == 200
+
+
+def test_the_links_of_a_change_of_address_belong_to_both_addresses(standin_with: Callable[..., Standin]) -> None:
+    api, email, new = Api(standin_with(autoconfirm=False)), new_email(), new_email()
+    user_id = api.server.create_user(email, "correct horse")
+    links = {}
+    for kind in ("email_change_current", "email_change_new"):
+        body = {"type": kind, "email": email, "new_email": new}
+        links[kind] = api.admin("POST", "/generate_link", body).json()
+
+    for kind, address in (("email_change_new", new), ("email_change_current", email)):
+        code = {"type": "email_change", "email": address, "token": links[kind]["email_otp"]}
+        assert api.call("POST", f"{AUTH}/verify", code).status_code == 200
+
+    assert api.admin("GET", f"/users/{user_id}").json()["email"] == new
