@@ -401,11 +401,12 @@ def test_a_confirmation_sets_the_password_with_the_new_session(client: Client, s
 
 
 def test_an_unproven_password_is_told(client: Client, supabase: AccountDouble) -> None:
-    def confirmed(ago_s: float, **user: Any) -> bool:
+    def confirmed(ago_s: float, kind: str = "email", **user: Any) -> bool:
         supabase.answers("/verify", proven(email_confirmed_at=moment(ago_s), last_sign_in_at=moment(), **user))
-        answer = post(client, "/confirm", type="email", token_hash=HASH).get_json()
+        answer = post(client, "/confirm", type=kind, token_hash=HASH).get_json()
         return bool(answer.get("password_unproven"))
 
+    assert confirmed(3600, "signup")
     assert confirmed(0.1)
     assert confirmed(0.1, recovery_sent_at=moment(60))
     assert not confirmed(3600)
