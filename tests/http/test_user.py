@@ -316,7 +316,7 @@ def test_what_is_passed_on_is_what_was_sent(client: Client, supabase: responses.
     ],
 )
 def test_nothing_that_depends_on_the_address_is_told(
-    make_client: MakeClient, supabase: responses.RequestsMock, answer: dict[str, Any]
+    make_client: MakeClient, supabase: responses.RequestsMock, logs: LogLines, answer: dict[str, Any]
 ) -> None:
     client = make_client(AUTH_MAIL_DELAY_MS="0")
     supabase.put(f"{AUTH}/user", **answer)
@@ -327,6 +327,9 @@ def test_nothing_that_depends_on_the_address_is_told(
     assert (response.status_code, response.get_json()["display_name"]) == (200, "Ada")
     assert "new@example.com" not in response.text
     assert len(asked(supabase, "/user")) == 1
+    # That an address is taken is no trouble of an operator.
+    is_trouble = answer.get("json") not in ({"id": USER_ID}, {"code": "email_exists"})
+    assert ("A mail was not sent" in str(logs)) is is_trouble
 
 
 def test_an_address_that_supabase_does_not_take_for_one_is_told(

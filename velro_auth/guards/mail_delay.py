@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NoReturn
 
 from velro_auth.errors import Busy, VelroAuthError
 from velro_auth.guards.failure_delay import FailureDelay
@@ -55,13 +55,15 @@ class MailDelay:
 
     A waiting request occupies a thread of the server and holds a permit of the failure delay, but never one that is
     reserved for logins. There are fewer places than permits, so a flood of such requests does not stop the sessions
-    either; and one network gets half of the places. A place is free again when the answer has left *and* the call
-    has ended, so which requests are refused reveals nothing either.
+    either. One network gets half of the places, and a third is kept for networks that logged in before: a flood from
+    many networks does not stop their mails. A place is free again when the answer has left *and* the call has ended,
+    so which requests are refused reveals nothing either.
 
     Args:
         delay_ms: The delay. 0: each answer leaves as soon as the call has ended.
         places: How many requests may wait or have a call that goes on.
         permits: Limits the requests that occupy a thread.
+        is_acquainted: Whether anybody logged in from the network of an address before.
         clock: The clock of ``arrived_s``: monotonic, in seconds.
         sleep: Waits for a number of seconds.
         state: The state of the object before, at a settings reload.
@@ -73,13 +75,16 @@ class MailDelay:
         delay_ms: float = DELAY_MS,
         places: int,
         permits: FailureDelay,
+        is_acquainted: Callable[[str], bool] = lambda _address: False,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         state: MailDelayState | None = None,
     ) -> None:
         self._delay_s = delay_ms / 1000
         self._places = places
+        self._kept = places // 3
         self._per_network = max(1, places // 2)
+        self._is_acquainted = is_acquainted
         self._permits = permits
         self._clock = clock
         self._sleep = sleep
@@ -110,7 +115,11 @@ class MailDelay:
         """
         with self._permits.permit():
             place = _Place(self.state, network_of(address) if address else "")
-            place.take(self._places, self._per_network)
+            if not place.take(self._places - self._kept, self._per_network) and not (
+                # Not under the lock: it may ask Redis.
+                self._is_acquainted(address) and place.take(self._places, self._per_network)
+            ):
+                place.refuse()
             try:
                 return self._run(call, arrived_s, place, on_held)
             finally:
@@ -139,15 +148,21 @@ class _Place:
         self._failure: BaseException | None = None
         self._is_answered = False
 
-    def take(self, places: int, per_network: int) -> None:
+    def take(self, places: int, per_network: int) -> bool:
+        """Take the place if fewer than *places* are in use, and fewer than *per_network* by this network."""
         state = self._state
         with state.changed:
             is_full = bool(self._network) and state.networks[self._network] >= per_network
             if is_full or state.in_use >= places:
-                state.refused += 1
-                raise Busy("too many requests that may send a mail", retry_after_s=1.0)
+                return False
             state.in_use += 1
             state.networks[self._network] += 1
+            return True
+
+    def refuse(self) -> NoReturn:
+        with self._state.changed:
+            self._state.refused += 1
+        raise Busy("too many requests that may send a mail", retry_after_s=1.0)
 
     def start(self, call: Callable[[], None]) -> None:
         """Start the call on a thread of its own.

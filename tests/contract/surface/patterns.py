@@ -58,6 +58,17 @@ def differences(expected: Any, actual: Any, where: str = "") -> list[str]:
     return [f"{where}: recorded {_short(expected)}, came {_short(actual)}"]
 
 
+def bound(recorded: Any, values: Mapping[str, str]) -> Any:
+    """Return *recorded* with the case's own addresses in place of ``<email>`` and ``<new_email>``."""
+    if isinstance(recorded, Mapping):
+        return {key: bound(item, values) for key, item in recorded.items()}
+    if isinstance(recorded, list):
+        return [bound(item, values) for item in recorded]
+    if not isinstance(recorded, str):
+        return recorded
+    return recorded.replace("<email>", values["email"]).replace("<new_email>", values["new_email"])
+
+
 def rows_differ(expected: Sequence[Any], actual: Sequence[Any], where: str) -> list[str]:
     """Return what differs between rows, whose order says nothing: each is compared with the likest one left."""
     if len(expected) != len(actual):

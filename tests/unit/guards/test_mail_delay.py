@@ -20,6 +20,7 @@ from velro_auth.guards.failure_delay import FailureDelay
 from velro_auth.guards.mail_delay import MailDelay, MailDelayState
 
 PATIENCE_S = 60.0
+HOME = "192.0.2.1"
 
 
 def nothing() -> None:
@@ -41,7 +42,7 @@ class Supabase:
 class Requests:
     """Requests that may send a mail, on a clock that moves while they wait."""
 
-    def __init__(self, clock: HandClock, *, delay_ms: float = 1500.0, places: int = 4, permits: int = 10) -> None:
+    def __init__(self, clock: HandClock, *, delay_ms: float = 1500.0, places: int = 6, permits: int = 10) -> None:
         self.clock = clock
         self.permits = FailureDelay(permits=permits, reserved=2, clock=clock, sleep=clock.advance)
         self.state = MailDelayState()
@@ -54,6 +55,7 @@ class Requests:
             delay_ms=self._delay_ms,
             places=places,
             permits=self.permits,
+            is_acquainted=lambda address: address == HOME,
             clock=self.clock,
             sleep=self._sleep,
             state=self.state,
@@ -76,8 +78,10 @@ def requests(clock: HandClock) -> Requests:
 
 
 @contextlib.contextmanager
-def in_progress(requests: Requests, count: int, addresses: list[str]) -> Iterator[Callable[[], None]]:
-    """Have *count* requests wait until the block ends, or until what it yields is called."""
+def in_progress(
+    requests: Requests, count: int, addresses: list[str], *, before: int = 0
+) -> Iterator[Callable[[], None]]:
+    """Have *count* requests wait until the block ends, or until what it yields is called; *before* wait already."""
     may_wake = threading.Event()
     requests.before_waking = lambda: may_wake.wait(PATIENCE_S)
 
@@ -87,7 +91,7 @@ def in_progress(requests: Requests, count: int, addresses: list[str]) -> Iterato
     threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
     for thread in threads:
         thread.start()
-    eventually(lambda: requests.state.in_use == count)
+    eventually(lambda: requests.state.in_use == before + count)
     try:
         yield may_wake.set
     finally:
@@ -216,13 +220,29 @@ def test_a_call_that_goes_on_keeps_its_place(requests: Requests) -> None:
 
 
 def test_one_network_takes_no_more_than_half_of_the_places(requests: Requests) -> None:
-    with in_progress(requests, 2, ["192.0.2.1", "192.0.2.2"]) as wake:
+    with in_progress(requests, 3, ["203.0.113.1", "203.0.113.2"]) as wake:
         with pytest.raises(Busy):
-            requests.delay.run(nothing, requests.clock.now, address="192.0.2.3")
+            requests.delay.run(nothing, requests.clock.now, address="203.0.113.3")
         wake()
         requests.delay.run(nothing, requests.clock.now, address="198.51.100.1")
 
     assert not requests.state.networks
+
+
+def test_a_flood_from_many_networks_leaves_places_for_those_that_logged_in_before(requests: Requests) -> None:
+    with in_progress(requests, 4, ["203.0.113.1", "198.51.100.1"]) as wake:
+        with pytest.raises(Busy):
+            requests.delay.run(nothing, requests.clock.now, address="203.0.114.1")
+        wake()
+        requests.delay.run(nothing, requests.clock.now, address=HOME)
+
+    assert requests.state.refused == 1
+
+
+def test_networks_that_logged_in_before_get_no_more_than_all_places(requests: Requests) -> None:
+    networks = [f"203.0.{number}.1" for number in range(4)]
+    with in_progress(requests, 4, networks), in_progress(requests, 2, [HOME], before=4), pytest.raises(Busy):
+        requests.delay.run(nothing, requests.clock.now, address=HOME)
 
 
 def test_a_flood_leaves_permits_for_sessions_and_logins(requests: Requests) -> None:
@@ -260,7 +280,7 @@ def test_new_settings_keep_the_places_in_use(requests: Requests) -> None:
     for _ in range(4):
         requests.run(supabase)
 
-    requests.delay = requests.remake(places=5)
+    requests.delay = requests.remake(places=7)
     requests.run(supabase)
     with pytest.raises(Busy):
         requests.run()
