@@ -64,6 +64,8 @@ class Enrolment:
     secret: str = field(repr=False)
     uri: str = field(repr=False)
     type: str = "totp"
+    #: The answer as Supabase sent it, for Supabase's own clients.
+    raw: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,8 @@ class FactorChallenge:
     id: str
     type: str
     expires_at: int
+    #: The answer as Supabase sent it, for Supabase's own clients.
+    raw: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
 
 
 class FactorCalls(Protocol):
