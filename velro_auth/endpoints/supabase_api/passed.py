@@ -63,7 +63,7 @@ class PassedOnRoutes:
         return self._returned(asked, "/sso/saml/acs")
 
     def _returned(self, asked: Asked, path: str) -> RawResponse:
-        method = asked.request.method
+        method = asked.request.environ["REQUEST_METHOD"]
         form = raw_body(asked.request, asked.max_body_bytes) if method == "POST" else None
         return self._public(asked, method, path, _others(asked), form)
 

@@ -20,6 +20,7 @@ from velro_auth.endpoints.supabase_api.refusals import refuse
 from velro_auth.endpoints.supabase_api.tokens import Tokens
 from velro_auth.endpoints.supabase_api.users import Users
 from velro_auth.errors import BadParameter, MethodNotAllowed, NotFound, VelroAuthError
+from velro_auth.web.middleware import is_below
 from velro_auth.web.redirects import AllowedRedirect
 
 PREFIX: Final = "/auth/v1"
@@ -157,7 +158,7 @@ class SupabaseApiEndpoint:
             MethodNotAllowed: The path exists, but not with this method.
         """
         path = request.environ["PATH_INFO"]
-        if not path.startswith(f"{PREFIX}/"):
+        if not is_below(path, (PREFIX,)):
             error: VelroAuthError = NotFound("not the authentication server")
             error.members = {"hint": f"This gateway answers {PREFIX} only. Send this request to {self.project_url}."}
             raise error
@@ -166,9 +167,11 @@ class SupabaseApiEndpoint:
         rest = path.removeprefix(PREFIX)
         exact = self._exact.get(rest)
         by_method, parts = (exact, {}) if exact is not None else self._matching(rest)
-        if request.method not in by_method:
+        # As it was sent: Werkzeug would read "get" as GET, and another server would not.
+        route = by_method.get(request.environ["REQUEST_METHOD"])
+        if route is None:
             raise MethodNotAllowed([*sorted(by_method), "OPTIONS"])
-        return by_method[request.method], parts
+        return route, parts
 
     def _matching(self, rest: str) -> tuple[Mapping[str, Route], dict[str, str]]:
         for pattern, by_method in self._patterns:
