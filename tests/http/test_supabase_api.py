@@ -432,11 +432,15 @@ def test_a_logout_is_known_to_both_faces(face: Client, supabase: Supabase) -> No
     assert (answer.status_code, answer.get_json()["code"]) == (403, "session_not_found")
 
 
-def test_logins_are_audited_as_such(face: Client, supabase: Supabase, logs: LogLines) -> None:
+def test_a_login_is_counted_as_one(face: Client, supabase: Supabase, logs: LogLines) -> None:
+    """So that service level, metrics, alerts and audit know no difference."""
+    log_in(face)
+    supabase.refuses("invalid_credentials")
     log_in(face)
 
-    (line,) = [each for each in logs.access if each["path"] == "/auth/v1/token"]
-    assert line["outcome"] == "ok"
+    counted = face.get("/metrics").get_data(as_text=True)
+    assert re.search(r'logins_total\{outcome="ok"\} 1', counted)
+    assert re.search(r'logins_total\{outcome="invalid_credentials"\} 1', counted)
     assert EMAIL not in str(logs)
 
 

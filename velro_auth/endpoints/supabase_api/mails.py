@@ -62,6 +62,7 @@ class Mails:
         data = body.get("data")
         data = data if isinstance(data, dict) else {}
         if not account:
+            asked.context.operation = "anonymous"
             wanted = NewAnonymous(data=data, captcha_token=captcha_of(body))
             return session_answer(self.anonymous(wanted, asked.context), asked)
         pending: list[Mapping[str, Any]] = []

@@ -42,8 +42,8 @@ class Route:
         path: The path below the prefix; ``<name>`` stands for a UUID.
         handler: Answers it.
         needs_key: Whether the caller has to send an API key. Navigations of a browser cannot.
-        done: What a success is in the audit trail.
-        refused: What a refusal is there, where its outcome does not say it.
+        operation: The endpoint of this service's own API that does the same: what the request is counted and audited
+            as. None for none.
         has_body: Whether a body is read.
     """
 
@@ -51,8 +51,7 @@ class Route:
     path: str
     handler: Handler
     needs_key: bool = True
-    done: str | None = None
-    refused: str | None = None
+    operation: str | None = None
     has_body: bool = False
 
     @property
@@ -64,39 +63,44 @@ class Route:
 def routes(tokens: Tokens, mails: Mails, users: Users, passed: PassedOnRoutes) -> tuple[Route, ...]:
     """Return the table. What is not in it is answered 404, and never passed on: ``admin``, ``invite``, ``scim``."""
     return (
-        Route("POST", "/token", tokens.token, refused="login_refused", has_body=True),
-        Route("POST", "/logout", tokens.log_out, done="session_ended"),
-        Route("GET", "/user", passed.user),
-        Route("PUT", "/user", users.change, done="user_changed", has_body=True),
-        Route("GET", "/reauthenticate", users.reauthenticate, done="code_asked_for"),
-        Route("POST", "/signup", mails.signup, done="sign_up", has_body=True),
-        Route("POST", "/otp", mails.otp, done="sign_in_code_asked", has_body=True),
-        Route("POST", "/magiclink", mails.otp, done="sign_in_code_asked", has_body=True),
-        Route("POST", "/recover", mails.recover, done="recovery_asked", has_body=True),
-        Route("POST", "/resend", mails.resend, done="confirmation_asked", has_body=True),
-        Route("POST", "/verify", mails.verify, done="link_accepted", has_body=True),
-        Route("GET", "/verify", mails.follow, needs_key=False, done="link_followed"),
-        Route("POST", "/factors", users.enrol, done="factor_enrolled", has_body=True),
-        Route("POST", "/factors/<factor_id>/challenge", users.challenge, has_body=True),
-        Route("POST", "/factors/<factor_id>/verify", users.verify_factor, done="session_stepped_up", has_body=True),
-        Route("DELETE", "/factors/<factor_id>", users.remove_factor, done="factor_removed", has_body=True),
-        Route("GET", "/user/identities/authorize", users.link, done="identity_link_begun"),
-        Route("DELETE", "/user/identities/<identity_id>", users.unlink, done="identity_unlinked"),
+        Route("POST", "/token", tokens.token, has_body=True),
+        Route("POST", "/logout", tokens.log_out, operation="logout"),
+        Route("GET", "/user", passed.user, operation="me"),
+        Route("PUT", "/user", users.change, operation="profile", has_body=True),
+        Route("GET", "/reauthenticate", users.reauthenticate, operation="reauthenticate"),
+        Route("POST", "/signup", mails.signup, operation="signup", has_body=True),
+        Route("POST", "/otp", mails.otp, operation="otp", has_body=True),
+        Route("POST", "/magiclink", mails.otp, operation="otp", has_body=True),
+        Route("POST", "/recover", mails.recover, operation="password_forgot", has_body=True),
+        Route("POST", "/resend", mails.resend, operation="signup_resend", has_body=True),
+        Route("POST", "/verify", mails.verify, operation="confirm", has_body=True),
+        Route("GET", "/verify", mails.follow, needs_key=False),
+        Route("POST", "/factors", users.enrol, operation="factors", has_body=True),
+        Route("POST", "/factors/<factor_id>/challenge", users.challenge, operation="factor_challenge", has_body=True),
+        Route("POST", "/factors/<factor_id>/verify", users.verify_factor, operation="factor_verify", has_body=True),
+        Route("DELETE", "/factors/<factor_id>", users.remove_factor, operation="factor", has_body=True),
+        Route("GET", "/user/identities/authorize", users.link),
+        Route("DELETE", "/user/identities/<identity_id>", users.unlink),
         Route("GET", "/settings", passed.page),
         Route("GET", "/health", passed.page),
         Route("GET", "/.well-known/jwks.json", passed.page, needs_key=False),
         Route("GET", "/.well-known/openid-configuration", passed.page, needs_key=False),
-        Route("GET", "/authorize", passed.authorize, needs_key=False, done="login_begun"),
-        Route("GET", "/callback", passed.callback, needs_key=False),
-        Route("POST", "/callback", passed.callback, needs_key=False, has_body=True),
-        Route("POST", "/sso", passed.sso, done="login_begun", has_body=True),
+        Route("GET", "/authorize", passed.authorize, needs_key=False, operation="authorize"),
+        Route("GET", "/callback", passed.callback, needs_key=False, operation="callback"),
+        Route("POST", "/callback", passed.callback, needs_key=False, operation="callback", has_body=True),
+        Route("POST", "/sso", passed.sso, operation="authorize", has_body=True),
         Route("GET", "/sso/saml/metadata", passed.saml_metadata, needs_key=False),
         Route("POST", "/sso/saml/acs", passed.saml_acs, needs_key=False, has_body=True),
     )
 
 
-#: grant_type → what a success is in the audit trail.
-_GRANTS: Final[Mapping[str, str]] = {"refresh_token": "session_refreshed"}
+#: grant_type → the endpoint that does the same.
+_GRANTS: Final[Mapping[str, str]] = {
+    "password": "login",
+    "refresh_token": "refresh",
+    "pkce": "exchange",
+    "id_token": "exchange",
+}
 
 
 @dataclass(frozen=True)
@@ -143,12 +147,8 @@ class SupabaseApiEndpoint:
         if route.needs_key:
             self.keys.check(key)
         context = RequestContext.of(request.environ)
-        grant = query.get("grant_type", "")
-        context.security_event = route.refused
-        asked = Asked(request, context, parts, query, key, self.redirects, self.max_body_bytes)
-        answer = route.handler(asked)
-        context.security_event = _GRANTS.get(grant, "login_succeeded") if route.path == "/token" else route.done
-        return answer
+        context.operation = _GRANTS.get(query.get("grant_type", "")) if route.path == "/token" else route.operation
+        return route.handler(Asked(request, context, parts, query, key, self.redirects, self.max_body_bytes))
 
     def _route(self, request: Request) -> tuple[Route, Mapping[str, str]]:
         """Return the route of a request.

@@ -115,6 +115,7 @@ class Users:
     def _password(
         self, asked: Asked, token: str, body: Mapping[str, Any], rest: Mapping[str, Any], *, is_proven: bool
     ) -> Passed:
+        asked.context.operation = "password"
         change = NewPassword(
             password=text_of(body, "password", longest=MAX_PASSWORD_BYTES),
             nonce=text_of(body, "nonce") or None,
