@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import threading
@@ -34,7 +33,8 @@ class Supabase:
     """Answers everything, and counts what it was asked."""
 
     def __init__(self, mock: responses.RequestsMock) -> None:
-        self.status, self.body = 200, proven()
+        self.status = 200
+        self.body: Any = proven()
         self.headers: dict[str, str] = {}
         self.asked: list[Any] = []
         for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD"):
@@ -56,7 +56,7 @@ class Supabase:
         if request.url.endswith("/jwks.json"):
             return 200, {}, document([KEY]).decode()
         self.asked.append(request)
-        return self.status, self.headers, json.dumps(self.body)
+        return self.status, self.headers, "" if self.status == 204 else json.dumps(self.body)
 
 
 @pytest.fixture
@@ -206,14 +206,14 @@ def test_the_key_in_authorization_is_dropped(face: Client, supabase: Supabase) -
 def test_none_of_five_thousand_hostile_requests_reaches_supabase(face: Client, supabase: Supabase) -> None:
     statuses = set()
     for hostile in hostile_requests(5_000):
-        environ = EnvironBuilder("/auth/v1", headers={**bearer(), **KEYS}).get_environ()
-        environ |= {
+        environ = EnvironBuilder("/auth/v1", headers=bearer()).get_environ()
+        changes: dict[str, Any] = {
             "REQUEST_METHOD": hostile.method,
             "PATH_INFO": hostile.path.encode().decode("latin-1"),
             "RAW_URI": hostile.raw,
             "QUERY_STRING": hostile.query,
         }
-        response = face.run_wsgi_app(environ)
+        response = face.run_wsgi_app({**environ, **changes})
         statuses.add(int(response[1][:3]))
         assert not supabase.asked, hostile
 
@@ -422,9 +422,6 @@ def test_a_logout_is_known_to_both_faces(face: Client, supabase: Supabase) -> No
     supabase.says(SESSION["user"])
     assert face.get("/auth/v1/user", headers=headers).status_code == 200
     supabase.says({}, 204)
-    with contextlib.suppress(TypeError):
-        supabase.body = None
-
     face.post("/auth/v1/logout?scope=local", headers=headers)
 
     assert face.get("/api/v1/auth/verify", headers=headers).status_code == 401

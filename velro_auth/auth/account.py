@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
@@ -14,10 +14,6 @@ ProofType: TypeAlias = Literal["signup", "invite", "magiclink", "email", "recove
 
 #: Types whose links and codes open an account. Only with these may a password be set by ``confirm``.
 OPENING: Final[frozenset[ProofType]] = frozenset({"signup", "invite", "magiclink", "email"})
-
-
-def _ignore(_user: Mapping[str, Any]) -> None:
-    """Do nothing with a user object."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +44,11 @@ class SignUp(MailRequest):
         password: Passed on exactly as given.
         data: The user's own metadata, as JSON values.
         is_phone: Whether ``email`` holds a phone number.
-        on_pending: Called with Supabase's user object when the address has to be confirmed first.
     """
 
     password: str = field(repr=False)
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
     is_phone: bool = False
-    on_pending: Callable[[Mapping[str, Any]], None] = field(default=_ignore, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

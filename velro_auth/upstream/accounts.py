@@ -61,7 +61,6 @@ class SupabaseAccounts:
                 _demand_own(answer["user"], sign_up)
                 return session
             _demand_own(answer, sign_up)
-            sign_up.on_pending(answer)
             return None
 
         session = self._calls.ask_public(self._to("/signup", sign_up), context, questions.SIGN_UP, read, body)

@@ -6,7 +6,6 @@ Nothing in an answer depends on who has an account, beyond what the project itse
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -65,7 +64,6 @@ class Mails:
             asked.context.operation = "anonymous"
             wanted = NewAnonymous(data=data, captcha_token=captcha_of(body))
             return session_answer(self.anonymous(wanted, asked.context), asked)
-        pending: list[Mapping[str, Any]] = []
         sign_up = SignUp(
             email=account,
             is_phone=is_phone,
@@ -75,12 +73,9 @@ class Mails:
             challenge_method=text_of(body, "code_challenge_method"),
             redirect_to=asked.redirect_to,
             captcha_token=captcha_of(body),
-            on_pending=pending.append,
         )
         session = self.sign_up(sign_up, asked.context)
-        if session is not None:
-            return session_answer(session, asked)
-        return json_answer(new_user(sign_up, pending[0] if pending else {}))
+        return json_answer(new_user(sign_up)) if session is None else session_answer(session, asked)
 
     def otp(self, asked: Asked) -> RawResponse:
         """Answer ``POST /otp`` and ``POST /magiclink``."""
@@ -146,16 +141,15 @@ class Mails:
         return json_answer({})
 
 
-def new_user(sign_up: SignUp, told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the user object that answers a sign-up where a mail confirms: the same shape whoever has an account.
+def new_user(sign_up: SignUp) -> dict[str, Any]:
+    """Return the user object that answers a sign-up where a mail confirms, whether or not the address has an account.
 
-    Args:
-        sign_up: The sign-up.
-        told: Supabase's user object; empty if there is none yet. For a known address its id is a made-up one.
+    Its ids are made up each time. Supabase gives the real id of a new user, again at the next sign-up, and a made-up
+    one for a known address: two sign-ups would tell who has an account. The session after the confirmation has the
+    real id.
     """
     now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    user_id = told.get("id")
-    user_id = user_id if isinstance(user_id, str) and user_id else str(uuid.uuid4())
+    user_id = str(uuid.uuid4())
     name = "phone" if sign_up.is_phone else "email"
     address = sign_up.email.lower()
     subject = {"sub": user_id, name: address, "email_verified": False, "phone_verified": False}
