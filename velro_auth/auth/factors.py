@@ -25,7 +25,7 @@ from velro_auth.auth.models import Session
 from velro_auth.auth.tokens import Claims, claims_of_issued
 from velro_auth.auth.user_calls import UserCalls, guessing
 from velro_auth.context import RequestContext
-from velro_auth.errors import TokenInvalid
+from velro_auth.errors import SessionGone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +64,8 @@ class Enrolment:
     secret: str = field(repr=False)
     uri: str = field(repr=False)
     type: str = "totp"
+    #: The answer as Supabase sent it, for Supabase's own clients.
+    raw: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,8 @@ class FactorChallenge:
     id: str
     type: str
     expires_at: int
+    #: The answer as Supabase sent it, for Supabase's own clients.
+    raw: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
 
 
 class FactorCalls(Protocol):
@@ -213,7 +217,7 @@ class Factors:
         issued = claims_of_issued(session.access_token)
         # It is the session of the token, which a logout may have ended meanwhile: even the oldest denial applies.
         if issued is not None and not sessions.denied.admits(issued, BEFORE_ALL):
-            raise TokenInvalid("the session was ended")
+            raise SessionGone("the session was ended")
         return session
 
     @contextlib.contextmanager

@@ -61,21 +61,14 @@ def build_account(
     """
     guards, new_sessions = sessions.guards, NewSessions(sessions=sessions)
     accounts = SupabaseAccounts(calls, owners=owners)
+    mailing = build_mailing(settings, sessions)
     keys = sealing_keys(settings.auth_cookie_keys, api_key=settings.upstream_key)
     flows = MailFlows(
         FlowCookies(keys, public_url=settings.auth_public_url),
         [allowed_redirect(entry) for entry in settings.auth_redirect_urls],
     )
-    mailing = Mailing(guards=guards, unusable="; ".join(map(str, settings.errors)))
     mails = MailRequests(accounts=accounts, mailing=mailing)
-    sign_ups = SignUps(
-        accounts=accounts,
-        guards=guards,
-        mailing=mailing,
-        breaker=state.breaker,
-        new_sessions=new_sessions,
-        mode=state.mode,
-    )
+    sign_ups = build_sign_ups(settings, state, accounts, sessions)
     proofs = Proofs(accounts=accounts, guards=guards, breaker=state.breaker, new_sessions=new_sessions)
     setter = PasswordSetter(
         accounts=accounts,
@@ -92,4 +85,21 @@ def build_account(
         ForgotEndpoint(mails, flows, most),
         ConfirmEndpoint(Confirmation(proofs=proofs, setter=setter), most),
         ResetEndpoint(PasswordReset(proofs=proofs, setter=setter), most),
+    )
+
+
+def build_mailing(settings: Settings, sessions: Sessions) -> Mailing:
+    """Build the guards of requests that may send a mail."""
+    return Mailing(guards=sessions.guards, unusable="; ".join(map(str, settings.errors)))
+
+
+def build_sign_ups(settings: Settings, state: AccountState, accounts: SupabaseAccounts, sessions: Sessions) -> SignUps:
+    """Build the sign-up service."""
+    return SignUps(
+        accounts=accounts,
+        guards=sessions.guards,
+        mailing=build_mailing(settings, sessions),
+        breaker=state.breaker,
+        new_sessions=NewSessions(sessions=sessions),
+        mode=state.mode,
     )

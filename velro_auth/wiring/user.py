@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -70,7 +69,6 @@ def build_user(
     calls: AuthCalls,
     sessions: Sessions,
     owners: Owners,
-    note_token: Callable[[str], None],
 ) -> tuple[Endpoint, ...]:
     """Build the endpoints of :data:`USER_ENDPOINTS`, in that order.
 
@@ -80,25 +78,33 @@ def build_user(
         calls: Asks Supabase Auth.
         sessions: Verifies tokens and ends sessions.
         owners: The user that each refresh token was issued to.
-        note_token: Called with each issued access token.
     """
-    freshness = Freshness(identity=sessions.identity, guards=sessions.guards)
     users = SupabaseUsers(calls, owners=owners)
-    changes = UserChanges(
+    changes = build_changes(users, sessions, state.breaker)
+    factors = build_factors(calls, owners, sessions, state.breaker)
+    anonymous = build_anonymous(users, sessions, state.breaker)
+    return _endpoints(settings, sessions, changes, factors, anonymous)
+
+
+def build_changes(users: SupabaseUsers, sessions: Sessions, breaker: CircuitBreaker) -> UserChanges:
+    """Build the service of what users change about themselves."""
+    return UserChanges(
         users=users,
-        user=UserCalls(sessions=sessions, breaker=state.breaker, kind="change"),
-        freshness=freshness,
+        user=UserCalls(sessions=sessions, breaker=breaker, kind="change"),
+        freshness=Freshness(identity=sessions.identity, guards=sessions.guards),
         profiles=sessions.profiles,
     )
-    factors = build_factors(calls, owners, sessions, state.breaker)
-    anonymous = Anonymous(
+
+
+def build_anonymous(users: SupabaseUsers, sessions: Sessions, breaker: CircuitBreaker) -> Anonymous:
+    """Build the service that makes anonymous users."""
+    return Anonymous(
         sign_ups=users,
         guards=sessions.guards,
-        breaker=state.breaker,
+        breaker=breaker,
         denied=sessions.denied,
-        note_token=note_token,
+        note_token=sessions.note_token,
     )
-    return _endpoints(settings, sessions, changes, factors, anonymous)
 
 
 def build_factors(calls: AuthCalls, owners: Owners, sessions: Sessions, breaker: CircuitBreaker) -> Factors:
