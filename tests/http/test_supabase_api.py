@@ -206,7 +206,7 @@ def test_the_key_in_authorization_is_dropped(face: Client, supabase: Supabase) -
 def test_none_of_five_thousand_hostile_requests_reaches_supabase(face: Client, supabase: Supabase) -> None:
     statuses = set()
     for hostile in hostile_requests(5_000):
-        environ = EnvironBuilder("/auth/v1", headers=bearer()).get_environ()
+        environ = EnvironBuilder("/auth/v1", headers=list(bearer().items())).get_environ()
         changes: dict[str, Any] = {
             "REQUEST_METHOD": hostile.method,
             "PATH_INFO": hostile.path.encode().decode("latin-1"),

@@ -103,13 +103,15 @@ def text_of(body: Mapping[str, Any], name: str, *, longest: int = MAX_TEXT_LENGT
 def account_of(body: Mapping[str, Any]) -> tuple[str, bool]:
     """Return the mail address or phone number of a body, and whether it is a number; empty where it has neither.
 
+    A number is folded as Supabase does it: otherwise each spelling would have budgets of its own.
+
     Raises:
         InvalidRequest: It has both.
     """
     email, phone = text_of(body, "email"), text_of(body, "phone")
     if email and phone:
         raise InvalidRequest({"email": ["Only an email address or phone number should be provided."]})
-    return email or phone, not email
+    return email or phone.removeprefix("+").replace(" ", ""), bool(phone)
 
 
 def captcha_of(body: Mapping[str, Any]) -> str | None:

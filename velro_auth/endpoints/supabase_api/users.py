@@ -45,18 +45,19 @@ class Users:
         """
         body, token = asked.body(), asked.token
         address, is_phone = account_of(body)
-        proof = _proof(body)
-        if address:
-            self.changes.check_freshness(token, proof, asked.context)
-        rest = only(body, "data", "channel")
-        user = Passed(200, (), b"")
+        answer = self._rest(asked, token, body, has_address=bool(address))
+        return self._address(asked, token, body, "phone" if is_phone else "email") if address else answer_of(answer)
+
+    def _rest(self, asked: Asked, token: str, body: Mapping[str, Any], *, has_address: bool) -> Passed:
+        """Change what sends no mail. Where an address is to follow, its proof of freshness is demanded here."""
+        rest = only(body, "data")
         if body.get("password") is not None:
-            user = self._password(asked, token, body, rest, is_proven=bool(address))
-        elif rest.get("data") is not None or not address:
-            user = self.calls.change(self._put(token, rest), asked.context)
-        if not address:
-            return answer_of(user)
-        return self._address(asked, token, body, "phone" if is_phone else "email")
+            return self._password(asked, token, body, rest)
+        if has_address:
+            self.changes.check_freshness(token, _proof(body), asked.context)
+            if rest.get("data") is None:
+                return Passed(200, (), b"")
+        return self.calls.change(self._put(token, rest), asked.context)
 
     def reauthenticate(self, asked: Asked) -> RawResponse:
         """Answer ``GET /reauthenticate``."""
@@ -112,9 +113,7 @@ class Users:
         call = Call(kind="user", method="DELETE", path=path, bearer=asked.token)
         return answer_of(self.calls.change(call, asked.context, proof=Proof()))
 
-    def _password(
-        self, asked: Asked, token: str, body: Mapping[str, Any], rest: Mapping[str, Any], *, is_proven: bool
-    ) -> Passed:
+    def _password(self, asked: Asked, token: str, body: Mapping[str, Any], rest: Mapping[str, Any]) -> Passed:
         asked.context.operation = "password"
         change = NewPassword(
             password=text_of(body, "password", longest=MAX_PASSWORD_BYTES),
@@ -128,9 +127,6 @@ class Users:
             answers.append(self.calls.passing.ask(call, asked.context))
             return answers[0].at_s
 
-        if is_proven:
-            # The current password was checked already; each check costs a try.
-            change = dataclasses.replace(change, proof=Proof())
         self.changes.change_password_with(token, change, asked.context, ask)
         return answers[0]
 
