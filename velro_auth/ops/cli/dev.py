@@ -291,7 +291,7 @@ Log in:
 Add a user:                    {program} dev add-user ada@example.com
 Keys and addresses, in a shell: eval "$({program} dev env)"
 Pages of http://localhost:* may call it; CORS_ORIGINS=https://app.example make run names others.
-Sign-ups confirm by themselves; AUTH_DEV_CONFIRM=mail make run has them confirmed by a mail.
+AUTH_DEV_CONFIRM=mail make run has sign-ups confirmed by a mail; by default they confirm by themselves.
 One address gets 2 mails an hour from one network; AUTH_THROTTLE_SCALE=100 make run allows more.
 
 Stop with Ctrl-C.
