@@ -19,7 +19,11 @@ from tests.conftest import ENVIRONMENT, PUBLISHABLE_KEY, SECRET_KEY, LogLines, M
 from tests.fixtures.hostile_requests import hostile_requests
 from tests.fixtures.tokens import claims_at, document
 from tests.upstream_double import PROJECT, SESSION
+from velro_auth import errors
 from velro_auth.config.settings import Settings
+from velro_auth.context import CONTEXT, RequestContext
+from velro_auth.endpoints.supabase_api.refusals import TABLE, refuse
+from velro_auth.errors import Throttled, Unready, UpstreamError, UpstreamThrottled
 
 KEYS = {"apikey": PUBLISHABLE_KEY}
 NEW = {**KEYS, "X-Supabase-Api-Version": "2024-01-01"}
@@ -444,3 +448,48 @@ def test_a_login_is_counted_as_one(face: Client, supabase: Supabase, logs: LogLi
 def _of_another() -> dict[str, str]:
     other = KEY.token(claims_at(time.time(), iss=API, sub="00000000-0000-4000-8000-000000000001"))
     return {"Authorization": f"Bearer {other}"}
+
+
+@pytest.mark.parametrize("path", ["otp", "recover", "resend", "magiclink"])
+@pytest.mark.parametrize("code", ["otp_disabled", "signup_disabled", "over_sms_send_rate_limit", "a_new_refusal", "x"])
+def test_no_refusal_of_a_mail_tells_who_exists(path: str, code: str, face: Client, supabase: Supabase) -> None:
+    supabase.refuses(code, 422)
+    body = {"email": EMAIL, "type": "signup", "create_user": False}
+
+    answer = face.post(f"/auth/v1/{path}", json=body, headers=KEYS)
+
+    assert (answer.status_code, answer.data) == (200, b"{}")
+
+
+@pytest.mark.parametrize("code", ["phone_provider_disabled", "validation_failed", "captcha_failed"])
+def test_what_is_decided_before_the_account_is_told(code: str, face: Client, supabase: Supabase) -> None:
+    supabase.refuses(code)
+
+    answer = face.post("/auth/v1/otp", json={"phone": "+15550001"}, headers=NEW)
+
+    assert (answer.status_code, answer.get_json()) == (400, {"code": code, "message": f"because of {code}"})
+
+
+def test_the_session_of_another_address_is_dropped(face: Client, supabase: Supabase, logs: LogLines) -> None:
+    body = {"type": "email", "email": "somebody-else@example.com", "token": "123456"}
+
+    assert face.post("/auth/v1/verify", json=body, headers=KEYS).status_code == 503
+    assert face.post("/auth/v1/verify", json={**body, "email": EMAIL}, headers=KEYS).status_code == 200
+    assert "another user" in str(logs)
+
+
+@pytest.mark.parametrize("error", [Throttled("too many"), UpstreamThrottled("too many")])
+def test_no_limit_at_all_is_a_429_for_a_refresh(error: Exception) -> None:
+    environ = {CONTEXT: RequestContext(request_id="a", address="", arrived_s=0.0)}
+
+    assert refuse(error, environ, never_429=True).status.startswith("503")
+    assert refuse(error, environ, never_429=False).status.startswith("429")
+
+
+def test_every_error_of_ours_has_a_row_with_a_status_that_clients_know() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+
+    rows = {kind: next(TABLE[each] for each in kind.__mro__ if each in TABLE) for kind in kinds}
+
+    assert [kind for kind, row in rows.items() if row.status == 500] == [errors.VelroAuthError]
+    assert all(row.status == 503 for kind, row in rows.items() if issubclass(kind, (UpstreamError, Unready)))
