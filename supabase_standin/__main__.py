@@ -48,10 +48,20 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--bcrypt-cost", type=int, default=10, help="of new passwords, 4 to 31")
     parser.add_argument("--jwt-lifetime-s", type=int, default=3600, help="of access tokens")
     parser.add_argument("--rate-limit", action="store_true", help="limit /token as the platform does")
-    parser.add_argument("--provider", action="append", default=[], choices=sorted(KINDS), help="log in with it too")
     parser.add_argument("--not-durable", action="store_true", help="trade crash safety for speed")
+    _add_login_options(parser.add_argument_group("login"))
     _add_mail_options(parser.add_argument_group("mail", "SMTP_URL names a mail server that gets a copy of each mail."))
     return parser
+
+
+def _add_login_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--provider", action="append", default=[], choices=sorted(KINDS), help="an OAuth provider")
+    group.add_argument("--anonymous-users", action="store_true", help="let in whoever gives no address")
+    group.add_argument("--manual-linking", action="store_true", help="users add and remove identities")
+    group.add_argument("--phone-logins", action="store_true", help="phone number and password log in")
+    group.add_argument("--refresh-tokens-v2", action="store_true", help="refresh tokens are counted, without rows")
+    group.add_argument("--signing", choices=("ES256", "HS256"), default="ES256", help="how tokens are signed")
+    group.add_argument("--no-edge", action="store_true", help="the bare Auth service: no API keys")
 
 
 def _add_mail_options(group: argparse._ArgumentGroup) -> None:
@@ -76,12 +86,14 @@ def config_of(given: argparse.Namespace) -> StandinConfig:
     """Return what a command line asks for."""
     same = (
         "data_dir host port bcrypt_cost jwt_lifetime_s site_url mail_link mail_interval_s mails_per_hour mail_delay_ms"
+        " anonymous_users manual_linking phone_logins refresh_tokens_v2 signing"
         " smtp_down otp_length otp_exp_s password_reauthentication password_needs_current"
     )
     options: dict[str, Any] = {name: getattr(given, name) for name in same.split()}
     options |= {
         "rate_limit": RateLimit() if given.rate_limit else None,
         "autoconfirm": not given.no_autoconfirm,
+        "edge": not given.no_edge,
         "durable": not given.not_durable,
         "redirect_urls": tuple(given.redirect_url),
         "providers": tuple(given.provider),

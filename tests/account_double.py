@@ -45,6 +45,7 @@ class AccountDouble:
         self.bearers: list[str | None] = []
         for method, path in (
             ("GET", "/settings"),
+            ("POST", "/token"),
             ("POST", "/signup"),
             ("POST", "/resend"),
             ("POST", "/otp"),

@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 from supabase_standin import Standin
 from tests.asserts import assert_problem
 from tests.contract.account_lab import AUTH, PAGE, PASSWORD, Lab, lab_of
+from tests.fixtures.redis import RedisServer
 from tests.fixtures.standin import Api, new_email
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:supabase", "ignore::DeprecationWarning:postgrest")
@@ -257,6 +258,23 @@ def test_a_reset_ends_all_other_sessions(lab: Lab, email: str) -> None:
     refreshed = lab.post("/refresh", refresh_token=answer.get_json()["refresh_token"])
     assert lab.verify(refreshed.get_json()) == 200
     assert_problem(lab.post("/refresh", refresh_token=before["refresh_token"]), 401, "session_expired")
+
+
+def test_a_reset_ends_sessions_in_every_process(
+    standin_with: StandinWith, redis_server: RedisServer, email: str
+) -> None:
+    with redis_server.client() as client:
+        client.flushall()
+    here, there = (lab_of(standin_with(**BY_MAIL), REDIS_URL=redis_server.url) for _ in range(2))
+    before = owner(there, email)
+    here.post("/password/forgot", email=email)
+    ticket = here.post("/password/reset", token_hash=here.mail(email)["token_hash"], password=WEAK).get_json()["ticket"]
+
+    answer = there.post("/password/reset", ticket=ticket, password=OTHER)
+
+    assert answer.status_code == 200, answer.text
+    assert (here.verify(before), there.verify(before)) == (401, 401)
+    assert (here.verify(answer.get_json()), there.verify(answer.get_json())) == (200, 200)
 
 
 def test_a_refused_password_spends_no_link(lab: Lab, email: str) -> None:

@@ -98,3 +98,19 @@ def test_a_factor_has_one_budget_whatever_the_route(standin_with: StandinWith) -
         tries.append(answer.status_code)
 
     assert tries == [401] * 5 + [429] * 2
+
+
+def test_people_who_sign_in_by_mailed_code_are_known_like_others(lab: Lab) -> None:
+    """They have no password to log in with; their next mail must not depend on strangers."""
+    email = new_email()
+    lab.standin.create_user(email, PASSWORD)
+    ask(lab, "/otp", HOME, email=email)
+    token = lab.mail(email)["token"]
+    assert ask(lab, "/confirm", HOME, email=email, token=token, type="email").status_code == 200
+    for number in range(10):
+        ask(lab, "/otp", address_of(number), email=email)
+    sent = len(lab.mails(email))
+
+    ask(lab, "/otp", HOME, email=email)
+
+    assert (sent, len(lab.mails(email))) == (4, 5)

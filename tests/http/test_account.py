@@ -239,6 +239,19 @@ def test_failing_mails_stop_no_login(client: Client, supabase: AccountDouble, ro
 
 
 @every_mail_route
+def test_an_outage_that_logins_found_is_told_before_anything_is_asked(
+    client: Client, supabase: AccountDouble, route: str
+) -> None:
+    supabase.answers("/token", "<html>", status=502)
+    while post(client, "/login", email=EMAIL, password=PASSWORD).get_json()["code"] != "resting":
+        pass
+    asked = len(supabase.paths())
+
+    assert_problem(ask(client, route), 503, "resting")
+    assert len(supabase.paths()) == asked
+
+
+@every_mail_route
 @pytest.mark.parametrize(
     "address",
     ["https://evil.example.com", "https://app.example.com@evil.example.com", "//app.example.com", "", "x" * 3000],
@@ -388,11 +401,12 @@ def test_a_confirmation_sets_the_password_with_the_new_session(client: Client, s
 
 
 def test_an_unproven_password_is_told(client: Client, supabase: AccountDouble) -> None:
-    def confirmed(ago_s: float, **user: Any) -> bool:
+    def confirmed(ago_s: float, kind: str = "email", **user: Any) -> bool:
         supabase.answers("/verify", proven(email_confirmed_at=moment(ago_s), last_sign_in_at=moment(), **user))
-        answer = post(client, "/confirm", type="email", token_hash=HASH).get_json()
+        answer = post(client, "/confirm", type=kind, token_hash=HASH).get_json()
         return bool(answer.get("password_unproven"))
 
+    assert confirmed(3600, "signup")
     assert confirmed(0.1)
     assert confirmed(0.1, recovery_sent_at=moment(60))
     assert not confirmed(3600)

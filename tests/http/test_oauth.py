@@ -119,6 +119,7 @@ def test_the_browser_comes_back_to_the_frontend_with_a_sealed_code(flow: Flow) -
     response = flow.come_back(code=CODE)
 
     location = response.headers["Location"]
+    assert (response.headers["Referrer-Policy"], response.headers["Cache-Control"]) == ("no-referrer", "no-store")
     assert location.startswith(f"{APP}/welcome?tab=1&code=")
     assert CODE not in location
     assert response.headers["Set-Cookie"].startswith(f"__Host-velro_flow_oauth_{flow.id}=; Max-Age=0;")

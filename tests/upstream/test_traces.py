@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -79,3 +81,17 @@ def test_an_answer_beyond_the_cap_is_a_failed_call(
     assert call.attributes
     assert call.attributes["error.type"] == "UpstreamUnavailable"
     assert call.events == ()
+
+
+def test_ids_in_a_path_are_not_in_the_name_of_a_call(
+    rude: Rude, transport: Transport, traces: Traces, exported: InMemorySpanExporter
+) -> None:
+    rude.does(says(answer()))
+
+    with traces.request("POST", "factor_verify", "/factors/<factor_id>/verify", ""):
+        transport.send(transport.prepare("POST", f"/auth/v1/factors/{uuid.uuid4()}/verify"), b"{}")
+
+    call, _ = exported.get_finished_spans()
+    assert call.name == "POST /auth/v1/factors/{id}/verify"
+    assert call.attributes
+    assert call.attributes["url.template"] == "/auth/v1/factors/{id}/verify"

@@ -227,7 +227,8 @@ class Confirmation:
         verified = self.proofs.check(proof, context)
         session = verified.session
         if session is None or password is None or proof.type not in OPENING:
-            return Confirmed(session, is_password_unproven=verified.has_confirmed)
+            is_unproven = session is not None and (verified.has_confirmed or proof.type == "signup")
+            return Confirmed(session, is_password_unproven=is_unproven)
         try:
             return Confirmed(self.setter.set(session, password, context))
         except SamePassword:

@@ -64,7 +64,10 @@ class Proofs:
             verified = ask()
         if verified.session is not None:
             self.new_sessions.admit(verified.session, mark)
-            context.log_fields["account"] = guards.throttle.name(verified.session.user.email or "")
+            email = verified.session.user.email or ""
+            context.log_fields["account"] = guards.throttle.name(email)
+            if email:
+                guards.throttle.remember(email, context.address)
         return verified
 
     @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator
 
 from velro_auth.errors import NotEnabled, RequestError, Unready, UpstreamError, UpstreamThrottled
@@ -12,6 +13,8 @@ from velro_auth.guards.budgets import Budgets, Claim, Spent, Taken
 from velro_auth.guards.codes import BudgetSpent
 from velro_auth.guards.enforcement import ENFORCED, Enforcement
 from velro_auth.guards.keys import Caller, Keyring
+
+logger = logging.getLogger("velro_auth.guards")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,9 +66,15 @@ class MailBudget:
         if self.enforcement.is_on:
             self.enforcement.on_refused(taken.kind)
             self.on_withheld(taken.kind, caller.account, address)
+            # The answer does not show it, so a developer would look for the mail in vain.
+            logger.info("a mail was withheld", extra={"limit": taken.kind, "account": caller.account})
             return None
         self.enforcement.report(taken.kind, account=caller.account)
         return taken
+
+    def is_acquainted(self, address: str) -> bool:
+        """Return whether anybody logged in from the network of *address* before."""
+        return self.attempts.knows(Caller("", self.keyring.network(address))).network
 
     def _claims(self, caller: Caller) -> list[Claim]:
         known = self.attempts.knows(caller)

@@ -27,10 +27,10 @@ _RATES: Final[Mapping[Kind, float]] = {
     "change": 1.0,
     "factors": 1.0,
     "sessions": 1.0,
-    # Sign-ups without a mail, and mailed links and codes. People do these once, so a tenth is plenty.
+    # Sign-ups without a mail; mailed links and codes, and the end of a sign-in with a provider. People do these once,
+    # so a tenth is plenty.
     "sign_up": 0.1,
     "proof": 0.1,
-    # The end of a sign-in with a provider, which takes a person some seconds.
 }
 
 #: The burst, in seconds' worth of calls: 600 devices that wake up together.

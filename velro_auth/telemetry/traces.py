@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -38,6 +39,9 @@ FLUSH_S: Final = 1.5
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 _FAILED: Final = 500
+
+#: An id in a path: names of spans must be few.
+_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
 class Traces:
@@ -110,9 +114,10 @@ class Traces:
             yield None
             return
         where = urlsplit(url)
-        attributes = {"http.request.method": method, "server.address": where.hostname or "", "url.template": where.path}
+        path = _ID.sub("{id}", where.path)
+        attributes = {"http.request.method": method, "server.address": where.hostname or "", "url.template": path}
         with self._tracer.start_as_current_span(
-            f"{method} {where.path}",
+            f"{method} {path}",
             kind=SpanKind.CLIENT,
             attributes=attributes | ({"server.port": where.port} if where.port else {}),
             record_exception=False,

@@ -128,6 +128,9 @@ def build_guards(
     attempts, keyring = _attempts(settings, state), Keyring(_secret(settings))
     budgets, failure_delay = _budgets(settings, state), _failure_delay(settings, state)
     rate_limit = _rate_limit(settings, state)
+    mails = MailBudget(
+        budgets=budgets, keyring=keyring, attempts=attempts, enforcement=enforcement, on_withheld=on_withheld
+    )
     return Guards(
         failure_delay=failure_delay,
         throttle=Throttle(
@@ -146,19 +149,18 @@ def build_guards(
         data=state.data,
         codes=CodeBudget(budgets=budgets, keyring=keyring, enforcement=enforcement),
         factors=FactorBudget(budgets=budgets, keyring=keyring, attempts=attempts, enforcement=enforcement),
-        mails=MailBudget(
-            budgets=budgets, keyring=keyring, attempts=attempts, enforcement=enforcement, on_withheld=on_withheld
-        ),
+        mails=mails,
         sign_ups=SignUpLimit(budgets=budgets, keyring=keyring, enforcement=enforcement),
-        mail_delay=_mail_delay(settings, state, failure_delay),
+        mail_delay=_mail_delay(settings, state, failure_delay, mails),
     )
 
 
-def _mail_delay(settings: Settings, state: GuardState, permits: FailureDelay) -> MailDelay:
+def _mail_delay(settings: Settings, state: GuardState, permits: FailureDelay, mails: MailBudget) -> MailDelay:
     return MailDelay(
         delay_ms=settings.auth_mail_delay_ms,
         places=settings.mail_waiting_permits,
         permits=permits,
+        is_acquainted=mails.is_acquainted,
         state=state.mail_delay,
     )
 

@@ -68,6 +68,7 @@ def problem_of(error: VelroAuthError, request_id: str | None) -> Problem:
         "type": "about:blank",
         "title": title,
         "status": status,
+        "status_code": status,
         "code": code,
         "detail": detail,
         "request_id": good,

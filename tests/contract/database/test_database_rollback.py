@@ -98,9 +98,9 @@ def test_down_uses_the_stored_way_back(project: Project) -> None:
     """After a rollback of the code the newer files are gone; the database still knows."""
     project.migrated()
 
-    Runner(project.dsn(), migrations=FILES[:2]).down(steps=2)
+    Runner(project.dsn(), migrations=FILES[:2]).down(steps=3)
 
-    assert states(project)[-2:] == [State.PENDING] * 2
+    assert states(project)[-4:] == [State.PENDING] * 3 + [State.NOT_ASKED_FOR]
     assert project.sql("select to_regproc('velro_auth.custom_access_token_hook')") == [(None,)]
 
 

@@ -53,9 +53,22 @@ def differences(expected: Any, actual: Any, where: str = "") -> list[str]:
     if isinstance(expected, str) and isinstance(actual, str | int) and not isinstance(actual, bool):
         fits = _fits(expected, str(actual)) and (isinstance(actual, str) or PLACEHOLDER.fullmatch(expected))
         return [] if fits else [f"{where}: recorded {expected!r}, came {_short(actual)}"]
-    if type(expected) is type(actual) and expected == actual:
+    # How long is left is told at the time of the answer, and a second may begin meanwhile.
+    is_later = where.endswith("expires_in") and actual == expected - 1
+    if is_later or (type(expected) is type(actual) and expected == actual):
         return []
     return [f"{where}: recorded {_short(expected)}, came {_short(actual)}"]
+
+
+def bound(recorded: Any, values: Mapping[str, str]) -> Any:
+    """Return *recorded* with the case's own addresses in place of ``<email>`` and ``<new_email>``."""
+    if isinstance(recorded, Mapping):
+        return {key: bound(item, values) for key, item in recorded.items()}
+    if isinstance(recorded, list):
+        return [bound(item, values) for item in recorded]
+    if not isinstance(recorded, str):
+        return recorded
+    return recorded.replace("<email>", values["email"]).replace("<new_email>", values["new_email"])
 
 
 def rows_differ(expected: Sequence[Any], actual: Sequence[Any], where: str) -> list[str]:

@@ -107,6 +107,7 @@ def test_a_refusal_is_an_answer_like_any_other(error: Exception, status: int, co
         "type": "about:blank",
         "title": json.loads(body)["title"],
         "status": status,
+        "status_code": status,
         "code": code,
         "detail": next(row.detail for row in ANSWERS.values() if row.code == code),
         "request_id": "abc-1",

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from velro_auth import errors
-from velro_auth.upstream import translate
+from velro_auth.upstream import account_questions, translate
 from velro_auth.upstream.transport.transport import Reply
 
 QUESTIONS = {"password": translate.PASSWORD_GRANT, "refresh": translate.REFRESH_GRANT, "bearer": translate.BEARER}
@@ -43,3 +43,11 @@ def test_a_401_of_the_edge_is_about_our_key(name: str, body: object) -> None:
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_429_is_a_limit_whatever_its_code_says(name: str, code: str | None) -> None:
     assert meaning(429, {"code": code}, QUESTIONS[name]) is errors.UpstreamThrottled
+
+
+@pytest.mark.parametrize("question", [account_questions.SIGN_UP, account_questions.MAIL])
+def test_a_limit_of_mails_is_no_limit_of_calls_where_mails_are_asked_for(question: translate.Question) -> None:
+    """Else a flood of forgotten passwords would hold back the logins."""
+    assert meaning(429, {"code": "over_email_send_rate_limit"}, question) is errors.MailRefused
+    assert meaning(429, {"code": "over_request_rate_limit"}, question) is errors.UpstreamThrottled
+    assert meaning(429, {"code": "over_email_send_rate_limit"}, translate.BEARER) is errors.UpstreamThrottled

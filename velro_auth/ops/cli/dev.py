@@ -197,7 +197,7 @@ def _standin(data_dir: Path, port: int, options: Sequence[str], *, gateway_url: 
     """Run the local Supabase, which prints its progress to the terminal."""
     click.echo("Starting a local Supabase (PostgreSQL and Auth) …")
     command = [sys.executable, "-m", "supabase_standin", "--data-dir", str(data_dir.resolve()), "--port", str(port)]
-    command += ["--provider", "demo", *options]
+    command += ["--provider", "demo", "--manual-linking", *options]
     process = start(command, env=inherited(), cwd=ROOT, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
@@ -291,6 +291,8 @@ Log in:
 Add a user:                    {program} dev add-user ada@example.com
 Keys and addresses, in a shell: eval "$({program} dev env)"
 Pages of http://localhost:* may call it; CORS_ORIGINS=https://app.example make run names others.
+Sign-ups confirm by themselves; AUTH_DEV_CONFIRM=mail make run has them confirmed by a mail.
+One address gets 2 mails an hour from one network; AUTH_THROTTLE_SCALE=100 make run allows more.
 
 Stop with Ctrl-C.
 """
