@@ -15,9 +15,10 @@ from velro_auth.auth.passing import Call, Passed, PassedCalls
 from velro_auth.auth.user_changes import NewPassword, UserChanges
 from velro_auth.context import RequestContext
 from velro_auth.endpoints.bodies import MAX_PASSWORD_BYTES, RawResponse, is_empty, json_answer
-from velro_auth.endpoints.supabase_api.asked import Asked, account_of, captcha_of, only, text_of
+from velro_auth.endpoints.supabase_api.asked import Asked, account_of, captcha_of, checked, only, text_of
 from velro_auth.endpoints.supabase_api.passed import answer_of
 from velro_auth.endpoints.supabase_api.tokens import session_answer
+from velro_auth.endpoints.user_schemas import a_factor_name, an_issuer
 from velro_auth.errors import PassedOn, Told
 
 _CHALLENGE: Final = ("code_challenge", "code_challenge_method")
@@ -69,10 +70,10 @@ class Users:
         body = asked.body()
         if text_of(body, "factor_type") != "totp":
             raise _not_here("This gateway enrols factors of type totp")
-        wanted = NewFactor(
-            friendly_name=text_of(body, "friendly_name") or None,
-            issuer=text_of(body, "issuer") or None,
-        )
+        name, issuer = text_of(body, "friendly_name"), text_of(body, "issuer")
+        checked(a_factor_name, "friendly_name", name)
+        checked(an_issuer, "issuer", issuer)
+        wanted = NewFactor(friendly_name=name or None, issuer=issuer or None)
         return json_answer(dict(self.factors.enrol(asked.token, wanted, _proof(body), asked.context).raw))
 
     def challenge(self, asked: Asked) -> RawResponse:
@@ -134,7 +135,7 @@ class Users:
         """Ask for a new address, and answer with the user as a pending change looks, whether or not it is taken."""
         before = self.calls.read(Call(kind="user", method="GET", path="/user", bearer=token), asked.context)
         fields = only(body, name, "channel", *_CHALLENGE)
-        call = dataclasses.replace(self._put(token, fields), query=asked.redirect_query())
+        call = dataclasses.replace(self._put(token, fields), kind="address", query=asked.redirect_query())
         answers: list[Passed] = []
 
         def ask(behind: RequestContext) -> None:
