@@ -90,7 +90,9 @@ NEW = {
     "wiring/account.py",
     "upstream/oauth.py",
     "wiring/oauth.py",
+    "ops/cli/init.py",
     "ops/cli/serve.py",
+    "server/gunicorn_conf.py",
 }
 
 
