@@ -119,6 +119,8 @@ def test_a_key_with_every_kind_of_character_comes_back_as_it_was(folder: Path) -
 
     assert done.exit_code == 0, done.output
     assert settings().supabase_secret_key == key
+    # For other readers of such files, such as a shell.
+    assert "SUPABASE_SECRET_KEY='sb_secret_" in (folder / ".env").read_text()
 
 
 def test_a_folder_that_is_not_there_is_said() -> None:
