@@ -47,14 +47,16 @@ def serve(*, bind: str | None, workers: int | None, env_file: Path | None, print
     os.execve(command[0], command, variables)  # noqa: S606 - our own program
 
 
-def environment(variables: Mapping[str, str], env_file: Path | None) -> dict[str, str]:
+def environment(variables: Mapping[str, str], env_file: Path | None, *, tell: bool = True) -> dict[str, str]:
     """Return *variables* for a service whose settings are in *env_file*; None looks for ``.env`` in this folder.
 
-    ``AUTH_ENV_FILE`` comes before that ``.env``. An empty one keeps any file from being read.
+    ``AUTH_ENV_FILE`` comes before that ``.env``. An empty one keeps any file from being read. With *tell*, the name of
+    that ``.env`` is printed to standard error.
     """
     if env_file is None and sources.VARIABLE not in variables and ENV_FILE.is_file():
         env_file = ENV_FILE
-        click.echo(f"Settings from {env_file.resolve()}", err=True)
+        if tell:
+            click.echo(f"Settings from {env_file.resolve()}", err=True)
     if env_file is None:
         return dict(variables)
     return {**variables, sources.VARIABLE: str(env_file.resolve())}
