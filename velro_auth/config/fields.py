@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 import environs
 import marshmallow
 
+from velro_auth.auth.api_keys import opens_administration
 from velro_auth.config.validation import SettingError
 from velro_auth.web.cors import header_name
 from velro_auth.web.origins import check_pattern, normal_origin
@@ -21,6 +22,7 @@ Spec: TypeAlias = dataclasses.Field[Any]
 
 #: 256 bits in hexadecimal have 64 characters, in base64 44.
 _SHORTEST_SEALING_KEY: Final = 32
+_SHORTEST_CLIENT_KEY: Final = 20
 
 
 def setting(
@@ -123,6 +125,16 @@ def a_sealing_key(text: str) -> str:
         raise marshmallow.ValidationError(
             f"has a key of {len(key)} characters: write at least {_SHORTEST_SEALING_KEY} (`openssl rand -hex 32`)"
         )
+    return key
+
+
+def a_client_key(text: str) -> str:
+    """Check a publishable key that clients may send."""
+    key = text.strip()
+    if len(key) < _SHORTEST_CLIENT_KEY or not key.isascii() or not key.isprintable() or " " in key:
+        raise marshmallow.ValidationError("has something that is no key: copy it again")
+    if opens_administration(key):
+        raise marshmallow.ValidationError("has a secret key: list publishable keys only")
     return key
 
 
