@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sysconfig
+import tempfile
 import threading
 import venv
 import zipfile
@@ -18,9 +19,10 @@ import pytest
 import requests
 
 from supabase_standin import Standin
-from tests.fixtures.programs import Program, await_health, clean_environment
+from tests.fixtures.programs import Program, await_health, clean_environment, free_port
 from tests.waiting import PATIENCE_S, eventually
 from tools.dist import build
+from velro_auth.ops.cli.dev import DEMO_EMAIL, DEMO_PASSWORD
 
 LOGIN = "/api/v1/auth/login"
 GOOD = {"email": "wheel@example.com", "password": "correct horse battery staple"}
@@ -31,13 +33,15 @@ SCRIPT = "#!{python}\nimport sys\nfrom velro_auth.ops.cli import main\nsys.exit(
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The command ``velro-auth`` of an environment with the wheel, and the dependencies of this one."""
+    """The command ``velro-auth`` of an environment with two wheels, and the dependencies of this one."""
     place = tmp_path_factory.mktemp("installed")
-    (wheel,) = (one for one in build(place / "dist") if one.name.startswith("velro_auth-"))
+    wheels = {one.name.partition("-")[0]: one for one in build(place / "dist")}
     venv.create(place / "venv", with_pip=False)
     python = place / "venv" / "bin" / "python"
     packages = Path(sysconfig.get_path("purelib", vars={"base": str(place / "venv")}))
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(wheels["velro_auth_standin"]) as archive:
+        archive.extractall(packages)
+    with zipfile.ZipFile(wheels["velro_auth"]) as archive:
         archive.extractall(packages)
         assert "velro-auth = velro_auth.ops.cli:main" in archive.read(
             next(name for name in archive.namelist() if name.endswith("entry_points.txt"))
@@ -51,30 +55,36 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def serving(command: Path, folder: Path, *options: str, **variables: str) -> Iterator[Program]:
-    """Run ``velro-auth serve`` in an empty *folder* until it answers."""
+def started(command: Path, folder: Path, *words: str, **variables: str) -> Iterator[Program]:
+    """Run ``velro-auth`` with those *words* in an empty *folder*; killed at the end if it still runs."""
     output = folder.parent / f"{folder.name}.log"
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [command, "serve", "--bind", "127.0.0.1:0", *options],
+            [command, *words],
             env=clean_environment(**variables),
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
         )
-    running = Program(process, output)
     try:
+        yield Program(process, output)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(PATIENCE_S)
+
+
+@contextmanager
+def serving(command: Path, folder: Path, **variables: str) -> Iterator[Program]:
+    """Run ``velro-auth serve`` in an empty *folder* until it answers."""
+    with started(command, folder, "serve", "--bind", "127.0.0.1:0", **variables) as running:
         running.wait_for("Listening at: ")
         found = re.search(r"Listening at: (http://127\.0\.0\.1:\d+) ", running.output)
         assert found, running.output
         running.url = found[1]
         await_health(running)
         yield running
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait(PATIENCE_S)
 
 
 @pytest.fixture
@@ -154,3 +164,20 @@ def test_the_configuration_is_printed_and_nothing_is_started(command: Path, fold
     assert printed["worker_class"] == "velro_auth.server.worker.Worker"
     assert printed["graceful_timeout"] == "25"
     assert printed["preload_app"] == "True"
+
+
+def test_the_local_project_runs_in_an_empty_folder_too(command: Path, folder: Path) -> None:
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="velro-dev-", dir="/tmp") as place:
+        # The account that PostgreSQL runs as has to reach the data.
+        Path(place).chmod(0o711)
+        words = ("dev", "--port", str(port), "--data-dir", f"{place}/data")
+        with started(command, folder, *words) as running:
+            running.wait_for("Stop with Ctrl-C.")
+            demo = {"email": DEMO_EMAIL, "password": DEMO_PASSWORD}
+            answer = requests.post(f"http://127.0.0.1:{port}{LOGIN}", json=demo, timeout=20)
+            status = running.stop(signal.SIGINT)
+
+    assert answer.status_code == 200, running.output
+    assert status == 0
+    assert list(folder.iterdir()) == []
