@@ -117,6 +117,11 @@ def create_app(settings: Settings, *, fast_lane: bool = True) -> Service:
     return Service(settings, fast_lane=fast_lane)
 
 
+def from_environment() -> Service:
+    """Build the application that the environment asks for: gunicorn calls this."""
+    return create_app(Settings.from_environment())
+
+
 def _body_limits(parts: Parts) -> dict[tuple[str, str], int]:
     """Return the limit of each endpoint that reads a body: those have a ``max_body_bytes``."""
     return {

@@ -103,6 +103,10 @@ NEW = {
     "wiring/account.py",
     "upstream/oauth.py",
     "wiring/oauth.py",
+    "ops/cli/health.py",
+    "ops/cli/init.py",
+    "ops/cli/serve.py",
+    "server/gunicorn_conf.py",
 }
 
 
