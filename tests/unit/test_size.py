@@ -85,6 +85,7 @@ NEW = {
     "upstream/calls.py",
     "upstream/sign_up_mode.py",
     "web/flow_cookies.py",
+    "web/session_cookies.py",
     "upstream/session_rows.py",
     "web/redirects.py",
     "wiring/account.py",
