@@ -86,6 +86,8 @@ NEW = {
     "upstream/sign_up_mode.py",
     "web/flow_cookies.py",
     "web/session_cookies.py",
+    "endpoints/cookie_sessions.py",
+    "wiring/cookie_sessions.py",
     "upstream/session_rows.py",
     "web/redirects.py",
     "wiring/account.py",

@@ -40,7 +40,9 @@ def build_oauth(settings: Settings, *, calls: AuthCalls, owners: Owners, session
         new_sessions=NewSessions(sessions=sessions),
     )
     return (
-        AuthorizeEndpoint(settings.supabase_url, settings.auth_public_url, allowed, flows),
-        CallbackEndpoint(allowed, flows, handoffs),
+        AuthorizeEndpoint(
+            settings.supabase_url, settings.auth_public_url, allowed, flows, settings.auth_cookie_sessions
+        ),
+        CallbackEndpoint(allowed, flows, handoffs, exchange),
         ExchangeEndpoint(exchange, flows, settings.auth_max_body_bytes),
     )

@@ -186,6 +186,10 @@ class NotEnabled(Forbidden):
     """The project does not allow this."""
 
 
+class CrossSite(Forbidden):
+    """A page of another site sent this request, or may have sent it, and the browser added its session cookie."""
+
+
 class Throttled(VelroAuthError):
     """Too many attempts: our own limit."""
 
