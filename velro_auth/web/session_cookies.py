@@ -90,7 +90,7 @@ class SessionCookies:
         Raises:
             UpstreamMisconfigured: The session is too large for cookies.
         """
-        text = _SEPARATOR.join([str(session.expires_at), session.refresh_token, session.access_token])
+        text = _text_of(session)
         chunks = [text[start : start + _CHUNK] for start in range(0, len(text), _CHUNK)]
         # Of the content, so that two answers with the same session may mix in the browser.
         name_of_session = _digest(text)
@@ -134,6 +134,15 @@ class SessionCookies:
     def _header(self, name: str, value: str, max_age_s: int) -> Header:
         secure = "; Secure" if self._is_secure else ""
         return "Set-Cookie", f"{name}={value}; Max-Age={max_age_s}; Path=/; HttpOnly; SameSite=Lax{secure}"
+
+
+def fits_into_cookies(session: Session) -> bool:
+    """Return whether *session* is small enough for cookies."""
+    return len(_text_of(session)) <= MAX_CHUNKS * _CHUNK
+
+
+def _text_of(session: Session) -> str:
+    return _SEPARATOR.join([str(session.expires_at), session.refresh_token, session.access_token])
 
 
 def _binding(name: str, number: int, count: int) -> str:
