@@ -114,7 +114,7 @@ def ping_rows(settings: Settings, times: int) -> list[Row]:
     requests, ping, parts = Requests(), get(_PING), build(settings)
     environ = requests.ours(ping)
     service, flask_only = create_app(settings), create_app(settings, fast_lane=False)
-    lane = FastLane(bare.app, parts.fast, prefixed=parts.verify)
+    lane = FastLane(bare.app, parts.fast, prefixed=[parts.verify])
 
     def ask(app: Any) -> float:
         def once() -> None:

@@ -167,6 +167,8 @@ class Connection(asyncio.Protocol):
             self._loop.call_later(self._delay_s, self._answer, answer)
         elif head.startswith(f"GET {SESSION_PATH} ".encode()):
             self._answer(self._sessions.of(b"bench@example.com"))
+        elif head.startswith(b"GET /auth/v1/settings "):
+            self._answer(b'{"external": {"email": true}, "mailer_autoconfirm": true}')
         else:
             self._answer(self._sessions.jwks)
 

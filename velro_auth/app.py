@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -117,18 +118,17 @@ def create_app(settings: Settings, *, fast_lane: bool = True) -> Service:
 def _body_limits(parts: Parts) -> dict[tuple[str, str], int]:
     """Return the limit of each endpoint that reads a body: those have a ``max_body_bytes``."""
     return {
-        (method, path): max_body_bytes
+        route: max_body_bytes
         for endpoint in parts.endpoints
         if (max_body_bytes := getattr(endpoint, "max_body_bytes", 0))
-        for method in endpoint.methods
-        for path in endpoint.paths
+        for route in getattr(endpoint, "body_routes", itertools.product(endpoint.methods, endpoint.paths))
     }
 
 
 def _edge(settings: Settings, parts: Parts, *, fast_lane: bool) -> Middleware:
     app: WSGIApplication = _flask_app(parts)
     if fast_lane:
-        app = FastLane(app, parts.fast, prefixed=parts.verify)
+        app = FastLane(app, parts.fast, prefixed=parts.fast_prefixed)
     return Middleware(
         app,
         cors=Cors(settings.cors_origins, settings.cors_origin_regex, settings.cors_allow_headers),
@@ -147,17 +147,21 @@ def _flask_app(parts: Parts) -> flask.Flask:
     # Paths are matched exactly: // is not /, and Flask sends no redirect.
     app.url_map.merge_slashes = False
     app.url_map.converters["any_path"] = AnyPath
-    app.register_blueprint(auth(parts.auth, verify=parts.verify))
+    app.register_blueprint(auth(parts.auth, prefixed=parts.prefixed))
     app.register_blueprint(blueprint("operations", parts.operations))
-    app.before_request(functools.partial(_refuse_further_slashes, but_below=parts.verify.paths))
+    app.before_request(functools.partial(_refuse_further_slashes, but_below=_prefixes(parts)))
     app.register_error_handler(Exception, _respond)
     return app
+
+
+def _prefixes(parts: Parts) -> tuple[str, ...]:
+    return tuple(path for endpoint in parts.prefixed for path in endpoint.paths)
 
 
 def _refuse_further_slashes(but_below: Iterable[str]) -> None:
     """Refuse ``//`` at the beginning, which Werkzeug takes for ``/``, and ``%2F``, which servers decode before routing.
 
-    Only below verify may a path have an escaped slash.
+    Below verify a path may have an escaped slash; below ``/auth/v1`` the endpoint itself refuses it.
     """
     path = flask.request.environ["PATH_INFO"]
     if path.startswith("//"):

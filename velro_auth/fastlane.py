@@ -7,7 +7,7 @@ so that rules for such requests are written once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from werkzeug.wrappers import Request
@@ -29,7 +29,7 @@ class FastLane:
     Args:
         app: Answers all other requests.
         endpoints: Answered here. Each of their routes is a route of *app* as well.
-        prefixed: Answers its paths and everything below them, whatever the method.
+        prefixed: Each answers its paths and everything below them, whatever the method.
         clock: A clock that never jumps, in seconds.
     """
 
@@ -38,7 +38,7 @@ class FastLane:
         app: WSGIApplication,
         endpoints: Iterable[Endpoint],
         *,
-        prefixed: Endpoint,
+        prefixed: Sequence[Endpoint],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._app = app
@@ -73,7 +73,7 @@ class FastLane:
         endpoint = self._routes.get((environ["REQUEST_METHOD"], path))
         if endpoint is not None:
             return None if _is_escaped(environ) else endpoint
-        return self._prefixed if is_below(path, self._prefixed.paths) else None
+        return next((prefixed for prefixed in self._prefixed if is_below(path, prefixed.paths)), None)
 
 
 def _is_escaped(environ: WSGIEnvironment) -> bool:

@@ -54,6 +54,8 @@ CHANGES: Mapping[str, tuple[str, Callable[[Service], object]]] = {
     "AUTH_MAIL_BUDGET_PER_HOUR": ("7", lambda service: vars(guards(service).mails.budgets)["_windows"]["mail_service"]),
     "AUTH_GUARDS": ("report", lambda service: guards(service).mails.enforcement.is_on),
     "AUTH_REDIRECT_URLS": ("https://b.example.com", lambda service: state(service).current.settings.auth_redirect_urls),
+    "AUTH_SUPABASE_API": ("on", lambda service: service._parts.supabase_api),
+    "AUTH_CLIENT_KEYS": ("sb_publishable_" + "k" * 20, lambda service: state(service).current.settings.client_keys),
     "AUTH_PUBLIC_URL": ("https://b.example.com", lambda service: state(service).current.settings.auth_public_url),
     "AUTH_COOKIE_KEYS": ("k" * 40, lambda service: state(service).current.settings.auth_cookie_keys),
     "AUTH_COOKIE_SESSIONS": ("1", lambda service: type(service._parts.verify).__name__),

@@ -1,16 +1,18 @@
-// Makes every call of the official client once and prints what each met: node calls.mjs URL PUBLISHABLE_KEY SECRET_KEY
+// Makes every call of the official client once and prints what each met: node calls.mjs URL PUBLISHABLE_KEY SECRET_KEY [ADMIN_URL]
+//
+// A gateway has no administration: those calls go to ADMIN_URL, the project's own address.
 //
 // One JSON object: call -> "ok" or "<status> <code>".
 import { createHmac } from "node:crypto";
 import { createClient } from "@supabase/supabase-js";
 import WebSocket from "ws";
 
-const [url, key, secret] = process.argv.slice(2);
+const [url, key, secret, adminUrl = url] = process.argv.slice(2);
 const PASSWORD = "correct horse 1!";
 const met = {};
 
 function client(withKey) {
-  return createClient(url, withKey, {
+  return createClient(withKey === secret ? adminUrl : url, withKey, {
     auth: { persistSession: false, autoRefreshToken: false },
     // Node before 22 has no WebSocket of its own, and the client insists on one.
     realtime: { transport: WebSocket },

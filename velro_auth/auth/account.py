@@ -23,15 +23,17 @@ class MailRequest:
     Attributes:
         email: The mail address.
         challenge: Our PKCE challenge (S256), so that a link of Supabase's default template ends in a code, not in
-            tokens.
+            tokens. Empty for none: Supabase's own clients choose it themselves.
         redirect_to: Where the link leads to; None for the project's site URL. One of the addresses of the list.
         captcha_token: A solved captcha.
+        challenge_method: The method of the challenge.
     """
 
     email: str = field(repr=False)
     challenge: str = field(repr=False)
     redirect_to: str | None = None
     captcha_token: str | None = field(default=None, repr=False)
+    challenge_method: str = "s256"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +43,12 @@ class SignUp(MailRequest):
     Attributes:
         password: Passed on exactly as given.
         data: The user's own metadata, as JSON values.
+        is_phone: Whether ``email`` holds a phone number.
     """
 
     password: str = field(repr=False)
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    is_phone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from velro_auth.auth.models import Session
 from velro_auth.auth.tokens import Claims, claims_of_issued
 from velro_auth.auth.user_calls import UserCalls, guessing
 from velro_auth.context import RequestContext
-from velro_auth.errors import TokenInvalid
+from velro_auth.errors import SessionGone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +64,8 @@ class Enrolment:
     secret: str = field(repr=False)
     uri: str = field(repr=False)
     type: str = "totp"
+    #: The answer as Supabase sent it, for Supabase's own clients.
+    raw: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,8 @@ class FactorChallenge:
     id: str
     type: str
     expires_at: int
+    #: The answer as Supabase sent it, for Supabase's own clients.
+    raw: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
 
 
 class FactorCalls(Protocol):
@@ -133,12 +137,15 @@ class Factors:
     Attributes:
         calls: Asks Supabase.
         user: Verifies tokens and guards the calls.
+        enrolling: The same for enrolments. Their circuit breaker is a separate one: what a user names a factor could
+            make Supabase fail, and must not stop the proofs of others.
         freshness: Demands a recent sign-in or the current password.
         note_token: Called with each issued access token; must not block.
     """
 
     calls: FactorCalls
     user: UserCalls
+    enrolling: UserCalls
     freshness: Freshness
     note_token: Callable[[str], None] = ignore_token
 
@@ -155,7 +162,7 @@ class Factors:
             ReauthenticationNeeded: See :class:`Freshness`.
         """
         self.freshness.demand(self.user.claims(token, context), proof, context)
-        with self.user.asking(context):
+        with self.enrolling.asking(context):
             return self.calls.enrol(token, wanted, context)
 
     def challenge(self, token: str, factor_id: str, context: RequestContext) -> FactorChallenge:
@@ -213,7 +220,7 @@ class Factors:
         issued = claims_of_issued(session.access_token)
         # It is the session of the token, which a logout may have ended meanwhile: even the oldest denial applies.
         if issued is not None and not sessions.denied.admits(issued, BEFORE_ALL):
-            raise TokenInvalid("the session was ended")
+            raise SessionGone("the session was ended")
         return session
 
     @contextlib.contextmanager
@@ -222,7 +229,7 @@ class Factors:
         guards = self.user.sessions.guards
         with (
             guessing(guards.factors.attempt(factor_id, claims.sub, context.address)),
-            guards.failure_delay.hold(context.arrived_s),
+            guards.failure_delay.hold(context.arrived_s, is_login=False),
         ):
             yield
 

@@ -24,11 +24,14 @@ class Credentials:
     The password is passed on exactly as given: no trimming, no change of case, no truncation (ASVS 6.2.8).
     """
 
+    #: A mail address; in ``/auth/v1`` also a phone number.
     email: str = field(repr=False)
     password: str = field(repr=False)
     captcha_token: str | None = field(default=None, repr=False)
     #: The solution of a challenge of ours; not sent to Supabase.
     challenge: str | None = field(default=None, repr=False)
+    #: Whether ``email`` holds a phone number.
+    is_phone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,8 @@ class Session:
     weak_password: Mapping[str, Any] | None = None
     #: The level that the access token says; empty where it says none.
     aal: str = ""
+    #: The session as Supabase sent it, for Supabase's own clients. Holds both tokens.
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def mfa(self) -> Mapping[str, Any] | None:

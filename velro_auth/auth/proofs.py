@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 from velro_auth.auth.account import Accounts, Code, Proof, Verified
@@ -45,9 +45,14 @@ class Proofs:
             UpstreamThrottled: Supabase's rate limit is reached.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
+        account = proof.email if isinstance(proof, Code) else None
+        return self.check_with(account, context, lambda: self.accounts.verify(proof, context))
+
+    def check_with(self, account: str | None, context: RequestContext, ask: Callable[[], Verified]) -> Verified:
+        """Do the same with *ask*, which asks Supabase; *account* is the address that a code was sent to."""
         guards = self.guards
         with (
-            self._budget(proof, context),
+            self._budget(account, context),
             guards.failure_delay.hold(
                 context.arrived_s,
                 on_held=lambda held_s: context.log_fields.update(held_ms=round(held_s * 1000, 2)),
@@ -56,7 +61,7 @@ class Proofs:
             self.asking(context),
         ):
             mark = self.new_sessions.mark()
-            verified = self.accounts.verify(proof, context)
+            verified = ask()
         if verified.session is not None:
             self.new_sessions.admit(verified.session, mark)
             email = verified.session.user.email or ""
@@ -71,8 +76,8 @@ class Proofs:
         with self.guards.sessions.permit("proof", context.address), self.breaker.attempt():
             yield
 
-    def _budget(self, proof: Proof, context: RequestContext) -> AbstractContextManager[None]:
-        if not isinstance(proof, Code):
+    def _budget(self, account: str | None, context: RequestContext) -> AbstractContextManager[None]:
+        if account is None:
             return contextlib.nullcontext()
-        context.log_fields["account"] = self.guards.throttle.name(proof.email)
-        return self.guards.codes.attempt(proof.email)
+        context.log_fields["account"] = self.guards.throttle.name(account)
+        return self.guards.codes.attempt(account)

@@ -14,7 +14,7 @@ from velro_auth.context import RequestContext
 from velro_auth.errors import TokenError
 from velro_auth.guards.asking import CircuitBreaker
 
-Kind: TypeAlias = Literal["change", "factors"]
+Kind: TypeAlias = Literal["change", "factors", "me"]
 
 
 class _Refused(Exception):

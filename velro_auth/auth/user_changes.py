@@ -137,10 +137,16 @@ class UserChanges:
             UpstreamThrottled: Supabase's rate limit.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
+        self.change_password_with(token, change, context, lambda: self.users.change_password(token, change, context))
+
+    def change_password_with(
+        self, token: str, change: NewPassword, context: RequestContext, ask: Callable[[], float | None]
+    ) -> None:
+        """Do the same with *ask*, which sets the password and returns when, by Supabase's clock."""
         claims = self.user.claims(token, context)
         self.freshness.demand(claims, change.proof, context)
         with self._nonce_budget(claims, change), self.user.asking(context):
-            at_s = self.users.change_password(token, change, context)
+            at_s = ask()
         sessions = self.user.sessions
         at_s = sessions.now() if at_s is None else at_s
         sessions.denied.deny([end_of_user(claims, "others", at_s=at_s, until_s=sessions.last_end_s(claims))])
@@ -187,14 +193,22 @@ class UserChanges:
             Throttled: This network made too many calls.
             Unready: Too many calls are in progress, or the circuit breaker is open.
         """
+        self.change_address_with(
+            token, change.email, context, lambda behind: self.users.change_address(token, change, behind)
+        )
+
+    def change_address_with(
+        self, token: str, address: str, context: RequestContext, ask: Callable[[RequestContext], None]
+    ) -> None:
+        """Do the same with *ask*, which asks Supabase on behalf of the given request."""
         self.user.claims(token, context)
         behind = _detached(context)
 
         def call() -> None:
             with self.user.asking_with_permit(behind), contextlib.suppress(AlreadyRegistered):
-                self.users.change_address(token, change, behind)
+                ask(behind)
 
-        self._mail(change.email, call, context)
+        self._mail(address, call, context)
 
     def mail_nonce(self, token: str, context: RequestContext) -> None:
         """Mail the user of a token a code that proves who they are. Answered at the mail delay.

@@ -17,7 +17,7 @@ from cachetools import TTLCache
 
 from velro_auth.auth.keys import CannotVerify, Key, Keys
 from velro_auth.auth.tokens import MAX_TOKEN_BYTES, ClaimRules, Claims, UnprovenToken, read_token
-from velro_auth.errors import TokenInvalid
+from velro_auth.errors import SessionGone, TokenInvalid
 
 #: Algorithms of public keys that are verified here.
 ASYMMETRIC: Final = frozenset({"ES256", "RS256", "EdDSA"})
@@ -138,7 +138,7 @@ class TokenVerifier:
 
     def _admitted(self, claims: Claims) -> Claims:
         if self._denied is not None and self._denied.denies(claims):
-            raise TokenInvalid("the session was ended")
+            raise SessionGone("the session was ended")
         return claims
 
     def _remembered(self, digest: bytes) -> _Verified | None:

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 import environs
 import marshmallow
 
+from velro_auth.auth.api_keys import opens_administration
 from velro_auth.config.validation import SettingError
 from velro_auth.web.cors import header_name
 from velro_auth.web.origins import check_pattern, normal_origin
@@ -22,6 +23,7 @@ Spec: TypeAlias = dataclasses.Field[Any]
 #: 256 bits in hexadecimal have 64 characters, in base64 44.
 _SHORTEST_SEALING_KEY: Final = 32
 _VISIBLE: Final = re.compile(r"[!-~]*")
+_SHORTEST_CLIENT_KEY: Final = 20
 
 
 def setting(
@@ -133,6 +135,16 @@ def a_relay_secret(value: str) -> None:
         raise marshmallow.ValidationError(
             f"must be at least {_SHORTEST_SEALING_KEY} visible characters of ASCII (`openssl rand -hex 32`)"
         )
+
+
+def a_client_key(text: str) -> str:
+    """Check a publishable key that clients may send."""
+    key = text.strip()
+    if len(key) < _SHORTEST_CLIENT_KEY or not key.isascii() or not key.isprintable() or " " in key:
+        raise marshmallow.ValidationError("has something that is no key: copy it again")
+    if opens_administration(key):
+        raise marshmallow.ValidationError("has a secret key: list publishable keys only")
+    return key
 
 
 def a_request_header(text: str) -> str:

@@ -22,6 +22,7 @@ from velro_auth.config.fields import (
     Environment,
     Network,
     Spec,
+    a_client_key,
     a_header_with_an_address,
     a_network,
     a_pattern,
@@ -206,6 +207,22 @@ class Settings:
         " its pages, with a path (`https://app.example.com/auth/`) only the pages below it. List them in the project"
         " too (Authentication, URL configuration).",
         convert=a_redirect,
+        at_run_time=True,
+    )
+    auth_supabase_api: bool = setting(
+        "AUTH_SUPABASE_API",
+        False,
+        "Also answer `/auth/v1/*` in Supabase's own format, for Supabase's own clients: `createClient` with the address"
+        " of this service. Needs SUPABASE_PUBLISHABLE_KEY or AUTH_CLIENT_KEYS.",
+        at_run_time=True,
+    )
+    auth_client_keys: Sequence[str] = setting(
+        "AUTH_CLIENT_KEYS",
+        (),
+        "Further publishable keys that Supabase's clients may send to `/auth/v1/*`, comma separated: an older `anon`"
+        " key, or one for each app. Never a secret key.",
+        secret=True,
+        convert=a_client_key,
         at_run_time=True,
     )
     auth_public_url: str = setting(
@@ -499,6 +516,8 @@ class Settings:
     errors: Sequence[SettingError] = ()
     #: Variable → where its value came from.
     origins: Mapping[str, Origin] = dataclasses.field(default_factory=dict, compare=False)
+    #: ``SUPABASE_ANON_KEY``, also where ``SUPABASE_PUBLISHABLE_KEY`` wins over it: clients may still send it.
+    anon_key: str = dataclasses.field(default="", repr=False)
     #: Variables that are set but have no effect any more.
     retired: Sequence[str] = dataclasses.field(default=(), compare=False)
 
@@ -506,6 +525,12 @@ class Settings:
     def upstream_key(self) -> str:
         """The key that logins are sent with: the secret key if there is one."""
         return self.supabase_secret_key or self.supabase_publishable_key
+
+    @property
+    def client_keys(self) -> tuple[str, ...]:
+        """The keys that Supabase's own clients may send."""
+        own = (self.supabase_publishable_key, self.anon_key, *self.auth_client_keys)
+        return tuple(dict.fromkeys(key for key in own if key))
 
     @property
     def redis_prefix(self) -> str:
@@ -611,7 +636,8 @@ class Settings:
         names = {spec.metadata["variable"]: env.name_of(spec) for spec in specs()}
         origins = {variable: _origin(name, file.variables) for variable, name in names.items()}
         retired = tuple(name for name in RETIRED if variables.get(name, "").strip())
-        return dataclasses.replace(settings, errors=errors, origins=origins, retired=retired)
+        anon_key = variables.get("SUPABASE_ANON_KEY", "").strip()
+        return dataclasses.replace(settings, errors=errors, origins=origins, retired=retired, anon_key=anon_key)
 
 
 def _origin(name: str | None, file: Mapping[str, str]) -> Origin:
@@ -663,6 +689,8 @@ def cross_field_errors(settings: Settings) -> list[SettingError]:
         found.append(
             SettingError("AUTH_FORWARD_CLIENT_IP", "'on' needs an sb_secret_ key in SUPABASE_SECRET_KEY; or set 'auto'")
         )
+    if settings.auth_supabase_api and not settings.client_keys:
+        found.append(SettingError("AUTH_SUPABASE_API", "needs a key in SUPABASE_PUBLISHABLE_KEY or AUTH_CLIENT_KEYS"))
     if settings.auth_captcha == "on" and not settings.supabase_publishable_key:
         found.append(SettingError("AUTH_CAPTCHA", "'on' needs a key in SUPABASE_PUBLISHABLE_KEY", "settings.keys"))
     if settings.auth_captcha == "on" and settings.auth_forward_client_ip == "on":

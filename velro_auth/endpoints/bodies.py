@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,11 +60,12 @@ class RawResponse:
         return () if environ["REQUEST_METHOD"] == "HEAD" else (self.body,)
 
 
-def json_object(request: Request, max_bytes: int) -> dict[str, Any]:
+def json_object(request: Request, max_bytes: int, *, any_type: bool = False) -> dict[str, Any]:
     """Read the body of *request* as one JSON object.
 
     The media type and the declared size are checked before the body is read. Only ``application/json`` is
-    accepted: with this type browsers send a CORS preflight first (ASVS 3.5.2).
+    accepted: with this type browsers send a CORS preflight first (ASVS 3.5.2). *any_type* takes any other type too,
+    as Supabase does, for routes where nothing depends on a cookie.
 
     Raises:
         UnsupportedCoding: The body is compressed.
@@ -73,8 +75,18 @@ def json_object(request: Request, max_bytes: int) -> dict[str, Any]:
     """
     if request.headers.get("Content-Encoding", "identity").lower() not in {"identity", ""}:
         raise UnsupportedCoding
-    if request.mimetype != "application/json":
+    if request.mimetype != "application/json" and not any_type:
         raise UnsupportedMediaType
+    return parse_object(raw_body(request, max_bytes))
+
+
+def raw_body(request: Request, max_bytes: int) -> bytes:
+    """Return the body of *request* as it came.
+
+    Raises:
+        TooLarge: The body has more than *max_bytes*.
+        BadJson: It cannot be read.
+    """
     # One byte above our limit: Werkzeug silently cuts a body without a length at its own limit.
     request.max_content_length = max_bytes + 1
     try:
@@ -86,7 +98,7 @@ def json_object(request: Request, max_bytes: int) -> dict[str, Any]:
         raise BadJson("the body cannot be read") from error
     if len(data) > max_bytes:
         raise TooLarge
-    return parse_object(data)
+    return data
 
 
 def is_empty(request: Request) -> bool:
@@ -121,10 +133,11 @@ def parse_object(data: bytes) -> dict[str, Any]:
     """Parse one JSON object. What two parsers could read differently is refused.
 
     Raises:
-        BadJson: Not UTF-8, not JSON, not an object, a member named twice, NaN, or nested too deep.
+        BadJson: Not UTF-8, not JSON, not an object, a member named twice, NaN, a number that no double can hold, or
+            nested too deep.
     """
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise BadJson("not JSON") from error
     if not isinstance(value, dict):
@@ -212,6 +225,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        # It would be written as Infinity, which is not JSON.
+        raise ValueError(f"{text[:20]} is out of range")
+    return value
 
 
 def _depth(value: Any) -> int:

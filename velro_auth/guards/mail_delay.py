@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import functools
 import logging
@@ -11,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import Final
 
 from velro_auth.errors import Busy, VelroAuthError
 from velro_auth.guards.failure_delay import FailureDelay
@@ -26,25 +25,66 @@ DELAY_MS: Final = 1500.0
 FINISH_S: Final = 10.0
 
 
-class MailDelayState:
-    """The places in use; survives a settings reload.
+#: A call may take so many delays before the calls behind their answers use up their places. With the default delay that
+#: is 6 s: Supabase takes 0.5 to 1 s, and its mail server may hang now and then.
+CALLS_PER_PLACE: Final = 4
+
+
+class InUse:
+    """Places of one kind that are taken.
 
     Attributes:
-        in_use: How many requests wait, or have a call that goes on.
+        count: How many.
         networks: Network → how many of them are its own; empty text for requests without an address.
-        refused: Requests that were refused because no place was free; for a metric.
+        refused: How often no place was free; for a metric.
         changed: Held to read or change the others; notified when a place becomes free.
     """
 
     def __init__(self) -> None:
-        self.in_use = self.refused = 0
+        self.count = self.refused = 0
         self.networks: Counter[str] = Counter()
         self.changed = threading.Condition()
 
+    def take(self, network: str, *, places: int, per_network: int) -> bool:
+        """Take a place if fewer than *places* are in use, and fewer than *per_network* by this network."""
+        with self.changed:
+            is_full = bool(network) and self.networks[network] >= per_network
+            if is_full or self.count >= places:
+                return False
+            self.count += 1
+            self.networks[network] += 1
+            return True
+
+    def leave(self, network: str) -> None:
+        """Give a place back."""
+        with self.changed:
+            self.count -= 1
+            self.networks[network] -= 1
+            if not self.networks[network]:
+                del self.networks[network]
+            self.changed.notify_all()
+
+    def refuse(self) -> None:
+        """Count a refusal."""
+        with self.changed:
+            self.refused += 1
+
+
+class MailDelayState:
+    """The places in use; survives a settings reload.
+
+    Attributes:
+        waiting: Requests that wait for their answer. When each of them ends is known when it begins.
+        calls: Calls that are made or go on behind their answers. When they end depends on Supabase.
+    """
+
+    def __init__(self) -> None:
+        self.waiting, self.calls = InUse(), InUse()
+
     def finish(self, within_s: float = FINISH_S) -> None:
         """Wait until no call goes on any more, for *within_s* at most: a stopping process still sends its mails."""
-        with self.changed:
-            self.changed.wait_for(lambda: not self.in_use, within_s)
+        with self.calls.changed:
+            self.calls.changed.wait_for(lambda: not self.calls.count, within_s)
 
 
 class MailDelay:
@@ -56,12 +96,15 @@ class MailDelay:
     A waiting request occupies a thread of the server and holds a permit of the failure delay, but never one that is
     reserved for logins. There are fewer places than permits, so a flood of such requests does not stop the sessions
     either. One network gets half of the places, and a third is kept for networks that logged in before: a flood from
-    many networks does not stop their mails. A place is free again when the answer has left *and* the call has ended,
-    so which requests are refused reveals nothing either.
+    many networks does not stop their mails. A place is free again when the answer leaves. So which requests are
+    refused depends on nothing that Supabase does either.
+
+    Calls have places of their own, several times as many, with the same shares. A request that finds none of them free
+    is answered as if its mail had been sent, and Supabase is not asked: a refusal would tell how long calls take.
 
     Args:
         delay_ms: The delay. 0: each answer leaves as soon as the call has ended.
-        places: How many requests may wait or have a call that goes on.
+        places: How many requests may wait.
         permits: Limits the requests that occupy a thread.
         is_acquainted: Whether anybody logged in from the network of an address before.
         clock: The clock of ``arrived_s``: monotonic, in seconds.
@@ -82,8 +125,6 @@ class MailDelay:
     ) -> None:
         self._delay_s = delay_ms / 1000
         self._places = places
-        self._kept = places // 3
-        self._per_network = max(1, places // 2)
         self._is_acquainted = is_acquainted
         self._permits = permits
         self._clock = clock
@@ -107,106 +148,95 @@ class MailDelay:
             on_held: Called with the seconds for which the answer is delayed.
 
         Returns:
-            The error with which the call has failed until then; None if it has succeeded or still goes on. The caller
-            decides which errors a client may see.
+            The error with which the call has failed until then; None if it has succeeded, still goes on, or was not
+            made. The caller decides which errors a client may see.
 
         Raises:
             Busy: No place or thread was free; the call was not made.
         """
+        waiting, network = self.state.waiting, network_of(address) if address else ""
         with self._permits.permit():
-            place = _Place(self.state, network_of(address) if address else "")
-            if not place.take(self._places - self._kept, self._per_network) and not (
-                # Not under the lock: it may ask Redis.
-                self._is_acquainted(address) and place.take(self._places, self._per_network)
-            ):
-                place.refuse()
+            if not self._take(waiting, address, network, self._places):
+                waiting.refuse()
+                raise Busy("too many requests that may send a mail", retry_after_s=1.0)
             try:
-                return self._run(call, arrived_s, place, on_held)
+                return self._run(call, arrived_s, (address, network), on_held)
             finally:
-                place.leave()
+                waiting.leave(network)
+
+    def _take(self, kind: InUse, address: str, network: str, places: int) -> bool:
+        if kind.take(network, places=places - places // 3, per_network=max(1, places // 2)):
+            return True
+        # Not under the lock: it may ask Redis.
+        return self._is_acquainted(address) and kind.take(network, places=places, per_network=max(1, places // 2))
 
     def _run(
-        self, call: Callable[[], None], arrived_s: float, place: _Place, on_held: Callable[[float], None]
+        self,
+        call: Callable[[], None],
+        arrived_s: float,
+        origin: tuple[str, str],
+        on_held: Callable[[float], None],
     ) -> BaseException | None:
         if self._delay_s <= 0:
             return _outcome(call)
         now = self._clock()
         answer_at = arrived_s + (math.floor((now - arrived_s) / self._delay_s) + 1) * self._delay_s
-        place.start(call)
+        running = self._start(call, *origin)
         held_s = max(0.0, answer_at - self._clock())
         on_held(held_s)
         self._sleep(held_s)
-        return place.answered()
+        return running.answered() if running else None
+
+    def _start(self, call: Callable[[], None], address: str, network: str) -> _Call | None:
+        calls = self.state.calls
+        if not self._take(calls, address, network, self._places * CALLS_PER_PLACE):
+            calls.refuse()
+            # The answer does not show it, so a developer would look for the mail in vain.
+            logger.warning("a mail was withheld: too many calls go on behind their answers")
+            return None
+        running = _Call(call, calls, network)
+        running.start()
+        return running
 
 
-class _Place:
-    """The place of one request: held until its answer may leave and its call has ended."""
+class _Call:
+    """A call on a thread of its own, and its place."""
 
-    def __init__(self, state: MailDelayState, network: str) -> None:
-        self._state, self._network = state, network
-        self._holders = 1
+    def __init__(self, call: Callable[[], None], calls: InUse, network: str) -> None:
+        self._call, self._calls, self._network = call, calls, network
+        self._lock = threading.Lock()
         self._failure: BaseException | None = None
         self._is_answered = False
 
-    def take(self, places: int, per_network: int) -> bool:
-        """Take the place if fewer than *places* are in use, and fewer than *per_network* by this network."""
-        state = self._state
-        with state.changed:
-            is_full = bool(self._network) and state.networks[self._network] >= per_network
-            if is_full or state.in_use >= places:
-                return False
-            state.in_use += 1
-            state.networks[self._network] += 1
-            return True
-
-    def refuse(self) -> NoReturn:
-        with self._state.changed:
-            self._state.refused += 1
-        raise Busy("too many requests that may send a mail", retry_after_s=1.0)
-
-    def start(self, call: Callable[[], None]) -> None:
-        """Start the call on a thread of its own.
+    def start(self) -> None:
+        """Start it.
 
         Raises:
             Busy: The system has no thread.
         """
-        with self._state.changed:
-            self._holders += 1
         try:
             # The context holds the request's trace.
-            run = functools.partial(contextvars.copy_context().run, self._run, call)
+            run = functools.partial(contextvars.copy_context().run, self._run)
             threading.Thread(target=run, name="mail", daemon=True).start()
         except RuntimeError as error:
-            self.leave()
+            self._calls.leave(self._network)
             raise Busy("the system has no thread for the call", retry_after_s=1.0) from error
 
     def answered(self) -> BaseException | None:
         """Return the error of a call that has failed by now. A later one is logged."""
-        with self._state.changed:
+        with self._lock:
             self._is_answered = True
             return self._failure
 
-    def _run(self, call: Callable[[], None]) -> None:
-        with contextlib.ExitStack() as stack:
-            stack.callback(self.leave)
-            failure = _outcome(call)
-            with self._state.changed:
+    def _run(self) -> None:
+        try:
+            failure = _outcome(self._call)
+            with self._lock:
                 self._failure, is_late = failure, self._is_answered
             if failure is not None and is_late:
                 _log(failure)
-
-    def leave(self) -> None:
-        """Give the place back if the other holder has left already."""
-        state = self._state
-        with state.changed:
-            self._holders -= 1
-            if self._holders:
-                return
-            state.in_use -= 1
-            state.networks[self._network] -= 1
-            if not state.networks[self._network]:
-                del state.networks[self._network]
-            state.changed.notify_all()
+        finally:
+            self._calls.leave(self._network)
 
 
 def _outcome(call: Callable[[], None]) -> Exception | None:

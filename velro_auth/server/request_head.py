@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -75,7 +76,25 @@ class ParserSettings:
             return max(limits.values(), default=0)
         if len(path) > 1 and path.endswith("/"):
             path = path[:-1]
-        return limits.get((method, path), 0)
+        found = limits.get((method, path))
+        return _limit_of_pattern(limits, method, path) if found is None else found
+
+
+def _limit_of_pattern(limits: BodyLimits, method: str, path: str) -> int:
+    """Return the limit of a path with placeholders, such as ``/factors/<factor_id>``, each for one segment."""
+    return next(
+        (
+            limit
+            for (wanted, pattern), limit in limits.items()
+            if wanted == method and "<" in pattern and _compiled(pattern).fullmatch(path)
+        ),
+        0,
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile("[^/]+".join(map(re.escape, re.split(r"<[a-z_]+>", pattern))))
 
 
 def is_too_large(name: bytes, value: bytes) -> bool:

@@ -134,15 +134,23 @@ def guard_gauges(
     )
 
 
-def mail_gauge(mail_delay: MailDelayState) -> Gauge:
-    """Return the gauge of requests that may send a mail."""
-    doc = "Requests that may send a mail and wait for their answer or for Supabase."
-    return Gauge("mail_places_taken", doc, lambda: mail_delay.in_use)
+def mail_gauges(mail_delay: MailDelayState) -> Sequence[Gauge]:
+    """Return the gauges of requests that may send a mail."""
+    waiting, calls = mail_delay.waiting, mail_delay.calls
+    return (
+        Gauge("mail_places_taken", "Requests that may send a mail and wait for their answer.", lambda: waiting.count),
+        Gauge("mail_calls", "Calls for mails that are made or go on behind their answers.", lambda: calls.count),
+    )
 
 
-def mail_refusals(mail_delay: MailDelayState) -> ExternalCounter:
-    """Return the counter of requests that were answered ``busy`` because too many may send a mail."""
-    return ExternalCounter("mail_places_refusals", "Requests that found no place to wait.", lambda: mail_delay.refused)
+def mail_refusals(mail_delay: MailDelayState) -> Sequence[ExternalCounter]:
+    """Return the counters of requests that found no place to wait, and of those that found none for their call."""
+    waiting, calls = mail_delay.waiting, mail_delay.calls
+    withheld = "Mails that were not asked for, because too many calls went on behind their answers."
+    return (
+        ExternalCounter("mail_places_refusals", "Requests that found no place to wait.", lambda: waiting.refused),
+        ExternalCounter("mail_calls_withheld", withheld, lambda: calls.refused),
+    )
 
 
 def session_refusals(read: Callable[[], float]) -> ExternalCounter:

@@ -153,7 +153,9 @@ class Telemetry:
         if isinstance(delayed_ms, float):
             took_ms -= delayed_ms
         own_ms = max(0.0, took_ms - context.upstream_ms)
-        self.record(ResponseRecord(self._routes.name(path), status, took_ms, own_ms, context, user_agent))
+        self.record(
+            ResponseRecord(context.operation or self._routes.name(path), status, took_ms, own_ms, context, user_agent)
+        )
 
     def record(self, response: ResponseRecord) -> None:
         """Record one response."""

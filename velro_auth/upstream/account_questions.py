@@ -27,6 +27,7 @@ SIGN_UP: Final = translate.Question(
         "weak_password": errors.WeakPassword,
         "signup_disabled": errors.NotEnabled,
         "email_provider_disabled": errors.NotEnabled,
+        "phone_provider_disabled": errors.NotEnabled,
         "validation_failed": errors.InvalidRequest,
         # A hook that is asked about new users only.
         "unknown": errors.Forbidden,

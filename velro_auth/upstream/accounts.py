@@ -20,6 +20,7 @@ from velro_auth.upstream.answers import (
     date_s,
     demand,
     same_address,
+    same_phone,
     session_from,
     user_from,
 )
@@ -50,15 +51,16 @@ class SupabaseAccounts:
 
     def sign_up(self, sign_up: SignUp, context: RequestContext) -> Session | None:
         """Return the session of the new account, None for a mail; see ``Accounts``, also for what is raised."""
-        body = {"email": sign_up.email, "password": sign_up.password, "data": dict(sign_up.data), **_common(sign_up)}
+        name = "phone" if sign_up.is_phone else "email"
+        body = {name: sign_up.email, "password": sign_up.password, "data": dict(sign_up.data), **_common(sign_up)}
 
         def read(reply: Reply) -> Session | None:
             answer = _object(reply)
             if "access_token" in answer:
                 session = session_from(reply, self._clock())
-                _demand_address(session.user.email, sign_up.email)
+                _demand_own(answer["user"], sign_up)
                 return session
-            _demand_address(answer.get("email"), sign_up.email)
+            _demand_own(answer, sign_up)
             return None
 
         session = self._calls.ask_public(self._to("/signup", sign_up), context, questions.SIGN_UP, read, body)
@@ -124,7 +126,9 @@ class SupabaseAccounts:
 
 
 def _common(request: MailRequest) -> dict[str, Any]:
-    fields: dict[str, Any] = {"code_challenge": request.challenge, "code_challenge_method": "s256"}
+    fields: dict[str, Any] = {}
+    if request.challenge:
+        fields |= {"code_challenge": request.challenge, "code_challenge_method": request.challenge_method}
     if request.captcha_token is not None:
         fields["gotrue_meta_security"] = {"captcha_token": request.captcha_token}
     return fields
@@ -143,6 +147,13 @@ def _object(reply: Reply) -> Mapping[str, Any]:
 
 def _demand_address(told: Any, asked: str) -> None:
     demand(is_right=isinstance(told, str) and same_address(told, asked), what="the mail address")
+
+
+def _demand_own(user: Mapping[str, Any], sign_up: SignUp) -> None:
+    if sign_up.is_phone:
+        demand(is_right=same_phone(user.get("phone"), sign_up.email), what="the phone number")
+    else:
+        _demand_address(user.get("email"), sign_up.email)
 
 
 def _has_confirmed(user: Mapping[str, Any]) -> bool:

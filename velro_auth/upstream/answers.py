@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -49,6 +50,12 @@ def content(reply: Reply) -> Any:
 def same_address(one: str, other: str) -> bool:
     """Return whether two mail addresses differ in case at most."""
     return _folded(one) == _folded(other)
+
+
+def same_phone(told: Any, asked: str) -> bool:
+    """Return whether two phone numbers have the same digits."""
+    digits = re.sub(r"[^0-9]", "", asked)
+    return isinstance(told, str) and bool(digits) and re.sub(r"[^0-9]", "", told) == digits
 
 
 def _folded(address: str) -> str:
@@ -129,6 +136,7 @@ def session_from(reply: Reply, now_s: float) -> Session:
         user=_user(user, claims),
         weak_password=_mapping(body.get("weak_password")),
         aal=_text(claims.get("aal")) or "",
+        raw=body,
     )
 
 

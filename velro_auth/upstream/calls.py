@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeAlias
 
 from requests import PreparedRequest
 
@@ -19,7 +19,10 @@ from velro_auth.upstream.transport.transport import Read, Reply, Transport
 
 logger = logging.getLogger("velro_auth.upstream")
 
-_OK: Final = frozenset({200, 204})
+_FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
+
+#: JSON values, or a form as it came.
+Body: TypeAlias = Mapping[str, Any] | bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class AuthCalls:
         context: RequestContext,
         question: translate.Question,
         read: Callable[[Reply], Read],
-        body: Mapping[str, Any],
+        body: Body | None,
     ) -> Read:
         """Ask without a user's token: with the publishable key where a captcha is demanded. Raises as :meth:`ask`."""
         is_public = self._captcha is not None and self._captcha.is_demanded()
@@ -83,7 +86,7 @@ class AuthCalls:
         question: translate.Question,
         read: Callable[[Reply], Read],
         *,
-        body: Mapping[str, Any] | None = None,
+        body: Body | None = None,
         bearer: str = "",
         deadline_s: float | None = None,
         forwards_address: bool = True,
@@ -95,7 +98,7 @@ class AuthCalls:
             context: The request that this call serves.
             question: What is asked: the meaning of refusals.
             read: Reads a successful answer; raises one of our errors for one that cannot be used.
-            body: JSON values.
+            body: JSON values, or a form.
             bearer: The user's access token.
             deadline_s: How long the call may take, if less than usual.
             forwards_address: Whether the caller's address may be passed on.
@@ -107,12 +110,14 @@ class AuthCalls:
         """
 
         def judged(reply: Reply) -> tuple[Read] | Reply:
-            return (read(reply),) if reply.status in _OK else reply
+            return (read(reply),) if reply.status in question.successes else reply
 
         headers = self._headers(context, forwards_address=forwards_address)
         if bearer:
             headers["Authorization"] = f"Bearer {bearer}"
-        payload = None if body is None else json.dumps(body).encode()
+        if isinstance(body, bytes):
+            headers |= _FORM
+        payload = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         started_s = time.perf_counter()
         try:
             answer = self._transport.ask(request, judged, payload, headers, deadline_s=deadline_s)

@@ -151,7 +151,12 @@ def _enrolment(reply: Reply) -> Enrolment:
         raise errors.UpstreamFailed("200 without a factor")
     name = body.get("friendly_name")
     return Enrolment(
-        id=body["id"], friendly_name=name if is_text(name) else None, qr_code=qr_code, secret=secret, uri=uri
+        id=body["id"],
+        friendly_name=name if is_text(name) else None,
+        qr_code=qr_code,
+        secret=secret,
+        uri=uri,
+        raw=body,
     )
 
 
@@ -161,4 +166,4 @@ def _challenge(reply: Reply) -> FactorChallenge:
     if not is_text(body.get("id")) or not isinstance(expires_at, int):
         raise errors.UpstreamFailed("200 without a challenge")
     kind = body.get("type")
-    return FactorChallenge(id=body["id"], type=kind if is_text(kind) else "totp", expires_at=expires_at)
+    return FactorChallenge(id=body["id"], type=kind if is_text(kind) else "totp", expires_at=expires_at, raw=body)

@@ -11,7 +11,17 @@ from velro_auth.auth.models import Credentials, Session
 from velro_auth.context import RequestContext
 from velro_auth.errors import UpstreamUnavailable
 from velro_auth.upstream import translate
-from velro_auth.upstream.answers import Owners, claims_of, content, date_s, demand, is_text, same_address, session_from
+from velro_auth.upstream.answers import (
+    Owners,
+    claims_of,
+    content,
+    date_s,
+    demand,
+    is_text,
+    same_address,
+    same_phone,
+    session_from,
+)
 from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.transport.transport import Reply
 
@@ -47,14 +57,14 @@ class SupabaseIdentity:
             UpstreamThrottled: Supabase's rate limit.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
-        body: dict[str, Any] = {"email": credentials.email, "password": credentials.password}
+        name = "phone" if credentials.is_phone else "email"
+        body: dict[str, Any] = {name: credentials.email, "password": credentials.password}
         if credentials.captcha_token is not None:
             body["gotrue_meta_security"] = {"captcha_token": credentials.captcha_token}
 
         def read(reply: Reply) -> Session:
             session = session_from(reply, self._clock())
-            is_right = session.user.email is not None and same_address(session.user.email, credentials.email)
-            demand(is_right=is_right, what="the mail address")
+            demand(is_right=_is_of(session, credentials), what="the address")
             return session
 
         session = self._calls.ask_public(self._password_grant, context, translate.PASSWORD_GRANT, read, body)
@@ -119,3 +129,11 @@ class SupabaseIdentity:
             return date_s(reply)
 
         return self._calls.ask(self._logout[scope], context, translate.BEARER, read, bearer=access_token)
+
+
+def _is_of(session: Session, credentials: Credentials) -> bool:
+    """Return whether the session is that of the user who was asked for."""
+    if credentials.is_phone:
+        # Supabase stores numbers without the plus sign.
+        return same_phone(session.raw["user"].get("phone"), credentials.email)
+    return session.user.email is not None and same_address(session.user.email, credentials.email)

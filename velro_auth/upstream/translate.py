@@ -44,12 +44,16 @@ class Question:
     Attributes:
         codes: Error code → our error.
         refused: What an unknown code means that has a word of refusal in it.
+        otherwise: What any other unknown code means.
+        successes: The statuses of answers that are no refusals.
         fields: Error code → the field that is wrong, and what to tell about it; for codes that mean an
             :class:`~velro_auth.errors.InvalidRequest`. Without an entry it is the mail address.
     """
 
     codes: Codes
     refused: type[VelroAuthError]
+    otherwise: type[VelroAuthError] = errors.UpstreamRefused
+    successes: frozenset[int] = frozenset({200, 204})
     fields: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -151,8 +155,20 @@ def refusal(reply: Reply, question: Question) -> VelroAuthError:
         logger.warning("unknown refusal", extra={"upstream_status": reply.status, "upstream_code": named})
     if issubclass(kind, errors.InvalidRequest):
         name, text = question.fields.get(code or "", _WRONG_ADDRESS)
-        return kind({name: [text]})
-    return kind(reason, retry_after_s=_retry_after_s(reply))
+        error: VelroAuthError = kind({name: [text]})
+    else:
+        error = kind(reason, retry_after_s=_retry_after_s(reply))
+    if isinstance(body, dict) and code is not None:
+        error.told = _told(reply.status, code, body)
+    return error
+
+
+def _told(status: int, code: str, body: Mapping[str, Any]) -> errors.Told:
+    message = next(
+        (text for name in ("message", "msg", "error_description") if isinstance(text := body.get(name), str)), ""
+    )
+    weak = body.get("weak_password")
+    return errors.Told(status, code, message, weak if isinstance(weak, dict) else None)
 
 
 def _fit_to_be_logged(code: str | None) -> str | None:
@@ -179,7 +195,7 @@ def _unknown(status: int, code: str, question: Question) -> type[VelroAuthError]
     if status == _UNAUTHORIZED:
         # Supabase Auth answers no login with it: this is the edge, and its word for our key ("invalid_api_key").
         return errors.UpstreamMisconfigured
-    return question.refused if _REFUSAL.search(code) else errors.UpstreamRefused
+    return question.refused if _REFUSAL.search(code) else question.otherwise
 
 
 _NOT_OURS: Final = frozenset({301, 302, 303, 307, 308, _UNAUTHORIZED, 404, 405})

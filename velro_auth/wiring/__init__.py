@@ -23,6 +23,7 @@ from velro_auth.endpoints.operations import (
 )
 from velro_auth.endpoints.session_list import SessionEndpoint, SessionsEndpoint
 from velro_auth.endpoints.sessions import LoginEndpoint, LogoutEndpoint, RefreshEndpoint
+from velro_auth.endpoints.supabase_api.routes import SupabaseApiEndpoint
 from velro_auth.endpoints.verify import VerifyEndpoint
 from velro_auth.guards import Guards
 from velro_auth.guards.enforcement import Enforcement
@@ -38,6 +39,7 @@ from velro_auth.wiring.guards import build_guards
 from velro_auth.wiring.oauth import OAUTH_ENDPOINTS, build_oauth
 from velro_auth.wiring.sessions import build_session_list, build_sessions
 from velro_auth.wiring.state import ApplicationState, open_state
+from velro_auth.wiring.supabase_api import build_supabase_api
 from velro_auth.wiring.telemetry import wire_tracing
 from velro_auth.wiring.user import USER_ENDPOINTS, build_user
 
@@ -51,6 +53,7 @@ _ENDPOINTS: Final = (
     SessionsEndpoint,
     SessionEndpoint,
     VerifyEndpoint,
+    SupabaseApiEndpoint,
     PingEndpoint,
     HealthEndpoint,
     ReadyEndpoint,
@@ -64,7 +67,7 @@ _ENDPOINTS: Final = (
 #: Path → its name in the metrics.
 ROUTES: Final = Routes(
     {path: endpoint.name for endpoint in _ENDPOINTS for path in endpoint.paths},
-    {f"{path}/": VerifyEndpoint.name for path in VerifyEndpoint.paths},
+    {f"{path}/": endpoint.name for endpoint in (VerifyEndpoint, SupabaseApiEndpoint) for path in endpoint.paths},
 )
 
 #: Name of an endpoint → its documented path, for traces.
@@ -83,8 +86,10 @@ class Parts:
     Attributes:
         auth: The endpoints that frontends call.
         verify: The endpoint that gateways call; answers everything below its path.
+        supabase_api: The endpoint that Supabase's own clients call, the same way; None where it is off.
         operations: The endpoints that operators and platforms call.
-        fast: The endpoints that the fast lane answers.
+        fast: The endpoints that the fast lane answers, beside those of ``fast_prefixed``.
+        fast_prefixed: The endpoints that the fast lane answers with everything below their paths.
         probes: The endpoints of which only some responses are logged.
         instant: The endpoints that answer without waiting.
         guards: The guards of calls to Supabase.
@@ -96,8 +101,10 @@ class Parts:
 
     auth: tuple[Endpoint, ...]
     verify: Endpoint
+    supabase_api: Endpoint | None
     operations: tuple[Endpoint, ...]
     fast: tuple[Endpoint, ...]
+    fast_prefixed: tuple[Endpoint, ...]
     probes: tuple[Endpoint, ...]
     instant: tuple[Endpoint, ...]
     guards: Guards
@@ -109,7 +116,12 @@ class Parts:
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """All endpoints."""
-        return (*self.auth, self.verify, *self.operations)
+        return (*self.auth, *self.prefixed, *self.operations)
+
+    @property
+    def prefixed(self) -> tuple[Endpoint, ...]:
+        """The endpoints that answer everything below their paths."""
+        return (self.verify,) if self.supabase_api is None else (self.verify, self.supabase_api)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +156,7 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     logout, frontends = LogoutEndpoint(sessions, max_body_bytes), _frontends(settings, state, services)
     auth: tuple[Endpoint, ...] = (login, refresh, *map(browsers, (logout, *frontends)), ping)
     verify = browsers(VerifyEndpoint(sessions))
+    supabase_api = build_supabase_api(settings, state, calls=services.calls, login=services.login, sessions=sessions)
     ready = ReadyEndpoint(_checks(settings, state, services.watch), __version__)
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))
     index = IndexEndpoint(__version__, settings.shows_docs)
@@ -152,8 +165,10 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     return Parts(
         auth=auth,
         verify=verify,
+        supabase_api=supabase_api,
         operations=(health, ready, version, index, metrics, OpenApiEndpoint(contract), DocsEndpoint(contract)),
         fast=(ping, health, version, *((login, refresh) if settings.auth_fast_login else ())),
+        fast_prefixed=(verify, supabase_api) if supabase_api and settings.auth_fast_login else (verify,),
         probes=(ping, health, ready, version),
         instant=(ping, health, version),
         guards=services.guards,
@@ -167,17 +182,9 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
 def _frontends(settings: Settings, state: ApplicationState, services: _Services) -> tuple[Endpoint, ...]:
     """Build the endpoints of the account and of the sessions, beyond login, refresh and logout."""
     calls, owners, sessions = services.calls, state.upstream.owners, services.sessions
-    note_token = state.telemetry.issued_tokens.record
-    user = build_user(
-        settings,
-        state.user,
-        calls=calls,
-        sessions=sessions,
-        owners=owners,
-        note_token=note_token,
-    )
+    user = build_user(settings, state.user, calls=calls, sessions=sessions, owners=owners)
     oauth = build_oauth(settings, calls=calls, owners=owners, sessions=sessions)
-    flows = account.build_account(settings, state.account, calls=calls, owners=owners, sessions=sessions)
+    flows = account.build_account(settings, state.account, state.user, calls=calls, owners=owners, sessions=sessions)
     listed = (SessionsEndpoint(services.session_list), SessionEndpoint(services.session_list))
     return (*user, *flows, *oauth, *listed)
 

@@ -24,7 +24,7 @@ from velro_auth.upstream.sign_up_mode import LearntSignUpMode, MailSignUpMode
 from velro_auth.upstream.transport.transport import Transport
 from velro_auth.web.flow_cookies import FlowCookies
 from velro_auth.web.redirects import allowed_redirect
-from velro_auth.wiring.user import build_factors
+from velro_auth.wiring.user import UserState, build_factors
 
 ENDPOINTS: Final = (SignUpEndpoint, ResendEndpoint, OtpEndpoint, ForgotEndpoint, ConfirmEndpoint, ResetEndpoint)
 
@@ -48,39 +48,39 @@ def open_account(transport: Transport | None) -> AccountState:
 
 
 def build_account(
-    settings: Settings, state: AccountState, *, calls: AuthCalls, owners: Owners, sessions: Sessions
+    settings: Settings,
+    state: AccountState,
+    user: UserState,
+    *,
+    calls: AuthCalls,
+    owners: Owners,
+    sessions: Sessions,
 ) -> tuple[Endpoint, ...]:
     """Build the endpoints.
 
     Args:
         settings: The settings in force.
         state: Shared with the earlier services, which still serve the requests under way.
+        user: The same, of the services of users.
         calls: Asks Supabase Auth.
         owners: The user that each refresh token was issued to.
         sessions: The sessions service.
     """
     guards, new_sessions = sessions.guards, NewSessions(sessions=sessions)
     accounts = SupabaseAccounts(calls, owners=owners)
+    mailing = build_mailing(settings, sessions)
     keys = sealing_keys(settings.auth_cookie_keys, api_key=settings.upstream_key)
     flows = MailFlows(
         FlowCookies(keys, public_url=settings.auth_public_url),
         [allowed_redirect(entry) for entry in settings.auth_redirect_urls],
     )
-    mailing = Mailing(guards=guards, unusable="; ".join(map(str, settings.errors)))
     mails = MailRequests(accounts=accounts, mailing=mailing)
-    sign_ups = SignUps(
-        accounts=accounts,
-        guards=guards,
-        mailing=mailing,
-        breaker=state.breaker,
-        new_sessions=new_sessions,
-        mode=state.mode,
-    )
+    sign_ups = build_sign_ups(settings, state, accounts, sessions)
     proofs = Proofs(accounts=accounts, guards=guards, breaker=state.breaker, new_sessions=new_sessions)
     setter = PasswordSetter(
         accounts=accounts,
         proofs=proofs,
-        pass_factor=build_factors(calls, owners, sessions, state.breaker).verify,
+        pass_factor=build_factors(calls, owners, sessions, user).verify,
         new_sessions=new_sessions,
         tickets=Tickets(Sealer(keys, "ticket")),
     )
@@ -92,4 +92,21 @@ def build_account(
         ForgotEndpoint(mails, flows, most),
         ConfirmEndpoint(Confirmation(proofs=proofs, setter=setter), most),
         ResetEndpoint(PasswordReset(proofs=proofs, setter=setter), most),
+    )
+
+
+def build_mailing(settings: Settings, sessions: Sessions) -> Mailing:
+    """Build the guards of requests that may send a mail."""
+    return Mailing(guards=sessions.guards, unusable="; ".join(map(str, settings.errors)))
+
+
+def build_sign_ups(settings: Settings, state: AccountState, accounts: SupabaseAccounts, sessions: Sessions) -> SignUps:
+    """Build the sign-up service."""
+    return SignUps(
+        accounts=accounts,
+        guards=sessions.guards,
+        mailing=build_mailing(settings, sessions),
+        breaker=state.breaker,
+        new_sessions=NewSessions(sessions=sessions),
+        mode=state.mode,
     )

@@ -33,16 +33,21 @@ def build_oauth(settings: Settings, *, calls: AuthCalls, owners: Owners, session
     keys = sealing_keys(settings.auth_cookie_keys, api_key=settings.upstream_key)
     flows, handoffs = FlowCookies(keys, public_url=settings.auth_public_url), HandoffCodes(keys)
     allowed = tuple(map(allowed_redirect, settings.auth_redirect_urls))
-    exchange = CodeExchange(
-        grant=SupabaseCodes(calls, owners=owners),
-        handoffs=handoffs,
-        guards=sessions.guards,
-        new_sessions=NewSessions(sessions=sessions),
-    )
+    exchange = build_exchange(handoffs, calls=calls, owners=owners, sessions=sessions)
     return (
         AuthorizeEndpoint(
             settings.supabase_url, settings.auth_public_url, allowed, flows, settings.auth_cookie_sessions
         ),
         CallbackEndpoint(allowed, flows, handoffs, exchange),
         ExchangeEndpoint(exchange, flows, settings.auth_max_body_bytes),
+    )
+
+
+def build_exchange(handoffs: HandoffCodes, *, calls: AuthCalls, owners: Owners, sessions: Sessions) -> CodeExchange:
+    """Build the service that exchanges codes for sessions."""
+    return CodeExchange(
+        grant=SupabaseCodes(calls, owners=owners),
+        handoffs=handoffs,
+        guards=sessions.guards,
+        new_sessions=NewSessions(sessions=sessions),
     )

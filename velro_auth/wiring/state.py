@@ -12,7 +12,7 @@ from velro_auth.guards.upstream_rate_limit import OneAddress
 from velro_auth.telemetry.gauges import (
     Gauge,
     guard_gauges,
-    mail_gauge,
+    mail_gauges,
     mail_refusals,
     one_address_gauge,
     pool_gauges,
@@ -137,7 +137,7 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
         gauges=[*_gauges(guards, upstream, store), *sessions.gauges],
         counters=[
             session_refusals(lambda: guards.session_calls.refused),
-            mail_refusals(guards.mail_delay),
+            *mail_refusals(guards.mail_delay),
             upstream_requests(lambda: upstream.transport.sent if upstream.transport else 0),
         ],
         check_token=sessions.token_check.refused,
@@ -227,5 +227,5 @@ def _gauges(guards: GuardState, upstream: Upstream, store: SharedStore | None) -
             age_s=lambda: max((one.age_s for one in keep_warm.ages()), default=0.0),
             unused_s=lambda: max((one.idle_s for one in keep_warm.ages()), default=0.0),
         )
-    gauges += [one_address_gauge(lambda: one_address.is_proven), mail_gauge(guards.mail_delay)]
+    gauges += [one_address_gauge(lambda: one_address.is_proven), *mail_gauges(guards.mail_delay)]
     return [*gauges, store_gauge(store.is_degraded)] if store else gauges

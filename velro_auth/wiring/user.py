@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -58,9 +57,15 @@ class UserState:
 
     Attributes:
         breaker: The circuit breaker of calls that change a user.
+        factors: The one of proofs of second factors.
+        enrolments: The one of enrolments.
+        anonymous: The one of anonymous users.
     """
 
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    factors: CircuitBreaker = field(default_factory=CircuitBreaker)
+    enrolments: CircuitBreaker = field(default_factory=CircuitBreaker)
+    anonymous: CircuitBreaker = field(default_factory=CircuitBreaker)
 
 
 def build_user(
@@ -70,7 +75,6 @@ def build_user(
     calls: AuthCalls,
     sessions: Sessions,
     owners: Owners,
-    note_token: Callable[[str], None],
 ) -> tuple[Endpoint, ...]:
     """Build the endpoints of :data:`USER_ENDPOINTS`, in that order.
 
@@ -80,32 +84,41 @@ def build_user(
         calls: Asks Supabase Auth.
         sessions: Verifies tokens and ends sessions.
         owners: The user that each refresh token was issued to.
-        note_token: Called with each issued access token.
     """
-    freshness = Freshness(identity=sessions.identity, guards=sessions.guards)
     users = SupabaseUsers(calls, owners=owners)
-    changes = UserChanges(
-        users=users,
-        user=UserCalls(sessions=sessions, breaker=state.breaker, kind="change"),
-        freshness=freshness,
-        profiles=sessions.profiles,
-    )
-    factors = build_factors(calls, owners, sessions, state.breaker)
-    anonymous = Anonymous(
-        sign_ups=users,
-        guards=sessions.guards,
-        breaker=state.breaker,
-        denied=sessions.denied,
-        note_token=note_token,
-    )
+    changes = build_changes(users, sessions, state.breaker)
+    factors = build_factors(calls, owners, sessions, state)
+    anonymous = build_anonymous(users, sessions, state.anonymous)
     return _endpoints(settings, sessions, changes, factors, anonymous)
 
 
-def build_factors(calls: AuthCalls, owners: Owners, sessions: Sessions, breaker: CircuitBreaker) -> Factors:
-    """Build the service of second factors; *breaker* stops its calls while they fail."""
+def build_changes(users: SupabaseUsers, sessions: Sessions, breaker: CircuitBreaker) -> UserChanges:
+    """Build the service of what users change about themselves."""
+    return UserChanges(
+        users=users,
+        user=UserCalls(sessions=sessions, breaker=breaker, kind="change"),
+        freshness=Freshness(identity=sessions.identity, guards=sessions.guards),
+        profiles=sessions.profiles,
+    )
+
+
+def build_anonymous(users: SupabaseUsers, sessions: Sessions, breaker: CircuitBreaker) -> Anonymous:
+    """Build the service that makes anonymous users."""
+    return Anonymous(
+        sign_ups=users,
+        guards=sessions.guards,
+        breaker=breaker,
+        denied=sessions.denied,
+        note_token=sessions.note_token,
+    )
+
+
+def build_factors(calls: AuthCalls, owners: Owners, sessions: Sessions, state: UserState) -> Factors:
+    """Build the service of second factors."""
     return Factors(
         calls=SupabaseFactors(calls, owners=owners),
-        user=UserCalls(sessions=sessions, breaker=breaker, kind="factors"),
+        user=UserCalls(sessions=sessions, breaker=state.factors, kind="factors"),
+        enrolling=UserCalls(sessions=sessions, breaker=state.enrolments, kind="factors"),
         freshness=Freshness(identity=sessions.identity, guards=sessions.guards),
         note_token=sessions.note_token,
     )

@@ -91,7 +91,7 @@ def in_progress(
     threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
     for thread in threads:
         thread.start()
-    eventually(lambda: requests.state.in_use == before + count)
+    eventually(lambda: requests.state.waiting.count == before + count)
     try:
         yield may_wake.set
     finally:
@@ -125,9 +125,9 @@ def test_a_slow_call_is_answered_as_early_as_a_fast_one(requests: Requests) -> N
 
     assert requests.run(supabase) == (1.5, None)
     assert not supabase.answered.is_set()
-    assert requests.state.in_use == 1
+    assert requests.state.calls.count == 1
     supabase.may_answer.set()
-    eventually(lambda: requests.state.in_use == 0)
+    eventually(lambda: requests.state.calls.count == 0)
     assert supabase.answered.is_set()
 
 
@@ -165,7 +165,7 @@ def test_a_call_that_fails_behind_the_answer_is_logged(
     with caplog.at_level(logging.INFO, "velro_auth.guards"):
         assert requests.run(call) == (1.5, None)
         may_fail.set()
-        eventually(lambda: requests.state.in_use == 0)
+        eventually(lambda: requests.state.calls.count == 0)
 
     assert [(record.levelno, record.message.partition(",")[0]) for record in caplog.records] == [
         (level, "a call failed behind its answer")
@@ -201,22 +201,58 @@ def test_without_a_free_place_nothing_is_asked(requests: Requests) -> None:
         requests.delay.run(lambda: asked.append(1), requests.clock.now)
 
     assert asked == []
-    assert requests.state.refused == 1
+    assert requests.state.waiting.refused == 1
     requests.before_waking = nothing
     assert requests.run() == (1.5, None)
 
 
-def test_a_call_that_goes_on_keeps_its_place(requests: Requests) -> None:
-    """Otherwise slow calls could pile up without a limit."""
-    supabase = Supabase()
-    for _ in range(4):
+def test_calls_that_go_on_refuse_no_request(requests: Requests) -> None:
+    """Else which requests are refused would tell how long Supabase took, so who has an account."""
+    supabase, address = Supabase(), "203.0.113.1"
+
+    for _ in range(7):
+        assert requests.delay.run(supabase, requests.clock.now, address=address) is None
+
+    assert (requests.state.waiting.count, requests.state.calls.count) == (0, 7)
+    supabase.may_answer.set()
+    eventually(lambda: requests.state.calls.count == 0)
+
+
+def test_slow_calls_do_not_pile_up_and_no_answer_tells(requests: Requests, caplog: pytest.LogCaptureFixture) -> None:
+    supabase, asked = Supabase(), list[int]()
+    for _ in range(16):
         requests.run(supabase)
 
-    with pytest.raises(Busy):
-        requests.run()
+    assert requests.run(lambda: asked.append(1)) == (1.5, None)
+
+    assert asked == []
+    assert (requests.state.calls.refused, requests.state.waiting.refused) == (1, 0)
+    assert caplog.messages == ["a mail was withheld: too many calls go on behind their answers"]
     supabase.may_answer.set()
-    eventually(lambda: requests.state.in_use == 0)
-    requests.run()
+    eventually(lambda: requests.state.calls.count == 0)
+    requests.before_waking = lambda: eventually(lambda: asked == [1])
+    assert requests.run(lambda: asked.append(1)) == (1.5, None)
+
+
+def test_slow_calls_of_one_network_and_of_strangers_leave_places_for_others(requests: Requests) -> None:
+    supabase, asked = Supabase(), list[str]()
+
+    def ask_for(address: str) -> None:
+        requests.delay.run(lambda: asked.append(address), requests.clock.now, address=address)
+
+    for _ in range(12):
+        requests.delay.run(supabase, requests.clock.now, address="203.0.113.1")
+    ask_for("203.0.113.2")
+    ask_for("198.51.100.1")
+    eventually(lambda: asked == ["198.51.100.1"])
+    eventually(lambda: requests.state.calls.count == 12)
+    for _ in range(4):
+        requests.delay.run(supabase, requests.clock.now, address="192.0.3.1")
+    ask_for("198.51.100.1")
+    ask_for(HOME)
+    eventually(lambda: asked == ["198.51.100.1", HOME])
+    supabase.may_answer.set()
+    eventually(lambda: requests.state.calls.count == 0)
 
 
 def test_one_network_takes_no_more_than_half_of_the_places(requests: Requests) -> None:
@@ -226,7 +262,7 @@ def test_one_network_takes_no_more_than_half_of_the_places(requests: Requests) -
         wake()
         requests.delay.run(nothing, requests.clock.now, address="198.51.100.1")
 
-    assert not requests.state.networks
+    assert not requests.state.waiting.networks
 
 
 def test_a_flood_from_many_networks_leaves_places_for_those_that_logged_in_before(requests: Requests) -> None:
@@ -236,7 +272,7 @@ def test_a_flood_from_many_networks_leaves_places_for_those_that_logged_in_befor
         wake()
         requests.delay.run(nothing, requests.clock.now, address=HOME)
 
-    assert requests.state.refused == 1
+    assert requests.state.waiting.refused == 1
 
 
 def test_networks_that_logged_in_before_get_no_more_than_all_places(requests: Requests) -> None:
@@ -262,7 +298,7 @@ def test_permits_that_are_reserved_for_logins_are_not_taken(clock: HandClock) ->
     with in_progress(requests, 3, [""]), pytest.raises(Busy):
         requests.delay.run(nothing, requests.clock.now)
 
-    assert requests.state.refused == 0
+    assert requests.state.waiting.refused == 0
 
 
 def test_a_system_without_threads_answers_busy_before_anything_is_asked(requests: Requests) -> None:
@@ -272,20 +308,21 @@ def test_a_system_without_threads_answers_busy_before_anything_is_asked(requests
         requests.run(lambda: asked.append(1))
 
     assert asked == []
-    assert (requests.state.in_use, requests.permits.free) == (0, 10)
+    assert (requests.state.calls.count, requests.permits.free) == (0, 10)
 
 
 def test_new_settings_keep_the_places_in_use(requests: Requests) -> None:
     supabase = Supabase()
-    for _ in range(4):
+    for _ in range(16):
         requests.run(supabase)
 
     requests.delay = requests.remake(places=7)
-    requests.run(supabase)
-    with pytest.raises(Busy):
-        requests.run()
+    for _ in range(3):
+        requests.run(supabase)
+    requests.run(lambda: None)
+    assert (requests.state.calls.count, requests.state.calls.refused) == (19, 1)
     supabase.may_answer.set()
-    eventually(lambda: requests.state.in_use == 0)
+    eventually(lambda: requests.state.calls.count == 0)
 
 
 def test_a_stopping_process_waits_for_its_mails(requests: Requests) -> None:
@@ -308,9 +345,9 @@ def test_a_stopping_process_does_not_wait_for_ever(requests: Requests) -> None:
 
     requests.state.finish(0.01)
 
-    assert requests.state.in_use == 1
+    assert requests.state.calls.count == 1
     supabase.may_answer.set()
-    eventually(lambda: requests.state.in_use == 0)
+    eventually(lambda: requests.state.calls.count == 0)
 
 
 def test_the_delay_is_reported_for_the_metrics(requests: Requests) -> None:

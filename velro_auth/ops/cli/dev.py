@@ -237,6 +237,7 @@ def _gateway(port: int, project: LocalProject) -> Iterator[subprocess.Popen[str]
         "CORS_ORIGINS": DEV_ORIGINS,
         "AUTH_REDIRECT_URLS": DEV_ORIGINS,
         "AUTH_PUBLIC_URL": project.gateway_url,
+        "AUTH_SUPABASE_API": "on",
         **inherited(
             # Settings in a file would win over these variables, and may name a real project.
             AUTH_ENV_FILE="",

@@ -200,15 +200,15 @@ def _report_equality(found: Sequence[Sample], kinds: Sequence[str], what: str) -
     differs = any(values - common for values in values_of.values())
     print(f"{what:<20} {'DIFFERS' if differs else 'equal'}")
     for kind, values in values_of.items() if differs else ():
-        print(f"  {kind:<18} {' | '.join(_only(values - common))[:300]}")
+        print(f"  {kind:<18} {' | '.join(_only(values - common, set().union(*values_of.values())))[:300]}")
     return differs
 
 
-def _only(values: set[Any]) -> list[str]:
-    """Return values as texts; of headers only those that not all of them have."""
+def _only(values: set[Any], of_all: set[Any]) -> list[str]:
+    """Return values as texts; of headers only those that not all answers have."""
     if not all(isinstance(value, tuple) for value in values):
         return sorted(map(str, values))
-    common = set[tuple[str, str]].intersection(*map(set, values)) if len(values) > 1 else set[tuple[str, str]]()
+    common = set[Any].intersection(*map(set, of_all))
     return sorted(str(sorted(set(value) - common)) for value in values)
 
 

@@ -7,7 +7,25 @@ turns them into HTTP. The nearest ancestor wins, so a new class needs a row only
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What Supabase said when it refused a call.
+
+    Attributes:
+        status: The status of its answer.
+        code: Its error code.
+        message: Its text, in English.
+        weak_password: Why a password is too weak; None for other refusals.
+    """
+
+    status: int
+    code: str
+    message: str
+    weak_password: Mapping[str, Any] | None = None
 
 
 class VelroAuthError(Exception):
@@ -17,6 +35,7 @@ class VelroAuthError(Exception):
         reason: What happened, for the log. Never shown to a client, never a secret.
         retry_after_s: When another attempt makes sense, in seconds; None for the value of the table.
         members: Further members of the response, such as a ticket for the next attempt. Shown to the client.
+        told: What Supabase said, if it refused. Only ``/auth/v1`` may show it, and not for every error.
     """
 
     def __init__(self, reason: str = "", *, retry_after_s: float | None = None) -> None:
@@ -24,6 +43,7 @@ class VelroAuthError(Exception):
         self.reason = reason
         self.retry_after_s = retry_after_s
         self.members: Mapping[str, Any] = {}
+        self.told: Told | None = None
 
 
 class RequestError(VelroAuthError):
@@ -122,6 +142,10 @@ class CaptchaRequired(RequestError):
     """Supabase requires a captcha, or refused it."""
 
 
+class PassedOn(RequestError):
+    """Supabase refused a call of one of its own clients; ``told`` says why."""
+
+
 class AuthError(VelroAuthError):
     """The credentials or the token were checked and refused."""
 
@@ -132,6 +156,10 @@ class InvalidCredentials(AuthError):
 
 class EmailNotConfirmed(AuthError):
     """The password was right, the address is not confirmed yet."""
+
+
+class ClientKeyRefused(AuthError):
+    """The API key of a Supabase client is missing, unknown or secret; ``members`` has a ``hint``."""
 
 
 class TokenError(AuthError):

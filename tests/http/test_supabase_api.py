@@ -1,0 +1,446 @@
+"""``/auth/v1``: keys, hostile requests, formats of errors and what goes on to Supabase, through both lanes."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import pytest
+import responses
+from werkzeug.test import Client, EnvironBuilder, TestResponse
+
+from tests.account_double import API, KEY, proven
+from tests.conftest import ENVIRONMENT, PUBLISHABLE_KEY, SECRET_KEY, LogLines, MakeClient
+from tests.fixtures.hostile_requests import hostile_requests
+from tests.fixtures.tokens import claims_at, document
+from tests.upstream_double import PROJECT, SESSION
+from velro_auth.config.settings import Settings
+
+KEYS = {"apikey": PUBLISHABLE_KEY}
+NEW = {**KEYS, "X-Supabase-Api-Version": "2024-01-01"}
+TOKEN = "/auth/v1/token?grant_type="
+EMAIL: Final = SESSION["user"]["email"]
+OTHER_KEY = "sb_publishable_another_app_0123"
+SERVICE_ROLE = "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.c2lnbmF0dXJl"
+
+
+class Supabase:
+    """Answers everything, and counts what it was asked."""
+
+    def __init__(self, mock: responses.RequestsMock) -> None:
+        self.status = 200
+        self.body: Any = proven()
+        self.headers: dict[str, str] = {}
+        self.asked: list[Any] = []
+        for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD"):
+            mock.add(
+                responses.CallbackResponse(
+                    method, re.compile(f"{PROJECT}/.*"), self._answer, content_type="application/json"
+                )
+            )
+
+    def says(self, body: Any, status: int = 200, **headers: str) -> None:
+        """Answer so from now on."""
+        self.body, self.status, self.headers = body, status, headers
+
+    def refuses(self, code: str, status: int = 400) -> None:
+        """Refuse from now on."""
+        self.says({"code": code, "message": f"because of {code}"}, status)
+
+    def _answer(self, request: Any) -> tuple[int, dict[str, str], str]:
+        if request.url.endswith("/jwks.json"):
+            return 200, {}, document([KEY]).decode()
+        self.asked.append(request)
+        return self.status, self.headers, "" if self.status == 204 else json.dumps(self.body)
+
+
+@pytest.fixture
+def supabase() -> Iterator[Supabase]:
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        yield Supabase(mock)
+
+
+@pytest.fixture
+def face(make_client: MakeClient, supabase: Supabase) -> Client:
+    return make_client(AUTH_SUPABASE_API="on", AUTH_CLIENT_KEYS=OTHER_KEY, AUTH_MAIL_DELAY_MS="0")
+
+
+def log_in(face: Client, password: str = "x", email: str = EMAIL, **options: Any) -> TestResponse:
+    options = {"headers": KEYS, **options}
+    return face.post(f"{TOKEN}password", json={"email": email, "password": password}, **options)
+
+
+def bearer(**changes: Any) -> dict[str, str]:
+    """Return the headers of a signed-in client."""
+    now = time.time()
+    amr = [{"method": "password", "timestamp": int(now)}]
+    token = KEY.token(claims_at(now, iss=API, sub=SESSION["user"]["id"], email=EMAIL, amr=amr, **changes))
+    return {**KEYS, "Authorization": f"Bearer {token}"}
+
+
+def test_a_session_comes_as_supabase_sent_it(face: Client, supabase: Supabase) -> None:
+    supabase.says({**proven(), "provider_token": "p", "weak_password": {"reasons": ["length"]}})
+
+    answer = log_in(face)
+
+    assert answer.status_code == 200
+    assert answer.get_json() | {"expires_at": 0, "expires_in": 0} == supabase.body | {"expires_at": 0, "expires_in": 0}
+    assert answer.headers["Cache-Control"] == "no-store"
+    (asked,) = supabase.asked
+    assert asked.headers["apikey"] == SECRET_KEY
+    assert "Authorization" not in asked.headers
+
+
+@pytest.mark.parametrize(
+    "key", ["", "sb_publishable_of_another_project", SECRET_KEY, SERVICE_ROLE, PUBLISHABLE_KEY[:-1], "\u00e4"]
+)
+def test_a_key_that_is_not_listed_is_refused(key: str, face: Client, supabase: Supabase) -> None:
+    """A key's form proves nothing."""
+    environ = {"HTTP_APIKEY": key} if key else {}
+    answer = log_in(face, headers={}, environ_overrides=environ)
+
+    assert (answer.status_code, answer.headers["x-sb-error-code"]) == (401, "invalid_api_key")
+    assert supabase.asked == []
+    is_secret = key in {SECRET_KEY, SERVICE_ROLE}
+    assert ("secret key" in answer.get_json()["hint"]) == is_secret
+
+
+@pytest.mark.parametrize("key", [PUBLISHABLE_KEY, OTHER_KEY])
+def test_a_listed_key_is_taken_from_the_header_or_the_query(key: str, face: Client) -> None:
+    assert log_in(face, headers={"apikey": key}).status_code == 200
+    query = f"{TOKEN}password&apikey={key}"
+    assert face.post(query, json={"email": EMAIL, "password": "x"}).status_code == 200
+
+
+def test_the_older_key_is_taken_beside_the_new_one() -> None:
+    settings = Settings.from_environment({**ENVIRONMENT, "SUPABASE_ANON_KEY": "k" * 20})
+
+    assert settings.client_keys == (PUBLISHABLE_KEY, "k" * 20)
+
+
+@pytest.mark.parametrize("listed", [SECRET_KEY, SERVICE_ROLE, "short"])
+def test_no_secret_key_can_be_listed(listed: str) -> None:
+    found = Settings.from_environment({**ENVIRONMENT, "AUTH_CLIENT_KEYS": listed}).errors
+
+    assert [error.variable for error in found] == ["AUTH_CLIENT_KEYS"]
+    assert listed not in str(found)
+
+
+def test_without_any_key_the_settings_are_wrong() -> None:
+    given = {**ENVIRONMENT, "AUTH_SUPABASE_API": "on", "SUPABASE_PUBLISHABLE_KEY": ""}
+
+    assert "AUTH_SUPABASE_API" in [error.variable for error in Settings.from_environment(given).errors]
+
+
+def test_it_is_off_by_default(client: Client) -> None:
+    assert client.post(f"{TOKEN}password", json={}).get_json()["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/authorize?provider=github"),
+        ("GET", "/verify?token=a&type=signup"),
+        ("GET", "/callback?code=a&state=b"),
+        ("POST", "/callback"),
+        ("GET", "/.well-known/jwks.json"),
+        ("GET", "/.well-known/openid-configuration"),
+        ("GET", "/sso/saml/metadata"),
+        ("POST", "/sso/saml/acs"),
+    ],
+)
+def test_a_navigation_needs_no_key(method: str, path: str, face: Client) -> None:
+    assert face.open(f"/auth/v1{path}", method=method, data=b"a=b" if method == "POST" else None).status_code == 200
+
+
+def test_a_redirect_is_handed_to_the_client_and_not_followed(face: Client, supabase: Supabase) -> None:
+    supabase.says(
+        {}, 302, Location="https://provider.example/?state=1", **{"Set-Cookie": "a=b", "sb-auth-user-id": "x"}
+    )
+
+    answer = face.get("/auth/v1/authorize?provider=github&redirect_to=https://evil.example&scopes=a&apikey=b")
+
+    assert (answer.status_code, answer.headers["Location"]) == (302, "https://provider.example/?state=1")
+    assert not {"Set-Cookie", "sb-auth-user-id"} & set(answer.headers.keys())
+    (asked,) = supabase.asked
+    assert asked.url == f"{API}/authorize?provider=github&scopes=a"
+    assert "Referer" not in asked.headers
+
+
+@pytest.mark.parametrize("place", ["query", "header"])
+@pytest.mark.parametrize(
+    ("address", "is_passed"), [("https://app.example.com/a", True), ("https://evil.example", False)]
+)
+def test_only_listed_addresses_go_on(
+    place: str, address: str, is_passed: bool, make_client: MakeClient, supabase: Supabase
+) -> None:
+    face = make_client(AUTH_SUPABASE_API="on", AUTH_MAIL_DELAY_MS="0", AUTH_REDIRECT_URLS="https://app.example.com")
+    supabase.says({})
+    given = {"query_string": {"redirect_to": address}} if place == "query" else {}
+    headers = {**KEYS, **({"redirect_to": address} if place == "header" else {}), "Referer": "https://evil.example/r"}
+
+    answer = face.post("/auth/v1/recover", json={"email": EMAIL}, headers=headers, **given)
+
+    assert (answer.status_code, answer.get_json()) == (200, {})
+    (asked,) = supabase.asked
+    assert ("redirect_to=" in asked.url) == is_passed
+    assert "evil" not in str(asked.headers) + asked.url
+
+
+def test_the_key_in_authorization_is_dropped(face: Client, supabase: Supabase) -> None:
+    """Beside our own key it would be a token; supabase-js sends it before anybody has signed in."""
+    sent = {**KEYS, "Authorization": f"Bearer {PUBLISHABLE_KEY}"}
+    supabase.says({})
+
+    assert face.get("/auth/v1/settings", headers=sent).status_code == 200
+    assert face.get("/auth/v1/user", headers=sent).status_code == 401
+    (asked,) = supabase.asked
+    assert "Authorization" not in asked.headers
+
+
+def test_none_of_five_thousand_hostile_requests_reaches_supabase(face: Client, supabase: Supabase) -> None:
+    statuses = set()
+    for hostile in hostile_requests(5_000):
+        environ = EnvironBuilder("/auth/v1", headers=list(bearer().items())).get_environ()
+        changes: dict[str, Any] = {
+            "REQUEST_METHOD": hostile.method,
+            "PATH_INFO": hostile.path.encode().decode("latin-1"),
+            "RAW_URI": hostile.raw,
+            "QUERY_STRING": hostile.query,
+        }
+        response = face.run_wsgi_app({**environ, **changes})
+        statuses.add(int(response[1][:3]))
+        assert not supabase.asked, hostile
+
+    assert statuses <= {400, 404, 405}
+
+
+@pytest.mark.parametrize("path", ["/admin/users", "/invite", "/scim/v2/Users", "/nowhere", "", "/"])
+def test_administration_is_404_in_supabase_s_format(path: str, face: Client) -> None:
+    assert face.get(f"/auth/v1{path}", headers=NEW).get_json() == {
+        "code": "not_found",
+        "message": "There is no such route here",
+    }
+
+
+@pytest.mark.parametrize(
+    "path", ["/rest/v1/users", "/storage/v1/object/a", "/realtime/v1/websocket", "/functions/v1/f"]
+)
+def test_the_other_services_are_at_the_project(path: str, face: Client) -> None:
+    answer = face.get(path, headers=KEYS)
+
+    assert answer.status_code == 404
+    assert PROJECT in answer.get_json()["hint"]
+
+
+def test_head_spends_no_link(face: Client, supabase: Supabase) -> None:
+    assert face.head("/auth/v1/verify?token=a&type=signup").status_code == 405
+    assert supabase.asked == []
+
+
+@pytest.mark.parametrize(
+    ("version", "body"),
+    [
+        (None, {"code": 400, "error_code": "invalid_credentials", "msg": "Invalid login credentials"}),
+        ("2023-12-31", {"code": 400, "error_code": "invalid_credentials", "msg": "Invalid login credentials"}),
+        ("rubbish", {"code": 400, "error_code": "invalid_credentials", "msg": "Invalid login credentials"}),
+        ("2024-01-01", {"code": "invalid_credentials", "message": "Invalid login credentials"}),
+        ("2026-01-01", {"code": "invalid_credentials", "message": "Invalid login credentials"}),
+    ],
+)
+def test_both_formats(version: str | None, body: dict[str, Any], face: Client, supabase: Supabase) -> None:
+    supabase.refuses("invalid_credentials")
+    headers = {**KEYS, **({"X-Supabase-Api-Version": version} if version else {})}
+
+    answer = log_in(face, headers=headers)
+
+    assert answer.get_json() == body
+    assert answer.headers["x-sb-error-code"] == "invalid_credentials"
+    assert answer.headers.get("X-Supabase-Api-Version") == ("2024-01-01" if "message" in body else None)
+
+
+@pytest.mark.parametrize("code", ["user_banned", "invalid_credentials", "user_not_found", "unknown"])
+def test_whatever_is_wrong_with_the_credentials_is_one_answer(code: str, face: Client, supabase: Supabase) -> None:
+    supabase.refuses(code)
+
+    assert log_in(face, headers=NEW).get_json() == {
+        "code": "invalid_credentials",
+        "message": "Invalid login credentials",
+    }
+
+
+@pytest.mark.parametrize("code", ["invalid_api_key", "no_authorization", "not_admin"])
+def test_a_refusal_of_our_own_key_is_not_the_client_s(code: str, face: Client, supabase: Supabase) -> None:
+    supabase.refuses(code, 401)
+
+    answer = log_in(face, headers=NEW)
+
+    assert (answer.status_code, answer.get_json()["code"]) == (503, "unexpected_failure")
+
+
+def test_a_weak_password_says_why(face: Client, supabase: Supabase) -> None:
+    why = {"reasons": ["length"]}
+    supabase.says({"code": "weak_password", "message": "too short", "weak_password": why}, 422)
+
+    answer = face.put("/auth/v1/user", json={"password": "a"}, headers={**bearer(), **NEW})
+
+    assert answer.status_code == 422
+    assert answer.get_json() == {"code": "weak_password", "message": "too short", "weak_password": why}
+
+
+def test_a_change_needs_a_recent_sign_in(face: Client, supabase: Supabase) -> None:
+    now = time.time()
+    stale = KEY.token(claims_at(now, iss=API, sub=SESSION["user"]["id"], amr=[{"method": "password", "timestamp": 1}]))
+    headers = {**NEW, "Authorization": f"Bearer {stale}"}
+
+    for body in ({"password": "another horse"}, {"email": "b@example.com"}, {"phone": "15551234567"}):
+        answer = face.put("/auth/v1/user", json=body, headers=headers)
+        assert (answer.status_code, answer.get_json()["code"]) == (400, "reauthentication_needed")
+    assert face.post("/auth/v1/factors", json={"factor_type": "totp"}, headers=headers).status_code == 400
+    assert face.get("/auth/v1/user/identities/authorize?provider=github", headers=headers).status_code == 400
+    assert supabase.asked == []
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_limit_of_supabase_never_ends_a_session(status: int, face: Client, supabase: Supabase) -> None:
+    """supabase-js ends the session after a 429 of a refresh."""
+    supabase.refuses("over_request_rate_limit", status)
+
+    answer = face.post(f"{TOKEN}refresh_token", json={"refresh_token": "abcdefghijkl"}, headers=KEYS)
+
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
+def test_a_limit_of_ours_never_ends_a_session_either(make_client: MakeClient, supabase: Supabase) -> None:
+    face = make_client(AUTH_SUPABASE_API="on", AUTH_SESSION_CALLS_PER_S="1")
+    supabase.refuses("unknown")
+
+    answers = [
+        face.post(f"{TOKEN}refresh_token", json={"refresh_token": f"token{number:07}"}, headers=KEYS).status_code
+        for number in range(40)
+    ]
+
+    assert answers[0] == 400
+    assert answers[-1] == 503
+    assert set(answers) == {400, 503}
+
+
+def test_a_guesser_is_stopped_in_supabase_s_words(face: Client, supabase: Supabase) -> None:
+    supabase.refuses("invalid_credentials")
+
+    answers = [log_in(face, headers=NEW) for _ in range(20)]
+
+    statuses = [answer.status_code for answer in answers]
+    assert statuses == sorted(statuses)
+    assert len(supabase.asked) == statuses.count(400) <= 10
+    assert answers[-1].get_json()["code"] == "over_request_rate_limit"
+    assert int(answers[-1].headers["Retry-After"]) >= 25
+
+
+def test_both_faces_share_one_budget_of_guesses(face: Client, supabase: Supabase) -> None:
+    supabase.refuses("invalid_credentials")
+    body = {"email": EMAIL, "password": "x"}
+
+    for _ in range(10):
+        log_in(face)
+        face.post("/api/v1/auth/login", json=body)
+
+    alone = len(supabase.asked)
+    assert alone <= 10
+    assert log_in(face).status_code == 429
+    assert face.post("/api/v1/auth/login", json=body).status_code == 429
+
+
+@pytest.mark.slow
+def test_of_five_hundred_parallel_guesses_few_reach_supabase(make_client: MakeClient, supabase: Supabase) -> None:
+    """Truly parallel: counted before Supabase is asked."""
+    face = make_client(AUTH_SUPABASE_API="on", LOGIN_CONCURRENCY="20", GUNICORN_THREADS="600")
+    supabase.refuses("invalid_credentials")
+    together = threading.Barrier(50)
+
+    def guess(number: int) -> int:
+        if number < 50:
+            together.wait(60)
+        return log_in(face, environ_overrides={"REMOTE_ADDR": "203.0.113.7"}).status_code
+
+    with ThreadPoolExecutor(50) as pool:
+        statuses = list(pool.map(guess, range(500)))
+
+    assert len(supabase.asked) <= 5
+    assert set(statuses) <= {400, 429, 503}
+
+
+def test_strangers_do_not_lock_the_owner_out(face: Client, supabase: Supabase) -> None:
+    assert log_in(face, environ_overrides={"REMOTE_ADDR": "198.51.100.1"}).status_code == 200
+    supabase.refuses("invalid_credentials")
+    for number in range(60):
+        log_in(face, environ_overrides={"REMOTE_ADDR": f"203.0.{number}.7"})
+    supabase.says(proven())
+
+    assert log_in(face, environ_overrides={"REMOTE_ADDR": "192.0.2.1"}).status_code == 429
+    assert log_in(face, environ_overrides={"REMOTE_ADDR": "198.51.100.1"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda face: log_in(face, email="somebody-else@example.com"),
+        lambda face: face.get("/auth/v1/user", headers={**bearer(), **_of_another()}),
+    ],
+)
+def test_the_answer_of_another_user_is_dropped(
+    call: Callable[[Client], TestResponse], face: Client, supabase: Supabase, logs: LogLines
+) -> None:
+    supabase.says(SESSION["user"] if "user" in str(call.__code__.co_consts) else proven())
+
+    assert call(face).status_code == 503
+    assert "another user" in str(logs)
+
+
+def test_twenty_refreshes_of_one_token_are_one_call(face: Client, supabase: Supabase) -> None:
+    def refresh(number: int) -> Any:
+        own = number % 4 == 0
+        path = "/api/v1/auth/refresh" if own else f"{TOKEN}refresh_token"
+        answer = face.post(path, json={"refresh_token": "abcdefghijkl"}, headers=KEYS)
+        return answer.get_json()["access_token"]
+
+    with ThreadPoolExecutor(20) as pool:
+        tokens = set(pool.map(refresh, range(20)))
+
+    assert tokens == {supabase.body["access_token"]}
+    assert len(supabase.asked) == 1
+
+
+def test_a_logout_is_known_to_both_faces(face: Client, supabase: Supabase) -> None:
+    headers = {**bearer(), **NEW}
+    supabase.says(SESSION["user"])
+    assert face.get("/auth/v1/user", headers=headers).status_code == 200
+    supabase.says({}, 204)
+    face.post("/auth/v1/logout?scope=local", headers=headers)
+
+    assert face.get("/api/v1/auth/verify", headers=headers).status_code == 401
+    answer = face.get("/auth/v1/user", headers=headers)
+    assert (answer.status_code, answer.get_json()["code"]) == (403, "session_not_found")
+
+
+def test_a_login_is_counted_as_one(face: Client, supabase: Supabase, logs: LogLines) -> None:
+    """So that service level, metrics, alerts and audit know no difference."""
+    log_in(face)
+    supabase.refuses("invalid_credentials")
+    log_in(face)
+
+    counted = face.get("/metrics").get_data(as_text=True)
+    assert re.search(r'logins_total\{outcome="ok"\} 1', counted)
+    assert re.search(r'logins_total\{outcome="invalid_credentials"\} 1', counted)
+    assert EMAIL not in str(logs)
+
+
+def _of_another() -> dict[str, str]:
+    other = KEY.token(claims_at(time.time(), iss=API, sub="00000000-0000-4000-8000-000000000001"))
+    return {"Authorization": f"Bearer {other}"}

@@ -1,0 +1,153 @@
+"""Passes calls of Supabase's own clients on, and checks whose the answers are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from velro_auth import errors
+from velro_auth.auth.models import Session
+from velro_auth.auth.passing import Call, Kind, Passed
+from velro_auth.context import RequestContext
+from velro_auth.upstream import account_questions, translate
+from velro_auth.upstream.answers import (
+    NO_JSON,
+    Owners,
+    claims_of,
+    content,
+    date_s,
+    demand,
+    is_text,
+    same_address,
+    same_phone,
+    session_from,
+)
+from velro_auth.upstream.calls import AuthCalls
+from velro_auth.upstream.transport.transport import Reply
+from velro_auth.upstream.users import user_of
+
+#: Headers of Supabase's answers that go on to the client. Its ``sb-auth-…`` headers name users and sessions.
+_HEADERS: Final = ("Content-Type", "Cache-Control", "Location")
+
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+#: Codes that say that the project has something switched off: the client's to know.
+_SWITCHED_OFF: Final[translate.Codes] = {
+    "email_provider_disabled": errors.PassedOn,
+    "phone_provider_disabled": errors.PassedOn,
+}
+
+_PUBLIC: Final = translate.Question(
+    codes={**translate.ANYWHERE, **_SWITCHED_OFF},
+    refused=errors.PassedOn,
+    otherwise=errors.PassedOn,
+    successes=_REDIRECTS | {200, 204},
+)
+
+#: What each kind of call means when it is refused.
+QUESTIONS: Final[Mapping[Kind, translate.Question]] = {
+    "public": _PUBLIC,
+    # What depends on the account must look like a mail that was not sent.
+    "mail": translate.Question(
+        codes={
+            **account_questions.MAIL.codes,
+            "over_sms_send_rate_limit": errors.MailRefused,
+            # Decided before the account is looked for.
+            "phone_provider_disabled": errors.PassedOn,
+        },
+        refused=errors.MailRefused,
+        otherwise=errors.MailRefused,
+    ),
+    "verify": translate.Question(
+        codes={**account_questions.VERIFY.codes, **_SWITCHED_OFF},
+        refused=errors.LinkInvalid,
+        otherwise=errors.LinkInvalid,
+    ),
+    "grant": translate.Question(
+        codes={**translate.ANYWHERE, **_SWITCHED_OFF}, refused=errors.LinkInvalid, otherwise=errors.PassedOn
+    ),
+    "user": translate.Question(
+        codes={
+            **translate.BEARER.codes,
+            **_SWITCHED_OFF,
+            "validation_failed": errors.PassedOn,
+            "weak_password": errors.WeakPassword,
+            "same_password": errors.SamePassword,
+            "insufficient_aal": errors.InsufficientAal,
+            "email_exists": errors.AlreadyRegistered,
+            "phone_exists": errors.AlreadyRegistered,
+            "reauthentication_needed": errors.ReauthenticationNeeded,
+            "reauthentication_not_valid": errors.LinkInvalid,
+            "current_password_required": errors.ReauthenticationNeeded,
+            "current_password_invalid": errors.ReauthenticationNeeded,
+        },
+        refused=errors.PassedOn,
+        otherwise=errors.PassedOn,
+        successes=_REDIRECTS | {200, 204},
+    ),
+}
+
+
+class SupabasePassing:
+    """Passes calls on; see ``auth.passing.Passing``.
+
+    Args:
+        calls: Asks Supabase Auth.
+        owners: Which user a refresh token was given to.
+        clock: The current time, in seconds since the epoch.
+    """
+
+    def __init__(
+        self, calls: AuthCalls, *, owners: Owners | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._calls = calls
+        self._owners = owners or Owners()
+        self._clock = clock
+
+    def ask(self, call: Call, context: RequestContext) -> Passed:
+        """Return Supabase's answer; see ``auth.passing.Passing``, also for what is raised."""
+        path = f"{call.path}?{urlencode(call.query)}" if call.query else call.path
+        question = QUESTIONS[call.kind]
+
+        def read(reply: Reply) -> Passed:
+            return self._read(call, reply)
+
+        if call.bearer:
+            request = self._calls.prepare(call.method, path)
+            passed = self._calls.ask(request, context, question, read, body=call.body, bearer=call.bearer)
+        else:
+            public = self._calls.prepare_public(call.method, path)
+            passed = self._calls.ask_public(public, context, question, read, call.body)
+        if passed.session is not None:
+            self._owners.note(passed.session.refresh_token, passed.session.user.id)
+        return passed
+
+    def _read(self, call: Call, reply: Reply) -> Passed:
+        told = content(reply)
+        session = self._session(call, reply, told)
+        if call.bearer and isinstance(told, dict) and call.path == "/user":
+            user_of(call.bearer, reply)
+        headers = [(name, value) for name in _HEADERS if (value := reply.headers.get(name))]
+        content_ = None if told is NO_JSON else told
+        return Passed(reply.status, headers, reply.body, content_, session, date_s(reply))
+
+    def _session(self, call: Call, reply: Reply, told: Any) -> Session | None:
+        if not isinstance(told, dict) or "access_token" not in told:
+            if call.kind == "grant":
+                raise errors.UpstreamFailed("200 without a session")
+            return None
+        session = session_from(reply, self._clock())
+        if call.account is not None:
+            user = session.raw["user"]
+            is_right = _is(user.get("email"), call.account) or same_phone(user.get("phone"), call.account)
+            demand(is_right=is_right, what="the address")
+        if call.bearer:
+            same = claims_of(call.bearer).get("sub") == session.user.id
+            demand(is_right=same, what="the subject of the token")
+        return session
+
+
+def _is(told: Any, asked: str) -> bool:
+    return is_text(told) and same_address(told, asked)
