@@ -14,7 +14,7 @@ from werkzeug.test import Client, EnvironBuilder, TestResponse
 from werkzeug.wrappers import Request
 
 from tests.asserts import assert_problem
-from tests.conftest import GOOD_LOGIN, SECRET_KEY, LogLines, MakeClient
+from tests.conftest import GOOD_LOGIN, PUBLISHABLE_KEY, SECRET_KEY, LogLines, MakeClient
 from tests.fixtures.hostile import ALLOWED, APP
 from tests.fixtures.tokens import SigningKey, claims_at, document
 from tests.upstream_double import PROJECT, SESSION, TOKEN, session
@@ -530,3 +530,20 @@ def test_no_secret_is_logged(client: Client, supabase: responses.RequestsMock, l
     log_out(client)
 
     assert not [secret for secret in secrets if secret in str(logs)]
+
+
+def test_supabase_s_own_clients_always_get_tokens(make_client: MakeClient, supabase: responses.RequestsMock) -> None:
+    access_token = gives(supabase)
+    client = make_client(**ENVIRONMENT, AUTH_SUPABASE_API="1")
+    log_in(client)
+    headers = {"apikey": PUBLISHABLE_KEY, "Origin": "https://evil.example"}
+    before = cookie(client)
+
+    url = "/auth/v1/token?grant_type=password"
+    response = client.post(url, json=GOOD_LOGIN, headers=headers, base_url=PUBLIC)
+    user = client.get("/auth/v1/user", headers=headers, base_url=PUBLIC)
+
+    assert response.get_json()["access_token"] == access_token
+    assert "Set-Cookie" not in response.headers
+    assert user.status_code == 401
+    assert cookie(client) == before
