@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from typing import Any
 
+import altcha
 import pytest
 import requests
 import responses
@@ -583,3 +586,45 @@ def test_every_outcome_of_these_routes_is_a_security_event() -> None:
         "confirm": "link_accepted",
         "password_reset": "password_changed",
     }
+
+
+def candidate(code: int) -> str:
+    """Return the hash of the link that Supabase would mail together with *code*."""
+    return "pkce_" + hashlib.sha224(f"{EMAIL}{code:06}".encode()).hexdigest()
+
+
+@pytest.mark.parametrize(("path", "more"), [("/confirm", {"type": "recovery"}), ("/password/reset", {})])
+@pytest.mark.parametrize("name", ["token_hash", "token"])
+def test_links_cannot_be_guessed(
+    path: str, more: dict[str, str], name: str, make: MakeClient, supabase: AccountDouble
+) -> None:
+    """Who knows the address can compute the links of all codes."""
+    right, more = candidate(50), {"password": PASSWORD} if path == "/password/reset" else more
+    name = name if path == "/password/reset" else "token_hash"
+    refusal = (403, {"code": "otp_expired", "message": "…"})
+    supabase.answers("/verify", lambda body: (200, proven()) if body.get("token_hash") == right else refusal)
+    client = make(AUTH_THROTTLE_SCALE="1", WEB_CONCURRENCY="1")
+
+    answers = [post(client, path, **{name: candidate(code)}, **more).status_code for code in range(100)]
+
+    assert answers == [401] * 10 + [429] * 90
+    assert len(supabase.paths()) == 10
+
+
+def test_whom_guessers_of_links_hold_back_solves_a_challenge(make: MakeClient, supabase: AccountDouble) -> None:
+    supabase.answers("/verify", {"code": "otp_expired", "message": "…"}, status=403)
+    client = make(AUTH_THROTTLE_SCALE="0.01", WEB_CONCURRENCY="1")
+    for number in range(3):
+        headers = {"X-Real-IP": f"198.51.{number}.1"}
+        guess = {"token_hash": candidate(number), "type": "recovery"}
+        answer = client.post(f"{AUTH}/confirm", json=guess, headers=headers, environ_base={"REMOTE_ADDR": "127.0.0.1"})
+        assert_problem(answer, 401, "link_invalid")
+    supabase.answers("/verify", proven())
+
+    refused = reset(client)
+
+    challenge = altcha.Challenge.from_dict(assert_problem(refused, 429, "challenge_required")["challenge"])
+    solution = altcha.solve_challenge(challenge)
+    assert solution is not None
+    assert reset(client, challenge=altcha.Payload(challenge, solution).to_base64()).status_code == 200
+    assert b"challenge" not in json.dumps([body for _, body, _ in supabase.asked]).encode()

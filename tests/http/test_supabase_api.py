@@ -444,3 +444,26 @@ def test_a_login_is_counted_as_one(face: Client, supabase: Supabase, logs: LogLi
 def _of_another() -> dict[str, str]:
     other = KEY.token(claims_at(time.time(), iss=API, sub="00000000-0000-4000-8000-000000000001"))
     return {"Authorization": f"Bearer {other}"}
+
+
+def test_links_cannot_be_guessed(face: Client, supabase: Supabase) -> None:
+    """A GET counts too, whose refusal is a redirect."""
+    refused = "https://app.example.com/w?x=1#error=access_denied&error_code=otp_expired&sb="
+    answers = []
+    for number in range(20):
+        supabase.says("", 303, Location=refused)
+        answers.append(face.get(f"/auth/v1/verify?token=guess{number}&type=recovery").status_code)
+        supabase.refuses("otp_expired", 403)
+        body = {"token_hash": f"guess{number}", "type": "recovery"}
+        answers.append(face.post("/auth/v1/verify", json=body, headers=KEYS).status_code)
+
+    assert answers == [303, 403] * 5 + [429] * 30
+    assert len(supabase.asked) == 10
+
+
+def test_good_links_are_not_counted(face: Client, supabase: Supabase) -> None:
+    supabase.says("", 303, Location="https://app.example.com/w?error=x#access_token=x")
+
+    answers = {face.get(f"/auth/v1/verify?token=link{number}&type=signup").status_code for number in range(30)}
+
+    assert answers == {303}

@@ -30,6 +30,7 @@ _CODES: Final = (
     "insufficient_aal",
     "reauthentication_needed",
     "too_many_attempts",
+    "challenge_required",
     *UPSTREAM,
     "resting",
     "busy",
@@ -110,5 +111,5 @@ class ResetEndpoint:
 def _proof(body: Mapping[str, Any], kind: str) -> Proof:
     proof_type = cast("ProofType", kind)
     if body["token_hash"] is not None:
-        return Link(type=proof_type, token_hash=body["token_hash"])
+        return Link(type=proof_type, token_hash=body["token_hash"], solution=body["challenge"])
     return Code(type=proof_type, email=body["email"], token=body["token"])
