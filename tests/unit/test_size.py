@@ -57,6 +57,7 @@ NEW = {
     "upstream/passing.py",
     "wiring/supabase_api.py",
     "guards/links.py",
+    "auth/confirming.py",
     "auth/oauth.py",
     "auth/pkce.py",
     "auth/account.py",
