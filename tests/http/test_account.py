@@ -434,6 +434,51 @@ def test_a_weak_password_leaves_the_account_with_none_that_anybody_knows(
     assert len(unknown) > 40
 
 
+@pytest.mark.parametrize("path", ["/confirm", "/password/reset"])
+@pytest.mark.parametrize(
+    ("refusal", "status", "code"),
+    [
+        ((422, {"code": "weak_password"}), 422, "weak_password"),
+        ((401, AAL), 403, "insufficient_aal"),
+        ((500, {"code": "unexpected_failure"}), 503, "upstream_error"),
+        (requests.exceptions.ReadTimeout("…"), 503, "upstream_timeout"),
+    ],
+)
+@pytest.mark.parametrize("failures", [1, 2, 3])
+def test_the_first_ones_password_does_not_outlive_the_confirmation(
+    failures: int, refusal: Any, status: int, code: str, path: str, client: Client, supabase: AccountDouble
+) -> None:
+    """Where the owner's cannot be set, the account gets another one; where that fails twice, the answer tells."""
+    supabase.answers("/verify", proven(email_confirmed_at=moment(), last_sign_in_at=moment()))
+    passwords: list[str] = []
+
+    def judge(asked: dict[str, Any]) -> Any:
+        passwords.append(asked["password"])
+        return refusal if len(passwords) <= failures else (200, SESSION["user"])
+
+    supabase.answers("/user", judge)
+    kind = {"type": "signup"} if path == "/confirm" else {}
+
+    body = assert_problem(post(client, path, token_hash=HASH, password=PASSWORD, **kind), status, code)
+
+    assert body["ticket"]
+    assert body.get("password_unproven", False) is (failures == 3)
+    assert len(passwords) == min(failures + 1, 3)
+    assert passwords[0] == PASSWORD
+    assert PASSWORD not in passwords[1:]
+    assert post(client, "/password/reset", ticket=body["ticket"], password=PASSWORD).status_code == 200
+
+
+def test_an_account_that_was_confirmed_before_keeps_its_password(client: Client, supabase: AccountDouble) -> None:
+    supabase.answers("/verify", proven(email_confirmed_at=moment(3600), last_sign_in_at=moment()))
+    supabase.answers("/user", {"code": "weak_password"}, status=422)
+
+    answers = [reset(client), post(client, "/confirm", type="magiclink", token_hash=HASH, password=PASSWORD)]
+
+    assert [answer.status_code for answer in answers] == [422, 422]
+    assert supabase.paths() == ["/verify", "/user"] * 2
+
+
 def test_an_outage_after_the_link_was_used_gives_a_ticket(client: Client, supabase: AccountDouble) -> None:
     supabase.answers("/user", "<html>", status=502)
     ticket = assert_problem(reset(client), 503, "upstream_unavailable")["ticket"]

@@ -7,7 +7,9 @@ The next attempt sends the ticket in place of the link.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
@@ -27,8 +29,9 @@ from velro_auth.errors import (
     TokenError,
     UpstreamFailed,
     VelroAuthError,
-    WeakPassword,
 )
+
+log = logging.getLogger(__name__)
 
 #: How long a ticket is good for, in seconds; shorter than the session in it.
 TICKET_S: Final = 600.0
@@ -149,6 +152,40 @@ class PasswordSetter:
         self.new_sessions.end_others(changed, at_s)
         return changed
 
+    def replace(
+        self, verified: Verified, password: str, context: RequestContext, *, factor: FactorCode | None = None
+    ) -> Session:
+        """Do the same with the session of a link or code that was just used.
+
+        If that confirmed the address, the account's password may be that of somebody else, who signed the address up
+        before its owner. It must not stay usable where the owner's cannot be set: then the account gets a password that
+        nobody knows, until the owner sends another one with the ticket.
+
+        Raises:
+            VelroAuthError: As :meth:`set` raises. Where that other password could not be set either, the answer has
+                ``password_unproven``.
+        """
+        session = _demanded(verified)
+        try:
+            return self.set(session, password, context, factor=factor)
+        except SamePassword:
+            # The owner knows it.
+            raise
+        except Exception as error:
+            if verified.has_confirmed and not self._lock(session, context) and isinstance(error, VelroAuthError):
+                error.members = {**error.members, "password_unproven": True}
+            raise
+
+    def _lock(self, session: Session, context: RequestContext) -> bool:
+        """Give the account a password that nobody knows; return whether one of two tries worked."""
+        unknown = f"aA1-{secrets.token_urlsafe(32)}"
+        for _ in range(2):
+            with contextlib.suppress(VelroAuthError):
+                self.set(session, unknown, context)
+                return True
+        log.info("an account keeps a password that may not be its owner's", extra={"user_id": session.user.id})
+        return False
+
     def _pass(self, session: Session, factor: FactorCode, factors: Sequence[str], context: RequestContext) -> Session:
         factor_id = factor.factor_id or factors[0]
         if factor_id not in factors:
@@ -178,14 +215,13 @@ class PasswordReset:
 
         Raises:
             LinkInvalid: The link, code or ticket is wrong, was used before, or has expired.
-            VelroAuthError: As ``Proofs.check`` and ``PasswordSetter.set`` raise.
+            VelroAuthError: As ``Proofs.check``, ``PasswordSetter.set`` and ``PasswordSetter.replace`` raise.
         """
         if isinstance(key, Ticket):
             with self.proofs.guards.failure_delay.hold(context.arrived_s, is_login=False):
                 session = self.setter.tickets.open(key)
-        else:
-            session = _demanded(self.proofs.check(key, context))
-        return self.setter.set(session, password, context, factor=factor)
+            return self.setter.set(session, password, context, factor=factor)
+        return self.setter.replace(self.proofs.check(key, context), password, context, factor=factor)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -218,11 +254,10 @@ class Confirmation:
         """Return the session of a link or code; *password* becomes the account's password.
 
         Somebody else may have signed the address up, with a password of their own, before its owner did. So the owner
-        gives the password anew. Where Supabase finds it too weak, the account gets one that nobody knows until the
-        owner sends a better one with the ticket: the other one's must not work meanwhile.
+        gives the password anew.
 
         Raises:
-            VelroAuthError: As ``Proofs.check`` and ``PasswordSetter.set`` raise.
+            VelroAuthError: As ``Proofs.check`` and ``PasswordSetter.replace`` raise.
         """
         verified = self.proofs.check(proof, context)
         session = verified.session
@@ -230,17 +265,10 @@ class Confirmation:
             is_unproven = session is not None and (verified.has_confirmed or proof.type == "signup")
             return Confirmed(session, is_password_unproven=is_unproven)
         try:
-            return Confirmed(self.setter.set(session, password, context))
+            return Confirmed(self.setter.replace(verified, password, context))
         except SamePassword:
             # Who signed up is who confirms.
             return Confirmed(session)
-        except WeakPassword:
-            if verified.has_confirmed:
-                self._lock(session, context)
-            raise
-
-    def _lock(self, session: Session, context: RequestContext) -> None:
-        self.setter.set(session, f"aA1-{secrets.token_urlsafe(32)}", context)
 
 
 def _demanded(verified: Verified) -> Session:
