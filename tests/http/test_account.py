@@ -479,6 +479,15 @@ def test_an_account_that_was_confirmed_before_keeps_its_password(client: Client,
     assert supabase.paths() == ["/verify", "/user"] * 2
 
 
+@every_mail_route
+def test_a_mail_leads_to_no_address_with_a_query(route: str, client: Client, supabase: AccountDouble) -> None:
+    """The template's own query would become part of the last value there."""
+    answer = ask(client, route, redirect_to=f"{PAGE}?next=https://evil.example/")
+
+    assert "query" in assert_problem(answer, 422, "invalid_request")["errors"]["redirect_to"][0]
+    assert supabase.paths() == []
+
+
 def test_an_outage_after_the_link_was_used_gives_a_ticket(client: Client, supabase: AccountDouble) -> None:
     supabase.answers("/user", "<html>", status=502)
     ticket = assert_problem(reset(client), 503, "upstream_unavailable")["ticket"]

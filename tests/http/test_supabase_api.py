@@ -467,3 +467,28 @@ def test_good_links_are_not_counted(face: Client, supabase: Supabase) -> None:
     answers = {face.get(f"/auth/v1/verify?token=link{number}&type=signup").status_code for number in range(30)}
 
     assert answers == {303}
+
+
+@pytest.mark.parametrize(("query", "is_passed"), [("", True), ("?next=https://evil.example/", False)])
+@pytest.mark.parametrize("path", ["otp", "recover", "resend", "signup", "user"])
+def test_a_mail_leads_to_no_address_with_a_query(
+    path: str, query: str, is_passed: bool, make_client: MakeClient, supabase: Supabase
+) -> None:
+    settings = {"AUTH_REDIRECT_URLS": "https://app.example.com", "AUTH_MAIL_DELAY_MS": "0"}
+    client = make_client(AUTH_SUPABASE_API="on", **settings)
+    method, headers = ("PUT", bearer()) if path == "user" else ("POST", KEYS)
+    body = {"email": EMAIL, "password": "correct horse", "type": "signup"}
+    if path == "user":
+        body = {"email": "new@example.com"}
+        supabase.says(SESSION["user"])
+
+    client.open(
+        f"/auth/v1/{path}",
+        method=method,
+        json=body,
+        headers=headers,
+        query_string={"redirect_to": f"https://app.example.com/welcome{query}"},
+    )
+
+    asked = [request.url for request in supabase.asked if request.method == method and f"/{path}" in request.url]
+    assert ["redirect_to=" in url for url in asked] == [is_passed]

@@ -73,7 +73,7 @@ class Mails:
             data=data,
             challenge=text_of(body, "code_challenge"),
             challenge_method=text_of(body, "code_challenge_method"),
-            redirect_to=asked.redirect_to,
+            redirect_to=asked.mail_redirect_to,
             captcha_token=captcha_of(body),
         )
         session = self.sign_up(sign_up, asked.context)
@@ -140,7 +140,7 @@ class Mails:
         account, _ = account_of(body)
         if not account:
             raise InvalidRequest({"email": ["An address is needed."]})
-        call = Call(kind="mail", method="POST", path=path, query=asked.redirect_query(), body=only(body, *names))
+        call = Call(kind="mail", method="POST", path=path, query=asked.mail_redirect_query(), body=only(body, *names))
 
         def ask(behind: RequestContext) -> None:
             self.calls.passing.ask(call, behind)
