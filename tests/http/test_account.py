@@ -499,6 +499,34 @@ def test_an_outage_after_the_link_was_used_gives_a_ticket(client: Client, supaba
     assert supabase.paths() == ["/verify", "/user", "/user"]
 
 
+def test_a_ticket_sets_one_password(client: Client, supabase: AccountDouble) -> None:
+    supabase.answers("/user", {"code": "weak_password"}, status=422)
+    first = reset(client).get_json()["ticket"]
+    second = post(client, "/password/reset", ticket=first, password="weak too").get_json()["ticket"]
+    supabase.answers("/user", SESSION["user"])
+    assert post(client, "/password/reset", ticket=second, password=PASSWORD).status_code == 200
+    asked = len(supabase.asked)
+
+    for ticket in (first, second):
+        answer = post(client, "/password/reset", ticket=ticket, password="somebody else's")
+        assert "ticket" not in assert_problem(answer, 401, "link_invalid")
+    assert len(supabase.asked) == asked
+
+
+def test_a_ticket_ends_with_a_logout(client: Client, supabase: AccountDouble) -> None:
+    """Even one that Supabase has not heard of."""
+    session = proven()
+    supabase.answers("/verify", session)
+    supabase.answers("/user", {"code": "weak_password"}, status=422)
+    ticket = reset(client).get_json()["ticket"]
+    client.post(f"{AUTH}/logout", headers={"Authorization": f"Bearer {session['access_token']}"})
+    supabase.answers("/user", SESSION["user"])
+
+    answer = post(client, "/password/reset", ticket=ticket, password=PASSWORD)
+
+    assert_problem(answer, 401, "link_invalid")
+
+
 def test_a_second_factor_is_passed_with_the_ticket(client: Client, supabase: AccountDouble) -> None:
     supabase.answers("/verify", proven(factors=[{**FACTOR, "status": "unverified", "id": "other"}, FACTOR]))
     supabase.answers("/user", AAL, status=401)

@@ -58,6 +58,7 @@ NEW = {
     "wiring/supabase_api.py",
     "guards/links.py",
     "auth/confirming.py",
+    "auth/tickets.py",
     "auth/oauth.py",
     "auth/pkce.py",
     "auth/account.py",

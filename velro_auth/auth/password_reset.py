@@ -12,13 +12,13 @@ import dataclasses
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from velro_auth.auth.account import OPENING, Accounts, Proof, Verified
-from velro_auth.auth.models import Session, User
+from velro_auth.auth.models import Session
 from velro_auth.auth.new_sessions import NewSessions
 from velro_auth.auth.proofs import Proofs
-from velro_auth.auth.sealing import Sealed, Sealer
+from velro_auth.auth.tickets import Series, Ticket, Tickets
 from velro_auth.context import RequestContext
 from velro_auth.errors import (
     CodeInvalid,
@@ -33,19 +33,6 @@ from velro_auth.errors import (
 
 log = logging.getLogger(__name__)
 
-#: How long a ticket is good for, in seconds; shorter than the session in it.
-TICKET_S: Final = 600.0
-
-#: Factors that a ticket and an answer name; Supabase allows ten.
-MAX_FACTORS: Final = 10
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ticket:
-    """The sealed session of a link that was used already."""
-
-    text: str = dataclasses.field(repr=False)
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FactorCode:
@@ -59,47 +46,6 @@ Key: TypeAlias = Proof | Ticket
 
 #: Access token, factor, code and request → the session after its second factor was passed.
 PassFactor: TypeAlias = Callable[[str, str, str, RequestContext], Session]
-
-
-@dataclasses.dataclass(frozen=True)
-class Tickets:
-    """Seals sessions into tickets, and opens them.
-
-    Attributes:
-        sealer: Seals for this purpose only.
-    """
-
-    sealer: Sealer
-
-    def seal(self, session: Session) -> str:
-        """Return a ticket. It holds both tokens, and what the next attempt has to know of the user."""
-        user = session.user
-        factors = [factor for factor in user.factors if factor.get("status") == "verified"][:MAX_FACTORS]
-        kept = ("id", "factor_type", "friendly_name", "status")
-        value = {
-            "access_token": session.access_token,
-            "refresh_token": session.refresh_token,
-            "expires_in": session.expires_in,
-            "expires_at": session.expires_at,
-            "aal": session.aal,
-            "id": user.id,
-            "email": user.email,
-            "factors": [{name: factor.get(name) for name in kept} for factor in factors],
-        }
-        return self.sealer.seal(value, good_for_s=TICKET_S)
-
-    def open(self, ticket: Ticket) -> Session:
-        """Return the session of a ticket.
-
-        Raises:
-            LinkInvalid: It was changed, or has expired.
-        """
-        try:
-            value = dict(self.sealer.open(ticket.text))
-        except Sealed:
-            raise LinkInvalid("the ticket was changed or has expired") from None
-        user = User(id=value.pop("id"), email=value.pop("email"), factors=value.pop("factors"))
-        return Session(**value, user=user)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,7 +67,13 @@ class PasswordSetter:
     tickets: Tickets
 
     def set(
-        self, session: Session, password: str, context: RequestContext, *, factor: FactorCode | None = None
+        self,
+        session: Session,
+        password: str,
+        context: RequestContext,
+        *,
+        factor: FactorCode | None = None,
+        series: Series | None = None,
     ) -> Session:
         """Return the session after the password was set and the user's other sessions ended.
 
@@ -130,6 +82,7 @@ class PasswordSetter:
             password: The new password.
             context: The request.
             factor: The code of the user's second factor, if the client sent one.
+            series: The tickets that the next one belongs to; None where the link itself was used just now.
 
         Raises:
             WeakPassword, SamePassword, CodeInvalid, UpstreamError: The next attempt may succeed; each has a ticket.
@@ -145,7 +98,7 @@ class PasswordSetter:
         except TokenError as error:
             raise LinkInvalid(error.reason) from error
         except VelroAuthError as error:
-            error.members = {**error.members, "ticket": self.tickets.seal(session)}
+            error.members = {**error.members, "ticket": self.tickets.seal(session, series or self.tickets.begin())}
             if isinstance(error, InsufficientAal) and session.mfa is not None:
                 error.members["factors"] = session.mfa["factors"]
             raise
@@ -218,9 +171,12 @@ class PasswordReset:
             VelroAuthError: As ``Proofs.check``, ``PasswordSetter.set`` and ``PasswordSetter.replace`` raise.
         """
         if isinstance(key, Ticket):
-            with self.proofs.guards.failure_delay.hold(context.arrived_s, is_login=False):
-                session = self.setter.tickets.open(key)
-            return self.setter.set(session, password, context, factor=factor)
+            tickets = self.setter.tickets
+            with contextlib.ExitStack() as use:
+                with self.proofs.guards.failure_delay.hold(context.arrived_s, is_login=False):
+                    session, series = tickets.open(key)
+                    use.enter_context(tickets.using(series))
+                return self.setter.set(session, password, context, factor=factor, series=series)
         return self.setter.replace(self.proofs.check(key, context), password, context, factor=factor)
 
 

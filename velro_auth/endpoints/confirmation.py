@@ -10,7 +10,8 @@ import marshmallow
 from werkzeug.wrappers import Request
 
 from velro_auth.auth.account import Code, Link, Proof, ProofType
-from velro_auth.auth.password_reset import Confirmation, FactorCode, Key, PasswordReset, Ticket
+from velro_auth.auth.password_reset import Confirmation, FactorCode, Key, PasswordReset
+from velro_auth.auth.tickets import Ticket
 from velro_auth.context import RequestContext
 from velro_auth.endpoints.account import sent
 from velro_auth.endpoints.account_schemas import ConfirmAnswer, ConfirmBody, PendingAnswer, ResetBody
