@@ -184,7 +184,15 @@ def _frontends(settings: Settings, state: ApplicationState, services: _Services)
     calls, owners, sessions = services.calls, state.upstream.owners, services.sessions
     user = build_user(settings, state.user, calls=calls, sessions=sessions, owners=owners)
     oauth = build_oauth(settings, calls=calls, owners=owners, sessions=sessions)
-    flows = account.build_account(settings, state.account, state.user, calls=calls, owners=owners, sessions=sessions)
+    flows = account.build_account(
+        settings,
+        state.account,
+        state.user,
+        calls=calls,
+        owners=owners,
+        sessions=sessions,
+        spent=state.guards.challenges.spent,
+    )
     listed = (SessionsEndpoint(services.session_list), SessionEndpoint(services.session_list))
     return (*user, *flows, *oauth, *listed)
 

@@ -17,6 +17,7 @@ from velro_auth.guards.enforcement import ENFORCED, Enforcement
 from velro_auth.guards.failure_delay import FailureDelay, FailureDelayState
 from velro_auth.guards.keys import Keyring, throttle_secret
 from velro_auth.guards.limits import Limits
+from velro_auth.guards.links import LinkBudget
 from velro_auth.guards.mail_delay import MailDelay, MailDelayState
 from velro_auth.guards.mails import MailBudget, SignUpLimit
 from velro_auth.guards.sessions import SessionCalls, SessionCallsState
@@ -128,6 +129,7 @@ def build_guards(
     attempts, keyring = _attempts(settings, state), Keyring(_secret(settings))
     budgets, failure_delay = _budgets(settings, state), _failure_delay(settings, state)
     rate_limit = _rate_limit(settings, state)
+    codes = CodeBudget(budgets=budgets, keyring=keyring, enforcement=enforcement)
     mails = MailBudget(
         budgets=budgets, keyring=keyring, attempts=attempts, enforcement=enforcement, on_withheld=on_withheld
     )
@@ -147,11 +149,26 @@ def build_guards(
         sessions=_session_calls(settings, state),
         checks=state.checks,
         data=state.data,
-        codes=CodeBudget(budgets=budgets, keyring=keyring, enforcement=enforcement),
+        codes=codes,
+        links=_links(settings, state, codes, attempts, on_challenge),
         factors=FactorBudget(budgets=budgets, keyring=keyring, attempts=attempts, enforcement=enforcement),
         mails=mails,
         sign_ups=SignUpLimit(budgets=budgets, keyring=keyring, enforcement=enforcement),
         mail_delay=_mail_delay(settings, state, failure_delay, mails),
+    )
+
+
+def _links(
+    settings: Settings, state: GuardState, codes: CodeBudget, attempts: Attempts, on_challenge: Callable[[str], None]
+) -> LinkBudget:
+    return LinkBudget(
+        budgets=codes.budgets,
+        keyring=codes.keyring,
+        attempts=attempts,
+        challenges=state.challenges,
+        is_challenging=settings.auth_challenge == "auto",
+        on_challenge=on_challenge,
+        enforcement=codes.enforcement,
     )
 
 
