@@ -179,9 +179,10 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
 def _frontends(settings: Settings, state: ApplicationState, services: _Services) -> tuple[Endpoint, ...]:
     """Build the endpoints of the account and of the sessions, beyond login, refresh and logout."""
     calls, owners, sessions = services.calls, state.upstream.owners, services.sessions
-    user = build_user(settings, state.user, calls=calls, sessions=sessions, owners=owners)
-    oauth = build_oauth(settings, calls=calls, owners=owners, sessions=sessions)
-    flows = account.build_account(settings, state.account, calls=calls, owners=owners, sessions=sessions)
+    keys = state.sealing_keys(settings)
+    user = build_user(settings, state.user, calls=calls, sessions=sessions, owners=owners, keys=keys)
+    oauth = build_oauth(settings, calls=calls, owners=owners, sessions=sessions, keys=keys)
+    flows = account.build_account(settings, state.account, calls=calls, owners=owners, sessions=sessions, keys=keys)
     listed = (SessionsEndpoint(services.session_list), SessionEndpoint(services.session_list))
     return (*user, *flows, *oauth, *listed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -9,7 +10,7 @@ from velro_auth.auth.mailing import Mailing, MailRequests
 from velro_auth.auth.new_sessions import NewSessions
 from velro_auth.auth.password_reset import Confirmation, PasswordReset, PasswordSetter, Tickets
 from velro_auth.auth.proofs import Proofs
-from velro_auth.auth.sealing import Sealer, sealing_keys
+from velro_auth.auth.sealing import Sealer
 from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.sign_up import SignUps
 from velro_auth.config.settings import Settings
@@ -48,7 +49,13 @@ def open_account(transport: Transport | None) -> AccountState:
 
 
 def build_account(
-    settings: Settings, state: AccountState, *, calls: AuthCalls, owners: Owners, sessions: Sessions
+    settings: Settings,
+    state: AccountState,
+    *,
+    calls: AuthCalls,
+    owners: Owners,
+    sessions: Sessions,
+    keys: Sequence[bytes],
 ) -> tuple[Endpoint, ...]:
     """Build the endpoints.
 
@@ -58,11 +65,11 @@ def build_account(
         calls: Asks Supabase Auth.
         owners: The user that each refresh token was issued to.
         sessions: The sessions service.
+        keys: Seal cookies and tickets.
     """
     guards, new_sessions = sessions.guards, NewSessions(sessions=sessions)
     accounts = SupabaseAccounts(calls, owners=owners)
     mailing = build_mailing(settings, sessions)
-    keys = sealing_keys(settings.auth_cookie_keys, api_key=settings.upstream_key)
     flows = MailFlows(
         FlowCookies(keys, public_url=settings.auth_public_url),
         [allowed_redirect(entry) for entry in settings.auth_redirect_urls],

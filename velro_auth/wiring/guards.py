@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from velro_auth.config.settings import Settings
 from velro_auth.guards import CHECKS_MIN_CALLS, Guards
@@ -30,12 +31,17 @@ if TYPE_CHECKING:
     from velro_auth.stores.client import SharedStore
 
 
+#: As long as what is made from it (SHA-256).
+INSTANCE_KEY_BYTES: Final = 32
+
+
 @dataclass(frozen=True, kw_only=True)
 class GuardState:
     """What the guards share with the guards that replace them at a settings reload.
 
     Attributes:
         challenges: Makes and verifies challenges; knows the solutions that were used.
+        instance_key: Random characters that only this instance knows, where nothing secret is set.
         client: The Redis client of the throttle; None without Redis.
         store: Whether Redis works; None without Redis.
         one_address: Whether Supabase counts all callers as one, although their addresses are forwarded.
@@ -53,6 +59,7 @@ class GuardState:
     """
 
     challenges: Challenges
+    instance_key: str
     client: redis.Redis | None = None
     store: SharedStore | None = None
     one_address: OneAddress = field(default_factory=OneAddress)
@@ -80,7 +87,11 @@ class GuardState:
 
 
 def open_guards(
-    settings: Settings, *, store: SharedStore | None = None, one_address: OneAddress | None = None
+    settings: Settings,
+    *,
+    store: SharedStore | None = None,
+    one_address: OneAddress | None = None,
+    instance_key: str = "",
 ) -> GuardState:
     """Return the state of guards that have seen no login.
 
@@ -88,7 +99,9 @@ def open_guards(
         settings: Those that need a restart are read here: Redis and the secret.
         store: Whether Redis works; None without Redis.
         one_address: Whether Supabase counts all callers as one; None: never.
+        instance_key: Random characters that only this instance knows; made here if empty.
     """
+    instance_key = instance_key or secrets.token_hex(INSTANCE_KEY_BYTES)
     client, spent = None, None
     if store is not None:
         # 5 MB that few need.
@@ -97,8 +110,15 @@ def open_guards(
 
         client = connect(settings.redis_url)
         spent = RedisSpent(client=client, backoff=store.counters, prefix=settings.redis_prefix)
-    challenges = Challenges(secret=challenge_secret(_secret(settings)), spent=spent)
-    return GuardState(challenges=challenges, client=client, store=store, one_address=one_address or OneAddress())
+    # Whoever knows it can solve challenges beforehand, so it is never made from a publishable key.
+    secret = throttle_secret(settings.auth_throttle_secret, api_key=settings.supabase_secret_key or instance_key)
+    return GuardState(
+        challenges=Challenges(secret=challenge_secret(secret), spent=spent),
+        instance_key=instance_key,
+        client=client,
+        store=store,
+        one_address=one_address or OneAddress(),
+    )
 
 
 def _ignore(_event: str) -> None:
@@ -125,7 +145,7 @@ def build_guards(
         enforcement: Whether budgets and limits refuse, and what to call when they do.
     """
     enforcement = _shared_report(settings, state, enforcement)
-    attempts, keyring = _attempts(settings, state), Keyring(_secret(settings))
+    attempts, keyring = _attempts(settings, state), Keyring(_secret(settings, state))
     budgets, failure_delay = _budgets(settings, state), _failure_delay(settings, state)
     rate_limit = _rate_limit(settings, state)
     mails = MailBudget(
@@ -201,9 +221,13 @@ def _processes(settings: Settings) -> int:
     return settings.web_concurrency * settings.auth_replicas
 
 
-def _secret(settings: Settings) -> bytes:
-    # Without a key Supabase is not asked and the counters do not matter.
-    return throttle_secret(settings.auth_throttle_secret, api_key=settings.upstream_key or "unconfigured")
+def _secret(settings: Settings, state: GuardState) -> bytes:
+    """Return the key of the counters' names, which are the same in all processes that share a Redis.
+
+    There they are made from a publishable key if nothing else is set; ``Settings.advice`` tells.
+    """
+    shared = settings.upstream_key if settings.redis_url else settings.supabase_secret_key
+    return throttle_secret(settings.auth_throttle_secret, api_key=shared or state.instance_key)
 
 
 def _attempts(settings: Settings, state: GuardState) -> Attempts:
