@@ -56,6 +56,7 @@ NEW = {
     "endpoints/supabase_api/users.py",
     "upstream/passing.py",
     "wiring/supabase_api.py",
+    "wiring/rate_limits.py",
     "auth/oauth.py",
     "auth/pkce.py",
     "auth/account.py",

@@ -22,8 +22,9 @@ from velro_auth.guards.mail_delay import MailDelay, MailDelayState
 from velro_auth.guards.mails import MailBudget, SignUpLimit
 from velro_auth.guards.sessions import SessionCalls, SessionCallsState
 from velro_auth.guards.throttle import Throttle
-from velro_auth.guards.upstream_rate_limit import OneAddress, RateLimitBucket, RateLimitState
+from velro_auth.guards.upstream_rate_limit import OneAddress, RateLimitState, RateLimitStates
 from velro_auth.health_checks import Finding
+from velro_auth.wiring.rate_limits import family_rate_limits, login_rate_limit, mail_rate_limit, processes_of
 
 if TYPE_CHECKING:
     import redis
@@ -48,6 +49,7 @@ class GuardState:
         counters: Login tries that were counted in memory.
         failure_delay: Permits of requests that wait for Supabase.
         rate_limit: The calls that were counted against Supabase's rate limit.
+        families: The same for the routes that Supabase counts apart from logins.
         bulkhead: Permits of logins in use.
         breaker: The circuit breaker of logins.
         checks: The circuit breaker of token checks.
@@ -66,6 +68,7 @@ class GuardState:
     counters: MemoryCounters = field(default_factory=MemoryCounters)
     failure_delay: FailureDelayState = field(default_factory=FailureDelayState)
     rate_limit: RateLimitState = field(default_factory=RateLimitState)
+    families: RateLimitStates = field(default_factory=RateLimitStates)
     bulkhead: BulkheadState = field(default_factory=BulkheadState)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     checks: CircuitBreaker = field(default_factory=lambda: CircuitBreaker(min_calls=CHECKS_MIN_CALLS))
@@ -144,12 +147,12 @@ def build_guards(
         on_withheld: Called when a mail is not sent because of the mail budget.
         enforcement: Whether budgets and limits refuse, and what to call when they do.
     """
-    enforcement = _shared_report(settings, state, enforcement)
-    attempts, keyring = _attempts(settings, state), Keyring(_secret(settings, state))
-    budgets, failure_delay = _budgets(settings, state), _failure_delay(settings, state)
-    rate_limit = _rate_limit(settings, state)
+    enforcement, failure_delay = _shared_report(settings, state, enforcement), _failure_delay(settings, state)
+    attempts, budgets = _attempts(settings, state), _budgets(settings, state)
+    keyring, copy = Keyring(_secret(settings, state)), mail_rate_limit(settings, state)
+    rate_limit = login_rate_limit(settings, state)
     mails = MailBudget(
-        budgets=budgets, keyring=keyring, attempts=attempts, enforcement=enforcement, on_withheld=on_withheld
+        budgets=budgets, keyring=keyring, attempts=attempts, copy=copy, enforcement=enforcement, on_withheld=on_withheld
     )
     return Guards(
         failure_delay=failure_delay,
@@ -163,6 +166,7 @@ def build_guards(
             enforcement=enforcement,
         ),
         rate_limit=rate_limit,
+        families=family_rate_limits(settings, state, mails),
         asking=Asking(bulkhead=_bulkhead(settings, state), breaker=state.breaker, rate_limit=rate_limit),
         sessions=_session_calls(settings, state),
         checks=state.checks,
@@ -217,10 +221,6 @@ def _session_calls(settings: Settings, state: GuardState) -> SessionCalls:
     )
 
 
-def _processes(settings: Settings) -> int:
-    return settings.web_concurrency * settings.auth_replicas
-
-
 def _secret(settings: Settings, state: GuardState) -> bytes:
     """Return the key of the counters' names, which are the same in all processes that share a Redis.
 
@@ -233,7 +233,7 @@ def _secret(settings: Settings, state: GuardState) -> bytes:
 def _attempts(settings: Settings, state: GuardState) -> Attempts:
     """Count in Redis if there is one; in memory each process has its share of the limits."""
     limits = Limits().scaled(settings.auth_throttle_scale)
-    memory = MemoryAttempts(limits=limits.scaled(1 / _processes(settings)), counters=state.counters)
+    memory = MemoryAttempts(limits=limits.scaled(1 / processes_of(settings)), counters=state.counters)
     if state.client is None or state.store is None:
         return memory
     from velro_auth.stores.attempts import RedisAttempts  # noqa: PLC0415 - 5 MB that few need
@@ -264,7 +264,7 @@ def budget_limits(settings: Settings) -> BudgetLimits:
 def _budgets(settings: Settings, state: GuardState) -> Budgets:
     """Count in Redis if there is one; in memory each process has its share of the budgets."""
     limits = budget_limits(settings)
-    memory = MemoryBudgets(limits=limits.scaled(1 / _processes(settings)), logs=state.logs)
+    memory = MemoryBudgets(limits=limits.scaled(1 / processes_of(settings)), logs=state.logs)
     if state.client is None or state.store is None:
         return memory
     from velro_auth.stores.budgets import RedisBudgets  # noqa: PLC0415 - 5 MB that few need
@@ -275,20 +275,4 @@ def _budgets(settings: Settings, state: GuardState) -> Budgets:
         fallback=memory,
         backoff=state.store.counters,
         prefix=settings.redis_prefix,
-    )
-
-
-def _rate_limit(settings: Settings, state: GuardState) -> RateLimitBucket:
-    """Build the rate limit: always in force, never, or while Supabase counts all callers as one."""
-    one_address: OneAddress | None = state.one_address
-    if settings.keeps_quota:
-        one_address = None
-    elif settings.auth_upstream_quota == "off":
-        one_address = OneAddress()
-    return RateLimitBucket(
-        one_address=one_address,
-        burst=settings.upstream_quota_burst,
-        refill_s=settings.upstream_quota_refill_s,
-        processes=_processes(settings),
-        state=state.rate_limit,
     )
