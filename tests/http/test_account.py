@@ -578,7 +578,7 @@ def test_guesses_of_a_second_factor_are_counted(make: MakeClient, supabase: Acco
 def test_only_a_ticket_is_a_ticket(client: Client, supabase: AccountDouble) -> None:
     supabase.answers("/user", {"code": "weak_password"}, status=422)
     ticket = reset(client).get_json()["ticket"]
-    keys = sealing_keys((), api_key=SECRET_KEY)
+    keys = sealing_keys((), secret=SECRET_KEY)
     value = {"access_token": "a", "refresh_token": "b"}
     asked = len(supabase.asked)
 

@@ -59,6 +59,7 @@ NEW = {
     "guards/links.py",
     "auth/confirming.py",
     "auth/tickets.py",
+    "wiring/rate_limits.py",
     "auth/oauth.py",
     "auth/pkce.py",
     "auth/account.py",

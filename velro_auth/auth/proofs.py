@@ -61,6 +61,7 @@ class Proofs:
             ),
             self.asking(context),
         ):
+            guards.families.acquire(guards.families.proofs, context.address)
             mark = self.new_sessions.mark()
             verified = ask()
         if verified.session is not None:

@@ -16,7 +16,7 @@ from velro_auth.guards.mail_delay import MailDelay
 from velro_auth.guards.mails import MailBudget, SignUpLimit
 from velro_auth.guards.sessions import SessionCalls
 from velro_auth.guards.throttle import Throttle
-from velro_auth.guards.upstream_rate_limit import RateLimitBucket
+from velro_auth.guards.upstream_rate_limit import RateLimitBucket, RateLimits
 
 #: Many callers may wait for the answer about one token, so two calls within the window are enough to open.
 CHECKS_MIN_CALLS: Final = 2
@@ -30,6 +30,7 @@ class Guards:
         throttle: Stops password guessing.
         failure_delay: Answers refused logins at fixed times.
         rate_limit: Keeps the calls below Supabase's own rate limit.
+        families: Does the same for the routes that Supabase counts apart from logins.
         asking: Bulkhead and circuit breaker: ``with guards.asking():`` around each call of Supabase.
         sessions: Limits the calls of users with a session, of each network.
         checks: The circuit breaker of token checks. It is a separate one, so that a failing ``GET /user`` does not
@@ -46,6 +47,7 @@ class Guards:
     throttle: Throttle
     failure_delay: FailureDelay
     rate_limit: RateLimitBucket
+    families: RateLimits
     asking: Asking
     sessions: SessionCalls
     codes: CodeBudget

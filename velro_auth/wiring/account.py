@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -9,7 +10,7 @@ from velro_auth.auth.mailing import Mailing, MailRequests
 from velro_auth.auth.new_sessions import NewSessions
 from velro_auth.auth.password_reset import Confirmation, PasswordReset, PasswordSetter
 from velro_auth.auth.proofs import Proofs
-from velro_auth.auth.sealing import Sealer, sealing_keys
+from velro_auth.auth.sealing import Sealer
 from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.sign_up import SignUps
 from velro_auth.auth.tickets import Tickets
@@ -58,6 +59,7 @@ def build_account(
     owners: Owners,
     sessions: Sessions,
     spent: Spent,
+    keys: Sequence[bytes],
 ) -> tuple[Endpoint, ...]:
     """Build the endpoints.
 
@@ -69,11 +71,11 @@ def build_account(
         owners: The user that each refresh token was issued to.
         sessions: The sessions service.
         spent: Remembers which tickets were used.
+        keys: Seal cookies and tickets.
     """
     guards, new_sessions = sessions.guards, NewSessions(sessions=sessions)
     accounts = SupabaseAccounts(calls, owners=owners)
     mailing = build_mailing(settings, sessions)
-    keys = sealing_keys(settings.auth_cookie_keys, api_key=settings.upstream_key)
     flows = MailFlows(
         FlowCookies(keys, public_url=settings.auth_public_url),
         [allowed_redirect(entry) for entry in settings.auth_redirect_urls],
