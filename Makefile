@@ -11,8 +11,11 @@ SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
 RUN_READY  := $(VENV)/.run-ready
 TEST_READY := $(VENV)/.test-ready
 
+# For every platform and every Python from 3.11 on.
+LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench clean client-core dist release system-packages
+.PHONY: help setup run test check format bench clean client-core dist lock release system-packages
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +52,15 @@ client-core: ## copy the gateway's token verification into clients/python
 
 dist: $(TEST_READY) ## build all wheels into dist/, with their hashes
 	$(BIN)/python -m tools.dist
+
+lock: $(TEST_READY) ## lock the packages of the service, with their hashes (LOCK=--upgrade takes new releases)
+ifdef UV
+	$(UV) pip install --quiet --python $(BIN)/python --group lock
+else
+	$(BIN)/pip install --quiet --disable-pip-version-check --group lock
+endif
+	$(BIN)/uv pip compile $(LOCK_OPTIONS) $(LOCK) pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile $(LOCK_OPTIONS) $(LOCK) --group build --output-file requirements-build.lock
 
 release: $(TEST_READY) ## make a release: make release VERSION=0.2.0 (DRY_RUN=1 changes nothing)
 	$(BIN)/python -m tools.release $(VERSION) $(if $(DRY_RUN),--dry-run)

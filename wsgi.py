@@ -1,6 +1,5 @@
-"""What gunicorn serves: ``gunicorn wsgi:app`` reads ``gunicorn.conf.py`` beside it."""
+"""What gunicorn serves from a checkout: ``gunicorn wsgi:app`` reads ``gunicorn.conf.py`` beside it."""
 
-from velro_auth.app import create_app
-from velro_auth.config.settings import Settings
+from velro_auth.app import from_environment
 
-app = create_app(Settings.from_environment())
+app = from_environment()

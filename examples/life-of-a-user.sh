@@ -48,6 +48,11 @@ login() { call "$1" POST /login -d "{\"email\": \"$2\", \"password\": \"$3\"}"; 
 bearer() { printf 'Authorization: Bearer %s' "$1"; }
 
 echo "1. Sign up"
+confirms="$(curl -sS "$SUPABASE_URL/auth/v1/settings" -H "apikey: $SUPABASE_PUBLISHABLE_KEY" | get mailer_autoconfirm)"
+if [ "$confirms" = True ]; then
+  echo "This project confirms sign-ups by itself. Start it with: AUTH_DEV_CONFIRM=mail make run" >&2
+  exit 1
+fi
 call 202 POST /signup -d "{\"email\": \"$email\", \"password\": \"$password\", \"full_name\": \"Ada\"}" >/dev/null
 login 401 "$email" "$password" | get code
 

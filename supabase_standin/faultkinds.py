@@ -234,7 +234,7 @@ def wrong_json(*, value: Any = None) -> Fault:
     return Canned(answer=Answer(status=200, headers=JSON, body=json.dumps(value).encode()))
 
 
-def oversized(*, size: int = 300 * 1024) -> Fault:
+def oversized(*, size: int = 2 * 1024 * 1024) -> Fault:
     """Answer 200 with a JSON body of at least *size* bytes."""
     return Canned(answer=Answer(status=200, headers=JSON, body=json.dumps({"filler": "x" * size}).encode()))
 

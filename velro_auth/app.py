@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import flask
@@ -17,6 +17,8 @@ from velro_auth.blueprints import AnyPath, blueprint
 from velro_auth.blueprints.auth import auth
 from velro_auth.config.reload import OnFollowed, Outcome, Reloads
 from velro_auth.config.settings import Settings
+from velro_auth.endpoints import Endpoint
+from velro_auth.endpoints.operation import Operation
 from velro_auth.endpoints.sessions import LoginEndpoint
 from velro_auth.errors import MethodNotAllowed, NotFound, RequestError
 from velro_auth.fastlane import FastLane
@@ -115,14 +117,27 @@ def create_app(settings: Settings, *, fast_lane: bool = True) -> Service:
     return Service(settings, fast_lane=fast_lane)
 
 
+def from_environment() -> Service:
+    """Build the application that the environment asks for: gunicorn calls this."""
+    return create_app(Settings.from_environment())
+
+
 def _body_limits(parts: Parts) -> dict[tuple[str, str], int]:
     """Return the limit of each endpoint that reads a body: those have a ``max_body_bytes``."""
     return {
         route: max_body_bytes
         for endpoint in parts.endpoints
         if (max_body_bytes := getattr(endpoint, "max_body_bytes", 0))
-        for route in getattr(endpoint, "body_routes", itertools.product(endpoint.methods, endpoint.paths))
+        for route in getattr(endpoint, "body_routes", itertools.product(_body_methods(endpoint), endpoint.paths))
     }
+
+
+def _body_methods(endpoint: Endpoint) -> Sequence[str]:
+    """Return the methods with a body: those that the endpoint describes with one, or all that it has."""
+    described: Mapping[str, Operation] | None = getattr(endpoint, "operations", None)
+    if described is None:
+        return endpoint.methods
+    return [method for method, operation in described.items() if operation.body]
 
 
 def _edge(settings: Settings, parts: Parts, *, fast_lane: bool) -> Middleware:

@@ -63,6 +63,9 @@ class RequestContext:
             in ``/auth/v1`` is a login. None for the endpoint of the path.
         security_event: What the response is in the audit trail, where route and outcome do not say it.
         log_fields: Further fields for the access log. Never a secret.
+        answer_headers: Further header fields of the response, whether it is a success or an error.
+        keep_session: Puts a session into the browser's cookies; None where the response itself holds the session.
+        kept_refresh_token: The refresh token from the session cookie, where that cookie counts.
     """
 
     request_id: str
@@ -79,6 +82,9 @@ class RequestContext:
     operation: str | None = None
     security_event: str | None = None
     log_fields: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+    answer_headers: list[tuple[str, str]] = field(default_factory=list)
+    keep_session: Callable[[Any], None] | None = None
+    kept_refresh_token: str | None = field(default=None, repr=False)
 
     #: Returns the context of a WSGI environ that the middleware has seen.
     of: ClassVar[Callable[[Mapping[str, Any]], RequestContext]] = itemgetter(CONTEXT)

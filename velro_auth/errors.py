@@ -1,7 +1,6 @@
 """The errors of this service, independent of HTTP.
 
-Two tables map these classes: ``upstream/translate.py`` turns Supabase's answers into them, ``web/problems.py``
-turns them into HTTP. The nearest ancestor wins, so a new class needs a row only if it differs.
+``upstream/translate.py`` maps Supabase's answers to these classes, ``web/problems.py`` maps them to HTTP.
 """
 
 from __future__ import annotations
@@ -212,6 +211,10 @@ class ReauthenticationNeeded(Forbidden):
 
 class NotEnabled(Forbidden):
     """The project does not allow this."""
+
+
+class CrossSite(Forbidden):
+    """A page of another site sent this request, or may have sent it, and the browser added its session cookie."""
 
 
 class Throttled(VelroAuthError):

@@ -49,11 +49,11 @@ def settings_of(standin: Standin, **environment: str) -> Settings:
 
 
 @contextlib.contextmanager
-def face_of(standin: Standin, **environment: str) -> Iterator[str]:
-    """Run a gateway and yield its address."""
+def face_of(standin: Standin, *, port: int = 0, **environment: str) -> Iterator[str]:
+    """Run a gateway and yield its address; *port* is that of an earlier one."""
     service = create_app(settings_of(standin, **environment))
     service.start()
-    server = make_server("127.0.0.1", 0, service, threaded=True, request_handler=_Quiet)
+    server = make_server("127.0.0.1", port, service, threaded=True, request_handler=_Quiet)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -64,6 +64,17 @@ def test_a_token_that_verify_accepts(hooked: Api, account: Credentials) -> None:
     assert result.found.startswith("verify accepts it; ")
 
 
+def test_a_session_that_does_not_fit_into_cookies(hooked: Api, account: Credentials) -> None:
+    hook(hooked, "jsonb_set(event, '{claims,much}', to_jsonb(repeat('x', 4000)))")
+
+    with_cookies = look("account.token", settings_of(hooked.server, AUTH_COOKIE_SESSIONS="1"), account=account)
+    without = look("account.token", settings_of(hooked.server), account=account)
+
+    assert with_cookies.status == "fail"
+    assert "does not fit into the cookies" in with_cookies.found
+    assert without.status == "pass"
+
+
 def test_another_issuer_is_told_with_the_variable(hooked: Api, account: Credentials) -> None:
     hook(hooked, "event")
     settings = settings_of(hooked.server, AUTH_ISSUERS="https://auth.example/auth/v1")

@@ -208,6 +208,31 @@ def test_a_wrong_current_password_changes_nothing(face: Face) -> None:
     assert face.log_in(email).status_code == 200
 
 
+def test_all_at_once(face: Face) -> None:
+    """Password, metadata and address in one call, as supabase-js allows."""
+    email, session = face.user()
+    new = new_email()
+    body = {"password": OTHER_PASSWORD, "data": {"a": 1}, "email": new, "current_password": PASSWORD}
+
+    changed = face.call("PUT", "/user", body, token=session["access_token"])
+
+    assert changed.status_code == 200
+    assert changed.get_json()["user_metadata"]["a"] == 1
+    assert new in {changed.get_json().get("new_email"), changed.get_json()["email"]}
+    assert {face.log_in(each, OTHER_PASSWORD).status_code for each in (email, new)} == {200, 400}
+
+
+def test_the_spelling_of_a_number_is_no_budget_of_its_own(standin_with: StandinWith) -> None:
+    face = Face(standin_with(mail_interval_s=0.0), AUTH_THROTTLE_SCALE="1")
+
+    statuses = [
+        face.call("POST", "/verify", {"type": "sms", "phone": phone, "token": "000000"}).status_code
+        for phone in ("+15550001", "15550001", "1 555 0001", "+1 5550001") * 4
+    ]
+
+    assert statuses.count(429) == 6
+
+
 def test_wrong_codes_of_a_factor_are_counted(standin_with: StandinWith) -> None:
     face = Face(standin_with(mail_interval_s=0.0), AUTH_THROTTLE_SCALE="1")
     _, session = face.user()

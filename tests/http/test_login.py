@@ -191,6 +191,7 @@ def test_wrong_unknown_and_banned_are_one_answer_but_for_the_id(login: LogIn, up
         (b'["a"]', 400, "bad_json"),
         (b"null", 400, "bad_json"),
         (b'{"email": "a@b.c", "password": NaN}', 400, "bad_json"),
+        (b'{"email": "a@b.c", "password": "x", "y": 1e999}', 400, "bad_json"),
         (b'{"email": "a@b.c", "email": "b@b.c", "password": "x"}', 400, "bad_json"),
         (b'{"email": "a@b.c", "password": "\xff"}', 400, "bad_json"),
         (b'\xef\xbb\xbf{"email": "a@b.c", "password": "x"}', 400, "bad_json"),

@@ -96,3 +96,19 @@ def test_the_fast_lane_answers_as_documented(case: Any, upstream: UpstreamDouble
 @schema_of(fast_lane=False).parametrize()  # type: ignore[untyped-decorator] # the same
 def test_flask_answers_as_documented(case: Any, upstream: UpstreamDouble) -> None:
     check(case)
+
+
+def test_the_server_reads_the_body_of_every_operation_that_has_one() -> None:
+    """A body that the server is not told of would arrive too late, unless it comes with the head."""
+    service = create_app(Settings.from_environment(ENVIRONMENT))
+    described = {
+        (method, path)
+        for endpoint in service._parts.endpoints
+        for method, operation in getattr(endpoint, "operations", {}).items()
+        if operation.body
+        for path in endpoint.paths
+    }
+
+    assert described
+    assert described <= service.body_limits.keys()
+    assert not [route for route in service.body_limits if route[0] in {"GET", "HEAD"}]

@@ -93,6 +93,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "method": "DELETE",
         "environ_overrides": {"RAW_URI": "/api/v1/auth/sessions/b%2Fc"},
     },
+    "supabase api, off": {"path": "/auth/v1/token", "method": "POST", "json": {}},
     "authorize, nowhere to go": {"path": "/api/v1/auth/authorize/github"},
     "authorize, POST": {"path": "/api/v1/auth/authorize/github", "method": "POST"},
     "callback, another browser": {"path": "/api/v1/auth/callback", "query_string": "flow=AAAAAAAAAAAAAAAA&code=x"},

@@ -58,6 +58,8 @@ CHANGES: Mapping[str, tuple[str, Callable[[Service], object]]] = {
     "AUTH_CLIENT_KEYS": ("sb_publishable_" + "k" * 20, lambda service: state(service).current.settings.client_keys),
     "AUTH_PUBLIC_URL": ("https://b.example.com", lambda service: state(service).current.settings.auth_public_url),
     "AUTH_COOKIE_KEYS": ("k" * 40, lambda service: state(service).current.settings.auth_cookie_keys),
+    "AUTH_COOKIE_SESSIONS": ("1", lambda service: type(service._parts.verify).__name__),
+    "AUTH_RELAY_SECRET": ("r" * 40, lambda service: state(service).current.settings.auth_relay_secret),
     "AUTH_CHALLENGE": ("off", lambda service: vars(guards(service).throttle)["_is_challenging"]),
     "AUTH_REPLICAS": ("2", lambda service: memory(service)._limits["pair"].burst),
     "AUTH_UPSTREAM_QUOTA": ("on", lambda service: vars(guards(service).rate_limit)["_one_address"]),

@@ -19,7 +19,11 @@ from tests.conftest import ENVIRONMENT, PUBLISHABLE_KEY, SECRET_KEY, LogLines, M
 from tests.fixtures.hostile_requests import hostile_requests
 from tests.fixtures.tokens import claims_at, document
 from tests.upstream_double import PROJECT, SESSION
+from velro_auth import errors
 from velro_auth.config.settings import Settings
+from velro_auth.context import CONTEXT, RequestContext
+from velro_auth.endpoints.supabase_api.refusals import TABLE, refuse
+from velro_auth.errors import Throttled, Unready, UpstreamError, UpstreamThrottled
 
 KEYS = {"apikey": PUBLISHABLE_KEY}
 NEW = {**KEYS, "X-Supabase-Api-Version": "2024-01-01"}
@@ -36,6 +40,7 @@ class Supabase:
         self.status = 200
         self.body: Any = proven()
         self.headers: dict[str, str] = {}
+        self.answer: Callable[[Any], tuple[int, dict[str, str], str]] | None = None
         self.asked: list[Any] = []
         for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD"):
             mock.add(
@@ -56,6 +61,8 @@ class Supabase:
         if request.url.endswith("/jwks.json"):
             return 200, {}, document([KEY]).decode()
         self.asked.append(request)
+        if self.answer is not None:
+            return self.answer(request)
         return self.status, self.headers, "" if self.status == 204 else json.dumps(self.body)
 
 
@@ -206,7 +213,7 @@ def test_the_key_in_authorization_is_dropped(face: Client, supabase: Supabase) -
 def test_none_of_five_thousand_hostile_requests_reaches_supabase(face: Client, supabase: Supabase) -> None:
     statuses = set()
     for hostile in hostile_requests(5_000):
-        environ = EnvironBuilder("/auth/v1", headers=bearer()).get_environ()
+        environ = EnvironBuilder("/auth/v1", headers=list(bearer().items())).get_environ()
         changes: dict[str, Any] = {
             "REQUEST_METHOD": hostile.method,
             "PATH_INFO": hostile.path.encode().decode("latin-1"),
@@ -444,3 +451,119 @@ def test_a_login_is_counted_as_one(face: Client, supabase: Supabase, logs: LogLi
 def _of_another() -> dict[str, str]:
     other = KEY.token(claims_at(time.time(), iss=API, sub="00000000-0000-4000-8000-000000000001"))
     return {"Authorization": f"Bearer {other}"}
+
+
+@pytest.mark.parametrize("path", ["otp", "recover", "resend", "magiclink"])
+@pytest.mark.parametrize("code", ["otp_disabled", "signup_disabled", "over_sms_send_rate_limit", "a_new_refusal", "x"])
+def test_no_refusal_of_a_mail_tells_who_exists(path: str, code: str, face: Client, supabase: Supabase) -> None:
+    supabase.refuses(code, 422)
+    body = {"email": EMAIL, "type": "signup", "create_user": False}
+
+    answer = face.post(f"/auth/v1/{path}", json=body, headers=KEYS)
+
+    assert (answer.status_code, answer.data) == (200, b"{}")
+
+
+@pytest.mark.parametrize("code", ["phone_provider_disabled", "validation_failed", "captcha_failed"])
+def test_what_is_decided_before_the_account_is_told(code: str, face: Client, supabase: Supabase) -> None:
+    supabase.refuses(code)
+
+    answer = face.post("/auth/v1/otp", json={"phone": "+15550001"}, headers=NEW)
+
+    assert (answer.status_code, answer.get_json()) == (400, {"code": code, "message": f"because of {code}"})
+
+
+def test_the_session_of_another_address_is_dropped(face: Client, supabase: Supabase, logs: LogLines) -> None:
+    body = {"type": "email", "email": "somebody-else@example.com", "token": "123456"}
+
+    assert face.post("/auth/v1/verify", json=body, headers=KEYS).status_code == 503
+    assert face.post("/auth/v1/verify", json={**body, "email": EMAIL}, headers=KEYS).status_code == 200
+    assert "another user" in str(logs)
+
+
+@pytest.mark.parametrize("error", [Throttled("too many"), UpstreamThrottled("too many")])
+def test_no_limit_at_all_is_a_429_for_a_refresh(error: Exception) -> None:
+    environ = {CONTEXT: RequestContext(request_id="a", address="", arrived_s=0.0)}
+
+    assert refuse(error, environ, never_429=True).status.startswith("503")
+    assert refuse(error, environ, never_429=False).status.startswith("429")
+
+
+def test_every_error_of_ours_has_a_row_with_a_status_that_clients_know() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+
+    rows = {kind: next(TABLE[each] for each in kind.__mro__ if each in TABLE) for kind in kinds}
+
+    assert [kind for kind, row in rows.items() if row.status == 500] == [errors.VelroAuthError]
+    assert all(row.status == 503 for kind, row in rows.items() if issubclass(kind, (UpstreamError, Unready)))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/signup", {"email": "a@example.com", "password": "x", "data": {"a": ["\x00"]}}),
+        ("POST", "/signup", {"email": "a@example.com", "password": "x", "data": {"a\x00": 1}}),
+        ("POST", "/token?grant_type=password", {"email": "a\x00@example.com", "password": "x"}),
+        ("POST", "/token?grant_type=password", {"email": "a@example.com", "password": "\ud800"}),
+        ("POST", "/recover", {"email": "\x00"}),
+        ("PUT", "/user", {"data": {"a": "\x00"}}),
+        ("GET", "/verify?token=%00&type=signup", None),
+        ("GET", "/authorize?provider=%00", None),
+        ("POST", "/factors", {"factor_type": "totp", "issuer": "\u00e4" * 100}),
+    ],
+)
+def test_what_would_make_supabase_fail_is_not_passed_on(
+    method: str, path: str, body: Any, face: Client, supabase: Supabase
+) -> None:
+    """Five such requests of anybody would open a circuit breaker for everybody."""
+    answer = face.open(f"/auth/v1{path}", method=method, json=body, headers=bearer())
+
+    assert answer.status_code == 400
+    assert supabase.asked == []
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("email_exists", 200), ("email_address_invalid", 200), ("validation_failed", 422)]
+)
+def test_a_new_address_is_told_to_be_wrong_by_its_form_alone(
+    code: str, status: int, face: Client, supabase: Supabase
+) -> None:
+    def answer(request: Any) -> tuple[int, dict[str, str], str]:
+        if request.method == "GET":
+            return 200, {}, json.dumps(SESSION["user"])
+        return 422, {}, json.dumps({"code": code, "message": "no"})
+
+    supabase.answer = answer
+
+    response = face.put("/auth/v1/user", json={"email": "b@example.com"}, headers={**bearer(), **NEW})
+
+    assert response.status_code == status
+
+
+def test_no_secret_of_a_client_is_logged_or_counted(face: Client, supabase: Supabase, logs: LogLines) -> None:
+    secrets = {
+        name: f"canary-{name}-0123456789" for name in ("password", "refresh", "code", "hash", "nonce", "address")
+    }
+    address = f"{secrets['address']}@example.com"
+    calls: list[tuple[str, str, Any]] = [
+        ("POST", "/token?grant_type=password", {"email": address, "password": secrets["password"]}),
+        ("POST", "/token?grant_type=refresh_token", {"refresh_token": secrets["refresh"]}),
+        ("POST", "/token?grant_type=pkce", {"auth_code": secrets["code"], "code_verifier": secrets["code"]}),
+        ("POST", "/verify", {"type": "email", "email": address, "token": secrets["code"]}),
+        ("POST", "/verify", {"type": "signup", "token_hash": secrets["hash"]}),
+        ("GET", f"/verify?type=signup&token={secrets['hash']}", None),
+        ("POST", "/recover", {"email": address}),
+        ("POST", "/signup", {"email": address, "password": secrets["password"], "data": {"a": secrets["code"]}}),
+        ("PUT", "/user", {"password": secrets["password"], "nonce": secrets["nonce"]}),
+        ("PUT", "/user", {"email": address}),
+        ("GET", f"/callback?code={secrets['code']}&state=b", None),
+    ]
+    for status in (200, 400, 500):
+        supabase.says({**proven(), "code": "refused", "message": "no"}, status)
+        for method, path, body in calls:
+            face.open(f"/auth/v1{path}", method=method, json=body, headers=bearer())
+
+    seen = str(logs) + face.get("/metrics").get_data(as_text=True)
+    assert "/auth/v1/token" in seen
+    assert [name for name, secret in secrets.items() if secret in seen] == []
+    assert bearer()["Authorization"].partition(".")[0] not in seen

@@ -307,6 +307,8 @@ def test_what_is_passed_on_is_what_was_sent(client: Client, supabase: responses.
     [
         {"json": {"id": USER_ID}},
         {"json": {"code": "email_exists"}, "status": 422},
+        # Of a domain without a mail server: told only where no other user has the address.
+        {"json": {"code": "email_address_invalid"}, "status": 400},
         {"json": {"code": "over_email_send_rate_limit"}, "status": 429},
         {"json": {"code": "unexpected_failure"}, "status": 500},
         {"body": "<html>", "status": 502},
@@ -514,3 +516,30 @@ def test_changes_are_in_the_audit_trail(
     assert [record["event"] for record in records] == ([event] if event else [])
     assert all(record["account"] for record in records)
     assert SESSION_ID not in told
+
+
+@pytest.mark.parametrize(("issuer", "status"), [("a" * 60, 201), ("\u00e4" * 21, 422), ("\U0001f600" * 100, 422)])
+def test_an_issuer_has_to_fit_into_the_qr_code(
+    client: Client, supabase: responses.RequestsMock, issuer: str, status: int
+) -> None:
+    """Supabase fails on an address that is too long for the code, which would look like an outage."""
+    totp = {"qr_code": "<svg/>", "secret": "S", "uri": "otpauth://totp/x"}
+    if status == 201:
+        supabase.post(f"{AUTH}/factors", json={"id": FACTOR, "type": "totp", "friendly_name": "", "totp": totp})
+
+    answer = client.post(f"{API}/factors", json={"issuer": issuer}, headers=bearer())
+
+    assert answer.status_code == status
+
+
+def test_enrolments_that_fail_do_not_stop_the_proofs_of_others(
+    client: Client, supabase: responses.RequestsMock
+) -> None:
+    supabase.post(f"{AUTH}/factors", json={"code": "unexpected_failure"}, status=500)
+    supabase.post(f"{AUTH}/factors/{FACTOR}/challenge", json={"id": OTHER_ID, "type": "totp", "expires_at": 1})
+
+    enrolled = [client.post(f"{API}/factors", json={}, headers=bearer()).get_json()["code"] for _ in range(30)]
+    challenged = client.post(f"{API}/factors/{FACTOR}/challenge", headers=bearer())
+
+    assert enrolled[-1] == "resting"
+    assert challenged.status_code == 200

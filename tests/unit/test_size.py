@@ -99,11 +99,18 @@ NEW = {
     "upstream/calls.py",
     "upstream/sign_up_mode.py",
     "web/flow_cookies.py",
+    "web/session_cookies.py",
+    "endpoints/cookie_sessions.py",
+    "wiring/cookie_sessions.py",
     "upstream/session_rows.py",
     "web/redirects.py",
     "wiring/account.py",
     "upstream/oauth.py",
     "wiring/oauth.py",
+    "ops/cli/health.py",
+    "ops/cli/init.py",
+    "ops/cli/serve.py",
+    "server/gunicorn_conf.py",
 }
 
 

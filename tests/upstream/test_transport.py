@@ -308,7 +308,7 @@ def test_an_answer_that_is_none_is_unavailable(rude: Rude, ask: Ask, data: bytes
 
 
 def test_a_large_body_is_not_read_to_its_end(rude: Rude, ask: Ask) -> None:
-    rude.does(says(answer(b"x" * 300_000)))
+    rude.does(says(answer(b"x" * 1_100_000)))
 
     with pytest.raises(UpstreamUnavailable):
         ask()

@@ -137,12 +137,15 @@ class Factors:
     Attributes:
         calls: Asks Supabase.
         user: Verifies tokens and guards the calls.
+        enrolling: The same for enrolments. Their circuit breaker is a separate one: what a user names a factor could
+            make Supabase fail, and must not stop the proofs of others.
         freshness: Demands a recent sign-in or the current password.
         note_token: Called with each issued access token; must not block.
     """
 
     calls: FactorCalls
     user: UserCalls
+    enrolling: UserCalls
     freshness: Freshness
     note_token: Callable[[str], None] = ignore_token
 
@@ -159,7 +162,7 @@ class Factors:
             ReauthenticationNeeded: See :class:`Freshness`.
         """
         self.freshness.demand(self.user.claims(token, context), proof, context)
-        with self.user.asking(context):
+        with self.enrolling.asking(context):
             return self.calls.enrol(token, wanted, context)
 
     def challenge(self, token: str, factor_id: str, context: RequestContext) -> FactorChallenge:
@@ -226,7 +229,7 @@ class Factors:
         guards = self.user.sessions.guards
         with (
             guessing(guards.factors.attempt(factor_id, claims.sub, context.address)),
-            guards.failure_delay.hold(context.arrived_s),
+            guards.failure_delay.hold(context.arrived_s, is_login=False),
         ):
             yield
 

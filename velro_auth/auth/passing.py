@@ -15,7 +15,7 @@ from velro_auth.guards import Guards
 from velro_auth.guards.asking import CircuitBreaker
 
 #: What kind of question a call is, which decides what a refusal means.
-Kind: TypeAlias = Literal["public", "mail", "verify", "user", "grant"]
+Kind: TypeAlias = Literal["public", "mail", "verify", "user", "address", "grant"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

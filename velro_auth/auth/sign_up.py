@@ -11,7 +11,7 @@ from velro_auth.auth.mailing import TOLD, Mailing
 from velro_auth.auth.models import Session
 from velro_auth.auth.new_sessions import NewSessions
 from velro_auth.context import RequestContext
-from velro_auth.errors import AlreadyRegistered, MailRefused, NotEnabled
+from velro_auth.errors import AlreadyRegistered, MailRefused, NotEnabled, UpstreamFailed, WrongAnswer
 from velro_auth.guards import Guards
 from velro_auth.guards.asking import CircuitBreaker
 
@@ -71,7 +71,7 @@ class SignUps:
                 self.breaker.attempt(),
             ):
                 guards.families.acquire(guards.families.mails, context.address)
-                session = self.accounts.sign_up(sign_up, context)
+                session = self._asked(sign_up, context)
         except MailRefused as error:
             logger.info("a sign-up was refused its mail", extra={"reason": error.reason})
         if session is not None:
@@ -81,6 +81,18 @@ class SignUps:
         self.mode.learn(needs_mail=True)
         self.mailing.wait(context)
         return None
+
+    def _asked(self, sign_up: SignUp, context: RequestContext) -> Session | None:
+        """Ask, and once more if Supabase failed: of two sign-ups of one address at once, one fails in its database.
+
+        It is rolled back then, and the second answer says that the address is known.
+        """
+        try:
+            return self.accounts.sign_up(sign_up, context)
+        except WrongAnswer:
+            raise
+        except UpstreamFailed:
+            return self.accounts.sign_up(sign_up, context)
 
     def _by_mail(self, sign_up: SignUp, context: RequestContext) -> Session | None:
         mark = self.new_sessions.mark()

@@ -22,6 +22,7 @@ Spec: TypeAlias = dataclasses.Field[Any]
 
 #: 256 bits in hexadecimal have 64 characters, in base64 44.
 _SHORTEST_SEALING_KEY: Final = 32
+_VISIBLE: Final = re.compile(r"[!-~]*")
 _SHORTEST_CLIENT_KEY: Final = 20
 
 
@@ -126,6 +127,14 @@ def a_sealing_key(text: str) -> str:
             f"has a key of {len(key)} characters: write at least {_SHORTEST_SEALING_KEY} (`openssl rand -hex 32`)"
         )
     return key
+
+
+def a_relay_secret(value: str) -> None:
+    """Check the secret that a gateway sends in a header."""
+    if len(value) < _SHORTEST_SEALING_KEY or not _VISIBLE.fullmatch(value):
+        raise marshmallow.ValidationError(
+            f"must be at least {_SHORTEST_SEALING_KEY} visible characters of ASCII (`openssl rand -hex 32`)"
+        )
 
 
 def a_client_key(text: str) -> str:

@@ -29,6 +29,7 @@ from velro_auth.config.fields import (
     a_public_url,
     a_redirect,
     a_redis_address,
+    a_relay_secret,
     a_request_header,
     a_sealing_key,
     an_origin,
@@ -239,6 +240,22 @@ class Settings:
         " them open. Default: made from the secret Supabase key; without one, random at each start.",
         secret=True,
         convert=a_sealing_key,
+        at_run_time=True,
+    )
+    auth_cookie_sessions: bool = setting(
+        "AUTH_COOKIE_SESSIONS",
+        False,
+        "Keep sessions of browsers in sealed cookies, so that no page sees a token: docs/how-to/cookie-sessions.md. Set"
+        " `AUTH_PUBLIC_URL` too.",
+        at_run_time=True,
+    )
+    auth_relay_secret: str = setting(
+        "AUTH_RELAY_SECRET",
+        "",
+        "With cookie sessions: a gateway that sends this secret to `verify` in `X-Velro-Relay`, at least 32 characters,"
+        " gets the access token in `X-Auth-Access-Token`, for the backend. Empty: no gateway does.",
+        secret=True,
+        check=a_relay_secret,
         at_run_time=True,
     )
     auth_throttle_scale: float = setting(

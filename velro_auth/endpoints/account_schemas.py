@@ -69,6 +69,8 @@ def some_data(value: dict[str, Any]) -> None:
 def a_name(value: str) -> None:
     """Check a name that is shown to people."""
     some_data({"name": value})
+    if not value.isprintable():
+        raise ValidationError("Has characters that cannot be shown.")
     if len(value) > MAX_NAME_LENGTH:
         raise ValidationError(f"Must be at most {MAX_NAME_LENGTH} characters long.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -132,10 +133,11 @@ def parse_object(data: bytes) -> dict[str, Any]:
     """Parse one JSON object. What two parsers could read differently is refused.
 
     Raises:
-        BadJson: Not UTF-8, not JSON, not an object, a member named twice, NaN, or nested too deep.
+        BadJson: Not UTF-8, not JSON, not an object, a member named twice, NaN, a number that no double can hold, or
+            nested too deep.
     """
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise BadJson("not JSON") from error
     if not isinstance(value, dict):
@@ -223,6 +225,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        # It would be written as Infinity, which is not JSON.
+        raise ValueError(f"{text[:20]} is out of range")
+    return value
 
 
 def _depth(value: Any) -> int:

@@ -28,9 +28,18 @@ from velro_auth.endpoints.bodies import NO_STORE, RawResponse, validated
 from velro_auth.endpoints.oauth_schemas import ExchangeBody
 from velro_auth.endpoints.operation import BODY, UPSTREAM, Operation
 from velro_auth.endpoints.sessions import session_answer
-from velro_auth.errors import InvalidRequest, LinkInvalid, UpstreamMisconfigured
+from velro_auth.errors import (
+    InvalidRequest,
+    LinkInvalid,
+    Throttled,
+    Unready,
+    UpstreamError,
+    UpstreamMisconfigured,
+    UpstreamThrottled,
+)
 from velro_auth.upstream.oauth import authorize_url
 from velro_auth.web.flow_cookies import Flow, FlowCookies, Header
+from velro_auth.web.problems import answer_for
 from velro_auth.web.redirects import MAX_LENGTH, AllowedRedirect, is_allowed
 
 CALLBACK_PATH: Final = "/api/v1/auth/callback"
@@ -71,12 +80,14 @@ class AuthorizeEndpoint:
         public_url: Address of this service for browsers; empty if unknown.
         allowed: Addresses that ``redirect_to`` may name.
         flows: The cookies of flows.
+        keeps_sessions: Whether a cookie keeps the session. Then a flow needs no challenge of the frontend.
     """
 
     project_url: str
     public_url: str
     allowed: Sequence[AllowedRedirect]
     flows: FlowCookies
+    keeps_sessions: bool = False
 
     name: ClassVar = "authorize"
     methods: ClassVar = ("GET",)
@@ -89,7 +100,11 @@ class AuthorizeEndpoint:
             codes=_QUERY_CODES,
             parameters=(
                 _parameter("redirect_to", "Where the sign-in ends; one of `AUTH_REDIRECT_URLS`."),
-                _parameter("code_challenge", "PKCE challenge of the frontend, by the method S256 (RFC 7636)."),
+                _parameter(
+                    "code_challenge",
+                    "PKCE challenge of the frontend, by S256 (RFC 7636). Required unless a cookie keeps the session.",
+                    required=False,
+                ),
                 _parameter("code_challenge_method", "`S256`, if it is sent.", required=False),
             ),
         )
@@ -123,7 +138,8 @@ class AuthorizeEndpoint:
         redirect_to, challenge = _only(request, "redirect_to"), _only(request, "code_challenge")
         if not is_allowed(redirect_to, self.allowed):
             wrong["redirect_to"] = ["Must be an address that AUTH_REDIRECT_URLS allows."]
-        if not is_challenge(challenge):
+        has_none = self.keeps_sessions and "code_challenge" not in request.args
+        if not has_none and not is_challenge(challenge):
             wrong["code_challenge"] = ["Must be a PKCE challenge by the method S256: 43 characters."]
         if request.args.getlist("code_challenge_method") not in ([], ["S256"], ["s256"]):
             wrong["code_challenge_method"] = ["Must be S256."]
@@ -140,11 +156,13 @@ class CallbackEndpoint:
         allowed: Addresses that ``redirect_to`` may name.
         flows: The cookies of flows.
         handoffs: Seals the code for the frontend.
+        exchange: Returns the session of a code, where a cookie keeps it.
     """
 
     allowed: Sequence[AllowedRedirect]
     flows: FlowCookies
     handoffs: HandoffCodes
+    exchange: CodeExchange
 
     name: ClassVar = "callback"
     methods: ClassVar = ("GET",)
@@ -152,7 +170,10 @@ class CallbackEndpoint:
     operations: ClassVar[Mapping[str, Operation]] = {
         "GET": Operation(
             summary="Take the browser back from a provider; Supabase sends it here",
-            success=(303, "To `redirect_to`, with `code`, or with `error` and `error_description`."),
+            success=(
+                303,
+                "To `redirect_to`, with `code` (none where a cookie keeps the session), or with `error` and its text.",
+            ),
             has_content=False,
             codes=("link_invalid",),
             parameters=(
@@ -183,11 +204,26 @@ class CallbackEndpoint:
         """Return the parameters for the frontend. The texts are our own: those of others may say anything."""
         code = _only(request, "code")
         if "error" not in request.args and is_supabase_code(code):
-            # With a session cookie, the session would begin here; without one the frontend exchanges the code.
+            if not flow.data["challenge"]:
+                return self._begun(request, flow, code)
             return {"code": self.handoffs.seal(code, flow.verifier, flow.data["challenge"])}
         error = _only(request, "error")
         error = error if error in _ERRORS else "server_error"
         return {"error": error, "error_description": _REASONS.get(_only(request, "error_code")) or _ERRORS[error]}
+
+    def _begun(self, request: Request, flow: Flow, code: str) -> dict[str, str]:
+        """Begin the session here, in the browser's cookie: the frontend has no challenge to exchange a code with."""
+        context = RequestContext.of(request.environ)
+        if context.keep_session is None:
+            raise LinkInvalid("the flow has no code_challenge, and AUTH_COOKIE_SESSIONS is off by now")
+        try:
+            exchanged = self.exchange(code, "", [flow.verifier], context)
+        except (LinkInvalid, Throttled, Unready, UpstreamError, UpstreamThrottled) as failure:
+            context.outcome, context.log_fields["reason"] = answer_for(failure).code, failure.reason
+            error = "server_error" if isinstance(failure, LinkInvalid) else "temporarily_unavailable"
+            return {"error": error, "error_description": _ERRORS[error]}
+        context.keep_session(exchanged.session)
+        return {}
 
 
 @dataclass(frozen=True)
@@ -245,4 +281,5 @@ def _with_query(address: str, parameters: Mapping[str, str]) -> str:
     """Return *address* with *parameters*, in place of those of the frontend's own that have a name of ours."""
     bare, _, query = address.partition("?")
     kept = [part for part in query.split("&") if part and unquote_plus(part.partition("=")[0]) not in _OURS]
-    return f"{bare}?{'&'.join([*kept, urlencode(parameters)])}"
+    query = "&".join([*kept, *([urlencode(parameters)] if parameters else [])])
+    return f"{bare}?{query}" if query else bare

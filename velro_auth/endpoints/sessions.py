@@ -26,6 +26,8 @@ _LOGOUT: Final = LogoutBody(unknown=marshmallow.EXCLUDE)
 _HOW_TO_REFRESH: Final = 'Send it as JSON: {"refresh_token": "…"}. The access token in Authorization refreshes nothing.'
 _LOGGED_OUT: Final = {"message": "Logged out"}
 _SESSION: Final = SessionAnswer()
+#: What a page is told of a session that a cookie keeps.
+_SHOWN: Final = frozenset({"user", "expires_at", "mfa"})
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ class LogoutEndpoint:
         return json_answer(_LOGGED_OUT)
 
     def _refresh_token(self, request: Request) -> str | None:
+        if kept := RequestContext.of(request.environ).kept_refresh_token:
+            return kept
         if is_empty(request) or request.mimetype != "application/json":
             return None
         token: str | None = validated(request, _LOGOUT, self.max_body_bytes)["refresh_token"]
@@ -118,10 +122,19 @@ class LogoutEndpoint:
 
 
 def session_answer(session: Session, context: RequestContext, **members: Any) -> RawResponse:
-    """Answer with *session*, and further *members*; log and count an access token that is too large for a header."""
+    """Answer with *session*, and further *members*; log and count an access token that is too large for a header.
+
+    Where a cookie keeps the session, the answer holds no token.
+
+    Raises:
+        UpstreamMisconfigured: The session is too large for cookies.
+    """
     if len(session.access_token) > MAX_TOKEN_BYTES:
         context.log_fields[OVERSIZE] = len(session.access_token)
     answer = {**_SESSION.dump(session), **members}
     if session.mfa is None:
         del answer["mfa"]
+    if context.keep_session is not None:
+        context.keep_session(session)
+        answer = {name: value for name, value in answer.items() if name in _SHOWN or name in members}
     return json_answer(answer)

@@ -136,6 +136,11 @@ class MeEndpoint:
         "PATCH": _CHANGE,
     }
 
+    @property
+    def max_body_bytes(self) -> int:
+        """Largest request body."""
+        return self.change.max_body_bytes
+
     def __call__(self, request: Request) -> RawResponse:
         """Answer with the user."""
         if request.method == "PATCH":
@@ -159,6 +164,11 @@ class ProfileEndpoint:
     methods: ClassVar = ("PUT",)
     paths: ClassVar = ("/api/v1/auth/profile",)
     operations: ClassVar[Mapping[str, Operation]] = {"PUT": _CHANGE}
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Largest request body."""
+        return self.change.max_body_bytes
 
     def __call__(self, request: Request) -> RawResponse:
         """Answer a change."""

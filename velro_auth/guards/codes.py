@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 
-from velro_auth.errors import AuthError, Throttled
+from velro_auth.errors import AuthError, Throttled, UpstreamTimeout
 from velro_auth.guards.attempts import Attempts
 from velro_auth.guards.budgets import Budgets, Claim, Spent, Taken
 from velro_auth.guards.enforcement import ENFORCED, Enforcement
@@ -22,14 +22,16 @@ class BudgetSpent(Throttled):
 
 
 @contextlib.contextmanager
-def one_try(budgets: Budgets, taken: Taken) -> Iterator[None]:
-    """Keep *taken* counted if the block raises an authentication error; give it back otherwise.
+def one_try(
+    budgets: Budgets, taken: Taken, *, counted: tuple[type[BaseException], ...] = (AuthError,)
+) -> Iterator[None]:
+    """Keep *taken* counted if the block raises an error of *counted*; give it back otherwise.
 
     An outage must not lock anybody out, and a right code is no guess.
     """
     try:
         yield
-    except AuthError:
+    except counted:
         raise
     except BaseException:
         budgets.give_back(taken)
@@ -109,7 +111,8 @@ class FactorBudget:
             with self.enforcement.let_through(taken.kind, account=name):
                 yield
         else:
-            with one_try(self.budgets, taken):
+            # After a time-out a right code may have been accepted, and the next refresh would show it.
+            with one_try(self.budgets, taken, counted=(AuthError, UpstreamTimeout)):
                 yield
         self.attempts.remember(caller)
 

@@ -71,7 +71,7 @@ _BY_ROUTE: Final[Mapping[tuple[str, str], str]] = {
 _OUTCOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "refresh_refused": ("session_expired",),
     "token_refused": ("token_missing", "token_invalid", "token_expired"),
-    "access_denied": ("forbidden", "insufficient_aal", "reauthentication_needed", "not_enabled"),
+    "access_denied": ("forbidden", "insufficient_aal", "reauthentication_needed", "not_enabled", "cross_site"),
     "link_refused": ("link_invalid",),
     "code_refused": ("code_invalid",),
     "sign_up_refused": ("already_registered",),

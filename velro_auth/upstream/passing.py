@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -46,6 +47,26 @@ _PUBLIC: Final = translate.Question(
     successes=_REDIRECTS | {200, 204},
 )
 
+_USER: Final = translate.Question(
+    codes={
+        **translate.BEARER.codes,
+        **_SWITCHED_OFF,
+        "validation_failed": errors.PassedOn,
+        "weak_password": errors.WeakPassword,
+        "same_password": errors.SamePassword,
+        "insufficient_aal": errors.InsufficientAal,
+        "email_exists": errors.AlreadyRegistered,
+        "phone_exists": errors.AlreadyRegistered,
+        "reauthentication_needed": errors.ReauthenticationNeeded,
+        "reauthentication_not_valid": errors.LinkInvalid,
+        "current_password_required": errors.ReauthenticationNeeded,
+        "current_password_invalid": errors.ReauthenticationNeeded,
+    },
+    refused=errors.PassedOn,
+    otherwise=errors.PassedOn,
+    successes=_REDIRECTS | {200, 204},
+)
+
 #: What each kind of call means when it is refused.
 QUESTIONS: Final[Mapping[Kind, translate.Question]] = {
     "public": _PUBLIC,
@@ -68,24 +89,20 @@ QUESTIONS: Final[Mapping[Kind, translate.Question]] = {
     "grant": translate.Question(
         codes={**translate.ANYWHERE, **_SWITCHED_OFF}, refused=errors.LinkInvalid, otherwise=errors.PassedOn
     ),
-    "user": translate.Question(
+    "user": _USER,
+    # A form is told. Whether the domain takes mails is looked at after the address was looked for.
+    "address": dataclasses.replace(
+        _USER,
         codes={
-            **translate.BEARER.codes,
-            **_SWITCHED_OFF,
-            "validation_failed": errors.PassedOn,
-            "weak_password": errors.WeakPassword,
-            "same_password": errors.SamePassword,
-            "insufficient_aal": errors.InsufficientAal,
-            "email_exists": errors.AlreadyRegistered,
-            "phone_exists": errors.AlreadyRegistered,
-            "reauthentication_needed": errors.ReauthenticationNeeded,
-            "reauthentication_not_valid": errors.LinkInvalid,
-            "current_password_required": errors.ReauthenticationNeeded,
-            "current_password_invalid": errors.ReauthenticationNeeded,
+            **_USER.codes,
+            "validation_failed": errors.InvalidRequest,
+            "email_address_invalid": errors.MailRefused,
+            "email_address_not_authorized": errors.MailRefused,
+            "over_email_send_rate_limit": errors.MailRefused,
+            "over_sms_send_rate_limit": errors.MailRefused,
         },
-        refused=errors.PassedOn,
-        otherwise=errors.PassedOn,
-        successes=_REDIRECTS | {200, 204},
+        refused=errors.MailRefused,
+        otherwise=errors.MailRefused,
     ),
 }
 

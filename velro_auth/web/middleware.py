@@ -129,6 +129,7 @@ class Middleware:
         headers += self._cors.headers(environ.get("HTTP_ORIGIN"))
         headers += [("X-Request-ID", context.request_id), ("Server-Timing", _server_timing(context, took_ms))]
         headers += _rate_limit(context)
+        headers += context.answer_headers
         record = functools.partial(self._record, environ, context, int(status[:3]), took_ms)
         if (afterwards := environ.get(AFTERWARDS)) is None:
             record()

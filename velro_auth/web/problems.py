@@ -60,6 +60,7 @@ ANSWERS: Final[Mapping[type[Exception], ProblemResponse]] = {
         403, "reauthentication_needed", "Send the current password too, or log in again."
     ),
     errors.NotEnabled: ProblemResponse(403, "not_enabled", "This is not switched on for this project."),
+    errors.CrossSite: ProblemResponse(403, "cross_site", "This request has to come from a page of this service."),
     errors.NotFound: ProblemResponse(404, "not_found", "There is nothing here."),
     errors.MethodNotAllowed: ProblemResponse(405, "method_not_allowed", "This route does not take this method."),
     errors.AlreadyRegistered: ProblemResponse(409, "already_registered", "This address has an account. Log in."),

@@ -34,6 +34,7 @@ from velro_auth.upstream.identity import SupabaseIdentity
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
 from velro_auth.wiring import account
+from velro_auth.wiring.cookie_sessions import cookie_sessions
 from velro_auth.wiring.guards import build_guards
 from velro_auth.wiring.oauth import OAUTH_ENDPOINTS, build_oauth
 from velro_auth.wiring.sessions import build_session_list, build_sessions
@@ -148,11 +149,13 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
         state = open_state(settings, ROUTES, tracing)
     services, telemetry = _services(settings, state), state.telemetry
     sessions, max_body_bytes = services.sessions, settings.auth_max_body_bytes
-    login, refresh = LoginEndpoint(services.login, max_body_bytes), RefreshEndpoint(sessions, max_body_bytes)
+    browsers = cookie_sessions(settings, sessions, state.sealing_keys(settings))
+    login = browsers(LoginEndpoint(services.login, max_body_bytes))
+    refresh = browsers(RefreshEndpoint(sessions, max_body_bytes))
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
     logout, frontends = LogoutEndpoint(sessions, max_body_bytes), _frontends(settings, state, services)
-    auth: tuple[Endpoint, ...] = (login, refresh, logout, *frontends, ping)
-    verify = VerifyEndpoint(sessions)
+    auth: tuple[Endpoint, ...] = (login, refresh, *map(browsers, (logout, *frontends)), ping)
+    verify = browsers(VerifyEndpoint(sessions))
     supabase_api = build_supabase_api(settings, state, calls=services.calls, login=services.login, sessions=sessions)
     ready = ReadyEndpoint(_checks(settings, state, services.watch), __version__)
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))
@@ -182,7 +185,9 @@ def _frontends(settings: Settings, state: ApplicationState, services: _Services)
     keys = state.sealing_keys(settings)
     user = build_user(settings, state.user, calls=calls, sessions=sessions, owners=owners, keys=keys)
     oauth = build_oauth(settings, calls=calls, owners=owners, sessions=sessions, keys=keys)
-    flows = account.build_account(settings, state.account, calls=calls, owners=owners, sessions=sessions, keys=keys)
+    flows = account.build_account(
+        settings, state.account, state.user, calls=calls, owners=owners, sessions=sessions, keys=keys
+    )
     listed = (SessionsEndpoint(services.session_list), SessionEndpoint(services.session_list))
     return (*user, *flows, *oauth, *listed)
 

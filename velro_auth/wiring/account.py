@@ -25,7 +25,7 @@ from velro_auth.upstream.sign_up_mode import LearntSignUpMode, MailSignUpMode
 from velro_auth.upstream.transport.transport import Transport
 from velro_auth.web.flow_cookies import FlowCookies
 from velro_auth.web.redirects import allowed_redirect
-from velro_auth.wiring.user import build_factors
+from velro_auth.wiring.user import UserState, build_factors
 
 ENDPOINTS: Final = (SignUpEndpoint, ResendEndpoint, OtpEndpoint, ForgotEndpoint, ConfirmEndpoint, ResetEndpoint)
 
@@ -51,6 +51,7 @@ def open_account(transport: Transport | None) -> AccountState:
 def build_account(
     settings: Settings,
     state: AccountState,
+    user: UserState,
     *,
     calls: AuthCalls,
     owners: Owners,
@@ -62,6 +63,7 @@ def build_account(
     Args:
         settings: The settings in force.
         state: Shared with the earlier services, which still serve the requests under way.
+        user: The same, of the services of users.
         calls: Asks Supabase Auth.
         owners: The user that each refresh token was issued to.
         sessions: The sessions service.
@@ -80,7 +82,7 @@ def build_account(
     setter = PasswordSetter(
         accounts=accounts,
         proofs=proofs,
-        pass_factor=build_factors(calls, owners, sessions, state.breaker).verify,
+        pass_factor=build_factors(calls, owners, sessions, user).verify,
         new_sessions=new_sessions,
         tickets=Tickets(Sealer(keys, "ticket")),
     )

@@ -37,8 +37,10 @@ def build_oauth(
     allowed = tuple(map(allowed_redirect, settings.auth_redirect_urls))
     exchange = build_exchange(handoffs, calls=calls, owners=owners, sessions=sessions)
     return (
-        AuthorizeEndpoint(settings.supabase_url, settings.auth_public_url, allowed, flows),
-        CallbackEndpoint(allowed, flows, handoffs),
+        AuthorizeEndpoint(
+            settings.supabase_url, settings.auth_public_url, allowed, flows, settings.auth_cookie_sessions
+        ),
+        CallbackEndpoint(allowed, flows, handoffs, exchange),
         ExchangeEndpoint(exchange, flows, settings.auth_max_body_bytes),
     )
 

@@ -58,7 +58,7 @@ def build_supabase_api(
     exchange = build_exchange(HandoffCodes(keys), calls=calls, owners=owners, sessions=sessions)
     mails = Mails(
         sign_up=build_sign_ups(settings, state.account, accounts, sessions),
-        anonymous=build_anonymous(users, sessions, breaker),
+        anonymous=build_anonymous(users, sessions, state.user.anonymous),
         mailing=build_mailing(settings, sessions),
         proofs=Proofs(
             accounts=accounts, guards=sessions.guards, breaker=state.account.breaker, new_sessions=new_sessions
@@ -68,7 +68,7 @@ def build_supabase_api(
     table = routes(
         Tokens(login, sessions, exchange, passed),
         mails,
-        Users(build_changes(users, sessions, breaker), build_factors(calls, owners, sessions, breaker), passed),
+        Users(build_changes(users, sessions, breaker), build_factors(calls, owners, sessions, state.user), passed),
         PassedOnRoutes(passed),
     )
     return SupabaseApiEndpoint(

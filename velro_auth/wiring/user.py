@@ -57,9 +57,15 @@ class UserState:
 
     Attributes:
         breaker: The circuit breaker of calls that change a user.
+        factors: The one of proofs of second factors.
+        enrolments: The one of enrolments.
+        anonymous: The one of anonymous users.
     """
 
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    factors: CircuitBreaker = field(default_factory=CircuitBreaker)
+    enrolments: CircuitBreaker = field(default_factory=CircuitBreaker)
+    anonymous: CircuitBreaker = field(default_factory=CircuitBreaker)
 
 
 def build_user(
@@ -83,8 +89,8 @@ def build_user(
     """
     users = SupabaseUsers(calls, owners=owners)
     changes = build_changes(users, sessions, state.breaker)
-    factors = build_factors(calls, owners, sessions, state.breaker)
-    anonymous = build_anonymous(users, sessions, state.breaker)
+    factors = build_factors(calls, owners, sessions, state)
+    anonymous = build_anonymous(users, sessions, state.anonymous)
     return _endpoints(settings, sessions, changes, factors, anonymous, keys=keys)
 
 
@@ -109,11 +115,12 @@ def build_anonymous(users: SupabaseUsers, sessions: Sessions, breaker: CircuitBr
     )
 
 
-def build_factors(calls: AuthCalls, owners: Owners, sessions: Sessions, breaker: CircuitBreaker) -> Factors:
-    """Build the service of second factors; *breaker* stops its calls while they fail."""
+def build_factors(calls: AuthCalls, owners: Owners, sessions: Sessions, state: UserState) -> Factors:
+    """Build the service of second factors."""
     return Factors(
         calls=SupabaseFactors(calls, owners=owners),
-        user=UserCalls(sessions=sessions, breaker=breaker, kind="factors"),
+        user=UserCalls(sessions=sessions, breaker=state.factors, kind="factors"),
+        enrolling=UserCalls(sessions=sessions, breaker=state.enrolments, kind="factors"),
         freshness=Freshness(identity=sessions.identity, guards=sessions.guards),
         note_token=sessions.note_token,
     )

@@ -254,6 +254,12 @@ def test_a_short_secret_is_not_shown_whole() -> None:
     assert shown(settings, spec) == "s… (6 characters)"
 
 
+@pytest.mark.parametrize("value", ["short", "r" * 31, "r" * 20 + " " + "r" * 20, "é" * 40])
+def test_the_secret_of_a_gateway_is_long_and_fits_into_a_header(value: str) -> None:
+    assert "AUTH_RELAY_SECRET" in str(errors(AUTH_RELAY_SECRET=value))
+    assert "AUTH_RELAY_SECRET" not in str(errors(AUTH_RELAY_SECRET="r" * 32))
+
+
 def test_a_mistake_never_repeats_a_key() -> None:
     for value in ("sb_publishable_canary", "canary", "eyJcanarycanarycanary", "sb_secret_ canary canary canary"):
         assert "canary" not in str(errors(SUPABASE_SECRET_KEY=value))

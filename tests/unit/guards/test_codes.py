@@ -206,3 +206,12 @@ def test_a_refusal_is_no_authentication_error(codes: Codes) -> None:
         pass
     assert not isinstance(caught.value, AuthError)
     assert "ada" not in caught.value.reason
+
+
+def test_a_factor_s_time_out_stays_counted(codes: Codes) -> None:
+    """A right code may have been accepted, which the next refresh would show."""
+    for _ in range(5):
+        with pytest.raises(UpstreamTimeout), codes.factors.attempt(FACTOR, ADA, HOME):
+            raise UpstreamTimeout
+
+    assert not codes.wrong_factor()

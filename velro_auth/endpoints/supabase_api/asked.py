@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from marshmallow import ValidationError
 from werkzeug.wrappers import Request
 
 from velro_auth.auth.bearer import bearer_token
@@ -45,8 +47,12 @@ class Asked:
 
         Raises:
             BadJson, TooLarge, UnsupportedCoding: As ``json_object`` raises.
+            InvalidRequest: It has a character that PostgreSQL cannot store: Supabase would fail, for everybody.
         """
-        return json_object(self.request, self.max_body_bytes, any_type=True)
+        body = json_object(self.request, self.max_body_bytes, any_type=True)
+        if not is_storable(body):
+            raise InvalidRequest({"body": ["Has characters that cannot be stored."]})
+        return body
 
     @property
     def bearer(self) -> str:
@@ -90,18 +96,32 @@ def text_of(body: Mapping[str, Any], name: str, *, longest: int = MAX_TEXT_LENGT
     """Return a member of a body that is a text; empty where it is missing, null or empty.
 
     Raises:
-        InvalidRequest: It is no text, too long, or has characters that a database cannot store.
+        InvalidRequest: It is no text, or too long.
     """
     value = body.get(name)
     if value is None:
         return ""
-    if not isinstance(value, str) or len(value) > longest or "\x00" in value or not _is_utf8(value):
+    if not isinstance(value, str) or len(value) > longest:
         raise InvalidRequest({name: ["Not a text that can be used."]})
     return value
 
 
+def checked(check: Callable[[str], None], name: str, value: str) -> None:
+    """Have a check of the service's own API look at *value*.
+
+    Raises:
+        InvalidRequest: It is wrong.
+    """
+    try:
+        check(value)
+    except ValidationError as error:
+        raise InvalidRequest({name: [str(error.args[0])]}) from None
+
+
 def account_of(body: Mapping[str, Any]) -> tuple[str, bool]:
     """Return the mail address or phone number of a body, and whether it is a number; empty where it has neither.
+
+    A number is folded as Supabase does it: otherwise each spelling would have budgets of its own.
 
     Raises:
         InvalidRequest: It has both.
@@ -109,7 +129,7 @@ def account_of(body: Mapping[str, Any]) -> tuple[str, bool]:
     email, phone = text_of(body, "email"), text_of(body, "phone")
     if email and phone:
         raise InvalidRequest({"email": ["Only an email address or phone number should be provided."]})
-    return email or phone, not email
+    return email or phone.removeprefix("+").replace(" ", ""), bool(phone)
 
 
 def captcha_of(body: Mapping[str, Any]) -> str | None:
@@ -125,9 +145,11 @@ def only(body: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: body[name] for name in names if name in body}
 
 
-def _is_utf8(text: str) -> bool:
+def is_storable(value: Any) -> bool:
+    """Return whether PostgreSQL can store all texts of JSON values: no NUL, no half of a surrogate pair."""
+    text = json.dumps(value, ensure_ascii=False)
     try:
         text.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return "\\u0000" not in text

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Request
 
 from velro_auth.context import RequestContext
 from velro_auth.endpoints.bodies import RawResponse
-from velro_auth.endpoints.supabase_api.asked import Asked
+from velro_auth.endpoints.supabase_api.asked import Asked, is_storable
 from velro_auth.endpoints.supabase_api.client_keys import ClientKeys
 from velro_auth.endpoints.supabase_api.mails import Mails
 from velro_auth.endpoints.supabase_api.passed import PassedOnRoutes
@@ -176,7 +176,8 @@ class SupabaseApiEndpoint:
     def _matching(self, rest: str) -> tuple[Mapping[str, Route], dict[str, str]]:
         for pattern, by_method in self._patterns:
             if match := pattern.fullmatch(rest):
-                return by_method, match.groupdict()
+                # In lower case, as Supabase answers with them.
+                return by_method, {name: value.lower() for name, value in match.groupdict().items()}
         raise NotFound("not a route of Supabase's clients")
 
     @functools.cached_property
@@ -200,9 +201,11 @@ def _query(request: Request) -> dict[str, str]:
     """Return the parameters of the query.
 
     Raises:
-        BadParameter: One comes twice, and so has two meanings.
+        BadParameter: One comes twice, and so has two meanings; or has a character that Supabase would fail on.
     """
     query = request.args.to_dict(flat=False)
     if any(len(values) > 1 for values in query.values()):
         raise BadParameter("a parameter comes twice")
+    if not is_storable(query):
+        raise BadParameter("a parameter has a character that cannot be stored")
     return {name: values[0] for name, values in query.items()}

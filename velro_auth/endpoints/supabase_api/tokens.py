@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast, get_args
 
 from velro_auth.auth.denylist import Scope
+from velro_auth.auth.freshness import Proof
 from velro_auth.auth.login import Login
 from velro_auth.auth.models import Credentials, Session
 from velro_auth.auth.oauth import CodeExchange, is_supabase_code
@@ -22,9 +23,11 @@ from velro_auth.endpoints.bodies import (
     json_answer,
 )
 from velro_auth.endpoints.supabase_api.asked import Asked, account_of, captcha_of, only, text_of
+from velro_auth.endpoints.supabase_api.passed import answer_of
 from velro_auth.errors import InvalidCredentials, InvalidRequest, PassedOn, Told
 
 _MAX_ID_TOKEN_LENGTH: Final = 16 * 1024
+_ID_TOKEN: Final = ("provider", "client_id", "id_token", "access_token", "nonce", "issuer", "gotrue_meta_security")
 
 
 @dataclass(frozen=True)
@@ -94,10 +97,18 @@ class Tokens:
     def _id_token(self, asked: Asked) -> RawResponse:
         body = asked.body()
         text_of(body, "id_token", longest=_MAX_ID_TOKEN_LENGTH)
-        names = ("provider", "client_id", "id_token", "access_token", "nonce", "issuer", "gotrue_meta_security")
+        is_link = body.get("link_identity") is True
         call = Call(
-            kind="grant", method="POST", path="/token", query=[("grant_type", "id_token")], body=only(body, *names)
+            kind="user" if is_link else "grant",
+            method="POST",
+            path="/token",
+            query=[("grant_type", "id_token")],
+            body=only(body, *_ID_TOKEN, *(("link_identity",) if is_link else ())),
+            bearer=asked.token if is_link else "",
         )
+        if is_link:
+            # Another way to sign in is added to the account, so it needs what other such changes need.
+            return answer_of(self.calls.change(call, asked.context, proof=Proof()))
         return session_answer(self.calls.grant(call, asked.context), asked)
 
 
@@ -110,7 +121,30 @@ def session_answer(session: Session, asked: Asked) -> RawResponse:
 
 def _own(session: Session) -> dict[str, Any]:
     """Return the session's members. Its lifetime is the token's, where a hook of the project changed that."""
-    return {**session.raw, "expires_in": session.expires_in, "expires_at": session.expires_at}
+    raw = session.raw or _rebuilt(session)
+    return {**raw, "expires_in": session.expires_in, "expires_at": session.expires_at}
+
+
+def _rebuilt(session: Session) -> dict[str, Any]:
+    """Return what is known of a session that a process of an earlier release refreshed: it shares less."""
+    user = session.user
+    return {
+        "access_token": session.access_token,
+        "token_type": "bearer",
+        "refresh_token": session.refresh_token,
+        "user": {
+            "id": user.id,
+            "aud": "authenticated",
+            "role": "authenticated",
+            "email": user.email or "",
+            "phone": "",
+            "app_metadata": {},
+            "user_metadata": dict(user.user_metadata),
+            "factors": list(user.factors),
+            "is_anonymous": user.is_anonymous,
+            "created_at": user.created_at,
+        },
+    }
 
 
 def _validation(message: str) -> PassedOn:

@@ -15,9 +15,10 @@ from velro_auth.auth.passing import Call, Passed, PassedCalls
 from velro_auth.auth.user_changes import NewPassword, UserChanges
 from velro_auth.context import RequestContext
 from velro_auth.endpoints.bodies import MAX_PASSWORD_BYTES, RawResponse, is_empty, json_answer
-from velro_auth.endpoints.supabase_api.asked import Asked, account_of, captcha_of, only, text_of
+from velro_auth.endpoints.supabase_api.asked import Asked, account_of, captcha_of, checked, only, text_of
 from velro_auth.endpoints.supabase_api.passed import answer_of
 from velro_auth.endpoints.supabase_api.tokens import session_answer
+from velro_auth.endpoints.user_schemas import a_factor_name, an_issuer
 from velro_auth.errors import PassedOn, Told
 
 _CHALLENGE: Final = ("code_challenge", "code_challenge_method")
@@ -45,18 +46,19 @@ class Users:
         """
         body, token = asked.body(), asked.token
         address, is_phone = account_of(body)
-        proof = _proof(body)
-        if address:
-            self.changes.check_freshness(token, proof, asked.context)
-        rest = only(body, "data", "channel")
-        user = Passed(200, (), b"")
+        answer = self._rest(asked, token, body, has_address=bool(address))
+        return self._address(asked, token, body, "phone" if is_phone else "email") if address else answer_of(answer)
+
+    def _rest(self, asked: Asked, token: str, body: Mapping[str, Any], *, has_address: bool) -> Passed:
+        """Change what sends no mail. Where an address is to follow, its proof of freshness is demanded here."""
+        rest = only(body, "data")
         if body.get("password") is not None:
-            user = self._password(asked, token, body, rest, is_proven=bool(address))
-        elif rest.get("data") is not None or not address:
-            user = self.calls.change(self._put(token, rest), asked.context)
-        if not address:
-            return answer_of(user)
-        return self._address(asked, token, body, "phone" if is_phone else "email")
+            return self._password(asked, token, body, rest)
+        if has_address:
+            self.changes.check_freshness(token, _proof(body), asked.context)
+            if rest.get("data") is None:
+                return Passed(200, (), b"")
+        return self.calls.change(self._put(token, rest), asked.context)
 
     def reauthenticate(self, asked: Asked) -> RawResponse:
         """Answer ``GET /reauthenticate``."""
@@ -68,10 +70,10 @@ class Users:
         body = asked.body()
         if text_of(body, "factor_type") != "totp":
             raise _not_here("This gateway enrols factors of type totp")
-        wanted = NewFactor(
-            friendly_name=text_of(body, "friendly_name") or None,
-            issuer=text_of(body, "issuer") or None,
-        )
+        name, issuer = text_of(body, "friendly_name"), text_of(body, "issuer")
+        checked(a_factor_name, "friendly_name", name)
+        checked(an_issuer, "issuer", issuer)
+        wanted = NewFactor(friendly_name=name or None, issuer=issuer or None)
         return json_answer(dict(self.factors.enrol(asked.token, wanted, _proof(body), asked.context).raw))
 
     def challenge(self, asked: Asked) -> RawResponse:
@@ -112,9 +114,7 @@ class Users:
         call = Call(kind="user", method="DELETE", path=path, bearer=asked.token)
         return answer_of(self.calls.change(call, asked.context, proof=Proof()))
 
-    def _password(
-        self, asked: Asked, token: str, body: Mapping[str, Any], rest: Mapping[str, Any], *, is_proven: bool
-    ) -> Passed:
+    def _password(self, asked: Asked, token: str, body: Mapping[str, Any], rest: Mapping[str, Any]) -> Passed:
         asked.context.operation = "password"
         change = NewPassword(
             password=text_of(body, "password", longest=MAX_PASSWORD_BYTES),
@@ -128,9 +128,6 @@ class Users:
             answers.append(self.calls.passing.ask(call, asked.context))
             return answers[0].at_s
 
-        if is_proven:
-            # The current password was checked already; each check costs a try.
-            change = dataclasses.replace(change, proof=Proof())
         self.changes.change_password_with(token, change, asked.context, ask)
         return answers[0]
 
@@ -138,7 +135,7 @@ class Users:
         """Ask for a new address, and answer with the user as a pending change looks, whether or not it is taken."""
         before = self.calls.read(Call(kind="user", method="GET", path="/user", bearer=token), asked.context)
         fields = only(body, name, "channel", *_CHALLENGE)
-        call = dataclasses.replace(self._put(token, fields), query=asked.redirect_query())
+        call = dataclasses.replace(self._put(token, fields), kind="address", query=asked.redirect_query())
         answers: list[Passed] = []
 
         def ask(behind: RequestContext) -> None:

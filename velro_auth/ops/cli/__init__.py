@@ -16,6 +16,9 @@ from velro_auth import __version__
 #: Command → module and function, in the order of ``--help``.
 COMMANDS: Final[Mapping[str, str]] = {
     "dev": "velro_auth.ops.cli.dev:dev",
+    "init": "velro_auth.ops.cli.init:init",
+    "serve": "velro_auth.ops.cli.serve:serve",
+    "health": "velro_auth.ops.cli.health:health",
     "config": "velro_auth.ops.cli.config:config",
     "reload": "velro_auth.ops.cli.reload:reload",
     "db": "velro_auth.ops.cli.db:db",

@@ -20,14 +20,11 @@ from typing import Final
 import click
 import requests
 
-import velro_auth
 from velro_auth.config.settings import Settings, inherited
 from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject, mail_options
 from velro_auth.ops.cli.processes import Stopped, StopRequest, await_end, start, stop, stop_on_signals
+from velro_auth.ops.cli.serve import GUNICORN
 from velro_auth.ops.database import DatabaseError, Runner
-
-#: The checkout with ``wsgi.py``, ``gunicorn.conf.py`` and ``migrations/``.
-ROOT: Final = Path(velro_auth.__file__).resolve().parent.parent
 
 DEMO_EMAIL: Final = "demo@example.com"
 #: Public, because the README contains it; the gateway listens on this machine only.
@@ -133,8 +130,6 @@ def _require_programs() -> None:
                 f"The local Supabase is not installed ({module} is missing): run 'pip install ./supabase_standin' in a"
                 " checkout of the repository, or install the wheel of velro-auth-standin that 'make dist' builds."
             )
-    if not (ROOT / "wsgi.py").is_file():
-        raise CannotStart("'velro-auth dev' runs from a checkout of the repository, and there is no wsgi.py here.")
 
 
 def _require_directory(path: Path) -> None:
@@ -198,7 +193,7 @@ def _standin(data_dir: Path, port: int, options: Sequence[str], *, gateway_url: 
     click.echo("Starting a local Supabase (PostgreSQL and Auth) …")
     command = [sys.executable, "-m", "supabase_standin", "--data-dir", str(data_dir.resolve()), "--port", str(port)]
     command += ["--provider", "demo", "--manual-linking", *options]
-    process = start(command, env=inherited(), cwd=ROOT, stdout=subprocess.PIPE)
+    process = start(command, env=inherited(), stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -247,8 +242,8 @@ def _gateway(port: int, project: LocalProject) -> Iterator[subprocess.Popen[str]
             SUPABASE_SECRET_KEY=project.secret_key,
         ),
     }
-    command = [sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", f"{LOOPBACK}:{port}"]
-    process = start(command, env=env, cwd=ROOT)
+    command = [*GUNICORN, "--bind", f"{LOOPBACK}:{port}"]
+    process = start(command, env=env)
     try:
         await_health(port, process)
         yield process
@@ -291,7 +286,7 @@ Log in:
 Add a user:                    {program} dev add-user ada@example.com
 Keys and addresses, in a shell: eval "$({program} dev env)"
 Pages of http://localhost:* may call it; CORS_ORIGINS=https://app.example make run names others.
-Sign-ups confirm by themselves; AUTH_DEV_CONFIRM=mail make run has them confirmed by a mail.
+AUTH_DEV_CONFIRM=mail make run has sign-ups confirmed by a mail; by default they confirm by themselves.
 One address gets 2 mails an hour from one network; AUTH_THROTTLE_SCALE=100 make run allows more.
 
 Stop with Ctrl-C.

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -91,7 +90,7 @@ def await_end(process: subprocess.Popen[str], request: StopRequest) -> int:
     return status
 
 
-def start(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, **options: Any) -> subprocess.Popen[str]:
+def start(command: Sequence[str], *, env: Mapping[str, str], **options: Any) -> subprocess.Popen[str]:
     """Start *command* in a new session, so that a Ctrl-C in the terminal does not reach it.
 
     On Linux it gets SIGTERM when this process is killed.
@@ -99,7 +98,6 @@ def start(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, **option
     return subprocess.Popen(  # noqa: S603 - our own programs
         command,
         env=dict(env),
-        cwd=cwd,
         text=True,
         start_new_session=True,
         preexec_fn=_follow_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - no thread runs yet

@@ -16,9 +16,10 @@ import requests
 
 from velro_auth.config.settings import Settings, inherited
 from velro_auth.ops.cli.click_helpers import address
-from velro_auth.ops.cli.dev import ROOT, await_health, free_port_beside
+from velro_auth.ops.cli.dev import await_health, free_port_beside
 from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject
 from velro_auth.ops.cli.processes import start, stop
+from velro_auth.ops.cli.serve import GUNICORN
 from velro_auth.ops.enumeration import ROUTES, Sample, Target, gather, requests_of, upstream_requests
 from velro_auth.ops.timing_comparison import TimingComparison, compare
 
@@ -138,9 +139,9 @@ def _own_gateway(variables: Mapping[str, str]) -> Iterator[str]:
     """Run a gateway with those *variables* on a free port of this machine."""
     port = free_port_beside(_FIRST_PORT)
     click.echo(f"Starting a gateway on port {port}, with all limits lifted …", err=True)
-    command = [sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", f"{LOOPBACK}:{port}"]
+    command = [*GUNICORN, "--bind", f"{LOOPBACK}:{port}"]
     env = {"LOG_LEVEL": "error", **variables, "AUTH_ENV_FILE": "", "PORT": str(port)}
-    process = start(command, env=env, cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = start(command, env=env, stdout=subprocess.DEVNULL)
     try:
         await_health(port, process)
         yield f"http://{LOOPBACK}:{port}"

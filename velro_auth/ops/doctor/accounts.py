@@ -10,6 +10,7 @@ from velro_auth.errors import InsufficientAal
 from velro_auth.health_checks import Finding
 from velro_auth.ops.doctor.checkup import Run
 from velro_auth.ops.doctor.context import DATABASE, PROBE_ADDRESS, DiagnosticContext, NotApplicable, NotGiven
+from velro_auth.web.session_cookies import fits_into_cookies
 
 #: nginx's ``large_client_header_buffers`` is 8 KiB, less the name of the header and the word before the token.
 _GATEWAYS_BYTES: Final = 8192 - len("Authorization: Bearer \r\n")
@@ -26,10 +27,17 @@ def _account(context: DiagnosticContext) -> Finding:
 
 
 def _token(context: DiagnosticContext) -> Finding:
-    token = context.session.access_token
+    session = context.session
+    token = session.access_token
     if refused := context.token_check.refused(token):
         return Finding("fail", f"{refused.cause.sentence} ({refused.detail})", f"{_sentence(refused.cause.fix)}.")
     said = f"verify accepts it; {len(token):,} bytes of at most {MAX_TOKEN_BYTES:,}"
+    if context.settings.auth_cookie_sessions and not fits_into_cookies(session):
+        return Finding(
+            "fail",
+            f"{said}; with its refresh token it does not fit into the cookies of AUTH_COOKIE_SESSIONS",
+            "Put less into app_metadata, user_metadata and the hook's claims, or switch AUTH_COOKIE_SESSIONS off.",
+        )
     if len(token) > _GATEWAYS_BYTES:
         return Finding(
             "warn",

@@ -67,7 +67,7 @@ def _workers(context: DiagnosticContext) -> Finding:
 #: The addresses of Railway's edge (RFC 6598).
 RAILWAY_EDGE: Final[ipaddress.IPv4Network] = ipaddress.IPv4Network("100.64.0.0/10")
 
-#: gunicorn's graceful timeout is 25 s (gunicorn.conf.py).
+#: gunicorn's graceful timeout is 25 s (server/gunicorn_conf.py).
 DRAINING_S: Final = 30.0
 OVERLAP_S: Final = 20.0
 

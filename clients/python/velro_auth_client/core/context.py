@@ -59,8 +59,13 @@ class RequestContext:
             time would reveal whether the account exists.
         outcome: The error code of the response, or ``ok``.
         allowance: The attempts that are left, if the response shows them.
+        operation: The endpoint that this request is counted and audited as, where its path does not say it: a login
+            in ``/auth/v1`` is a login. None for the endpoint of the path.
         security_event: What the response is in the audit trail, where route and outcome do not say it.
         log_fields: Further fields for the access log. Never a secret.
+        answer_headers: Further header fields of the response, whether it is a success or an error.
+        keep_session: Puts a session into the browser's cookies; None where the response itself holds the session.
+        kept_refresh_token: The refresh token from the session cookie, where that cookie counts.
     """
 
     request_id: str
@@ -74,8 +79,12 @@ class RequestContext:
     shows_upstream: bool = False
     outcome: str = "ok"
     allowance: Allowance | None = None
+    operation: str | None = None
     security_event: str | None = None
     log_fields: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+    answer_headers: list[tuple[str, str]] = field(default_factory=list)
+    keep_session: Callable[[Any], None] | None = None
+    kept_refresh_token: str | None = field(default=None, repr=False)
 
     #: Returns the context of a WSGI environ that the middleware has seen.
     of: ClassVar[Callable[[Mapping[str, Any]], RequestContext]] = itemgetter(CONTEXT)

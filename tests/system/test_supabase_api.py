@@ -1,0 +1,106 @@
+"""``/auth/v1`` under gunicorn, with several processes and the official clients."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from supabase_standin import Standin
+from tests.contract.face_lab import ENVIRONMENT
+from tests.contract.test_face_client_calls import DIFFERENT
+from tests.contract.test_standin_client_calls import JS, MET, NEEDS_NODE, TIMEOUT_S
+from tests.fixtures.client_calls import PythonCalls
+from tests.fixtures.programs import Program, gateway
+from tests.fixtures.redis import RedisServer
+from tests.fixtures.standin import PASSWORD, new_email
+
+
+@pytest.fixture
+def project(standin_with: Callable[..., Standin]) -> Standin:
+    return standin_with(mail_interval_s=0.0)
+
+
+@pytest.fixture
+def program(project: Standin, own_redis: RedisServer, tmp_path: Path) -> Iterator[Program]:
+    environment = {
+        **ENVIRONMENT,
+        "SUPABASE_URL": project.url,
+        "SUPABASE_PUBLISHABLE_KEY": project.publishable_key,
+        "SUPABASE_SECRET_KEY": project.secret_key,
+        "REDIS_URL": own_redis.url,
+        "WEB_CONCURRENCY": "2",
+    }
+    with gateway(tmp_path / "gateway.log", **environment) as started:
+        yield started
+
+
+@pytest.mark.timeout(TIMEOUT_S + 60)
+@NEEDS_NODE
+def test_every_call_of_supabase_js(project: Standin, program: Program) -> None:
+    command = ["node", "calls.mjs", program.url, project.publishable_key, project.secret_key, project.url]
+    done = subprocess.run(command, cwd=JS, check=False, capture_output=True, text=True, timeout=TIMEOUT_S)
+
+    assert done.returncode == 0, done.stderr
+    wanted = {name: met["autoconfirm"] for name, met in MET["supabase-js"].items()}
+    assert json.loads(done.stdout) == wanted | DIFFERENT
+
+
+def test_every_call_of_supabase_py(project: Standin, program: Program) -> None:
+    assert PythonCalls(project, program.url).all() == MET["supabase-py"]
+
+
+def test_one_refresh_for_twenty_callers_of_both_processes(project: Standin, program: Program) -> None:
+    email, key = new_email(), {"apikey": project.publishable_key}
+    project.create_user(email, PASSWORD)
+    body = {"email": email, "password": PASSWORD}
+    token = f"{program.url}/auth/v1/token?grant_type="
+    session = requests.post(f"{token}password", json=body, headers=key, timeout=10).json()
+    project.requests.clear()
+
+    def refresh(_: int) -> str:
+        spent = {"refresh_token": session["refresh_token"]}
+        answer = requests.post(f"{token}refresh_token", json=spent, headers=key, timeout=20).json()
+        return str(answer["access_token"] + answer["user"]["email"])
+
+    with ThreadPoolExecutor(20) as pool:
+        assert len(set(pool.map(refresh, range(20)))) == 1
+    assert len([one for one in project.requests if one.path == "/auth/v1/token"]) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "GET /auth/v1/../auth/v1/admin/users",
+        "GET /auth/v1/%61dmin/users",
+        "GET /auth/v1//admin/users",
+        "GET //auth/v1/settings",
+        "GET /auth/v1/settings/..%2fadmin/users",
+        "GET http://other.example/auth/v1/admin/users",
+        "get /auth/v1/settings",
+        "GET /AUTH/v1/settings",
+        "GET /auth/v1/setting%73",
+        "GET /auth/v1/settings;a",
+        "GET /auth/v1/settings\\..\\admin",
+    ],
+)
+def test_hostile_request_lines_reach_nothing(line: str, project: Standin, program: Program) -> None:
+    """As bytes, because clients would tidy them up."""
+    project.requests.clear()
+    port = int(program.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+        head = f"{line} HTTP/1.1\r\nHost: a\r\napikey: {project.publishable_key}\r\nConnection: close\r\n\r\n"
+        raw.sendall(head.encode())
+        answer = b""
+        while piece := raw.recv(65536):
+            answer += piece
+
+    assert answer.split(b" ")[1] in {b"400", b"404", b"405"}
+    assert [one.path for one in project.requests if one.path.startswith("/auth/v1/admin")] == []
+    assert [one.path for one in project.requests if one.path == "/auth/v1/settings"] == []

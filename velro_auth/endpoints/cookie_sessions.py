@@ -1,0 +1,225 @@
+"""Cookie sessions: an endpoint as browsers see it, where a cookie keeps the session and no page sees a token.
+
+Each endpoint of the account is wrapped by :class:`CookieEndpoint`, the only place that knows both cookie and token. It
+turns the cookie of a request into the bearer token that the endpoint reads, and has ``session_answer`` put a session
+into the cookie. With ``AUTH_COOKIE_SESSIONS`` off, no endpoint is wrapped.
+"""
+
+from __future__ import annotations
+
+import functools
+import hmac
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from werkzeug.wrappers import Request
+
+from velro_auth.auth.bearer import bearer_token
+from velro_auth.auth.models import Session
+from velro_auth.auth.sessions import Sessions
+from velro_auth.context import RequestContext
+from velro_auth.endpoints import Endpoint
+from velro_auth.endpoints.bodies import is_empty
+from velro_auth.endpoints.oauth import CallbackEndpoint
+from velro_auth.endpoints.operation import Operation
+from velro_auth.endpoints.schemas import SessionAnswer
+from velro_auth.endpoints.sessions import LoginEndpoint, LogoutEndpoint, RefreshEndpoint, session_answer
+from velro_auth.endpoints.verify import VerifyEndpoint
+from velro_auth.errors import (
+    CrossSite,
+    SessionExpired,
+    SessionRefused,
+    Throttled,
+    Unready,
+    UpstreamError,
+    UpstreamThrottled,
+)
+from velro_auth.web.session_cookies import KeptSession, SessionCookies
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+#: A session is refreshed when its access token is good for less than this, in seconds.
+REFRESH_BEFORE_S: Final = 60
+
+#: RFC 9110, 9.2.1. Requests with these methods change nothing.
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+#: The method of the request that a gateway asks about: nginx writes the one, Caddy and Traefik the other.
+_METHOD_FIELDS: Final = ("HTTP_X_FORWARDED_METHOD", "HTTP_X_ORIGINAL_METHOD")
+#: The answer depends on these, beside ``Origin``, which every answer names.
+_VARY: Final = ("Vary", "Authorization, Cookie, Sec-Fetch-Site")
+#: These do not end the session: a later refresh may succeed.
+_PASSING: Final = (SessionRefused, Throttled, Unready, UpstreamError, UpstreamThrottled)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CookieRules:
+    """What all endpoints with cookies share.
+
+    Attributes:
+        cookies: Makes and reads the cookies.
+        sessions: Refreshes sessions.
+        origins: Origins whose pages may send requests that change something: the service's own and ``CORS_ORIGINS``.
+        relay_secret: A gateway that sends it to ``verify`` gets the access token; empty for none.
+        now: The wall clock, in seconds since the epoch.
+    """
+
+    cookies: SessionCookies
+    sessions: Sessions
+    origins: Collection[str]
+    relay_secret: str = ""
+    now: Callable[[], float] = time.time
+
+    def is_from_here(self, environ: Mapping[str, Any]) -> bool:
+        """Return whether a page of this service, or of a listed origin, sent the request. ``Host`` proves nothing."""
+        return environ.get("HTTP_SEC_FETCH_SITE") == "same-origin" or environ.get("HTTP_ORIGIN") in self.origins
+
+
+@dataclass(frozen=True)
+class CookieEndpoint:
+    """An endpoint whose sessions a cookie keeps, for browsers. Other clients see the endpoint as it is.
+
+    Attributes:
+        endpoint: The endpoint itself.
+        rules: Shared by all endpoints.
+    """
+
+    endpoint: Endpoint
+    rules: CookieRules
+
+    @property
+    def name(self) -> str:
+        """Its name in logs, metrics and the OpenAPI document."""
+        return self.endpoint.name
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods it answers."""
+        return self.endpoint.methods
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths it answers."""
+        return self.endpoint.paths
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        """What the OpenAPI document says about it."""
+        return getattr(self.endpoint, "operations", {})
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Largest request body; 0 where no body is read."""
+        return getattr(self.endpoint, "max_body_bytes", 0)
+
+    @functools.cached_property
+    def _begins_sessions(self) -> bool:
+        answers = [operation.answer for operation in self.operations.values() if operation.answer]
+        return self.name in {LoginEndpoint.name, RefreshEndpoint.name} or any(
+            issubclass(answer, SessionAnswer) for answer in answers
+        )
+
+    @functools.cached_property
+    def _needs_token(self) -> bool:
+        is_token_needed = any(operation.needs_token for operation in self.operations.values())
+        return is_token_needed or self.name in {LogoutEndpoint.name, VerifyEndpoint.name}
+
+    def __call__(self, request: Request) -> WSGIApplication:
+        """Answer *request*.
+
+        Raises:
+            CrossSite: It would change something, and does not come from a page that may do so.
+            SessionExpired: The session in the cookie has ended; the cookie is removed.
+            UpstreamMisconfigured: The session is too large for cookies.
+        """
+        environ, rules = request.environ, self.rules
+        context = RequestContext.of(environ)
+        context.answer_headers.append(_VARY)
+        has_cookie = rules.cookies.is_sent(request)
+        # A script cannot leave these out, and cannot write them.
+        is_browser = "HTTP_ORIGIN" in environ or "HTTP_SEC_FETCH_SITE" in environ
+        is_at_stake = has_cookie or (is_browser and self._begins_sessions)
+        if is_at_stake and self._changes_something(environ, context) and not rules.is_from_here(environ):
+            raise CrossSite("neither Sec-Fetch-Site nor Origin says that the request comes from a page of this service")
+        if is_browser or self.name == CallbackEndpoint.name:
+            context.keep_session = functools.partial(self._keep, request, context)
+        is_refresh = self.name == RefreshEndpoint.name and is_empty(request)
+        if (has_cookie or (is_browser and is_refresh)) and not _has_bearer(environ):
+            try:
+                answer = self._answer_with_cookie(request, context, is_refresh=is_refresh)
+            except SessionRefused:
+                raise
+            except SessionExpired:
+                context.answer_headers += rules.cookies.clear(request)
+                raise
+        else:
+            answer = self.endpoint(request)
+        self._relay(environ, context)
+        return answer
+
+    def _changes_something(self, environ: Mapping[str, Any], context: RequestContext) -> bool:
+        methods = [environ["REQUEST_METHOD"]]
+        if self.name == VerifyEndpoint.name and context.peer_is_trusted:
+            methods = [environ[field] for field in _METHOD_FIELDS if field in environ] or methods
+        return any(method.upper() not in _SAFE for method in methods)
+
+    def _keep(self, request: Request, context: RequestContext, session: Session) -> None:
+        context.answer_headers += self.rules.cookies.keep(session, request)
+
+    def _answer_with_cookie(self, request: Request, context: RequestContext, *, is_refresh: bool) -> WSGIApplication:
+        """Answer a request whose cookie counts; *is_refresh*: its session is to be refreshed."""
+        kept = self.rules.cookies.find(request)
+        if kept is None:
+            if is_refresh or self.name == LogoutEndpoint.name:
+                raise SessionExpired("there is no session cookie, or it cannot be opened")
+            return self.endpoint(request)
+        if is_refresh:
+            return session_answer(self.rules.sessions.refresh(kept.refresh_token, context), context)
+        if self.name == LogoutEndpoint.name:
+            return self._logged_out(request, context, kept)
+        if self._needs_token:
+            _bring(request, self._fresh(request, context, kept))
+        return self.endpoint(request)
+
+    def _logged_out(self, request: Request, context: RequestContext, kept: KeptSession) -> WSGIApplication:
+        _bring(request, kept.access_token)
+        context.kept_refresh_token = kept.refresh_token
+        answer = self.endpoint(request)
+        if request.args.get("scope") != "others":
+            context.answer_headers += self.rules.cookies.clear(request)
+        return answer
+
+    def _fresh(self, request: Request, context: RequestContext, kept: KeptSession) -> str:
+        """Return an access token that is good for a while; refresh the session if the one in the cookie is not."""
+        left_s = kept.expires_at - self.rules.now()
+        if left_s >= REFRESH_BEFORE_S:
+            return kept.access_token
+        try:
+            session = self.rules.sessions.refresh(kept.refresh_token, context)
+        except _PASSING as error:
+            if left_s <= 0:
+                raise
+            context.log_fields["not_refreshed"] = error.reason
+            return kept.access_token
+        self._keep(request, context, session)
+        return session.access_token
+
+    def _relay(self, environ: Mapping[str, Any], context: RequestContext) -> None:
+        """Give the access token to a gateway that knows the secret."""
+        secret, sent = self.rules.relay_secret, environ.get("HTTP_X_VELRO_RELAY", "")
+        if self.name != VerifyEndpoint.name or not secret:
+            return
+        if hmac.compare_digest(sent.encode("utf-8", "replace"), secret.encode()):
+            token = bearer_token(environ.get("HTTP_AUTHORIZATION"))
+            context.answer_headers.append(("X-Auth-Access-Token", token))
+
+
+def _has_bearer(environ: Mapping[str, Any]) -> bool:
+    header: str = environ.get("HTTP_AUTHORIZATION", "")
+    return header.strip(" ").partition(" ")[0].lower() == "bearer"
+
+
+def _bring(request: Request, token: str) -> None:
+    request.environ["HTTP_AUTHORIZATION"] = f"Bearer {token}"

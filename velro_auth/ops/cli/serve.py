@@ -1,0 +1,62 @@
+"""``velro-auth serve``: run the service under gunicorn, with the configuration that comes with the package."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+
+from velro_auth.config import sources
+from velro_auth.config.settings import Settings, inherited
+
+#: gunicorn's command for the packaged application. It needs no file beside it, so any folder will do.
+GUNICORN: Final[Sequence[str]] = (
+    *(sys.executable, "-m", "gunicorn", "velro_auth.app:from_environment()"),
+    *("--config", "python:velro_auth.server.gunicorn_conf"),
+)
+
+#: The environment file that ``velro-auth init`` writes.
+ENV_FILE: Final = Path(".env")
+
+
+@click.command(epilog="\b\nExamples:\n  velro-auth serve\n  velro-auth serve --bind 127.0.0.1:8000 --workers 2")
+@click.option("--bind", metavar="ADDRESS", help="HOST:PORT, [HOST]:PORT or unix:PATH. Default: PORT on every address.")
+@click.option("--workers", type=click.IntRange(1), help="Worker processes. Default: WEB_CONCURRENCY.")
+@click.option(
+    "--env-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with settings. Default: AUTH_ENV_FILE, or .env in this folder if there is one.",
+)
+@click.option("--print-config", is_flag=True, help="Print gunicorn's settings, and start nothing.")
+def serve(*, bind: str | None, workers: int | None, env_file: Path | None, print_config: bool) -> None:
+    """Run the service until SIGTERM or Ctrl-C; requests in flight are finished."""
+    variables = environment(inherited(), env_file)
+    if workers is not None:
+        variables = {**variables, "WEB_CONCURRENCY": str(workers)}
+        # Limits are shared out by this setting, so it must be the number of workers that run.
+        if Settings.from_environment(variables).web_concurrency != workers:
+            raise click.UsageError(
+                f"WEB_CONCURRENCY in {variables[sources.VARIABLE]} wins over --workers: change it there."
+            )
+    command = [*GUNICORN, *(["--bind", bind] if bind else []), *(["--print-config"] if print_config else [])]
+    # gunicorn takes this process's place, so that signals reach it.
+    os.execve(command[0], command, variables)  # noqa: S606 - our own program
+
+
+def environment(variables: Mapping[str, str], env_file: Path | None, *, tell: bool = True) -> dict[str, str]:
+    """Return *variables* for a service whose settings are in *env_file*; None looks for ``.env`` in this folder.
+
+    ``AUTH_ENV_FILE`` comes before that ``.env``. An empty one keeps any file from being read. With *tell*, the name of
+    that ``.env`` is printed to standard error.
+    """
+    if env_file is None and sources.VARIABLE not in variables and ENV_FILE.is_file():
+        env_file = ENV_FILE
+        if tell:
+            click.echo(f"Settings from {env_file.resolve()}", err=True)
+    if env_file is None:
+        return dict(variables)
+    return {**variables, sources.VARIABLE: str(env_file.resolve())}
