@@ -11,6 +11,7 @@ from typing import Final
 from velro_auth.guards.asking import Asking, CircuitBreaker
 from velro_auth.guards.codes import CodeBudget, FactorBudget
 from velro_auth.guards.failure_delay import FailureDelay
+from velro_auth.guards.links import LinkBudget
 from velro_auth.guards.mail_delay import MailDelay
 from velro_auth.guards.mails import MailBudget, SignUpLimit
 from velro_auth.guards.sessions import SessionCalls
@@ -36,6 +37,7 @@ class Guards:
             stop logins. It opens sooner, because most tokens can be verified without Supabase.
         data: The circuit breaker of the data API, which may fail while Supabase Auth works.
         codes: Stops guessing of mailed codes.
+        links: Stops guessing of mailed links.
         factors: Stops guessing of the codes of second factors.
         mails: Stops floods of mails.
         sign_ups: Limits sign-ups that need no mail.
@@ -49,6 +51,7 @@ class Guards:
     asking: Asking
     sessions: SessionCalls
     codes: CodeBudget
+    links: LinkBudget
     factors: FactorBudget
     mails: MailBudget
     sign_ups: SignUpLimit

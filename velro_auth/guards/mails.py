@@ -11,7 +11,7 @@ from typing import Final
 from velro_auth.errors import NotEnabled, RequestError, Unready, UpstreamError, UpstreamThrottled
 from velro_auth.guards.attempts import Attempts
 from velro_auth.guards.budgets import Budgets, Claim, Spent, Taken
-from velro_auth.guards.codes import BudgetSpent
+from velro_auth.guards.codes import BudgetSpent, of_networks
 from velro_auth.guards.enforcement import ENFORCED, Enforcement
 from velro_auth.guards.keys import Caller, Keyring
 from velro_auth.guards.upstream_rate_limit import RateLimitBucket
@@ -100,7 +100,7 @@ class MailBudget:
         claims = [
             Claim("mail_pair", f"{caller.account}:{caller.network}"),
             Claim("mail_account", caller.account),
-            *_of_networks("mail_network", caller),
+            *of_networks("mail_network", caller),
             Claim("mail_service"),
         ]
         if not known.pair:
@@ -130,7 +130,7 @@ class SignUpLimit:
             Throttled: The network made too many sign-ups.
         """
         caller = Caller("", self.keyring.network(address), self.keyring.wider(address))
-        taken = self.budgets.take(_of_networks("sign_up", caller))
+        taken = self.budgets.take(of_networks("sign_up", caller))
         if isinstance(taken, Spent):
             if self.enforcement.is_on:
                 self.enforcement.on_refused(taken.kind)
@@ -143,9 +143,3 @@ class SignUpLimit:
         except (UpstreamError, UpstreamThrottled, Unready):
             self.budgets.give_back(taken)
             raise
-
-
-def _of_networks(kind: str, caller: Caller) -> list[Claim]:
-    """Return the claims of the caller's network, and of the wider ones around it."""
-    wider = zip(("56", "48"), caller.wider, strict=False)
-    return [Claim(kind, caller.network), *(Claim(kind + prefix, network) for prefix, network in wider)]

@@ -186,7 +186,14 @@ def _frontends(settings: Settings, state: ApplicationState, services: _Services)
     user = build_user(settings, state.user, calls=calls, sessions=sessions, owners=owners, keys=keys)
     oauth = build_oauth(settings, calls=calls, owners=owners, sessions=sessions, keys=keys)
     flows = account.build_account(
-        settings, state.account, state.user, calls=calls, owners=owners, sessions=sessions, keys=keys
+        settings,
+        state.account,
+        state.user,
+        calls=calls,
+        owners=owners,
+        sessions=sessions,
+        spent=state.guards.challenges.spent,
+        keys=keys,
     )
     listed = (SessionsEndpoint(services.session_list), SessionEndpoint(services.session_list))
     return (*user, *flows, *oauth, *listed)
