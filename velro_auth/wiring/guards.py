@@ -148,16 +148,15 @@ def build_guards(
         on_withheld: Called when a mail is not sent because of the mail budget.
         enforcement: Whether budgets and limits refuse, and what to call when they do.
     """
-    enforcement, failure_delay = _shared_report(settings, state, enforcement), _failure_delay(settings, state)
-    attempts, budgets = _attempts(settings, state), _budgets(settings, state)
-    keyring, copy = Keyring(_secret(settings, state)), mail_rate_limit(settings, state)
-    rate_limit = login_rate_limit(settings, state)
+    enforcement, copy = _shared_report(settings, state, enforcement), mail_rate_limit(settings, state)
+    attempts, keyring = _attempts(settings, state), Keyring(_secret(settings, state))
+    budgets, rate_limit = _budgets(settings, state), login_rate_limit(settings, state)
     codes = CodeBudget(budgets=budgets, keyring=keyring, enforcement=enforcement)
     mails = MailBudget(
         budgets=budgets, keyring=keyring, attempts=attempts, copy=copy, enforcement=enforcement, on_withheld=on_withheld
     )
     return Guards(
-        failure_delay=failure_delay,
+        failure_delay=_failure_delay(settings, state),
         throttle=Throttle(
             attempts=attempts,
             keyring=keyring,
@@ -178,7 +177,7 @@ def build_guards(
         factors=FactorBudget(budgets=budgets, keyring=keyring, attempts=attempts, enforcement=enforcement),
         mails=mails,
         sign_ups=SignUpLimit(budgets=budgets, keyring=keyring, enforcement=enforcement),
-        mail_delay=_mail_delay(settings, state, failure_delay, mails),
+        mail_delay=_mail_delay(settings, state, mails),
     )
 
 
@@ -196,11 +195,11 @@ def _links(
     )
 
 
-def _mail_delay(settings: Settings, state: GuardState, permits: FailureDelay, mails: MailBudget) -> MailDelay:
+def _mail_delay(settings: Settings, state: GuardState, mails: MailBudget) -> MailDelay:
     return MailDelay(
         delay_ms=settings.auth_mail_delay_ms,
         places=settings.mail_waiting_permits,
-        permits=permits,
+        permits=_failure_delay(settings, state),
         is_acquainted=mails.is_acquainted,
         state=state.mail_delay,
     )
