@@ -6,12 +6,17 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from typing import Final
 
-from velro_auth.auth.account import Accounts, Code, Proof, Verified
+from velro_auth.auth.account import Accounts, Code, Link, Proof, Verified
 from velro_auth.auth.new_sessions import NewSessions
+from velro_auth.auth.singleflight import SingleFlight
 from velro_auth.context import RequestContext
 from velro_auth.guards import Guards
 from velro_auth.guards.asking import CircuitBreaker
+
+#: How long a request waits for another one with the same link or code, in seconds: longer than a call may take.
+FLIGHT_S: Final = 15.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,12 +28,15 @@ class Proofs:
         guards: Guards of the call.
         breaker: Stops these calls while they fail. Not that of the logins: mails fail more often.
         new_sessions: Records the new session.
+        flights: Has each link or code checked once at a time. Supabase may accept the second one of a double click too,
+            and then the first one's session is over.
     """
 
     accounts: Accounts
     guards: Guards
     breaker: CircuitBreaker
     new_sessions: NewSessions
+    flights: SingleFlight[Verified] = dataclasses.field(default_factory=lambda: SingleFlight(wait_s=FLIGHT_S))
 
     def check(self, proof: Proof, context: RequestContext) -> Verified:
         """Return what a good link or code leads to.
@@ -51,6 +59,14 @@ class Proofs:
 
     def check_with(self, proof: Proof, context: RequestContext, ask: Callable[[], Verified]) -> Verified:
         """Do the same with *ask*, which asks Supabase."""
+        secret = proof.token_hash if isinstance(proof, Link) else f"{proof.email} {proof.token}"
+        return self.flights.do(
+            (proof.type, secret),
+            lambda: self._check(proof, context, ask),
+            permit=self.guards.failure_delay.permit,
+        )
+
+    def _check(self, proof: Proof, context: RequestContext, ask: Callable[[], Verified]) -> Verified:
         guards = self.guards
         with (
             self._budget(proof, context),
