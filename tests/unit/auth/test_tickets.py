@@ -61,7 +61,7 @@ def test_once_one_has_set_a_password_none_of_the_link_does(tickets: Tickets) -> 
     first = tickets.seal(SESSION, tickets.begin())
     _, series = tickets.open(Ticket(first))
     with pytest.raises(WeakPassword), tickets.using(series):
-        raise WeakPassword("…")
+        raise WeakPassword({})
     second = tickets.seal(SESSION, series)
     with tickets.using(tickets.open(Ticket(second))[1]), pytest.raises(LinkInvalid, match="used"):  # noqa: SIM117
         # Not beside each other either.
