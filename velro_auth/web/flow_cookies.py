@@ -89,8 +89,8 @@ class FlowCookies:
     def keep(self, flow: Flow, request: Request) -> list[Header]:
         """Return the header fields that put *flow* into the browser of *request*, and older ones out of it."""
         name, good_for_s = self._name(flow.purpose, flow.id), GOOD_FOR_S[flow.purpose]
-        # Whole milliseconds: the length of a cookie must not vary.
-        value = {"verifier": flow.verifier, "started_ms": int(flow.started_s * 1000), "data": dict(flow.data)}
+        # Whole microseconds: the length of a cookie must not vary.
+        value = {"verifier": flow.verifier, "started_us": int(flow.started_s * 1e6), "data": dict(flow.data)}
         sealed = self._sealer.seal(value, good_for_s=good_for_s, bound_to=name)
         surplus = self._surplus(flow.purpose, request, len(name) + len(sealed))
         return [self._header(name, sealed, good_for_s), *(self._header(other, "", 0) for other in surplus)]
@@ -129,7 +129,7 @@ class FlowCookies:
             opened = self._sealer.open(values[0], bound_to=name)
         except Sealed:
             return None
-        return Flow(purpose, flow_id, opened["verifier"], opened["started_ms"] / 1000, opened["data"])
+        return Flow(purpose, flow_id, opened["verifier"], opened["started_us"] / 1e6, opened["data"])
 
     def _surplus(self, purpose: Purpose, request: Request, characters: int) -> list[str]:
         """Return the names of the cookies that have to go when one with so many characters comes.
