@@ -567,3 +567,20 @@ def test_no_secret_of_a_client_is_logged_or_counted(face: Client, supabase: Supa
     assert "/auth/v1/token" in seen
     assert [name for name, secret in secrets.items() if secret in seen] == []
     assert bearer()["Authorization"].partition(".")[0] not in seen
+
+
+def test_it_speaks_tokens_where_browsers_get_cookies(make_client: MakeClient, supabase: Supabase) -> None:
+    face = make_client(
+        AUTH_SUPABASE_API="on",
+        AUTH_COOKIE_SESSIONS="on",
+        AUTH_COOKIE_KEYS="k" * 40,
+        AUTH_PUBLIC_URL="https://a.example",
+    )
+    browser = {**KEYS, "Origin": "https://app.example.com", "Sec-Fetch-Site": "same-site"}
+
+    answer = log_in(face, headers=browser)
+
+    assert answer.get_json()["access_token"] == supabase.body["access_token"]
+    assert "Set-Cookie" not in answer.headers
+    cookie = {"Cookie": "__Host-velro_session=anything"}
+    assert face.get("/auth/v1/user", headers={**browser, **cookie}).status_code == 401
