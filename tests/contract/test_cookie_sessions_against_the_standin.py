@@ -59,7 +59,7 @@ class Browser:
         """What the cookie keeps."""
         cookies = [self.client.get_cookie(name, domain="auth.example.com") for name in (NAME, f"{NAME}_2")]
         header = "; ".join(f"{cookie.key}={cookie.value}" for cookie in cookies if cookie)
-        keys = sealing_keys((), api_key=self.server.secret_key)
+        keys = sealing_keys((), secret=self.server.secret_key)
         request = Request(EnvironBuilder(headers=[("Cookie", header)]).get_environ())
         return SessionCookies(keys, public_url=PUBLIC).find(request)
 

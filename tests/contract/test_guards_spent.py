@@ -45,3 +45,23 @@ def test_without_redis_each_process_knows_its_own(make_spent: MakeSpent, own_red
 
     assert [spent.spend("name", until_s) for spent in (one, one, other)] == [True, False, True]
     assert not one.spend("before", until_s)
+
+
+def test_what_is_forgotten_can_be_used_again_in_any_process(make_spent: MakeSpent) -> None:
+    one, other = make_spent(), make_spent()
+    until_s = time.time() + 60
+    assert one.spend("name", until_s)
+
+    one.forget("name")
+
+    assert [spent.spend("name", until_s) for spent in (other, one)] == [True, False]
+
+
+def test_without_redis_a_process_forgets_its_own(make_spent: MakeSpent, own_redis: RedisServer) -> None:
+    one = make_spent()
+    own_redis.kill()
+    assert one.spend("name", time.time() + 60)
+
+    one.forget("name")
+
+    assert one.spend("name", time.time() + 60)

@@ -70,7 +70,7 @@ def test_every_key_names_the_project(settings_of: MakeSettings, own_redis: Redis
     settings = settings_of("one.supabase.co")
     with pytest.raises(InvalidCredentials):
         guess(throttle_of(settings), 0)
-    denied, relay, _ = _shared(settings, SharedStore())
+    denied, relay, _ = _shared(settings, SharedStore(), "")
     denied.deny([end_of_session(checked_claims(), until_s=time.time() + 3600)])
     assert relay is not None
     relay.share("a refresh token", _refused)

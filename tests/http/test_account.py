@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from typing import Any
 
+import altcha
 import pytest
 import requests
 import responses
@@ -431,6 +434,60 @@ def test_a_weak_password_leaves_the_account_with_none_that_anybody_knows(
     assert len(unknown) > 40
 
 
+@pytest.mark.parametrize("path", ["/confirm", "/password/reset"])
+@pytest.mark.parametrize(
+    ("refusal", "status", "code"),
+    [
+        ((422, {"code": "weak_password"}), 422, "weak_password"),
+        ((401, AAL), 403, "insufficient_aal"),
+        ((500, {"code": "unexpected_failure"}), 503, "upstream_error"),
+        (requests.exceptions.ReadTimeout("…"), 503, "upstream_timeout"),
+    ],
+)
+@pytest.mark.parametrize("failures", [1, 2, 3])
+def test_the_first_ones_password_does_not_outlive_the_confirmation(
+    failures: int, refusal: Any, status: int, code: str, path: str, client: Client, supabase: AccountDouble
+) -> None:
+    """Where the owner's cannot be set, the account gets another one; where that fails twice, the answer tells."""
+    supabase.answers("/verify", proven(email_confirmed_at=moment(), last_sign_in_at=moment()))
+    passwords: list[str] = []
+
+    def judge(asked: dict[str, Any]) -> Any:
+        passwords.append(asked["password"])
+        return refusal if len(passwords) <= failures else (200, SESSION["user"])
+
+    supabase.answers("/user", judge)
+    kind = {"type": "signup"} if path == "/confirm" else {}
+
+    body = assert_problem(post(client, path, token_hash=HASH, password=PASSWORD, **kind), status, code)
+
+    assert body["ticket"]
+    assert body.get("password_unproven", False) is (failures == 3)
+    assert len(passwords) == min(failures + 1, 3)
+    assert passwords[0] == PASSWORD
+    assert PASSWORD not in passwords[1:]
+    assert post(client, "/password/reset", ticket=body["ticket"], password=PASSWORD).status_code == 200
+
+
+def test_an_account_that_was_confirmed_before_keeps_its_password(client: Client, supabase: AccountDouble) -> None:
+    supabase.answers("/verify", proven(email_confirmed_at=moment(3600), last_sign_in_at=moment()))
+    supabase.answers("/user", {"code": "weak_password"}, status=422)
+
+    answers = [reset(client), post(client, "/confirm", type="magiclink", token_hash=HASH, password=PASSWORD)]
+
+    assert [answer.status_code for answer in answers] == [422, 422]
+    assert supabase.paths() == ["/verify", "/user"] * 2
+
+
+@every_mail_route
+def test_a_mail_leads_to_no_address_with_a_query(route: str, client: Client, supabase: AccountDouble) -> None:
+    """The template's own query would become part of the last value there."""
+    answer = ask(client, route, redirect_to=f"{PAGE}?next=https://evil.example/")
+
+    assert "query" in assert_problem(answer, 422, "invalid_request")["errors"]["redirect_to"][0]
+    assert supabase.paths() == []
+
+
 def test_an_outage_after_the_link_was_used_gives_a_ticket(client: Client, supabase: AccountDouble) -> None:
     supabase.answers("/user", "<html>", status=502)
     ticket = assert_problem(reset(client), 503, "upstream_unavailable")["ticket"]
@@ -440,6 +497,34 @@ def test_an_outage_after_the_link_was_used_gives_a_ticket(client: Client, supaba
 
     assert answer.status_code == 200
     assert supabase.paths() == ["/verify", "/user", "/user"]
+
+
+def test_a_ticket_sets_one_password(client: Client, supabase: AccountDouble) -> None:
+    supabase.answers("/user", {"code": "weak_password"}, status=422)
+    first = reset(client).get_json()["ticket"]
+    second = post(client, "/password/reset", ticket=first, password="weak too").get_json()["ticket"]
+    supabase.answers("/user", SESSION["user"])
+    assert post(client, "/password/reset", ticket=second, password=PASSWORD).status_code == 200
+    asked = len(supabase.asked)
+
+    for ticket in (first, second):
+        answer = post(client, "/password/reset", ticket=ticket, password="somebody else's")
+        assert "ticket" not in assert_problem(answer, 401, "link_invalid")
+    assert len(supabase.asked) == asked
+
+
+def test_a_ticket_ends_with_a_logout(client: Client, supabase: AccountDouble) -> None:
+    """Even one that Supabase has not heard of."""
+    session = proven()
+    supabase.answers("/verify", session)
+    supabase.answers("/user", {"code": "weak_password"}, status=422)
+    ticket = reset(client).get_json()["ticket"]
+    client.post(f"{AUTH}/logout", headers={"Authorization": f"Bearer {session['access_token']}"})
+    supabase.answers("/user", SESSION["user"])
+
+    answer = post(client, "/password/reset", ticket=ticket, password=PASSWORD)
+
+    assert_problem(answer, 401, "link_invalid")
 
 
 def test_a_second_factor_is_passed_with_the_ticket(client: Client, supabase: AccountDouble) -> None:
@@ -493,7 +578,7 @@ def test_guesses_of_a_second_factor_are_counted(make: MakeClient, supabase: Acco
 def test_only_a_ticket_is_a_ticket(client: Client, supabase: AccountDouble) -> None:
     supabase.answers("/user", {"code": "weak_password"}, status=422)
     ticket = reset(client).get_json()["ticket"]
-    keys = sealing_keys((), api_key=SECRET_KEY)
+    keys = sealing_keys((), secret=SECRET_KEY)
     value = {"access_token": "a", "refresh_token": "b"}
     asked = len(supabase.asked)
 
@@ -583,3 +668,45 @@ def test_every_outcome_of_these_routes_is_a_security_event() -> None:
         "confirm": "link_accepted",
         "password_reset": "password_changed",
     }
+
+
+def candidate(code: int) -> str:
+    """Return the hash of the link that Supabase would mail together with *code*."""
+    return "pkce_" + hashlib.sha224(f"{EMAIL}{code:06}".encode()).hexdigest()
+
+
+@pytest.mark.parametrize(("path", "more"), [("/confirm", {"type": "recovery"}), ("/password/reset", {})])
+@pytest.mark.parametrize("name", ["token_hash", "token"])
+def test_links_cannot_be_guessed(
+    path: str, more: dict[str, str], name: str, make: MakeClient, supabase: AccountDouble
+) -> None:
+    """Who knows the address can compute the links of all codes."""
+    right, more = candidate(50), {"password": PASSWORD} if path == "/password/reset" else more
+    name = name if path == "/password/reset" else "token_hash"
+    refusal = (403, {"code": "otp_expired", "message": "…"})
+    supabase.answers("/verify", lambda body: (200, proven()) if body.get("token_hash") == right else refusal)
+    client = make(AUTH_THROTTLE_SCALE="1", WEB_CONCURRENCY="1")
+
+    answers = [post(client, path, **{name: candidate(code)}, **more).status_code for code in range(100)]
+
+    assert answers == [401] * 10 + [429] * 90
+    assert len(supabase.paths()) == 10
+
+
+def test_whom_guessers_of_links_hold_back_solves_a_challenge(make: MakeClient, supabase: AccountDouble) -> None:
+    supabase.answers("/verify", {"code": "otp_expired", "message": "…"}, status=403)
+    client = make(AUTH_THROTTLE_SCALE="0.01", WEB_CONCURRENCY="1")
+    for number in range(3):
+        headers = {"X-Real-IP": f"198.51.{number}.1"}
+        guess = {"token_hash": candidate(number), "type": "recovery"}
+        answer = client.post(f"{AUTH}/confirm", json=guess, headers=headers, environ_base={"REMOTE_ADDR": "127.0.0.1"})
+        assert_problem(answer, 401, "link_invalid")
+    supabase.answers("/verify", proven())
+
+    refused = reset(client)
+
+    challenge = altcha.Challenge.from_dict(assert_problem(refused, 429, "challenge_required")["challenge"])
+    solution = altcha.solve_challenge(challenge)
+    assert solution is not None
+    assert reset(client, challenge=altcha.Payload(challenge, solution).to_base64()).status_code == 200
+    assert b"challenge" not in json.dumps([body for _, body, _ in supabase.asked]).encode()

@@ -134,7 +134,7 @@ def cookie(client: Client) -> str | None:
 def kept(client: Client) -> KeptSession | None:
     """Return what the browser's cookie keeps."""
     header = f"{NAME}={cookie(client)}"
-    cookies = SessionCookies(sealing_keys((), api_key=SECRET_KEY), public_url=PUBLIC)
+    cookies = SessionCookies(sealing_keys((), secret=SECRET_KEY), public_url=PUBLIC)
     return cookies.find(Request(EnvironBuilder(headers=[("Cookie", header)]).get_environ()))
 
 

@@ -555,7 +555,7 @@ def test_a_network_that_exchanges_too_much_is_refused(make_client: MakeClient, u
 @pytest.fixture
 def mail_flow(browser: Client) -> MailFlow:
     """Return a function that begins the flow of a mail in the browser, and returns its verifier."""
-    flows = FlowCookies(sealing_keys((), api_key=SECRET_KEY), public_url=PUBLIC)
+    flows = FlowCookies(sealing_keys((), secret=SECRET_KEY), public_url=PUBLIC)
 
     def begin() -> str:
         flow = flows.new("mail")

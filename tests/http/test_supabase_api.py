@@ -584,3 +584,51 @@ def test_it_speaks_tokens_where_browsers_get_cookies(make_client: MakeClient, su
     assert "Set-Cookie" not in answer.headers
     cookie = {"Cookie": "__Host-velro_session=anything"}
     assert face.get("/auth/v1/user", headers={**browser, **cookie}).status_code == 401
+
+
+def test_links_cannot_be_guessed(face: Client, supabase: Supabase) -> None:
+    """A GET counts too, whose refusal is a redirect."""
+    refused = "https://app.example.com/w?x=1#error=access_denied&error_code=otp_expired&sb="
+    answers = []
+    for number in range(20):
+        supabase.says("", 303, Location=refused)
+        answers.append(face.get(f"/auth/v1/verify?token=guess{number}&type=recovery").status_code)
+        supabase.refuses("otp_expired", 403)
+        body = {"token_hash": f"guess{number}", "type": "recovery"}
+        answers.append(face.post("/auth/v1/verify", json=body, headers=KEYS).status_code)
+
+    assert answers == [303, 403] * 5 + [429] * 30
+    assert len(supabase.asked) == 10
+
+
+def test_good_links_are_not_counted(face: Client, supabase: Supabase) -> None:
+    supabase.says("", 303, Location="https://app.example.com/w?error=x#access_token=x")
+
+    answers = {face.get(f"/auth/v1/verify?token=link{number}&type=signup").status_code for number in range(30)}
+
+    assert answers == {303}
+
+
+@pytest.mark.parametrize(("query", "is_passed"), [("", True), ("?next=https://evil.example/", False)])
+@pytest.mark.parametrize("path", ["otp", "recover", "resend", "signup", "user"])
+def test_a_mail_leads_to_no_address_with_a_query(
+    path: str, query: str, is_passed: bool, make_client: MakeClient, supabase: Supabase
+) -> None:
+    settings = {"AUTH_REDIRECT_URLS": "https://app.example.com", "AUTH_MAIL_DELAY_MS": "0"}
+    client = make_client(AUTH_SUPABASE_API="on", **settings)
+    method, headers = ("PUT", bearer()) if path == "user" else ("POST", KEYS)
+    body = {"email": EMAIL, "password": "correct horse", "type": "signup"}
+    if path == "user":
+        body = {"email": "new@example.com"}
+        supabase.says(SESSION["user"])
+
+    client.open(
+        f"/auth/v1/{path}",
+        method=method,
+        json=body,
+        headers=headers,
+        query_string={"redirect_to": f"https://app.example.com/welcome{query}"},
+    )
+
+    asked = [request.url for request in supabase.asked if request.method == method and f"/{path}" in request.url]
+    assert ["redirect_to=" in url for url in asked] == [is_passed]

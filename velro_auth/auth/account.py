@@ -53,10 +53,17 @@ class SignUp(MailRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A mailed link."""
+    """A mailed link.
+
+    Attributes:
+        type: What it is for.
+        token_hash: The hash in it.
+        solution: The solution of a challenge of ours; not sent to Supabase.
+    """
 
     type: ProofType
     token_hash: str = field(repr=False)
+    solution: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,7 +69,7 @@ class Anonymous:
             Unready: Too many calls are in progress, or the circuit breaker is open.
         """
         with self.guards.sign_ups.attempt(context.address), self.guards.failure_delay.permit():
-            self.guards.rate_limit.acquire(is_known=False)
+            self.guards.families.acquire(self.guards.families.anonymous, context.address)
             mark = self.denied.mark()
             with self.guards.asking.bulkhead.permit(), self.breaker.attempt():
                 session = self.sign_ups.sign_up(wanted, context)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from velro_auth.auth.confirming import ONE_CODE_S, has_confirmed
 from velro_auth.auth.models import Session
 from velro_auth.auth.new_sessions import NewSessions
 from velro_auth.auth.pkce import proves
@@ -97,9 +98,14 @@ class Exchanged:
 
     @property
     def is_password_unproven(self) -> bool:
-        """Whether the link of a sign-up led here: somebody else may have signed the address up, with a password."""
+        """Whether a link led here that confirmed the address: somebody else may have signed it up, with a password.
+
+        Supabase removes such a password itself when a provider confirms the address.
+        """
         claims = claims_of_issued(self.session.access_token)
-        return claims is not None and "email/signup" in claims.amr
+        methods = () if claims is None else claims.amr
+        user = self.session.raw.get("user", {})
+        return "email/signup" in methods or ("oauth" not in methods and has_confirmed(user, within_s=ONE_CODE_S))
 
 
 @dataclass(frozen=True, kw_only=True)

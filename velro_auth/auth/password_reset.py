@@ -7,16 +7,18 @@ The next attempt sends the ticket in place of the link.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import logging
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from velro_auth.auth.account import OPENING, Accounts, Proof, Verified
-from velro_auth.auth.models import Session, User
+from velro_auth.auth.models import Session
 from velro_auth.auth.new_sessions import NewSessions
 from velro_auth.auth.proofs import Proofs
-from velro_auth.auth.sealing import Sealed, Sealer
+from velro_auth.auth.tickets import Series, Ticket, Tickets
 from velro_auth.context import RequestContext
 from velro_auth.errors import (
     CodeInvalid,
@@ -27,21 +29,9 @@ from velro_auth.errors import (
     TokenError,
     UpstreamFailed,
     VelroAuthError,
-    WeakPassword,
 )
 
-#: How long a ticket is good for, in seconds; shorter than the session in it.
-TICKET_S: Final = 600.0
-
-#: Factors that a ticket and an answer name; Supabase allows ten.
-MAX_FACTORS: Final = 10
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ticket:
-    """The sealed session of a link that was used already."""
-
-    text: str = dataclasses.field(repr=False)
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,47 +46,6 @@ Key: TypeAlias = Proof | Ticket
 
 #: Access token, factor, code and request → the session after its second factor was passed.
 PassFactor: TypeAlias = Callable[[str, str, str, RequestContext], Session]
-
-
-@dataclasses.dataclass(frozen=True)
-class Tickets:
-    """Seals sessions into tickets, and opens them.
-
-    Attributes:
-        sealer: Seals for this purpose only.
-    """
-
-    sealer: Sealer
-
-    def seal(self, session: Session) -> str:
-        """Return a ticket. It holds both tokens, and what the next attempt has to know of the user."""
-        user = session.user
-        factors = [factor for factor in user.factors if factor.get("status") == "verified"][:MAX_FACTORS]
-        kept = ("id", "factor_type", "friendly_name", "status")
-        value = {
-            "access_token": session.access_token,
-            "refresh_token": session.refresh_token,
-            "expires_in": session.expires_in,
-            "expires_at": session.expires_at,
-            "aal": session.aal,
-            "id": user.id,
-            "email": user.email,
-            "factors": [{name: factor.get(name) for name in kept} for factor in factors],
-        }
-        return self.sealer.seal(value, good_for_s=TICKET_S)
-
-    def open(self, ticket: Ticket) -> Session:
-        """Return the session of a ticket.
-
-        Raises:
-            LinkInvalid: It was changed, or has expired.
-        """
-        try:
-            value = dict(self.sealer.open(ticket.text))
-        except Sealed:
-            raise LinkInvalid("the ticket was changed or has expired") from None
-        user = User(id=value.pop("id"), email=value.pop("email"), factors=value.pop("factors"))
-        return Session(**value, user=user)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,7 +67,13 @@ class PasswordSetter:
     tickets: Tickets
 
     def set(
-        self, session: Session, password: str, context: RequestContext, *, factor: FactorCode | None = None
+        self,
+        session: Session,
+        password: str,
+        context: RequestContext,
+        *,
+        factor: FactorCode | None = None,
+        series: Series | None = None,
     ) -> Session:
         """Return the session after the password was set and the user's other sessions ended.
 
@@ -127,6 +82,7 @@ class PasswordSetter:
             password: The new password.
             context: The request.
             factor: The code of the user's second factor, if the client sent one.
+            series: The tickets that the next one belongs to; None where the link itself was used just now.
 
         Raises:
             WeakPassword, SamePassword, CodeInvalid, UpstreamError: The next attempt may succeed; each has a ticket.
@@ -142,12 +98,46 @@ class PasswordSetter:
         except TokenError as error:
             raise LinkInvalid(error.reason) from error
         except VelroAuthError as error:
-            error.members = {**error.members, "ticket": self.tickets.seal(session)}
+            error.members = {**error.members, "ticket": self.tickets.seal(session, series or self.tickets.begin())}
             if isinstance(error, InsufficientAal) and session.mfa is not None:
                 error.members["factors"] = session.mfa["factors"]
             raise
         self.new_sessions.end_others(changed, at_s)
         return changed
+
+    def replace(
+        self, verified: Verified, password: str, context: RequestContext, *, factor: FactorCode | None = None
+    ) -> Session:
+        """Do the same with the session of a link or code that was just used.
+
+        If that confirmed the address, the account's password may be that of somebody else, who signed the address up
+        before its owner. It must not stay usable where the owner's cannot be set: then the account gets a password that
+        nobody knows, until the owner sends another one with the ticket.
+
+        Raises:
+            VelroAuthError: As :meth:`set` raises. Where that other password could not be set either, the answer has
+                ``password_unproven``.
+        """
+        session = _demanded(verified)
+        try:
+            return self.set(session, password, context, factor=factor)
+        except SamePassword:
+            # The owner knows it.
+            raise
+        except Exception as error:
+            if verified.has_confirmed and not self._lock(session, context) and isinstance(error, VelroAuthError):
+                error.members = {**error.members, "password_unproven": True}
+            raise
+
+    def _lock(self, session: Session, context: RequestContext) -> bool:
+        """Give the account a password that nobody knows; return whether one of two tries worked."""
+        unknown = f"aA1-{secrets.token_urlsafe(32)}"
+        for _ in range(2):
+            with contextlib.suppress(VelroAuthError):
+                self.set(session, unknown, context)
+                return True
+        log.info("an account keeps a password that may not be its owner's", extra={"user_id": session.user.id})
+        return False
 
     def _pass(self, session: Session, factor: FactorCode, factors: Sequence[str], context: RequestContext) -> Session:
         factor_id = factor.factor_id or factors[0]
@@ -178,14 +168,16 @@ class PasswordReset:
 
         Raises:
             LinkInvalid: The link, code or ticket is wrong, was used before, or has expired.
-            VelroAuthError: As ``Proofs.check`` and ``PasswordSetter.set`` raise.
+            VelroAuthError: As ``Proofs.check``, ``PasswordSetter.set`` and ``PasswordSetter.replace`` raise.
         """
         if isinstance(key, Ticket):
-            with self.proofs.guards.failure_delay.hold(context.arrived_s, is_login=False):
-                session = self.setter.tickets.open(key)
-        else:
-            session = _demanded(self.proofs.check(key, context))
-        return self.setter.set(session, password, context, factor=factor)
+            tickets = self.setter.tickets
+            with contextlib.ExitStack() as use:
+                with self.proofs.guards.failure_delay.hold(context.arrived_s, is_login=False):
+                    session, series = tickets.open(key)
+                    use.enter_context(tickets.using(series))
+                return self.setter.set(session, password, context, factor=factor, series=series)
+        return self.setter.replace(self.proofs.check(key, context), password, context, factor=factor)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -218,11 +210,10 @@ class Confirmation:
         """Return the session of a link or code; *password* becomes the account's password.
 
         Somebody else may have signed the address up, with a password of their own, before its owner did. So the owner
-        gives the password anew. Where Supabase finds it too weak, the account gets one that nobody knows until the
-        owner sends a better one with the ticket: the other one's must not work meanwhile.
+        gives the password anew.
 
         Raises:
-            VelroAuthError: As ``Proofs.check`` and ``PasswordSetter.set`` raise.
+            VelroAuthError: As ``Proofs.check`` and ``PasswordSetter.replace`` raise.
         """
         verified = self.proofs.check(proof, context)
         session = verified.session
@@ -230,17 +221,10 @@ class Confirmation:
             is_unproven = session is not None and (verified.has_confirmed or proof.type == "signup")
             return Confirmed(session, is_password_unproven=is_unproven)
         try:
-            return Confirmed(self.setter.set(session, password, context))
+            return Confirmed(self.setter.replace(verified, password, context))
         except SamePassword:
             # Who signed up is who confirms.
             return Confirmed(session)
-        except WeakPassword:
-            if verified.has_confirmed:
-                self._lock(session, context)
-            raise
-
-    def _lock(self, session: Session, context: RequestContext) -> None:
-        self.setter.set(session, f"aA1-{secrets.token_urlsafe(32)}", context)
 
 
 def _demanded(verified: Verified) -> Session:

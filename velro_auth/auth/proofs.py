@@ -33,26 +33,27 @@ class Proofs:
     def check(self, proof: Proof, context: RequestContext) -> Verified:
         """Return what a good link or code leads to.
 
-        A code counts against the code budget of its address. A link has a hash that nobody can guess, so it has no
-        budget: nobody can stop the owner's link by guessing. Refusals are answered at fixed times.
+        A code counts against the code budget of its address. The hash of a link can be guessed too, but does not tell
+        its address: so a refused link counts against the budgets of its network. Refusals are answered at fixed times.
 
         Raises:
             LinkInvalid: It is wrong, was used before, or has expired.
             InvalidRequest: Supabase does not take the address for one.
-            Throttled: The code budget of the address is used up, or this network made too many calls.
+            Throttled: The code budget of the address is used up, or this network made too many calls or sent too many
+                wrong links.
+            ChallengeRequired: Others sent too many wrong links; ``Link.solution`` opens that.
             Busy: Too many calls are in progress, or the user's sessions are being ended.
             CircuitOpen: The circuit breaker is open.
             UpstreamThrottled: Supabase's rate limit is reached.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
-        account = proof.email if isinstance(proof, Code) else None
-        return self.check_with(account, context, lambda: self.accounts.verify(proof, context))
+        return self.check_with(proof, context, lambda: self.accounts.verify(proof, context))
 
-    def check_with(self, account: str | None, context: RequestContext, ask: Callable[[], Verified]) -> Verified:
-        """Do the same with *ask*, which asks Supabase; *account* is the address that a code was sent to."""
+    def check_with(self, proof: Proof, context: RequestContext, ask: Callable[[], Verified]) -> Verified:
+        """Do the same with *ask*, which asks Supabase."""
         guards = self.guards
         with (
-            self._budget(account, context),
+            self._budget(proof, context),
             guards.failure_delay.hold(
                 context.arrived_s,
                 on_held=lambda held_s: context.log_fields.update(held_ms=round(held_s * 1000, 2)),
@@ -60,6 +61,7 @@ class Proofs:
             ),
             self.asking(context),
         ):
+            guards.families.acquire(guards.families.proofs, context.address)
             mark = self.new_sessions.mark()
             verified = ask()
         if verified.session is not None:
@@ -76,8 +78,9 @@ class Proofs:
         with self.guards.sessions.permit("proof", context.address), self.breaker.attempt():
             yield
 
-    def _budget(self, account: str | None, context: RequestContext) -> AbstractContextManager[None]:
-        if account is None:
-            return contextlib.nullcontext()
-        context.log_fields["account"] = self.guards.throttle.name(account)
-        return self.guards.codes.attempt(account)
+    def _budget(self, proof: Proof, context: RequestContext) -> AbstractContextManager[None]:
+        guards = self.guards
+        if isinstance(proof, Code):
+            context.log_fields["account"] = guards.throttle.name(proof.email)
+            return guards.codes.attempt(proof.email)
+        return guards.links.attempt(proof.token_hash, context.address, solution=proof.solution)

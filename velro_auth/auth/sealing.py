@@ -91,11 +91,17 @@ class Sealer:
         return value
 
 
-def sealing_keys(given: Sequence[str], *, api_key: str) -> tuple[bytes, ...]:
-    """Return the keys to seal with: *given*, else one made from the Supabase key, which all replicas have."""
+def sealing_keys(given: Sequence[str], *, secret: str) -> tuple[bytes, ...]:
+    """Return the keys to seal with: *given*, else one made from *secret*.
+
+    Args:
+        given: Keys that the operator chose.
+        secret: Known to this service alone: its secret Supabase key, which all replicas have, or random characters.
+            Never a publishable key: it is in every frontend, and whoever has it could seal values of their own.
+    """
     if given:
         return tuple(key.encode() for key in given)
-    return (hmac.digest(api_key.encode(), b"velro-auth sealing", "sha256"),)
+    return (hmac.digest(secret.encode(), b"velro-auth sealing", "sha256"),)
 
 
 def _derive(key: bytes, purpose: str) -> bytes:

@@ -70,6 +70,7 @@ class SignUps:
                 guards.sessions.permit("sign_up", context.address),
                 self.breaker.attempt(),
             ):
+                guards.families.acquire(guards.families.mails, context.address)
                 session = self._asked(sign_up, context)
         except MailRefused as error:
             logger.info("a sign-up was refused its mail", extra={"reason": error.reason})

@@ -237,7 +237,7 @@ class Settings:
         "AUTH_COOKIE_KEYS",
         (),
         "Keys that seal cookies and tickets, comma separated, at least 32 characters each: the first one seals, all of"
-        " them open. Default: made from the Supabase key.",
+        " them open. Default: made from the secret Supabase key; without one, random at each start.",
         secret=True,
         convert=a_sealing_key,
         at_run_time=True,
@@ -268,7 +268,8 @@ class Settings:
     auth_throttle_secret: str = setting(
         "AUTH_THROTTLE_SECRET",
         "",
-        "Key of the names under which failed logins are counted. Default: made from the Supabase key.",
+        "Key of the names under which failed logins are counted. Default: made from the secret Supabase key. Without"
+        " one it is random at each start, or made from the publishable key where `REDIS_URL` is set.",
         secret=True,
     )
     auth_challenge: str = setting(
@@ -616,11 +617,35 @@ class Settings:
             found.append(
                 SettingError("SUPABASE_SECRET_KEY", "legacy keys are about to end at Supabase: move to sb_secret_ keys")
             )
+        found += self._secret_advice()
         if has_bare_dot(self.cors_origin_regex):
             found.append(SettingError("CORS_ORIGIN_REGEX", r"a bare '.' matches any character: write '\.' for a dot"))
         if self.otel_endpoint and not self.otel_endpoint.startswith(("http://", "https://")):
             found.append(SettingError("OTEL_EXPORTER_OTLP_ENDPOINT", "must start with http:// or https://"))
         return found + [SettingError(name, RETIRED[name]) for name in self.retired]
+
+    def _secret_advice(self) -> Sequence[SettingError]:
+        """Return what to set because there is no secret key, from which the service makes its other secrets."""
+        found: list[SettingError] = []
+        if self.supabase_secret_key or self.errors:
+            return found
+        if not self.auth_cookie_keys:
+            found.append(
+                SettingError(
+                    "AUTH_COOKIE_KEYS",
+                    "without it and without a secret key, the keys of cookies and tickets are random at each start:"
+                    " set it, or flows that begin at one replica fail at another, and a restart ends those under way",
+                )
+            )
+        if self.redis_url and not self.auth_throttle_secret:
+            found.append(
+                SettingError(
+                    "AUTH_THROTTLE_SECRET",
+                    "without it and without a secret key, whoever reads Redis can find the counters of an account, and"
+                    " challenges and refreshes of one replica are unknown to another: set it",
+                )
+            )
+        return found
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:

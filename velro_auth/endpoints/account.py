@@ -20,7 +20,7 @@ from velro_auth.endpoints.schemas import SessionAnswer
 from velro_auth.endpoints.sessions import session_answer
 from velro_auth.errors import InvalidRequest
 from velro_auth.web.flow_cookies import FlowCookies, Header
-from velro_auth.web.redirects import AllowedRedirect, is_allowed
+from velro_auth.web.redirects import AllowedRedirect, is_allowed, is_allowed_in_mail
 
 _SIGN_UP: Final = SignUpBody(unknown=marshmallow.EXCLUDE)
 _MAIL: Final = MailBody(unknown=marshmallow.EXCLUDE)
@@ -46,11 +46,13 @@ class MailFlows:
         """Return the fields of a ``MailRequest``, and the cookies that belong to it.
 
         Raises:
-            InvalidRequest: ``redirect_to`` is not on the list.
+            InvalidRequest: ``redirect_to`` is not on the list, or has a query.
         """
         redirect_to = body["redirect_to"]
         if redirect_to is not None and not is_allowed(redirect_to, self.redirects):
             raise InvalidRequest({"redirect_to": ["Not one of the addresses that this service leads to."]})
+        if redirect_to is not None and not is_allowed_in_mail(redirect_to, self.redirects):
+            raise InvalidRequest({"redirect_to": ["Must have no query: the link in the mail adds its own."]})
         flow = self.cookies.new("mail")
         fields = {name: body[name] for name in ("email", "redirect_to", "captcha_token")}
         return {**fields, "challenge": flow.challenge}, self.cookies.keep(flow, request)

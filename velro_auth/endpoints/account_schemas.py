@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 from marshmallow import Schema, ValidationError, fields, pre_load, validate, validates_schema
 
 from velro_auth.auth.account import OPENING, ProofType
-from velro_auth.endpoints.bodies import EmailAddress, a_captcha_token, a_password
+from velro_auth.endpoints.bodies import MAX_SOLUTION_LENGTH, EmailAddress, a_captcha_token, a_password, a_solution
 from velro_auth.endpoints.schemas import SessionAnswer
 from velro_auth.web.redirects import MAX_LENGTH as MAX_REDIRECT_LENGTH
 
@@ -86,6 +86,11 @@ def _new_password(*, required: bool) -> fields.String:
     return _optional(a_new_password, **metadata)
 
 
+def _solution() -> fields.String:
+    description = "The solution of the challenge that a 429 `challenge_required` gave for the same link."
+    return _optional(a_solution, description=description, maxLength=MAX_SOLUTION_LENGTH)
+
+
 class MailBody(Schema):
     """Body of a request for a mail."""
 
@@ -126,6 +131,7 @@ class ConfirmBody(Schema):
     email = EmailAddress(allow_none=True, load_default=None)
     token = _optional(a_code)
     password = _new_password(required=False)
+    challenge = _solution()
 
     @validates_schema
     def is_one_proof(self, data: dict[str, Any], **_: Any) -> None:
@@ -145,6 +151,7 @@ class ResetBody(Schema):
     ticket = fields.String(allow_none=True, load_default=None)
     code = _optional(a_code, description="The code of a second factor.")
     factor_id = _optional(a_factor_id, description="Which second factor; without it the first one.")
+    challenge = _solution()
 
     @pre_load
     def take_a_hash_for_a_token(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import marshmallow
 from werkzeug.wrappers import Request
 
 from velro_auth.auth.account import Code, Link, Proof, ProofType
-from velro_auth.auth.password_reset import Confirmation, FactorCode, Key, PasswordReset, Ticket
+from velro_auth.auth.password_reset import Confirmation, FactorCode, Key, PasswordReset
+from velro_auth.auth.tickets import Ticket
 from velro_auth.context import RequestContext
 from velro_auth.endpoints.account import sent
 from velro_auth.endpoints.account_schemas import ConfirmAnswer, ConfirmBody, PendingAnswer, ResetBody
@@ -30,6 +31,7 @@ _CODES: Final = (
     "insufficient_aal",
     "reauthentication_needed",
     "too_many_attempts",
+    "challenge_required",
     *UPSTREAM,
     "resting",
     "busy",
@@ -110,5 +112,5 @@ class ResetEndpoint:
 def _proof(body: Mapping[str, Any], kind: str) -> Proof:
     proof_type = cast("ProofType", kind)
     if body["token_hash"] is not None:
-        return Link(type=proof_type, token_hash=body["token_hash"])
+        return Link(type=proof_type, token_hash=body["token_hash"], solution=body["challenge"])
     return Code(type=proof_type, email=body["email"], token=body["token"])

@@ -96,6 +96,10 @@ _PROBLEM: Final = {
             "type": "string",
             "description": "Of a reset or confirmation whose link was used already: send it in place of the link.",
         },
+        "password_unproven": {
+            "type": "boolean",
+            "description": "Of the same: the old password still works, and may be somebody else's.",
+        },
         "factors": {
             "type": "array",
             "description": "Of 403 `insufficient_aal`: the second factors of the user, one of which has to be passed.",

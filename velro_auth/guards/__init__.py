@@ -11,11 +11,12 @@ from typing import Final
 from velro_auth.guards.asking import Asking, CircuitBreaker
 from velro_auth.guards.codes import CodeBudget, FactorBudget
 from velro_auth.guards.failure_delay import FailureDelay
+from velro_auth.guards.links import LinkBudget
 from velro_auth.guards.mail_delay import MailDelay
 from velro_auth.guards.mails import MailBudget, SignUpLimit
 from velro_auth.guards.sessions import SessionCalls
 from velro_auth.guards.throttle import Throttle
-from velro_auth.guards.upstream_rate_limit import RateLimitBucket
+from velro_auth.guards.upstream_rate_limit import RateLimitBucket, RateLimits
 
 #: Many callers may wait for the answer about one token, so two calls within the window are enough to open.
 CHECKS_MIN_CALLS: Final = 2
@@ -29,12 +30,14 @@ class Guards:
         throttle: Stops password guessing.
         failure_delay: Answers refused logins at fixed times.
         rate_limit: Keeps the calls below Supabase's own rate limit.
+        families: Does the same for the routes that Supabase counts apart from logins.
         asking: Bulkhead and circuit breaker: ``with guards.asking():`` around each call of Supabase.
         sessions: Limits the calls of users with a session, of each network.
         checks: The circuit breaker of token checks. It is a separate one, so that a failing ``GET /user`` does not
             stop logins. It opens sooner, because most tokens can be verified without Supabase.
         data: The circuit breaker of the data API, which may fail while Supabase Auth works.
         codes: Stops guessing of mailed codes.
+        links: Stops guessing of mailed links.
         factors: Stops guessing of the codes of second factors.
         mails: Stops floods of mails.
         sign_ups: Limits sign-ups that need no mail.
@@ -44,9 +47,11 @@ class Guards:
     throttle: Throttle
     failure_delay: FailureDelay
     rate_limit: RateLimitBucket
+    families: RateLimits
     asking: Asking
     sessions: SessionCalls
     codes: CodeBudget
+    links: LinkBudget
     factors: FactorBudget
     mails: MailBudget
     sign_ups: SignUpLimit

@@ -1,4 +1,4 @@
-"""Budgets of mailed codes, second factors, mails and sign-ups: exact counts within a sliding window.
+"""Budgets of mailed codes and links, second factors, mails and sign-ups: exact counts within a sliding window.
 
 A budget keeps the times of what it counted, so no window of its length ever holds more than its count, wherever the
 window begins. That is affordable because all counts are small. ``stores/budgets.lua`` does the same in Redis; a test
@@ -119,6 +119,10 @@ class BudgetLimits:
         mail_service: All mails.
         mail_service_acquainted: Those that may be asked for by pairs that never logged in.
         mail_service_strangers: Those that networks may ask for from which nobody ever logged in.
+        link_network: Refused links of one network (/24, /64).
+        link_network56: The same for an IPv6 /56.
+        link_network48: The same for an IPv6 /48.
+        link_service: Refused links of all networks from which nobody ever logged in.
         sign_up: Sign-ups without a mail from one network (/24, /64).
         sign_up56: The same for an IPv6 /56.
         sign_up48: The same for an IPv6 /48.
@@ -136,6 +140,10 @@ class BudgetLimits:
     mail_service: Windows = (Window(25, HOUR_S),)
     mail_service_acquainted: Windows = (Window(18, HOUR_S),)
     mail_service_strangers: Windows = (Window(12, HOUR_S),)
+    link_network: Windows = (Window(10, HOUR_S),)
+    link_network56: Windows = (Window(15, HOUR_S),)
+    link_network48: Windows = (Window(20, HOUR_S),)
+    link_service: Windows = (Window(300, HOUR_S),)
     sign_up: Windows = (Window(30, HOUR_S),)
     sign_up56: Windows = (Window(45, HOUR_S),)
     sign_up48: Windows = (Window(60, HOUR_S),)

@@ -48,10 +48,13 @@ def challenge_secret(throttle_secret: bytes) -> bytes:
 
 
 class Spent(Protocol):
-    """Remembers which challenges were used."""
+    """Remembers which challenges were used, and other things that are good for once."""
 
     def spend(self, name: str, until_s: float) -> bool:
         """Use a challenge, which expires at *until_s* (wall clock); return whether it was unused. Never raises."""
+
+    def forget(self, name: str) -> None:
+        """Forget that it was used. Never raises."""
 
 
 class MemorySpent:
@@ -73,6 +76,11 @@ class MemorySpent:
             while len(self._spent) > self._max_spent or next(iter(self._spent.values()), now) < now:
                 self._spent.popitem(last=False)
             return True
+
+    def forget(self, name: str) -> None:
+        """Forget that it was used."""
+        with self._lock:
+            self._spent.pop(name, None)
 
 
 class GuessRate:
@@ -120,7 +128,7 @@ class Challenges:
         derive: Derive = altcha.derive_key_pbkdf2,
     ) -> None:
         self._secret = secret
-        self._spent = spent or MemorySpent(clock=clock)
+        self.spent: Final = spent or MemorySpent(clock=clock)
         self._guess_rate = guess_rate or GuessRate()
         self._clock = clock
         self._work = work
@@ -159,7 +167,7 @@ class Challenges:
 
         def derive_once(given: altcha.ChallengeParameters, salt: bytes, password: bytes) -> bytes:
             # Called only after the signature was verified, so the name and the expiry are ours.
-            if not self._spent.spend(given.nonce, until_s):
+            if not self.spent.spend(given.nonce, until_s):
                 reasons.append("used before")
                 return b""
             return self._derive(given, salt, password)

@@ -39,12 +39,18 @@ def one_try(
     budgets.give_back(taken)
 
 
+def of_networks(kind: str, caller: Caller) -> list[Claim]:
+    """Return the claims of the caller's network, and of the wider ones around it."""
+    wider = zip(("56", "48"), caller.wider, strict=False)
+    return [Claim(kind, caller.network), *(Claim(kind + prefix, network) for prefix, network in wider)]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CodeBudget:
     """One budget of mailed codes per address or phone number, whatever the type, the route or the network.
 
     Supabase counts no wrong codes at all, and the codes of a recovery and of a magic link are the same one.
-    Links (``token_hash``) need no budget: they cannot be guessed.
+    Links (``token_hash``) have budgets of their own: :class:`velro_auth.guards.links.LinkBudget`.
     """
 
     budgets: Budgets

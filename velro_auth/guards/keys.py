@@ -91,6 +91,10 @@ class Keyring:
         """Return the key of a second factor of *account*. Another account has another key for the same factor."""
         return self._hmac("factor", f"{same_account(account)}\0{same_factor(factor_id)}")
 
+    def link(self, token_hash: str) -> str:
+        """Return the key of a mailed link."""
+        return self._hmac("link", token_hash)
+
     def network(self, address: str) -> str:
         """Return the key of the network of *address*; *address* may be a network in CIDR notation."""
         return self._hmac("network", network_of(address))

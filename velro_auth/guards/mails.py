@@ -6,15 +6,20 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from velro_auth.errors import NotEnabled, RequestError, Unready, UpstreamError, UpstreamThrottled
 from velro_auth.guards.attempts import Attempts
 from velro_auth.guards.budgets import Budgets, Claim, Spent, Taken
-from velro_auth.guards.codes import BudgetSpent
+from velro_auth.guards.codes import BudgetSpent, of_networks
 from velro_auth.guards.enforcement import ENFORCED, Enforcement
 from velro_auth.guards.keys import Caller, Keyring
+from velro_auth.guards.upstream_rate_limit import RateLimitBucket
 
 logger = logging.getLogger("velro_auth.guards")
+
+#: The limit that withholds mails because Supabase's own one would be reached.
+UPSTREAM: Final = "mail_upstream"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +29,8 @@ class MailBudget:
     Whether the address has an account is never looked up, so mails that Supabase then does not send count too.
 
     Attributes:
+        copy: The copy of Supabase's rate limit for mails. A mail that it refuses is withheld, as one that exceeds a
+            budget: a refusal would tell nothing of the account, but the answers of all mails are the same.
         on_withheld: Called with the limit, the HMAC of the account and the caller's address for a mail that is not
             sent. The answer does not tell, so the audit trail has to.
     """
@@ -31,6 +38,7 @@ class MailBudget:
     budgets: Budgets
     keyring: Keyring
     attempts: Attempts
+    copy: RateLimitBucket = dataclasses.field(default_factory=RateLimitBucket.never)
     enforcement: Enforcement = ENFORCED
     on_withheld: Callable[[str, str, str], None] = lambda _limit, _account, _address: None
 
@@ -47,13 +55,14 @@ class MailBudget:
         """Have Supabase asked for the mail within the block, if the value is true; see :meth:`take`.
 
         A mail is given back only if Supabase refused the request for what is in it, such as a weak password: it sends
-        no mail for that, whoever has an account.
+        no mail for that, whoever has an account. Where Supabase counts all callers as one, it stays counted: Supabase
+        counted the call, and callers could use up everybody's calls with such requests.
         """
         taken = self._take(account, address)
         try:
             yield taken is not None
         except (RequestError, NotEnabled):
-            if isinstance(taken, Taken):
+            if isinstance(taken, Taken) and not self.copy.is_in_force:
                 self.budgets.give_back(taken)
             raise
 
@@ -61,16 +70,26 @@ class MailBudget:
         """Return what was taken, what would have been refused if that is only reported, or None for no mail."""
         caller = self.keyring.caller(account, address)
         taken = self.budgets.take(self._claims(caller))
-        if not isinstance(taken, Spent):
-            return taken
-        if self.enforcement.is_on:
-            self.enforcement.on_refused(taken.kind)
-            self.on_withheld(taken.kind, caller.account, address)
-            # The answer does not show it, so a developer would look for the mail in vain.
-            logger.info("a mail was withheld", extra={"limit": taken.kind, "account": caller.account})
+        if isinstance(taken, Spent):
+            if self.enforcement.is_on:
+                self._withhold(taken.kind, caller, address)
+                return None
+            self.enforcement.report(taken.kind, account=caller.account)
+        try:
+            self.copy.acquire_for(lambda: self.is_acquainted(address))
+        except UpstreamThrottled:
+            # Supabase is not asked.
+            if isinstance(taken, Taken):
+                self.budgets.give_back(taken)
+            self._withhold(UPSTREAM, caller, address)
             return None
-        self.enforcement.report(taken.kind, account=caller.account)
         return taken
+
+    def _withhold(self, limit: str, caller: Caller, address: str) -> None:
+        self.enforcement.on_refused(limit)
+        self.on_withheld(limit, caller.account, address)
+        # The answer does not show it, so a developer would look for the mail in vain.
+        logger.info("a mail was withheld", extra={"limit": limit, "account": caller.account})
 
     def is_acquainted(self, address: str) -> bool:
         """Return whether anybody logged in from the network of *address* before."""
@@ -81,7 +100,7 @@ class MailBudget:
         claims = [
             Claim("mail_pair", f"{caller.account}:{caller.network}"),
             Claim("mail_account", caller.account),
-            *_of_networks("mail_network", caller),
+            *of_networks("mail_network", caller),
             Claim("mail_service"),
         ]
         if not known.pair:
@@ -111,7 +130,7 @@ class SignUpLimit:
             Throttled: The network made too many sign-ups.
         """
         caller = Caller("", self.keyring.network(address), self.keyring.wider(address))
-        taken = self.budgets.take(_of_networks("sign_up", caller))
+        taken = self.budgets.take(of_networks("sign_up", caller))
         if isinstance(taken, Spent):
             if self.enforcement.is_on:
                 self.enforcement.on_refused(taken.kind)
@@ -124,9 +143,3 @@ class SignUpLimit:
         except (UpstreamError, UpstreamThrottled, Unready):
             self.budgets.give_back(taken)
             raise
-
-
-def _of_networks(kind: str, caller: Caller) -> list[Claim]:
-    """Return the claims of the caller's network, and of the wider ones around it."""
-    wider = zip(("56", "48"), caller.wider, strict=False)
-    return [Claim(kind, caller.network), *(Claim(kind + prefix, network) for prefix, network in wider)]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Self
 
 from velro_auth.errors import UpstreamThrottled
 
@@ -16,6 +17,12 @@ logger = logging.getLogger("velro_auth.guards")
 #: calls may come closer together on the way, and must not find Supabase's bucket empty.
 BURST: Final = 29
 REFILL_S: Final = 2.0
+
+#: Supabase's default for mails, and for codes and links: 30 calls per five minutes and address, all of them at once. It
+#: counts before it validates, and one more call is allowed every ten seconds.
+MAIL_REFILL_S: Final = 10.0
+#: Supabase's default for anonymous users: 30 per hour and address.
+ANONYMOUS_REFILL_S: Final = 120.0
 
 #: Calls kept for users who logged in before: the guesses of strangers must not use up their logins.
 RESERVE: Final = 6
@@ -109,9 +116,9 @@ class RateLimitState:
 class RateLimitBucket:
     """A copy of the bucket that Supabase keeps for our address, as far as this process knows it.
 
-    Logins and refreshes share it. It is in force while Supabase counts all callers as one, that is, unless their
-    addresses are forwarded (``Sb-Forwarded-For``). A call is never given back: Supabase counts each request that
-    arrives, whatever its outcome.
+    Logins and refreshes share one; mails, proofs and anonymous users have others (:class:`RateLimits`). It is in force
+    while Supabase counts all callers as one, that is, unless their addresses are forwarded (``Sb-Forwarded-For``). A
+    call is never given back: Supabase counts each request that arrives, whatever its outcome.
 
     Args:
         one_address: Whether all callers count as one, so that the limit is in force; None for always.
@@ -145,15 +152,29 @@ class RateLimitBucket:
             if self._state.numbers != (self._burst, self._refill_s):
                 self._state.numbers, self._state.full_until = (self._burst, self._refill_s), 0.0
 
+    @classmethod
+    def never(cls) -> Self:
+        """Return a bucket that is never in force."""
+        return cls(one_address=OneAddress())
+
+    @property
+    def is_in_force(self) -> bool:
+        """Whether calls are counted: all callers count as one."""
+        return self._one_address is None or self._one_address()
+
     def acquire(self, *, is_known: bool) -> None:
         """Count one call, if the limit is in force; *is_known* is whether the user logged in before.
 
         Raises:
             UpstreamThrottled: No call is left; ``retry_after_s`` is exact.
         """
-        if self._one_address is not None and not self._one_address():
+        self.acquire_for(lambda: is_known)
+
+    def acquire_for(self, is_known: Callable[[], bool]) -> None:
+        """Do the same; *is_known* is asked only if the limit is in force. It may ask Redis."""
+        if not self.is_in_force:
             return
-        available = self._burst if is_known else self._burst - self._reserve
+        available = self._burst if is_known() else self._burst - self._reserve
         with self._state.lock:
             now = self._clock()
             wait_s = self._state.full_until - (available - 1) * self._refill_s - now
@@ -170,3 +191,39 @@ class RateLimitBucket:
                 return
         with self._state.lock:
             self._state.full_until = self._clock() + self._burst * self._refill_s
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RateLimits:
+    """The copies for routes that Supabase counts apart from logins.
+
+    Without them one caller could use up, for everybody, the mails or the codes of a project that counts all callers as
+    one. A part of each is kept for networks from which somebody logged in before.
+
+    Attributes:
+        mails: Sign-ups, and everything else that may send a mail. Supabase counts these routes one by one, so one copy
+            for all of them is the safer one.
+        proofs: Links and codes.
+        anonymous: New anonymous users.
+        is_acquainted: Whether anybody logged in from the network of an address before.
+    """
+
+    mails: RateLimitBucket
+    proofs: RateLimitBucket
+    anonymous: RateLimitBucket
+    is_acquainted: Callable[[str], bool]
+
+    def acquire(self, bucket: RateLimitBucket, address: str) -> None:
+        """Count one call for a caller at *address* in *bucket*, one of these.
+
+        Raises:
+            UpstreamThrottled: No call is left.
+        """
+        bucket.acquire_for(lambda: self.is_acquainted(address))
+
+
+class RateLimitStates:
+    """The states of :class:`RateLimits`; survive a settings reload."""
+
+    def __init__(self) -> None:
+        self.mails, self.proofs, self.anonymous = RateLimitState(), RateLimitState(), RateLimitState()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -176,6 +177,12 @@ class RedisSpent:
                 return bool(self._client.set(self._prefix + name, b"1", nx=True, px=expires_ms))
         except RedisUnavailable:
             return True
+
+    def forget(self, name: str) -> None:
+        """Forget that it was used. Never raises."""
+        self._memory.forget(name)
+        with contextlib.suppress(RedisUnavailable), self._backoff.attempt(failures=STORE_ERRORS):
+            self._client.delete(self._prefix + name)
 
 
 def _as_json(limits: Limits) -> str:

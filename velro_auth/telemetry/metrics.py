@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from velro_auth.context import RequestContext
 from velro_auth.guards.budgets import KINDS
+from velro_auth.guards.mails import UPSTREAM
 from velro_auth.telemetry.alerts import EVENTS
 from velro_auth.telemetry.gauges import PREFIX, ExternalCounter, ExternalCounters, Gauge, Gauges
 from velro_auth.telemetry.shared import Table, Workers
@@ -32,7 +33,7 @@ OTHER: Final = "other"
 LANES: Final = ("fast", "flask", "edge", "server")
 STATUS_CLASSES: Final = ("1xx", "2xx", "3xx", "4xx", "5xx")
 SCOPES: Final = ("pair", "strangers", "account", "network", "network56", "network48", "service", OTHER)
-BUDGETS: Final = (*KINDS, OTHER)
+BUDGETS: Final = (*KINDS, UPSTREAM, OTHER)
 LIMITS: Final = (*SCOPES[:-1], *BUDGETS)
 CHALLENGES: Final = ("given", "solved", "wrong")
 SHARES: Final = ("own", "upstream", "total")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 from velro_auth.auth.account import Link, MailRequest, Proof, SignUp, Verified
+from velro_auth.auth.confirming import has_confirmed
 from velro_auth.auth.models import Session
 from velro_auth.context import RequestContext
 from velro_auth.errors import UpstreamFailed, UpstreamUnavailable
@@ -26,9 +26,6 @@ from velro_auth.upstream.answers import (
 )
 from velro_auth.upstream.calls import AuthCalls, PublicRequest
 from velro_auth.upstream.transport.transport import Reply
-
-#: How long Supabase may take between confirming an address and signing in, in seconds.
-_ONE_CALL_S: Final = 5.0
 
 
 class SupabaseAccounts:
@@ -93,7 +90,7 @@ class SupabaseAccounts:
             session = session_from(reply, self._clock())
             if asked is not None:
                 _demand_address(session.user.email, asked)
-            return Verified(session, has_confirmed=_has_confirmed(answer["user"]))
+            return Verified(session, has_confirmed=has_confirmed(answer["user"]))
 
         fields = {"token_hash": proof.token_hash} if isinstance(proof, Link) else _code(proof.email, proof.token)
         body = {"type": proof.type, **fields}
@@ -154,21 +151,3 @@ def _demand_own(user: Mapping[str, Any], sign_up: SignUp) -> None:
         demand(is_right=same_phone(user.get("phone"), sign_up.email), what="the phone number")
     else:
         _demand_address(user.get("email"), sign_up.email)
-
-
-def _has_confirmed(user: Mapping[str, Any]) -> bool:
-    """Return whether the address was confirmed by this sign-in: at the same time, and by a mail sent before that."""
-    confirmed, signed_in, sent = (
-        _moment(user.get(name)) for name in ("email_confirmed_at", "last_sign_in_at", "recovery_sent_at")
-    )
-    if confirmed is None or signed_in is None or abs(signed_in - confirmed) >= _ONE_CALL_S:
-        return False
-    return sent is None or sent <= confirmed
-
-
-def _moment(text: Any) -> float | None:
-    """Return a time of Supabase's in seconds since the epoch; None for anything else."""
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (TypeError, ValueError):
-        return None

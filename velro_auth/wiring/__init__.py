@@ -149,7 +149,7 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
         state = open_state(settings, ROUTES, tracing)
     services, telemetry = _services(settings, state), state.telemetry
     sessions, max_body_bytes = services.sessions, settings.auth_max_body_bytes
-    browsers = cookie_sessions(settings, sessions)
+    browsers = cookie_sessions(settings, sessions, state.sealing_keys(settings))
     login = browsers(LoginEndpoint(services.login, max_body_bytes))
     refresh = browsers(RefreshEndpoint(sessions, max_body_bytes))
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
@@ -182,9 +182,19 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
 def _frontends(settings: Settings, state: ApplicationState, services: _Services) -> tuple[Endpoint, ...]:
     """Build the endpoints of the account and of the sessions, beyond login, refresh and logout."""
     calls, owners, sessions = services.calls, state.upstream.owners, services.sessions
-    user = build_user(settings, state.user, calls=calls, sessions=sessions, owners=owners)
-    oauth = build_oauth(settings, calls=calls, owners=owners, sessions=sessions)
-    flows = account.build_account(settings, state.account, state.user, calls=calls, owners=owners, sessions=sessions)
+    keys = state.sealing_keys(settings)
+    user = build_user(settings, state.user, calls=calls, sessions=sessions, owners=owners, keys=keys)
+    oauth = build_oauth(settings, calls=calls, owners=owners, sessions=sessions, keys=keys)
+    flows = account.build_account(
+        settings,
+        state.account,
+        state.user,
+        calls=calls,
+        owners=owners,
+        sessions=sessions,
+        spent=state.guards.challenges.spent,
+        keys=keys,
+    )
     listed = (SessionsEndpoint(services.session_list), SessionEndpoint(services.session_list))
     return (*user, *flows, *oauth, *listed)
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from velro_auth.auth.mailing import Mailing, MailRequests
 from velro_auth.auth.new_sessions import NewSessions
-from velro_auth.auth.password_reset import Confirmation, PasswordReset, PasswordSetter, Tickets
+from velro_auth.auth.password_reset import Confirmation, PasswordReset, PasswordSetter
 from velro_auth.auth.proofs import Proofs
-from velro_auth.auth.sealing import Sealer, sealing_keys
+from velro_auth.auth.sealing import Sealer
 from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.sign_up import SignUps
+from velro_auth.auth.tickets import Tickets
 from velro_auth.config.settings import Settings
 from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.account import ForgotEndpoint, MailFlows, OtpEndpoint, ResendEndpoint, SignUpEndpoint
 from velro_auth.endpoints.confirmation import ConfirmEndpoint, ResetEndpoint
 from velro_auth.guards.asking import CircuitBreaker
+from velro_auth.guards.challenges import Spent
 from velro_auth.upstream.accounts import SupabaseAccounts
 from velro_auth.upstream.answers import Owners
 from velro_auth.upstream.calls import AuthCalls
@@ -55,6 +58,8 @@ def build_account(
     calls: AuthCalls,
     owners: Owners,
     sessions: Sessions,
+    spent: Spent,
+    keys: Sequence[bytes],
 ) -> tuple[Endpoint, ...]:
     """Build the endpoints.
 
@@ -65,11 +70,12 @@ def build_account(
         calls: Asks Supabase Auth.
         owners: The user that each refresh token was issued to.
         sessions: The sessions service.
+        spent: Remembers which tickets were used.
+        keys: Seal cookies and tickets.
     """
     guards, new_sessions = sessions.guards, NewSessions(sessions=sessions)
     accounts = SupabaseAccounts(calls, owners=owners)
     mailing = build_mailing(settings, sessions)
-    keys = sealing_keys(settings.auth_cookie_keys, api_key=settings.upstream_key)
     flows = MailFlows(
         FlowCookies(keys, public_url=settings.auth_public_url),
         [allowed_redirect(entry) for entry in settings.auth_redirect_urls],
@@ -82,7 +88,7 @@ def build_account(
         proofs=proofs,
         pass_factor=build_factors(calls, owners, sessions, user).verify,
         new_sessions=new_sessions,
-        tickets=Tickets(Sealer(keys, "ticket")),
+        tickets=Tickets(sealer=Sealer(keys, "ticket"), spent=spent, denies=sessions.denied.denies),
     )
     most = settings.auth_max_body_bytes
     return (

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from velro_auth.config.settings import Settings
 from velro_auth.guards import CHECKS_MIN_CALLS, Guards
@@ -17,17 +18,23 @@ from velro_auth.guards.enforcement import ENFORCED, Enforcement
 from velro_auth.guards.failure_delay import FailureDelay, FailureDelayState
 from velro_auth.guards.keys import Keyring, throttle_secret
 from velro_auth.guards.limits import Limits
+from velro_auth.guards.links import LinkBudget
 from velro_auth.guards.mail_delay import MailDelay, MailDelayState
 from velro_auth.guards.mails import MailBudget, SignUpLimit
 from velro_auth.guards.sessions import SessionCalls, SessionCallsState
 from velro_auth.guards.throttle import Throttle
-from velro_auth.guards.upstream_rate_limit import OneAddress, RateLimitBucket, RateLimitState
+from velro_auth.guards.upstream_rate_limit import OneAddress, RateLimitState, RateLimitStates
 from velro_auth.health_checks import Finding
+from velro_auth.wiring.rate_limits import family_rate_limits, login_rate_limit, mail_rate_limit, processes_of
 
 if TYPE_CHECKING:
     import redis
 
     from velro_auth.stores.client import SharedStore
+
+
+#: As long as what is made from it (SHA-256).
+INSTANCE_KEY_BYTES: Final = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +43,14 @@ class GuardState:
 
     Attributes:
         challenges: Makes and verifies challenges; knows the solutions that were used.
+        instance_key: Random characters that only this instance knows, where nothing secret is set.
         client: The Redis client of the throttle; None without Redis.
         store: Whether Redis works; None without Redis.
         one_address: Whether Supabase counts all callers as one, although their addresses are forwarded.
         counters: Login tries that were counted in memory.
         failure_delay: Permits of requests that wait for Supabase.
         rate_limit: The calls that were counted against Supabase's rate limit.
+        families: The same for the routes that Supabase counts apart from logins.
         bulkhead: Permits of logins in use.
         breaker: The circuit breaker of logins.
         checks: The circuit breaker of token checks.
@@ -53,12 +62,14 @@ class GuardState:
     """
 
     challenges: Challenges
+    instance_key: str
     client: redis.Redis | None = None
     store: SharedStore | None = None
     one_address: OneAddress = field(default_factory=OneAddress)
     counters: MemoryCounters = field(default_factory=MemoryCounters)
     failure_delay: FailureDelayState = field(default_factory=FailureDelayState)
     rate_limit: RateLimitState = field(default_factory=RateLimitState)
+    families: RateLimitStates = field(default_factory=RateLimitStates)
     bulkhead: BulkheadState = field(default_factory=BulkheadState)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     checks: CircuitBreaker = field(default_factory=lambda: CircuitBreaker(min_calls=CHECKS_MIN_CALLS))
@@ -80,7 +91,11 @@ class GuardState:
 
 
 def open_guards(
-    settings: Settings, *, store: SharedStore | None = None, one_address: OneAddress | None = None
+    settings: Settings,
+    *,
+    store: SharedStore | None = None,
+    one_address: OneAddress | None = None,
+    instance_key: str = "",
 ) -> GuardState:
     """Return the state of guards that have seen no login.
 
@@ -88,7 +103,9 @@ def open_guards(
         settings: Those that need a restart are read here: Redis and the secret.
         store: Whether Redis works; None without Redis.
         one_address: Whether Supabase counts all callers as one; None: never.
+        instance_key: Random characters that only this instance knows; made here if empty.
     """
+    instance_key = instance_key or secrets.token_hex(INSTANCE_KEY_BYTES)
     client, spent = None, None
     if store is not None:
         # 5 MB that few need.
@@ -97,8 +114,15 @@ def open_guards(
 
         client = connect(settings.redis_url)
         spent = RedisSpent(client=client, backoff=store.counters, prefix=settings.redis_prefix)
-    challenges = Challenges(secret=challenge_secret(_secret(settings)), spent=spent)
-    return GuardState(challenges=challenges, client=client, store=store, one_address=one_address or OneAddress())
+    # Whoever knows it can solve challenges beforehand, so it is never made from a publishable key.
+    secret = throttle_secret(settings.auth_throttle_secret, api_key=settings.supabase_secret_key or instance_key)
+    return GuardState(
+        challenges=Challenges(secret=challenge_secret(secret), spent=spent),
+        instance_key=instance_key,
+        client=client,
+        store=store,
+        one_address=one_address or OneAddress(),
+    )
 
 
 def _ignore(_event: str) -> None:
@@ -124,12 +148,13 @@ def build_guards(
         on_withheld: Called when a mail is not sent because of the mail budget.
         enforcement: Whether budgets and limits refuse, and what to call when they do.
     """
-    enforcement = _shared_report(settings, state, enforcement)
-    attempts, keyring = _attempts(settings, state), Keyring(_secret(settings))
-    budgets, failure_delay = _budgets(settings, state), _failure_delay(settings, state)
-    rate_limit = _rate_limit(settings, state)
+    enforcement, failure_delay = _shared_report(settings, state, enforcement), _failure_delay(settings, state)
+    attempts, budgets = _attempts(settings, state), _budgets(settings, state)
+    keyring, copy = Keyring(_secret(settings, state)), mail_rate_limit(settings, state)
+    rate_limit = login_rate_limit(settings, state)
+    codes = CodeBudget(budgets=budgets, keyring=keyring, enforcement=enforcement)
     mails = MailBudget(
-        budgets=budgets, keyring=keyring, attempts=attempts, enforcement=enforcement, on_withheld=on_withheld
+        budgets=budgets, keyring=keyring, attempts=attempts, copy=copy, enforcement=enforcement, on_withheld=on_withheld
     )
     return Guards(
         failure_delay=failure_delay,
@@ -143,15 +168,31 @@ def build_guards(
             enforcement=enforcement,
         ),
         rate_limit=rate_limit,
+        families=family_rate_limits(settings, state, mails),
         asking=Asking(bulkhead=_bulkhead(settings, state), breaker=state.breaker, rate_limit=rate_limit),
         sessions=_session_calls(settings, state),
         checks=state.checks,
         data=state.data,
-        codes=CodeBudget(budgets=budgets, keyring=keyring, enforcement=enforcement),
+        codes=codes,
+        links=_links(settings, state, codes, attempts, on_challenge),
         factors=FactorBudget(budgets=budgets, keyring=keyring, attempts=attempts, enforcement=enforcement),
         mails=mails,
         sign_ups=SignUpLimit(budgets=budgets, keyring=keyring, enforcement=enforcement),
         mail_delay=_mail_delay(settings, state, failure_delay, mails),
+    )
+
+
+def _links(
+    settings: Settings, state: GuardState, codes: CodeBudget, attempts: Attempts, on_challenge: Callable[[str], None]
+) -> LinkBudget:
+    return LinkBudget(
+        budgets=codes.budgets,
+        keyring=codes.keyring,
+        attempts=attempts,
+        challenges=state.challenges,
+        is_challenging=settings.auth_challenge == "auto",
+        on_challenge=on_challenge,
+        enforcement=codes.enforcement,
     )
 
 
@@ -197,19 +238,19 @@ def _session_calls(settings: Settings, state: GuardState) -> SessionCalls:
     )
 
 
-def _processes(settings: Settings) -> int:
-    return settings.web_concurrency * settings.auth_replicas
+def _secret(settings: Settings, state: GuardState) -> bytes:
+    """Return the key of the counters' names, which are the same in all processes that share a Redis.
 
-
-def _secret(settings: Settings) -> bytes:
-    # Without a key Supabase is not asked and the counters do not matter.
-    return throttle_secret(settings.auth_throttle_secret, api_key=settings.upstream_key or "unconfigured")
+    There they are made from a publishable key if nothing else is set; ``Settings.advice`` tells.
+    """
+    shared = settings.upstream_key if settings.redis_url else settings.supabase_secret_key
+    return throttle_secret(settings.auth_throttle_secret, api_key=shared or state.instance_key)
 
 
 def _attempts(settings: Settings, state: GuardState) -> Attempts:
     """Count in Redis if there is one; in memory each process has its share of the limits."""
     limits = Limits().scaled(settings.auth_throttle_scale)
-    memory = MemoryAttempts(limits=limits.scaled(1 / _processes(settings)), counters=state.counters)
+    memory = MemoryAttempts(limits=limits.scaled(1 / processes_of(settings)), counters=state.counters)
     if state.client is None or state.store is None:
         return memory
     from velro_auth.stores.attempts import RedisAttempts  # noqa: PLC0415 - 5 MB that few need
@@ -240,7 +281,7 @@ def budget_limits(settings: Settings) -> BudgetLimits:
 def _budgets(settings: Settings, state: GuardState) -> Budgets:
     """Count in Redis if there is one; in memory each process has its share of the budgets."""
     limits = budget_limits(settings)
-    memory = MemoryBudgets(limits=limits.scaled(1 / _processes(settings)), logs=state.logs)
+    memory = MemoryBudgets(limits=limits.scaled(1 / processes_of(settings)), logs=state.logs)
     if state.client is None or state.store is None:
         return memory
     from velro_auth.stores.budgets import RedisBudgets  # noqa: PLC0415 - 5 MB that few need
@@ -251,20 +292,4 @@ def _budgets(settings: Settings, state: GuardState) -> Budgets:
         fallback=memory,
         backoff=state.store.counters,
         prefix=settings.redis_prefix,
-    )
-
-
-def _rate_limit(settings: Settings, state: GuardState) -> RateLimitBucket:
-    """Build the rate limit: always in force, never, or while Supabase counts all callers as one."""
-    one_address: OneAddress | None = state.one_address
-    if settings.keeps_quota:
-        one_address = None
-    elif settings.auth_upstream_quota == "off":
-        one_address = OneAddress()
-    return RateLimitBucket(
-        one_address=one_address,
-        burst=settings.upstream_quota_burst,
-        refill_s=settings.upstream_quota_refill_s,
-        processes=_processes(settings),
-        state=state.rate_limit,
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from velro_auth.auth.new_sessions import NewSessions
 from velro_auth.auth.oauth import CodeExchange, HandoffCodes
-from velro_auth.auth.sealing import sealing_keys
 from velro_auth.auth.sessions import Sessions
 from velro_auth.config.settings import Settings
 from velro_auth.endpoints import Endpoint
@@ -21,7 +21,9 @@ from velro_auth.web.redirects import allowed_redirect
 OAUTH_ENDPOINTS: Final = (AuthorizeEndpoint, CallbackEndpoint, ExchangeEndpoint)
 
 
-def build_oauth(settings: Settings, *, calls: AuthCalls, owners: Owners, sessions: Sessions) -> tuple[Endpoint, ...]:
+def build_oauth(
+    settings: Settings, *, calls: AuthCalls, owners: Owners, sessions: Sessions, keys: Sequence[bytes]
+) -> tuple[Endpoint, ...]:
     """Build the endpoints.
 
     Args:
@@ -29,8 +31,8 @@ def build_oauth(settings: Settings, *, calls: AuthCalls, owners: Owners, session
         calls: Asks Supabase Auth.
         owners: Learns which user a refresh token was given to.
         sessions: The sessions service.
+        keys: Seal cookies and codes.
     """
-    keys = sealing_keys(settings.auth_cookie_keys, api_key=settings.upstream_key)
     flows, handoffs = FlowCookies(keys, public_url=settings.auth_public_url), HandoffCodes(keys)
     allowed = tuple(map(allowed_redirect, settings.auth_redirect_urls))
     exchange = build_exchange(handoffs, calls=calls, owners=owners, sessions=sessions)

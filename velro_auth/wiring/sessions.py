@@ -67,16 +67,17 @@ class SessionState:
     checks: Mapping[str, Check]
 
 
-def open_sessions(settings: Settings, *, store: SharedStore | None) -> SessionState:
+def open_sessions(settings: Settings, *, store: SharedStore | None, instance_key: str) -> SessionState:
     """Return the state of a sessions service that has seen no request.
 
     Args:
         settings: Those that need a restart are read here: the project, its keys, Redis.
         store: Whether Redis works; None without Redis.
+        instance_key: Random characters that only this instance knows.
     """
     key_store = None if settings.errors else _key_store(settings)
     keys: Keys = key_store or NoKeys()
-    denied, relay, background = _shared(settings, store)
+    denied, relay, background = _shared(settings, store, instance_key)
     refreshes = Refreshes[Session](relay=relay, wait_s=_longest_refresh_s(settings))
     introspected, introspection = _verifier(settings, keys, denied), IntrospectionState(_ask_limits(settings))
     gauges = [
@@ -201,7 +202,7 @@ def _longest_refresh_s(settings: Settings) -> float:
 
 
 def _shared(
-    settings: Settings, store: SharedStore | None
+    settings: Settings, store: SharedStore | None, instance_key: str
 ) -> tuple[DenyList, Relay[Session] | None, Sequence[BackgroundTask]]:
     """Return the deny-list, the cross-process single flight and their tasks; in Redis if there is one."""
     if store is None:
@@ -213,10 +214,12 @@ def _shared(
     from velro_auth.stores.refresh import RedisSingleFlight  # noqa: PLC0415
 
     client = connect(settings.redis_url)
+    # Redis does not know it, so it is never made from a publishable key. With the instance's own key, only the
+    # processes of one instance share their refreshes.
+    secret = settings.supabase_secret_key or settings.auth_throttle_secret or instance_key
     relay = RedisSingleFlight(
         client=client,
-        # All processes know this secret, Redis does not.
-        secret=hmac.digest(settings.upstream_key.encode(), b"velro-auth relay", "sha256"),
+        secret=hmac.digest(secret.encode(), b"velro-auth relay", "sha256"),
         dump=dump_session,
         load=load_session,
         backoff=store.sessions,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from velro_auth.auth.models import Profiles
+from velro_auth.auth.sealing import sealing_keys
 from velro_auth.config.settings import Settings
 from velro_auth.guards.upstream_rate_limit import OneAddress
 from velro_auth.telemetry.gauges import (
@@ -113,6 +114,10 @@ class ApplicationState:
     _watch: AddressWatch | None = None
     _watched: object = None
 
+    def sealing_keys(self, settings: Settings) -> Sequence[bytes]:
+        """Return the keys that seal cookies and tickets."""
+        return sealing_keys(settings.auth_cookie_keys, secret=settings.supabase_secret_key or self.guards.instance_key)
+
     def watch(self, settings: Settings, addresses: Addresses) -> AddressWatch:
         """Return the watch of the callers' addresses.
 
@@ -129,7 +134,7 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
     current, upstream = CurrentSettings(settings), _upstream(settings, tracing.tracer)
     store = _shared_store(settings)
     guards = open_guards(settings, store=store, one_address=upstream.one_address)
-    sessions = open_sessions(settings, store=store)
+    sessions = open_sessions(settings, store=store, instance_key=guards.instance_key)
     telemetry = wire_telemetry(
         settings,
         target=lambda: slo_target(current.settings),

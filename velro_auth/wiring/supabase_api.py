@@ -8,7 +8,6 @@ from velro_auth.auth.new_sessions import NewSessions
 from velro_auth.auth.oauth import HandoffCodes
 from velro_auth.auth.passing import PassedCalls
 from velro_auth.auth.proofs import Proofs
-from velro_auth.auth.sealing import sealing_keys
 from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.user_calls import UserCalls
 from velro_auth.config.settings import Settings
@@ -55,7 +54,7 @@ def build_supabase_api(
         user=UserCalls(sessions=sessions, breaker=breaker, kind="change"),
         freshness=Freshness(identity=sessions.identity, guards=sessions.guards),
     )
-    keys = sealing_keys(settings.auth_cookie_keys, api_key=settings.upstream_key)
+    keys = state.sealing_keys(settings)
     exchange = build_exchange(HandoffCodes(keys), calls=calls, owners=owners, sessions=sessions)
     mails = Mails(
         sign_up=build_sign_ups(settings, state.account, accounts, sessions),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from velro_auth.auth.anonymous import Anonymous
 from velro_auth.auth.factors import Factors
 from velro_auth.auth.freshness import Freshness
-from velro_auth.auth.sealing import sealing_keys
 from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.user_calls import UserCalls
 from velro_auth.auth.user_changes import UserChanges
@@ -75,6 +75,7 @@ def build_user(
     calls: AuthCalls,
     sessions: Sessions,
     owners: Owners,
+    keys: Sequence[bytes],
 ) -> tuple[Endpoint, ...]:
     """Build the endpoints of :data:`USER_ENDPOINTS`, in that order.
 
@@ -84,12 +85,13 @@ def build_user(
         calls: Asks Supabase Auth.
         sessions: Verifies tokens and ends sessions.
         owners: The user that each refresh token was issued to.
+        keys: Seal cookies.
     """
     users = SupabaseUsers(calls, owners=owners)
     changes = build_changes(users, sessions, state.breaker)
     factors = build_factors(calls, owners, sessions, state)
     anonymous = build_anonymous(users, sessions, state.anonymous)
-    return _endpoints(settings, sessions, changes, factors, anonymous)
+    return _endpoints(settings, sessions, changes, factors, anonymous, keys=keys)
 
 
 def build_changes(users: SupabaseUsers, sessions: Sessions, breaker: CircuitBreaker) -> UserChanges:
@@ -125,10 +127,15 @@ def build_factors(calls: AuthCalls, owners: Owners, sessions: Sessions, state: U
 
 
 def _endpoints(
-    settings: Settings, sessions: Sessions, changes: UserChanges, factors: Factors, anonymous: Anonymous
+    settings: Settings,
+    sessions: Sessions,
+    changes: UserChanges,
+    factors: Factors,
+    anonymous: Anonymous,
+    *,
+    keys: Sequence[bytes],
 ) -> tuple[Endpoint, ...]:
     max_body_bytes = settings.auth_max_body_bytes
-    keys = sealing_keys(settings.auth_cookie_keys, api_key=settings.upstream_key)
     flows = MailFlows(
         FlowCookies(keys, public_url=settings.auth_public_url),
         tuple(map(allowed_redirect, settings.auth_redirect_urls)),

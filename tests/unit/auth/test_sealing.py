@@ -69,9 +69,9 @@ def test_keys_are_replaced_without_ending_what_the_old_one_sealed() -> None:
 
 
 def test_the_default_key_is_made_from_the_supabase_key() -> None:
-    assert sealing_keys((), api_key="a") == sealing_keys((), api_key="a")
-    assert sealing_keys((), api_key="a") != sealing_keys((), api_key="b")
-    assert sealing_keys(("x" * 32,), api_key="a") == (b"x" * 32,)
+    assert sealing_keys((), secret="a") == sealing_keys((), secret="a")
+    assert sealing_keys((), secret="a") != sealing_keys((), secret="b")
+    assert sealing_keys(("x" * 32,), secret="a") == (b"x" * 32,)
 
 
 def test_no_key_is_refused() -> None:

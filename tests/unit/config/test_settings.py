@@ -337,14 +337,26 @@ def test_what_works_but_could_be_better_is_advice() -> None:
         return [found.variable for found in Settings.from_environment({**GOOD, **changes}).advice]
 
     assert advice() == []
-    assert advice(SUPABASE_SECRET_KEY="") == ["AUTH_FORWARD_CLIENT_IP"]
-    assert advice(SUPABASE_SECRET_KEY="", AUTH_UPSTREAM_QUOTA="off") == []
+    assert advice(SUPABASE_SECRET_KEY="", AUTH_COOKIE_KEYS="k" * 40) == ["AUTH_FORWARD_CLIENT_IP"]
+    assert advice(SUPABASE_SECRET_KEY="", AUTH_COOKIE_KEYS="k" * 40, AUTH_UPSTREAM_QUOTA="off") == []
     assert advice(SUPABASE_PUBLISHABLE_KEY="") == ["SUPABASE_PUBLISHABLE_KEY"]
     assert advice(SUPABASE_PUBLISHABLE_KEY="", AUTH_CAPTCHA="off") == []
     assert advice(SUPABASE_SECRET_KEY=legacy_key(role="service_role")) == [
         "AUTH_FORWARD_CLIENT_IP",
         "SUPABASE_SECRET_KEY",
     ]
+
+
+def test_without_a_secret_key_other_secrets_are_advised() -> None:
+    def advice(**changes: str) -> list[str]:
+        changes = {**GOOD, "SUPABASE_SECRET_KEY": "", "AUTH_UPSTREAM_QUOTA": "off", **changes}
+        return [found.variable for found in Settings.from_environment(changes).advice]
+
+    shared = {"REDIS_URL": "redis://127.0.0.1:6379"}
+    assert advice() == ["AUTH_COOKIE_KEYS"]
+    assert advice(**shared) == ["AUTH_COOKIE_KEYS", "AUTH_THROTTLE_SECRET"]
+    assert advice(**shared, AUTH_COOKIE_KEYS="k" * 40) == ["AUTH_THROTTLE_SECRET"]
+    assert advice(**shared, AUTH_COOKIE_KEYS="k" * 40, AUTH_THROTTLE_SECRET="s" * 40) == []
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ import pytest
 
 from tests.unit.guards.clock import HandClock
 from tests.unit.guards.outcomes import fail
-from velro_auth.errors import Busy, InvalidRequest, Throttled, UpstreamThrottled, UpstreamUnavailable
+from velro_auth.errors import Busy, CaptchaRequired, InvalidRequest, Throttled, UpstreamThrottled, UpstreamUnavailable
 from velro_auth.guards.attempts import MemoryAttempts
 from velro_auth.guards.budgets import BudgetLimits, MemoryBudgets
 from velro_auth.guards.keys import Keyring
 from velro_auth.guards.limits import Limits
 from velro_auth.guards.mails import MailBudget, SignUpLimit
+from velro_auth.guards.upstream_rate_limit import MAIL_REFILL_S, RateLimitBucket
 
 ADA = "ada@example.com"
 HOME = "192.0.2.1"
@@ -23,7 +24,9 @@ KEYRING = Keyring(b"secret")
 class Mails:
     """The mails that Supabase was asked to send."""
 
-    def __init__(self, clock: HandClock, limits: BudgetLimits | None = None) -> None:
+    def __init__(
+        self, clock: HandClock, limits: BudgetLimits | None = None, copy: RateLimitBucket | None = None
+    ) -> None:
         self.clock = clock
         self.withheld: list[tuple[str, str, str]] = []
         self.attempts = MemoryAttempts(limits=Limits(), clock=clock)
@@ -32,6 +35,7 @@ class Mails:
             budgets=budgets,
             keyring=KEYRING,
             attempts=self.attempts,
+            copy=copy or RateLimitBucket.never(),
             on_withheld=lambda *what: self.withheld.append(what),
         )
         self.sign_ups = SignUpLimit(budgets=budgets, keyring=KEYRING)
@@ -150,6 +154,51 @@ def test_unknown_addresses_count_like_known_ones(clock: HandClock) -> None:
     known, unknown = Mails(clock), Mails(clock)
 
     assert [known.ask() for _ in range(5)] == [unknown.ask("nobody@example.com") for _ in range(5)]
+
+
+@pytest.fixture
+def counted(clock: HandClock) -> Mails:
+    """The mails of a service with a large budget, in a project that counts all callers as one."""
+    return Mails(clock, BudgetLimits.with_mails(100_000), RateLimitBucket(refill_s=MAIL_REFILL_S, clock=clock))
+
+
+def test_one_caller_does_not_use_up_everybodys_mails(counted: Mails) -> None:
+    """Supabase allows 30 at once, then one every ten seconds. Some are kept for networks that logged in before."""
+    counted.knows()
+
+    assert sum(counted.ask(f"u{number}@example.com", address_of(number)) for number in range(100)) == 23
+    assert counted.withheld[0] == ("mail_upstream", KEYRING.account("u23@example.com"), address_of(23))
+    assert counted.ask() == 1
+    counted.clock.advance(20)
+    assert sum(counted.ask(f"v{number}@example.com", address_of(number)) for number in range(100)) == 1
+
+
+def test_a_mail_that_is_not_asked_for_costs_no_budget(counted: Mails) -> None:
+    for number in range(23):
+        counted.ask(f"u{number}@example.com", address_of(number))
+    assert counted.ask(times=50) == 0
+
+    counted.clock.advance(600)
+
+    assert counted.ask(times=10) == 2
+
+
+@pytest.mark.parametrize(
+    "error", [InvalidRequest({"email": ["wrong"]}), CaptchaRequired("wrong")], ids=["400", "captcha"]
+)
+@pytest.mark.parametrize("is_counted", [True, False], ids=["all callers are one", "each caller alone"])
+def test_refused_requests_are_given_back_unless_supabase_counts_them_for_all(
+    clock: HandClock, error: Exception, *, is_counted: bool
+) -> None:
+    copy = RateLimitBucket(burst=1000, clock=clock) if is_counted else RateLimitBucket.never()
+    mails = Mails(clock, BudgetLimits.with_mails(100_000), copy)
+
+    for _ in range(20):
+        with contextlib.suppress(type(error)), mails.budget.attempt(ADA, HOME) as may_send:
+            if may_send:
+                raise error
+
+    assert mails.ask(times=10) == (0 if is_counted else 2)
 
 
 def sign_up(mails: Mails, address: str, *errors: type[BaseException]) -> bool:

@@ -14,7 +14,7 @@ from velro_auth.auth.bearer import bearer_token
 from velro_auth.context import RequestContext
 from velro_auth.endpoints.bodies import MAX_CAPTCHA_TOKEN_LENGTH, json_object
 from velro_auth.errors import InvalidRequest, TokenMissing
-from velro_auth.web.redirects import AllowedRedirect, is_allowed
+from velro_auth.web.redirects import AllowedRedirect, is_allowed, is_allowed_in_mail
 
 #: Longest text that is taken for an address, a code or a name.
 MAX_TEXT_LENGTH: Final = 1024
@@ -86,6 +86,16 @@ class Asked:
             if address:
                 return address if is_allowed(address, self.redirects) else None
         return None
+
+    @property
+    def mail_redirect_to(self) -> str | None:
+        """The same for a flow that begins with a mail, whose link adds a query of its own."""
+        address = self.redirect_to
+        return address if address and is_allowed_in_mail(address, self.redirects) else None
+
+    def mail_redirect_query(self) -> list[tuple[str, str]]:
+        """Return the parameter of the query that passes :attr:`mail_redirect_to` on."""
+        return [("redirect_to", self.mail_redirect_to)] if self.mail_redirect_to else []
 
     def redirect_query(self) -> list[tuple[str, str]]:
         """Return the parameter of the query that passes :attr:`redirect_to` on."""

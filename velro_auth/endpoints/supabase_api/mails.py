@@ -5,12 +5,14 @@ Nothing in an answer depends on who has an account, beyond what the project itse
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
+from urllib.parse import parse_qsl, urlsplit
 
-from velro_auth.auth.account import SignUp, Verified
+from velro_auth.auth.account import Code, Link, ProofType, SignUp, Verified
 from velro_auth.auth.anonymous import Anonymous, NewAnonymous
 from velro_auth.auth.mailing import TOLD, Mailing
 from velro_auth.auth.passing import Call, Passed, PassedCalls
@@ -21,7 +23,7 @@ from velro_auth.endpoints.bodies import MAX_PASSWORD_BYTES, RawResponse, json_an
 from velro_auth.endpoints.supabase_api.asked import Asked, account_of, captcha_of, only, text_of
 from velro_auth.endpoints.supabase_api.passed import answer_of
 from velro_auth.endpoints.supabase_api.tokens import session_answer
-from velro_auth.errors import InvalidRequest, PassedOn
+from velro_auth.errors import InvalidRequest, LinkInvalid, PassedOn
 
 #: Refusals that depend on the request alone.
 _TOLD: Final = (*TOLD, PassedOn)
@@ -71,7 +73,7 @@ class Mails:
             data=data,
             challenge=text_of(body, "code_challenge"),
             challenge_method=text_of(body, "code_challenge_method"),
-            redirect_to=asked.redirect_to,
+            redirect_to=asked.mail_redirect_to,
             captcha_token=captcha_of(body),
         )
         session = self.sign_up(sign_up, asked.context)
@@ -111,20 +113,26 @@ class Mails:
         def ask() -> Verified:
             return Verified(self.calls.passing.ask(call, asked.context).session)
 
-        session = self.proofs.check_with(account if token else None, asked.context, ask).session
+        of_type = cast("ProofType", kind)
+        code, link = Code(type=of_type, email=account, token=token), Link(type=of_type, token_hash=token_hash)
+        session = self.proofs.check_with(code if token else link, asked.context, ask).session
         return json_answer(_FIRST_OF_TWO) if session is None else session_answer(session, asked)
 
     def follow(self, asked: Asked) -> RawResponse:
         """Answer ``GET /verify``: the link of a mail. Where it leads is Supabase's answer; nothing follows it here."""
         query = [(name, asked.query[name]) for name in ("token", "type") if name in asked.query]
         call = Call(kind="public", method="GET", path="/verify", query=[*query, *asked.redirect_query()])
+        link = Link(type=cast("ProofType", asked.query.get("type", "")), token_hash=asked.query.get("token", ""))
         answers: list[Passed] = []
 
         def ask() -> Verified:
             answers.append(self.calls.passing.ask(call, asked.context))
+            if _is_refused(answers[0]):
+                raise LinkInvalid("the redirect has an error")
             return Verified(None)
 
-        self.proofs.check_with(None, asked.context, ask)
+        with contextlib.suppress(LinkInvalid):
+            self.proofs.check_with(link, asked.context, ask)
         return answer_of(answers[0])
 
     def _mail(self, asked: Asked, path: str, names: tuple[str, ...]) -> RawResponse:
@@ -132,13 +140,19 @@ class Mails:
         account, _ = account_of(body)
         if not account:
             raise InvalidRequest({"email": ["An address is needed."]})
-        call = Call(kind="mail", method="POST", path=path, query=asked.redirect_query(), body=only(body, *names))
+        call = Call(kind="mail", method="POST", path=path, query=asked.mail_redirect_query(), body=only(body, *names))
 
         def ask(behind: RequestContext) -> None:
             self.calls.passing.ask(call, behind)
 
         self.mailing.send(account, asked.context, ask, told=_TOLD)
         return json_answer({})
+
+
+def _is_refused(passed: Passed) -> bool:
+    """Return whether a redirect tells that the link was refused: Supabase puts that behind the ``#``, always."""
+    location = next((value for name, value in passed.headers if name == "Location"), "")
+    return any(name == "error" for name, _ in parse_qsl(urlsplit(location).fragment))
 
 
 def new_user(sign_up: SignUp) -> dict[str, Any]:

@@ -135,7 +135,7 @@ class Users:
         """Ask for a new address, and answer with the user as a pending change looks, whether or not it is taken."""
         before = self.calls.read(Call(kind="user", method="GET", path="/user", bearer=token), asked.context)
         fields = only(body, name, "channel", *_CHALLENGE)
-        call = dataclasses.replace(self._put(token, fields), kind="address", query=asked.redirect_query())
+        call = dataclasses.replace(self._put(token, fields), kind="address", query=asked.mail_redirect_query())
         answers: list[Passed] = []
 
         def ask(behind: RequestContext) -> None:

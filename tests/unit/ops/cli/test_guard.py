@@ -43,7 +43,7 @@ def test_fewer_clients_cannot_guess_more() -> None:
 def test_every_budget_is_printed() -> None:
     rows = exact_budgets(BudgetLimits())
 
-    assert list(rows) == ["mailed codes", "second factors", "mails", "sign-ups that need no mail"]
+    assert list(rows) == ["mailed codes", "second factors", "mails", "refused links", "sign-ups that need no mail"]
     assert sum(map(len, rows.values())) == len(KINDS) + 1, "one has two windows"
     assert rows["mailed codes"] == {
         "one address or phone number, in 1 h": 10,
