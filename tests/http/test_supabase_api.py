@@ -569,6 +569,23 @@ def test_no_secret_of_a_client_is_logged_or_counted(face: Client, supabase: Supa
     assert bearer()["Authorization"].partition(".")[0] not in seen
 
 
+def test_it_speaks_tokens_where_browsers_get_cookies(make_client: MakeClient, supabase: Supabase) -> None:
+    face = make_client(
+        AUTH_SUPABASE_API="on",
+        AUTH_COOKIE_SESSIONS="on",
+        AUTH_COOKIE_KEYS="k" * 40,
+        AUTH_PUBLIC_URL="https://a.example",
+    )
+    browser = {**KEYS, "Origin": "https://app.example.com", "Sec-Fetch-Site": "same-site"}
+
+    answer = log_in(face, headers=browser)
+
+    assert answer.get_json()["access_token"] == supabase.body["access_token"]
+    assert "Set-Cookie" not in answer.headers
+    cookie = {"Cookie": "__Host-velro_session=anything"}
+    assert face.get("/auth/v1/user", headers={**browser, **cookie}).status_code == 401
+
+
 def test_links_cannot_be_guessed(face: Client, supabase: Supabase) -> None:
     """A GET counts too, whose refusal is a redirect."""
     refused = "https://app.example.com/w?x=1#error=access_denied&error_code=otp_expired&sb="
