@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -473,3 +474,28 @@ def test_a_code_makes_an_account_only_when_that_is_asked_for(lab: Lab, email: st
     answer = lab.post("/confirm", email=email, token=lab.mail(email)["token"], type="email")
 
     assert answer.get_json()["user"]["email"] == email
+
+
+@pytest.mark.parametrize("path", ["/confirm", "/password/reset"])
+def test_a_double_click_ends_no_session(lab: Lab, email: str, path: str) -> None:
+    owner(lab, email)
+    lab.post("/password/forgot", email=email)
+    hashed = lab.mail(email)["token_hash"]
+    needed = {"type": "recovery"} if path == "/confirm" else {"password": OTHER}
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: lab.post(path, token_hash=hashed, **needed), range(4)))
+
+    sessions = [answer.get_json() for answer in answers if answer.status_code == 200]
+    assert sessions
+    assert {lab.verify(session) for session in sessions} == {200}
+
+
+def test_two_sign_ups_of_one_address_at_once_are_one(standin: Standin, email: str) -> None:
+    lab = lab_of(standin)
+    lab.post("/signup", email=new_email(), password=PASSWORD)
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: lab.post("/signup", email=email, password=PASSWORD), range(4)))
+
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
