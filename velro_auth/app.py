@@ -134,8 +134,8 @@ def _body_limits(parts: Parts) -> dict[tuple[str, str], int]:
 
 def _body_methods(endpoint: Endpoint) -> Sequence[str]:
     """Return the methods with a body: those that the endpoint describes with one, or all that it has."""
-    described: Mapping[str, Operation] | None = getattr(endpoint, "operations", None)
-    if described is None:
+    described: Mapping[str, Operation] = getattr(endpoint, "operations", {})
+    if not described:
         return endpoint.methods
     return [method for method, operation in described.items() if operation.body]
 
