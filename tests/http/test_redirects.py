@@ -69,7 +69,8 @@ def test_no_hostile_address_is_led_to(make_client: MakeClient, send: Callable[[C
             is_refused = answer.status_code == 422 and set(errors) == {"redirect_to"}
             if not is_refused or {"Location", "Set-Cookie"} & set(answer.headers.keys()):
                 wrong.append((address, answer.status_code))
-        assert len(upstream.calls) == 0
+        # Signing keys are fetched in the background, perhaps by the service of another test.
+        assert [call.request.url for call in upstream.calls if "jwks" not in str(call.request.url)] == []
 
     assert wrong == []
 
