@@ -61,6 +61,7 @@ def test_one_refresh_for_twenty_callers_of_both_processes(project: Standin, prog
     project.create_user(email, PASSWORD)
     body = {"email": email, "password": PASSWORD}
     token = f"{program.url}/auth/v1/token?grant_type="
+    project.requests.clear()
     session = requests.post(f"{token}password", json=body, headers=key, timeout=10).json()
 
     def refresh(_: int) -> str:
