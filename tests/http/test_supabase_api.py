@@ -632,3 +632,12 @@ def test_a_mail_leads_to_no_address_with_a_query(
 
     asked = [request.url for request in supabase.asked if request.method == method and f"/{path}" in request.url]
     assert ["redirect_to=" in url for url in asked] == [is_passed]
+
+
+def test_a_link_that_is_followed_twice_at_once_is_answered_twice(face: Client, supabase: Supabase) -> None:
+    supabase.says("", 303, Location="https://app.example.com/w#access_token=x")
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: face.get("/auth/v1/verify?token=link&type=signup").status_code, range(8)))
+
+    assert answers == [303] * 8

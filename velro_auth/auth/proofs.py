@@ -55,18 +55,15 @@ class Proofs:
             UpstreamThrottled: Supabase's rate limit is reached.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
-        return self.check_with(proof, context, lambda: self.accounts.verify(proof, context))
-
-    def check_with(self, proof: Proof, context: RequestContext, ask: Callable[[], Verified]) -> Verified:
-        """Do the same with *ask*, which asks Supabase."""
         secret = proof.token_hash if isinstance(proof, Link) else f"{proof.email} {proof.token}"
         return self.flights.do(
             (proof.type, secret),
-            lambda: self._check(proof, context, ask),
+            lambda: self.check_with(proof, context, lambda: self.accounts.verify(proof, context)),
             permit=self.guards.failure_delay.permit,
         )
 
-    def _check(self, proof: Proof, context: RequestContext, ask: Callable[[], Verified]) -> Verified:
+    def check_with(self, proof: Proof, context: RequestContext, ask: Callable[[], Verified]) -> Verified:
+        """Do the same with *ask*, which asks Supabase. It is always called: callers need what else it returns."""
         guards = self.guards
         with (
             self._budget(proof, context),
