@@ -70,7 +70,7 @@ setup: $(TEST_READY) ## install everything that developing needs
 system-packages: ## install what some tests need: nginx, caddy, redis, … (Debian, Ubuntu)
 	$(SUDO) apt-get update -q
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends \
-	  python3-venv nginx-light caddy redis-server postgresql prometheus
+	  python3-venv nginx-light caddy redis-server redis-sentinel postgresql prometheus chromium
 	command -v npm >/dev/null || $(SUDO) apt-get install -yq --no-install-recommends nodejs npm
 
 clean: ## remove what was built and the local database

@@ -13,6 +13,7 @@ import pytest
 import responses
 from werkzeug.test import Client, TestResponse
 
+from tests.fixtures.browser import browser_context, chromium, page
 from tests.fixtures.checkout import checkout
 from tests.fixtures.redis import own_redis, redis_server
 from tests.fixtures.redis_cluster import redis_cluster
@@ -58,12 +59,15 @@ hypothesis.settings.load_profile("any machine")
 __all__ = [
     "auth_database",
     "authority",
+    "browser_context",
     "checkout",
+    "chromium",
     "migrated",
     "new_database",
     "new_standin",
     "open_folder",
     "own_redis",
+    "page",
     "postgres",
     "redis_cluster",
     "redis_server",
