@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 #: The name that the file decides about.
-NAME: Final = "project.lab.example.com"
+NAME: Final = "localhost"
 
 
 class Hosts:

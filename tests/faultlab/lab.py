@@ -182,6 +182,7 @@ class Lab:
     figures: dict[str, Any] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
     gateways: list[Gateway] = field(default_factory=list)
+    fronts: list[Front] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)  # noqa: S311 - guards nothing
@@ -275,7 +276,9 @@ class Lab:
 
     def nginx(self, ports: Sequence[int], *, address: str = "$lab_address", more: str = "") -> Front:
         """Start nginx in front of instances; Debian's."""
-        return self.ends.enter_context(front(self, ports, address=address, more=more))
+        started: Front = self.ends.enter_context(front(self, ports, address=address, more=more))
+        self.fronts.append(started)
+        return started
 
     # People and load.
 
@@ -355,6 +358,8 @@ class Lab:
     def _use(self) -> None:
         for each in self.gateways:
             each.client.close()
+            for front in self.fronts:
+                front.client.close()
             if each.start is None or each.program.process.poll() is not None:
                 continue
             start = each.start

@@ -15,6 +15,10 @@ if os.environ.get("FAULTLAB_HOSTS"):
     from tests.faultlab import hosts
 
     hosts.follow(os.environ["FAULTLAB_HOSTS"])
+if os.environ.get("FAULTLAB_TRUST"):
+    import certifi
+
+    certifi.where = lambda: os.environ["FAULTLAB_TRUST"]
 if os.environ.get("FAULTLAB_OFF"):
     from tests.faultlab import guards_off
 
