@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 import threading
 import time
 from collections import Counter, deque
@@ -93,10 +94,12 @@ class Client:
     Args:
         port: Where the server listens, on loopback.
         ledger: Told of every answer; None for no one.
+        source: The address of this machine to call from; any if empty.
     """
 
-    def __init__(self, port: int, ledger: Ledger | None = None) -> None:
+    def __init__(self, port: int, ledger: Ledger | None = None, *, source: str = "") -> None:
         self.port = port
+        self._source = (source, 0) if source else None
         self._ledger = ledger
         self._idle: list[http.client.HTTPConnection] = []
 
@@ -137,36 +140,38 @@ class Client:
             self._idle.pop().close()
 
     def _send(self, method: str, path: str, data: bytes | None, headers: Mapping[str, str], timeout_s: float) -> Reply:
-        while True:
-            connection, is_kept = self._connection(timeout_s)
-            try:
-                connection.request(method, path, data, dict(headers))
-                answer = connection.getresponse()
-                fields: dict[str, str] = {}
-                for name, value in answer.getheaders():
-                    key = name.lower()
-                    fields[key] = f"{fields[key]}\n{value}" if key in fields else value
-                reply = Reply(answer.status, fields, answer.read(), 0.0)
-            except TimeoutError:
-                connection.close()
-                return Reply(0, {}, b"", 0.0, failure="timeout")
-            except (OSError, http.client.HTTPException) as error:
-                connection.close()
-                # The server may close a kept connection at any time: ask again on a new one, as every client does.
-                if is_kept and isinstance(error, (http.client.RemoteDisconnected, ConnectionError)):
-                    continue
-                return Reply(0, {}, b"", 0.0, failure=type(error).__name__)
-            if answer.will_close:
-                connection.close()
-            else:
-                self._idle.append(connection)
-            return reply
-
-    def _connection(self, timeout_s: float) -> tuple[http.client.HTTPConnection, bool]:
+        connection = self._connection(timeout_s)
         try:
-            connection = self._idle.pop()
-        except IndexError:
-            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s), False
-        if connection.sock is not None:
-            connection.sock.settimeout(timeout_s)
-        return connection, True
+            connection.request(method, path, data, dict(headers))
+            answer = connection.getresponse()
+            fields: dict[str, str] = {}
+            for name, value in answer.getheaders():
+                key = name.lower()
+                fields[key] = f"{fields[key]}\n{value}" if key in fields else value
+            reply = Reply(answer.status, fields, answer.read(), 0.0)
+        except TimeoutError:
+            connection.close()
+            return Reply(0, {}, b"", 0.0, failure="timeout")
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            return Reply(0, {}, b"", 0.0, failure=type(error).__name__)
+        if answer.will_close:
+            connection.close()
+        else:
+            self._idle.append(connection)
+        return reply
+
+    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
+        """Return a kept connection that the server has not closed, or a new one. No request is sent twice."""
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                break
+            if connection.sock is not None and not select.select([connection.sock], [], [], 0)[0]:
+                connection.sock.settimeout(timeout_s)
+                return connection
+            connection.close()
+        return http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=timeout_s, source_address=self._source
+        )

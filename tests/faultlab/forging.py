@@ -150,17 +150,19 @@ def _garbled(good: str, head: str, payload: str, signature: str) -> Iterator[tup
     yield "1 MB", f"{head}.{part(b' ' * 750_000)}.{signature}"
     yield "15 KB", f"{head}.{part(b' ' * 10_000)}.{signature}"
     for text in ("=", "==", " ", "\t", ".", "%2e", "\u00e9".encode().decode("latin-1"), "+", "/", "AAAA"):
-        for place in (0, len(head), len(head) + 1, len(good)):
+        # White space around a header's value is no part of it.
+        for place in (len(head), len(head) + 1) if text.isspace() else (0, len(head), len(head) + 1, len(good)):
             yield f"{text!r} at {place}", good[:place] + text + good[place:]
     # Each character of the signature's first part, and spread over the payload, is another one.
-    for place in [*range(40), *range(len(payload))[:: max(1, len(payload) // 60)]]:
+    for place in [*range(40), *range(len(payload))[:: max(1, len(payload) // 120)]]:
         segment, offset = (signature, len(head) + len(payload) + 2) if place < 40 else (payload, len(head) + 1)
         at = offset + place
         other = "B" if segment[place] == "A" else "A"
         yield f"changed at {at}", good[:at] + other + good[at + 1 :]
-    for cut in range(1, 60):
+    for cut in range(1, 86):
         yield f"cut by {cut}", good[:-cut]
     for one, other in ((payload, head), (signature, payload), (head, head)):
         yield "parts swapped", f"{one}.{other}.{signature}"
     yield "signature of nothing", f"{head}.{payload}.{part(bytes(64))}"
-    yield "signature of ones", f"{head}.{payload}.{part(b'\xff' * 64)}"
+    ones = part(bytes([255]) * 64)
+    yield "signature of ones", f"{head}.{payload}.{ones}"

@@ -6,6 +6,7 @@ A scenario that passes with its guard off tests nothing. Each patch changes one 
 from __future__ import annotations
 
 import contextlib
+import os
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -137,6 +138,60 @@ def _any_signature() -> None:
     Key.signed = lambda *_: True  # type: ignore[method-assign, assignment]
 
 
+def _blocking_log() -> None:
+    from velro_auth.telemetry.sink import Sink  # noqa: PLC0415
+
+    def write(self: Any, line: str, on_lost: Any = None) -> bool:
+        del on_lost
+        if not hasattr(self, "_blocking"):
+            self._blocking = self._open()
+            os.set_blocking(self._blocking, True)
+        os.write(self._blocking, line.encode() + b"\n")
+        return True
+
+    Sink.write = write  # type: ignore[method-assign]
+
+
+def _leak() -> None:
+    from velro_auth.context import RequestContext  # noqa: PLC0415
+
+    kept: list[bytes] = []
+    made = RequestContext.__init__
+
+    def keep(self: Any, *arguments: Any, **options: Any) -> None:
+        kept.append(os.urandom(40_000))
+        made(self, *arguments, **options)
+
+    RequestContext.__init__ = keep  # type: ignore[method-assign]
+
+
+def _no_backoff() -> None:
+    from velro_auth.stores.client import StoreBackoff  # noqa: PLC0415
+
+    StoreBackoff.may_ask = lambda _: True  # type: ignore[method-assign]
+
+
+def _underscores() -> None:
+    from velro_auth.server import request_head, request_parser  # noqa: PLC0415
+
+    def key_of(name: bytes) -> str:
+        key = name.decode("latin-1").upper().replace("-", "_")
+        return key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"
+
+    request_head.key_of = request_parser.key_of = key_of  # type: ignore[assignment]
+
+
+def _plain_log() -> None:
+    from velro_auth.telemetry import sink  # noqa: PLC0415
+
+    write = sink.Sink.write
+
+    def plain(self: Any, line: str, *more: Any) -> bool:
+        return write(self, line.replace("\\n", "\n"), *more)
+
+    sink.Sink.write = plain  # type: ignore[method-assign]
+
+
 PATCHES: Final[Mapping[str, Callable[[], Any]]] = {
     "breaker": _no_breaker,
     "nervous_breaker": _nervous_breaker,
@@ -147,5 +202,10 @@ PATCHES: Final[Mapping[str, Callable[[], Any]]] = {
     "leeway": _any_leeway,
     "key_cooldown": _no_key_cooldown,
     "signatures": _any_signature,
+    "blocking_log": _blocking_log,
+    "leak": _leak,
+    "no_backoff": _no_backoff,
+    "underscores": _underscores,
+    "plain_log": _plain_log,
     "tls": _any_certificate,
 }

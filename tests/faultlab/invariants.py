@@ -178,6 +178,7 @@ class Probes:
     yardstick_s: list[tuple[float, float]] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
     is_excused: bool = False
+    forgiven: int = 0
     _stopped: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 

@@ -27,8 +27,9 @@ from tests.faultlab import invariants
 from tests.faultlab.client import LOGIN, Client, Ledger, Reply
 from tests.faultlab.invariants import CANARY, Contract, Probes, Use, use_of
 from tests.faultlab.load import Load, percentile
+from tests.faultlab.proxies import Pipe
 from tests.faultlab.registry import Guard
-from tests.fixtures.programs import ROOT, Program, free_port, gateway
+from tests.fixtures.programs import ROOT, Program, await_health, free_port, gateway, program
 from tests.fixtures.redis import RedisServer, running_redis
 from tests.waiting import PATIENCE_S, eventually
 
@@ -226,6 +227,11 @@ class Lab:
         """Let the load go on for this share of the scenario's seconds."""
         time.sleep(share * self.seconds)
 
+    @property
+    def is_guarded(self) -> bool:
+        """Whether the guard is on; only for scenarios that switch it off by hand."""
+        return self.guard is None
+
     # Servers.
 
     def standin(self, **options: Any) -> Standin:
@@ -253,15 +259,34 @@ class Lab:
             told["REDIS_URL"] = redis if isinstance(redis, str) else redis.url
         return told
 
-    def gateway(self, *options: str, may_fail: bool = False, **settings: str) -> Gateway:
-        """Start an instance, with the guard switched off if that is what this run is for."""
+    def piped_gateway(self, **settings: str) -> tuple[Gateway, Pipe]:
+        """Start an instance whose log goes through a pipe that can be left unread."""
+        fifo = self.folder / f"pipe-{len(self.gateways)}"
+        os.mkfifo(fifo)
+        pipe = Pipe(fifo, self.folder / f"{fifo.name}.log")
+        self.ends.callback(pipe.close)
+        started = self.gateway(stdout=str(fifo), **settings)
+        started.program.output_file = pipe.copy
+        return started, pipe
+
+    def gateway(self, *options: str, stdout: str = "", **settings: str) -> Gateway:
+        """Start an instance, with the guard switched off if that is what this run is for.
+
+        Args:
+            options: Of gunicorn.
+            stdout: Where its log goes; a file of the lab if empty.
+            settings: Of the service.
+        """
         name = f"gateway-{len(self.gateways)}"
         python_path = os.pathsep.join([str(PLUGIN), str(ROOT)])
         changes = {"PYTHONPATH": python_path, **settings}
         if self.guard is not None:
             changes |= self.guard.settings
             changes["FAULTLAB_OFF"] = self.guard.patch
-        running = self.ends.enter_context(gateway(self.folder / f"{name}.log", *options, **changes))
+        if stdout:
+            running = self._unread(Path(stdout), *options, **changes)
+        else:
+            running = self.ends.enter_context(gateway(self.folder / f"{name}.log", *options, **changes))
         port = int(running.url.rpartition(":")[2])
         probes = Probes(port, self.ground.yardstick)
         started = Gateway(name, running, Client(port, self.ledger), probes)
@@ -269,10 +294,19 @@ class Lab:
         self.gateways.append(started)
         if not self.contract.is_taught:
             self.contract.learn(started.client.ask("GET", "/openapi.json").json)
-        if not may_fail:
-            probes.start()
-            self.ends.callback(probes.stop)
+        probes.start()
+        self.ends.callback(probes.stop)
         return started
+
+    def _unread(self, stdout: Path, *options: str, **settings: str) -> Program:
+        """Start an instance whose log cannot be read: its port has to be known beforehand."""
+        port = free_port()
+        command = ["-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}", *options]
+        running: Program = self.ends.enter_context(program(command, stdout, **settings))
+        running.url = f"http://127.0.0.1:{port}"
+        running.output_file = Path(os.devnull)
+        await_health(running)
+        return running
 
     def nginx(self, ports: Sequence[int], *, address: str = "$lab_address", more: str = "") -> Front:
         """Start nginx in front of instances; Debian's."""
@@ -353,7 +387,8 @@ class Lab:
         self.figure("health p99", f"{found * 1000:.1f} ms")
         self.figure("machine p99", f"{self.slack_s() * 1000:.1f} ms")
         self.check("G3: /health answers in time", found <= allowed, f"{found * 1000:.0f} of {allowed * 1000:.0f} ms")
-        self.check("G3: probes are answered", not failed, failed)
+        forgiven = sum(each.probes.forgiven for each in self.gateways)
+        self.check("G3: probes are answered", sum(failed.values()) <= forgiven, failed)
 
     def _use(self) -> None:
         for each in self.gateways:

@@ -1,13 +1,18 @@
-"""A TCP proxy that loses, delays and cuts connections on demand."""
+"""Proxies that lose, delay and cut connections on demand, and a pipe that nobody reads on demand."""
 
 from __future__ import annotations
 
+import array
 import contextlib
+import fcntl
+import os
 import socket
 import struct
+import termios
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass
@@ -22,14 +27,14 @@ class TcpProxy:
     """Passes connections on to a port of this machine.
 
     Attributes:
-        target: The port, which may change; 0 refuses connections.
+        target: The port, or the path of a unix socket; may change.
         delay_s: How much later every piece is passed on.
         lost: Connections whose bytes are dropped, as after a cable was cut: neither side is told.
         cut: Connections that were reset.
         connected: Connections that were taken.
     """
 
-    target: int
+    target: int | str
     delay_s: float = 0.0
     lost: int = 0
     cut: int = 0
@@ -72,14 +77,12 @@ class TcpProxy:
                 ours, _ = self._listener.accept()
                 self.connected += 1
                 try:
-                    theirs = socket.create_connection(("127.0.0.1", self.target), timeout=5)
+                    theirs = _connect(self.target)
                 except OSError:
                     ours.close()
                     continue
-                theirs.settimeout(None)
                 pair = _Pair(ours, theirs)
-                for one in (ours, theirs):
-                    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with self._lock:
                     self._pairs.append(pair)
                 for source, sink in ((ours, theirs), (theirs, ours)):
@@ -106,6 +109,17 @@ class TcpProxy:
                 with contextlib.suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
                 one.close()
+
+
+def _connect(target: int | str) -> socket.socket:
+    if isinstance(target, str):
+        made = socket.socket(socket.AF_UNIX)
+        made.connect(target)
+        return made
+    made = socket.create_connection(("127.0.0.1", target), timeout=5)
+    made.settimeout(None)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
 
 
 def _end(pair: _Pair) -> None:
@@ -143,3 +157,52 @@ class Resetting:
                         self.requests.append(hello)
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 connection.close()
+
+
+class Pipe:
+    """Copies what is written to a named pipe into a file, except while it is paused.
+
+    Attributes:
+        copy: The file.
+        waited_bytes: The most bytes that waited in the pipe.
+    """
+
+    def __init__(self, fifo: Path, copy: Path) -> None:
+        self.copy = copy
+        self.waited_bytes = 0
+        # Both ways, so that opening never waits and the pipe never ends.
+        self._fd = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+        self._reads, self._is_closed = threading.Event(), False
+        self._reads.set()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def pause(self) -> None:
+        """Read nothing from now on."""
+        self._reads.clear()
+
+    def resume(self) -> None:
+        """Read again."""
+        self._note()
+        self._reads.set()
+
+    def close(self) -> None:
+        """Stop."""
+        self._is_closed = True
+        self._reads.set()
+        self._thread.join()
+        os.close(self._fd)
+
+    def _note(self) -> None:
+        waiting = array.array("i", [0])
+        fcntl.ioctl(self._fd, termios.FIONREAD, waiting)
+        self.waited_bytes = max(self.waited_bytes, waiting[0])
+
+    def _work(self) -> None:
+        with self.copy.open("ab", buffering=0) as file:
+            while not self._is_closed:
+                self._reads.wait()
+                with contextlib.suppress(BlockingIOError):
+                    while self._reads.is_set() and (piece := os.read(self._fd, 65536)):
+                        file.write(piece)
+                time.sleep(0.01)

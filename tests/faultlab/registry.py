@@ -21,17 +21,19 @@ class Guard:
         name: The guard, in plain words.
         settings: Settings that switch it off, or make it harmless.
         patch: A name of `guards_off.PATCHES`, where no setting does.
+        by_hand: What the scenario itself does, where neither does.
     """
 
     name: str
     settings: Mapping[str, str] = field(default_factory=dict)
     patch: str = ""
+    by_hand: str = ""
 
     @property
     def how(self) -> str:
         """How it is switched off, for the table."""
         shown = ", ".join(f"`{name}={value}`" for name, value in self.settings.items())
-        return shown or f"patch `{self.patch}`"
+        return shown or self.by_hand or f"patch `{self.patch}`"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from supabase_standin import Standin
-from tests.faultlab.client import LOGIN, LOGOUT, REFRESH, VERIFY, Reply
+from tests.faultlab.client import LOGIN, LOGOUT, VERIFY, Reply
 from tests.faultlab.clock import Clock
 from tests.faultlab.forging import claims_of, forged, mutants
-from tests.faultlab.lab import PASSWORD, Account, Gateway, Lab
+from tests.faultlab.lab import PASSWORD, Gateway, Lab
 from tests.faultlab.load import share, statuses
 from tests.faultlab.registry import Guard, scenario
 from tests.fixtures.repeating import id_of, repeating
@@ -37,42 +35,37 @@ def verified(gateway: Gateway, token: str) -> Reply:
 )
 def answers_come_twice(lab: Lab) -> None:
     """Each fifth answer is repeated, a few milliseconds later."""
-    with repeating(every=5) as upstream:
-        gateway = lab.gateway(
-            **lab.environment() | {"SUPABASE_URL": upstream.url, "SUPABASE_SECRET_KEY": SECRET},
-            AUTH_THROTTLE_SCALE="1000",
-            AUTH_FAILURE_FLOOR_MS="0",
-            LOGIN_QUEUE_S="5",
-        )
-        users = [f"user{number}@lab.example.com" for number in range(200)]
-        homes = [lab.address() for _ in users]
-        lab.settled()
-        ends_s = time.monotonic() + max(6.0, 0.7 * lab.seconds)
-        mixed: list[str] = []
-        counted = {"logins": 0, "refused": 0}
-        lock = threading.Lock()
+    # Stopped after the gateway, as everything of the lab.
+    upstream = lab.ends.enter_context(repeating(every=5))
+    gateway = lab.gateway(
+        **lab.environment() | {"SUPABASE_URL": upstream.url, "SUPABASE_SECRET_KEY": SECRET},
+        AUTH_THROTTLE_SCALE="1000",
+        AUTH_FAILURE_FLOOR_MS="0",
+        LOGIN_QUEUE_S="5",
+    )
+    users = [f"user{number}@lab.example.com" for number in range(200)]
+    homes = [lab.address() for _ in users]
+    mixed: list[str] = []
 
-        def some(first: int) -> None:
-            number = first
-            while time.monotonic() < ends_s:
-                email = users[number % 200]
-                body = {"email": email, "password": PASSWORD}
-                reply = gateway.client.ask("POST", LOGIN, body, address=homes[number % 200])
-                told = reply.json if reply.status == 200 else {}
-                subject = claims_of(told["access_token"])["sub"] if told else id_of(email)
-                with lock:
-                    counted["logins" if told else "refused"] += 1
-                    if told and not told["user"]["id"] == subject == id_of(email):
-                        mixed.append(email)
-                number += 53
+    def log_in(number: int, due_s: float) -> Reply:
+        email = users[number % 200]
+        body = {"email": email, "password": PASSWORD}
+        reply = gateway.client.ask("POST", LOGIN, body, address=homes[number % 200], due_s=due_s)
+        if reply.status == 200:
+            subject = claims_of(reply.json["access_token"])["sub"]
+            if not reply.json["user"]["id"] == subject == id_of(email):
+                mixed.append(email)
+        return reply
 
-        with ThreadPoolExecutor(50) as pool:
-            list(pool.map(some, range(50)))
+    lab.settled()
+    with lab.load(log_in, rps=320, threads=50) as load:
+        time.sleep(max(6.0, 0.75 * lab.seconds))
+    good = sum(reply.status == 200 for reply in load.replies)
     lab.fired("repeated answers", upstream.repeated)
-    lab.figure("logins compared", counted["logins"])
-    lab.figure("logins refused", counted["refused"])
+    lab.figure("logins compared", good)
+    lab.figure("logins refused", len(load.replies) - good)
     lab.check("nobody got another's session", not mixed, len(mixed))
-    lab.check("logins were compared", counted["logins"] > 200, counted)
+    lab.check("logins were compared", good > 200, statuses(load.replies))
 
 
 @scenario(
@@ -221,13 +214,3 @@ def forgeries(lab: Lab) -> None:
 def signing_key(standin: Standin) -> Any:
     """Return the project's key pair, to sign what only a defective Supabase would."""
     return standin._running().keys._all()[0]
-
-
-def log_in(gateway: Gateway, account: Account, lab: Lab) -> Mapping[str, Any]:
-    """Log in and return the session."""
-    return dict(lab.log_in(gateway, account, lab.address()).json)
-
-
-def refreshed(gateway: Gateway, token: str) -> Reply:
-    """Refresh a session."""
-    return gateway.client.ask("POST", REFRESH, {"refresh_token": token})

@@ -131,31 +131,31 @@ def pages_of_an_edge(lab: Lab) -> None:
 )
 def garbled_sessions(lab: Lab) -> None:
     """What is wrong with an answer is in the address, so that many logins can be under way at once."""
-    with garbling() as upstream:
-        gateway = lab.gateway(**lab.environment(), SUPABASE_URL=upstream.url, SUPABASE_SECRET_KEY=SECRET)
-        whole = len(upstream.body_of("good-0@lab.example.com"))
-        step = max(1, round(40 / lab.seconds))
-        bad = [f"cut-{at}@lab.example.com" for at in range(0, whole, step)]
-        bad += [f"{kind}-{number}@lab.example.com" for kind in KINDS for number in range(5)]
-        lab.settled()
-        numbers = {"good": 0, "bad": 0}
-        failures: list[str] = []
+    upstream = lab.ends.enter_context(garbling())
+    gateway = lab.gateway(**lab.environment(), SUPABASE_URL=upstream.url, SUPABASE_SECRET_KEY=SECRET)
+    whole = len(upstream.body_of("good-0@lab.example.com"))
+    step = max(1, round(40 / lab.seconds))
+    bad = [f"cut-{at}@lab.example.com" for at in range(0, whole, step)]
+    bad += [f"{kind}-{number}@lab.example.com" for kind in KINDS for number in range(5)]
+    lab.settled()
+    numbers = {"good": 0, "bad": 0}
+    failures: list[str] = []
 
-        def ask(email: str) -> None:
-            reply = gateway.client.ask("POST", LOGIN, {"email": email, "password": PASSWORD}, address=lab.address())
-            told = reply.json if reply.status == 200 else {}
-            numbers["bad" if reply.status != 200 else "good"] += 1
-            is_right = (reply.status == 200) == email.startswith("good-")
-            if reply.status == 200 and not (told.get("access_token") and told.get("refresh_token")):
-                is_right = False
-            if not is_right or reply.status not in {200, 502, 503}:
-                failures.append(f"{email}: {reply.status} {reply.code}")
+    def ask(email: str) -> None:
+        reply = gateway.client.ask("POST", LOGIN, {"email": email, "password": PASSWORD}, address=lab.address())
+        told = reply.json if reply.status == 200 else {}
+        numbers["bad" if reply.status != 200 else "good"] += 1
+        is_right = (reply.status == 200) == email.startswith("good-")
+        if reply.status == 200 and not (told.get("access_token") and told.get("refresh_token")):
+            is_right = False
+        if not is_right or reply.status not in {200, 502, 503}:
+            failures.append(f"{email}: {reply.status} {reply.code}")
 
-        # Two good ones for each bad one keep the circuit breaker closed, in one process.
-        asked = [each for number, email in enumerate(bad) for each in (f"good-{2 * number}@lab.example.com", email,
-                 f"good-{2 * number + 1}@lab.example.com")]
-        with ThreadPoolExecutor(12) as pool:
-            list(pool.map(ask, asked))
+    # Two good ones for each bad one keep the circuit breaker closed, in one process.
+    asked = [each for number, email in enumerate(bad) for each in (f"good-{2 * number}@lab.example.com", email,
+             f"good-{2 * number + 1}@lab.example.com")]
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(ask, asked))
     lab.fired("garbled answers", upstream.garbled)
     lab.figure("garbled sessions", len(bad))
     lab.figure("bytes of a session", whole)
