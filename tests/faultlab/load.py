@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Final, Self
 
 from tests.faultlab.client import Reply
 
@@ -39,7 +39,7 @@ class Load:
         self.replies: list[Reply] = []
         self.errors: list[BaseException] = []
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         """Start."""
         for thread in self._threads:
             thread.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from tests.faultlab.client import LOGIN, REFRESH
 from tests.faultlab.garbling import KINDS, garbling
@@ -152,8 +153,11 @@ def garbled_sessions(lab: Lab) -> None:
             failures.append(f"{email}: {reply.status} {reply.code}")
 
     # Two good ones for each bad one keep the circuit breaker closed, in one process.
-    asked = [each for number, email in enumerate(bad) for each in (f"good-{2 * number}@lab.example.com", email,
-             f"good-{2 * number + 1}@lab.example.com")]
+    asked = [
+        each
+        for number, email in enumerate(bad)
+        for each in (f"good-{2 * number}@lab.example.com", email, f"good-{2 * number + 1}@lab.example.com")
+    ]
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(ask, asked))
     lab.fired("garbled answers", upstream.garbled)
@@ -180,7 +184,7 @@ def throttled_by_supabase(lab: Lab) -> None:
     values = (None, "7", "0", "-5", "1000000000", "Fri, 27 Nov 2026 10:00:00 GMT", "abc", "2.5", "9" * 40)
     fired = 0
     for value in values:
-        options = {} if value is None else {"retry_after": value}
+        options: dict[str, Any] = {} if value is None else {"retry_after": value}
         switch = standin.faults.on("throttled", path=TOKEN, **options)
         replies = [lab.log_in(gateway, account, lab.address()) for account in accounts]
         lab.check(f"{value}: 429", share(replies, 429) == 1.0, statuses(replies))
