@@ -103,7 +103,6 @@ def _any_certificate() -> None:
 def _no_owners() -> None:
     from velro_auth.upstream import accounts, answers, identity  # noqa: PLC0415
     from velro_auth.upstream.transport.connection import Connection  # noqa: PLC0415
-    from velro_auth.upstream.transport.pool import ConnectionPool  # noqa: PLC0415
 
     def trusting(*, is_right: bool, what: str) -> None:
         """Take every answer."""
@@ -112,12 +111,6 @@ def _no_owners() -> None:
         if hasattr(module, "demand"):
             put(module, "demand", trusting)
     put(Connection, "received_unexpected_bytes", lambda _: False)
-    release = ConnectionPool.release
-
-    def keep(self: Any, connection: Any, *, is_usable: bool) -> None:
-        release(self, connection, is_usable=is_usable)
-
-    put(ConnectionPool, "release", keep)
 
 
 def _any_leeway() -> None:
@@ -135,7 +128,7 @@ def _no_key_cooldown() -> None:
         times = jwks.KeyTimes(cooldown_s=0.0, eager_cooldown_s=0.0)
         made(self, **{**options, "times": times})
 
-    jwks.KeyStore.__init__ = eager  # type: ignore[method-assign, assignment]
+    put(jwks.KeyStore, "__init__", eager)
 
 
 def _any_signature() -> None:
@@ -184,7 +177,8 @@ def _underscores() -> None:
         key = name.decode("latin-1").upper().replace("-", "_")
         return key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"
 
-    put(request_head, "key_of", request_parser.key_of = key_of)
+    put(request_head, "key_of", key_of)
+    put(request_parser, "key_of", key_of)
 
 
 def _plain_log() -> None:
@@ -195,7 +189,7 @@ def _plain_log() -> None:
     def plain(self: Any, line: str, *more: Any) -> bool:
         return write(self, line.replace("\\n", "\n"), *more)
 
-    sink.Sink.write = plain  # type: ignore[method-assign]
+    put(sink.Sink, "write", plain)
 
 
 def _no_leeway() -> None:

@@ -58,7 +58,7 @@ def cookie_storm(lab: Lab) -> None:
         cookie = cookie_login(each, lab.account(standin), lab.address())
         with ThreadPoolExecutor(20) as pool:
             ask = functools.partial(each.client.ask, "GET", ME, headers={**SAME, "Cookie": cookie})
-            list(pool.map(lambda _, ask=ask: ask(), range(60)))  # type: ignore[misc]
+            list(pool.map(lambda _, ask=ask: ask(), range(60)))
     lab.settled()
     standin.faults.on("latency", path=TOKEN, seconds=0.2)
     rounds, storms = max(2, min(8, int(lab.seconds / 5))), 0
