@@ -243,7 +243,7 @@ def _clock(context: DiagnosticContext) -> Finding:
     client = _client(context)
     answer = client.ask("GET", f"{PREFIX}/health", key="")
     found = {"the gateway's": skew(date_s(answer.header("Date")), answer.at_s)}
-    if client.account is not None and client.key:
+    if client.can_log_in:
         claims = claims_of_issued(str(client.login.document.get("access_token")))
         if claims is not None and claims.issued_at is not None:
             found["the token's"] = skew(claims.issued_at, client.login.at_s)

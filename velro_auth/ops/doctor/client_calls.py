@@ -14,6 +14,7 @@ from typing import Any, Final
 import urllib3
 from urllib3.exceptions import HTTPError
 
+from velro_auth.auth.api_keys import opens_administration
 from velro_auth.auth.models import Credentials
 from velro_auth.endpoints.supabase_api.refusals import NEW_FORMAT
 
@@ -63,7 +64,7 @@ class GatewayClient:
 
     Attributes:
         url: The gateway's address, without a path.
-        key: The publishable key that apps send; empty for none.
+        key: The publishable key that apps send; empty for none. A secret key is never sent.
         origin: The origin of a page that calls the gateway; empty for none.
         redirect_to: An address that a sign-in is to lead to; empty for none.
         account: An account to log in with; None for none.
@@ -105,6 +106,8 @@ class GatewayClient:
             urllib3.exceptions.HTTPError: There was no answer.
         """
         key = self.key if key is None else key
+        if opens_administration(key):
+            key = ""
         sent = {"X-Supabase-Api-Version": NEW_FORMAT, "X-Client-Info": "velro-auth-doctor"}
         if key:
             sent |= {"apikey": key, "Authorization": f"Bearer {token or key}"}
@@ -130,6 +133,11 @@ class GatewayClient:
     def grant(self, kind: str, body: Mapping[str, Any]) -> Answer:
         """Ask for a session."""
         return self.ask("POST", f"{PREFIX}/token?grant_type={kind}", body=body)
+
+    @property
+    def can_log_in(self) -> bool:
+        """Whether there is an account, and a key that may be sent."""
+        return self.account is not None and bool(self.key) and not opens_administration(self.key)
 
     @functools.cached_property
     def login(self) -> Answer:
