@@ -110,6 +110,8 @@ NEW = {
     "wiring/account.py",
     "upstream/oauth.py",
     "wiring/oauth.py",
+    "ops/doctor/client.py",
+    "ops/doctor/client_calls.py",
     "ops/cli/health.py",
     "ops/cli/init.py",
     "ops/cli/serve.py",
