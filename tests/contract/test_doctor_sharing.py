@@ -11,7 +11,7 @@ import redis
 from tests.contract.test_doctor_store import look
 from tests.fixtures.programs import ROOT
 from tests.fixtures.redis import RedisServer, command
-from velro_auth.stores.client import advice_for
+from velro_auth.stores.advice import advice_for
 
 #: What the advice says, word for word.
 RIGHTS = advice_for(redis.exceptions.NoPermissionError()).partition("<user> ")[2].rstrip("'").split()
