@@ -78,7 +78,7 @@ class RedisBudgets:
         except RedisUnavailable:
             return self._fallback.take(wanted)
         if waits:
-            kind = max(waits, key=lambda kind: waits[kind])
+            kind = max((claim.kind for claim in wanted if claim.kind in waits), key=lambda kind: waits[kind])
             return Spent(kind, waits[kind])
         return Taken(tuple(wanted), number, in_memory=self._fallback.record(wanted))
 
