@@ -109,8 +109,8 @@ def open_guards(
     client, spent = None, None
     if store is not None:
         # 5 MB that few need.
-        from velro_auth.stores.attempts import RedisSpent  # noqa: PLC0415
         from velro_auth.stores.client import connect  # noqa: PLC0415
+        from velro_auth.stores.spent import RedisSpent  # noqa: PLC0415
 
         client = connect(settings.redis_url)
         spent = RedisSpent(client=client, backoff=store.counters, prefix=settings.redis_prefix)
