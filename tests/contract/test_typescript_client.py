@@ -38,8 +38,8 @@ def test_a_user_lives_in_token_mode(typescript_client: Path, project: Standin) -
 LOG_IN = """
 import {{ createAuth }} from "./dist/index.js";
 const auth = createAuth({{ url: {url}, mode: "token", solveChallenges: {solves} }});
-const told = await auth.login({{ email: {email}, password: {password} }}).then((session) => session.user.email, (error) => error.code);
-console.log(told);
+const login = auth.login({{ email: {email}, password: {password} }});
+console.log(await login.then((session) => session.user.email, (error) => error.code));
 """
 
 

@@ -3,19 +3,20 @@ import type { Storage } from "./storage.js";
 /** Runs *work* while nobody else who asked for the same lock runs theirs. */
 export type Lock = <Result>(work: () => Promise<Result>) => Promise<Result>;
 
-/** How long a tab waits for another one, in milliseconds: longer than a request may take. */
-export const PATIENCE_MS = 20_000;
+/** How often a tab that waits for another one looks at its watch, and how often at most: longer than a request takes. */
+const POLL_MS = 100;
+const MAX_POLLS = 200;
 /** How long a lease is good for when its tab is gone. */
 const LEASE_MS = 15_000;
 /** How long others may need to see a lease that was just written. */
 const SETTLE_MS = 40;
-const POLL_MS = 100;
 
 /**
  * Returns a lock that all tabs of an origin share: a Web Lock where the browser has them, else a lease in *storage*.
  *
- * After `PATIENCE_MS` the work is done without the lock: a frozen tab must not hold the others for ever. That is safe,
- * because the gateway gives the same answer to calls with the same refresh token.
+ * After about 20 seconds the work is done without the lock: a frozen tab must not hold the others for ever. That is
+ * safe, because the gateway gives the same answer to calls with the same refresh token. The time is counted in polls,
+ * not by the clock: a computer that slept is not a tab that hangs.
  */
 export function lockFor(name: string, storage: Storage): Lock {
   const locks = globalThis.navigator?.locks;
@@ -25,12 +26,15 @@ export function lockFor(name: string, storage: Storage): Lock {
 
 async function withWebLock<Result>(locks: LockManager, name: string, work: () => Promise<Result>): Promise<Result> {
   const controller = new AbortController();
-  const timer = setTimeout(() => controller.abort(), PATIENCE_MS);
+  let polls = 0;
+  const timer = setInterval(() => {
+    if (++polls >= MAX_POLLS) controller.abort();
+  }, POLL_MS);
   let hasBegun = false;
   try {
     return await locks.request(name, { signal: controller.signal }, () => {
       hasBegun = true;
-      clearTimeout(timer);
+      clearInterval(timer);
       return work();
     });
   } catch (error) {
@@ -38,16 +42,15 @@ async function withWebLock<Result>(locks: LockManager, name: string, work: () =>
     if (hasBegun) throw error;
     return await work();
   } finally {
-    clearTimeout(timer);
+    clearInterval(timer);
   }
 }
 
 async function withLease<Result>(storage: Storage, name: string, work: () => Promise<Result>): Promise<Result> {
   const key = `${name}:lease`;
   const me = Math.random().toString(36).slice(2);
-  const ends = Date.now() + PATIENCE_MS;
   let isMine = false;
-  while (!isMine && Date.now() < ends) {
+  for (let polls = 0; !isMine && polls < MAX_POLLS; polls += 1) {
     if (isTaken(await storage.getItem(key))) {
       await wait(POLL_MS);
       continue;

@@ -285,8 +285,9 @@ export class TokenSessions implements Sessions {
 
 /** Returns how long the access token is good, in milliseconds; 0 where a clock that was set back leaves it open. */
 function leftMs(kept: Kept): number {
-  const now = Date.now();
-  return now < kept.received_at ? 0 : kept.received_at + kept.expires_in * 1000 - now;
+  const age = Date.now() - kept.received_at;
+  // A clock that is corrected by less than the margin changes nothing.
+  return age < -MARGIN_MS ? 0 : kept.expires_in * 1000 - age;
 }
 
 function isStale(kept: Kept): boolean {
