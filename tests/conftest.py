@@ -30,6 +30,7 @@ from tests.fixtures.standin import (
     standin_with,
 )
 from tests.fixtures.tls import authority, tls_rude
+from tests.fixtures.typescript import typescript_client
 from tests.upstream_double import PROJECT, UpstreamDouble
 from velro_auth.app import create_app
 from velro_auth.config.settings import Settings
@@ -78,6 +79,7 @@ __all__ = [
     "standin",
     "standin_with",
     "tls_rude",
+    "typescript_client",
 ]
 
 MakeClient: TypeAlias = Callable[..., Client]
