@@ -63,9 +63,8 @@ def broken(pages: dict[Path, Page], site: Path) -> Iterator[str]:
             goal = (site / parts.path.lstrip("/")) if parts.path.startswith("/") else path.parent / unquote(parts.path)
             goal = path if not parts.path else goal.resolve()
             goal = goal / "index.html" if goal.is_dir() else goal
-            if not goal.is_file():
-                yield f"{path.relative_to(site)}: {link}"
-            elif parts.fragment and goal in pages and unquote(parts.fragment) not in pages[goal].anchors:
+            anchors = pages[goal].anchors if goal in pages else set()
+            if not goal.is_file() or (goal in pages and parts.fragment and unquote(parts.fragment) not in anchors):
                 yield f"{path.relative_to(site)}: {link}"
 
 
@@ -107,7 +106,8 @@ def checkout(folder: Path, **pages: str) -> Path:
 
 
 def test_links_that_leave_the_folder_stay_inside_the_site(tmp_path: Path) -> None:
-    text = "[a](../../README.md#b) [b](../../deploy) [c](https://d.example/) [d](../index.md)\n```\n[e](../../deploy)\n```\n"
+    links = "[a](../../README.md#b) [b](../../deploy) [c](https://d.example/) [d](../index.md)"
+    text = f"{links}\n```\n[e](../../deploy)\n```\n"
     pages = {"docs/how-to/a.md": text, "README.md": "[docs](docs/index.md)", "deploy/x.yml": "a: 1\n"}
     root = checkout(tmp_path, **pages)
 
