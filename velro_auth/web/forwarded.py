@@ -27,7 +27,8 @@ METHOD_FIELDS: Final = ("HTTP_X_FORWARDED_METHOD", "HTTP_X_ORIGINAL_METHOD")
 #: nginx sends these. It takes 401 and 403 for an answer, and no redirect.
 _NGINX_FIELDS: Final = ("HTTP_X_ORIGINAL_METHOD", "HTTP_X_ORIGINAL_URL")
 
-_URL: Final = re.compile(r"(https?)://([^/?#\\@\s]+)(/.*)?", re.ASCII | re.IGNORECASE | re.DOTALL)
+_URL: Final = re.compile(r"(https?)://([^/?#\\@\s,]+)(/.*)?", re.ASCII | re.IGNORECASE | re.DOTALL)
+_SLASH: Final = re.compile(r"[/?#]")
 _AUTHORITY: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
 
@@ -69,15 +70,14 @@ def forwarded_request(environ: Mapping[str, Any], paths: Collection[str]) -> For
         BadParameter: The gateway does not name it, or two of its fields contradict each other.
     """
     appended = _appended(environ, paths)
-    base = (
-        f"{environ.get('HTTP_X_FORWARDED_PROTO', environ.get('wsgi.url_scheme', 'http'))}://"
-        f"{environ.get('HTTP_X_FORWARDED_HOST') or environ.get('HTTP_HOST', '')}"
-    )
+    scheme = environ.get("HTTP_X_FORWARDED_PROTO") or environ.get("wsgi.url_scheme", "")
+    host = environ.get("HTTP_X_FORWARDED_HOST") or environ.get("HTTP_HOST", "")
     found = {environ["HTTP_X_ORIGINAL_URL"]} if "HTTP_X_ORIGINAL_URL" in environ else set()
     for uri in (environ.get("HTTP_X_FORWARDED_URI"), appended):
         if uri is not None:
-            # Without a slash the host would go on in it.
-            found.add(f"{base}{uri}" if uri.startswith("/") else "")
+            # The host must not go on in the path, nor the other way round.
+            is_parted = uri.startswith("/") and not _SLASH.search(host)
+            found.add(f"{scheme}://{host}{uri}" if is_parted else "")
     methods = {environ[field] for field in METHOD_FIELDS if field in environ}
     if appended is not None:
         methods.add(environ["REQUEST_METHOD"])
@@ -92,10 +92,7 @@ def forwarded_request(environ: Mapping[str, Any], paths: Collection[str]) -> For
             "The fields X-Original-… and X-Forwarded-… contradict each other, or hold no address: have the gateway"
             " remove those of its clients."
         )
-    scheme, authority, target = url.groups()
-    return ForwardedRequest(
-        method=methods.pop(), scheme=scheme.lower(), authority=authority.lower(), target=target or "/"
-    )
+    return ForwardedRequest(method=methods.pop(), scheme=url[1].lower(), authority=url[2].lower(), target=url[3] or "/")
 
 
 def _appended(environ: Mapping[str, Any], paths: Collection[str]) -> str | None:
