@@ -160,6 +160,9 @@ class CookieEndpoint:
 
     def _changes_something(self, environ: Mapping[str, Any], context: RequestContext) -> bool:
         methods = [environ["REQUEST_METHOD"]]
+        if self.name == VerifyEndpoint.name and environ.get("HTTP_SEC_FETCH_MODE") == "websocket":
+            # It begins with a GET, and what comes then is not asked about.
+            return True
         if self.name == VerifyEndpoint.name and context.peer_is_trusted:
             methods = [environ[field] for field in METHOD_FIELDS if field in environ] or methods
         return any(method.upper() not in _SAFE for method in methods)
