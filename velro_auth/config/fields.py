@@ -16,7 +16,7 @@ from velro_auth.config.validation import SettingError
 from velro_auth.stores.address import parse_address
 from velro_auth.web.cors import header_name
 from velro_auth.web.origins import check_pattern, normal_origin
-from velro_auth.web.redirects import allowed_redirect
+from velro_auth.web.redirects import allowed_redirect, is_address
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 Spec: TypeAlias = dataclasses.Field[Any]
@@ -113,6 +113,12 @@ def a_public_url(value: str) -> None:
         raise marshmallow.ValidationError(str(error)) from error
     if "*" in origin or not origin.startswith(("https://", "http://")):
         raise marshmallow.ValidationError("must be one address, such as https://auth.example.com")
+
+
+def a_login_url(value: str) -> None:
+    """Check the address of the page of the login."""
+    if not is_address(value):
+        raise marshmallow.ValidationError("must be the address of a page, such as https://auth.example.com/login")
 
 
 def a_sealing_key(text: str) -> str:

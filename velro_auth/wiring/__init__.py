@@ -37,6 +37,7 @@ from velro_auth.wiring import account
 from velro_auth.wiring.cookie_sessions import cookie_sessions
 from velro_auth.wiring.guards import build_guards
 from velro_auth.wiring.oauth import OAUTH_ENDPOINTS, build_oauth
+from velro_auth.wiring.protection import protected
 from velro_auth.wiring.sessions import build_session_list, build_sessions
 from velro_auth.wiring.state import ApplicationState, open_state
 from velro_auth.wiring.supabase_api import build_supabase_api
@@ -155,7 +156,7 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
     logout, frontends = LogoutEndpoint(sessions, max_body_bytes), _frontends(settings, state, services)
     auth: tuple[Endpoint, ...] = (login, refresh, *map(browsers, (logout, *frontends)), ping)
-    verify = browsers(VerifyEndpoint(sessions))
+    verify = protected(settings, browsers(VerifyEndpoint(sessions)))
     supabase_api = build_supabase_api(settings, state, calls=services.calls, login=services.login, sessions=sessions)
     ready = ReadyEndpoint(_checks(settings, state, services.watch), __version__)
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))
