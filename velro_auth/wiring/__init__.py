@@ -37,6 +37,7 @@ from velro_auth.wiring import account
 from velro_auth.wiring.cookie_sessions import cookie_sessions
 from velro_auth.wiring.guards import build_guards
 from velro_auth.wiring.oauth import OAUTH_ENDPOINTS, build_oauth
+from velro_auth.wiring.pages import PAGES, build_pages
 from velro_auth.wiring.sessions import build_session_list, build_sessions
 from velro_auth.wiring.state import ApplicationState, open_state
 from velro_auth.wiring.supabase_api import build_supabase_api
@@ -62,6 +63,7 @@ _ENDPOINTS: Final = (
     MetricsEndpoint,
     OpenApiEndpoint,
     DocsEndpoint,
+    *PAGES,
 )
 
 #: Path → its name in the metrics.
@@ -88,6 +90,7 @@ class Parts:
         verify: The endpoint that gateways call; answers everything below its path.
         supabase_api: The endpoint that Supabase's own clients call, the same way; None where it is off.
         operations: The endpoints that operators and platforms call.
+        pages: The pages for people; none where they are off.
         fast: The endpoints that the fast lane answers, beside those of ``fast_prefixed``.
         fast_prefixed: The endpoints that the fast lane answers with everything below their paths.
         probes: The endpoints of which only some responses are logged.
@@ -103,6 +106,7 @@ class Parts:
     verify: Endpoint
     supabase_api: Endpoint | None
     operations: tuple[Endpoint, ...]
+    pages: tuple[Endpoint, ...]
     fast: tuple[Endpoint, ...]
     fast_prefixed: tuple[Endpoint, ...]
     probes: tuple[Endpoint, ...]
@@ -116,7 +120,7 @@ class Parts:
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """All endpoints."""
-        return (*self.auth, *self.prefixed, *self.operations)
+        return (*self.auth, *self.prefixed, *self.operations, *self.pages)
 
     @property
     def prefixed(self) -> tuple[Endpoint, ...]:
@@ -161,12 +165,23 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))
     index = IndexEndpoint(__version__, settings.shows_docs)
     contract = Contract((*auth, verify, health, ready, version, index), __version__, settings.shows_docs)
+    pages = build_pages(
+        settings,
+        state.user,
+        login=services.login,
+        sessions=sessions,
+        calls=services.calls,
+        owners=state.upstream.owners,
+        keys=state.sealing_keys(settings),
+        browsers=browsers,
+    )
     state.current.settings = settings
     return Parts(
         auth=auth,
         verify=verify,
         supabase_api=supabase_api,
         operations=(health, ready, version, index, metrics, OpenApiEndpoint(contract), DocsEndpoint(contract)),
+        pages=pages,
         fast=(ping, health, version, *((login, refresh) if settings.auth_fast_login else ())),
         fast_prefixed=(verify, supabase_api) if supabase_api and settings.auth_fast_login else (verify,),
         probes=(ping, health, ready, version),
