@@ -35,7 +35,7 @@ from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
 from velro_auth.wiring import account
 from velro_auth.wiring.cookie_sessions import cookie_sessions
-from velro_auth.wiring.guards import build_guards
+from velro_auth.wiring.guards import build_guards, only_reporting
 from velro_auth.wiring.oauth import OAUTH_ENDPOINTS, build_oauth
 from velro_auth.wiring.pages import PAGES, build_pages
 from velro_auth.wiring.sessions import build_session_list, build_sessions
@@ -165,23 +165,13 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))
     index = IndexEndpoint(__version__, settings.shows_docs)
     contract = Contract((*auth, verify, health, ready, version, index), __version__, settings.shows_docs)
-    pages = build_pages(
-        settings,
-        state.user,
-        login=services.login,
-        sessions=sessions,
-        calls=services.calls,
-        owners=state.upstream.owners,
-        keys=state.sealing_keys(settings),
-        browsers=browsers,
-    )
     state.current.settings = settings
     return Parts(
         auth=auth,
         verify=verify,
         supabase_api=supabase_api,
         operations=(health, ready, version, index, metrics, OpenApiEndpoint(contract), DocsEndpoint(contract)),
-        pages=pages,
+        pages=build_pages(settings, state, services.login, sessions, calls=services.calls, browsers=browsers),
         fast=(ping, health, version, *((login, refresh) if settings.auth_fast_login else ())),
         fast_prefixed=(verify, supabase_api) if supabase_api and settings.auth_fast_login else (verify,),
         probes=(ping, health, ready, version),
@@ -272,10 +262,6 @@ def _guards(settings: Settings, state: ApplicationState) -> Guards:
     )
 
 
-def _only_reporting() -> Finding:
-    return Finding("warn", "AUTH_GUARDS is report: guesses and floods of mails are counted and logged, not refused")
-
-
 def build_of(settings: Settings) -> Mapping[str, Any]:
     """Return the body of ``/__version``; unknown values are None."""
     return {
@@ -308,7 +294,7 @@ def _checks(settings: Settings, state: ApplicationState, watch: AddressWatch) ->
         checks["audit"] = telemetry.lost_records.check
     checks |= state.sessions.checks
     if settings.auth_guards == "report":
-        checks["guards"] = _only_reporting
+        checks["guards"] = only_reporting
     if state.store:
         checks["shared_store"] = state.store.check
     return checks | {"tokens": telemetry.issued_tokens.check, "slo": telemetry.check}

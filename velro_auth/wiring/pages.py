@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -18,11 +18,11 @@ from velro_auth.endpoints.pages.page import Page, PageEndpoint, Site
 from velro_auth.endpoints.pages.rendering import Renderer
 from velro_auth.endpoints.pages.scripted import AccountPage, ConfirmPage, ForgotPage, ResetPage, SignUpPage
 from velro_auth.endpoints.pages.sign_in import FactorPage, LoginPage
-from velro_auth.upstream.answers import Owners
 from velro_auth.upstream.calls import AuthCalls
 from velro_auth.web.redirects import allowed_redirect
 from velro_auth.web.session_cookies import SessionCookies
-from velro_auth.wiring.user import UserState, build_factors
+from velro_auth.wiring.state import ApplicationState
+from velro_auth.wiring.user import build_factors
 
 #: The classes of the endpoints that :func:`build_pages` builds.
 PAGES: Final = (LoginPage, FactorPage, SignUpPage, ForgotPage, ResetPage, ConfirmPage, AccountPage, AssetEndpoint)
@@ -30,25 +30,21 @@ PAGES: Final = (LoginPage, FactorPage, SignUpPage, ForgotPage, ResetPage, Confir
 
 def build_pages(
     settings: Settings,
-    state: UserState,
-    *,
+    state: ApplicationState,
     login: Login,
     sessions: Sessions,
+    *,
     calls: AuthCalls,
-    owners: Owners,
-    keys: Sequence[bytes],
     browsers: Callable[[Endpoint], Endpoint],
 ) -> tuple[Endpoint, ...]:
     """Build the endpoints; none where the pages are off.
 
     Args:
         settings: The settings in force.
-        state: Of the services of users.
+        state: The state of this process.
         login: The login service.
         sessions: The sessions service.
         calls: Asks Supabase Auth.
-        owners: The user that each refresh token was issued to.
-        keys: Seal cookies.
         browsers: Returns an endpoint as browsers shall see it.
     """
     if not settings.has_pages:
@@ -62,6 +58,8 @@ def build_pages(
     )
     assets = Assets(brand, folder)
     languages = Languages(SHIPPED, *([folder] if folder else []))
+    factors = build_factors(calls, state.upstream.owners, sessions, state.user)
+    cookies = SessionCookies(state.sealing_keys(settings), public_url=public_url)
     site = Site(
         renderer=Renderer(brand=brand, assets=assets, languages=languages, public_url=public_url, folder=folder),
         redirects=tuple(map(allowed_redirect, settings.redirect_urls)),
@@ -69,11 +67,11 @@ def build_pages(
     )
     pages: tuple[Page, ...] = (
         LoginPage(site, login, settings.auth_pages_providers, public_url),
-        FactorPage(site, build_factors(calls, owners, sessions, state), sessions),
+        FactorPage(site, factors, sessions),
         SignUpPage(site),
         ForgotPage(site),
         ResetPage(site),
         ConfirmPage(site),
-        AccountPage(site, sessions, SessionCookies(keys, public_url=public_url)),
+        AccountPage(site, sessions, cookies),
     )
     return (*(PageEndpoint(page, browsers(page)) for page in pages), AssetEndpoint(assets))

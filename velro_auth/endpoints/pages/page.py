@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlencode
 
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -23,7 +23,7 @@ LOGIN_PATH: Final = "/login"
 FACTOR_PATH: Final = "/login/factor"
 ACCOUNT_PATH: Final = "/account"
 
-#: Error of a sign-in with a provider (``CallbackEndpoint``) → the text of ``/login`` for it. No text of others is shown.
+#: Error of a sign-in with a provider, from ``CallbackEndpoint`` → the text of ``/login``. No text of others is shown.
 PROVIDER_ERRORS: Final[Mapping[str, str]] = {
     "access_denied": "provider_denied",
     "temporarily_unavailable": "provider_unavailable",
@@ -72,10 +72,21 @@ class Site:
 class Page(Protocol):
     """A page, as an endpoint that can also show an error."""
 
-    site: Site
-    name: ClassVar[str]
-    methods: ClassVar[tuple[str, ...]]
-    paths: ClassVar[tuple[str, ...]]
+    @property
+    def site(self) -> Site:
+        """What the pages share."""
+
+    @property
+    def name(self) -> str:
+        """Its name in logs and metrics."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods it answers."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths it answers."""
 
     def __call__(self, request: Request, /) -> RawResponse:
         """Answer *request*, or raise one of our errors."""

@@ -161,7 +161,7 @@ async function listSessions() {
   list.hidden = false
   list.replaceChildren(
     ...answer.data.sessions.map((session) => {
-      const name = device(session.user_agent)
+      const name = device(session.user_agent) || fill(texts.script.signed_in, { time: when(session.created_at) })
       const used = fill(texts.script.last_used, { time: when(session.last_used_at) })
       const detail = [session.address, used].filter(Boolean).join(" · ")
       if (session.is_current) {
@@ -230,7 +230,7 @@ function device(agent) {
   const found = (table) => table.find(([, pattern]) => pattern.test(agent ?? ""))?.[0]
   const browser = found([["Edge", /Edg\//], ["Opera", /OPR\//], ["Firefox", /Firefox\//], ["Chrome", /Chrom(e|ium)\//], ["Safari", /Safari\//], ["curl", /^curl\//]])
   const system = found([["iPhone", /iPhone/], ["iPad", /iPad/], ["Android", /Android/], ["Windows", /Windows/], ["macOS", /Mac OS X/], ["Linux", /Linux|X11/]])
-  return [browser, system].filter(Boolean).join(" · ") || texts.script.unknown_agent
+  return [browser, system].filter(Boolean).join(" · ")
 }
 
 async function load() {
