@@ -264,8 +264,8 @@ class Settings:
     auth_pages_providers: Sequence[str] = setting(
         "AUTH_PAGES_PROVIDERS",
         (),
-        "Providers that `/login` has a button for, comma separated, by Supabase's names: `google,github`. Switch each of"
-        " them on in the project.",
+        "Providers that `/login` has a button for, comma separated, by Supabase's names: `google,github`. Switch each"
+        " of them on in the project.",
         convert=a_provider,
         at_run_time=True,
     )
