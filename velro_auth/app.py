@@ -164,6 +164,7 @@ def _flask_app(parts: Parts) -> flask.Flask:
     app.url_map.converters["any_path"] = AnyPath
     app.register_blueprint(auth(parts.auth, prefixed=parts.prefixed))
     app.register_blueprint(blueprint("operations", parts.operations))
+    app.register_blueprint(blueprint("pages", parts.pages))
     app.before_request(functools.partial(_refuse_further_slashes, but_below=_prefixes(parts)))
     app.register_error_handler(Exception, _respond)
     return app

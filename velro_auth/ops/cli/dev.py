@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +39,9 @@ STOP_LIMIT_S: Final = 20
 DEV_ORIGINS: Final = "http://localhost:*,http://127.0.0.1:*"
 
 LAST_PORT: Final = 65535
+
+#: What switches a setting off, in lower case.
+OFF: Final = frozenset({"0", "off", "false", "no", "f", "n", "disabled"})
 
 _DATA_DIR: Final = click.Path(file_okay=False, path_type=Path)
 #: For the commands below ``dev``, so that the option may also follow the name of the command.
@@ -233,6 +236,7 @@ def _gateway(port: int, project: LocalProject) -> Iterator[subprocess.Popen[str]
         "AUTH_REDIRECT_URLS": DEV_ORIGINS,
         "AUTH_PUBLIC_URL": project.gateway_url,
         "AUTH_SUPABASE_API": "on",
+        **_pages(inherited()),
         **inherited(
             # Settings in a file would win over these variables, and may name a real project.
             AUTH_ENV_FILE="",
@@ -249,6 +253,18 @@ def _gateway(port: int, project: LocalProject) -> Iterator[subprocess.Popen[str]
         yield process
     finally:
         stop(process, within_s=STOP_LIMIT_S)
+
+
+def _pages(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings that give the gateway pages, unless the environment switches cookie sessions off."""
+    if environ.get("AUTH_COOKIE_SESSIONS", "on").strip().lower() in OFF:
+        return {}
+    return {
+        "AUTH_COOKIE_SESSIONS": "on",
+        "AUTH_PAGES": "on",
+        "AUTH_PAGES_PROVIDERS": "demo",
+        "AUTH_BRAND_NAME": "Velro (dev)",
+    }
 
 
 def await_health(port: int, process: subprocess.Popen[str]) -> None:
