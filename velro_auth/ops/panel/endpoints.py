@@ -36,6 +36,7 @@ _OWN_HOST: Final = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5}
 
 #: Name in the address → file and media type.
 ASSETS: Final[Mapping[str, tuple[str, str]]] = {
+    "icon.svg": ("icon.svg", "image/svg+xml"),
     "look.css": ("look.css", "text/css"),
     "panel.css": ("panel.css", "text/css"),
     "panel.js": ("panel.js", "text/javascript"),

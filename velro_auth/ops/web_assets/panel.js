@@ -22,7 +22,7 @@
     upstream_timeout: "Supabase took too long.",
     upstream_error: "Supabase failed. No one is told that the password is wrong.",
     upstream_throttled: "Supabase's own rate limit.",
-    resting: "The breaker is open: Supabase is left in peace and is asked again after the time in Retry-After.",
+    resting: "The breaker is open: Supabase is not asked until the time in Retry-After is over.",
     busy: "All permits are in use.",
   };
   const FAULTS = { down: "Supabase is down", slow: "Supabase is slow", failing: "Supabase fails" };
@@ -104,7 +104,9 @@
     );
     by("#request").textContent =
       `POST ${LOGIN}\n${lines(Object.entries(sent.request.headers))}\n\n${JSON.stringify(sent.request.body, null, 2)}`;
-    by("#answer").textContent = `${sent.status}\n${lines(sent.headers)}\n\n${pretty(sent.text)}`;
+    by("#body").textContent = `${sent.status}\n\n${pretty(sent.text)}`;
+    by("#headers").textContent = lines(sent.headers);
+    by("#outcome").hidden = false;
     const earlier = all.slice(0, -1).map(({ startedMs, bodyMs, status }, index) => {
       const from = startedMs - all[0].startedMs;
       return { name: `guess ${index + 1}: ${status}`, colour: "c6", from, to: from + bodyMs };
@@ -112,7 +114,6 @@
     const shift = sent.startedMs - all[0].startedMs;
     const last = Waterfall.barsOf(sent).map((bar) => ({ ...bar, from: bar.from + shift, to: bar.to + shift }));
     Waterfall.draw(by(".waterfall"), [...earlier, ...last]);
-    by("#outcome").hidden = false;
   }
 
   const TRIES = {
@@ -140,7 +141,7 @@
       await action();
     } catch (error) {
       by("#summary").textContent = `Nothing came back: ${error.message}.`;
-      by("#outcome").hidden = false;
+      by("#outcome").hidden = true;
     } finally {
       button.removeAttribute("aria-busy");
       for (const one of buttons) one.disabled = false;
@@ -161,20 +162,24 @@
 
   /* The live panel */
 
-  const plot = (label, series) => ({
-    x: { label: "seconds, up to now", end: SHOWN },
-    y: { label },
+  const plot = (label, series, more) => ({
+    x: { label: "seconds from now", start: -SHOWN, end: 0 },
+    y: { label, ...more },
     series,
     height: 170,
     data: [[], ...series.map(() => [])],
   });
   const PLOTS = {
-    rate: plot("logins in a second", [
-      { label: "good", colour: "c4", as: "steps" },
-      { label: "refused", colour: "c2", as: "steps" },
-      { label: "failed", colour: "c5", as: "steps" },
-    ]),
-    latency: plot("ms, of the last 5 minutes", [
+    rate: plot(
+      "logins in a second",
+      [
+        { label: "good", colour: "c4", as: "steps" },
+        { label: "refused", colour: "c2", as: "steps" },
+        { label: "failed", colour: "c5", as: "steps" },
+      ],
+      { whole: true }
+    ),
+    latency: plot("p50 and p95 of the last 5 minutes, ms", [
       { label: "p50", colour: "c1", as: "line" },
       { label: "p95", colour: "c2", as: "line" },
     ]),
@@ -184,7 +189,7 @@
   const samples = [];
 
   function plotSamples() {
-    const xs = samples.map((_, index) => SHOWN - samples.length + 1 + index);
+    const xs = samples.map((_, index) => index - samples.length + 1);
     const rate = (kind) =>
       samples.map(({ logins }, at) => (at ? Math.max(0, logins[kind] - samples[at - 1].logins[kind]) : null));
     const time = (name) => samples.map(({ window }) => (window.logins ? window[name] : null));
@@ -205,7 +210,7 @@
     figure("p50", ms(window.p50_ms));
     figure("p95", ms(window.p95_ms));
     figure("refused", logins.refused);
-    figure("throttled", Object.values(throttle).reduce((sum, count) => sum + count, 0));
+    figure("throttled", Object.entries(throttle).map(([limit, count]) => `${count} ${limit}`).join(", ") || "0");
     figure("failed", logins.failed, logins.failed ? "critical" : "");
     figure("breaker", open.length ? open.join(", ") : "closed", open.length ? "critical" : "good");
     figure("permits", `${bulkhead.taken} / ${bulkhead.slots}`);
@@ -223,10 +228,10 @@
       const answer = await fetch("/dev/state", { cache: "no-store" });
       const state = await answer.json();
       showState(state);
-      by("#pulse").textContent = "";
+      by("#pulse").hidden = true;
       return state;
     } catch {
-      by("#pulse").textContent = "the gateway does not answer";
+      by("#pulse").hidden = false;
       return null;
     }
   }

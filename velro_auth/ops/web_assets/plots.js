@@ -3,7 +3,8 @@
 /*
  * Draws plots with uPlot. A plot is described by a JSON object:
  *
- *   x, y     {"label", "log"}: the axes; "end" fixes the end of a linear one. A linear axis starts at 0.
+ *   x, y     {"label", "log"}: the axes. "start" and "end" fix the ends of a linear one, which starts at 0 otherwise;
+ *            "whole" keeps its numbers whole.
  *   series   [{"label", "colour", "as"}]: "as" is "line", "dots", "steps" or "bars"; "colour" a variable of look.css.
  *   data     [[x, …], [y, …], …]: the values of each series; null where it has none.
  *   bands    [{"colour", "from", "to", "title"}]: shaded intervals of x.
@@ -20,12 +21,36 @@ const Plots = (() => {
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   const number = (value) => (value == null ? "–" : Number(value.toPrecision(4)).toLocaleString("en-GB"));
 
-  /* A dot at the end of an axis must not be cut, and no number beside it. */
-  const linear = (end) => (_plot, _low, high) => [0, end ?? (high > 0 ? high * 1.04 : 1)];
-  const logarithmic = (_plot, low, high) => (low == null ? [1, 100] : uPlot.rangeLog(low, high, 10, false));
+  /* Steps of a logarithmic axis in each decade, and a tolerance for floating-point quotients. */
+  const STEPS = [1, 2, 5, 10];
+  const SAME = 1e-9;
+  /* Room that a number at a logarithmic axis needs, in pixels: along it, and upwards. */
+  const ROOM = [40, 14];
+  const WHOLE = [1, 10, 100, 1e3, 1e4, 1e5, 1e6].flatMap((decade) => [1, 2, 5].map((step) => step * decade));
+
+  const decadeOf = (value) => 10 ** Math.floor(Math.log10(value) + SAME);
+
+  /* A dot at the end of an axis must not be cut. */
+  const linear = ({ start, end }) => (_plot, _low, high) => [start ?? 0, end ?? (high > 0 ? high * 1.04 : 1)];
+
+  /* From the last step below all values to the first one above them. */
+  function logarithmic(_plot, low, high) {
+    if (low == null) return [1, 100];
+    const above = (value) => decadeOf(value) * STEPS.find((step) => value / decadeOf(value) <= step * (1 + SAME));
+    const below = decadeOf(low) * STEPS.findLast((step) => low / decadeOf(low) >= step * (1 - SAME));
+    return [below, Math.max(above(high), above(below * 1.5))];
+  }
+
+  /* The ticks of a logarithmic axis that have a number and a line; the others are null. */
+  function shown(plot, ticks, index) {
+    const { scale } = plot.axes[index];
+    const room = Math.abs(plot.valToPos(10, scale) - plot.valToPos(5, scale));
+    const steps = room >= ROOM[index] ? STEPS : [1, 10];
+    return ticks.map((tick) => (steps.includes(Math.round(tick / decadeOf(tick))) ? tick : null));
+  }
 
   const scale = (axis) =>
-    axis.log ? { time: false, distr: 3, range: logarithmic } : { time: false, range: linear(axis.end) };
+    axis.log ? { time: false, distr: 3, range: logarithmic } : { time: false, range: linear(axis) };
 
   function widthOf(plot, values, index, cycle) {
     const axis = plot.axes[index];
@@ -36,17 +61,21 @@ const Plots = (() => {
     return Math.ceil(axis.ticks.size + axis.gap + text + 2);
   }
 
-  const axisOf = (axis, more) => ({
-    label: axis.label,
-    labelFont: FONT,
-    font: FONT,
-    labelSize: 20,
-    stroke: () => colour("faint"),
-    grid: { stroke: () => colour("line"), width: 1 },
-    ticks: { stroke: () => colour("line"), width: 1, size: 5 },
-    values: (_plot, ticks) => ticks.map((tick) => (tick == null ? "" : number(tick))),
-    ...more,
-  });
+  function axisOf({ log, whole }, more) {
+    const line = { stroke: () => colour("line"), width: 1, ...(log ? { filter: shown } : {}) };
+    return {
+      labelFont: FONT,
+      font: FONT,
+      labelSize: 20,
+      stroke: () => colour("faint"),
+      grid: line,
+      ticks: { ...line, size: 5 },
+      values: (_plot, ticks) => ticks.map((tick) => (tick == null ? "" : number(tick))),
+      ...(log ? { filter: shown } : {}),
+      ...(whole ? { incrs: WHOLE } : {}),
+      ...more,
+    };
+  }
 
   /* uPlot draws no line to a value between two gaps, so such a value gets a dot. */
   function alone(plot, index) {
@@ -63,7 +92,8 @@ const Plots = (() => {
       case "dots":
         return { ...common, paths: () => null, points: { show: true, size: DOT, width: 0, fill: stroke } };
       case "steps":
-        return { ...common, paths: uPlot.paths.stepped({ align: 1 }) };
+        // The series of a plot have different x: the nulls between are no gaps.
+        return { ...common, spanGaps: true, paths: uPlot.paths.stepped({ align: 1 }) };
       case "bars":
         return { ...common, width: 0, fill: stroke, paths: uPlot.paths.bars({ size: [0.9], align: -1 }) };
       default:
@@ -113,9 +143,10 @@ const Plots = (() => {
   /** Draw *plot* into *figure* and return uPlot's object; *figure* has it as its property "plot". */
   function draw(figure, plot) {
     figure.plot?.destroy();
-    figure.querySelector(".under")?.remove();
+    for (const made of figure.querySelectorAll("figcaption, .under")) made.remove();
     const { bands = [], marks = [] } = plot;
     const under = Object.assign(document.createElement("p"), { className: "under" });
+    figure.append(Object.assign(document.createElement("figcaption"), { textContent: plot.y.label }));
     const hooks = {
       drawClear: [(drawn) => shade(drawn, bands)],
       draw: [(drawn) => mark(drawn, marks)],
@@ -124,10 +155,11 @@ const Plots = (() => {
     const options = {
       width: Math.max(200, figure.clientWidth),
       height: plot.height ?? 240,
-      padding: [12, 16, 0, 0],
+      // Half of the number at the end of the axis is beyond it.
+      padding: [12, 30, 0, 0],
       cursor: { drag: { x: true, y: false } },
       scales: { x: scale(plot.x), y: scale(plot.y) },
-      axes: [axisOf(plot.x, { size: 34 }), axisOf(plot.y, { size: widthOf })],
+      axes: [axisOf(plot.x, { label: plot.x.label, size: 30 }), axisOf(plot.y, { size: widthOf })],
       series: [{ label: plot.x.label, value: (_plot, value) => number(value) }, ...plot.series.map(seriesOf)],
       hooks,
     };

@@ -4,6 +4,9 @@
 const Waterfall = (() => {
   const STEPS = [1, 2, 5];
   const MOST_TICKS = 6;
+  /* Width of the number at a tick, and of the columns before the axis, in pixels. */
+  const TICK = 52;
+  const BEFORE = 180;
 
   const element = (tag, properties, ...children) => {
     const made = Object.assign(document.createElement(tag), properties);
@@ -27,7 +30,7 @@ const Waterfall = (() => {
   function barsOf({ headersMs, bodyMs, headers }) {
     const { total, upstream, queue } = serverTiming(headers.get("server-timing"));
     const fast = Number(headers.get("x-fastlane-time-ms") ?? NaN);
-    const bars = [{ name: "browser waits", colour: "c6", from: 0, to: bodyMs }];
+    const bars = [{ name: "browser", colour: "c6", from: 0, to: bodyMs }];
     const inside = (name, colour, length, [from, to]) => {
       const start = from + Math.max(0, to - from - length) / 2;
       bars.push({ name, colour, from: start, to: start + length });
@@ -42,10 +45,10 @@ const Waterfall = (() => {
     return bars;
   }
 
-  function ticksOf(end) {
+  function ticksOf(end, most) {
     const decade = 10 ** Math.floor(Math.log10(end) - 1);
     const steps = [1, 10, 100].flatMap((factor) => STEPS.map((step) => step * factor * decade));
-    const step = steps.find((one) => end / one < MOST_TICKS);
+    const step = steps.find((one) => end / one < most);
     return Array.from({ length: Math.floor(end / step) + 1 }, (_, index) => index * step);
   }
 
@@ -54,9 +57,12 @@ const Waterfall = (() => {
     const end = Math.max(1, ...bars.map(({ to }) => to)) * 1.02;
     const share = (value) => `${(100 * Math.max(0, value)) / end}%`;
     const axis = element("div", { className: "ticks" });
-    for (const tick of ticksOf(end)) {
+    const room = Math.floor((table.parentElement.clientWidth - BEFORE) / TICK);
+    for (const tick of ticksOf(end, Math.min(MOST_TICKS, Math.max(1.5, room)))) {
       const label = element("span", {}, tick.toLocaleString("en-GB"));
       label.style.left = share(tick);
+      // A number at the end of the axis stands before its tick, so that it is not cut.
+      label.classList.toggle("last", tick > 0.85 * end);
       axis.append(label);
     }
     const rows = bars.map(({ name, colour, from, to }) => {
