@@ -108,7 +108,7 @@ def _value(chance: random.Random, depth: int) -> Any:
         return chance.random() * 10 ** chance.randint(-300, 300)
     if kind == 4:
         # No address: there is no @ in it.
-        letters = string.ascii_letters + string.digits + "\u00e4\u202e\u0000\ud83d\n\t\"\\"
+        letters = string.ascii_letters + string.digits + '\u00e4\u202e\u0000\ud83d\n\t"\\'
         return "".join(chance.choices(letters, k=chance.randint(0, 40))).encode("utf-8", "replace").decode()
     if kind == 5:
         return [_value(chance, depth + 1) for _ in range(chance.randint(0, 4))]

@@ -172,6 +172,4 @@ class Client:
                 connection.sock.settimeout(timeout_s)
                 return connection
             connection.close()
-        return http.client.HTTPConnection(
-            "127.0.0.1", self.port, timeout=timeout_s, source_address=self._source
-        )
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s, source_address=self._source)

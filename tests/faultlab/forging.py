@@ -98,7 +98,16 @@ def _wrong_claims(key: Any, header: Mapping[str, Any], claims: Mapping[str, Any]
     now_s = int(time.time())
     values: dict[str, tuple[Any, ...]] = {
         "aud": ("anon", "", [], ["anon"], None, 1, {"aud": "authenticated"}, "authenticated ", "Authenticated", [1]),
-        "iss": ("", None, "https://evil.example/auth/v1", "supabase", f"{claims['iss']}/", claims["iss"].upper(), [], 1),
+        "iss": (
+            "",
+            None,
+            "https://evil.example/auth/v1",
+            "supabase",
+            f"{claims['iss']}/",
+            claims["iss"].upper(),
+            [],
+            1,
+        ),
         "exp": (now_s - 31, now_s - 3600, 0, -1, None, "", str(now_s + 3600), [], True, 1e300, -1e300, 10**30),
         "iat": (now_s + 3600, now_s + 86400, "", [], 10**30, -(10**30)),
         "nbf": (now_s + 3600, now_s + 86400, "", [], 10**30),

@@ -38,7 +38,9 @@ SPARE_MIB: Final = 12.0
 
 #: Part of every password of the lab.
 CANARY: Final = "canary-"
-_SECRET: Final = re.compile(rf"{CANARY}[\w-]*|eyJ[\w-]{{10,}}\.[\w-]+|sb_secret_[\w-]+|[\w.+-]+@[\w-]+\.example(?:\.com)?\b")
+_SECRET: Final = re.compile(
+    rf"{CANARY}[\w-]*|eyJ[\w-]{{10,}}\.[\w-]+|sb_secret_[\w-]+|[\w.+-]+@[\w-]+\.example(?:\.com)?\b"
+)
 _TOKEN: Final = re.compile(r"[\w-]{12,}")
 
 

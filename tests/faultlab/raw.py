@@ -85,7 +85,16 @@ def address(chance: random.Random) -> str:
     groups = ":".join(f"{chance.randrange(65536):x}" for _ in range(8))
     return chance.choice(
         (octets, f"{octets}, {octets}", groups, f"fe80::{groups[:4]}%eth0", "127.0.0.1", "10.0.0.1", "::1", "unknown")
-        + (f"{octets}:80", f"[{groups}]:443", "256.1.1.1", "1.2.3", "0x7f.1", "'; drop table", "a" * 3000, "::ffff:1.2.3.4")
+        + (
+            f"{octets}:80",
+            f"[{groups}]:443",
+            "256.1.1.1",
+            "1.2.3",
+            "0x7f.1",
+            "'; drop table",
+            "a" * 3000,
+            "::ffff:1.2.3.4",
+        )
     )
 
 
@@ -93,10 +102,23 @@ def origins(app: str) -> Iterator[str]:
     """Yield origins that look like *app* and are not."""
     scheme, _, host = app.partition("://")
     yield from ("null", "*", "", "file://", "https://evil.example.com", f"http://{host}", f"{app}.evil.example.com")
-    yield from (f"{scheme}://evil{host}", f"{app}:8443", f"{app}:80", f"{app}@evil.example.com", f"{app}/", f"{app}\u0000")
+    yield from (
+        f"{scheme}://evil{host}",
+        f"{app}:8443",
+        f"{app}:80",
+        f"{app}@evil.example.com",
+        f"{app}/",
+        f"{app}\u0000",
+    )
     yield from (f"{scheme}://{host.replace('.', 'x', 1)}", f"{scheme}://sub.{host}", f"{app}%2eevil.example.com")
     yield from (f"{scheme}://{host}.", f"{scheme}://{host}\u3002evil.example.com", f"{app}#", f"{app}?", f"{app} ")
-    yield from (f"{scheme}://{host} https://evil.example.com", f"{scheme}:{host}", f"//{host}", host, f"chrome-extension://{host}")
+    yield from (
+        f"{scheme}://{host} https://evil.example.com",
+        f"{scheme}:{host}",
+        f"//{host}",
+        host,
+        f"chrome-extension://{host}",
+    )
 
 
 def quoted(text: str) -> str:

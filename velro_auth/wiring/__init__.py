@@ -37,8 +37,8 @@ from velro_auth.wiring import account
 from velro_auth.wiring.cookie_sessions import cookie_sessions
 from velro_auth.wiring.guards import build_guards, only_reporting
 from velro_auth.wiring.oauth import OAUTH_ENDPOINTS, build_oauth
-from velro_auth.wiring.protection import protected
 from velro_auth.wiring.pages import PAGES, build_pages
+from velro_auth.wiring.protection import protected
 from velro_auth.wiring.sessions import build_session_list, build_sessions
 from velro_auth.wiring.state import ApplicationState, open_state
 from velro_auth.wiring.supabase_api import build_supabase_api

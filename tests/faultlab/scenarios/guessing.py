@@ -103,7 +103,9 @@ def many_addresses_one_account(lab: Lab) -> None:
     lab.check("at most 16 an hour, and one a success of the owner's", reached <= 16 + 3, reached)
     lab.check("the owner always logs in at home", share(owners, 200) == 1.0, statuses(owners))
     lab.figure("wait of the owner abroad", f"{abroad.retry_after} s")
-    lab.check("no lock lasts", abroad.status == 429 and int(abroad.retry_after) <= 3600, (abroad.status, abroad.retry_after))
+    lab.check(
+        "no lock lasts", abroad.status == 429 and int(abroad.retry_after) <= 3600, (abroad.status, abroad.retry_after)
+    )
 
 
 @scenario(

@@ -42,7 +42,11 @@ def hostile_bodies(lab: Lab) -> None:
     with ThreadPoolExecutor(4) as pool:
         replies = list(pool.map(send, made))
     grown = use_of(gateway.pids).mib - before.mib
-    wrong = {body.name: reply.status for body, reply in zip(made, replies, strict=True) if reply.status not in range(400, 432)}
+    wrong = {
+        body.name: reply.status
+        for body, reply in zip(made, replies, strict=True)
+        if reply.status not in range(400, 432)
+    }
     large = {body.name: reply.status for body, reply in zip(made, replies, strict=True) if len(body.data) > 20_000}
     lab.fired("bodies", len(replies))
     lab.figure("bodies", len(replies))
@@ -164,8 +168,14 @@ def other_sites(lab: Lab) -> None:
     lab.check("it sees no token", "access_token" not in (good.json or {}))
     cookies = "; ".join(line.partition(";")[0] for line in good.headers.get("set-cookie", "").split("\n"))
     told = {}
-    for site in ({}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "none"}, {"Origin": "null"},
-                 {"Origin": "https://evil.example.com"}, {"Origin": f"{app}.evil.example.com"}):
+    for site in (
+        {},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "none"},
+        {"Origin": "null"},
+        {"Origin": "https://evil.example.com"},
+        {"Origin": f"{app}.evil.example.com"},
+    ):
         reply = ask("POST", LOGOUT, {}, headers={"Cookie": cookies, **site})
         count += 1
         told[str(site)] = reply.status
@@ -205,8 +215,13 @@ def injections(lab: Lab) -> None:
         replies = [
             ask("GET", path, headers=headers),
             ask("GET", f"{VERIFY}/{number}?access_token={mark}query", headers=headers),
-            ask("POST", LOGIN, {"email": f"{mark}@lab.example.com", "password": f"{mark}{text}"}, headers=headers,
-                address=lab.address()),
+            ask(
+                "POST",
+                LOGIN,
+                {"email": f"{mark}@lab.example.com", "password": f"{mark}{text}"},
+                headers=headers,
+                address=lab.address(),
+            ),
         ]
         count += len(replies)
         shown += [reply.body[:200].decode("utf-8", "replace") for reply in replies if b"canary-" in reply.body]
@@ -220,7 +235,9 @@ def injections(lab: Lab) -> None:
     lab.fired("injections", count)
     lab.fired("500 with a secret text", failing.fired)
     lab.figure("injections", count)
-    lab.check("each line is one event", len(lines) - len(whole) <= 1, [line for line in lines if not line.startswith("{")][:3])
+    lab.check(
+        "each line is one event", len(lines) - len(whole) <= 1, [line for line in lines if not line.startswith("{")][:3]
+    )
     written = sum(str(line.get("logger")) == "velro_auth.access" for line in whole)
     lab.check("each request is one event", written >= count, (written, count))
     lab.check("answers repeat nothing", not shown, shown[:3])
@@ -236,5 +253,3 @@ def _series(port: int) -> int:
         with contextlib.suppress(ConnectionError):
             text = b"".join(iter(lambda: client.recv(65536), b"")).decode()
     return sum(bool(line) and not line.startswith("#") for line in text.partition("\r\n\r\n")[2].splitlines())
-
-

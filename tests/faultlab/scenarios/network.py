@@ -60,7 +60,6 @@ def connections_are_lost(lab: Lab) -> None:
     lab.check("no login is sent twice", posts <= len(accounts), posts)
 
 
-
 @scenario(
     "S4",
     "Supabase's name cannot be resolved, then resolves to an address without a way there",

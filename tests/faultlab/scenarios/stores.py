@@ -55,9 +55,7 @@ def redis_in_trouble(lab: Lab) -> None:
     lab.within("slowest login meanwhile", took_s, 99.9, usual_s + 0.7)
 
 
-def _troubles(
-    redis: RedisServer, proxy: TcpProxy
-) -> list[tuple[str, Callable[[], object], Callable[[], object]]]:
+def _troubles(redis: RedisServer, proxy: TcpProxy) -> list[tuple[str, Callable[[], object], Callable[[], object]]]:
     def nonsense() -> None:
         with redis.client() as client:
             for key in client.keys("*"):

@@ -152,8 +152,11 @@ def garbled_sessions(lab: Lab) -> None:
             failures.append(f"{email}: {reply.status} {reply.code}")
 
     # Two good ones for each bad one keep the circuit breaker closed, in one process.
-    asked = [each for number, email in enumerate(bad) for each in (f"good-{2 * number}@lab.example.com", email,
-             f"good-{2 * number + 1}@lab.example.com")]
+    asked = [
+        each
+        for number, email in enumerate(bad)
+        for each in (f"good-{2 * number}@lab.example.com", email, f"good-{2 * number + 1}@lab.example.com")
+    ]
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(ask, asked))
     lab.fired("garbled answers", upstream.garbled)
