@@ -126,7 +126,8 @@ def cluster_fails_over(lab: Lab) -> None:
     before, during = load.between(0, killed_s), load.between(killed_s, ended_s)
     usual_s = percentile([reply.took_s for reply in before], 95)
     late = [reply for reply in during if reply.took_s > usual_s + 0.05 * lab.patience]
-    window_s = max((r.at_s for r in late), default=0.0) - min((r.at_s for r in late), default=0.0)
+    times_s = [reply.at_s for reply in late] or [0.0]
+    window_s = max(times_s) - min(times_s)
     answered = sum(reply.status == 401 for reply in guesses)
     lab.fired("failovers", sum(node.role() == "master" for node in cluster.nodes) == PRIMARIES)
     lab.figure("logins", len(load.replies))
