@@ -99,8 +99,8 @@ def _troubles(redis: RedisServer, proxy: TcpProxy) -> list[tuple[str, Callable[[
     "S35",
     "a primary of a Redis Cluster is killed (SIGKILL) and its replica takes over, under 50 logins a second",
     notices="nothing; logins of one second take up to half a second longer",
-    bound="0 failed logins; logins of more than 50 ms beyond the usual lie within 1 s; guesses at most the limit and the"
-    " share of the processes",
+    bound="0 failed logins; logins of more than 50 ms beyond the usual lie within 1 s; guesses at most the limit and"
+    " the share of the processes",
     guard=Guard(name="pause after a failure of Redis", patch="no_backoff"),
 )
 def cluster_fails_over(lab: Lab) -> None:
