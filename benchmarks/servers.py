@@ -199,7 +199,9 @@ class Fleet:
             return
         port = self.port()
         with self.program(
-            *_command(contender, port, upstream), cores=self._server_cores, **_settings(upstream), **contender.settings
+            *_command(contender, port, upstream),
+            cores=self._server_cores,
+            **(_settings(upstream) | dict(contender.settings)),
         ) as process:
             await_health(port, process)
             yield Server(contender, port, process)
