@@ -124,6 +124,7 @@ NEW = {
     "ops/cli/init.py",
     "ops/cli/serve.py",
     "server/gunicorn_conf.py",
+    "stores/replicas.py",
 }
 
 

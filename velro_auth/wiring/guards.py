@@ -11,7 +11,7 @@ from velro_auth.config.settings import Settings
 from velro_auth.guards import CHECKS_MIN_CALLS, Guards
 from velro_auth.guards.asking import Asking, Bulkhead, BulkheadState, CircuitBreaker
 from velro_auth.guards.attempts import Attempts, MemoryAttempts, MemoryCounters
-from velro_auth.guards.budgets import BudgetLimits, Budgets, MemoryBudgets, MemoryLogs
+from velro_auth.guards.budgets import Budgets, MemoryBudgets, MemoryLogs
 from velro_auth.guards.challenges import Challenges, challenge_secret
 from velro_auth.guards.codes import CodeBudget, FactorBudget
 from velro_auth.guards.enforcement import ENFORCED, Enforcement
@@ -25,7 +25,13 @@ from velro_auth.guards.sessions import SessionCalls, SessionCallsState
 from velro_auth.guards.throttle import Throttle
 from velro_auth.guards.upstream_rate_limit import OneAddress, RateLimitState, RateLimitStates
 from velro_auth.health_checks import Finding
-from velro_auth.wiring.rate_limits import family_rate_limits, login_rate_limit, mail_rate_limit, processes_of
+from velro_auth.wiring.rate_limits import (
+    budget_limits,
+    family_rate_limits,
+    login_rate_limit,
+    mail_rate_limit,
+    processes_of,
+)
 
 if TYPE_CHECKING:
     import redis
@@ -276,11 +282,6 @@ def _shared_report(settings: Settings, state: GuardState, enforcement: Enforceme
     from velro_auth.stores.report import RedisReport  # noqa: PLC0415 - 5 MB that few need
 
     return RedisReport(state.client, state.store.counters, prefix=settings.redis_prefix).beside(enforcement)
-
-
-def budget_limits(settings: Settings) -> BudgetLimits:
-    """Return the budgets of *settings*, for all processes together."""
-    return BudgetLimits.with_mails(settings.auth_mail_budget_per_hour).scaled(settings.auth_throttle_scale)
 
 
 def _budgets(settings: Settings, state: GuardState) -> Budgets:

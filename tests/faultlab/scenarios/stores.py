@@ -106,9 +106,10 @@ def _troubles(redis: RedisServer, proxy: TcpProxy) -> list[tuple[str, Callable[[
 def cluster_fails_over(lab: Lab) -> None:
     """Three primaries with a replica each; a node counts as lost after a second."""
     standin = lab.standin()
-    cluster = ClusterGroup(lab.folder / "cluster", replicas=1, node_timeout_ms=1000)
+    folder = lab.folder / "cluster"
+    folder.mkdir()
+    cluster = ClusterGroup(folder, replicas=1, node_timeout_ms=1000)
     lab.ends.callback(cluster.kill)
-    (lab.folder / "cluster").mkdir()
     cluster.start()
     gateway = lab.gateway(**lab.environment(standin, cluster.url))
     accounts = lab.accounts(standin, 150)
