@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -71,6 +72,25 @@ class Latency:
         """Wait, then go on."""
         most_s = self.seconds if self.most_s is None else self.most_s
         exchange.wait(random.uniform(self.seconds, most_s))  # noqa: S311 - guards nothing
+        return proceed()
+
+
+class Capacity:
+    """Answers only so many requests at once, each after *seconds*; the others queue, as password hashes do.
+
+    Args:
+        places: How many at once.
+        seconds: What one takes.
+    """
+
+    def __init__(self, *, places: int, seconds: float) -> None:
+        self._places = threading.Semaphore(places)
+        self._seconds = seconds
+
+    def apply(self, exchange: Exchange, proceed: Callable[[], Answer]) -> Answer:
+        """Wait for a place, and for the work."""
+        with self._places:
+            exchange.wait(self._seconds)
         return proceed()
 
 
@@ -254,6 +274,7 @@ def gzip_bomb(*, size: int = 64 * 1024 * 1024) -> Fault:
 #: Name → what makes the fault, given its options.
 KINDS: Final[Mapping[str, Callable[..., Fault]]] = {
     "latency": Latency,
+    "capacity": Capacity,
     "hang": Hang,
     "trickle": Slow,
     "reset": Reset,

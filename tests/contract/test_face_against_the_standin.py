@@ -10,42 +10,13 @@ from urllib.parse import parse_qs, urlsplit
 import pyotp
 import pytest
 import requests
-from werkzeug.test import Client, TestResponse
 
 from supabase_standin import Standin
-from tests.contract.face_lab import settings_of
+from tests.contract.face_lab import Face
 from tests.fixtures.standin import PASSWORD, new_email
-from velro_auth.app import create_app
 
 StandinWith = Callable[..., Standin]
 OTHER_PASSWORD = "another horse, another staple 2!"
-
-
-class Face:
-    """One gateway and its project, and a client that speaks as supabase-js does."""
-
-    def __init__(self, standin: Standin, **environment: str) -> None:
-        self.standin = standin
-        self.client = Client(create_app(settings_of(standin, **environment)))
-
-    def call(self, method: str, path: str, json: Any = None, *, token: str = "", **headers: str) -> TestResponse:
-        sent = {"apikey": self.standin.publishable_key, "X-Supabase-Api-Version": "2024-01-01", **headers}
-        sent["Authorization"] = f"Bearer {token or self.standin.publishable_key}"
-        return self.client.open(f"/auth/v1{path}", method=method, json=json, headers=sent)
-
-    def user(self) -> tuple[str, dict[str, Any]]:
-        """Make a user, and return their address and session."""
-        email = new_email()
-        self.standin.create_user(email, PASSWORD)
-        return email, self.log_in(email).get_json()
-
-    def log_in(self, email: str, password: str = PASSWORD) -> TestResponse:
-        return self.call("POST", "/token?grant_type=password", {"email": email, "password": password})
-
-    def mail(self, email: str) -> dict[str, str]:
-        answer = requests.get(f"{self.standin.url}/mailbox.json", params={"to": email}, timeout=10)
-        found: list[dict[str, str]] = answer.json()
-        return found[0]
 
 
 @pytest.fixture

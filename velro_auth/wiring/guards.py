@@ -109,8 +109,8 @@ def open_guards(
     client, spent = None, None
     if store is not None:
         # 5 MB that few need.
-        from velro_auth.stores.attempts import RedisSpent  # noqa: PLC0415
         from velro_auth.stores.client import connect  # noqa: PLC0415
+        from velro_auth.stores.spent import RedisSpent  # noqa: PLC0415
 
         client = connect(settings.redis_url)
         spent = RedisSpent(client=client, backoff=store.counters, prefix=settings.redis_prefix)
@@ -292,3 +292,8 @@ def _budgets(settings: Settings, state: GuardState) -> Budgets:
         backoff=state.store.counters,
         prefix=settings.redis_prefix,
     )
+
+
+def only_reporting() -> Finding:
+    """Return what ``/health/ready`` says while ``AUTH_GUARDS`` is ``report``."""
+    return Finding("warn", "AUTH_GUARDS is report: guesses and floods of mails are counted and logged, not refused")

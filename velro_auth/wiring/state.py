@@ -162,6 +162,7 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
         threads=(
             BackgroundTask(_start_nothing, guards.mail_delay.finish),
             *sessions.background,
+            *([BackgroundTask(_start_nothing, store.close)] if store else []),
             *warm,
             telemetry,
             *tracing.tasks,
@@ -179,7 +180,7 @@ def _shared_store(settings: Settings) -> SharedStore | None:
         return None
     from velro_auth.stores.client import SharedStore  # noqa: PLC0415 - 5 MB that few need
 
-    return SharedStore()
+    return SharedStore.of(settings.redis_url, prefix=settings.redis_prefix)
 
 
 def _upstream(settings: Settings, tracer: Tracer | None) -> Upstream:

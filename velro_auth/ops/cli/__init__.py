@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "serve": "velro_auth.ops.cli.serve:serve",
     "health": "velro_auth.ops.cli.health:health",
     "config": "velro_auth.ops.cli.config:config",
+    "rules": "velro_auth.ops.cli.rules:rules",
     "reload": "velro_auth.ops.cli.reload:reload",
     "db": "velro_auth.ops.cli.db:db",
     "checkpoint": "velro_auth.ops.cli.checkpoint:checkpoint",

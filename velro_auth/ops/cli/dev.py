@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,8 +24,9 @@ from velro_auth.config.settings import Settings, inherited
 from velro_auth.ops.cli.click_helpers import json_option, print_json
 from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject, mail_options
 from velro_auth.ops.cli.processes import Stopped, StopRequest, await_end, start, stop, stop_on_signals
-from velro_auth.ops.cli.serve import GUNICORN
+from velro_auth.ops.cli.serve import gunicorn
 from velro_auth.ops.database import DatabaseError, Runner
+from velro_auth.ops.panel.project import PanelProject
 
 DEMO_EMAIL: Final = "demo@example.com"
 #: Public, because the README contains it; the gateway listens on this machine only.
@@ -40,6 +41,9 @@ STOP_LIMIT_S: Final = 20
 DEV_ORIGINS: Final = "http://localhost:*,http://127.0.0.1:*"
 
 LAST_PORT: Final = 65535
+
+#: What switches a setting off, in lower case.
+OFF: Final = frozenset({"0", "off", "false", "no", "f", "n", "disabled"})
 
 _DATA_DIR: Final = click.Path(file_okay=False, path_type=Path)
 #: For the commands below ``dev``, so that the option may also follow the name of the command.
@@ -239,6 +243,7 @@ def _gateway(port: int, project: LocalProject) -> Iterator[subprocess.Popen[str]
         "AUTH_REDIRECT_URLS": DEV_ORIGINS,
         "AUTH_PUBLIC_URL": project.gateway_url,
         "AUTH_SUPABASE_API": "on",
+        **_pages(inherited()),
         **inherited(
             # Settings in a file would win over these variables, and may name a real project.
             AUTH_ENV_FILE="",
@@ -247,14 +252,39 @@ def _gateway(port: int, project: LocalProject) -> Iterator[subprocess.Popen[str]
             SUPABASE_PUBLISHABLE_KEY=project.publishable_key,
             SUPABASE_SECRET_KEY=project.secret_key,
         ),
+        **_panel(project).variables(),
     }
-    command = [*GUNICORN, "--bind", f"{LOOPBACK}:{port}"]
+    command = [*gunicorn("velro_auth.ops.panel.app:from_environment()"), "--bind", f"{LOOPBACK}:{port}"]
     process = start(command, env=env)
     try:
         await_health(port, process)
         yield process
     finally:
         stop(process, within_s=STOP_LIMIT_S)
+
+
+def _pages(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings that give the gateway pages, unless the environment switches cookie sessions off."""
+    if environ.get("AUTH_COOKIE_SESSIONS", "on").strip().lower() in OFF:
+        return {}
+    return {
+        "AUTH_COOKIE_SESSIONS": "on",
+        "AUTH_PAGES": "on",
+        "AUTH_PAGES_PROVIDERS": "demo",
+        "AUTH_BRAND_NAME": "Velro (dev)",
+    }
+
+
+def _panel(project: LocalProject) -> PanelProject:
+    return PanelProject(
+        gateway_url=project.gateway_url,
+        supabase_url=project.url,
+        mailbox_url=project.mailbox_url,
+        control_token=project.control_token,
+        email=DEMO_EMAIL,
+        password=DEMO_PASSWORD,
+        banned_email=BANNED_EMAIL,
+    )
 
 
 def await_health(port: int, process: subprocess.Popen[str]) -> None:
@@ -278,6 +308,8 @@ def _welcome(port: int, project: LocalProject) -> str:
         "velro-auth" if shutil.which("velro-auth") else os.path.relpath(Path(sys.executable).parent / "velro-auth")
     )
     return f"""\
+  Open      {project.gateway_url}/   (what runs here, live, and what to try)
+
   gateway   {project.gateway_url}   (what it can do: {project.gateway_url}/docs)
   Supabase  {project.url}
   mailbox   {project.mailbox_url}   (every mail it sends)

@@ -20,8 +20,9 @@ from velro_auth.guards.limits import Limits
 from velro_auth.health_checks import Finding
 from velro_auth.ops.doctor.checkup import Run
 from velro_auth.ops.doctor.context import DiagnosticContext, NotApplicable
+from velro_auth.stores.advice import advice_for
 from velro_auth.stores.attempts import RedisAttempts
-from velro_auth.stores.client import STORE_ERRORS, TIMEOUT_S, RedisUnavailable, StoreBackoff, advice_for, connect
+from velro_auth.stores.client import STORE_ERRORS, TIMEOUT_S, RedisUnavailable, StoreBackoff, connect
 from velro_auth.stores.denylist_codec import DenialsInRedis
 from velro_auth.stores.refresh import RedisSingleFlight
 

@@ -1,0 +1,187 @@
+"""One gateway with pages in front of one local Supabase, for all tests that look at them with Chromium."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyotp
+import pytest
+from playwright.sync_api import BrowserContext, Locator, Page, Request, expect
+
+from supabase_standin import Standin
+from supabase_standin.mailbox import Mail
+from tests.fixtures.browser import TIMEOUT_MS
+from tests.fixtures.programs import Program, await_health, free_port, program
+from tests.fixtures.standin import new_email
+from tests.waiting import eventually
+from velro_auth.ops.database import Runner
+
+#: Long enough for every project, and found nowhere else: the tests look for it in answers, stores and logs.
+PASSWORD = "canary battery staple 71"
+OTHER_PASSWORD = "canary paper clip 72"
+
+# Of what a page shows; the machine may be busy.
+expect.set_options(timeout=TIMEOUT_MS)
+
+SETTINGS = {
+    "AUTH_PAGES": "1",
+    "AUTH_COOKIE_SESSIONS": "1",
+    "AUTH_PAGES_PROVIDERS": "demo",
+    "AUTH_BRAND_NAME": "Acme",
+    # Flows of many tests come from one address within seconds.
+    "AUTH_THROTTLE_SCALE": "1000",
+    "AUTH_SESSION_CALLS_PER_S": "1000",
+    "AUTH_MAIL_BUDGET_PER_HOUR": "1000",
+    "AUTH_FAILURE_FLOOR_MS": "0",
+    "AUTH_MAIL_DELAY_MS": "0",
+    "AUTH_CAPTCHA": "off",
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """A gateway with pages, as a browser finds it.
+
+    Attributes:
+        url: Its address.
+        standin: The Supabase behind it.
+        program: Its process.
+    """
+
+    url: str
+    standin: Standin
+    program: Program
+
+    def new_user(self, **metadata: str) -> str:
+        """Make a user with a confirmed address and ``PASSWORD``; return the address."""
+        email = new_email()
+        self.standin.create_user(email, PASSWORD, user_metadata=metadata or None)
+        return email
+
+    def mail(self, email: str, *, number: int = 1) -> Mail:
+        """Return the newest mail to an address, once there are so many."""
+        eventually(lambda: len(self.standin.mailbox.to(email)) >= number, or_say=lambda: self.program.output)
+        return self.standin.mailbox.to(email)[0]
+
+
+def prepared(standin: Standin) -> Standin:
+    """Return a project with the migrations, whose mails link to the pages."""
+    Runner(standin.database_dsn).up()
+    return standin
+
+
+@pytest.fixture(scope="session")
+def start_site(
+    new_standin: Callable[..., Standin], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Iterator[Site]]:
+    """Return a function that starts a site; *options* are those of the project, *settings* those of the gateway."""
+
+    def start(settings: dict[str, str], **options: Any) -> Iterator[Site]:
+        port = free_port()
+        url = f"http://localhost:{port}"
+        standin = prepared(
+            new_standin(
+                autoconfirm=False,
+                mail_link="redirect",
+                mail_interval_s=0.0,
+                site_url=f"{url}/confirm",
+                redirect_urls=(f"{url}/**", "http://localhost:*/**"),
+                providers=("demo",),
+                **options,
+            )
+        )
+        environment = {
+            "SUPABASE_URL": standin.url,
+            "SUPABASE_SECRET_KEY": standin.secret_key,
+            "AUTH_PUBLIC_URL": url,
+            **SETTINGS,
+            **settings,
+        }
+        command = ["-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}"]
+        with program(command, tmp_path_factory.mktemp("site") / "log", **environment) as running:
+            running.url = f"http://127.0.0.1:{port}"
+            running.wait_for("Listening at: ")
+            await_health(running)
+            yield Site(url, standin, running)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def shared_site(start_site: Callable[..., Iterator[Site]]) -> Iterator[Site]:
+    """The site of all tests that change nothing about it."""
+    yield from start_site({"AUTH_REDIRECT_URLS": "http://localhost:*"})
+
+
+@pytest.fixture
+def site(shared_site: Site) -> Site:
+    """The shared site, whose Supabase has no fault."""
+    shared_site.standin.faults.clear()
+    return shared_site
+
+
+class Canary:
+    """Looks into everything that a browser gets, for what it must not see: tokens and passwords."""
+
+    def __init__(self, context: BrowserContext, site: Site) -> None:
+        self._site = site
+        self._seen: list[tuple[str, str]] = []
+        # At once: a browser forgets the bodies of the page before.
+        context.on("requestfinished", self._note)
+
+    def _note(self, request: Request) -> None:
+        answer = request.response()
+        if answer is None or not request.url.startswith(self._site.url) or "/static/" in request.url:
+            return
+        headers = {name: value for name, value in answer.headers.items() if name != "set-cookie"}
+        has_body = answer.status not in {204, 303}
+        self._seen.append((request.url.partition("?")[0], f"{headers} {answer.text() if has_body else ''}"))
+
+    def check(self, page: Page) -> None:
+        """Look into all answers so far, into what scripts of *page* can read, and into the log."""
+        stores = "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, document.body.outerHTML])"
+        seen = [*self._seen, ("what scripts can read", str(page.evaluate(stores))), ("log", self._site.program.output)]
+        for where, text in seen:
+            # The beginning of a JWT, the names of tokens, and the passwords.
+            found = [word for word in ("eyJ", '"access_token"', '"refresh_token"', "canary") if word in text]
+            assert not found, (where, found)
+        assert any("/api/v1/auth/" in where for where, _ in self._seen)
+
+
+@pytest.fixture
+def canary(browser_context: BrowserContext, site: Site) -> Canary:
+    return Canary(browser_context, site)
+
+
+def field(page: Page, label: str) -> Locator:
+    """Return the field with exactly this label."""
+    return page.get_by_label(label, exact=True)
+
+
+def press(page: Page, name: str) -> None:
+    """Press the button with exactly this name."""
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def sign_in(page: Page, site: Site, email: str, password: str = PASSWORD, path: str = "/login") -> None:
+    """Open the sign-in and send it."""
+    page.goto(site.url + path)
+    field(page, "Email address").fill(email)
+    field(page, "Password").fill(password)
+    press(page, "Sign in")
+
+
+def account_of(page: Page, site: Site, email: str, password: str = PASSWORD) -> Page:
+    """Sign in, and wait until the account is shown with all that it has."""
+    sign_in(page, site, email, password)
+    page.wait_for_url(f"{site.url}/account")
+    page.get_by_text("This session").wait_for()
+    return page
+
+
+def code_of(secret: str, *, ago_s: int = 0) -> str:
+    """Return the code that an authenticator shows now."""
+    return pyotp.TOTP(secret.replace(" ", "")).at(int(time.time()) - ago_s)
