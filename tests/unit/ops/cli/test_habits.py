@@ -68,6 +68,7 @@ ARGUMENTS = {
     "monitor": ["--url", "http://127.0.0.1:9", "--duration", "1", "--interval", "0.3", "--output-dir", "logs"],
     "prove enumeration": ["--url", "http://127.0.0.1:9", "--samples", "1"],
     "reload": ["--pid", "1"],
+    "rules explain": ["GET", "https://app.example.com/"],
 }
 #: They run until they are told to stop.
 ENDLESS = {"dev", "serve"}
@@ -131,7 +132,9 @@ def test_every_option_says_what_it_does(path: str) -> None:
 def test_everything_that_reports_does_so_in_json_too(path: str) -> None:
     has = any(option.name == "as_json" for option in ALL[path].params)
 
-    assert has == (path not in NO_REPORT and path not in {"", "db", "audit", "prove", "config", "guard", "user"})
+    assert has == (
+        path not in NO_REPORT and path not in {"", "db", "audit", "prove", "config", "guard", "user", "rules"}
+    )
 
 
 @pytest.mark.parametrize("path", sorted(LEAVES.keys() - ENDLESS - {""}))
