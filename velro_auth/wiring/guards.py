@@ -112,7 +112,7 @@ def open_guards(
         from velro_auth.stores.client import connect  # noqa: PLC0415
         from velro_auth.stores.spent import RedisSpent  # noqa: PLC0415
 
-        client = connect(settings.redis_url)
+        client = store.client or connect(settings.redis_url)
         spent = RedisSpent(client=client, backoff=store.counters, prefix=settings.redis_prefix)
     # Whoever knows it can solve challenges beforehand, so it is never made from a publishable key.
     secret = throttle_secret(settings.auth_throttle_secret, api_key=settings.supabase_secret_key or instance_key)
