@@ -17,7 +17,7 @@ TEST_READY := $(VENV)/.test-ready
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench clean client-core dist docs docs-build helm-tools lock release system-packages
+.PHONY: help setup run test check format bench clean client-core dist docs docs-build helm-tools sbom lock release system-packages
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,7 +52,7 @@ endif
 client-core: ## copy the gateway's token verification into clients/python
 	$(PYTHON) clients/python/copy_core.py
 
-dist: $(TEST_READY) ## build all wheels into dist/, with their hashes
+dist: $(TEST_READY) ## build all wheels and source archives into dist/, with their hashes and a bill of materials
 	$(BIN)/python -m tools.dist
 
 helm-tools: ## build Helm into .tools/bin, for the tests of the chart (needs Go; some minutes)
@@ -67,6 +67,9 @@ endif
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) $(LOCK) pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) $(LOCK) --group build --output-file requirements-build.lock
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) $(LOCK) --group docs --output-file requirements-docs.lock
+
+sbom: ## print a bill of materials (CycloneDX) of the lock file
+	@$(PYTHON) -m tools.sbom
 
 docs: $(TEST_READY) ## serve the documentation site on port 8009 (DOCS=127.0.0.1:8100 for another address)
 	@exec $(BIN)/python -m tools.site --serve $(DOCS)

@@ -21,6 +21,7 @@ import click
 import requests
 
 from velro_auth.config.settings import Settings, inherited
+from velro_auth.ops.cli.click_helpers import json_option, print_json
 from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject, mail_options
 from velro_auth.ops.cli.processes import Stopped, StopRequest, await_end, start, stop, stop_on_signals
 from velro_auth.ops.cli.serve import gunicorn
@@ -81,10 +82,15 @@ def dev(context: click.Context, port: int, data_dir: Path, confirm: str) -> None
 
 @dev.command()
 @_data_dir_option
+@json_option
 @click.pass_obj
-def env(dev_data_dir: Path, data_dir: Path | None) -> None:
+def env(dev_data_dir: Path, data_dir: Path | None, *, as_json: bool) -> None:
     """Print the keys and addresses of the running project, for a shell: eval "$(velro-auth dev env)"."""
-    for name, value in LocalProject.running(data_dir or dev_data_dir).variables().items():
+    variables = LocalProject.running(data_dir or dev_data_dir).variables()
+    if as_json:
+        print_json(variables)
+        return
+    for name, value in variables.items():
         click.echo(f"export {name}={shlex.quote(value)}")
 
 

@@ -7,6 +7,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -15,7 +16,7 @@ import click
 import requests
 
 from velro_auth.config.settings import Settings, inherited
-from velro_auth.ops.cli.click_helpers import address
+from velro_auth.ops.cli.click_helpers import address, json_option, print_json, working
 from velro_auth.ops.cli.dev import await_health, free_port_beside
 from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject
 from velro_auth.ops.cli.processes import start, stop
@@ -66,6 +67,7 @@ def prove() -> None:
 @click.option("--banned", default="banned@example.com", show_default=True, help="An account that is banned.")
 @click.option("--parallel", type=int, help="Requests at once. Default: 4, or 16 where each one waits.")
 @click.option("--data-dir", type=click.Path(path_type=Path), default=Path(".velro"), help="Of the local Supabase.")
+@json_option
 def enumeration(
     *,
     route: str,
@@ -77,12 +79,12 @@ def enumeration(
     banned: str,
     parallel: int | None,
     data_dir: Path,
+    as_json: bool,
 ) -> None:
     """Try to tell whether an address has an account.
 
     Requests for known and for unknown addresses are mixed at random, and their status, headers, body and time compared.
     For logins there are three kinds: unknown accounts, wrong passwords and banned accounts.
-    Exit status 0: alike. 1: told apart. 2: not measured.
 
     Without --url the command starts a gateway of its own, whose limits do not stop the measurement. A gateway named
     with --url needs AUTH_THROTTLE_SCALE=1000000, AUTH_MAIL_BUDGET_PER_HOUR=1000000 and AUTH_UPSTREAM_QUOTA=off.
@@ -100,12 +102,17 @@ def enumeration(
             known = target.prepare(existing)
             accounts = {"wrong": known, "known": known, "banned": banned}
             before = upstream_requests(target)
-            found = gather(target, accounts, rounds=samples, parallel=at_once)
+            with working("Comparing answers"):
+                found = gather(target, accounts, rounds=samples, parallel=at_once)
             if reason := _not_measured([sample.status for sample in found], route, target):
                 _give_up(reason)
             _require_upstream(target, before, requests_of(target, rounds=samples, parallel=at_once))
     except requests.RequestException as error:
         _give_up(f"The target cannot be asked: {type(error).__name__}")
+    if as_json:
+        document = _document(found, asked.kinds)
+        print_json(document)
+        sys.exit(int(document["told_apart"]))
     sys.exit(int(_report(found, asked.kinds)))
 
 
@@ -186,6 +193,23 @@ def _not_measured(statuses: Sequence[int], route: str, target: Target) -> str:
     if route == "signup" and _TOLD & set(statuses):
         hint = " This project confirms addresses by itself, so a sign-up has to tell who has an account."
     return f"Not measured: not all requests were answered with {expected} ({counts}).{hint}"
+
+
+def _document(found: Sequence[Sample], kinds: Sequence[str]) -> dict[str, Any]:
+    """Return what ``_report`` prints, for programs."""
+    differing = [what for what in ("status", "headers", "body") if _is_different(found, kinds, what)]
+    times = {kind: [sample.took_s for sample in found if sample.kind == kind] for kind in kinds}
+    pairs = []
+    for first, second in combinations(kinds, 2):
+        comparison = compare(times[first], times[second])
+        pairs.append({"pair": [first, second], **asdict(comparison), "told_apart": comparison.is_told_apart})
+    told_apart = bool(differing) or any(pair["told_apart"] for pair in pairs)
+    return {"samples": len(found), "differing": differing, "times": pairs, "told_apart": told_apart}
+
+
+def _is_different(found: Sequence[Sample], kinds: Sequence[str], what: str) -> bool:
+    values_of = [{getattr(sample, what) for sample in found if sample.kind == kind} for kind in kinds]
+    return any(values - set[Any].intersection(*values_of) for values in values_of)
 
 
 def _report(found: Sequence[Sample], kinds: Sequence[str]) -> bool:
