@@ -350,9 +350,10 @@ class Settings:
     )
     auth_replicas: int = setting(
         "AUTH_REPLICAS",
-        1,
-        "Instances of this service. Each takes its part of the limits while there is no REDIS_URL, or Redis is away.",
-        check=between(1, 1000),
+        0,
+        "Instances of this service. Each takes its part of the limits while there is no REDIS_URL, or Redis is away. 0:"
+        " with REDIS_URL they count themselves, without it there is one.",
+        check=between(0, 1000),
         at_run_time=True,
     )
     auth_upstream_quota: str = setting(
