@@ -339,6 +339,25 @@ def test_another_page_of_the_login_may_have_a_query(make_client: MakeClient) -> 
     assert location == "https://id.example.org/start?app=a&rd=https%3A%2F%2Fapp.example.com%2Fmy%2Fpage"
 
 
+def test_a_login_on_every_host_is_a_path(make_client: MakeClient) -> None:
+    """Cookies belong to one host, so each host needs a login of its own."""
+    client = make_client(AUTH_LOGIN_URL="/login", AUTH_REDIRECT_URLS=ALLOWED)
+
+    assert ask(client, "/my").headers["Location"] == "/login?rd=https%3A%2F%2Fapp.example.com%2Fmy"
+    assert ask(client, "https://evil.example/my").headers["Location"] == "/login"
+    assert_problem(ask(client, "/login"), 401, "token_missing")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["login", "//evil.example", "/\\evil", "https://a.example/x#y", "ftp://a/", "https://u@a/", "/a b", "/../x"],
+)
+def test_a_login_that_is_no_page_is_a_mistake(value: str) -> None:
+    settings = Settings.from_environment({"AUTH_LOGIN_URL": value})
+
+    assert "AUTH_LOGIN_URL" in {error.variable for error in settings.errors}
+
+
 def test_without_an_address_of_the_login_the_settings_are_wrong(make_client: MakeClient, logs: LogLines) -> None:
     client = make_client()
 
