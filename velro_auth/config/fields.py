@@ -133,9 +133,10 @@ def a_public_url(value: str) -> None:
 
 
 def a_login_url(value: str) -> None:
-    """Check the address of the page of the login."""
-    if not is_address(value):
-        raise marshmallow.ValidationError("must be the address of a page, such as https://auth.example.com/login")
+    """Check the page of the login: an address, or a path on the host that was asked for."""
+    address = f"https://host.example{value}" if value.startswith("/") else value
+    if not is_address(address):
+        raise marshmallow.ValidationError("must be a page, such as https://app.example.com/login, or a path: /login")
 
 
 def a_sealing_key(text: str) -> str:

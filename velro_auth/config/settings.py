@@ -314,8 +314,8 @@ class Settings:
     auth_login_url: str = setting(
         "AUTH_LOGIN_URL",
         "",
-        "The page that `verify?on_fail=login` leads to; the address asked for comes along in `rd`. Default: `/login` of"
-        " `AUTH_PUBLIC_URL`.",
+        "The page that `verify?on_fail=login` leads to; the address asked for comes along in `rd`. A path, such as"
+        " `/login`, is one on the host that was asked for. Default: `/login` of `AUTH_PUBLIC_URL`.",
         check=a_login_url,
         at_run_time=True,
     )
