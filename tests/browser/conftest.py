@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 import pyotp
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, Request, expect
+from playwright.sync_api import BrowserContext, Error, Locator, Page, Request, expect
 
 from supabase_standin import Standin
 from supabase_standin.mailbox import Mail
@@ -123,22 +124,33 @@ def site(shared_site: Site) -> Site:
     return shared_site
 
 
+#: Hands each answer that a script asks for to the test, before the script gets it.
+WATCH = """
+const ask = window.fetch
+window.fetch = async (...what) => {
+  const answer = await ask(...what)
+  await window.noteAnswer(answer.url, JSON.stringify([...answer.headers]) + (await answer.clone().text()))
+  return answer
+}
+"""
+
+
 class Canary:
     """Looks into everything that a browser gets, for what it must not see: tokens and passwords."""
 
     def __init__(self, context: BrowserContext, site: Site) -> None:
         self._site = site
         self._seen: list[tuple[str, str]] = []
-        # At once: a browser forgets the bodies of the page before.
+        context.expose_binding("noteAnswer", lambda _, url, text: self._seen.append((url, text)))
+        context.add_init_script(WATCH)
         context.on("requestfinished", self._note)
 
     def _note(self, request: Request) -> None:
-        answer = request.response()
-        if answer is None or not request.url.startswith(self._site.url) or "/static/" in request.url:
-            return
-        headers = {name: value for name, value in answer.headers.items() if name != "set-cookie"}
-        has_body = answer.status not in {204, 303}
-        self._seen.append((request.url.partition("?")[0], f"{headers} {answer.text() if has_body else ''}"))
+        if request.is_navigation_request():
+            # A page that is left at once has no body any more.
+            with contextlib.suppress(Error):
+                answer = request.response()
+                self._seen.append((request.url.partition("?")[0], answer.text() if answer else ""))
 
     def check(self, page: Page) -> None:
         """Look into all answers so far, into what scripts of *page* can read, and into the log."""
