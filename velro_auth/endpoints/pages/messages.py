@@ -57,9 +57,9 @@ class Languages:
         asked = request.args.get("lang", "")
         if asked in self._texts:
             return Language(asked, self._texts[asked], is_asked=True)
-        # The first match counts where two have the same quality, so English comes first.
-        codes = sorted(self._texts, key=lambda code: code != DEFAULT)
-        code = request.accept_languages.best_match(codes, DEFAULT) or DEFAULT
+        # By preference; "de-AT" is a wish for "de" too. Werkzeug would prefer a later exact match.
+        wishes = (wish.partition("-")[0].lower() for wish in request.accept_languages.values())
+        code = next((wish for wish in wishes if wish in self._texts), DEFAULT)
         return Language(code, self._texts[code])
 
 
