@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from werkzeug.test import Client, TestResponse
 
-from tests.conftest import GOOD_LOGIN, MakeClient
+from tests.conftest import ENVIRONMENT, GOOD_LOGIN, MakeClient
 from tests.http.test_cookie_sessions import FOREIGN
 from tests.upstream_double import UpstreamDouble
 from velro_auth.config.settings import Settings
@@ -362,6 +362,28 @@ def test_a_folder_replaces_templates_messages_and_styles(make_client: MakeClient
     french = client.get("/login", headers={"Accept-Language": "fr"}).text
     assert "<h1>Se connecter</h1>" in french
     assert "Good to see you." in french
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("en.toml", "[login"),
+        ("en.toml", 'title = "x"'),
+        ("en.toml", "[login]\ntitle = 1"),
+        ("login.html", "{% block x %}"),
+        ("login.html", "{{ a b }}"),
+    ],
+)
+def test_a_wrong_file_is_reported_and_keeps_nothing_from_starting(
+    make_client: MakeClient, tmp_path: Path, name: str, content: str
+) -> None:
+    (tmp_path / name).write_text(content)
+
+    (found,) = Settings.from_environment({**ENVIRONMENT, **PAGES, "AUTH_PAGES_DIR": str(tmp_path)}).errors
+
+    assert found.variable == "AUTH_PAGES_DIR"
+    assert name in found.advice
+    assert make_client(**PAGES, AUTH_PAGES_DIR=str(tmp_path)).get("/login").status_code == 200
 
 
 def test_the_buttons_of_providers(make_client: MakeClient) -> None:

@@ -119,8 +119,12 @@ def test_it_is_in_force_after_a_reload(environment: Callable[..., None], variabl
         environment(AUTH_UPSTREAM_QUOTA="on")
     if variable == "AUTH_TRUSTED_HOPS":
         environment(AUTH_CLIENT_IP_HEADER="X-Forwarded-For")
-    if variable.startswith(("AUTH_PAGES_", "AUTH_BRAND_")):
-        environment(AUTH_PAGES="1", AUTH_COOKIE_SESSIONS="1", AUTH_PUBLIC_URL="https://auth.example.com")
+    if variable.startswith(("AUTH_PAGES", "AUTH_BRAND_")):
+        environment(
+            AUTH_PAGES=str(int(variable != "AUTH_PAGES")),
+            AUTH_COOKIE_SESSIONS="1",
+            AUTH_PUBLIC_URL="https://auth.example.com",
+        )
     service = create_app(Settings.from_environment())
     logging.getLogger().setLevel("INFO")
     before, kept = (

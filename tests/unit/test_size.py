@@ -113,6 +113,7 @@ NEW = {
     "endpoints/pages/__init__.py",
     "endpoints/pages/assets.py",
     "endpoints/pages/branding.py",
+    "endpoints/pages/folder.py",
     "endpoints/pages/messages.py",
     "endpoints/pages/page.py",
     "endpoints/pages/rendering.py",
