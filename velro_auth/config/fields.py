@@ -165,10 +165,14 @@ def a_provider(text: str) -> str:
     return name
 
 
-def a_folder(value: str) -> None:
-    """Check the path of a folder."""
-    if not Path(value).is_dir():
-        raise marshmallow.ValidationError(f"{value} is not a folder that can be read")
+def a_pages_folder(value: str) -> None:
+    """Check the folder with an operator's own files of the pages."""
+    from velro_auth.endpoints.pages.folder import check_folder  # noqa: PLC0415 - loads Jinja, which few need here
+
+    try:
+        check_folder(Path(value))
+    except ValueError as error:
+        raise marshmallow.ValidationError(str(error)) from error
 
 
 def a_brand_name(value: str) -> None:
