@@ -13,6 +13,7 @@ from tests.fixtures.axe import violations
 from tests.unit.ops.bench.samples import run_of
 from tests.unit.ops.bench.test_document import MIXED
 from tests.unit.ops.monitor.test_document import night
+from tests.waiting import eventually
 from velro_auth.ops import plots, report
 from velro_auth.ops.bench import report as bench_report
 from velro_auth.ops.bench.figures import BUCKETS_PER_DECADE, histogram
@@ -213,10 +214,10 @@ def test_a_plot_follows_the_colours_and_the_width_of_its_reader(
 
     page.evaluate("document.querySelector('figure.plot').plot.isLight = true")
     page.emulate_media(color_scheme="dark")
-    page.wait_for_function("!document.querySelector('figure.plot').plot.isLight")
+    eventually(lambda: page.evaluate("!document.querySelector('figure.plot').plot.isLight"))
     page.evaluate("texts.length = 0")
     page.set_viewport_size({"width": 500, "height": 700})
-    page.wait_for_function("document.querySelector('figure.plot').plot.width < 500")
+    eventually(lambda: page.evaluate("document.querySelector('figure.plot').plot.width < 500"))
     [dark] = page.evaluate(LOOK)
 
     # Counted are the pixels in the colour of now.
