@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import json
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -198,11 +201,22 @@ def test_the_command_for_a_terminal_is_copied(dev: Program, page: Page) -> None:
     assert copied.endswith("""-d '{"email": "demo@example.com", "password": "correct-horse-battery-staple"}'""")
 
 
-def test_a_page_of_another_port_switches_nothing(dev: Program, page: Page) -> None:
+@pytest.fixture
+def another_page(tmp_path: Path) -> Iterator[str]:
+    """A page of this machine, on another port."""
+    (tmp_path / "index.html").write_text("<title>another</title>")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://localhost:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_page_of_another_port_switches_nothing(dev: Program, page: Page, another_page: str) -> None:
     """It may call the gateway (``CORS_ORIGINS`` of ``velro-auth dev``), but not what is below ``/dev/``."""
-    other = f"http://localhost:{free_port()}/"
-    page.route(other, lambda route: route.fulfill(body="<title>another</title>", content_type="text/html"))
-    page.goto(other)
+    page.goto(another_page)
     script = """
     async (url) => {
       const body = JSON.stringify({ fault: "down" });
