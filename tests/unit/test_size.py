@@ -138,6 +138,14 @@ NEW = {
     "ops/cli/init.py",
     "ops/cli/serve.py",
     "server/gunicorn_conf.py",
+    "ops/assets.py",
+    "ops/cli/ports.py",
+    "ops/panel/__init__.py",
+    "ops/panel/app.py",
+    "ops/panel/endpoints.py",
+    "ops/panel/faults.py",
+    "ops/panel/project.py",
+    "ops/panel/readings.py",
 }
 
 
