@@ -17,7 +17,7 @@ TEST_READY := $(VENV)/.test-ready
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench clean client-core dist docs docs-build first-minute helm-tools sbom lock release system-packages
+.PHONY: help setup run test check format bench faultlab clean client-core dist docs docs-build first-minute helm-tools sbom lock release system-packages
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ endif
 	$(BIN)/python -m benchmarks $(BENCH) --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.verify
 	$(BIN)/python -m benchmarks.layers
+
+faultlab: $(TEST_READY) ## break one thing at a time under load (about 30 minutes; FAULTLAB="--only S1,S14 --json F" for some)
+	$(BIN)/python -m tests.faultlab $(FAULTLAB)
 
 client-core: ## copy the gateway's token verification into clients/python
 	$(PYTHON) clients/python/copy_core.py

@@ -1,7 +1,6 @@
 """What can go wrong on purpose: each kind is one small class.
 
-A fault stands between a request and its answer. It may wait and `proceed`, change what comes back, answer
-by itself, or make the connection vanish.
+A fault may wait and `proceed`, change what comes back, answer by itself, or make the connection vanish.
 """
 
 from __future__ import annotations
@@ -29,11 +28,7 @@ BAD_GATEWAY: Final = b"""<!DOCTYPE html>
 
 
 class Vanish(Exception):
-    """The connection ends without (more of) an answer.
-
-    Attributes:
-        is_reset: Whether it ends with RST rather than FIN.
-    """
+    """The connection ends without (more of) an answer: with RST if *is_reset*, else with FIN."""
 
     def __init__(self, *, is_reset: bool) -> None:
         super().__init__("reset" if is_reset else "closed")
@@ -76,16 +71,10 @@ class Latency:
 
 
 class Capacity:
-    """Answers only so many requests at once, each after *seconds*; the others queue, as password hashes do.
-
-    Args:
-        places: How many at once.
-        seconds: What one takes.
-    """
+    """Answers only *places* requests at once, each after *seconds*; the others queue, as password hashes do."""
 
     def __init__(self, *, places: int, seconds: float) -> None:
-        self._places = threading.Semaphore(places)
-        self._seconds = seconds
+        self._places, self._seconds = threading.Semaphore(places), seconds
 
     def apply(self, exchange: Exchange, proceed: Callable[[], Answer]) -> Answer:
         """Wait for a place, and for the work."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -60,10 +61,13 @@ class Service:
 
     def __init__(self, settings: Settings, *, fast_lane: bool = True, extend: Extend = _unchanged) -> None:
         self._fast_lane, self._extend = fast_lane, extend
+        self._taking = threading.Lock()
         self._parts = extend(settings, build(settings))
         self._edge = _edge(settings, self._parts, fast_lane=fast_lane)
         self._outermost = self._parts.state.tracing.wrap(self._edge)
         self._reloads = Reloads(settings, take=self._take)
+        if replicas := self._parts.state.guards.replicas:
+            replicas.on_change = self._rebuild
         self._parts.state.telemetry.jobs.retry_with(self._reloads.thread)
         self.main_thread_paths = frozenset(path for probe in self._parts.instant for path in probe.paths)
         self.answers_refusals = True
@@ -100,8 +104,17 @@ class Service:
     def _threads(self) -> Iterable[Threads]:
         return (*self._parts.state.threads, self._reloads)
 
+    def _rebuild(self) -> None:
+        """Serve with the present settings and another number of processes that share the limits."""
+        with self._taking:
+            self._serve_with(self._parts.state.current.settings)
+
     def _take(self, settings: Settings) -> None:
         """Serve with other settings. Requests on their way end as they began."""
+        with self._taking:
+            self._serve_with(settings)
+
+    def _serve_with(self, settings: Settings) -> None:
         parts = self._extend(settings, build(settings, self._parts.state))
         edge = _edge(settings, parts, fast_lane=self._fast_lane)
         set_level(settings.log_level)

@@ -86,11 +86,11 @@ def test_the_password_is_changed(page: Page, site: Site, canary: Canary) -> None
     email = site.new_user()
     account_of(page, site, email)
 
-    field(page, "Current password").first.fill("wrong")
+    page.locator("#current_password").fill("wrong")
     field(page, "New password").fill(OTHER_PASSWORD)
     press(page, "Change password")
     expect(page.get_by_role("alert").filter(has_text="The current password is wrong")).to_be_visible()
-    field(page, "Current password").first.fill(PASSWORD)
+    page.locator("#current_password").fill(PASSWORD)
     press(page, "Change password")
 
     expect(page.get_by_text("The password is changed.")).to_be_visible()

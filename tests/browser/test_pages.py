@@ -80,7 +80,7 @@ def test_a_person_makes_an_account(page: Page, site: Site, canary: Canary) -> No
     email = new_email()
     page.goto(f"{site.url}/login")
     page.get_by_role("link", name="Create one").click()
-    field(page, "Name").fill("Ada")
+    field(page, "Name (optional)").fill("Ada")
     field(page, "Email address").fill(email)
     field(page, "Password").fill(PASSWORD)
     press(page, "Create account")

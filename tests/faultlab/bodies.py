@@ -9,6 +9,9 @@ import string
 from functools import cache
 from typing import Any, Final, NamedTuple
 
+#: Of made-up values.
+MAX_DEPTH: Final = 4
+
 
 class Body(NamedTuple):
     """One body; *coding* is its Content-Encoding."""
@@ -88,7 +91,7 @@ def _damaged(chance: random.Random, number: int) -> Body:
             data.insert(at, chance.randrange(256))
         else:
             data[at] = chance.randrange(256)
-    data[0:1] = chance.choice((b"[", b"{{", b"\x00{", b"(", b"{,", b""))
+    data[0:1] = chance.choice((b"[", b"{{", b"\x00{", b"(", b"{,"))
     return Body(f"damaged {number}", bytes(data))
 
 
@@ -97,19 +100,12 @@ def _wrong(chance: random.Random, number: int) -> Body:
 
 
 def _value(chance: random.Random, depth: int) -> Any:
-    kind = chance.randrange(7 if depth < 4 else 5)
-    if kind == 0:
-        return None
-    if kind == 1:
-        return chance.choice((True, False))
-    if kind == 2:
-        return chance.randint(-(10**30), 10**30)
-    if kind == 3:
-        return chance.random() * 10 ** chance.randint(-300, 300)
-    if kind == 4:
-        # No address: there is no @ in it.
-        letters = string.ascii_letters + string.digits + '\u00e4\u202e\u0000\ud83d\n\t"\\'
-        return "".join(chance.choices(letters, k=chance.randint(0, 40))).encode("utf-8", "replace").decode()
-    if kind == 5:
-        return [_value(chance, depth + 1) for _ in range(chance.randint(0, 4))]
-    return {str(n): _value(chance, depth + 1) for n in range(chance.randint(0, 4))}
+    # No address: there is no @ in it.
+    letters = string.ascii_letters + string.digits + '\u00e4\u202e\u0000\ud83d\n\t"\\'
+    text = "".join(chance.choices(letters, k=chance.randint(0, 40))).encode("utf-8", "replace").decode()
+    number = chance.random() * 10 ** chance.randint(-300, 300)
+    plain = [None, True, False, chance.randint(-(10**30), 10**30), number, text]
+    if depth >= MAX_DEPTH or chance.random() < 0.7:
+        return chance.choice(plain)
+    values = [_value(chance, depth + 1) for _ in range(chance.randint(0, 4))]
+    return chance.choice((values, {str(number): value for number, value in enumerate(values)}))

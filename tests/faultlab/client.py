@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import select
@@ -142,7 +143,9 @@ class Client:
     def _send(self, method: str, path: str, data: bytes | None, headers: Mapping[str, str], timeout_s: float) -> Reply:
         connection = self._connection(timeout_s)
         try:
-            connection.request(method, path, data, dict(headers))
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                # A server may answer and close before it has read the whole body.
+                connection.request(method, path, data, dict(headers))
             answer = connection.getresponse()
             fields: dict[str, str] = {}
             for name, value in answer.getheaders():

@@ -131,7 +131,8 @@ def _wrong_headers(key: Any, header: Mapping[str, Any], claims: Mapping[str, Any
     for name, value in {**own, **others}.items():
         yield f"header {name}", signed(key, {**header, name: value}, claims)
         yield f"header {name}, forged", forged_with({**header, name: value}, claims)
-    for kid in (None, 1, [], {}, True):
+    strange: tuple[Any, ...] = (None, 1, [], {}, True)
+    for kid in strange:
         yield f"kid {kid!r}", signed(key, {**header, "kid": kid}, claims)
     for body in (b"null", b"[]", b"{}", b"", b'{"alg":"ES256","alg":"none"}', b'{"alg":"none","alg":"ES256"}'):
         yield f"header {body[:12]!r}", signed(key, body, claims)

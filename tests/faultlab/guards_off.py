@@ -12,6 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 
+def put(owner: Any, name: str, value: Any) -> None:
+    """Replace an attribute of a module or a class."""
+    assert hasattr(owner, name), name
+    setattr(owner, name, value)
+
+
 def _no_breaker() -> None:
     from velro_auth.guards.asking import CircuitBreaker  # noqa: PLC0415
 
@@ -19,13 +25,13 @@ def _no_breaker() -> None:
     def attempt(_: CircuitBreaker) -> Iterator[None]:
         yield
 
-    CircuitBreaker.attempt = attempt  # type: ignore[method-assign, assignment]
+    put(CircuitBreaker, "attempt", attempt)
 
 
 def _nervous_breaker() -> None:
     from velro_auth.guards import asking  # noqa: PLC0415
 
-    asking.FAILURE_RATIO = 0.1  # type: ignore[misc]
+    put(asking, "FAILURE_RATIO", 0.1)
 
 
 def breaker_that_counts_refusals() -> Any:
@@ -59,10 +65,10 @@ def _refusals_are_failures() -> None:
     from velro_auth.guards import asking  # noqa: PLC0415
 
     nervous = breaker_that_counts_refusals()
-    asking.CircuitBreaker = nervous  # type: ignore[misc]
+    put(asking, "CircuitBreaker", nervous)
     from velro_auth.wiring import guards  # noqa: PLC0415
 
-    guards.CircuitBreaker = nervous
+    put(guards, "CircuitBreaker", nervous)
     guards.GuardState.__dataclass_fields__["breaker"].default_factory = nervous
 
 
@@ -74,13 +80,13 @@ def _no_retry_after() -> None:
             return float(reply.headers.get("Retry-After", ""))
         return None
 
-    translate._retry_after_s = believed
+    put(translate, "_retry_after_s", believed)
 
 
 def _any_session() -> None:
     from velro_auth.upstream import answers  # noqa: PLC0415
 
-    answers.is_text = lambda _: True  # type: ignore[assignment]
+    put(answers, "is_text", lambda _: True)
 
 
 def _any_certificate() -> None:
@@ -91,33 +97,26 @@ def _any_certificate() -> None:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         return context
 
-    transport._certifi_context = trusting
+    put(transport, "_certifi_context", trusting)
 
 
 def _no_owners() -> None:
     from velro_auth.upstream import accounts, answers, identity  # noqa: PLC0415
     from velro_auth.upstream.transport.connection import Connection  # noqa: PLC0415
-    from velro_auth.upstream.transport.pool import ConnectionPool  # noqa: PLC0415
 
     def trusting(*, is_right: bool, what: str) -> None:
         """Take every answer."""
 
     for module in (answers, identity, accounts):
         if hasattr(module, "demand"):
-            module.demand = trusting
-    Connection.received_unexpected_bytes = lambda _: False  # type: ignore[method-assign]
-    release = ConnectionPool.release
-
-    def keep(self: Any, connection: Any, *, is_usable: bool) -> None:
-        release(self, connection, is_usable=is_usable)
-
-    ConnectionPool.release = keep  # type: ignore[method-assign]
+            put(module, "demand", trusting)
+    put(Connection, "received_unexpected_bytes", lambda _: False)
 
 
 def _any_leeway() -> None:
     from velro_auth.auth.tokens import ClaimRules  # noqa: PLC0415
 
-    ClaimRules.check_expiry = lambda self, claims: None  # type: ignore[method-assign]
+    put(ClaimRules, "check_expiry", lambda self, claims: None)
 
 
 def _no_key_cooldown() -> None:
@@ -129,13 +128,13 @@ def _no_key_cooldown() -> None:
         times = jwks.KeyTimes(cooldown_s=0.0, eager_cooldown_s=0.0)
         made(self, **{**options, "times": times})
 
-    jwks.KeyStore.__init__ = eager  # type: ignore[method-assign, assignment]
+    put(jwks.KeyStore, "__init__", eager)
 
 
 def _any_signature() -> None:
     from velro_auth.auth.keys import Key  # noqa: PLC0415
 
-    Key.signed = lambda *_: True  # type: ignore[method-assign, assignment]
+    put(Key, "signed", lambda *_: True)
 
 
 def _blocking_log() -> None:
@@ -149,7 +148,7 @@ def _blocking_log() -> None:
         os.write(self._blocking, line.encode() + b"\n")
         return True
 
-    Sink.write = write  # type: ignore[method-assign]
+    put(Sink, "write", write)
 
 
 def _leak() -> None:
@@ -162,13 +161,13 @@ def _leak() -> None:
         kept.append(os.urandom(40_000))
         made(self, *arguments, **options)
 
-    RequestContext.__init__ = keep  # type: ignore[method-assign]
+    put(RequestContext, "__init__", keep)
 
 
 def _no_backoff() -> None:
     from velro_auth.stores.client import StoreBackoff  # noqa: PLC0415
 
-    StoreBackoff.may_ask = lambda _: True  # type: ignore[method-assign]
+    put(StoreBackoff, "may_ask", lambda _: True)
 
 
 def _underscores() -> None:
@@ -178,7 +177,8 @@ def _underscores() -> None:
         key = name.decode("latin-1").upper().replace("-", "_")
         return key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"
 
-    request_head.key_of = request_parser.key_of = key_of  # type: ignore[assignment]
+    put(request_head, "key_of", key_of)
+    put(request_parser, "key_of", key_of)
 
 
 def _plain_log() -> None:
@@ -189,7 +189,24 @@ def _plain_log() -> None:
     def plain(self: Any, line: str, *more: Any) -> bool:
         return write(self, line.replace("\\n", "\n"), *more)
 
-    sink.Sink.write = plain  # type: ignore[method-assign]
+    put(sink.Sink, "write", plain)
+
+
+def _no_leeway() -> None:
+    from velro_auth.auth.tokens import ClaimRules  # noqa: PLC0415
+
+    made = ClaimRules.__init__
+
+    def strict(self: Any, **options: Any) -> None:
+        made(self, **{**options, "leeway_s": 0.0})
+
+    put(ClaimRules, "__init__", strict)
+
+
+def _whole_share() -> None:
+    from velro_auth.wiring import guards  # noqa: PLC0415
+
+    put(guards, "processes_of", lambda *_: 1)
 
 
 PATCHES: Final[Mapping[str, Callable[[], Any]]] = {
@@ -207,5 +224,7 @@ PATCHES: Final[Mapping[str, Callable[[], Any]]] = {
     "no_backoff": _no_backoff,
     "underscores": _underscores,
     "plain_log": _plain_log,
+    "no_leeway": _no_leeway,
+    "whole_share": _whole_share,
     "tls": _any_certificate,
 }

@@ -70,7 +70,7 @@ class Ground:
     def _run(self, statement: str) -> None:
         assert self._postgres is not None
         with psycopg.connect(self._postgres.dsn(user="supabase_admin"), autocommit=True) as connection:
-            connection.execute(sql.SQL(statement))  # type: ignore[arg-type] # of constants
+            connection.execute(sql.SQL(statement))
 
     def _start_yardstick(self) -> int:
         command = [sys.executable, "-m", "tests.faultlab.yardstick"]
@@ -251,7 +251,9 @@ class Lab:
 
     def environment(self, standin: Standin | None = None, redis: RedisServer | str | None = None) -> dict[str, str]:
         """Return the settings of an instance as it is shipped: two processes, and Redis if there is one."""
-        told = {"WEB_CONCURRENCY": "2", "AUTH_RUN_DIR": str(self.folder / "run"), "AUTH_CAPTCHA": "off"}
+        # Load and upstream share the machine: a worker bound to a core would wait for them.
+        told = {"WEB_CONCURRENCY": "2", "WORKER_CPU_AFFINITY": "0"}
+        told |= {"AUTH_RUN_DIR": str(self.folder / "run"), "AUTH_CAPTCHA": "off"}
         if standin is not None:
             told |= {"SUPABASE_URL": standin.url, "SUPABASE_SECRET_KEY": standin.secret_key}
             told |= {"SUPABASE_PUBLISHABLE_KEY": standin.publishable_key}

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Final, Self
 
 from tests.faultlab.client import Reply
 
@@ -39,7 +39,7 @@ class Load:
         self.replies: list[Reply] = []
         self.errors: list[BaseException] = []
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         """Start."""
         for thread in self._threads:
             thread.start()
@@ -82,8 +82,14 @@ def statuses(replies: Sequence[Reply]) -> Counter[str]:
 
 
 def share(replies: Sequence[Reply], *good: int) -> float:
-    """Return which share of the replies has one of these statuses; 1 for none at all."""
-    return sum(reply.status in good for reply in replies) / len(replies) if replies else 1.0
+    """Return which share of the replies has one of these statuses; 0 for none at all, which proves nothing."""
+    return sum(reply.status in good for reply in replies) / len(replies) if replies else 0.0
+
+
+def last_third(load: Load, first_s: float) -> list[Reply]:
+    """Return the replies to requests due in the last third of the time since *first_s*."""
+    now_s = time.monotonic()
+    return load.between(now_s - (now_s - first_s) / 3, now_s)
 
 
 def percentile(values: Sequence[float], at: float) -> float:

@@ -84,8 +84,9 @@ def address(chance: random.Random) -> str:
     octets = ".".join(str(chance.randrange(256)) for _ in range(4))
     groups = ":".join(f"{chance.randrange(65536):x}" for _ in range(8))
     return chance.choice(
-        (octets, f"{octets}, {octets}", groups, f"fe80::{groups[:4]}%eth0", "127.0.0.1", "10.0.0.1", "::1", "unknown")
-        + (
+        (
+            *(octets, f"{octets}, {octets}", groups, f"fe80::{groups[:4]}%eth0", "127.0.0.1", "10.0.0.1", "::1"),
+            "unknown",
             f"{octets}:80",
             f"[{groups}]:443",
             "256.1.1.1",
@@ -111,7 +112,7 @@ def origins(app: str) -> Iterator[str]:
         f"{app}\u0000",
     )
     yield from (f"{scheme}://{host.replace('.', 'x', 1)}", f"{scheme}://sub.{host}", f"{app}%2eevil.example.com")
-    yield from (f"{scheme}://{host}.", f"{scheme}://{host}\u3002evil.example.com", f"{app}#", f"{app}?", f"{app} ")
+    yield from (f"{scheme}://{host}.", f"{scheme}://{host}\u3002evil.example.com", f"{app}#", f"{app}?")
     yield from (
         f"{scheme}://{host} https://evil.example.com",
         f"{scheme}:{host}",

@@ -63,6 +63,8 @@ def test_the_production_wheel_has_neither_the_stand_in_nor_a_test_tool(wheels: d
     assert not [line for line in needed if line.startswith(TEST_TOOLS)]
     assert "velro_auth/migrations/20261122100300_mirror.sql" in names(wheels["velro_auth"])
     assert "velro_auth/migrations/optional/20261126120100_session_check.sql" in names(wheels["velro_auth"])
+    for file in ("templates/login.html", "static/pages.css", "static/core.js", "static/icon.svg", "messages/de.toml"):
+        assert f"velro_auth/endpoints/pages/{file}" in names(wheels["velro_auth"])
     assert "velro_auth/py.typed" in names(wheels["velro_auth"])
 
 

@@ -26,11 +26,11 @@ from velro_auth.config.fields import (
     a_brand_name,
     a_client_key,
     a_color,
-    a_folder,
     a_header_with_an_address,
     a_login_url,
     a_logo,
     a_network,
+    a_pages_folder,
     a_pattern,
     a_provider,
     a_public_url,
@@ -277,7 +277,7 @@ class Settings:
         "",
         "Folder with files that replace those of the pages: templates (`login.html`), messages (`en.toml`), and"
         " `brand.css` for further styles. Read at the start and at a reload.",
-        check=a_folder,
+        check=a_pages_folder,
         at_run_time=True,
     )
     auth_brand_name: str = setting(
@@ -314,8 +314,8 @@ class Settings:
     auth_login_url: str = setting(
         "AUTH_LOGIN_URL",
         "",
-        "The page that `verify?on_fail=login` leads to; the address asked for comes along in `rd`. Default: `/login` of"
-        " `AUTH_PUBLIC_URL`.",
+        "The page that `verify?on_fail=login` leads to; the address asked for comes along in `rd`. A path, such as"
+        " `/login`, is one on the host that was asked for. Default: `/login` of `AUTH_PUBLIC_URL`.",
         check=a_login_url,
         at_run_time=True,
     )
@@ -350,9 +350,10 @@ class Settings:
     )
     auth_replicas: int = setting(
         "AUTH_REPLICAS",
-        1,
-        "Instances of this service. Each takes its part of the limits while there is no REDIS_URL, or Redis is away.",
-        check=between(1, 1000),
+        0,
+        "Instances of this service. Each takes its part of the limits while there is no REDIS_URL, or Redis is away. 0:"
+        " with REDIS_URL they count themselves, without it there is one.",
+        check=between(0, 1000),
         at_run_time=True,
     )
     auth_upstream_quota: str = setting(

@@ -220,10 +220,16 @@ def sessions_backoff(probe: Callable[[], object] | None = None) -> StoreBackoff:
 
 @dataclass(frozen=True)
 class SharedStore:
-    """The back-off states of Redis in one process: for the throttle's counters, and for refreshes and logouts."""
+    """The back-off states of Redis in one process: for the throttle's counters, and for refreshes and logouts.
+
+    Attributes:
+        client: The client of all users of the store. The probes use it too, so that it knows the nodes of a cluster
+            that are primaries now before requests ask again. None: each user makes its own.
+    """
 
     counters: StoreBackoff = field(default_factory=StoreBackoff)
     sessions: StoreBackoff = field(default_factory=sessions_backoff)
+    client: redis.Redis | None = None
 
     @classmethod
     def of(cls, url: str, *, prefix: str) -> SharedStore:
@@ -237,6 +243,7 @@ class SharedStore:
         store = cls(
             counters=StoreBackoff(probe=lambda: write_probes(client, f"{prefix}:probe:counters")),
             sessions=sessions_backoff(probe=lambda: write_probes(client, f"{prefix}:probe:sessions")),
+            client=client,
         )
         store.counters.tell(store.sessions)
         store.sessions.tell(store.counters)

@@ -54,7 +54,7 @@ def killed(dsn: str, points: Sequence[int]) -> int:
 
 @scenario(
     "S32",
-    "migrations are killed (SIGKILL) at 12 statements, run twice, four at once, rolled back with rows; the mirror fails",
+    "migrations are killed (SIGKILL) at 12 statements, run twice, four at once, rolled back; the mirror fails",
     notices="nothing: sign-ups go on, before, during and after",
     bound="the schema is as before or as after a migration, never between; a second run changes nothing; no sign-up"
     " fails because of our trigger",
@@ -69,7 +69,9 @@ def migrations_fail(lab: Lab) -> None:
     lab.settled()
     kills = killed(dsn, range(4, 4 + 12 * 9, 9))
     states = [one.state for one in Runner(dsn).status()]
-    lab.check("applied or pending, nothing else", set(states) <= {State.APPLIED, State.PENDING}, states)
+    lab.check(
+        "applied or pending, nothing else", set(states) <= {State.APPLIED, State.PENDING, State.NOT_ASKED_FOR}, states
+    )
     sign_ups.append(sign_up(lab, gateway))
     runners, applied = threading.Barrier(4), []
 
@@ -82,10 +84,10 @@ def migrations_fail(lab: Lab) -> None:
     every = [version for versions in applied for version in versions]
     lab.check("four at once apply each migration once", len(every) == len(set(every)), every)
     lab.check("a second run changes nothing", not list(Runner(dsn).up()))
-    differences = Runner(dsn).verify()
-    lab.check("the schema is the recorded one", not differences, [str(each) for each in differences][:3])
     sign_ups += [sign_up(lab, gateway) for _ in range(5)]
     Runner(dsn).backfill()
+    differences = Runner(dsn).verify()
+    lab.check("the schema is the recorded one", not differences, [str(each) for each in differences][:3])
     (counts,) = sql(dsn, "select (select count(*) from auth.users), (select count(*) from public.users)")
     lab.check("each user has a row", counts[0] == counts[1], counts)
 

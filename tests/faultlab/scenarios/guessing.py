@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import threading
 import time
 from collections import Counter
@@ -243,10 +245,9 @@ def sequences(lab: Lab) -> int:
     kinds = (errors.InvalidCredentials, errors.UpstreamThrottled, errors.SessionExpired, errors.TokenInvalid)
     opened, count = 0, 10_000
     for _ in range(count):
-        now_s = 0.0
-        breaker = breaker_class(clock=lambda: now_s)
+        times = itertools.accumulate(iter(lab.random.random, 2.0))
+        breaker = breaker_class(clock=functools.partial(next, times))
         for _ in range(lab.random.randint(20, 40)):
-            now_s += lab.random.random() * 0.2
             with contextlib.suppress(errors.VelroAuthError), breaker.attempt():
                 raise lab.random.choice(kinds)("refused")
         opened += breaker.state != "closed"

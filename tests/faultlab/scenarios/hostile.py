@@ -55,7 +55,8 @@ def hostile_bodies(lab: Lab) -> None:
     lab.check("large ones are 413", set(large.values()) <= {413}, list(large.items())[:5])
     lab.within("refusals, p95", [reply.took_s for reply in replies], 95, 0.05)
     lab.check("memory grows by less than 10 MB", grown < 10.0, grown)
-    lab.check("none reaches Supabase", not standin.requests.of(TOKEN))
+    through = [body.name for body, reply in zip(made, replies, strict=True) if reply.status == 401]
+    lab.check("none reaches Supabase", not standin.requests.of(TOKEN), through[:9])
 
 
 @scenario(
@@ -190,7 +191,7 @@ def other_sites(lab: Lab) -> None:
 
 @scenario(
     "S29",
-    "line feeds, escape sequences, JSON and ${jndi:…} in every field; thousands of paths and addresses; secrets everywhere",
+    "line feeds, escape sequences, JSON and ${jndi:…} in every field; thousands of paths and addresses; secrets",
     notices="nothing",
     bound="each event is one line of JSON; < 200 new series in the metrics; 0 secrets in log, metrics and answers",
     guard=Guard(name="log lines are escaped", patch="plain_log"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.faultlab.certificates import certificate
+from tests.faultlab.client import Reply
 from tests.faultlab.hosts import NAME, Hosts
 from tests.faultlab.lab import Lab
 from tests.faultlab.load import share, statuses
@@ -84,12 +87,12 @@ def names_fail(lab: Lab) -> None:
         replies.extend(lab.log_in(gateway, account, lab.address()) for account in accounts[first : first + 8])
         return [reply.took_s for reply in replies[-8:]]
 
-    replies: list[object] = []
+    replies: list[Reply] = []
     some(0)
     lab.settled()
     hosts.answer("")
     some(8)
-    lab.check("pooled connections go on", share(replies, 200) == 1.0, statuses(replies))  # type: ignore[arg-type]
+    lab.check("pooled connections go on", share(replies, 200) == 1.0, statuses(replies))
     _fails(lab, "without a name", lambda: (proxy.reset(), some(16))[1], replies, 1.0)
     _recovers(lab, hosts, "the name", lambda: lab.log_in(gateway, accounts[24], lab.address()).status)
     # A network for documentation: nobody answers, as behind a firewall that drops. Where the machine knows no way at
@@ -103,8 +106,6 @@ def names_fail(lab: Lab) -> None:
 
 def _dead_end(lab: Lab, proxy: TcpProxy) -> str:
     """Return an address of this machine where the proxy's port accepts nothing and answers nothing."""
-    import socket  # noqa: PLC0415
-
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.77", proxy.port))
@@ -118,18 +119,18 @@ def _dead_end(lab: Lab, proxy: TcpProxy) -> str:
     return "127.0.0.77"
 
 
-def _fails(lab: Lab, what: str, some: object, replies: list[object], bound_s: float) -> None:
+def _fails(lab: Lab, what: str, some: Callable[[], list[float]], replies: list[Reply], bound_s: float) -> None:
     before = len(replies)
-    took_s = some()  # type: ignore[operator]
+    took_s = some()
     failed = replies[before:]
-    lab.check(f"503 {what}", share(failed, 503) == 1.0, statuses(failed))  # type: ignore[arg-type]
+    lab.check(f"503 {what}", share(failed, 503) == 1.0, statuses(failed))
     lab.within(f"503 {what}, slowest", took_s, 100, bound_s)
 
 
-def _recovers(lab: Lab, hosts: Hosts, what: str, log_in: object) -> None:
+def _recovers(lab: Lab, hosts: Hosts, what: str, log_in: Callable[[], int]) -> None:
     hosts.answer("127.0.0.1")
     began_s = time.monotonic()
-    eventually(lambda: log_in() == 200, within_s=20 * lab.patience)  # type: ignore[operator]
+    eventually(lambda: log_in() == 200, within_s=20 * lab.patience)
     took_s = time.monotonic() - began_s
     lab.figure(f"first success with {what}", f"{took_s:.1f} s")
     lab.check(f"a login succeeds within 5 s of {what}", took_s <= 5.0 * lab.patience, took_s)

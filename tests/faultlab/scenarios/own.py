@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +53,12 @@ def cookie_storm(lab: Lab) -> None:
     standin, redis = lab.standin(jwt_lifetime_s=50), lab.redis()
     settings = lab.environment(standin, redis) | COOKIES
     replicas = [lab.gateway(**settings), lab.gateway(**settings)]
+    for each in replicas:
+        # The first `me` of each process imports the client of the data API.
+        cookie = cookie_login(each, lab.account(standin), lab.address())
+        with ThreadPoolExecutor(20) as pool:
+            ask = functools.partial(each.client.ask, "GET", ME, headers={**SAME, "Cookie": cookie})
+            list(pool.map(lambda _, ask=ask: ask(), range(60)))
     lab.settled()
     standin.faults.on("latency", path=TOKEN, seconds=0.2)
     rounds, storms = max(2, min(8, int(lab.seconds / 5))), 0
@@ -133,11 +140,12 @@ def client_under_breaker(lab: Lab) -> None:
     def token(grant: str, body: dict[str, str]) -> Reply:
         return gateway.client.ask("POST", f"{TOKEN}?grant_type={grant}", body, headers=headers, address=lab.address())
 
-    sessions = [token("password", account.body).json for account in lab.accounts(standin, 40)]
+    sessions = [token("password", account.body).json for account in lab.accounts(standin, 20)]
     lab.settled()
     failing = standin.faults.on("failure", path=TOKEN)
-    replies = [token("refresh_token", {"refresh_token": each["refresh_token"]}) for each in sessions]
-    resting = replies[-10:]
+    # The logins count too: half of all calls of ten seconds have to fail.
+    replies = [token("refresh_token", {"refresh_token": each["refresh_token"]}) for each in sessions * 4]
+    resting = replies[-20:]
     lab.fired("500", failing.fired)
     lab.check("503, never 401 or 429", share(replies, 503) == 1.0, statuses(replies))
     lab.check("with Retry-After", all(reply.retry_after.isdigit() for reply in replies))

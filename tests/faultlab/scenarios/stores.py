@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from tests.faultlab.client import Reply
 from tests.faultlab.lab import Lab
 from tests.faultlab.load import percentile, share, statuses
 from tests.faultlab.proxies import TcpProxy
 from tests.faultlab.registry import Guard, scenario
 from tests.fixtures.redis import RedisServer
+from tests.fixtures.redis_cluster import PRIMARIES, ClusterGroup
 
 FREE = 10
 
@@ -91,3 +93,48 @@ def _troubles(redis: RedisServer, proxy: TcpProxy) -> list[tuple[str, Callable[[
         ("killed", redis.kill, redis.start),
         ("flaps", flap, nothing),
     ]
+
+
+@scenario(
+    "S35",
+    "a primary of a Redis Cluster is killed (SIGKILL) and its replica takes over, under 50 logins a second",
+    notices="nothing; logins of one second take up to half a second longer",
+    bound="0 failed logins; logins of more than 50 ms beyond the usual lie within 1 s; guesses at most the limit and"
+    " the share of the processes",
+    guard=Guard(name="pause after a failure of Redis", patch="no_backoff"),
+)
+def cluster_fails_over(lab: Lab) -> None:
+    """Three primaries with a replica each; a node counts as lost after a second."""
+    standin = lab.standin()
+    cluster = ClusterGroup(lab.folder / "cluster", replicas=1, node_timeout_ms=1000)
+    lab.ends.callback(cluster.kill)
+    (lab.folder / "cluster").mkdir()
+    cluster.start()
+    gateway = lab.gateway(**lab.environment(standin, cluster.url))
+    accounts = lab.accounts(standin, 150)
+    guesses: list[Reply] = []
+    with lab.logins(gateway, accounts, rps=50) as load:
+        time.sleep(max(3.0, 0.1 * lab.seconds))
+        lab.settled()
+        victim = lab.account(standin)
+        guesses += [lab.guess(gateway, victim.email, lab.address()) for _ in range(FREE + 2)]
+        killed_s = time.monotonic()
+        next(node for node in cluster.nodes if node.role() == "master").kill()
+        time.sleep(max(8.0, 0.4 * lab.seconds))
+        ended_s = time.monotonic()
+        guesses += [lab.guess(gateway, victim.email, lab.address()) for _ in range(FREE + 2)]
+    before, during = load.between(0, killed_s), load.between(killed_s, ended_s)
+    usual_s = percentile([reply.took_s for reply in before], 95)
+    late = [reply for reply in during if reply.took_s > usual_s + 0.05 * lab.patience]
+    times_s = [reply.at_s for reply in late] or [0.0]
+    window_s = max(times_s) - min(times_s)
+    answered = sum(reply.status == 401 for reply in guesses)
+    lab.fired("failovers", sum(node.role() == "master" for node in cluster.nodes) == PRIMARIES)
+    lab.figure("logins", len(load.replies))
+    lab.figure("late logins", len(late))
+    lab.figure("they lie within", f"{window_s:.1f} s")
+    lab.figure("guesses answered", answered)
+    lab.check("no login fails", share(load.replies, 200) == 1.0, statuses(load.replies))
+    lab.check("late ones lie within a second", window_s <= 1.0 * lab.patience, window_s)
+    # Each of the two processes has half of the limit while it counts alone.
+    lab.check("guesses are bounded", answered <= 2 * FREE, answered)

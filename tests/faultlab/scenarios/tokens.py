@@ -72,8 +72,8 @@ def answers_come_twice(lab: Lab) -> None:
     "S20",
     "the gateway's clock is 5 min ahead, 5 min behind, and is put back by an hour",
     notices="with a clock 5 min off tokens are refused: the operator sees it; after a jump nothing",
-    bound="leeway is 30 s and no more; an ended session stays ended, no wait is longer than an hour, the circuit breaker"
-    " closes, after any jump",
+    bound="leeway is 30 s and no more; an ended session stays ended, no wait is longer than an hour, the circuit"
+    " breaker closes, after any jump",
     guard=Guard(name="leeway of 30 s", patch="leeway"),
 )
 def clocks_jump(lab: Lab) -> None:

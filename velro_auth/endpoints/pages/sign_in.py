@@ -95,8 +95,7 @@ class LoginPage:
 
     def refused(self, request: Request, error: Exception) -> RawResponse:
         """Answer with the form and *error*. The password has to be typed again, the address not."""
-        # A form that cannot be read has no fields to show again.
-        fields = request.form if request.mimetype == "application/x-www-form-urlencoded" else {}
+        fields = self.site.form_again(request)
         return self._page(
             request, fields.get("rd", ""), problem=problem_of(error, request), email=fields.get("email", "")
         )
@@ -173,8 +172,7 @@ class FactorPage:
 
     def refused(self, request: Request, error: Exception) -> RawResponse:
         """Answer with the form and *error*."""
-        is_form = request.method == "POST" and request.mimetype == "application/x-www-form-urlencoded"
-        fields = request.form if is_form else request.args
+        fields = self.site.form_again(request) if request.method == "POST" else request.args
         factor = fields.get("factor", "")
         # Asking for the list again would cost a call for each wrong code.
         known = [Factor(id=factor, type="totp", status="verified")] if is_uuid(factor) else []

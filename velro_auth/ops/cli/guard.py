@@ -130,12 +130,12 @@ def release(who: str) -> None:
 
 @guard.command(name="budget")
 @click.option("--clients", default=500, show_default=True, help="Attackers at once, each in a network of its own.")
-@click.option("--replicas", type=int, help="Instances of the service; the setting AUTH_REPLICAS if not given.")
+@click.option("--replicas", type=int, help="Instances of the service; the setting AUTH_REPLICAS, or 1, if not given.")
 @json_option
 def print_budget(clients: int, replicas: int | None, *, as_json: bool) -> None:
     """Print what the present settings leave to an attacker who tries whenever a try is allowed."""
     settings = Settings.from_environment()
-    processes = settings.web_concurrency * (replicas or settings.auth_replicas)
+    processes = settings.web_concurrency * max(1, replicas or settings.auth_replicas)
     with working("Simulating an attack"):
         passwords = budget(_limits(settings), clients=clients, processes=processes)
     found = {"passwords": passwords, **exact_budgets(budget_limits(settings))}

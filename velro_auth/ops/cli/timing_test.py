@@ -17,17 +17,15 @@ import requests
 
 from velro_auth.config.settings import Settings, inherited
 from velro_auth.ops.cli.click_helpers import address, json_option, print_json, working
-from velro_auth.ops.cli.dev import await_health, free_port_beside
+from velro_auth.ops.cli.dev import await_health
 from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject
+from velro_auth.ops.cli.ports import free_port_beside
 from velro_auth.ops.cli.processes import start, stop
 from velro_auth.ops.cli.serve import GUNICORN
 from velro_auth.ops.enumeration import ROUTES, Sample, Target, gather, requests_of, upstream_requests
 from velro_auth.ops.timing_comparison import TimingComparison, compare
 
 _TOO_MANY_REQUESTS: Final = 429
-
-#: How Supabase refuses a login.
-_DIRECT_REFUSAL: Final = 400
 
 #: Status of a sign-up in a project that confirms by itself.
 _TOLD: Final = frozenset({200, 409})
@@ -65,6 +63,7 @@ def prove() -> None:
     " Supabase of 'make run', with all limits lifted.",
 )
 @click.option("--direct", is_flag=True, help="Ask Supabase itself (SUPABASE_URL): it does tell accounts apart.")
+@click.option("--supabase-api", is_flag=True, help="Ask /auth/v1 of the gateway, as Supabase's own clients do.")
 @click.option("--existing", default="demo@example.com", show_default=True, help="An account that exists.")
 @click.option("--banned", default="banned@example.com", show_default=True, help="An account that is banned.")
 @click.option("--parallel", type=int, help="Requests at once. Default: 4, or 16 where each one waits.")
@@ -76,6 +75,7 @@ def enumeration(
     samples: int,
     url: str | None,
     direct: bool,
+    supabase_api: bool,
     existing: str,
     banned: str,
     parallel: int | None,
@@ -93,11 +93,13 @@ def enumeration(
     By chance, a correct gateway is reported as told apart in one of eight tests with 1,000 samples. Told apart twice
     in a row means told apart.
     """
+    if direct and supabase_api:
+        raise click.UsageError("--direct asks Supabase, and --supabase-api the gateway: give one of them.")
     asked = ROUTES[route]
     at_once = parallel or (16 if asked.is_mailing and not direct else 4)
     environment = _environment(data_dir) if direct or url is None else {}
     try:
-        with _target(route, url, environment, direct=direct) as target:
+        with _target(route, url, environment, direct=direct, supabase_api=supabase_api) as target:
             known = target.prepare(existing)
             accounts = {"wrong": known, "known": known, "banned": banned}
             before = upstream_requests(target)
@@ -128,17 +130,23 @@ def _environment(data_dir: Path) -> Mapping[str, str]:
 
 
 @contextlib.contextmanager
-def _target(route: str, url: str | None, environment: Mapping[str, str], *, direct: bool) -> Iterator[Target]:
+def _target(
+    route: str, url: str | None, environment: Mapping[str, str], *, direct: bool, supabase_api: bool
+) -> Iterator[Target]:
+    settings = Settings.from_environment(inherited(**environment))
+    asked = ROUTES[route]
+    headers = {"apikey": next(iter(settings.client_keys), ""), "X-Supabase-Api-Version": "2024-01-01"}
     if direct:
-        settings = Settings.from_environment(inherited(**environment))
-        headers = {"apikey": settings.supabase_publishable_key, "X-Supabase-Api-Version": "2024-01-01"}
-        yield Target(f"{settings.supabase_url.rstrip('/')}/auth/v1", ROUTES[route], is_direct=True, headers=headers)
-    elif url:
-        yield Target(f"{url}/api/v1/auth", ROUTES[route], metrics_token=Settings.from_environment().metrics_token)
-    else:
-        token = secrets.token_urlsafe(16)
-        with _own_gateway(inherited(**environment, **LIFTED, METRICS_TOKEN=token)) as own:
-            yield Target(f"{own}/api/v1/auth", ROUTES[route], metrics_token=token)
+        yield Target(f"{settings.supabase_url.rstrip('/')}/auth/v1", asked, is_direct=True, headers=headers)
+        return
+    token = secrets.token_urlsafe(16)
+    variables = {**environment, **LIFTED, "METRICS_TOKEN": token, "AUTH_SUPABASE_API": "on" if supabase_api else "off"}
+    with contextlib.nullcontext(url) if url else _own_gateway(inherited(**variables)) as gateway:
+        token = settings.metrics_token if url else token
+        if supabase_api:
+            yield Target(f"{gateway}/auth/v1", asked, is_supabase_api=True, headers=headers, metrics_token=token)
+        else:
+            yield Target(f"{gateway}/api/v1/auth", asked, metrics_token=token)
 
 
 @contextlib.contextmanager
@@ -178,7 +186,7 @@ def _not_measured(statuses: Sequence[int], route: str, target: Target) -> str:
     """Return why the samples prove nothing; empty if they do. Supabase itself may answer each kind as it likes."""
     if target.is_direct and route != "login":
         return ""
-    expected = _DIRECT_REFUSAL if target.is_direct else target.route.status
+    expected = target.status
     if all(status == expected for status in statuses):
         return ""
     counts = ", ".join(f"{statuses.count(status)} times {status}" for status in sorted(set(statuses)))

@@ -143,7 +143,7 @@ def _store(context: DiagnosticContext) -> Iterator[redis.Redis]:
 
 def _shared(context: DiagnosticContext) -> Finding:
     settings = context.settings
-    processes = settings.web_concurrency * settings.auth_replicas
+    processes = settings.web_concurrency * max(1, settings.auth_replicas)
     if settings.redis_url:
         return Finding("pass", f"{processes} processes, and REDIS_URL is set; redis.sharing tries it out")
     if processes == 1:
