@@ -1,5 +1,7 @@
 """Builds the wheels of the three distributions into ``dist/``, with a constraints file that holds their hashes.
 
+Where npm is installed, it builds the npm package of the TypeScript client too.
+
 The names are not published. The constraints file ties each name to a wheel and its SHA-256, so that pip never looks
 for it in an index::
 
@@ -21,6 +23,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
+
+from tools import npm_package
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 
@@ -85,12 +89,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Build the wheels of the three distributions.")
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="where they go (default: dist)")
     out: Path = parser.parse_args().out
-    for old in [*out.glob("*.whl"), *out.glob("constraints.txt")]:
+    for old in [*out.glob("*.whl"), *out.glob("*.tgz"), *out.glob("constraints.txt")]:
         old.unlink()
     wheels = build(out)
     (out / "constraints.txt").write_text(constraints(wheels), "utf-8")
     for wheel in wheels:
         print(wheel)
+    try:
+        print(npm_package.pack(out))
+    except npm_package.CannotPack as error:
+        print(f"The npm package was not built: {error}", file=sys.stderr)
+        if "CI" in os.environ:
+            sys.exit(1)
 
 
 if __name__ == "__main__":

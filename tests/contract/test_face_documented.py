@@ -39,13 +39,14 @@ def test_the_python_client_with_one_address(standin: Standin) -> None:
 
 
 @NEEDS_NODE
-def test_the_javascript_client_with_two_addresses(migrated: Standin) -> None:
+def test_the_javascript_client_with_two_addresses(migrated: Standin, typescript_client: Path) -> None:
     email = new_email()
     migrated.create_user(email, PASSWORD)
     assert "authByGateway(PROJECT, GATEWAY)" in _block("js")
     with face_of(migrated) as url:
         migrated.requests.clear()
-        command = ["node", "two_addresses.mjs", migrated.url, url, migrated.publishable_key, email, PASSWORD]
+        arguments = [str(typescript_client), migrated.url, url, migrated.publishable_key, email, PASSWORD]
+        command = ["node", "two_addresses.mjs", *arguments]
         done = subprocess.run(command, cwd=JS, check=False, capture_output=True, text=True, timeout=TIMEOUT_S)
 
     assert done.returncode == 0, done.stderr

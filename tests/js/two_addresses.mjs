@@ -1,9 +1,11 @@
-// Signs in by the gateway and reads data from the project: node two_addresses.mjs PROJECT GATEWAY KEY EMAIL PASSWORD
+// Signs in by the gateway and reads data from the project: node two_addresses.mjs CLIENT PROJECT GATEWAY KEY EMAIL PASSWORD
+//
+// CLIENT is the folder with the built TypeScript client.
 import { createClient } from "@supabase/supabase-js";
 import WebSocket from "ws";
-import { authByGateway } from "../../clients/typescript/auth-by-gateway.mjs";
 
-const [project, gateway, key, email, password] = process.argv.slice(2);
+const [client, project, gateway, key, email, password] = process.argv.slice(2);
+const { authByGateway } = await import(`${client}/dist/supabase.js`);
 const supabase = createClient(project, key, {
   auth: { persistSession: false, autoRefreshToken: false },
   global: { fetch: authByGateway(project, gateway) },
