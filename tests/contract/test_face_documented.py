@@ -54,3 +54,17 @@ def test_the_javascript_client_with_two_addresses(migrated: Standin, typescript_
     keys = {one.path: one.headers.get("apikey") for one in migrated.requests}
     assert keys["/auth/v1/token"] == keys["/auth/v1/user"] == migrated.secret_key
     assert keys["/rest/v1/users"] == migrated.publishable_key
+
+
+@NEEDS_NODE
+def test_the_typescript_client_and_supabase_js_side_by_side(migrated: Standin, typescript_client: Path) -> None:
+    email = new_email()
+    migrated.create_user(email, PASSWORD)
+    assert "accessToken: () => auth.accessToken()" in (PAGE.parent / "use-from-typescript.md").read_text("utf-8")
+    with face_of(migrated) as url:
+        arguments = [str(typescript_client), migrated.url, url, migrated.publishable_key, email, PASSWORD]
+        command = ["node", "read_data.mjs", *arguments]
+        done = subprocess.run(command, cwd=JS, check=False, capture_output=True, text=True, timeout=TIMEOUT_S)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"before": 0, "same": True}

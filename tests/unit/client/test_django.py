@@ -158,7 +158,7 @@ def test_a_level_that_does_not_exist_is_a_mistake_at_the_start(guard: DjangoGuar
         guard.protect(aal="aal4")
 
 
-class LaterView(View):
+class LaterView(View):  # type: ignore[misc] # Django has no types of its own
     """An async view made of a class, which Django marks as async in its own way."""
 
     async def get(self, request: Any) -> HttpResponse:
