@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,6 +91,24 @@ def test_two_tabs_that_wake_up_at_once_refresh_once(tokens: Site, locks: str) ->
     assert [who(tab) for tab in tabs] == [email, email]
     assert len({tab.evaluate("async () => await auth.accessToken()") for tab in tabs}) == 1
     assert len(tokens.refreshes) == 1
+
+
+def test_a_tab_that_hangs_does_not_hold_the_others_for_ever(tokens: Site) -> None:
+    """A frozen page may keep its Web Locks."""
+    tokens.context.clock.install()
+    hanging, tab = tokens.open(), tokens.open()
+    email = tokens.log_in(tab)
+    name = tab.evaluate("Object.keys(localStorage)[0]")
+    hanging.evaluate("name => void navigator.locks.request(name, () => new Promise(() => {}))", name)
+    hanging.wait_for_function("async () => (await navigator.locks.query()).held.length === 1")
+
+    tokens.context.clock.pause_at(dt.datetime.now(dt.UTC) + dt.timedelta(hours=9))
+    tab.wait_for_function("async () => (await navigator.locks.query()).pending.length > 0")
+    assert not tokens.refreshes
+    tokens.context.clock.run_for("00:21")
+
+    saw(tab, "signed-in", "refreshed")
+    assert who(tab) == email
 
 
 def test_a_page_that_wakes_up_without_network_keeps_its_session(tokens: Site) -> None:
