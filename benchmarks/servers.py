@@ -166,8 +166,22 @@ class Fleet:
         self, *arguments: str, cores: frozenset[int] | None = None, **env: str
     ) -> Iterator[subprocess.Popen[bytes]]:
         """Run ``python arguments…`` and stop it afterwards."""
+        with self._running([sys.executable, *arguments], cores, env) as process:
+            yield process
+
+    @contextlib.contextmanager
+    def binary(self, path: str, *arguments: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
+        """Run another program where servers run, wait until it listens on *port*, and stop it afterwards."""
+        with self._running([path, *arguments], self._server_cores, {}) as process:
+            _await(port, process)
+            yield process
+
+    @contextlib.contextmanager
+    def _running(
+        self, command: Sequence[str], cores: frozenset[int] | None, env: Mapping[str, str]
+    ) -> Iterator[subprocess.Popen[bytes]]:
         process = subprocess.Popen(  # noqa: S603 - our own programs
-            [sys.executable, *arguments],
+            command,
             cwd=ROOT,
             env=_without_authorities(inherited(**env)),
             stdin=subprocess.DEVNULL,

@@ -16,7 +16,8 @@ from werkzeug.test import Client, TestResponse
 from tests.fixtures.browser import browser_context, chromium, page
 from tests.fixtures.checkout import checkout
 from tests.fixtures.redis import own_redis, redis_server
-from tests.fixtures.redis_cluster import redis_cluster
+from tests.fixtures.redis_cluster import cluster_group, redis_cluster
+from tests.fixtures.redis_sentinel import sentinel_group
 from tests.fixtures.rude import rude
 from tests.fixtures.standin import (
     auth_database,
@@ -63,6 +64,7 @@ __all__ = [
     "browser_context",
     "checkout",
     "chromium",
+    "cluster_group",
     "migrated",
     "new_database",
     "new_standin",
@@ -73,6 +75,7 @@ __all__ = [
     "redis_cluster",
     "redis_server",
     "rude",
+    "sentinel_group",
     "standin",
     "standin_with",
     "tls_rude",

@@ -11,7 +11,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 PACKAGE: Final = Path("clients") / "typescript"
 #: What is copied from there; ``files`` in package.json says which of it is packed.
-PARTS: Final = ("package.json", "tsconfig.json", "README.md", "src")
+PARTS: Final = ("package.json", "tsconfig.json", "README.md", "auth-by-gateway.mjs", "auth-by-gateway.d.mts", "src")
 
 
 class CannotPack(Exception):

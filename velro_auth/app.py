@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import flask
 from werkzeug.exceptions import HTTPException
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("velro_auth")
 
+#: Returns the parts to serve, made from the usual ones; called at the start and at each settings reload.
+Extend: TypeAlias = Callable[[Settings, Parts], Parts]
+
+
+def _unchanged(_: Settings, parts: Parts) -> Parts:
+    return parts
+
 
 class Service:
     """The WSGI application, with the threads that start and stop with a process.
@@ -48,14 +56,18 @@ class Service:
     Args:
         settings: What the environment says.
         fast_lane: False sends everything through Flask.
+        extend: Adds endpoints that production does not have.
     """
 
-    def __init__(self, settings: Settings, *, fast_lane: bool = True) -> None:
-        self._fast_lane = fast_lane
-        self._parts = build(settings)
+    def __init__(self, settings: Settings, *, fast_lane: bool = True, extend: Extend = _unchanged) -> None:
+        self._fast_lane, self._extend = fast_lane, extend
+        self._taking = threading.Lock()
+        self._parts = extend(settings, build(settings))
         self._edge = _edge(settings, self._parts, fast_lane=fast_lane)
         self._outermost = self._parts.state.tracing.wrap(self._edge)
         self._reloads = Reloads(settings, take=self._take)
+        if replicas := self._parts.state.guards.replicas:
+            replicas.on_change = self._rebuild
         self._parts.state.telemetry.jobs.retry_with(self._reloads.thread)
         self.main_thread_paths = frozenset(path for probe in self._parts.instant for path in probe.paths)
         self.answers_refusals = True
@@ -92,9 +104,18 @@ class Service:
     def _threads(self) -> Iterable[Threads]:
         return (*self._parts.state.threads, self._reloads)
 
+    def _rebuild(self) -> None:
+        """Serve with the present settings and another number of processes that share the limits."""
+        with self._taking:
+            self._serve_with(self._parts.state.current.settings)
+
     def _take(self, settings: Settings) -> None:
         """Serve with other settings. Requests on their way end as they began."""
-        parts = build(settings, self._parts.state)
+        with self._taking:
+            self._serve_with(settings)
+
+    def _serve_with(self, settings: Settings) -> None:
+        parts = self._extend(settings, build(settings, self._parts.state))
         edge = _edge(settings, parts, fast_lane=self._fast_lane)
         set_level(settings.log_level)
         self._parts, self._edge, self._outermost = parts, edge, parts.state.tracing.wrap(edge)
@@ -102,19 +123,20 @@ class Service:
         self.refusal_fields = (settings.auth_client_ip_header.lower(),)
 
 
-def create_app(settings: Settings, *, fast_lane: bool = True) -> Service:
+def create_app(settings: Settings, *, fast_lane: bool = True, extend: Extend = _unchanged) -> Service:
     """Build the application that *settings* ask for. Connects to nothing, starts nothing, never fails on settings.
 
     Args:
         settings: What the environment says.
         fast_lane: False sends everything through Flask. Answers differ in their headers and in two fields
             that tell the lane; tests rely on nothing else differing.
+        extend: Adds endpoints that production does not have.
     """
     for error in settings.errors:
         logger.error("wrong setting", extra={"variable": error.variable, "advice": error.advice})
     for advice in settings.advice:
         logger.warning("setting to look at", extra={"variable": advice.variable, "advice": advice.advice})
-    return Service(settings, fast_lane=fast_lane)
+    return Service(settings, fast_lane=fast_lane, extend=extend)
 
 
 def from_environment() -> Service:
@@ -164,6 +186,7 @@ def _flask_app(parts: Parts) -> flask.Flask:
     app.url_map.converters["any_path"] = AnyPath
     app.register_blueprint(auth(parts.auth, prefixed=parts.prefixed))
     app.register_blueprint(blueprint("operations", parts.operations))
+    app.register_blueprint(blueprint("pages", parts.pages))
     app.before_request(functools.partial(_refuse_further_slashes, but_below=_prefixes(parts)))
     app.register_error_handler(Exception, _respond)
     return app
