@@ -21,7 +21,7 @@ from tests.fixtures.tokens import claims_at, document
 from tests.upstream_double import PROJECT, SESSION
 from velro_auth import errors
 from velro_auth.config.settings import Settings
-from velro_auth.context import CONTEXT, RequestContext
+from velro_auth.context import CONTEXT, REFUSED, RequestContext
 from velro_auth.endpoints.supabase_api.refusals import TABLE, refuse
 from velro_auth.errors import Throttled, Unready, UpstreamError, UpstreamThrottled
 
@@ -487,6 +487,31 @@ def test_no_limit_at_all_is_a_429_for_a_refresh(error: Exception) -> None:
 
     assert refuse(error, environ, never_429=True).status.startswith("503")
     assert refuse(error, environ, never_429=False).status.startswith("429")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (errors.TooLarge("a"), 413, "request_entity_too_large"),
+        (errors.HeadersTooLarge("a"), 431, "headers_too_large"),
+        (errors.UriTooLong("a"), 414, "uri_too_long"),
+        (errors.RequestTimeout("a"), 503, "request_timeout"),
+        (errors.Busy("a"), 503, "unexpected_failure"),
+        (Throttled("a", retry_after_s=3), 503, "over_request_rate_limit"),
+    ],
+)
+def test_what_the_server_refuses_itself_is_refused_in_supabase_s_format(
+    error: Exception, status: int, code: str, face: Client
+) -> None:
+    """Nothing ends a session that goes on: after 408 and 429 a client gives up, after 503 it tries again."""
+    answer = face.post("/auth/v1/token", headers=NEW, environ_overrides={REFUSED: error})
+    own = face.post("/api/v1/auth/login", environ_overrides={REFUSED: error})
+
+    assert (answer.status_code, answer.get_json()["code"]) == (status, code)
+    assert set(answer.get_json()) == {"code", "message"}
+    assert answer.headers["X-Supabase-Api-Version"] == "2024-01-01"
+    assert ("Retry-After" in answer.headers) == (status == 503)
+    assert "detail" in own.get_json()
 
 
 def test_every_error_of_ours_has_a_row_with_a_status_that_clients_know() -> None:
