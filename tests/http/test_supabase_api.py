@@ -281,6 +281,30 @@ def test_whatever_is_wrong_with_the_credentials_is_one_answer(code: str, face: C
     }
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        ("POST", "/token?grant_type=password", "password"),
+        ("POST", "/signup", "password"),
+        ("PUT", "/user", "password"),
+        ("PUT", "/user", "current_password"),
+    ],
+)
+def test_a_password_has_as_many_bytes_as_in_the_service_s_own_api(
+    method: str, path: str, name: str, face: Client, supabase: Supabase
+) -> None:
+    """Bytes, not characters: each of these has two."""
+    body = {"email": EMAIL, "password": "x"} if method == "POST" else {"password": "x"}
+
+    refused = face.open(f"/auth/v1{path}", method=method, json={**body, name: "\u00e4" * 513}, headers=bearer())
+    asked = len(supabase.asked)
+    face.open(f"/auth/v1{path}", method=method, json={**body, name: "\u00e4" * 512}, headers=bearer())
+
+    assert (refused.status_code, refused.headers["x-sb-error-code"]) == (400, "validation_failed")
+    assert asked == 0
+    assert len(supabase.asked) >= 1
+
+
 @pytest.mark.parametrize("code", ["invalid_api_key", "no_authorization", "not_admin"])
 def test_a_refusal_of_our_own_key_is_not_the_client_s(code: str, face: Client, supabase: Supabase) -> None:
     supabase.refuses(code, 401)
