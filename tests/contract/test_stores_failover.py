@@ -115,6 +115,55 @@ def replicate(group: Group) -> None:
                 eventually(lambda: client.wait(replicas, 1000) >= replicas)  # noqa: B023
 
 
+def replicas_of(group: Group, primary: Node) -> list[Node]:
+    found = []
+    for node in group.nodes:
+        with node.client() as client:
+            about = client.info("replication")
+        if about["role"] == "slave" and about["master_port"] == primary.port:
+            found.append(node)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["sentinel", "cluster"])
+def test_what_a_new_primary_lacks_is_written_again(group: Group, processes: list[Process]) -> None:
+    """All of the budget is used through one process, so the other one still has its share."""
+    account, (here, there) = f"lost-{secrets.token_hex(4)}@example.com", processes
+    lost = primary_of(group, here, account)
+    replicas = replicas_of(group, lost)
+    for node in replicas:
+        node.pause()
+    tried = here.guess(account, 20)
+    log_out(here.denied, session(4))
+
+    lost.kill()
+    for node in replicas:
+        node.resume()
+    tried += there.guess(account, 20)
+    eventually(lambda: lost.port not in ports_of_primaries(group))
+    for _ in range(3):
+        eventually(lambda: not any(process.store.is_degraded() for process in processes))
+        eventually(lambda: is_recounted(processes))
+        tried += sum(process.guess(account, 20) for process in processes)
+
+    assert ALLOWED <= tried <= ALLOWED + PROCESSES * SHARE
+    with ExitStack() as ends:
+        late = Process(group.url, ends)
+        eventually(lambda: late.denied.denies(session(4)))
+
+
+def is_recounted(processes: list[Process]) -> bool:
+    """Ask for it as the next login does, and return whether it is done."""
+    for process in processes:
+        process.guess(f"{secrets.token_hex(4)}@example.com")
+    return all(one.attempts._recoveries == one.store.counters.recoveries for one in processes)
+
+
+def ports_of_primaries(group: Group) -> set[int]:
+    return {node.port for node in group.nodes if node.is_running and node.role() == "master"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("mode", "fault"), FAULTS)
 def test_a_lost_primary(group: Group, processes: list[Process], fault: str) -> None:
@@ -136,6 +185,7 @@ def test_a_lost_primary(group: Group, processes: list[Process], fault: str) -> N
 
     eventually(lambda: not any(process.store.is_degraded() for process in processes))
     eventually(lambda: all(process.denied.denies(session(2)) for process in processes))
+    eventually(lambda: is_recounted(processes))
     for account in (before, during):
         tried[account] += sum(process.guess(account, 30) for process in processes)
     assert ALLOWED + tried[before] <= ALLOWED + PROCESSES * SHARE

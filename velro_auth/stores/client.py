@@ -81,7 +81,7 @@ class StoreBackoff:
     ) -> None:
         self._what = what
         self._instead = instead
-        self._clock = clock
+        self.clock: Final = clock
         self._probe = probe
         self._prober = Background(self._keep_probing, name="store-probe")
         self._closed = threading.Event()
@@ -91,6 +91,8 @@ class StoreBackoff:
         self._paused_until: float | None = None
         self._advice = ""
         self._last_recovery = -math.inf
+        #: When it failed last, by the same clock.
+        self.failed_s = -math.inf
         #: How often the store worked again after a failure. It may have lost its last writes then.
         self.recoveries = 0
 
@@ -148,7 +150,7 @@ class StoreBackoff:
             self._prober.ensure()
             return False
         with self._lock:
-            now = self._clock()
+            now = self.clock()
             if self._paused_until is None or now < self._paused_until:
                 return self._paused_until is None
             # This caller asks for all; for the others a longer pause begins.
@@ -162,7 +164,7 @@ class StoreBackoff:
             return
         with self._lock:
             was_degraded, self._paused_until = self._paused_until is not None, None
-            self._last_recovery = self._clock()
+            self._last_recovery = self.clock()
             self.recoveries += was_degraded
         if was_degraded:
             logger.warning("the shared store answers again: %s", self._what)
@@ -181,12 +183,12 @@ class StoreBackoff:
             self._advice = advice
             if self._paused_until is not None:
                 return
-            now = self._clock()
+            now = self.clock()
             if now - self._last_recovery >= CALM_S:
                 self._pause_s = FIRST_PAUSE_S
             elif self._probe is not None:
                 self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)
-            self._paused_until = now + self._pause_s
+            self._paused_until, self.failed_s = now + self._pause_s, now
         name = type(error).__name__
         if advice:
             logger.error("the shared store refuses to work (%s): %s; %s, %s", name, advice, self._what, self._instead)
