@@ -248,7 +248,9 @@ class Fleet:
                 yield Server(contender, port, process)
             return
         with self.program(
-            *_command(contender, port, upstream), cores=self._server_cores, **_settings(upstream), **contender.settings
+            *_command(contender, port, upstream),
+            cores=self._server_cores,
+            **(_settings(upstream) | dict(contender.settings)),
         ) as process:
             await_health(port, process)
             yield Server(contender, port, process)
