@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import pyotp
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, Request, expect
+from playwright.sync_api import BrowserContext, Error, Locator, Page, Request, expect
 
 from supabase_standin import Standin
 from supabase_standin.mailbox import Mail
@@ -67,53 +68,42 @@ class Site:
         return self.standin.mailbox.to(email)[0]
 
 
-def prepared(standin: Standin) -> Standin:
-    """Return a project with the migrations, whose mails link to the pages."""
+@contextlib.contextmanager
+def pages_of(standin: Standin, port: int, output_file: Path, **settings: str) -> Iterator[Site]:
+    """Run a gateway with pages on a port, as browsers of this machine reach it."""
+    url = f"http://localhost:{port}"
+    environment = {
+        "SUPABASE_URL": standin.url,
+        "SUPABASE_SECRET_KEY": standin.secret_key,
+        "AUTH_PUBLIC_URL": url,
+        **SETTINGS,
+        **settings,
+    }
+    command = ["-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}"]
+    with program(command, output_file, **environment) as running:
+        running.url = f"http://127.0.0.1:{port}"
+        running.wait_for("Listening at: ")
+        await_health(running)
+        yield Site(url, standin, running)
+
+
+@pytest.fixture(scope="session")
+def shared_site(new_standin: Callable[..., Standin], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The site of all tests. New accounts wait for a mail, whose link leads to the pages and spends nothing."""
+    port = free_port()
+    standin = new_standin(
+        autoconfirm=False,
+        mail_link="redirect",
+        mail_interval_s=0.0,
+        site_url=f"http://localhost:{port}/confirm",
+        redirect_urls=(f"http://localhost:{port}/**",),
+        providers=("demo",),
+    )
+    # The list of sessions is a function of the migrations.
     Runner(standin.database_dsn).up()
-    return standin
-
-
-@pytest.fixture(scope="session")
-def start_site(
-    new_standin: Callable[..., Standin], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Iterator[Site]]:
-    """Return a function that starts a site; *options* are those of the project, *settings* those of the gateway."""
-
-    def start(settings: dict[str, str], **options: Any) -> Iterator[Site]:
-        port = free_port()
-        url = f"http://localhost:{port}"
-        standin = prepared(
-            new_standin(
-                autoconfirm=False,
-                mail_link="redirect",
-                mail_interval_s=0.0,
-                site_url=f"{url}/confirm",
-                redirect_urls=(f"{url}/**", "http://localhost:*/**"),
-                providers=("demo",),
-                **options,
-            )
-        )
-        environment = {
-            "SUPABASE_URL": standin.url,
-            "SUPABASE_SECRET_KEY": standin.secret_key,
-            "AUTH_PUBLIC_URL": url,
-            **SETTINGS,
-            **settings,
-        }
-        command = ["-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}"]
-        with program(command, tmp_path_factory.mktemp("site") / "log", **environment) as running:
-            running.url = f"http://127.0.0.1:{port}"
-            running.wait_for("Listening at: ")
-            await_health(running)
-            yield Site(url, standin, running)
-
-    return start
-
-
-@pytest.fixture(scope="session")
-def shared_site(start_site: Callable[..., Iterator[Site]]) -> Iterator[Site]:
-    """The site of all tests that change nothing about it."""
-    yield from start_site({"AUTH_REDIRECT_URLS": "http://localhost:*"})
+    log = tmp_path_factory.mktemp("pages") / "log"
+    with pages_of(standin, port, log, AUTH_REDIRECT_URLS="http://localhost:*") as started:
+        yield started
 
 
 @pytest.fixture
@@ -123,22 +113,43 @@ def site(shared_site: Site) -> Site:
     return shared_site
 
 
+#: Hands each answer that a script asks for to the test, before the script gets it.
+WATCH = """
+const ask = window.fetch
+window.fetch = async (...what) => {
+  const answer = await ask(...what)
+  await window.noteAnswer(answer.url, JSON.stringify([...answer.headers]) + (await answer.clone().text()))
+  return answer
+}
+"""
+
+
+@pytest.fixture(autouse=True)
+def faultless(browser_context: BrowserContext) -> Iterator[None]:
+    """Claim that no script fails, and that the policy of the pages forbids nothing that they do."""
+    faults: list[str] = []
+    browser_context.on("weberror", lambda error: faults.append(str(error.error)))
+    browser_context.on("console", lambda line: faults.append(line.text) if "Security Policy" in line.text else None)
+    yield
+    assert faults == []
+
+
 class Canary:
     """Looks into everything that a browser gets, for what it must not see: tokens and passwords."""
 
     def __init__(self, context: BrowserContext, site: Site) -> None:
         self._site = site
         self._seen: list[tuple[str, str]] = []
-        # At once: a browser forgets the bodies of the page before.
+        context.expose_binding("noteAnswer", lambda _, url, text: self._seen.append((url, text)))
+        context.add_init_script(WATCH)
         context.on("requestfinished", self._note)
 
     def _note(self, request: Request) -> None:
-        answer = request.response()
-        if answer is None or not request.url.startswith(self._site.url) or "/static/" in request.url:
-            return
-        headers = {name: value for name, value in answer.headers.items() if name != "set-cookie"}
-        has_body = answer.status not in {204, 303}
-        self._seen.append((request.url.partition("?")[0], f"{headers} {answer.text() if has_body else ''}"))
+        if request.is_navigation_request():
+            # A page that is left at once has no body any more.
+            with contextlib.suppress(Error):
+                answer = request.response()
+                self._seen.append((request.url.partition("?")[0], answer.text() if answer else ""))
 
     def check(self, page: Page) -> None:
         """Look into all answers so far, into what scripts of *page* can read, and into the log."""

@@ -219,23 +219,3 @@ def test_wrong_codes_of_a_factor_are_counted(standin_with: StandinWith) -> None:
         statuses.append(face.call("POST", f"/factors/{factor['id']}/verify", body, token=token).status_code)
 
     assert statuses == [422] * 5 + [429] * 2
-
-
-def test_users_are_never_mixed_up(face: Face) -> None:
-    """Many users at once, each with an own password: every answer is the asker's."""
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
-
-    users = {new_email(): f"{PASSWORD} {number}" for number in range(40)}
-    for email, password in users.items():
-        face.standin.create_user(email, password)
-
-    def check(pair: tuple[str, str]) -> bool:
-        session = face.log_in(*pair).get_json()
-        refreshed = face.call(
-            "POST", "/token?grant_type=refresh_token", {"refresh_token": session["refresh_token"]}
-        ).get_json()
-        user = face.call("GET", "/user", token=refreshed["access_token"]).get_json()
-        return {session["user"]["email"], refreshed["user"]["email"], user["email"]} == {pair[0]}
-
-    with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(check, list(users.items()) * 2))

@@ -124,14 +124,14 @@ def ask(
     gateway: str = "caddy",
     query: str = "?on_fail=login",
     peer: str = "127.0.0.1",
-    **changes: str,
+    changes: Mapping[str, str] | None = None,
 ) -> TestResponse:
     """Ask about *target* of the site, or about a whole address, as a gateway does."""
     address = target if "://" in target else SITE + target
     question, path, fields = as_gateway(gateway, method, address, query)
     if gateway == "envoy" and query:
         fields["X-Auth-Require"] = query.removeprefix("?")
-    fields |= {**headers, **changes}
+    fields |= {**headers, **(changes or {})}
     # A client with cookies of its own would remove those of the header.
     bare = Client(client.application, use_cookies=False)
     return bare.open(path, method=question, headers=fields, environ_overrides={"REMOTE_ADDR": peer})
@@ -274,7 +274,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("address", HOSTILE)
 def test_the_login_never_leads_to_another_site(client: Client, address: str) -> None:
-    response = ask(client, "/", gateway="nginx", **{"X-Original-URL": address})
+    response = ask(client, "/", gateway="nginx", changes={"X-Original-URL": address})
 
     assert_problem(response, 401, "token_missing")
     assert rd(response) is None
@@ -304,7 +304,7 @@ def test_the_login_never_leads_to_another_site(client: Client, address: str) -> 
     ids=str,
 )
 def test_nor_by_any_field_of_a_gateway(client: Client, changes: dict[str, str]) -> None:
-    response = ask(client, "/my/page", **changes)
+    response = ask(client, "/my/page", changes=changes)
 
     assert rd(response) is None
 
@@ -337,6 +337,25 @@ def test_another_page_of_the_login_may_have_a_query(make_client: MakeClient) -> 
     location = ask(client, "/my/page").headers["Location"]
 
     assert location == "https://id.example.org/start?app=a&rd=https%3A%2F%2Fapp.example.com%2Fmy%2Fpage"
+
+
+def test_a_login_on_every_host_is_a_path(make_client: MakeClient) -> None:
+    """Cookies belong to one host, so each host needs a login of its own."""
+    client = make_client(AUTH_LOGIN_URL="/login", AUTH_REDIRECT_URLS=ALLOWED)
+
+    assert ask(client, "/my").headers["Location"] == "/login?rd=https%3A%2F%2Fapp.example.com%2Fmy"
+    assert ask(client, "https://evil.example/my").headers["Location"] == "/login"
+    assert_problem(ask(client, "/login"), 401, "token_missing")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["login", "//evil.example", "/\\evil", "https://a.example/x#y", "ftp://a/", "https://u@a/", "/a b", "/../x"],
+)
+def test_a_login_that_is_no_page_is_a_mistake(value: str) -> None:
+    settings = Settings.from_environment({"AUTH_LOGIN_URL": value})
+
+    assert "AUTH_LOGIN_URL" in {error.variable for error in settings.errors}
 
 
 def test_without_an_address_of_the_login_the_settings_are_wrong(make_client: MakeClient, logs: LogLines) -> None:
@@ -452,7 +471,7 @@ def test_no_trick_with_the_address_leads_around_the_rules(site: Client, gateway:
         {**PAGE, **bearer(user_role="admin", aal="aal2")},
         gateway=gateway,
         method=method,
-        **{"X-Original-URL" if gateway == "nginx" else "X-Forwarded-Uri": SITE * (gateway == "nginx") + target},
+        changes={"X-Original-URL" if gateway == "nginx" else "X-Forwarded-Uri": SITE * (gateway == "nginx") + target},
     )
 
     assert_problem(response, 403, "forbidden")
@@ -474,7 +493,7 @@ def test_no_trick_with_the_address_leads_around_the_rules(site: Client, gateway:
 )
 def test_contradicting_fields_let_nobody_in(site: Client, changes: dict[str, str]) -> None:
     """A client may send those of another gateway."""
-    response = ask(site, "/admin/x", {**PAGE, **bearer(user_role="admin")}, **changes)
+    response = ask(site, "/admin/x", {**PAGE, **bearer(user_role="admin")}, changes=changes)
 
     assert_problem(response, 400, "bad_parameter")
 
@@ -482,7 +501,7 @@ def test_contradicting_fields_let_nobody_in(site: Client, changes: dict[str, str
 def test_fields_of_two_gateways_may_agree(site: Client) -> None:
     agreeing = {"X-Original-URL": f"{SITE}/my/x", "X-Original-Method": "GET"}
 
-    assert ask(site, "/my/x", bearer(), **agreeing).status_code == 200
+    assert ask(site, "/my/x", bearer(), changes=agreeing).status_code == 200
 
 
 def test_a_client_of_envoy_cannot_name_another_path(site: Client) -> None:
@@ -491,7 +510,7 @@ def test_a_client_of_envoy_cannot_name_another_path(site: Client) -> None:
         ("X-Original-URL", f"{SITE}/open/x"),
         ("X-Forwarded-Method", "POST"),
     ):
-        response = ask(site, "/admin/x", gateway="envoy", query="", **{field: value})
+        response = ask(site, "/admin/x", gateway="envoy", query="", changes={field: value})
         assert_problem(response, 400, "bad_parameter")
 
 

@@ -35,7 +35,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "protected-site"
 SECRET = "r" * 40
 NAME = "__Host-velro_session"
 EMAIL = "ada@example.com"
-LOGIN = "https://auth.example.com/login"
+LOGIN = "https://app.example.com/login"
 #: What a browser sends when it loads a page.
 PAGE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "same-origin", "Accept": "text/html,*/*;q=0.8"}
 #: What a script of the site sends.
@@ -108,7 +108,8 @@ def project_server(project: Project) -> Iterator[str]:
         def _send(self, body: bytes, status: int = 200) -> None:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
+            if body:
+                self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
@@ -118,7 +119,10 @@ def project_server(project: Project) -> Iterator[str]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)) or "{}")
-            self._send(json.dumps(project.answer(self.path, body)).encode())
+            if "/logout" in self.path:
+                self._send(b"", 204)
+            else:
+                self._send(json.dumps(project.answer(self.path, body)).encode())
 
     with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
         yield f"http://127.0.0.1:{port}"
@@ -138,27 +142,32 @@ def nginx(
 ) -> Iterator[int]:
     """Run nginx with the recipe. Only addresses and places are changed, and the relay is switched on if asked for."""
     binary, port = program_of("nginx", "/usr/sbin/nginx"), free_port()
-    recipe = recipe or PAGES / "nginx.conf"
-    text = recipe.read_text()
-    changes = {
-        "listen 80 default_server;": f"listen 127.0.0.1:{port} default_server;",
-        "listen 80;": f"listen 127.0.0.1:{port};",
-        "server_name app.example.com;": "server_name 127.0.0.1;",
-        "127.0.0.1:8000": f"127.0.0.1:{verify_port}",
-        "http {": "http {\n" + "".join(f"{place}_temp_path {folder}/{place};\n" for place in NGINX_PLACES),
-    }
-    if "127.0.0.1:8080" in text:
-        changes["127.0.0.1:8080"] = f"127.0.0.1:{backend_port}"
-    if "root site;" in text:
-        changes["root site;"] = f"root {recipe.parent}/site;"
-    if relay:
+    head = f"pid {folder}/pid;\nerror_log {folder}/error.log;\n"
+    changes = {"127.0.0.1:8000": f"127.0.0.1:{verify_port}"}
+    if recipe is None:
+        text = head + (PAGES / "nginx.conf").read_text()
+        changes |= {
+            "listen 80 default_server;": f"listen 127.0.0.1:{port} default_server;",
+            "listen 80;": f"listen 127.0.0.1:{port};",
+            "server_name app.example.com;": "server_name 127.0.0.1;",
+            "127.0.0.1:8080": f"127.0.0.1:{backend_port}",
+            "http {": "http {\n" + "".join(f"{place}_temp_path {folder}/{place};\n" for place in NGINX_PLACES),
+        }
+    else:
+        text = recipe.read_text()
+        changes |= {
+            "listen 127.0.0.1:8080": f"listen 127.0.0.1:{port}",
+            "server_name localhost;": "server_name 127.0.0.1;",
+            "root site;": f"root {recipe.parent}/site;",
+        }
+    if relay and recipe is None:
         changes['#proxy_set_header X-Velro-Relay "write-the-secret-here";'] = (
             f'proxy_set_header X-Velro-Relay "{SECRET}";'
         )
     for ours, theirs in changes.items():
         assert ours in text, ours
         text = text.replace(ours, theirs)
-    (folder / "nginx.conf").write_text(f"pid {folder}/pid;\nerror_log {folder}/error.log;\n{text}")
+    (folder / "nginx.conf").write_text(text)
     start = [binary, "-p", str(folder), "-c", "nginx.conf", "-e", str(folder / "error.log")]
     with running_proxy([*start, "-g", "daemon off; master_process off;"], port, folder, {}):
         yield port
@@ -227,7 +236,7 @@ class PageSite:
         # A session of its own, which may be ended.
         self.project.claims = {"session_id": str(uuid.uuid4()), **claims}
         answer = requests.post(
-            f"http://127.0.0.1:{self.verify_port}/api/v1/auth/login",
+            f"{self.url}/api/v1/auth/login",
             json={"email": EMAIL, "password": "correct horse battery staple"},
             headers={"Sec-Fetch-Site": "same-origin"},
             timeout=20,
@@ -253,7 +262,7 @@ def page_site(
         verify = VerifyEndpoint(
             url,
             AUTH_COOKIE_SESSIONS="1",
-            AUTH_PUBLIC_URL="https://auth.example.com",
+            AUTH_PUBLIC_URL="https://app.example.com",
             AUTH_REDIRECT_URLS="http://127.0.0.1:*",
             AUTH_RELAY_SECRET=SECRET,
             AUTH_RULES_FILE=str(folder / "rules.toml"),

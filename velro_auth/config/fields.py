@@ -133,9 +133,10 @@ def a_public_url(value: str) -> None:
 
 
 def a_login_url(value: str) -> None:
-    """Check the address of the page of the login."""
-    if not is_address(value):
-        raise marshmallow.ValidationError("must be the address of a page, such as https://auth.example.com/login")
+    """Check the page of the login: an address, or a path on the host that was asked for."""
+    address = f"https://host.example{value}" if value.startswith("/") else value
+    if not is_address(address):
+        raise marshmallow.ValidationError("must be a page, such as https://app.example.com/login, or a path: /login")
 
 
 def a_sealing_key(text: str) -> str:
@@ -164,10 +165,14 @@ def a_provider(text: str) -> str:
     return name
 
 
-def a_folder(value: str) -> None:
-    """Check the path of a folder."""
-    if not Path(value).is_dir():
-        raise marshmallow.ValidationError(f"{value} is not a folder that can be read")
+def a_pages_folder(value: str) -> None:
+    """Check the folder with an operator's own files of the pages."""
+    from velro_auth.endpoints.pages.folder import check_folder  # noqa: PLC0415 - loads Jinja, which few need here
+
+    try:
+        check_folder(Path(value))
+    except ValueError as error:
+        raise marshmallow.ValidationError(str(error)) from error
 
 
 def a_brand_name(value: str) -> None:

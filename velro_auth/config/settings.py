@@ -26,11 +26,11 @@ from velro_auth.config.fields import (
     a_brand_name,
     a_client_key,
     a_color,
-    a_folder,
     a_header_with_an_address,
     a_login_url,
     a_logo,
     a_network,
+    a_pages_folder,
     a_pattern,
     a_provider,
     a_public_url,
@@ -277,7 +277,7 @@ class Settings:
         "",
         "Folder with files that replace those of the pages: templates (`login.html`), messages (`en.toml`), and"
         " `brand.css` for further styles. Read at the start and at a reload.",
-        check=a_folder,
+        check=a_pages_folder,
         at_run_time=True,
     )
     auth_brand_name: str = setting(
@@ -314,8 +314,8 @@ class Settings:
     auth_login_url: str = setting(
         "AUTH_LOGIN_URL",
         "",
-        "The page that `verify?on_fail=login` leads to; the address asked for comes along in `rd`. Default: `/login` of"
-        " `AUTH_PUBLIC_URL`.",
+        "The page that `verify?on_fail=login` leads to; the address asked for comes along in `rd`. A path, such as"
+        " `/login`, is one on the host that was asked for. Default: `/login` of `AUTH_PUBLIC_URL`.",
         check=a_login_url,
         at_run_time=True,
     )

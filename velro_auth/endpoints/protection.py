@@ -50,7 +50,7 @@ class SiteRules:
     Attributes:
         access: Who may reach what; None without a file of rules.
         is_broken: Whether there is a file of rules, but it cannot be used.
-        login_url: The page of the login; empty if none is known.
+        login_url: The page of the login, or its path on the host that was asked for; empty if none is known.
         allowed: Addresses that the login may lead back to.
     """
 
@@ -68,7 +68,9 @@ class SiteRules:
 
     def is_login(self, asked: ForwardedRequest | None) -> bool:
         """Return whether the page of the login itself is asked for."""
-        return asked is not None and _page(asked.address) == _page(self.login_url)
+        if asked is None:
+            return False
+        return _page(self.login_url) in {_page(asked.address), _page(asked.target)}
 
 
 @dataclass(frozen=True)

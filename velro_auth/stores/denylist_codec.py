@@ -122,7 +122,8 @@ class DenialsInRedis:
         if not self._is_cluster:
             return 0
         with contextlib.suppress(*STORE_ERRORS):
-            return sum(int(count) for _, count in self._client.pubsub_numsub(self.channel))
+            counts = self._client.pubsub_numsub(self.channel, target_nodes=RedisCluster.ALL_NODES)
+            return sum(int(count) for _, count in counts)
         return 0
 
     def read_all(self) -> list[Denial]:

@@ -116,7 +116,7 @@ def open_guards(
         from velro_auth.stores.replicas import Replicas  # noqa: PLC0415
         from velro_auth.stores.spent import RedisSpent  # noqa: PLC0415
 
-        client = connect(settings.redis_url)
+        client = store.client or connect(settings.redis_url)
         spent = RedisSpent(client=client, backoff=store.counters, prefix=settings.redis_prefix)
         replicas = Replicas(client=client, prefix=settings.redis_prefix)
     # Whoever knows it can solve challenges beforehand, so it is never made from a publishable key.
@@ -254,10 +254,8 @@ def _secret(settings: Settings, state: GuardState) -> bytes:
 
 def _attempts(settings: Settings, state: GuardState) -> Attempts:
     """Count in Redis if there is one; in memory each process has its share of the limits."""
-    limits = Limits().scaled(settings.auth_throttle_scale)
-    memory = MemoryAttempts(
-        limits=limits.scaled(1 / rate_limits.processes_of(settings, state)), counters=state.counters
-    )
+    limits, processes = Limits().scaled(settings.auth_throttle_scale), rate_limits.processes_of(settings, state)
+    memory = MemoryAttempts(limits=limits.scaled(1 / processes), counters=state.counters)
     if state.client is None or state.store is None:
         return memory
     from velro_auth.stores.attempts import RedisAttempts  # noqa: PLC0415 - 5 MB that few need

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from werkzeug.wrappers import Request
 
@@ -47,6 +47,11 @@ class Languages:
                 found[path.stem] = _merged(found.get(path.stem, {}), _read(path))
         self._texts = {code: _merged(found[DEFAULT], texts) for code, texts in found.items()}
 
+    @classmethod
+    def shipped(cls, folder: Path | None = None) -> Self:
+        """Return the shipped languages, with those of the operator's folder; raises as :func:`_read`."""
+        return cls(SHIPPED, *([] if folder is None else [folder]))
+
     @property
     def codes(self) -> tuple[str, ...]:
         """The codes of all languages."""
@@ -57,9 +62,9 @@ class Languages:
         asked = request.args.get("lang", "")
         if asked in self._texts:
             return Language(asked, self._texts[asked], is_asked=True)
-        # The first match counts where two have the same quality, so English comes first.
-        codes = sorted(self._texts, key=lambda code: code != DEFAULT)
-        code = request.accept_languages.best_match(codes, DEFAULT) or DEFAULT
+        # By preference; "de-AT" is a wish for "de" too. Werkzeug would prefer a later exact match.
+        wishes = (wish.partition("-")[0].lower() for wish in request.accept_languages.values())
+        code = next((wish for wish in wishes if wish in self._texts), DEFAULT)
         return Language(code, self._texts[code])
 
 
@@ -67,9 +72,12 @@ def _read(path: Path) -> Texts:
     """Read one file.
 
     Raises:
-        ValueError: It is not TOML, or has something other than tables of texts.
+        ValueError: It cannot be read, is not TOML, or has something other than tables of texts.
     """
-    tables: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+    try:
+        tables: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path.name}: {error}") from error
     for table in tables.values():
         if not isinstance(table, dict) or not all(isinstance(text, str) for text in table.values()):
             raise ValueError(f"{path.name} must have tables of texts only")

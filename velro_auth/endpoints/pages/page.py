@@ -13,7 +13,7 @@ from werkzeug.wrappers import Request
 from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.bodies import RawResponse
 from velro_auth.endpoints.pages.rendering import Renderer, problem_of, see_other
-from velro_auth.errors import BadJson, SessionExpired, TokenError, TooLarge, UnsupportedMediaType
+from velro_auth.errors import BadJson, RequestError, SessionExpired, TokenError, TooLarge, UnsupportedMediaType
 from velro_auth.web.redirects import AllowedRedirect, is_allowed, is_own_path
 
 if TYPE_CHECKING:
@@ -67,6 +67,13 @@ class Site:
         except Exception as error:
             # Each server has its own exceptions for an incomplete body.
             raise BadJson("the form cannot be read") from error
+
+    def form_again(self, request: Request) -> Mapping[str, str]:
+        """Return the fields of a form that was refused; none where it cannot be read."""
+        try:
+            return self.form(request)
+        except RequestError:
+            return {}
 
 
 class Page(Protocol):

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 import click
-from rich.console import Console
 
 from velro_auth.auth.models import Credentials
 from velro_auth.config.settings import Settings
-from velro_auth.ops.cli.click_helpers import address_or_none
+from velro_auth.ops.cli.click_helpers import address_or_none, console, json_option, working
 from velro_auth.ops.database import DatabaseError
 from velro_auth.ops.doctor import fix, report
 from velro_auth.ops.doctor.checks import CHECKS, CLIENT_CHECKS
@@ -32,7 +31,7 @@ _FOLDER: Final = click.Path(file_okay=False, path_type=Path)
 @click.command()
 @click.option("--url", default="", callback=address_or_none, help="Address of a running gateway, to be checked too.")
 @click.option("--only", metavar="ID[,ID]", default="", help="Only these checks, and what they need.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 @click.option("--fix", is_flag=True, help="Fix the database first, and write an undo file.")
 @click.option("--dry-run", is_flag=True, help="With --fix: show what would be fixed, and change nothing.")
 @click.option("--rollback-dir", type=_FOLDER, default=Path(), show_default=True, help="The folder of the undo file.")
@@ -73,8 +72,6 @@ def doctor(
     """Check everything that a login depends on.
 
     With --client: check from outside what an app meets that uses Supabase's own client. That needs no settings.
-
-    Exit status: the worst grade. 0 pass, 1 warn, 2 fail.
     """
     if reference:
         click.echo(report.page((*CHECKS, *CLIENT_CHECKS)), nl=False)
@@ -114,16 +111,17 @@ def _check(
 ) -> NoReturn:
     with contextlib.closing(context):
         try:
-            results = run(checks, context, only=chosen)
+            with working("Checking"):
+                results = run(checks, context, only=chosen)
         except Unknown as error:
             raise click.UsageError(str(error)) from error
     if as_json:
         at = dt.datetime.now().astimezone()
         click.echo(json.dumps(report.document(results, fix_result=fixed, at=at), indent=2, ensure_ascii=False))
     else:
-        console = Console(highlight=False, soft_wrap=True)
+        out = console()
         for line in report.lines(results):
-            console.print(line)
+            out.print(line)
     sys.exit(report.EXIT[overall(results)])
 
 

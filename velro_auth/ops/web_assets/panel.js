@@ -113,8 +113,17 @@
     });
     const shift = sent.startedMs - all[0].startedMs;
     const last = Waterfall.barsOf(sent).map((bar) => ({ ...bar, from: bar.from + shift, to: bar.to + shift }));
-    Waterfall.draw(by(".waterfall"), [...earlier, ...last]);
+    shown = [...earlier, ...last];
+    Waterfall.draw(by(".waterfall"), shown);
   }
+
+  let shown = [];
+  let shownWidth = 0;
+  new ResizeObserver(([{ contentRect }]) => {
+    if (contentRect.width === shownWidth) return;
+    shownWidth = contentRect.width;
+    if (shown.length) Waterfall.draw(by(".waterfall"), shown);
+  }).observe(by("#outcome"));
 
   const TRIES = {
     right: async () => [await right()],

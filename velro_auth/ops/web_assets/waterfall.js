@@ -54,15 +54,14 @@ const Waterfall = (() => {
 
   /** Fill *table* with *bars*. */
   function draw(table, bars) {
-    const end = Math.max(1, ...bars.map(({ to }) => to)) * 1.02;
+    // Half of the number at the end of the axis is beyond its tick.
+    const end = Math.max(1, ...bars.map(({ to }) => to)) * 1.08;
     const share = (value) => `${(100 * Math.max(0, value)) / end}%`;
     const axis = element("div", { className: "ticks" });
     const room = Math.floor((table.parentElement.clientWidth - BEFORE) / TICK);
     for (const tick of ticksOf(end, Math.min(MOST_TICKS, Math.max(1.5, room)))) {
       const label = element("span", {}, tick.toLocaleString("en-GB"));
       label.style.left = share(tick);
-      // A number at the end of the axis stands before its tick, so that it is not cut.
-      label.classList.toggle("last", tick > 0.85 * end);
       axis.append(label);
     }
     const rows = bars.map(({ name, colour, from, to }) => {

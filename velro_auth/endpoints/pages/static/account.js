@@ -5,6 +5,9 @@ const factors = part("factors")
 const sessions = part("sessions")
 const prove = part("prove-factor")
 const tabs = new BroadcastChannel("velro")
+const brand = document.querySelector(".brand span").textContent
+/** What the app shows; a longer name does not fit into the picture. */
+const issuer = encodeURIComponent(brand).length <= 120 ? { issuer: brand } : {}
 const ENDED = ["session_expired", "token_missing", "token_invalid", "token_expired"]
 
 /** Leave a page that shows what only its user may see. */
@@ -111,7 +114,7 @@ onSubmit(
     const form = part("add-factor")
     const password = fields["factor-password"]
     const name = fields.friendly_name.trim()
-    const body = { type: "totp", ...(name && { friendly_name: name }), ...(password && { current_password: password }) }
+    const body = { type: "totp", ...issuer, ...(name && { friendly_name: name }), ...(password && { current_password: password }) }
     const answer = await call("POST", "factors", body)
     if (!answer.ok) return asksForPassword(form, answer) || show(factors, answer)
     prove.querySelector(".qr").src = `data:image/svg+xml;utf8,${encodeURIComponent(answer.data.totp.qr_code)}`
