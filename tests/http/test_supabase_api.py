@@ -217,6 +217,22 @@ def test_a_form_leads_to_listed_addresses_only(path: str, make_client: MakeClien
     assert many.status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("address", "is_passed"), [("https://app.example.com/a", True), ("https://evil.example", False)]
+)
+def test_single_sign_on_names_its_address_in_the_body(
+    address: str, is_passed: bool, make_client: MakeClient, supabase: Supabase
+) -> None:
+    """As supabase-js sends it."""
+    face = make_client(AUTH_SUPABASE_API="on", AUTH_REDIRECT_URLS="https://app.example.com")
+    supabase.says({"url": "https://idp.example"})
+
+    face.post("/auth/v1/sso", json={"domain": "example.com", "redirect_to": address}, headers=KEYS)
+
+    (asked,) = supabase.asked
+    assert json.loads(asked.body) == {"domain": "example.com", **({"redirect_to": address} if is_passed else {})}
+
+
 def test_the_key_in_authorization_is_dropped(face: Client, supabase: Supabase) -> None:
     """Beside our own key it would be a token; supabase-js sends it before anybody has signed in."""
     sent = {**KEYS, "Authorization": f"Bearer {PUBLISHABLE_KEY}"}

@@ -9,9 +9,10 @@ from urllib.parse import parse_qsl, urlencode
 
 from velro_auth.auth.passing import Call, Passed, PassedCalls
 from velro_auth.endpoints.bodies import NO_STORE, RawResponse, raw_body
-from velro_auth.endpoints.supabase_api.asked import Asked, only
+from velro_auth.endpoints.supabase_api.asked import Asked, only, text_of
 from velro_auth.endpoints.supabase_api.refusals import status_line
 from velro_auth.errors import InvalidRequest
+from velro_auth.web.redirects import MAX_LENGTH
 
 _SSO: Final = (
     *("provider_id", "domain", "skip_http_redirect", "gotrue_meta_security"),
@@ -53,9 +54,10 @@ class PassedOnRoutes:
 
     def sso(self, asked: Asked) -> RawResponse:
         """Answer ``POST /sso``."""
-        body = only(asked.body(), *_SSO)
-        if asked.redirect_to:
-            body["redirect_to"] = asked.redirect_to
+        given = asked.body()
+        body, address = only(given, *_SSO), text_of(given, "redirect_to", longest=MAX_LENGTH)
+        if wanted := address if address and asked.allows(address) else asked.redirect_to:
+            body["redirect_to"] = wanted
         call = Call(kind="public", method="POST", path="/sso", body=body)
         return answer_of(self.calls.public(call, asked.context))
 
