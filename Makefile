@@ -17,7 +17,7 @@ TEST_READY := $(VENV)/.test-ready
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench faultlab clean client-core client-types dist docs docs-build helm-tools sbom lock release system-packages
+.PHONY: help setup run test check format bench faultlab clean client-core client-types dist docs docs-build first-minute helm-tools sbom lock release system-packages
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ client-types: $(TEST_READY) ## write the types of clients/typescript anew, from 
 
 dist: $(TEST_READY) ## build wheels, source archives and the npm package into dist/, with hashes and a bill of materials
 	$(BIN)/python -m tools.dist
+
+first-minute: $(TEST_READY) ## install the wheels in a new folder, start, log in, and print the times
+	$(BIN)/python -m tools.first_minute
 
 helm-tools: ## build Helm into .tools/bin, for the tests of the chart (needs Go; some minutes)
 	GOBIN=$(CURDIR)/.tools/bin go install helm.sh/helm/v3/cmd/helm@$(HELM)

@@ -206,8 +206,7 @@ def _frontends(settings: Settings, state: ApplicationState, services: _Services)
 
 
 def _services(settings: Settings, state: ApplicationState) -> _Services:
-    upstream, telemetry = state.upstream, state.telemetry
-    note_token = telemetry.issued_tokens.record
+    upstream, note_token = state.upstream, state.telemetry.issued_tokens.record
     reason = "; ".join(map(str, settings.errors))
     calls: AuthCalls = RefusingCalls(reason)
     if upstream.transport is not None:

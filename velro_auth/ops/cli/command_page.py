@@ -15,9 +15,9 @@ _HEAD: Final = """# Command line
 
 Every command with its options. Made by: `velro-auth config commands`.
 
-* `velro-auth --help` and `velro-auth COMMAND --help` print the same, with examples.
+* `--help` after a command prints the same, with examples.
 * `--json` prints one JSON document on standard output; remarks and progress go to standard error.
-* Progress is shown on a terminal only. `NO_COLOR=1` or `velro-auth --no-color COMMAND` prints without colours.
+* Progress is shown on a terminal only. `NO_COLOR=1`, or `--no-color` before the command, prints without colours.
 * `velro-auth --version` prints the version and its commit.
 * An error is one sentence on standard error, with what to do.
 * `velro-auth completion bash` (`zsh`, `fish`) prints what the shell needs to complete commands and options.

@@ -35,6 +35,8 @@ def health(*, port: int | None, ready: bool, as_json: bool) -> None:
         print_json({"port": port, "path": path, "status": status, "healthy": status == http.client.OK})
     if status != http.client.OK:
         raise click.ClickException(f"{path} on port {port} answered {status}. velro-auth doctor says why.")
+    if not as_json:
+        click.echo(f"{path} on port {port} answered {status}.")
 
 
 def _ask(port: int, path: str) -> int:

@@ -18,7 +18,6 @@ import requests
 from velro_auth.config.settings import Settings, inherited
 from velro_auth.ops.cli.click_helpers import address, json_option, print_json, working
 from velro_auth.ops.cli.dev import await_health
-
 from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject
 from velro_auth.ops.cli.ports import free_port_beside
 from velro_auth.ops.cli.processes import start, stop
