@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import socket
@@ -65,6 +66,8 @@ def test_the_main_job_runs_and_ends_without_a_trace(data_dir: Path, tmp_path: Pa
         assert refused == {"invalid_credentials"}
         assert status == 0
         assert f"curl -i http://localhost:{port}/api/v1/auth/login" in running.output
+        # The page with everything else comes first.
+        assert re.search(rf"Ready after [\d.]+ s\.\n\n  Open +http://localhost:{port}/ ", running.output)
         assert len(family) > 3
         _assert_gone(family)
         assert not [path for path in data_dir.rglob("*") if path.is_socket() or path.name.endswith(("lock", ".pid"))]
@@ -98,6 +101,7 @@ def test_the_next_steps_of_a_newcomer_work(data_dir: Path, tmp_path: Path) -> No
         again = _run([*dev(data_dir, port), "add-user", email])
         logged_in = log_in(port, email, added.stdout.split()[-1])
         page = requests.get(f"{gateway}/docs", timeout=10)
+        sign_in = requests.get(f"{gateway}/login", timeout=10)
         preflight = requests.options(
             f"{gateway}/api/v1/auth/login",
             headers={"Origin": "http://localhost:5173", "Access-Control-Request-Method": "POST"},
@@ -107,6 +111,9 @@ def test_the_next_steps_of_a_newcomer_work(data_dir: Path, tmp_path: Path) -> No
         assert logged_in.status_code == 200, added.stdout + added.stderr
         assert (again.returncode, again.stderr) == (1, f"Error: {email} has an account already.\n")
         assert page.ok
+        assert "Continue with Demo" in sign_in.text
+        assert f"{gateway}/login" in running.output
+        assert preflight.headers["Access-Control-Allow-Credentials"] == "true"
         assert preflight.headers["Access-Control-Allow-Origin"] == "http://localhost:5173"
         for step in (f"{gateway}/docs", " dev env)", " dev add-user "):
             assert step in running.output

@@ -115,6 +115,8 @@ class CookieEndpoint:
 
     @functools.cached_property
     def _begins_sessions(self) -> bool:
+        if getattr(self.endpoint, "begins_sessions", False):
+            return True
         answers = [operation.answer for operation in self.operations.values() if operation.answer]
         return self.name in {LoginEndpoint.name, RefreshEndpoint.name} or any(
             issubclass(answer, SessionAnswer) for answer in answers
@@ -122,6 +124,8 @@ class CookieEndpoint:
 
     @functools.cached_property
     def _needs_token(self) -> bool:
+        if getattr(self.endpoint, "needs_token", False):
+            return True
         is_token_needed = any(operation.needs_token for operation in self.operations.values())
         return is_token_needed or self.name in {LogoutEndpoint.name, VerifyEndpoint.name}
 

@@ -110,6 +110,12 @@ def is_allowed_in_mail(address: str, allowed: Iterable[AllowedRedirect]) -> bool
     return "?" not in address and is_allowed(address, allowed)
 
 
+def is_own_path(address: str) -> bool:
+    """Return whether *address* is a path of this service, with a query or without, and never another host."""
+    # Behind a host no browser can read two slashes, or a backslash, as the beginning of another one.
+    return address.startswith("/") and _parsed(f"https://own.invalid{address}") is not None
+
+
 def _parsed(address: str) -> SplitResult | None:
     if len(address) > MAX_LENGTH or not _PLAIN.fullmatch(address) or _NOT_AN_ESCAPE.search(address):
         return None

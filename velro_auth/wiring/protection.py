@@ -14,6 +14,6 @@ def protected(settings: Settings, verify: Endpoint) -> Endpoint:
         access=settings.access_rules,
         is_broken=bool(settings.auth_rules_file) and settings.access_rules is None,
         login_url=settings.login_url,
-        allowed=tuple(map(allowed_redirect, settings.auth_redirect_urls)),
+        allowed=tuple(map(allowed_redirect, settings.redirect_urls)),
     )
     return ProtectionEndpoint(verify, site)

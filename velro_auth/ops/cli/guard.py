@@ -19,7 +19,7 @@ from velro_auth.guards.attempts import MemoryAttempts, Refusal, Reservation
 from velro_auth.guards.budgets import BudgetLimits, MemoryBudgets, Windows
 from velro_auth.guards.keys import UNKNOWN_NETWORK, Caller, Keyring, network_of, throttle_secret
 from velro_auth.guards.limits import DAY_S, HOUR_S, Limits
-from velro_auth.ops.cli.click_helpers import address_or_none
+from velro_auth.ops.cli.click_helpers import address_or_none, json_option, print_json, working
 from velro_auth.stores.attempts import RedisAttempts
 from velro_auth.stores.budgets import RedisBudgets
 from velro_auth.stores.client import StoreBackoff, connect
@@ -78,11 +78,34 @@ def guard() -> None:
 
 @guard.command()
 @_who
-def show(who: str) -> None:
+@json_option
+def show(who: str, *, as_json: bool) -> None:
     """Print the counters of an account (a mail address or phone number), or of an IP address and its networks."""
     with _store() as store:
         names = _names(who, store.keyring)
         standings, budgets = store.counters.show(*names), store.budgets.show(*names)
+    if as_json:
+        print_json(
+            {
+                "failures": [
+                    {"scope": one.scope, "in_a_row": one.streak, "wait_s": one.wait_s, "key": one.key}
+                    for one in standings
+                ],
+                "budgets": [
+                    {
+                        "budget": one.kind,
+                        "wait_s": one.wait_s,
+                        "key": one.key,
+                        "windows": [
+                            {"used": used, "of": window.count, "window_s": window.window_s}
+                            for used, window in zip(one.used, one.windows, strict=True)
+                        ],
+                    }
+                    for one in budgets
+                ],
+            }
+        )
+        return
     for standing in standings:
         wait = f"wait {standing.wait_s:.0f} s" if standing.wait_s else "free to try"
         print(f"{standing.scope:<10} {standing.streak:>4} failures in a row   {wait:<16} {standing.key}")
@@ -107,13 +130,19 @@ def release(who: str) -> None:
 
 @guard.command(name="budget")
 @click.option("--clients", default=500, show_default=True, help="Attackers at once, each in a network of its own.")
-@click.option("--replicas", type=int, help="Instances of the service; the setting AUTH_REPLICAS if not given.")
-def print_budget(clients: int, replicas: int | None) -> None:
+@click.option("--replicas", type=int, help="Instances of the service; the setting AUTH_REPLICAS, or 1, if not given.")
+@json_option
+def print_budget(clients: int, replicas: int | None, *, as_json: bool) -> None:
     """Print what the present settings leave to an attacker who tries whenever a try is allowed."""
     settings = Settings.from_environment()
-    processes = settings.web_concurrency * (replicas or settings.auth_replicas)
-    passwords = budget(_limits(settings), clients=clients, processes=processes)
-    for title, rows in {"passwords": passwords, **exact_budgets(budget_limits(settings))}.items():
+    processes = settings.web_concurrency * max(1, replicas or settings.auth_replicas)
+    with working("Simulating an attack"):
+        passwords = budget(_limits(settings), clients=clients, processes=processes)
+    found = {"passwords": passwords, **exact_budgets(budget_limits(settings))}
+    if as_json:
+        print_json(found)
+        return
+    for title, rows in found.items():
         print(title)
         for what, count in rows.items():
             print(f"{count:>8,}  {what}")
@@ -122,7 +151,8 @@ def print_budget(clients: int, replicas: int | None) -> None:
 @guard.command()
 @click.option("--url", default="", callback=address_or_none, help="A running service, to be asked for its metrics.")
 @click.option("--forget", is_flag=True, help="Begin a new report; only with REDIS_URL.")
-def report(url: str, *, forget: bool) -> None:
+@json_option
+def report(url: str, *, forget: bool, as_json: bool) -> None:
     """Print what the guards would have refused (AUTH_GUARDS=report), and how much of it was good.
 
     With --url the metrics of one running service are read, with METRICS_TOKEN. Otherwise the report in Redis is read:
@@ -135,6 +165,12 @@ def report(url: str, *, forget: bool) -> None:
             since, rows = store.report.read()
             if forget:
                 store.report.forget()
+    if as_json:
+        limits = {limit: {"refused": row.refused, "good": row.good} for limit, row in rows.items()}
+        print_json(
+            {"limits": limits, "since": None if since is None else datetime.fromtimestamp(since, UTC).isoformat()}
+        )
+        return
     for line in report_lines(rows):
         print(line)
     if since is not None:

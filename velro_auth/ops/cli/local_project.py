@@ -7,7 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -27,6 +27,8 @@ DEV_PAGES: Final = ("http://localhost:*/**", "http://127.0.0.1:*/**")
 MAIL_INTERVAL_S: Final = 1
 
 _UNPROCESSABLE: Final = 422
+#: What switches a setting off, in lower case.
+_OFF: Final = frozenset({"0", "off", "false", "no", "f", "n", "disabled"})
 
 
 class CannotStart(click.ClickException):
@@ -35,19 +37,24 @@ class CannotStart(click.ClickException):
 
 @dataclass(frozen=True, kw_only=True)
 class LocalProject:
-    """Addresses and keys of a local Supabase and of the gateway in front of it."""
+    """Addresses and keys of a local Supabase and of the gateway in front of it.
+
+    Attributes:
+        control_token: Switches faults of the local Supabase on and off.
+    """
 
     gateway_url: str
     url: str
     publishable_key: str
     secret_key: str
     database_dsn: str
+    control_token: str = field(default="", repr=False)
 
     @classmethod
     def from_line(cls, line: str, *, gateway_url: str) -> Self:
         """Read the line that the local Supabase prints when it is ready."""
         fields: Mapping[str, Any] = json.loads(line)
-        names = ("url", "publishable_key", "secret_key", "database_dsn")
+        names = ("url", "publishable_key", "secret_key", "database_dsn", "control_token")
         return cls(gateway_url=gateway_url, **{name: fields[name] for name in names})
 
     @classmethod
@@ -131,6 +138,18 @@ def mail_options(gateway_url: str, *, confirm: str) -> list[str]:
     for pages in DEV_PAGES:
         options += ["--redirect-url", pages]
     return [*options, "--no-autoconfirm"] if confirm == "mail" else options
+
+
+def page_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings that give the gateway pages; none where *environ* switches cookie sessions off."""
+    if environ.get("AUTH_COOKIE_SESSIONS", "on").strip().lower() in _OFF:
+        return {}
+    return {
+        "AUTH_COOKIE_SESSIONS": "on",
+        "AUTH_PAGES": "on",
+        "AUTH_PAGES_PROVIDERS": "demo",
+        "AUTH_BRAND_NAME": "Velro (local)",
+    }
 
 
 def _reason(answer: requests.Response) -> str:

@@ -15,6 +15,7 @@ from velro_auth.auth.tokens import Claims
 from velro_auth.config.rules_file import VARIABLE, read_rules_file
 from velro_auth.config.settings import Settings
 from velro_auth.errors import Forbidden
+from velro_auth.ops.cli.click_helpers import json_option, print_json
 from velro_auth.web.problems import answer_for
 
 
@@ -31,7 +32,8 @@ def rules() -> None:
 )
 @click.option("--aal", type=click.Choice(list(LEVELS)), help="As a user whose session has this level; aal1 with --as.")
 @click.option("--file", "path", type=click.Path(dir_okay=False), help="Another file than that of AUTH_RULES_FILE.")
-def explain(method: str, url: str, role: str | None, aal: str | None, path: str | None) -> None:
+@json_option
+def explain(method: str, url: str, role: str | None, aal: str | None, path: str | None, *, as_json: bool) -> None:
     """Say which rule decides about a request with METHOD for URL, and why. Exits with 1 for a request that is refused.
 
     URL is the whole address, such as https://app.example.com/admin/users, as the browser asks for it.
@@ -42,11 +44,13 @@ def explain(method: str, url: str, role: str | None, aal: str | None, path: str 
     access = _rules(path)
     target = url.split(parts.netloc, 1)[1] or "/"
     decision = access.decide(method, parts.netloc, target)
-    for line in _passed_over(access, decision, method, parts.netloc, target):
-        click.echo(line)
+    passed_over = list(_passed_over(access, decision, method, parts.netloc, target))
     claims = Claims(sub="", session_id="", exp=0, user_role=role, aal=aal or "aal1") if role or aal else None
     status, why = _verdict(decision, claims)
-    click.echo(f"{status}  {why}")
+    if as_json:
+        print_json({"status": int(status), "why": why, "passed_over": [line.strip() for line in passed_over]})
+    else:
+        click.echo("\n".join([*passed_over, f"{status}  {why}"]))
     if status != "200":
         sys.exit(1)
 
