@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +36,9 @@ def endpoint(service: Service, name: str) -> Endpoint:
     return next(found for found in service._parts.endpoints if found.name == name)
 
 
+RULES = str(Path(__file__).parents[2] / "examples" / "protected-site" / "rules.toml")
+
+
 def page(service: Service) -> Any:
     return vars(endpoint(service, "page_login"))["page"]
 
@@ -62,7 +66,9 @@ CHANGES: Mapping[str, tuple[str, Callable[[Service], object]]] = {
     "AUTH_CLIENT_KEYS": ("sb_publishable_" + "k" * 20, lambda service: state(service).current.settings.client_keys),
     "AUTH_PUBLIC_URL": ("https://b.example.com", lambda service: state(service).current.settings.auth_public_url),
     "AUTH_COOKIE_KEYS": ("k" * 40, lambda service: state(service).current.settings.auth_cookie_keys),
-    "AUTH_COOKIE_SESSIONS": ("1", lambda service: type(service._parts.verify).__name__),
+    "AUTH_COOKIE_SESSIONS": ("1", lambda service: type(vars(service._parts.verify)["endpoint"]).__name__),
+    "AUTH_LOGIN_URL": ("https://b.example.com/in", lambda service: vars(service._parts.verify)["site"].login_url),
+    "AUTH_RULES_FILE": (RULES, lambda service: vars(service._parts.verify)["site"].access),
     "AUTH_PAGES": ("1", lambda service: state(service).current.settings.auth_pages),
     "AUTH_PAGES_PROVIDERS": ("github", lambda service: vars(page(service))["providers"]),
     "AUTH_PAGES_DIR": ("docs", lambda service: vars(page(service).site.renderer)["_templates"].loader.searchpath),

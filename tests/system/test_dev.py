@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import socket
@@ -65,6 +66,8 @@ def test_the_main_job_runs_and_ends_without_a_trace(data_dir: Path, tmp_path: Pa
         assert refused == {"invalid_credentials"}
         assert status == 0
         assert f"curl -i http://localhost:{port}/api/v1/auth/login" in running.output
+        # The page with everything else comes first.
+        assert re.search(rf"Ready after [\d.]+ s\.\n\n  Open +http://localhost:{port}/ ", running.output)
         assert len(family) > 3
         _assert_gone(family)
         assert not [path for path in data_dir.rglob("*") if path.is_socket() or path.name.endswith(("lock", ".pid"))]

@@ -176,8 +176,16 @@ def test_the_local_project_runs_in_an_empty_folder_too(command: Path, folder: Pa
             running.wait_for("Stop with Ctrl-C.")
             demo = {"email": DEMO_EMAIL, "password": DEMO_PASSWORD}
             answer = requests.post(f"http://127.0.0.1:{port}{LOGIN}", json=demo, timeout=20)
+            page = requests.get(f"http://127.0.0.1:{port}/", headers={"Accept": "text/html"}, timeout=20)
+            files = {
+                name: requests.get(f"http://127.0.0.1:{port}{name}", timeout=20)
+                for name in [*re.findall(r'(?:href|src)="(/dev/assets/[^"]+)"', page.text), "/dev/assets/uplot.txt"]
+            }
             status = running.stop(signal.SIGINT)
 
     assert answer.status_code == 200, running.output
+    # The page and its files are in the wheel, the licence of the plotting library too.
+    assert len(files) >= 8
+    assert {name for name, file in files.items() if not file.ok} == set()
     assert status == 0
     assert list(folder.iterdir()) == []

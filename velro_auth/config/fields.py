@@ -14,9 +14,10 @@ import marshmallow
 
 from velro_auth.auth.api_keys import opens_administration
 from velro_auth.config.validation import SettingError
+from velro_auth.stores.address import parse_address
 from velro_auth.web.cors import header_name
 from velro_auth.web.origins import check_pattern, normal_origin
-from velro_auth.web.redirects import allowed_redirect
+from velro_auth.web.redirects import allowed_redirect, is_address
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 Spec: TypeAlias = dataclasses.Field[Any]
@@ -90,16 +91,11 @@ def a_pattern(value: str) -> None:
 
 
 def a_redis_address(value: str) -> None:
-    """Check the address of a Redis by building a connection that is never opened: its options are read there."""
-    if not value.startswith(("redis://", "rediss://", "unix://")):
-        raise marshmallow.ValidationError("must start with redis://, rediss:// or unix://")
-    import redis  # noqa: PLC0415 - 5 MB that few need
-
+    """Check the address of the shared store."""
     try:
-        redis.Redis.from_url(value).connection_pool.make_connection()
-    except (ValueError, TypeError, redis.RedisError):
-        # Their messages may quote the password.
-        raise marshmallow.ValidationError("is not an address of a Redis: check port and options") from None
+        parse_address(value)
+    except ValueError as error:
+        raise marshmallow.ValidationError(str(error)) from None
 
 
 def a_header_with_an_address(value: str) -> None:
@@ -134,6 +130,13 @@ def a_public_url(value: str) -> None:
         raise marshmallow.ValidationError(str(error)) from error
     if "*" in origin or not origin.startswith(("https://", "http://")):
         raise marshmallow.ValidationError("must be one address, such as https://auth.example.com")
+
+
+def a_login_url(value: str) -> None:
+    """Check the page of the login: an address, or a path on the host that was asked for."""
+    address = f"https://host.example{value}" if value.startswith("/") else value
+    if not is_address(address):
+        raise marshmallow.ValidationError("must be a page, such as https://app.example.com/login, or a path: /login")
 
 
 def a_sealing_key(text: str) -> str:

@@ -17,6 +17,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, get_type_hints
 
+from velro_auth.auth.access_rules import AccessRules
 from velro_auth.config import sources
 from velro_auth.config.fields import (
     Environment,
@@ -26,6 +27,7 @@ from velro_auth.config.fields import (
     a_client_key,
     a_color,
     a_header_with_an_address,
+    a_login_url,
     a_logo,
     a_network,
     a_pages_folder,
@@ -42,6 +44,7 @@ from velro_auth.config.fields import (
     one_of,
     setting,
 )
+from velro_auth.config.rules_file import read_rules_file
 from velro_auth.config.validation import LEGACY, RETIRED, SettingError, project_errors
 from velro_auth.guards.keys import project_prefix
 from velro_auth.web.client_address import PRIVATE, REAL_IP
@@ -308,6 +311,21 @@ class Settings:
         check=a_relay_secret,
         at_run_time=True,
     )
+    auth_login_url: str = setting(
+        "AUTH_LOGIN_URL",
+        "",
+        "The page that `verify?on_fail=login` leads to; the address asked for comes along in `rd`. A path, such as"
+        " `/login`, is one on the host that was asked for. Default: `/login` of `AUTH_PUBLIC_URL`.",
+        check=a_login_url,
+        at_run_time=True,
+    )
+    auth_rules_file: str = setting(
+        "AUTH_RULES_FILE",
+        "",
+        "File of rules, in TOML: who may reach which part of a site behind a gateway. SIGHUP reads it anew:"
+        " docs/how-to/protect-a-site.md.",
+        at_run_time=True,
+    )
     auth_throttle_scale: float = setting(
         "AUTH_THROTTLE_SCALE",
         1.0,
@@ -332,9 +350,10 @@ class Settings:
     )
     auth_replicas: int = setting(
         "AUTH_REPLICAS",
-        1,
-        "Instances of this service. Each takes its part of the limits while there is no REDIS_URL, or Redis is away.",
-        check=between(1, 1000),
+        0,
+        "Instances of this service. Each takes its part of the limits while there is no REDIS_URL, or Redis is away. 0:"
+        " with REDIS_URL they count themselves, without it there is one.",
+        check=between(0, 1000),
         at_run_time=True,
     )
     auth_upstream_quota: str = setting(
@@ -569,6 +588,8 @@ class Settings:
     origins: Mapping[str, Origin] = dataclasses.field(default_factory=dict, compare=False)
     #: ``SUPABASE_ANON_KEY``, also where ``SUPABASE_PUBLISHABLE_KEY`` wins over it: clients may still send it.
     anon_key: str = dataclasses.field(default="", repr=False)
+    #: The content of the file of rules; None without one, or with a wrong one.
+    access_rules: AccessRules | None = None
     #: Variables that are set but have no effect any more.
     retired: Sequence[str] = dataclasses.field(default=(), compare=False)
 
@@ -582,6 +603,12 @@ class Settings:
         """The keys that Supabase's own clients may send."""
         own = (self.supabase_publishable_key, self.anon_key, *self.auth_client_keys)
         return tuple(dict.fromkeys(key for key in own if key))
+
+    @property
+    def login_url(self) -> str:
+        """The page of the login; empty if none is known."""
+        public = self.auth_public_url.rstrip("/")
+        return self.auth_login_url or (f"{public}/login" if public else "")
 
     @property
     def redirect_urls(self) -> tuple[str, ...]:
@@ -717,12 +744,20 @@ class Settings:
         variables = {**given, **file.variables, sources.VARIABLE: path}
         env = Environment(variables)
         settings = cls(**{spec.name: env.read(spec, _types()[spec.name]) for spec in specs()})
-        errors = (*file.errors, *env.errors(), *cross_field_errors(settings))
+        rules = read_rules_file(settings.auth_rules_file)
+        errors = (*file.errors, *env.errors(), *rules.errors, *cross_field_errors(settings))
         names = {spec.metadata["variable"]: env.name_of(spec) for spec in specs()}
         origins = {variable: _origin(name, file.variables) for variable, name in names.items()}
         retired = tuple(name for name in RETIRED if variables.get(name, "").strip())
         anon_key = variables.get("SUPABASE_ANON_KEY", "").strip()
-        return dataclasses.replace(settings, errors=errors, origins=origins, retired=retired, anon_key=anon_key)
+        return dataclasses.replace(
+            settings,
+            errors=errors,
+            origins=origins,
+            retired=retired,
+            anon_key=anon_key,
+            access_rules=rules.rules,
+        )
 
 
 def _origin(name: str | None, file: Mapping[str, str]) -> Origin:

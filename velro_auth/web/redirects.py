@@ -89,6 +89,18 @@ def is_allowed(address: str, allowed: Iterable[AllowedRedirect]) -> bool:
     return any(entry.allows(origin, path) for entry in allowed)
 
 
+def is_address(address: str) -> bool:
+    """Return whether *address* is one of a web page that everything reads alike."""
+    parts = _parsed(address)
+    if parts is None or "#" in address:
+        return False
+    try:
+        origin = normal_origin(f"{parts.scheme}://{parts.netloc}")
+    except ValueError:
+        return False
+    return "*" not in origin and origin.startswith(("http://", "https://"))
+
+
 def is_allowed_in_mail(address: str, allowed: Iterable[AllowedRedirect]) -> bool:
     """Return whether the link of a mail may lead to *address*: as :func:`is_allowed`, and it has no query.
 

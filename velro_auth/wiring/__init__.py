@@ -26,7 +26,7 @@ from velro_auth.endpoints.sessions import LoginEndpoint, LogoutEndpoint, Refresh
 from velro_auth.endpoints.supabase_api.routes import SupabaseApiEndpoint
 from velro_auth.endpoints.verify import VerifyEndpoint
 from velro_auth.guards import Guards
-from velro_auth.guards.enforcement import Enforcement
+from velro_auth.guards.enforcement import Enforcement, only_reporting
 from velro_auth.health_checks import Check, Finding
 from velro_auth.telemetry.telemetry import Routes
 from velro_auth.upstream.calls import AuthCalls, RefusingCalls
@@ -35,9 +35,10 @@ from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
 from velro_auth.wiring import account
 from velro_auth.wiring.cookie_sessions import cookie_sessions
-from velro_auth.wiring.guards import build_guards, only_reporting
+from velro_auth.wiring.guards import build_guards
 from velro_auth.wiring.oauth import OAUTH_ENDPOINTS, build_oauth
 from velro_auth.wiring.pages import PAGES, build_pages
+from velro_auth.wiring.protection import protected
 from velro_auth.wiring.sessions import build_session_list, build_sessions
 from velro_auth.wiring.state import ApplicationState, open_state
 from velro_auth.wiring.supabase_api import build_supabase_api
@@ -159,7 +160,7 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
     logout, frontends = LogoutEndpoint(sessions, max_body_bytes), _frontends(settings, state, services)
     auth: tuple[Endpoint, ...] = (login, refresh, *map(browsers, (logout, *frontends)), ping)
-    verify = browsers(VerifyEndpoint(sessions))
+    verify = protected(settings, browsers(VerifyEndpoint(sessions)))
     supabase_api = build_supabase_api(settings, state, calls=services.calls, login=services.login, sessions=sessions)
     ready = ReadyEndpoint(_checks(settings, state, services.watch), __version__)
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))
@@ -205,8 +206,7 @@ def _frontends(settings: Settings, state: ApplicationState, services: _Services)
 
 
 def _services(settings: Settings, state: ApplicationState) -> _Services:
-    upstream, telemetry = state.upstream, state.telemetry
-    note_token = telemetry.issued_tokens.record
+    upstream, note_token = state.upstream, state.telemetry.issued_tokens.record
     reason = "; ".join(map(str, settings.errors))
     calls: AuthCalls = RefusingCalls(reason)
     if upstream.transport is not None:

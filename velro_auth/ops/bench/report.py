@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any, Final
@@ -12,23 +13,14 @@ from velro_auth.ops.bench.figures import BUCKETS_PER_DECADE
 from velro_auth.ops.bench.openloop import CLASSES
 from velro_auth.ops.report import bullets, graded, page, table
 
-#: Each class of requests has one colour in all plots; each level has one in the first plot.
-_STYLE: Final = """
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(25rem, 1fr)); gap: 1rem }
-rect { fill: #3b82c4 } path { fill: none; stroke-width: 2 }
-.good { fill: #3b82c4 } .wrong_password { fill: #d98324 } .unknown_user { fill: #8b5cc4 } .throttled { fill: #999 }
-path.level0 { stroke: #3b82c4 } path.level1 { stroke: #d98324 } path.level2 { stroke: #3f9d5d }
-path.level3 { stroke: #8b5cc4 } path.level4 { stroke: #c4473b }
-.key::before { content: "●"; margin-right: .3em } span.key { margin-right: 1em }
-span.good { color: #3b82c4 } span.wrong_password { color: #d98324 } span.unknown_user { color: #8b5cc4 }
-span.throttled { color: #999 } span.level0 { color: #3b82c4 } span.level1 { color: #d98324 }
-span.level2 { color: #3f9d5d } span.level3 { color: #8b5cc4 } span.level4 { color: #c4473b }
-"""
+#: Class of requests → its colour in all plots.
+_COLOURS: Final = {"good": "c1", "wrong_password": "c2", "unknown_user": "c3", "throttled": "c6"}
+#: Colours of the levels in the first plot, one after the other.
+_LEVELS: Final = ("c1", "c2", "c4", "c3", "c5")
 _HOW: Final = (
     "Requests are sent at random times, whether or not earlier ones were answered; latency counts from the time a"
     " request was due. Only 200 is a successful login; 429 is counted separately."
 )
-_COLOURS: Final = 5
 #: Columns of the table of classes, in the report and on a terminal.
 HEAD: Final = ("class", "sent", "right", "p50 ms", "p95 ms", "p99 ms", "max ms", "answers")
 
@@ -43,30 +35,27 @@ def html(contents: Document) -> str:
         _overview(contents["levels"]),
         *map(_level, contents["levels"]),
     )
-    return page("Login benchmark", *parts, style=_STYLE)
+    return page("Login benchmark", *parts)
 
 
 def _overview(levels: Sequence[Document]) -> str:
-    curves = {
-        f"level{index % _COLOURS}": _distribution(level) for index, level in enumerate(levels) if _good_times(level)
-    }
+    curves = [
+        plots.Series(f"{level['rps']:g} a second", colour, _distribution(level))
+        for level, colour in zip(levels, itertools.cycle(_LEVELS), strict=False)
+        if _good_times(level)
+    ]
     if not curves:
         return ""
-    keys = "".join(
-        f'<span class="key level{index % _COLOURS}">{level["rps"]:g} a second</span>'
-        for index, level in enumerate(levels)
-    )
     plot = plots.steps(curves, x_label="latency, ms", y_label="% of good logins at most")
-    return f"<h2>All levels</h2><p>{keys}</p>{plot}"
+    return f"<h2>All levels</h2>{plot}"
 
 
 def _level(level: Document) -> str:
     verdict = level["verdict"]
-    keys = "".join(f'<span class="key {name}">{name.replace("_", " ")}</span>' for name in CLASSES)
     return (
         f"<h2>{level['rps']:g} requests a second: {graded(verdict['grade'])}</h2>"
         f"{bullets([*([level['cut']] if level['cut'] else []), *verdict['reasons']])}"
-        f'{_table(level)}<p>{keys}</p><div class="plots">{_over_time(level)}{_counted(level)}</div>'
+        f'{_table(level)}<div class="plots">{_over_time(level)}{_counted(level)}</div>'
     )
 
 
@@ -92,10 +81,14 @@ def cells(name: str, row: Document) -> Iterable[str]:
 
 
 def _over_time(level: Document) -> str:
-    series: dict[str, plots.Points] = {
-        name: [(at_s, took_ms) for at_s, took_ms, counted_as, _ in level["samples"] if counted_as == name]
+    series = [
+        plots.Series(
+            name.replace("_", " "),
+            _COLOURS[name],
+            [(at_s, took_ms) for at_s, took_ms, counted_as, _ in level["samples"] if counted_as == name],
+        )
         for name in CLASSES
-    }
+    ]
     if not level["samples"]:
         return ""
     return plots.scatter(series, x_label="due after, s", y_label="latency, ms")
@@ -107,7 +100,7 @@ def _counted(level: Document) -> str:
         return ""
     buckets = [(bucket["le_ms"], bucket["count"]) for bucket in good["histogram"]]
     growth = 10 ** (1 / BUCKETS_PER_DECADE)
-    return plots.bars(buckets, growth=growth, x_label="latency, ms", y_label="good logins")
+    return plots.bars("good logins", buckets, growth=growth, x_label="latency, ms", y_label="good logins")
 
 
 def _good_times(level: Document) -> list[float]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import itertools
 import os
 import secrets
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,10 +19,13 @@ import click
 import requests
 
 from velro_auth.config.settings import Settings, inherited
+from velro_auth.ops.cli.click_helpers import json_option, print_json
 from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject, mail_options, page_settings
+from velro_auth.ops.cli.ports import LAST_PORT, free_port_beside, require_free
 from velro_auth.ops.cli.processes import Stopped, StopRequest, await_end, start, stop, stop_on_signals
-from velro_auth.ops.cli.serve import GUNICORN
+from velro_auth.ops.cli.serve import gunicorn
 from velro_auth.ops.database import DatabaseError, Runner
+from velro_auth.ops.panel.project import PanelProject
 
 DEMO_EMAIL: Final = "demo@example.com"
 #: Public, because the README contains it; the gateway listens on this machine only.
@@ -39,8 +40,6 @@ STOP_LIMIT_S: Final = 20
 DEV_ORIGINS: Final = "http://localhost:*,http://127.0.0.1:*"
 #: Those that may also send the session cookie, which needs exact origins: the usual ports of development servers.
 COOKIE_ORIGINS: Final = ",".join(f"http://localhost:{port}" for port in (3000, 4200, 5173, 8080))
-
-LAST_PORT: Final = 65535
 
 _DATA_DIR: Final = click.Path(file_okay=False, path_type=Path)
 #: For the commands below ``dev``, so that the option may also follow the name of the command.
@@ -79,10 +78,15 @@ def dev(context: click.Context, port: int, data_dir: Path, confirm: str) -> None
 
 @dev.command()
 @_data_dir_option
+@json_option
 @click.pass_obj
-def env(dev_data_dir: Path, data_dir: Path | None) -> None:
+def env(dev_data_dir: Path, data_dir: Path | None, *, as_json: bool) -> None:
     """Print the keys and addresses of the running project, for a shell: eval "$(velro-auth dev env)"."""
-    for name, value in LocalProject.running(data_dir or dev_data_dir).variables().items():
+    variables = LocalProject.running(data_dir or dev_data_dir).variables()
+    if as_json:
+        print_json(variables)
+        return
+    for name, value in variables.items():
         click.echo(f"export {name}={shlex.quote(value)}")
 
 
@@ -144,51 +148,6 @@ def _require_directory(path: Path) -> None:
         raise CannotStart(f"{path} cannot be written to ({error.strerror}): choose another with --data-dir.") from error
 
 
-def _listen(port: int) -> None:
-    with socket.socket() as sock:
-        # Closed connections in TIME_WAIT must not make the port look taken.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((LOOPBACK, port))
-
-
-def require_free(port: int, *, listen: Callable[[int], None] = _listen) -> None:
-    """Check that the gateway can listen on a port.
-
-    Raises:
-        CannotStart: The port is taken or privileged.
-    """
-    try:
-        listen(port)
-    except PermissionError as error:
-        raise CannotStart(
-            f"Port {port} is privileged, and this user may not listen on it: choose one from 1024 on, as in"
-            " PORT=8100 make run."
-        ) from error
-    except OSError as error:
-        raise CannotStart(f"Port {port} is taken by another program: choose one, as in PORT=8100 make run.") from error
-
-
-def _is_free(port: int) -> bool:
-    try:
-        _listen(port)
-    except OSError:
-        return False
-    return True
-
-
-def free_port_beside(port: int, *, is_free: Callable[[int], bool] = _is_free) -> int:
-    """Return a free port above *port*, or below it.
-
-    Raises:
-        CannotStart: The next hundred ports on both sides are taken.
-    """
-    above, below = range(port + 1, min(port + 100, LAST_PORT) + 1), range(port - 1, max(port - 100, 1024), -1)
-    for candidate in itertools.chain(above, below):
-        if is_free(candidate):
-            return candidate
-    raise CannotStart(f"No port near {port} is free for the local Supabase: choose another, as in PORT=8100 make run.")
-
-
 @contextlib.contextmanager
 def _standin(data_dir: Path, port: int, options: Sequence[str], *, gateway_url: str) -> Iterator[LocalProject]:
     """Run the local Supabase, which prints its progress to the terminal."""
@@ -244,14 +203,27 @@ def _gateway(port: int, project: LocalProject) -> Iterator[subprocess.Popen[str]
             SUPABASE_PUBLISHABLE_KEY=project.publishable_key,
             SUPABASE_SECRET_KEY=project.secret_key,
         ),
+        **_panel(project).variables(),
     }
-    command = [*GUNICORN, "--bind", f"{LOOPBACK}:{port}"]
+    command = [*gunicorn("velro_auth.ops.panel.app:from_environment()"), "--bind", f"{LOOPBACK}:{port}"]
     process = start(command, env=env)
     try:
         await_health(port, process)
         yield process
     finally:
         stop(process, within_s=STOP_LIMIT_S)
+
+
+def _panel(project: LocalProject) -> PanelProject:
+    return PanelProject(
+        gateway_url=project.gateway_url,
+        supabase_url=project.url,
+        mailbox_url=project.mailbox_url,
+        control_token=project.control_token,
+        email=DEMO_EMAIL,
+        password=DEMO_PASSWORD,
+        banned_email=BANNED_EMAIL,
+    )
 
 
 def await_health(port: int, process: subprocess.Popen[str]) -> None:
@@ -275,6 +247,7 @@ def _welcome(port: int, project: LocalProject) -> str:
         "velro-auth" if shutil.which("velro-auth") else os.path.relpath(Path(sys.executable).parent / "velro-auth")
     )
     return f"""\
+  Open      {project.gateway_url}/   (what runs here, live, and what to try)
   sign in   {project.gateway_url}/login   (as {DEMO_EMAIL}, with {DEMO_PASSWORD})
   gateway   {project.gateway_url}   (what it can do: {project.gateway_url}/docs)
   Supabase  {project.url}

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -37,19 +37,24 @@ class CannotStart(click.ClickException):
 
 @dataclass(frozen=True, kw_only=True)
 class LocalProject:
-    """Addresses and keys of a local Supabase and of the gateway in front of it."""
+    """Addresses and keys of a local Supabase and of the gateway in front of it.
+
+    Attributes:
+        control_token: Switches faults of the local Supabase on and off.
+    """
 
     gateway_url: str
     url: str
     publishable_key: str
     secret_key: str
     database_dsn: str
+    control_token: str = field(default="", repr=False)
 
     @classmethod
     def from_line(cls, line: str, *, gateway_url: str) -> Self:
         """Read the line that the local Supabase prints when it is ready."""
         fields: Mapping[str, Any] = json.loads(line)
-        names = ("url", "publishable_key", "secret_key", "database_dsn")
+        names = ("url", "publishable_key", "secret_key", "database_dsn", "control_token")
         return cls(gateway_url=gateway_url, **{name: fields[name] for name in names})
 
     @classmethod

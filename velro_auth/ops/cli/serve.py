@@ -13,17 +13,20 @@ import click
 from velro_auth.config import sources
 from velro_auth.config.settings import Settings, inherited
 
-#: gunicorn's command for the packaged application. It needs no file beside it, so any folder will do.
-GUNICORN: Final[Sequence[str]] = (
-    *(sys.executable, "-m", "gunicorn", "velro_auth.app:from_environment()"),
-    *("--config", "python:velro_auth.server.gunicorn_conf"),
-)
+
+def gunicorn(application: str) -> Sequence[str]:
+    """Return gunicorn's command for an application of this package. It needs no file, so any folder will do."""
+    return (sys.executable, "-m", "gunicorn", application, "--config", "python:velro_auth.server.gunicorn_conf")
+
+
+#: gunicorn's command for the service.
+GUNICORN: Final = gunicorn("velro_auth.app:from_environment()")
 
 #: The environment file that ``velro-auth init`` writes.
 ENV_FILE: Final = Path(".env")
 
 
-@click.command(epilog="\b\nExamples:\n  velro-auth serve\n  velro-auth serve --bind 127.0.0.1:8000 --workers 2")
+@click.command()
 @click.option("--bind", metavar="ADDRESS", help="HOST:PORT, [HOST]:PORT or unix:PATH. Default: PORT on every address.")
 @click.option("--workers", type=click.IntRange(1), help="Worker processes. Default: WEB_CONCURRENCY.")
 @click.option(

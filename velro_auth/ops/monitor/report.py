@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+import operator
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Final
 
@@ -12,27 +14,18 @@ from velro_auth.ops.monitor.document import Document
 from velro_auth.ops.report import bullets, graded, page, table
 
 _STYLE: Final = """
-path { fill: none; stroke-width: 1.5; stroke-linecap: round; stroke-linejoin: round }
-path.p50 { stroke: #3b82c4 } path.p95 { stroke: #d98324 } path.p99 { stroke: #8b5cc4 }
-.key { margin-right: 1em } .key::before { content: "●"; margin-right: .3em }
-span.p50 { color: #3b82c4 } span.p95 { color: #d98324 } span.p99 { color: #8b5cc4 }
-rect.outage { fill: #c4473b; opacity: .3 } rect.account { fill: #b7791f; opacity: .35 }
-rect.gap { fill: #888; opacity: .25 } rect.alert { fill: #d9b324; opacity: .18 }
-.mark { stroke: #3f9d5d; stroke-width: 1.5; stroke-dasharray: 4 3 }
-span.outage { color: #c4473b } span.account { color: #b7791f } span.alert { color: #d9b324 } span.gap { color: #888 }
-span.deploy { color: #3f9d5d } td { white-space: nowrap }
-th:last-child, td:last-child { white-space: normal; text-align: left }
+td { white-space: nowrap } td:last-child { white-space: normal }
 """
+#: Kind of an incident, and what else is shaded or marked → its colour and its name.
 _KEYS: Final = {
-    "p50": "p50",
-    "p95": "p95",
-    "p99": "p99",
-    "outage": "outage",
-    "account": "account refused",
-    "alert": "alert",
-    "gap": "not watched",
-    "deploy": "another build",
+    "outage": ("c5", "outage"),
+    "account": ("c3", "account refused"),
+    "alert": ("c2", "alert"),
+    "gap": ("c6", "not watched"),
+    "deploy": ("c4", "another build"),
 }
+#: Column of a slice → name and colour of its line.
+_LINES: Final = {4: ("p50", "c1"), 5: ("p95", "c2"), 6: ("p99", "c3")}
 _TARGETS: Final = (
     *("target", "seen", "failed", "429", "success", "available", "down"),
     *("p50 ms", "p95 ms", "p99 ms", "answers"),
@@ -46,7 +39,7 @@ _UNITS: Final = ((3 * 86_400.0, 86_400.0, "days"), (3 * 3600.0, 3600.0, "hours")
 def html(contents: Document) -> str:
     """Return the report as a page."""
     verdict = contents["verdict"]
-    keys = "".join(f'<span class="key {name}">{text}</span>' for name, text in _KEYS.items())
+    keys = "".join(f'<span class="key"><i class="{colour}"></i>{text}</span>' for colour, text in _KEYS.values())
     return page(
         "Watch of a login gateway",
         f"<h1>Watched: {graded(verdict['grade'])}</h1>{bullets(verdict['reasons'])}",
@@ -106,23 +99,23 @@ def _plot(name: str, contents: Document) -> str:
     def position(at: str | None) -> float:
         return (_seconds(at or contents["ended_at"]) - began_s) / unit_s
 
-    bands = [
-        ("gap", position(one["began_at"]), position(one["ended_at"]), "not watched") for one in contents["not_watched"]
-    ]
+    gaps = [(position(one["began_at"]), position(one["ended_at"])) for one in contents["not_watched"]]
+    bands = [plots.Band(_KEYS["gap"][0], start, end, _KEYS["gap"][1]) for start, end in gaps]
     bands += [
-        (one["kind"], position(one["began_at"]), position(one["ended_at"]), one["what"])
+        plots.Band(_KEYS[one["kind"]][0], position(one["began_at"]), position(one["ended_at"]), one["what"])
         for one in contents["incidents"]
         if one["target"] == name
     ]
-    rows, length_s = contents["slices"]["targets"][name], contents["slices"]["length_s"]
+    length_s = contents["slices"]["length_s"]
     # A point is in the middle of its slice, but not after the end.
-    middles = [min(span_s, row[0] + length_s / 2) / unit_s for row in rows]
-    gaps = [(start, end) for kind, start, end, _ in bands if kind == "gap"]
+    rows = [(min(span_s, row[0] + length_s / 2) / unit_s, row) for row in contents["slices"]["targets"][name]]
+    rows = sorted([*rows, *_breaks([at for at, _ in rows], gaps)], key=operator.itemgetter(0))
     return plots.timeline(
-        {
-            key: list(_segments([(at, row[column]) for at, row in zip(middles, rows, strict=True)], gaps))
-            for column, key in ((4, "p50"), (5, "p95"), (6, "p99"))
-        },
+        [at for at, _ in rows],
+        [
+            plots.Line(key, colour, [row[column] if row else None for _, row in rows])
+            for column, (key, colour) in _LINES.items()
+        ],
         span=span_s / unit_s,
         bands=bands,
         marks=[(position(one["at"]), f"{one['is']} instead of {one['was']}") for one in contents["deploys"]],
@@ -131,19 +124,11 @@ def _plot(name: str, contents: Document) -> str:
     )
 
 
-def _segments(
-    points: Iterable[tuple[float, float | None]], gaps: Sequence[tuple[float, float]]
-) -> Iterator[list[tuple[float, float]]]:
-    """Split a line where there is no value and where there is a gap."""
-    segment: list[tuple[float, float]] = []
-    for at, value in points:
-        if segment and (value is None or any(segment[-1][0] < end and start < at for start, end in gaps)):
-            yield segment
-            segment = []
-        if value is not None:
-            segment.append((at, value))
-    if segment:
-        yield segment
+def _breaks(times: Sequence[float], gaps: Sequence[tuple[float, float]]) -> Iterator[tuple[float, None]]:
+    """Yield a time without values between two that a gap separates: no line is drawn across it."""
+    for before, after in itertools.pairwise(times):
+        if any(before < end and start < after for start, end in gaps):
+            yield (before + after) / 2, None
 
 
 def _seconds(iso: str) -> float:

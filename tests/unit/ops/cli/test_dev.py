@@ -18,8 +18,9 @@ from click.testing import CliRunner
 from supabase_standin import StandinConfig
 from supabase_standin.__main__ import config_of, parser
 from supabase_standin.redirects import is_allowed
-from velro_auth.ops.cli.dev import await_health, dev, free_port_beside, require_free
+from velro_auth.ops.cli.dev import await_health, dev
 from velro_auth.ops.cli.local_project import CannotStart, LocalProject, mail_options
+from velro_auth.ops.cli.ports import free_port_beside, require_free
 from velro_auth.ops.cli.processes import Stopped, StopRequest, await_end, deferred_signals, stop_on_signals
 
 
