@@ -5,6 +5,8 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 PORT    ?= 8000
 WORKERS ?= 2
+DOCS    ?= 127.0.0.1:8009
+HELM    := v3.22.0
 UV      := $(shell command -v uv 2>/dev/null)
 SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -15,7 +17,7 @@ TEST_READY := $(VENV)/.test-ready
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench clean client-core dist lock release system-packages
+.PHONY: help setup run test check format bench faultlab clean client-core client-types dist docs docs-build first-minute helm-tools sbom lock release system-packages
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,11 +49,23 @@ endif
 	$(BIN)/python -m benchmarks.verify
 	$(BIN)/python -m benchmarks.layers
 
+faultlab: $(TEST_READY) ## break one thing at a time under load (about 30 minutes; FAULTLAB="--only S1,S14 --json F" for some)
+	$(BIN)/python -m tests.faultlab $(FAULTLAB)
+
 client-core: ## copy the gateway's token verification into clients/python
 	$(PYTHON) clients/python/copy_core.py
 
-dist: $(TEST_READY) ## build all wheels into dist/, with their hashes
+client-types: $(TEST_READY) ## write the types of clients/typescript anew, from the gateway's OpenAPI document
+	$(BIN)/python -m tools.client_types
+
+dist: $(TEST_READY) ## build wheels, source archives and the npm package into dist/, with hashes and a bill of materials
 	$(BIN)/python -m tools.dist
+
+first-minute: $(TEST_READY) ## install the wheels in a new folder, start, log in, and print the times
+	$(BIN)/python -m tools.first_minute
+
+helm-tools: ## build Helm into .tools/bin, for the tests of the chart (needs Go; some minutes)
+	GOBIN=$(CURDIR)/.tools/bin go install helm.sh/helm/v3/cmd/helm@$(HELM)
 
 lock: $(TEST_READY) ## lock the packages of the service, with their hashes (LOCK=--upgrade takes new releases)
 ifdef UV
@@ -61,6 +75,16 @@ else
 endif
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) $(LOCK) pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) $(LOCK) --group build --output-file requirements-build.lock
+	$(BIN)/uv pip compile $(LOCK_OPTIONS) $(LOCK) --group docs --output-file requirements-docs.lock
+
+sbom: ## print a bill of materials (CycloneDX) of the lock file
+	@$(PYTHON) -m tools.sbom
+
+docs: $(TEST_READY) ## serve the documentation site on port 8009 (DOCS=127.0.0.1:8100 for another address)
+	@exec $(BIN)/python -m tools.site --serve $(DOCS)
+
+docs-build: $(TEST_READY) ## build the documentation site into site/; a broken link is an error
+	$(BIN)/python -m tools.site
 
 release: $(TEST_READY) ## make a release: make release VERSION=0.2.0 (DRY_RUN=1 changes nothing)
 	$(BIN)/python -m tools.release $(VERSION) $(if $(DRY_RUN),--dry-run)
@@ -74,7 +98,7 @@ system-packages: ## install what some tests need: nginx, caddy, redis, … (Debi
 	command -v npm >/dev/null || $(SUDO) apt-get install -yq --no-install-recommends nodejs npm
 
 clean: ## remove what was built and the local database
-	rm -rf $(VENV) .velro build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .velro .tools build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -95,11 +119,12 @@ else
 endif
 	@touch $@
 
-$(TEST_READY): pyproject.toml $(RUN_READY)
+$(TEST_READY): pyproject.toml tests/js/package.json clients/typescript/package.json $(RUN_READY)
 ifdef UV
 	$(UV) pip install --quiet --python $(BIN)/python --group dev
 else
 	@$(BIN)/pip install --quiet --disable-pip-version-check --group dev
 endif
-	@if command -v npm >/dev/null; then cd tests/js && npm install --no-package-lock --no-audit --no-fund --silent; fi
+	@if command -v npm >/dev/null; then for folder in tests/js clients/typescript; do \
+	  (cd $$folder && npm install --no-package-lock --no-audit --no-fund --silent) || exit 1; done; fi
 	@touch $@

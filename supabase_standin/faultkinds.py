@@ -1,7 +1,6 @@
 """What can go wrong on purpose: each kind is one small class.
 
-A fault stands between a request and its answer. It may wait and `proceed`, change what comes back, answer
-by itself, or make the connection vanish.
+A fault may wait and `proceed`, change what comes back, answer by itself, or make the connection vanish.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -28,11 +28,7 @@ BAD_GATEWAY: Final = b"""<!DOCTYPE html>
 
 
 class Vanish(Exception):
-    """The connection ends without (more of) an answer.
-
-    Attributes:
-        is_reset: Whether it ends with RST rather than FIN.
-    """
+    """The connection ends without (more of) an answer: with RST if *is_reset*, else with FIN."""
 
     def __init__(self, *, is_reset: bool) -> None:
         super().__init__("reset" if is_reset else "closed")
@@ -71,6 +67,19 @@ class Latency:
         """Wait, then go on."""
         most_s = self.seconds if self.most_s is None else self.most_s
         exchange.wait(random.uniform(self.seconds, most_s))  # noqa: S311 - guards nothing
+        return proceed()
+
+
+class Capacity:
+    """Answers only *places* requests at once, each after *seconds*; the others queue, as password hashes do."""
+
+    def __init__(self, *, places: int, seconds: float) -> None:
+        self._places, self._seconds = threading.Semaphore(places), seconds
+
+    def apply(self, exchange: Exchange, proceed: Callable[[], Answer]) -> Answer:
+        """Wait for a place, and for the work."""
+        with self._places:
+            exchange.wait(self._seconds)
         return proceed()
 
 
@@ -254,6 +263,7 @@ def gzip_bomb(*, size: int = 64 * 1024 * 1024) -> Fault:
 #: Name → what makes the fault, given its options.
 KINDS: Final[Mapping[str, Callable[..., Fault]]] = {
     "latency": Latency,
+    "capacity": Capacity,
     "hang": Hang,
     "trickle": Slow,
     "reset": Reset,

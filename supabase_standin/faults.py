@@ -24,6 +24,7 @@ class Switch:
         method: Which method it meets; None for all.
         times: How many requests are left for it; None for any number.
         only_reused: Whether it spares the first request of each connection.
+        share: Which share of those requests it meets: every tenth for 0.1, evenly spread.
         fired: How many requests it has met.
     """
 
@@ -34,10 +35,18 @@ class Switch:
     method: str | None
     times: int | None
     only_reused: bool
+    share: float = 1.0
     fired: int = 0
+    seen: int = 0
 
     def meets(self, request: Received) -> bool:
         """Tell whether *request* is one of its own."""
+        if not self._fits(request):
+            return False
+        self.seen += 1
+        return int(self.seen * self.share) > int((self.seen - 1) * self.share)
+
+    def _fits(self, request: Received) -> bool:
         return (
             self.times != 0
             and request.path.startswith(self.path)
@@ -54,6 +63,7 @@ class Switch:
             "method": self.method,
             "times": self.times,
             "only_reused": self.only_reused,
+            "share": self.share,
             "fired": self.fired,
         }
 
@@ -74,6 +84,7 @@ class Faults:
         method: str | None = None,
         times: int | None = None,
         only_reused: bool = False,
+        share: float = 1.0,
         **options: Any,
     ) -> Switch:
         """Switch a fault on and return its switch, which counts.
@@ -84,6 +95,7 @@ class Faults:
             method: Only requests of this method.
             times: Only the next so many requests; None until it is switched off.
             only_reused: Only requests on a connection that has served before.
+            share: Only this share of them, evenly spread.
             options: Those of the kind.
 
         Raises:
@@ -97,6 +109,7 @@ class Faults:
             method=method,
             times=times,
             only_reused=only_reused,
+            share=share,
         )
         with self._lock:
             self._switches.append(switch)

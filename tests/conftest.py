@@ -16,7 +16,8 @@ from werkzeug.test import Client, TestResponse
 from tests.fixtures.browser import browser_context, chromium, page
 from tests.fixtures.checkout import checkout
 from tests.fixtures.redis import own_redis, redis_server
-from tests.fixtures.redis_cluster import redis_cluster
+from tests.fixtures.redis_cluster import cluster_group, redis_cluster
+from tests.fixtures.redis_sentinel import sentinel_group
 from tests.fixtures.rude import rude
 from tests.fixtures.standin import (
     auth_database,
@@ -29,6 +30,7 @@ from tests.fixtures.standin import (
     standin_with,
 )
 from tests.fixtures.tls import authority, tls_rude
+from tests.fixtures.typescript import typescript_client
 from tests.upstream_double import PROJECT, UpstreamDouble
 from velro_auth.app import create_app
 from velro_auth.config.settings import Settings
@@ -62,6 +64,7 @@ __all__ = [
     "browser_context",
     "checkout",
     "chromium",
+    "cluster_group",
     "migrated",
     "new_database",
     "new_standin",
@@ -72,9 +75,11 @@ __all__ = [
     "redis_cluster",
     "redis_server",
     "rude",
+    "sentinel_group",
     "standin",
     "standin_with",
     "tls_rude",
+    "typescript_client",
 ]
 
 MakeClient: TypeAlias = Callable[..., Client]

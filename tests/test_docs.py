@@ -14,7 +14,7 @@ from velro_auth.config.settings import Settings
 from velro_auth.ops.cli import COMMANDS
 from velro_auth.ops.cli.config import dotenv, table
 from velro_auth.ops.cli.dev import DEMO_EMAIL, DEMO_PASSWORD
-from velro_auth.ops.doctor.checks import CHECKS
+from velro_auth.ops.doctor.checks import CHECKS, CLIENT_CHECKS
 from velro_auth.ops.doctor.report import page
 from velro_auth.web.problems import ANSWERS
 from velro_auth.wiring import ROUTES, build
@@ -38,8 +38,10 @@ def test_every_setting_is_in_the_reference_and_in_the_example() -> None:
 def test_every_check_of_the_doctor_is_in_the_reference() -> None:
     documented = text("docs/reference/doctor.md")
 
-    assert documented == page(CHECKS), "run: velro-auth doctor --reference > docs/reference/doctor.md"
-    for check in CHECKS:
+    assert documented == page((*CHECKS, *CLIENT_CHECKS)), (
+        "run: velro-auth doctor --reference > docs/reference/doctor.md"
+    )
+    for check in (*CHECKS, *CLIENT_CHECKS):
         assert f"| `{check.name}` | {check.what} | {check.why} | " in documented
         assert check.fix
 

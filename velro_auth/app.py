@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -20,6 +21,8 @@ from velro_auth.config.settings import Settings
 from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.operation import Operation
 from velro_auth.endpoints.sessions import LoginEndpoint
+from velro_auth.endpoints.supabase_api.refusals import refuse
+from velro_auth.endpoints.supabase_api.routes import PREFIX
 from velro_auth.errors import MethodNotAllowed, NotFound, RequestError
 from velro_auth.fastlane import FastLane
 from velro_auth.telemetry.logs import set_level
@@ -60,14 +63,17 @@ class Service:
 
     def __init__(self, settings: Settings, *, fast_lane: bool = True, extend: Extend = _unchanged) -> None:
         self._fast_lane, self._extend = fast_lane, extend
+        self._taking = threading.Lock()
         self._parts = extend(settings, build(settings))
         self._edge = _edge(settings, self._parts, fast_lane=fast_lane)
         self._outermost = self._parts.state.tracing.wrap(self._edge)
         self._reloads = Reloads(settings, take=self._take)
+        if replicas := self._parts.state.guards.replicas:
+            replicas.on_change = self._rebuild
         self._parts.state.telemetry.jobs.retry_with(self._reloads.thread)
         self.main_thread_paths = frozenset(path for probe in self._parts.instant for path in probe.paths)
         self.answers_refusals = True
-        self.refusal_fields = (settings.auth_client_ip_header.lower(),)
+        self.refusal_fields = _refusal_fields(settings)
         self.body_limits = _body_limits(self._parts)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -100,14 +106,23 @@ class Service:
     def _threads(self) -> Iterable[Threads]:
         return (*self._parts.state.threads, self._reloads)
 
+    def _rebuild(self) -> None:
+        """Serve with the present settings and another number of processes that share the limits."""
+        with self._taking:
+            self._serve_with(self._parts.state.current.settings)
+
     def _take(self, settings: Settings) -> None:
         """Serve with other settings. Requests on their way end as they began."""
+        with self._taking:
+            self._serve_with(settings)
+
+    def _serve_with(self, settings: Settings) -> None:
         parts = self._extend(settings, build(settings, self._parts.state))
         edge = _edge(settings, parts, fast_lane=self._fast_lane)
         set_level(settings.log_level)
         self._parts, self._edge, self._outermost = parts, edge, parts.state.tracing.wrap(edge)
         self.body_limits = _body_limits(parts)
-        self.refusal_fields = (settings.auth_client_ip_header.lower(),)
+        self.refusal_fields = _refusal_fields(settings)
 
 
 def create_app(settings: Settings, *, fast_lane: bool = True, extend: Extend = _unchanged) -> Service:
@@ -161,9 +176,21 @@ def _edge(settings: Settings, parts: Parts, *, fast_lane: bool) -> Middleware:
         watched_paths=LoginEndpoint.paths,
         quiet_paths=[path for probe in parts.probes for path in probe.paths],
         own_options=parts.verify.paths,
+        refuse=_refuse_in_two_formats if settings.auth_supabase_api else problems.respond,
         on_response=parts.state.telemetry.on_response,
         log_quiet_every=settings.log_probes_every,
     )
+
+
+def _refusal_fields(settings: Settings) -> tuple[str, ...]:
+    return (settings.auth_client_ip_header.lower(), "x-supabase-api-version")
+
+
+def _refuse_in_two_formats(error: Exception, environ: WSGIEnvironment) -> WSGIApplication:
+    if is_below(environ["PATH_INFO"], (PREFIX,)):
+        # The query is not known, and a refresh must never get a 429.
+        return refuse(error, environ, never_429=True)
+    return problems.respond(error, environ)
 
 
 def _flask_app(parts: Parts) -> flask.Flask:
@@ -173,6 +200,7 @@ def _flask_app(parts: Parts) -> flask.Flask:
     app.url_map.converters["any_path"] = AnyPath
     app.register_blueprint(auth(parts.auth, prefixed=parts.prefixed))
     app.register_blueprint(blueprint("operations", parts.operations))
+    app.register_blueprint(blueprint("pages", parts.pages))
     app.before_request(functools.partial(_refuse_further_slashes, but_below=_prefixes(parts)))
     app.register_error_handler(Exception, _respond)
     return app

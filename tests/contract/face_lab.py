@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import requests
 from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.test import Client, TestResponse
 
 from supabase_standin import Standin
+from tests.fixtures.standin import PASSWORD, new_email
 from velro_auth.app import create_app
 from velro_auth.config.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+#: Gives a client two addresses.
+ADAPTER = ROOT / "clients" / "typescript" / "auth-by-gateway.mjs"
+PAGE = ROOT / "docs" / "how-to" / "use-supabase-clients.md"
 
 #: No delays, and no limit that a test would reach; what the stand-in is asked for has arrived when the answer leaves.
 ENVIRONMENT = {
@@ -63,3 +75,35 @@ def face_of(standin: Standin, *, port: int = 0, **environment: str) -> Iterator[
         thread.join()
         server.server_close()
         service.stop()
+
+
+class Face:
+    """One gateway and its project, and a client that speaks as supabase-js does."""
+
+    def __init__(self, standin: Standin, **environment: str) -> None:
+        self.standin = standin
+        self.client = Client(create_app(settings_of(standin, **environment)))
+
+    def call(self, method: str, path: str, json: Any = None, *, token: str = "", **headers: str) -> TestResponse:
+        sent = {"apikey": self.standin.publishable_key, "X-Supabase-Api-Version": "2024-01-01", **headers}
+        sent["Authorization"] = f"Bearer {token or self.standin.publishable_key}"
+        return self.client.open(f"/auth/v1{path}", method=method, json=json, headers=sent)
+
+    def user(self) -> tuple[str, dict[str, Any]]:
+        """Make a user, and return their address and session."""
+        email = new_email()
+        self.standin.create_user(email, PASSWORD)
+        return email, self.log_in(email).get_json()
+
+    def log_in(self, email: str, password: str = PASSWORD) -> TestResponse:
+        return self.call("POST", "/token?grant_type=password", {"email": email, "password": password})
+
+    def mail(self, email: str) -> dict[str, str]:
+        answer = requests.get(f"{self.standin.url}/mailbox.json", params={"to": email}, timeout=10)
+        found: list[dict[str, str]] = answer.json()
+        return found[0]
+
+
+def blocks_of(language: str) -> list[str]:
+    """Return the code of a language on the how-to page, block by block."""
+    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)

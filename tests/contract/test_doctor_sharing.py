@@ -11,7 +11,7 @@ import redis
 from tests.contract.test_doctor_store import look
 from tests.fixtures.programs import ROOT
 from tests.fixtures.redis import RedisServer, command
-from velro_auth.stores.client import advice_for
+from velro_auth.stores.advice import advice_for
 
 #: What the advice says, word for word.
 RIGHTS = advice_for(redis.exceptions.NoPermissionError()).partition("<user> ")[2].rstrip("'").split()
@@ -48,9 +48,9 @@ def test_a_cluster_is_told_though_it_answers(redis_cluster: str) -> None:
     assert result.status == "fail"
     assert result.found == (
         "each process keeps to itself: failed logins, ended sessions, refreshes;"
-        " it is a Redis Cluster, which keeps keys apart that belong together"
+        " it is a Redis Cluster, and REDIS_URL names one server"
     )
-    assert result.fix == "Use a Redis without cluster mode."
+    assert result.fix == "Write redis+cluster:// for redis://."
 
 
 def test_the_page_lists_the_rights_that_are_advised() -> None:

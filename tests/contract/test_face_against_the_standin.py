@@ -10,42 +10,13 @@ from urllib.parse import parse_qs, urlsplit
 import pyotp
 import pytest
 import requests
-from werkzeug.test import Client, TestResponse
 
 from supabase_standin import Standin
-from tests.contract.face_lab import settings_of
+from tests.contract.face_lab import Face
 from tests.fixtures.standin import PASSWORD, new_email
-from velro_auth.app import create_app
 
 StandinWith = Callable[..., Standin]
 OTHER_PASSWORD = "another horse, another staple 2!"
-
-
-class Face:
-    """One gateway and its project, and a client that speaks as supabase-js does."""
-
-    def __init__(self, standin: Standin, **environment: str) -> None:
-        self.standin = standin
-        self.client = Client(create_app(settings_of(standin, **environment)))
-
-    def call(self, method: str, path: str, json: Any = None, *, token: str = "", **headers: str) -> TestResponse:
-        sent = {"apikey": self.standin.publishable_key, "X-Supabase-Api-Version": "2024-01-01", **headers}
-        sent["Authorization"] = f"Bearer {token or self.standin.publishable_key}"
-        return self.client.open(f"/auth/v1{path}", method=method, json=json, headers=sent)
-
-    def user(self) -> tuple[str, dict[str, Any]]:
-        """Make a user, and return their address and session."""
-        email = new_email()
-        self.standin.create_user(email, PASSWORD)
-        return email, self.log_in(email).get_json()
-
-    def log_in(self, email: str, password: str = PASSWORD) -> TestResponse:
-        return self.call("POST", "/token?grant_type=password", {"email": email, "password": password})
-
-    def mail(self, email: str) -> dict[str, str]:
-        answer = requests.get(f"{self.standin.url}/mailbox.json", params={"to": email}, timeout=10)
-        found: list[dict[str, str]] = answer.json()
-        return found[0]
 
 
 @pytest.fixture
@@ -248,23 +219,3 @@ def test_wrong_codes_of_a_factor_are_counted(standin_with: StandinWith) -> None:
         statuses.append(face.call("POST", f"/factors/{factor['id']}/verify", body, token=token).status_code)
 
     assert statuses == [422] * 5 + [429] * 2
-
-
-def test_users_are_never_mixed_up(face: Face) -> None:
-    """Many users at once, each with an own password: every answer is the asker's."""
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
-
-    users = {new_email(): f"{PASSWORD} {number}" for number in range(40)}
-    for email, password in users.items():
-        face.standin.create_user(email, password)
-
-    def check(pair: tuple[str, str]) -> bool:
-        session = face.log_in(*pair).get_json()
-        refreshed = face.call(
-            "POST", "/token?grant_type=refresh_token", {"refresh_token": session["refresh_token"]}
-        ).get_json()
-        user = face.call("GET", "/user", token=refreshed["access_token"]).get_json()
-        return {session["user"]["email"], refreshed["user"]["email"], user["email"]} == {pair[0]}
-
-    with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(check, list(users.items()) * 2))

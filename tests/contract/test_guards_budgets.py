@@ -163,7 +163,7 @@ def test_keys_of_a_wrong_type_are_replaced(shared: MakeShared, redis_server: Red
     budgets, claim = shared(HandClock()), Claim("mail_pair", "a")
     words = {"string": ("SET", "1"), "list": ("LPUSH", "1"), "set": ("SADD", "1"), "hash": ("HSET", "1", "1")}[kind]
     with redis_server.client() as client:
-        command(client, words[0], budgets._prefix + claim.key, *words[1:])
+        command(client, words[0], budgets._key(claim), *words[1:])
 
     assert [type(budgets.take([claim])) for _ in range(3)] == [Taken, Spent, Spent]
 

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 import pytest
 
 from tests.fixtures.redis import RedisServer
-from velro_auth.stores.attempts import RedisSpent
 from velro_auth.stores.client import StoreBackoff, connect
+from velro_auth.stores.spent import RedisSpent
 
 MakeSpent = Callable[[], RedisSpent]
 
@@ -33,8 +33,8 @@ def test_one_process_of_several_uses_a_challenge(make_spent: MakeSpent, own_redi
 
     assert [spent.spend("name", until_s) for spent in (one, other, one)] == [True, False, False]
     with own_redis.client() as client:
-        assert [key.decode() for key in client.scan_iter()] == ["velro:project:challenge:name"]
-        assert 0 < client.pttl("velro:project:challenge:name") <= 60_000
+        assert [key.decode() for key in client.scan_iter()] == ["velro:project:v2:challenge:name"]
+        assert 0 < client.pttl("velro:project:v2:challenge:name") <= 60_000
 
 
 def test_without_redis_each_process_knows_its_own(make_spent: MakeSpent, own_redis: RedisServer) -> None:

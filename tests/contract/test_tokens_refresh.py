@@ -119,7 +119,7 @@ def test_who_finds_an_answer_leaves_no_lock(make_process: MakeProcess, own_redis
     make_process().refresh(TOKEN, upstream)
 
     with own_redis.client() as client:
-        assert [key.decode().split(":")[2] for key in client.scan_iter()] == ["answer"]
+        assert [key.decode().split(":")[4] for key in client.scan_iter()] == ["answer"]
 
 
 def test_a_refusal_that_may_not_last_is_shared_by_those_who_waited_only(make_process: MakeProcess) -> None:
@@ -198,7 +198,7 @@ def test_a_process_killed_on_the_way_holds_the_others_up_only_so_long(
     """Its lock ends by itself."""
     name = Envelope.of(TOKEN, secret=SECRET).name
     with own_redis.client() as client:
-        client.set(f"velro:refresh:lock:{name}", "of a process that is no more", px=150)
+        client.set(f"velro:v2:refresh:{{{name}}}:lock", "of a process that is no more", px=150)
     upstream = Upstream()
     upstream.go.set()
 
@@ -208,7 +208,7 @@ def test_a_process_killed_on_the_way_holds_the_others_up_only_so_long(
 def test_another_process_is_waited_for_only_so_long(make_process: MakeProcess, own_redis: RedisServer) -> None:
     name = Envelope.of(TOKEN, secret=SECRET).name
     with own_redis.client() as client:
-        client.set(f"velro:refresh:lock:{name}", "of a process that hangs", px=60_000)
+        client.set(f"velro:v2:refresh:{{{name}}}:lock", "of a process that hangs", px=60_000)
 
     with pytest.raises(UpstreamTimeout):
         make_process(wait_s=0.1).refresh(TOKEN, Upstream())
@@ -273,7 +273,7 @@ def test_an_answer_that_cannot_be_read_is_none(make_process: MakeProcess, own_re
     upstream.go.set()
     with own_redis.client() as client:
         for number, sealed in enumerate((b"junk", envelope.seal({}), envelope.seal({"answer": 5})), 1):
-            client.set(f"velro:refresh:answer:{envelope.name}", sealed)
+            client.set(f"velro:v2:refresh:{{{envelope.name}}}:answer", sealed)
 
             assert make_process().refresh(TOKEN, upstream)["session"] == number
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import re
 from typing import Any
 
 import pytest
@@ -47,11 +50,35 @@ def test_the_document_names_every_route_and_no_password_flow(client: Client) -> 
 
 def test_the_page_needs_nothing_from_elsewhere(client: Client) -> None:
     response = client.get("/docs")
+    text = response.get_data(as_text=True)
 
     assert response.mimetype == "text/html"
-    assert "<script" not in response.get_data(as_text=True)
-    assert response.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src")
+    assert re.findall(r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)", text) == []
+    assert "http://" not in text
+    assert "https://" not in text
     assert len(response.headers.getlist("Content-Security-Policy")) == 1
+
+
+def test_nothing_but_the_page_s_own_script_and_style_may_run(client: Client) -> None:
+    response = client.get("/docs")
+    policy = dict(
+        part.strip().split(" ", 1) for part in response.headers["Content-Security-Policy"].split(";") if part.strip()
+    )
+
+    for tag in ("script", "style"):
+        (text,) = re.findall(rf"<{tag}>(.*?)</{tag}>", response.get_data(as_text=True), re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert policy[f"{tag}-src"] == f"'sha256-{digest}'"
+    assert policy["default-src"] == policy["form-action"] == "'none'"
+    assert policy["connect-src"] == "'self'"
+
+
+def test_the_page_has_every_operation_with_a_form(client: Client) -> None:
+    text = client.get("/docs").get_data(as_text=True)
+
+    for path, operations in document(client)["paths"].items():
+        for method in operations.keys() - {"head"}:
+            assert f'data-method="{method.upper()}" data-path="{path}"' in text
 
 
 def test_documents_are_closed_in_a_deployment_unless_opened(make_client: MakeClient) -> None:

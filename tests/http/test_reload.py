@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +36,13 @@ def endpoint(service: Service, name: str) -> Endpoint:
     return next(found for found in service._parts.endpoints if found.name == name)
 
 
+RULES = str(Path(__file__).parents[2] / "examples" / "protected-site" / "rules.toml")
+
+
+def page(service: Service) -> Any:
+    return vars(endpoint(service, "page_login"))["page"]
+
+
 #: Variable → another value, and where the service has it.
 CHANGES: Mapping[str, tuple[str, Callable[[Service], object]]] = {
     "AUTH_FAST_LOGIN": ("off", lambda service: len(service._parts.fast)),
@@ -58,7 +66,18 @@ CHANGES: Mapping[str, tuple[str, Callable[[Service], object]]] = {
     "AUTH_CLIENT_KEYS": ("sb_publishable_" + "k" * 20, lambda service: state(service).current.settings.client_keys),
     "AUTH_PUBLIC_URL": ("https://b.example.com", lambda service: state(service).current.settings.auth_public_url),
     "AUTH_COOKIE_KEYS": ("k" * 40, lambda service: state(service).current.settings.auth_cookie_keys),
-    "AUTH_COOKIE_SESSIONS": ("1", lambda service: type(service._parts.verify).__name__),
+    "AUTH_COOKIE_SESSIONS": ("1", lambda service: type(vars(service._parts.verify)["endpoint"]).__name__),
+    "AUTH_LOGIN_URL": ("https://b.example.com/in", lambda service: vars(service._parts.verify)["site"].login_url),
+    "AUTH_RULES_FILE": (RULES, lambda service: vars(service._parts.verify)["site"].access),
+    "AUTH_PAGES": ("1", lambda service: state(service).current.settings.auth_pages),
+    "AUTH_PAGES_PROVIDERS": ("github", lambda service: vars(page(service))["providers"]),
+    "AUTH_PAGES_DIR": ("docs", lambda service: vars(page(service).site.renderer)["_templates"].loader.searchpath),
+    "AUTH_BRAND_NAME": ("Acme", lambda service: vars(page(service).site.renderer)["_shared"]["brand"].name),
+    "AUTH_BRAND_LOGO": (
+        "https://cdn.example.com/logo.svg",
+        lambda service: vars(page(service).site.renderer)["_shared"]["logo"],
+    ),
+    "AUTH_BRAND_COLOR": ("#123456", lambda service: vars(page(service).site.renderer)["_assets"].version),
     "AUTH_RELAY_SECRET": ("r" * 40, lambda service: state(service).current.settings.auth_relay_secret),
     "AUTH_CHALLENGE": ("off", lambda service: vars(guards(service).throttle)["_is_challenging"]),
     "AUTH_REPLICAS": ("2", lambda service: memory(service)._limits["pair"].burst),
@@ -106,6 +125,12 @@ def test_it_is_in_force_after_a_reload(environment: Callable[..., None], variabl
         environment(AUTH_UPSTREAM_QUOTA="on")
     if variable == "AUTH_TRUSTED_HOPS":
         environment(AUTH_CLIENT_IP_HEADER="X-Forwarded-For")
+    if variable.startswith(("AUTH_PAGES", "AUTH_BRAND_")):
+        environment(
+            AUTH_PAGES=str(int(variable != "AUTH_PAGES")),
+            AUTH_COOKIE_SESSIONS="1",
+            AUTH_PUBLIC_URL="https://auth.example.com",
+        )
     service = create_app(Settings.from_environment())
     logging.getLogger().setLevel("INFO")
     before, kept = (

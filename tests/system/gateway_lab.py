@@ -61,11 +61,12 @@ class VerifyEndpoint:
     With ``cannot_judge`` the tokens seem to be signed with a key nobody knows, and the project does not answer.
     """
 
-    def __init__(self, project_url: str) -> None:
+    def __init__(self, project_url: str, **changes: str) -> None:
         environment = {
             "SUPABASE_URL": project_url,
             "SUPABASE_SECRET_KEY": "sb_secret_of_the_gateway_lab",
             "AUTH_ISSUERS": ISSUER,
+            **changes,
         }
         self._app = create_app(Settings.from_environment(environment))
         self.requests: list[Asked] = []
@@ -107,6 +108,10 @@ def project_server(key: SigningKey) -> Iterator[str]:
 class QuietHandler(WSGIRequestHandler):
     """Logs nothing, and speaks HTTP/1.1 with connections that end: enough for a lab."""
 
+    def get_environ(self) -> dict[str, Any]:
+        """Keep the target as it was sent, as gunicorn does."""
+        return {**super().get_environ(), "RAW_URI": self.path}
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
         pass
 
@@ -133,6 +138,10 @@ class Backend(BaseHTTPRequestHandler):
             }
         ).encode()
         self.send_response(500 if self.path == "/broken" else 200)
+        if self.path == "/leaky":
+            self.send_header("X-Auth-Access-Token", "of the backend")
+            self.send_header("X-Velro-Relay", "of the backend")
+            self.send_header("Set-Cookie", "own=1; Path=/")
         self.send_header("Content-Length", str(len(told)))
         self.end_headers()
         self.wfile.write(told if self.command != "HEAD" else b"")
@@ -180,7 +189,7 @@ def backend_server() -> Iterator[int]:
 @contextmanager
 def nginx(folder: Path, verify_port: int, backend_port: int, *, preflights: bool = False) -> Iterator[int]:
     """Run nginx with the recipe; give the port. Only addresses and places are changed, and the option if asked for."""
-    binary, port = _binary("nginx", "/usr/sbin/nginx"), _free_port()
+    binary, port = program_of("nginx", "/usr/sbin/nginx"), free_port()
     recipe = (RECIPES / "nginx.conf").read_text()
     for ours, theirs in {
         "listen 80;": f"listen 127.0.0.1:{port};",
@@ -189,21 +198,21 @@ def nginx(folder: Path, verify_port: int, backend_port: int, *, preflights: bool
         "/dev/shm/velro-auth-cache": str(folder / "cache"),  # noqa: S108 (replaced here)
         "default 0;": f"default {int(preflights)};",
         # Debian's own places belong to root.
-        "http {": "http {\n" + "".join(f"{place}_temp_path {folder}/{place};\n" for place in _NGINX_PLACES),
+        "http {": "http {\n" + "".join(f"{place}_temp_path {folder}/{place};\n" for place in NGINX_PLACES),
     }.items():
         assert ours in recipe, ours
         recipe = recipe.replace(ours, theirs, 1)
     (folder / "nginx.conf").write_text(f"pid {folder}/pid;\nerror_log {folder}/error.log;\n{recipe}")
     shutil.copy(RECIPES / "velro-auth-request.conf", folder)
     start = [binary, "-p", str(folder), "-c", "nginx.conf", "-e", str(folder / "error.log")]
-    with _running([*start, "-g", "daemon off; master_process off;"], port, folder, {}):
+    with running_proxy([*start, "-g", "daemon off; master_process off;"], port, folder, {}):
         yield port
 
 
 @contextmanager
 def caddy(folder: Path, verify_port: int, backend_port: int, *, preflights: bool = False) -> Iterator[int]:
     """Run Caddy with the recipe; give the port. The recipe takes its addresses from the environment."""
-    binary, port = _binary("caddy"), _free_port()
+    binary, port = program_of("caddy"), free_port()
     recipe = (RECIPES / "Caddyfile").read_text()
     recipe = with_option(recipe) if preflights else recipe
     # No management port, which other tests on this machine might want too.
@@ -215,7 +224,7 @@ def caddy(folder: Path, verify_port: int, backend_port: int, *, preflights: bool
         "HOME": str(folder),
     }
     start = [binary, "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
-    with _running(start, port, folder, environment):
+    with running_proxy(start, port, folder, environment):
         yield port
 
 
@@ -226,11 +235,11 @@ def with_option(recipe: str) -> str:
     return changed
 
 
-_NGINX_PLACES = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+NGINX_PLACES = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 @contextmanager
-def _running(command: Sequence[str], port: int, folder: Path, environment: dict[str, str]) -> Iterator[None]:
+def running_proxy(command: Sequence[str], port: int, folder: Path, environment: dict[str, str]) -> Iterator[None]:
     log = folder / "output.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -260,7 +269,7 @@ def _await(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     raise AssertionError(f"the proxy did not start: {log.read_text()}")
 
 
-def _binary(name: str, *places: str) -> str:
+def program_of(name: str, *places: str) -> str:
     found = shutil.which(name) or next((place for place in places if Path(place).exists()), None)
     if found is None:
         reason = f"no {name}: install the Debian package of that name"
@@ -270,7 +279,7 @@ def _binary(name: str, *places: str) -> str:
     return found
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

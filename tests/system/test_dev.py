@@ -101,6 +101,7 @@ def test_the_next_steps_of_a_newcomer_work(data_dir: Path, tmp_path: Path) -> No
         again = _run([*dev(data_dir, port), "add-user", email])
         logged_in = log_in(port, email, added.stdout.split()[-1])
         page = requests.get(f"{gateway}/docs", timeout=10)
+        sign_in = requests.get(f"{gateway}/login", timeout=10)
         preflight = requests.options(
             f"{gateway}/api/v1/auth/login",
             headers={"Origin": "http://localhost:5173", "Access-Control-Request-Method": "POST"},
@@ -110,6 +111,9 @@ def test_the_next_steps_of_a_newcomer_work(data_dir: Path, tmp_path: Path) -> No
         assert logged_in.status_code == 200, added.stdout + added.stderr
         assert (again.returncode, again.stderr) == (1, f"Error: {email} has an account already.\n")
         assert page.ok
+        assert "Continue with Demo" in sign_in.text
+        assert f"{gateway}/login" in running.output
+        assert preflight.headers["Access-Control-Allow-Credentials"] == "true"
         assert preflight.headers["Access-Control-Allow-Origin"] == "http://localhost:5173"
         for step in (f"{gateway}/docs", " dev env)", " dev add-user "):
             assert step in running.output

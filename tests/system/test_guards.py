@@ -71,12 +71,13 @@ def somewhere() -> str:
     return f"{100 + number // 65_536}.{number // 256 % 256}.{number % 256}.7"
 
 
-def log_in(program: Program, email: str, password: str, address: str) -> int:
+def log_in(program: Program, email: str, password: str, address: str, *, path: str = LOGIN, key: str = "") -> int:
     """Log in on a connection of its own and return the status, 0 when there was no answer."""
     host, port = program.url.removeprefix("http://").split(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=60)
     try:
-        connection.request("POST", LOGIN, json.dumps({"email": email, "password": password}), headers_from(address))
+        headers = {**headers_from(address), "apikey": key}
+        connection.request("POST", path, json.dumps({"email": email, "password": password}), headers)
         return connection.getresponse().status
     finally:
         connection.close()

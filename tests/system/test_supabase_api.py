@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import subprocess
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -20,6 +25,8 @@ from tests.fixtures.client_calls import PythonCalls
 from tests.fixtures.programs import Program, gateway
 from tests.fixtures.redis import RedisServer
 from tests.fixtures.standin import PASSWORD, new_email
+from tests.system.test_guards import FREE_GUESSES, log_in, redis_lines, somewhere
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -73,6 +80,82 @@ def test_one_refresh_for_twenty_callers_of_both_processes(project: Standin, prog
         assert len(set(pool.map(refresh, range(20)))) == 1
     # The login may be noted only now: that happens after its answer.
     assert len([one for one in project.requests if one.query == "grant_type=refresh_token"]) == 1
+
+
+def test_500_parallel_guesses_through_both_faces_meet_one_limit(
+    project: Standin, own_redis: RedisServer, tmp_path: Path
+) -> None:
+    """Counted before asking, over two processes; the owner's network is not held back by them."""
+    environment = {
+        **ENVIRONMENT,
+        "SUPABASE_URL": project.url,
+        "SUPABASE_PUBLISHABLE_KEY": project.publishable_key,
+        "SUPABASE_SECRET_KEY": project.secret_key,
+        "REDIS_URL": own_redis.url,
+        "WEB_CONCURRENCY": "2",
+        "AUTH_THROTTLE_SCALE": "1",
+        # "auto" has each process ask Supabase a question of its own.
+        "AUTH_CAPTCHA": "off",
+        "LOGIN_QUEUE_S": "10",
+    }
+    email, home, start = new_email(), somewhere(), threading.Barrier(500)
+    project.create_user(email, PASSWORD)
+    grant = {"path": "/auth/v1/token?grant_type=password", "key": project.publishable_key}
+    with gateway(tmp_path / "guessed.log", **environment) as guessed:
+        project.requests.clear()
+        assert log_in(guessed, email, PASSWORD, home, **grant) == 200
+        # It may be noted only now: that happens after its answer.
+        eventually(lambda: len(project.requests.of("/auth/v1/token")) == 1)
+        project.requests.clear()
+
+        def guess(number: int) -> int:
+            address = somewhere()
+            start.wait()
+            return log_in(guessed, email, "wrong", address, **(grant if number % 2 else {}))
+
+        with ThreadPoolExecutor(500) as pool:
+            statuses = Counter(pool.map(guess, range(500)))
+        reached = len(project.requests.of("/auth/v1/token"))
+        last = (log_in(guessed, email, PASSWORD, somewhere(), **grant), log_in(guessed, email, PASSWORD, home, **grant))
+
+    assert (reached, statuses[400] + statuses[401]) == (FREE_GUESSES, FREE_GUESSES), (statuses, redis_lines(guessed))
+    assert set(statuses) <= {400, 401, 429, 503}
+    assert last == (429, 200)
+
+
+def test_bodies_of_one_to_sixteen_kib_pass_whole(project: Standin, program: Program) -> None:
+    """With a length and in chunks; one byte more than the limit is refused before Supabase is asked."""
+    email, key = new_email(), project.publishable_key
+    project.create_user(email, PASSWORD)
+    address = urlsplit(program.url).netloc
+    connection = http.client.HTTPConnection(address, timeout=30)
+
+    def call(method: str, path: str, content: bytes, token: str, *, pieces: int = 0) -> tuple[int, dict[str, Any]]:
+        headers = {"apikey": key, "Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        body = iter([content[at : at + pieces] for at in range(0, len(content), pieces)]) if pieces else content
+        connection.request(method, f"/auth/v1{path}", body, headers, encode_chunked=bool(pieces))
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+    def change(size: int, pieces: int = 0) -> tuple[int, dict[str, Any]]:
+        frame = json.dumps({"data": {"text": ""}}).encode()
+        text = "".join(map(str, range(size)))[: size - len(frame)]
+        content = json.dumps({"data": {"text": text}}).encode()
+        assert len(content) == size
+        status, answer = call("PUT", "/user", content, token, pieces=pieces)
+        assert status != 200 or answer["user_metadata"]["text"] == text
+        return status, answer
+
+    grant = json.dumps({"email": email, "password": PASSWORD}).encode()
+    token = call("POST", "/token?grant_type=password", grant, key)[1]["access_token"]
+    passed = [change(size, pieces)[0] for size in (1024, 4096, 16 * 1024) for pieces in (0, 700)]
+    project.requests.clear()
+    refused = [change(16 * 1024 + 1), change(16 * 1024 + 1, 700)]
+    connection.close()
+
+    assert passed == [200] * 6
+    assert [(status, answer["error_code"]) for status, answer in refused] == [(413, "request_entity_too_large")] * 2
+    assert [one for one in project.requests if one.method == "PUT"] == []
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sysconfig
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,6 +81,17 @@ def test_what_it_copies_is_there_and_is_sent_to_the_engine() -> None:
     assert [name for name in copied() if not (ROOT / name).exists()] == []
     assert set(copied()) == sent
     assert "*" in (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+
+
+def test_the_linter_of_dockerfiles_finds_nothing() -> None:
+    program = shutil.which("hadolint", path=sysconfig.get_path("scripts"))
+    if program is None:
+        assert "CI" not in os.environ, "hadolint is missing: make setup"
+        pytest.skip("hadolint is not installed: make setup (Linux and macOS only)")
+
+    done = subprocess.run([program, "Dockerfile"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_it_copies_all_that_the_wheel_is_made_of() -> None:

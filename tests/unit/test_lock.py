@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = ("requirements.lock", "requirements-build.lock")
+LOCKS = ("requirements.lock", "requirements-build.lock", "requirements-docs.lock")
 
 _LINE = re.compile(
     r"(?P<name>[a-z0-9.-]+)==(?P<version>\S+)( ; [^\\]+)?(?P<hashes>( \\\n    --hash=sha256:[0-9a-f]{64})+)\n"
@@ -87,3 +87,12 @@ def test_what_builds_the_wheel_is_locked() -> None:
     assert project()["dependency-groups"]["build"] == project()["build-system"]["requires"]
     assert locked("requirements-build.lock").keys() == {backend.name}
     assert locked("requirements-build.lock")[canonicalize_name(backend.name)] in backend.specifier
+
+
+def test_what_builds_the_documentation_is_locked() -> None:
+    direct = [Requirement(line) for line in project()["dependency-groups"]["docs"]]
+    versions = locked("requirements-docs.lock")
+
+    assert {one.name: versions[canonicalize_name(one.name)] in one.specifier for one in direct} == {
+        one.name: True for one in direct
+    }, "run: make lock"

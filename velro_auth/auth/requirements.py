@@ -14,10 +14,12 @@ from velro_auth.errors import BadParameter, Forbidden, InsufficientAal
 LEVELS: Final[Mapping[str, int]] = {"aal1": 1, "aal2": 2, "aal3": 3}
 
 #: The parameters of ``verify``. Any other name is an error: a misspelt requirement must not admit everybody.
-PARAMETERS: Final = ("role", "aal", "strict")
+PARAMETERS: Final = ("role", "aal", "strict", "on_fail")
 
 #: Values of ``strict``.
 _STRICT: Final = frozenset({"1", "true"})
+#: The value of ``on_fail``: somebody without a session is led to the page of the login.
+_LOGIN: Final = "login"
 
 #: Characters that separate parameters in some syntax; in the name of a role they show a mistake.
 _NOT_IN_ROLES: Final = frozenset(';=&?"')
@@ -34,11 +36,18 @@ class Requirements:
         roles: Application roles, one of which is enough; empty for any or none.
         aal: The lowest assurance level; empty for any. No token reaches an unknown level.
         strict: Whether Supabase has to be asked about the token too.
+        leads_to_login: Whether a page that is asked for without a session leads to the login.
     """
 
     roles: frozenset[str] = frozenset()
     aal: str = ""
     strict: bool = False
+    leads_to_login: bool = False
+
+    @property
+    def needs_session(self) -> bool:
+        """Whether only a good token can meet them."""
+        return bool(self.roles or self.aal or self.strict)
 
     def check(self, claims: Claims) -> None:
         """Return if *claims* meet the requirements.
@@ -94,18 +103,24 @@ def _requirements(pairs: Iterable[tuple[str, str]]) -> Requirements:
         if not value:
             raise BadParameter(f"{name} is empty: give it a value, or leave it out.")
         given[name] = value
-    roles, aal = _roles(given.get("role")), given.get("aal", "")
+    roles = roles_of(given["role"].split(",")) if "role" in given else frozenset()
+    aal = given.get("aal", "")
     if aal and aal not in LEVELS:
         raise BadParameter(f"aal must be one of {', '.join(LEVELS)}.")
     if given.get("strict", "1") not in _STRICT:
         raise BadParameter("strict must be 1, or left out.")
-    return Requirements(roles=roles, aal=aal, strict="strict" in given)
+    if given.get("on_fail", _LOGIN) != _LOGIN:
+        raise BadParameter("on_fail must be login, or left out.")
+    return Requirements(roles=roles, aal=aal, strict="strict" in given, leads_to_login="on_fail" in given)
 
 
-def _roles(value: str | None) -> frozenset[str]:
-    if value is None:
-        return frozenset()
-    roles = frozenset(role.strip() for role in value.split(","))
+def roles_of(names: Iterable[str]) -> frozenset[str]:
+    """Return the roles with these *names*; white space around them is removed.
+
+    Raises:
+        BadParameter: One of them is no name of a role.
+    """
+    roles = frozenset(name.strip() for name in names)
     if not all(role and role.isprintable() and _NOT_IN_ROLES.isdisjoint(role) for role in roles):
         raise BadParameter("role must be the name of a role, or several of which one will do, joined by commas.")
     return roles
@@ -130,3 +145,7 @@ def _printable(value: str | None) -> str:
     if not value or (value.isascii() and value.isprintable() and "%" not in value):
         return value or ""
     return quote(value, safe=_PLAIN, errors="surrogatepass")
+
+
+#: The same headers where no user is known.
+NO_IDENTITY: Final[Mapping[str, str]] = identity_headers(Claims(sub="", session_id="", exp=0))

@@ -66,7 +66,11 @@ class Sealer:
         return base64.urlsafe_b64encode(head + nonce + sealed).rstrip(b"=").decode()
 
     def open(self, text: str, *, bound_to: str = "") -> Mapping[str, Any]:
-        """Return the value in *text*.
+        """Return the value in *text*; raises as :meth:`open_until`."""
+        return self.open_until(text, bound_to=bound_to)[0]
+
+    def open_until(self, text: str, *, bound_to: str = "") -> tuple[Mapping[str, Any], int]:
+        """Return the value in *text*, and until when it can be opened, in seconds since 1970.
 
         Raises:
             Sealed: It was changed, has expired, or was sealed with another key, for another purpose, or is bound to
@@ -87,8 +91,7 @@ class Sealer:
             raise Sealed from None
         if opened["until"] < self._now():
             raise Sealed
-        value: Mapping[str, Any] = opened["value"]
-        return value
+        return opened["value"], opened["until"]
 
 
 def sealing_keys(given: Sequence[str], *, secret: str) -> tuple[bytes, ...]:

@@ -6,6 +6,7 @@ import dataclasses
 import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import environs
@@ -13,9 +14,10 @@ import marshmallow
 
 from velro_auth.auth.api_keys import opens_administration
 from velro_auth.config.validation import SettingError
+from velro_auth.stores.address import parse_address
 from velro_auth.web.cors import header_name
 from velro_auth.web.origins import check_pattern, normal_origin
-from velro_auth.web.redirects import allowed_redirect
+from velro_auth.web.redirects import allowed_redirect, is_address
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 Spec: TypeAlias = dataclasses.Field[Any]
@@ -24,6 +26,22 @@ Spec: TypeAlias = dataclasses.Field[Any]
 _SHORTEST_SEALING_KEY: Final = 32
 _VISIBLE: Final = re.compile(r"[!-~]*")
 _SHORTEST_CLIENT_KEY: Final = 20
+#: Supabase's names: ``github``, ``linkedin_oidc``, ``custom:acme``.
+_PROVIDER: Final = re.compile(r"[a-z][a-z0-9_:-]{0,63}", re.ASCII)
+_LONGEST_BRAND_NAME: Final = 60
+#: It becomes a source in a Content-Security-Policy, which has no quotes, spaces, commas or semicolons.
+_LOGO_ADDRESS: Final = re.compile(r"https://[a-zA-Z0-9.-]+(:[0-9]{1,5})?/[A-Za-z0-9._~/%@+=?&-]*", re.ASCII)
+_COLOR: Final = re.compile(r"#[0-9a-fA-F]{6}", re.ASCII)
+#: Ending of a file → its media type.
+LOGO_TYPES: Final[Mapping[str, str]] = {
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+}
+#: A page is to have less than 60 KiB in all but the logo.
+MAX_LOGO_BYTES: Final = 64 * 1024
 
 
 def setting(
@@ -73,16 +91,11 @@ def a_pattern(value: str) -> None:
 
 
 def a_redis_address(value: str) -> None:
-    """Check the address of a Redis by building a connection that is never opened: its options are read there."""
-    if not value.startswith(("redis://", "rediss://", "unix://")):
-        raise marshmallow.ValidationError("must start with redis://, rediss:// or unix://")
-    import redis  # noqa: PLC0415 - 5 MB that few need
-
+    """Check the address of the shared store."""
     try:
-        redis.Redis.from_url(value).connection_pool.make_connection()
-    except (ValueError, TypeError, redis.RedisError):
-        # Their messages may quote the password.
-        raise marshmallow.ValidationError("is not an address of a Redis: check port and options") from None
+        parse_address(value)
+    except ValueError as error:
+        raise marshmallow.ValidationError(str(error)) from None
 
 
 def a_header_with_an_address(value: str) -> None:
@@ -119,6 +132,13 @@ def a_public_url(value: str) -> None:
         raise marshmallow.ValidationError("must be one address, such as https://auth.example.com")
 
 
+def a_login_url(value: str) -> None:
+    """Check the page of the login: an address, or a path on the host that was asked for."""
+    address = f"https://host.example{value}" if value.startswith("/") else value
+    if not is_address(address):
+        raise marshmallow.ValidationError("must be a page, such as https://app.example.com/login, or a path: /login")
+
+
 def a_sealing_key(text: str) -> str:
     """Check a key that seals cookies."""
     key = text.strip()
@@ -135,6 +155,52 @@ def a_relay_secret(value: str) -> None:
         raise marshmallow.ValidationError(
             f"must be at least {_SHORTEST_SEALING_KEY} visible characters of ASCII (`openssl rand -hex 32`)"
         )
+
+
+def a_provider(text: str) -> str:
+    """Check the name of a provider."""
+    name = text.strip()
+    if not _PROVIDER.fullmatch(name):
+        raise marshmallow.ValidationError(f"{name!r} is not the name of a provider: write github, linkedin_oidc, …")
+    return name
+
+
+def a_pages_folder(value: str) -> None:
+    """Check the folder with an operator's own files of the pages."""
+    from velro_auth.endpoints.pages.folder import check_folder  # noqa: PLC0415 - loads Jinja, which few need here
+
+    try:
+        check_folder(Path(value))
+    except ValueError as error:
+        raise marshmallow.ValidationError(str(error)) from error
+
+
+def a_brand_name(value: str) -> None:
+    """Check the name of a product."""
+    if len(value) > _LONGEST_BRAND_NAME or not value.isprintable():
+        raise marshmallow.ValidationError(f"must have at most {_LONGEST_BRAND_NAME} visible characters")
+
+
+def a_logo(value: str) -> None:
+    """Check the address or the file of a logo."""
+    if value.startswith("https://"):
+        if not _LOGO_ADDRESS.fullmatch(value):
+            raise marshmallow.ValidationError("is not an address: write https://cdn.example.com/logo.svg")
+        return
+    if Path(value).suffix.lower() not in LOGO_TYPES:
+        raise marshmallow.ValidationError("must be an https address, or a file that ends in " + ", ".join(LOGO_TYPES))
+    try:
+        size = Path(value).stat().st_size
+    except OSError as error:
+        raise marshmallow.ValidationError(f"{value} cannot be read: {error.strerror}") from error
+    if size > MAX_LOGO_BYTES:
+        raise marshmallow.ValidationError(f"has {size} bytes: at most {MAX_LOGO_BYTES} are shown")
+
+
+def a_color(value: str) -> None:
+    """Check a colour."""
+    if not _COLOR.fullmatch(value):
+        raise marshmallow.ValidationError("must be a colour such as #2f5fd0: six hexadecimal digits after #")
 
 
 def a_client_key(text: str) -> str:

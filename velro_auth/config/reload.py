@@ -17,7 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from velro_auth.auth.access_rules import AccessRules
 from velro_auth.background import Background
+from velro_auth.config import rules_file
 from velro_auth.config.fields import Spec
 from velro_auth.config.settings import Settings, cross_field_errors, shown, specs
 from velro_auth.config.validation import SettingError
@@ -59,14 +61,23 @@ def settings_diff(current: Settings, asked: Settings) -> SettingsDiff:
     """Compare new settings with the current ones."""
     differing = [spec for spec in specs() if getattr(current, spec.name) != getattr(asked, spec.name)]
     applied = [spec for spec in differing if spec.metadata["at_run_time"]]
-    settings = dataclasses.replace(current, **{spec.name: getattr(asked, spec.name) for spec in applied})
+    changed = {spec.metadata["variable"]: _change(spec, current, asked) for spec in applied}
+    if current.access_rules != asked.access_rules:
+        # The file may have the same name.
+        changed[rules_file.VARIABLE] = f"{_count(current.access_rules)} -> {_count(asked.access_rules)}"
+    new = {spec.name: getattr(asked, spec.name) for spec in applied}
+    settings = dataclasses.replace(current, access_rules=asked.access_rules, **new)
     return SettingsDiff(
         settings=settings,
         # The values that are kept may not go together with the new ones.
         errors=asked.errors or cross_field_errors(settings),
-        changed={spec.metadata["variable"]: _change(spec, current, asked) for spec in applied},
+        changed=changed,
         waiting=[spec.metadata["variable"] for spec in differing if spec not in applied],
     )
+
+
+def _count(rules: AccessRules | None) -> str:
+    return f"{len(rules.rules)} rules" if rules else "no rules"
 
 
 def _change(spec: Spec, current: Settings, asked: Settings) -> str:

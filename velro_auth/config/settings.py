@@ -17,15 +17,22 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, get_type_hints
 
+from velro_auth.auth.access_rules import AccessRules
 from velro_auth.config import sources
 from velro_auth.config.fields import (
     Environment,
     Network,
     Spec,
+    a_brand_name,
     a_client_key,
+    a_color,
     a_header_with_an_address,
+    a_login_url,
+    a_logo,
     a_network,
+    a_pages_folder,
     a_pattern,
+    a_provider,
     a_public_url,
     a_redirect,
     a_redis_address,
@@ -37,10 +44,11 @@ from velro_auth.config.fields import (
     one_of,
     setting,
 )
+from velro_auth.config.rules_file import read_rules_file
 from velro_auth.config.validation import LEGACY, RETIRED, SettingError, project_errors
 from velro_auth.guards.keys import project_prefix
 from velro_auth.web.client_address import PRIVATE, REAL_IP
-from velro_auth.web.origins import has_bare_dot
+from velro_auth.web.origins import has_bare_dot, normal_origin
 
 MASKED_CHARACTERS: Final = 6
 
@@ -249,6 +257,51 @@ class Settings:
         " `AUTH_PUBLIC_URL` too.",
         at_run_time=True,
     )
+    auth_pages: bool = setting(
+        "AUTH_PAGES",
+        False,
+        "Answer `/login`, `/signup`, `/forgot`, `/reset`, `/confirm` and `/account` with pages for people:"
+        " docs/how-to/pages.md. Needs `AUTH_COOKIE_SESSIONS` and `AUTH_PUBLIC_URL`.",
+        at_run_time=True,
+    )
+    auth_pages_providers: Sequence[str] = setting(
+        "AUTH_PAGES_PROVIDERS",
+        (),
+        "Providers that `/login` has a button for, comma separated, by Supabase's names: `google,github`. Switch each"
+        " of them on in the project.",
+        convert=a_provider,
+        at_run_time=True,
+    )
+    auth_pages_dir: str = setting(
+        "AUTH_PAGES_DIR",
+        "",
+        "Folder with files that replace those of the pages: templates (`login.html`), messages (`en.toml`), and"
+        " `brand.css` for further styles. Read at the start and at a reload.",
+        check=a_pages_folder,
+        at_run_time=True,
+    )
+    auth_brand_name: str = setting(
+        "AUTH_BRAND_NAME",
+        "",
+        "Name of the product on the pages, at most 60 characters. Default: the host of `AUTH_PUBLIC_URL`.",
+        check=a_brand_name,
+        at_run_time=True,
+    )
+    auth_brand_logo: str = setting(
+        "AUTH_BRAND_LOGO",
+        "",
+        "Logo on the pages: the path of a file (SVG, PNG, WebP, JPEG; at most 64 KiB), or an https address.",
+        check=a_logo,
+        at_run_time=True,
+    )
+    auth_brand_color: str = setting(
+        "AUTH_BRAND_COLOR",
+        "#2f5fd0",
+        "Colour of buttons and links on the pages, as `#rrggbb`. Where it has too little contrast, a darker or lighter"
+        " shade of it is used.",
+        check=a_color,
+        at_run_time=True,
+    )
     auth_relay_secret: str = setting(
         "AUTH_RELAY_SECRET",
         "",
@@ -256,6 +309,21 @@ class Settings:
         " gets the access token in `X-Auth-Access-Token`, for the backend. Empty: no gateway does.",
         secret=True,
         check=a_relay_secret,
+        at_run_time=True,
+    )
+    auth_login_url: str = setting(
+        "AUTH_LOGIN_URL",
+        "",
+        "The page that `verify?on_fail=login` leads to; the address asked for comes along in `rd`. A path, such as"
+        " `/login`, is one on the host that was asked for. Default: `/login` of `AUTH_PUBLIC_URL`.",
+        check=a_login_url,
+        at_run_time=True,
+    )
+    auth_rules_file: str = setting(
+        "AUTH_RULES_FILE",
+        "",
+        "File of rules, in TOML: who may reach which part of a site behind a gateway. SIGHUP reads it anew:"
+        " docs/how-to/protect-a-site.md.",
         at_run_time=True,
     )
     auth_throttle_scale: float = setting(
@@ -282,9 +350,10 @@ class Settings:
     )
     auth_replicas: int = setting(
         "AUTH_REPLICAS",
-        1,
-        "Instances of this service. Each takes its part of the limits while there is no REDIS_URL, or Redis is away.",
-        check=between(1, 1000),
+        0,
+        "Instances of this service. Each takes its part of the limits while there is no REDIS_URL, or Redis is away. 0:"
+        " with REDIS_URL they count themselves, without it there is one.",
+        check=between(0, 1000),
         at_run_time=True,
     )
     auth_upstream_quota: str = setting(
@@ -519,6 +588,8 @@ class Settings:
     origins: Mapping[str, Origin] = dataclasses.field(default_factory=dict, compare=False)
     #: ``SUPABASE_ANON_KEY``, also where ``SUPABASE_PUBLISHABLE_KEY`` wins over it: clients may still send it.
     anon_key: str = dataclasses.field(default="", repr=False)
+    #: The content of the file of rules; None without one, or with a wrong one.
+    access_rules: AccessRules | None = None
     #: Variables that are set but have no effect any more.
     retired: Sequence[str] = dataclasses.field(default=(), compare=False)
 
@@ -532,6 +603,22 @@ class Settings:
         """The keys that Supabase's own clients may send."""
         own = (self.supabase_publishable_key, self.anon_key, *self.auth_client_keys)
         return tuple(dict.fromkeys(key for key in own if key))
+
+    @property
+    def login_url(self) -> str:
+        """The page of the login; empty if none is known."""
+        public = self.auth_public_url.rstrip("/")
+        return self.auth_login_url or (f"{public}/login" if public else "")
+
+    @property
+    def redirect_urls(self) -> tuple[str, ...]:
+        """The addresses that flows may lead to: those of ``AUTH_REDIRECT_URLS``, and the service's own pages."""
+        return (*self.auth_redirect_urls, *([normal_origin(self.auth_public_url)] if self.has_pages else []))
+
+    @property
+    def has_pages(self) -> bool:
+        """Whether the service has pages. Without what they need, it has none."""
+        return self.auth_pages and self.auth_cookie_sessions and bool(self.auth_public_url)
 
     @property
     def redis_prefix(self) -> str:
@@ -657,12 +744,20 @@ class Settings:
         variables = {**given, **file.variables, sources.VARIABLE: path}
         env = Environment(variables)
         settings = cls(**{spec.name: env.read(spec, _types()[spec.name]) for spec in specs()})
-        errors = (*file.errors, *env.errors(), *cross_field_errors(settings))
+        rules = read_rules_file(settings.auth_rules_file)
+        errors = (*file.errors, *env.errors(), *rules.errors, *cross_field_errors(settings))
         names = {spec.metadata["variable"]: env.name_of(spec) for spec in specs()}
         origins = {variable: _origin(name, file.variables) for variable, name in names.items()}
         retired = tuple(name for name in RETIRED if variables.get(name, "").strip())
         anon_key = variables.get("SUPABASE_ANON_KEY", "").strip()
-        return dataclasses.replace(settings, errors=errors, origins=origins, retired=retired, anon_key=anon_key)
+        return dataclasses.replace(
+            settings,
+            errors=errors,
+            origins=origins,
+            retired=retired,
+            anon_key=anon_key,
+            access_rules=rules.rules,
+        )
 
 
 def _origin(name: str | None, file: Mapping[str, str]) -> Origin:
@@ -716,6 +811,10 @@ def cross_field_errors(settings: Settings) -> list[SettingError]:
         )
     if settings.auth_supabase_api and not settings.client_keys:
         found.append(SettingError("AUTH_SUPABASE_API", "needs a key in SUPABASE_PUBLISHABLE_KEY or AUTH_CLIENT_KEYS"))
+    if settings.auth_pages and not (settings.auth_cookie_sessions and settings.auth_public_url):
+        found.append(
+            SettingError("AUTH_PAGES", "needs AUTH_COOKIE_SESSIONS=1 and AUTH_PUBLIC_URL: the pages keep no tokens")
+        )
     if settings.auth_captcha == "on" and not settings.supabase_publishable_key:
         found.append(SettingError("AUTH_CAPTCHA", "'on' needs a key in SUPABASE_PUBLISHABLE_KEY", "settings.keys"))
     if settings.auth_captcha == "on" and settings.auth_forward_client_ip == "on":

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAX_DEPTH: Final = 16
 
 NO_STORE: Final = ("Cache-Control", "no-store")
+PLAIN_TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
 
 _JSON: Final = (("Content-Type", "application/json"), NO_STORE)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hmac
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,7 +36,8 @@ from velro_auth.errors import (
     UpstreamError,
     UpstreamThrottled,
 )
-from velro_auth.web.session_cookies import KeptSession, SessionCookies
+from velro_auth.web.forwarded import METHOD_FIELDS, is_nginx
+from velro_auth.web.session_cookies import Header, KeptSession, SessionCookies
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -46,8 +47,6 @@ REFRESH_BEFORE_S: Final = 60
 
 #: RFC 9110, 9.2.1. Requests with these methods change nothing.
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-#: The method of the request that a gateway asks about: nginx writes the one, Caddy and Traefik the other.
-_METHOD_FIELDS: Final = ("HTTP_X_FORWARDED_METHOD", "HTTP_X_ORIGINAL_METHOD")
 #: The answer depends on these, beside ``Origin``, which every answer names.
 _VARY: Final = ("Vary", "Authorization, Cookie, Sec-Fetch-Site")
 #: These do not end the session: a later refresh may succeed.
@@ -116,6 +115,8 @@ class CookieEndpoint:
 
     @functools.cached_property
     def _begins_sessions(self) -> bool:
+        if getattr(self.endpoint, "begins_sessions", False):
+            return True
         answers = [operation.answer for operation in self.operations.values() if operation.answer]
         return self.name in {LoginEndpoint.name, RefreshEndpoint.name} or any(
             issubclass(answer, SessionAnswer) for answer in answers
@@ -123,6 +124,8 @@ class CookieEndpoint:
 
     @functools.cached_property
     def _needs_token(self) -> bool:
+        if getattr(self.endpoint, "needs_token", False):
+            return True
         is_token_needed = any(operation.needs_token for operation in self.operations.values())
         return is_token_needed or self.name in {LogoutEndpoint.name, VerifyEndpoint.name}
 
@@ -152,21 +155,37 @@ class CookieEndpoint:
             except SessionRefused:
                 raise
             except SessionExpired:
-                context.answer_headers += rules.cookies.clear(request)
+                self._set(request, context, rules.cookies.clear(request))
                 raise
         else:
             answer = self.endpoint(request)
         self._relay(environ, context)
         return answer
 
+    @functools.cached_property
+    def _is_verify(self) -> bool:
+        return self.name == VerifyEndpoint.name
+
     def _changes_something(self, environ: Mapping[str, Any], context: RequestContext) -> bool:
         methods = [environ["REQUEST_METHOD"]]
-        if self.name == VerifyEndpoint.name and context.peer_is_trusted:
-            methods = [environ[field] for field in _METHOD_FIELDS if field in environ] or methods
+        if self._is_verify and environ.get("HTTP_SEC_FETCH_MODE") == "websocket":
+            # It begins with a GET, and what comes then is not asked about.
+            return True
+        if self._is_verify and context.peer_is_trusted:
+            methods = [environ[field] for field in METHOD_FIELDS if field in environ] or methods
         return any(method.upper() not in _SAFE for method in methods)
 
     def _keep(self, request: Request, context: RequestContext, session: Session) -> None:
-        context.answer_headers += self.rules.cookies.keep(session, request)
+        self._set(request, context, self.rules.cookies.keep(session, request))
+
+    def _set(self, request: Request, context: RequestContext, cookies: Sequence[Header]) -> None:
+        """Put *cookies* into the answer."""
+        context.answer_headers += cookies
+        is_asked_by_nginx = self._is_verify and context.peer_is_trusted and is_nginx(request.environ)
+        if is_asked_by_nginx and len(cookies) > 1:
+            # nginx reads the first of several fields with one name. The second cookie opens only beside the first one,
+            # which no script can read, so this field is of no use to a script.
+            context.answer_headers.append(("X-Auth-Set-Cookie-2", cookies[1][1]))
 
     def _answer_with_cookie(self, request: Request, context: RequestContext, *, is_refresh: bool) -> WSGIApplication:
         """Answer a request whose cookie counts; *is_refresh*: its session is to be refreshed."""
@@ -188,7 +207,7 @@ class CookieEndpoint:
         context.kept_refresh_token = kept.refresh_token
         answer = self.endpoint(request)
         if request.args.get("scope") != "others":
-            context.answer_headers += self.rules.cookies.clear(request)
+            self._set(request, context, self.rules.cookies.clear(request))
         return answer
 
     def _fresh(self, request: Request, context: RequestContext, kept: KeptSession) -> str:
@@ -209,7 +228,7 @@ class CookieEndpoint:
     def _relay(self, environ: Mapping[str, Any], context: RequestContext) -> None:
         """Give the access token to a gateway that knows the secret."""
         secret, sent = self.rules.relay_secret, environ.get("HTTP_X_VELRO_RELAY", "")
-        if self.name != VerifyEndpoint.name or not secret:
+        if not self._is_verify or not secret:
             return
         if hmac.compare_digest(sent.encode("utf-8", "replace"), secret.encode()):
             token = bearer_token(environ.get("HTTP_AUTHORIZATION"))

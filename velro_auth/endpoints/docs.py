@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import functools
-import html
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from werkzeug.wrappers import Request, Response
 
 from velro_auth.endpoints import Endpoint
 from velro_auth.errors import NotFound
-
-#: The page needs only its inline style: no script, no image, nothing from another server.
-PAGE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-
-_STYLE: Final = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}"
-    "h2{margin-top:2.5rem}code,pre{background:#eee;padding:.1rem .3rem}pre{padding:1rem;overflow:auto}"
-    "td{padding:.2rem 1rem .2rem 0;vertical-align:top}"
-)
 
 
 @dataclass(frozen=True)
@@ -82,34 +72,9 @@ class DocsEndpoint:
 
     def __call__(self, _: Request) -> Response:
         """Answer with a page."""
+        # Its style and script are read when the page is first asked for.
+        from velro_auth.endpoints.docs_page import PAGE_POLICY, page  # noqa: PLC0415
+
         response = Response(page(self.contract.document()), mimetype="text/html")
         response.headers["Content-Security-Policy"] = PAGE_POLICY
         return response
-
-
-def page(document: dict[str, Any]) -> str:
-    """Return *document* as an HTML page."""
-    title = f"{document['info']['title']} {document['info']['version']}"
-    sections = [
-        _section(path, method, operation)
-        for path, operations in document["paths"].items()
-        for method, operation in operations.items()
-        if method != "head"
-    ]
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1>"
-        f'<p>{html.escape(document["info"]["description"])} For programs: <a href="openapi.json">openapi.json</a>.</p>'
-        f"{''.join(sections)}</html>"
-    )
-
-
-def _section(path: str, method: str, operation: dict[str, Any]) -> str:
-    rows = "".join(
-        f"<tr><td><code>{html.escape(status)}</code></td><td>{html.escape(response['description'])}</td></tr>"
-        for status, response in operation["responses"].items()
-    )
-    return (
-        f"<h2><code>{method.upper()} {html.escape(path)}</code></h2>"
-        f"<p>{html.escape(operation['summary'])}.</p><table>{rows}</table>"
-    )

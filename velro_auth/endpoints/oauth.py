@@ -42,6 +42,7 @@ from velro_auth.web.flow_cookies import Flow, FlowCookies, Header
 from velro_auth.web.problems import answer_for
 from velro_auth.web.redirects import MAX_LENGTH, AllowedRedirect, is_allowed
 
+AUTHORIZE_PATH: Final = "/api/v1/auth/authorize"
 CALLBACK_PATH: Final = "/api/v1/auth/callback"
 
 _EXCHANGE: Final = ExchangeBody(unknown=marshmallow.EXCLUDE)
@@ -91,7 +92,7 @@ class AuthorizeEndpoint:
 
     name: ClassVar = "authorize"
     methods: ClassVar = ("GET",)
-    paths: ClassVar = ("/api/v1/auth/authorize/<provider>",)
+    paths: ClassVar = (f"{AUTHORIZE_PATH}/<provider>",)
     operations: ClassVar[Mapping[str, Operation]] = {
         "GET": Operation(
             summary="Begin a sign-in with a provider; for browsers",

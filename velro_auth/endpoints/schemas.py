@@ -80,19 +80,19 @@ class FactorToProve(Schema):
 class MfaAnswer(Schema):
     """What a client has to do before the session is at ``aal2``."""
 
-    required = fields.Boolean()
-    factors = fields.List(fields.Nested(FactorToProve))
+    required = fields.Boolean(required=True)
+    factors = fields.List(fields.Nested(FactorToProve), required=True)
 
 
 class SessionAnswer(Schema):
     """Response of a login or a refresh."""
 
     access_token = fields.String(required=True)
-    token_type = fields.Constant("bearer")
-    expires_in = fields.Integer(metadata={"description": "Seconds."})
-    expires_at = fields.Integer(metadata={"description": "Seconds since the epoch."})
+    token_type = fields.Constant("bearer", required=True)
+    expires_in = fields.Integer(required=True, metadata={"description": "Seconds."})
+    expires_at = fields.Integer(required=True, metadata={"description": "Seconds since the epoch."})
     refresh_token = fields.String(required=True)
-    user = fields.Nested(UserAnswer)
+    user = fields.Nested(UserAnswer, required=True)
     weak_password = fields.Dict(allow_none=True)
     mfa = fields.Nested(
         MfaAnswer,

@@ -221,7 +221,7 @@ class FactorAnswer(Schema):
 class FactorsAnswer(Schema):
     """The second factors of a user."""
 
-    factors = fields.List(fields.Nested(FactorAnswer))
+    factors = fields.List(fields.Nested(FactorAnswer), required=True)
 
 
 class TotpAnswer(Schema):

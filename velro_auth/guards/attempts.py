@@ -29,29 +29,32 @@ class Reservation:
         caller: Its sender.
         is_known: Whether this account logged in from this network before.
         scopes: The scopes that it was counted under.
-        counted_at: When it was counted, on the store's clock.
+        counted_at: Per counted scope, when it was counted, on the clock of the server that counted it.
         previous: Per counted scope, when the try before it was counted.
         allowance: What the caller has left, this try included; for the ``RateLimit`` fields.
         has_solved: Whether the caller sent the solution of a challenge.
         in_memory: The same try in the memory of this process; only for tries counted in a shared store.
+        shard: Which part of the service's counter counted it; other than 0 only in a cluster.
     """
 
     caller: Caller
     is_known: bool
     scopes: tuple[str, ...]
-    counted_at: float
+    counted_at: tuple[float, ...]
     previous: tuple[float, ...]
     allowance: Allowance
     has_solved: bool = False
     in_memory: Reservation | None = None
+    shard: int = 0
 
     def without(self, scope: str) -> Reservation:
         """Return the reservation without *scope*: when it is settled, the try stays counted there."""
-        kept = [(one, at) for one, at in zip(self.scopes, self.previous, strict=True) if one != scope]
+        kept = [index for index, one in enumerate(self.scopes) if one != scope]
         return dataclasses.replace(
             self,
-            scopes=tuple(one for one, _ in kept),
-            previous=tuple(at for _, at in kept),
+            scopes=tuple(self.scopes[index] for index in kept),
+            counted_at=tuple(self.counted_at[index] for index in kept),
+            previous=tuple(self.previous[index] for index in kept),
             in_memory=self.in_memory and self.in_memory.without(scope),
         )
 
@@ -84,6 +87,14 @@ class Refusal:
     def own(self) -> Refusal:
         """Return the refusal without the shared limits, for a caller who may solve a challenge."""
         return dataclasses.replace(self, scope=self.own_scope, wait_s=self.own_wait_s)
+
+
+def refusal_of(waits: Mapping[str, float], allowance: Allowance, *, failures: int) -> Refusal:
+    """Return the refusal for scope → wait, in the order of ``STRANGER``; one of them at least is not 0."""
+    longest = max(waits, key=lambda scope: waits[scope])
+    longest_own = max((scope for scope in waits if scope not in SHARED), key=lambda scope: waits[scope])
+    own_scope = longest_own if waits[longest_own] else ""
+    return Refusal(longest, waits[longest], allowance, own_scope, waits[longest_own], failures)
 
 
 class Known(NamedTuple):
@@ -206,16 +217,8 @@ class MemoryAttempts:
         return record
 
     def _refusal(self, records: Mapping[str, Record], waits: Mapping[str, float], now: float) -> Refusal:
-        longest = max(waits, key=lambda scope: waits[scope])
-        longest_own = max((scope for scope in waits if scope not in SHARED), key=lambda scope: waits[scope])
-        return Refusal(
-            longest,
-            waits[longest],
-            self._limits["pair"].allowance(records["pair"], now),
-            own_scope=longest_own if waits[longest_own] else "",
-            own_wait_s=waits[longest_own],
-            failures=records["network"].streak if "network" in records else 0,
-        )
+        allowance = self._limits["pair"].allowance(records["pair"], now)
+        return refusal_of(waits, allowance, failures=records["network"].streak if "network" in records else 0)
 
     def _count(
         self, caller: Caller, records: Mapping[str, Record], now: float, *, is_known: bool, has_solved: bool
@@ -225,12 +228,14 @@ class MemoryAttempts:
         pair = self._limits["pair"].counted(records["pair"], now)
         previous = tuple(record.last for record in records.values())
         allowance = self._limits["pair"].allowance(pair, now)
-        return Reservation(caller, is_known, tuple(records), now, previous, allowance, has_solved)
+        counted_at = (now,) * len(records)
+        return Reservation(caller, is_known, tuple(records), counted_at, previous, allowance, has_solved)
 
     def _refund(self, reservation: Reservation, now: float) -> None:
-        for scope, previous in zip(reservation.scopes, reservation.previous, strict=True):
+        counted = zip(reservation.scopes, reservation.counted_at, reservation.previous, strict=True)
+        for scope, counted_at, previous in counted:
             table, key = self._tables[scope], reservation.caller.key(scope)
-            record = self._limits[scope].refunded(table.get(key), reservation.counted_at, previous)
+            record = self._limits[scope].refunded(table.get(key), counted_at, previous)
             table.put(key, record, now)
 
     def _end_streaks(self, caller: Caller, now: float) -> None:

@@ -27,6 +27,10 @@ UNKNOWN_NETWORK: Final = "unknown"
 #: The beginning of all keys of this service in Redis, whatever the project.
 REDIS_PREFIX: Final = "velro"
 
+#: The version of the names and values of counters in Redis. Another one begins with empty counters, so processes of two
+#: releases can share one Redis during an update.
+REDIS_VERSION: Final = "v2"
+
 #: Hexadecimal characters of the hash of the project's host: 48 bits keep the projects in one Redis apart.
 PROJECT_CHARACTERS: Final = 12
 

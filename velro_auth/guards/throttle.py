@@ -116,7 +116,7 @@ class Throttle:
         """Report a try that would have been refused. It is not counted: a refused one would not have been either."""
         with self._enforcement.let_through(refusal.scope, account=caller.account):
             yield Reservation(
-                caller, is_known=False, scopes=(), counted_at=0.0, previous=(), allowance=refusal.allowance
+                caller, is_known=False, scopes=(), counted_at=(), previous=(), allowance=refusal.allowance
             )
         self._attempts.remember(caller)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import re
 import secrets
@@ -28,6 +29,11 @@ TIMEOUT_S: Final = 30.0
 #: Rounds per client before the measurement, so that no connect is timed.
 WARM_UP: Final = 3
 
+#: A UUID or a time: made up anew for each answer, as their length is fixed.
+_VARYING: Final = re.compile(
+    rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{6}Z"
+)
+
 Body: TypeAlias = dict[str, Any]
 
 
@@ -40,6 +46,7 @@ class Route:
         direct: The path of the same at Supabase Auth.
         kinds: Kinds of addresses to tell apart.
         status: How the gateway answers all of them.
+        direct_status: The same for its ``/auth/v1``.
         body: Returns a body for an address.
         direct_body: The same for Supabase Auth.
         prepare: The route that is called once for the existing address before the measurement: ``forgot`` gives it a
@@ -50,6 +57,7 @@ class Route:
     path: str
     direct: str
     status: int
+    direct_status: int
     body: Callable[[str], Body]
     direct_body: Callable[[str], Body]
     kinds: tuple[str, ...] = ("unknown", "known")
@@ -74,18 +82,25 @@ ROUTES: Final[Mapping[str, Route]] = {
         "/login",
         "/token?grant_type=password",
         401,
+        400,
         _credentials,
         _credentials,
         kinds=("unknown", "wrong", "banned"),
         is_mailing=False,
     ),
-    "signup": Route("/signup", "/signup", 202, _credentials, _credentials),
-    "forgot": Route("/password/forgot", "/recover", 202, _address, _address),
-    "otp": Route("/otp", "/otp", 202, _address, lambda email: {"email": email, "create_user": False}),
+    "signup": Route("/signup", "/signup", 202, 200, _credentials, _credentials),
+    "forgot": Route("/password/forgot", "/recover", 202, 200, _address, _address),
+    "otp": Route("/otp", "/otp", 202, 200, _address, lambda email: {"email": email, "create_user": False}),
     "resend": Route(
-        "/signup/resend", "/resend", 202, _address, lambda email: {"email": email, "type": "signup"}, prepare="signup"
+        "/signup/resend",
+        "/resend",
+        202,
+        200,
+        _address,
+        lambda email: {"email": email, "type": "signup"},
+        prepare="signup",
     ),
-    "confirm": Route("/confirm", "/verify", 401, _code, _code, prepare="forgot", is_mailing=False),
+    "confirm": Route("/confirm", "/verify", 401, 403, _code, _code, prepare="forgot", is_mailing=False),
 }
 
 
@@ -97,6 +112,7 @@ class Target:
         base_url: The address before the route's path.
         route: What is asked.
         is_direct: Whether this is Supabase Auth itself.
+        is_supabase_api: Whether this is ``/auth/v1`` of the gateway.
         headers: Sent with every request.
         metrics_token: Opens the gateway's metrics, which count the requests that reached Supabase.
     """
@@ -104,17 +120,28 @@ class Target:
     base_url: str
     route: Route
     is_direct: bool = False
+    is_supabase_api: bool = False
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     metrics_token: str = field(default="", repr=False)
 
     @property
+    def speaks_supabase(self) -> bool:
+        """Whether it has Supabase's paths, bodies and statuses."""
+        return self.is_direct or self.is_supabase_api
+
+    @property
     def url(self) -> str:
         """The whole address."""
-        return self.base_url + (self.route.direct if self.is_direct else self.route.path)
+        return self.base_url + (self.route.direct if self.speaks_supabase else self.route.path)
+
+    @property
+    def status(self) -> int:
+        """How it answers all kinds of addresses."""
+        return self.route.direct_status if self.speaks_supabase else self.route.status
 
     def body(self, email: str) -> Body:
         """Return a body for *email*."""
-        return self.route.direct_body(email) if self.is_direct else self.route.body(email)
+        return self.route.direct_body(email) if self.speaks_supabase else self.route.body(email)
 
     def prepare(self, existing: str) -> str:
         """Ask what has to be asked before the measurement; return the address to measure as the existing one.
@@ -126,7 +153,7 @@ class Target:
             return existing
         is_new = self.route.prepare == "signup"
         email = f"pending-{secrets.token_hex(6)}@{domain_of(existing)}" if is_new else existing
-        before = Target(self.base_url, ROUTES[self.route.prepare], self.is_direct, self.headers)
+        before = dataclasses.replace(self, route=ROUTES[self.route.prepare])
         with open_session(before) as session:
             session.post(before.url, json=before.body(email), timeout=TIMEOUT_S)
         return email
@@ -136,7 +163,8 @@ class Target:
 class Sample:
     """One answer, without what differs in every answer.
 
-    *took_s* is from the first byte sent to the last one received; *body* lacks the request id.
+    *took_s* is from the first byte sent to the last one received; *body* lacks the request id, and ids and times of
+    a sign-up.
     """
 
     kind: str
@@ -184,7 +212,7 @@ def upstream_requests(target: Target) -> int | None:
     if target.is_direct:
         return None
     answer = requests.get(
-        target.base_url.removesuffix("/api/v1/auth") + "/metrics",
+        target.base_url.removesuffix("/api/v1/auth").removesuffix("/auth/v1") + "/metrics",
         headers={"Authorization": f"Bearer {target.metrics_token}"},
         timeout=TIMEOUT_S,
     )
@@ -243,8 +271,8 @@ def _shape(value: str) -> str:
 
 
 def _without(answer: requests.Response, email: str) -> bytes:
-    """Return the body without the request id and without the address asked for."""
+    """Return the body without the request id, ids, times, and the address asked for."""
     body = answer.content
     for own in (answer.headers.get("X-Request-ID", ""), email):
         body = body.replace(own.encode(), b"") if own else body
-    return body
+    return _VARYING.sub(b"", body)

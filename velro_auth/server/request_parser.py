@@ -189,6 +189,9 @@ class RequestParser:
         self.environ["RAW_URI"] = self._url.decode("ascii")
         self.environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
         self._add_fields()
+        if version == "1.1" and "HTTP_HOST" not in self.environ:
+            # RFC 9112, 3.2.
+            self._refuse(errors.RequestError("no Host"))
         if self.error is None:
             self._frame(path, version)
 

@@ -1,17 +1,20 @@
--- The throttle's counters: one script, so that a burst from many processes is counted exactly.
+-- The throttle's counters of one slot: one script, so that a burst from many processes is counted exactly.
 --
 -- The arithmetic is that of guards/limits.py, line by line. Numbers travel as %.17g text, which loses nothing. Time is
 -- Redis's own unless a test passes one: one clock for all gateways. Keys expire, but only to free memory: the numbers in
--- a record decide when it is out of date.
+-- a record decide when it is out of date. One server holds all keys in one slot, a cluster those of the account, of the
+-- networks and of the service in three: stores/attempts.py calls this for each, in this order.
 --
--- KEYS: known, then the scopes in the order of limits.STRANGER, then known_network.
--- ARGV: 1 begin, settle or knows, 2 the limits as JSON, 3 the network, 4 the time or nothing, 5 the numbers of scopes.
---   begin takes in 5 the scopes of a pair that never logged in. It returns {0|1 allowed, known, now, scope with the
---   longest wait, that wait, the same two among the limits that are not shared, failures of the network,
---   full_until, streak and last of the pair, last of each scope ...}.
---   settle takes in 5 the scopes that were counted, 6 succeeded, 7 when the try was counted, 8 ... when the try before
+-- KEYS: the keys of this slot.
+-- ARGV: 1 begin, look, recount, settle or knows, 2 the limits as JSON, 3 the network, 4 the time or nothing, 5 what each key is:
+--   known, known_network or the name of a scope, 6 names of scopes, separated by commas.
+--   begin takes in 6 the scopes of a pair that never logged in, in 7 the failures of its networks in the calls before.
+--   It counts the try in all of these scopes, or in none. It returns {0|1 allowed, known, now, failures of all its
+--   networks, then per scope its name, its wait, full_until, streak, last}. look does the same and counts nothing,
+--   recount counts in any case.
+--   settle takes in 6 the scopes that were counted, 7 succeeded, 8 when the try was counted, 9 ... when the try before
 --   it was counted, per scope.
---   knows returns whether the pair, and whether anybody from the network, logged in before.
+--   knows returns {whether the pair logged in before, whether anybody from the network did}.
 local settings = cjson.decode(ARGV[2])
 local limits = settings.scopes
 local network = ARGV[3]
@@ -21,12 +24,18 @@ if not now then
   now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 end
 
-local PAIR, STRANGERS, NETWORK, NETWORK56, NETWORK48, SERVICE, ACCOUNT = 1, 2, 3, 4, 5, 6, 7
-local KNOWN = {PAIR, ACCOUNT}
-local SHARED = {[NETWORK56] = true, [NETWORK48] = true, [SERVICE] = true}
+local ALWAYS_COUNTED = {pair = true, account = true}
+local NETWORKS = {network = true, network56 = true, network48 = true}
 
-local GIVEN = {}
-for scope in string.gmatch(ARGV[5], '%d+') do GIVEN[#GIVEN + 1] = tonumber(scope) end
+local function words(list)
+  local found = {}
+  for word in string.gmatch(list, '%w[%w_]*') do found[#found + 1] = word end
+  return found
+end
+
+local key_of = {}
+for index, name in ipairs(words(ARGV[5])) do key_of[name] = KEYS[index] end
+local GIVEN = words(ARGV[6])
 
 local function text(number) return string.format('%.17g', number) end
 
@@ -43,14 +52,14 @@ local function repair(key, kind)
 end
 
 local function load(scope)
-  local key = KEYS[scope + 1]
+  local key = key_of[scope]
   repair(key, 'hash')
   local raw = redis.call('HMGET', key, 'full_until', 'streak', 'last')
   return {full_until = number(raw[1]), streak = number(raw[2]), last = number(raw[3])}
 end
 
 local function save(scope, record)
-  local key, limit = KEYS[scope + 1], limits[scope]
+  local key, limit = key_of[scope], limits[scope]
   if record.streak == 0 and record.full_until <= now then
     redis.call('DEL', key)
     return
@@ -71,10 +80,6 @@ local function current(scope)
   return record
 end
 
-local function failures_of(scope, records)
-  return records[scope] and records[scope].streak or 0
-end
-
 local function wait_s(scope, record, is_fresh)
   local limit = limits[scope]
   local burst = limit.burst
@@ -91,72 +96,87 @@ local function wait_s(scope, record, is_fresh)
 end
 
 local function is_known()
-  repair(KEYS[1], 'zset')
-  return number(redis.call('ZSCORE', KEYS[1], network)) > now
+  if not key_of.known then return false end
+  repair(key_of.known, 'zset')
+  return number(redis.call('ZSCORE', key_of.known, network)) > now
 end
 
-local function begin()
-  local known = is_known()
-  local scopes = known and KNOWN or GIVEN
-  local records, longest_scope, longest, longest_own_scope, longest_own = {}, 0, 0, 0, 0
-  for _, scope in ipairs(scopes) do records[scope] = current(scope) end
-  local failures = failures_of(NETWORK, records)
-  local is_fresh = failures + failures_of(NETWORK56, records) + failures_of(NETWORK48, records) == 0
-  for _, scope in ipairs(scopes) do
-    local wait = wait_s(scope, records[scope], is_fresh)
-    if wait > longest then longest_scope, longest = scope, wait end
-    if wait > longest_own and not SHARED[scope] then longest_own_scope, longest_own = scope, wait end
+local function begin(is_counted, is_forced)
+  local known, failures, is_allowed = is_known(), tonumber(ARGV[7]), true
+  local scopes, records, waits = {}, {}, {}
+  for _, scope in ipairs(GIVEN) do
+    if not known or ALWAYS_COUNTED[scope] then
+      scopes[#scopes + 1] = scope
+      records[scope] = current(scope)
+      if NETWORKS[scope] then failures = failures + records[scope].streak end
+    end
   end
-  local previous = {}
-  for index, scope in ipairs(scopes) do
+  for _, scope in ipairs(scopes) do
+    waits[scope] = wait_s(scope, records[scope], failures == 0)
+    if waits[scope] > 0 then is_allowed = false end
+  end
+  local answer = {is_allowed and 1 or 0, known and 1 or 0, text(now), failures}
+  for _, scope in ipairs(scopes) do
     local record = records[scope]
-    previous[index] = text(record.last)
-    if longest == 0 then
+    for _, value in ipairs({scope, text(waits[scope]), text(record.full_until), record.streak, text(record.last)}) do
+      answer[#answer + 1] = value
+    end
+    if is_forced or (is_allowed and is_counted) then
       record.full_until = math.max(record.full_until, now) + limits[scope].refill_s
       record.streak, record.last = record.streak + 1, now
       save(scope, record)
     end
   end
-  local pair = records[PAIR]
-  return {longest == 0 and 1 or 0, known and 1 or 0, text(now), longest_scope, text(longest),
-          longest_own_scope, text(longest_own), failures,
-          text(pair.full_until), pair.streak, text(pair.last), unpack(previous)}
+  return answer
 end
 
 local function remember()
-  repair(KEYS[1], 'zset')
-  redis.call('ZADD', KEYS[1], text(now + settings.known_s), network)
-  redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -settings.known_networks - 1)
-  redis.call('PEXPIRE', KEYS[1], math.ceil(settings.known_s * 1000))
-  redis.call('SET', KEYS[#KEYS], text(now + settings.known_s), 'PX', math.ceil(settings.known_s * 1000))
+  local until_s, expires_ms = text(now + settings.known_s), math.ceil(settings.known_s * 1000)
+  if key_of.known then
+    repair(key_of.known, 'zset')
+    redis.call('ZADD', key_of.known, until_s, network)
+    redis.call('ZREMRANGEBYRANK', key_of.known, 0, -settings.known_networks - 1)
+    redis.call('PEXPIRE', key_of.known, expires_ms)
+  end
+  if key_of.known_network then redis.call('SET', key_of.known_network, until_s, 'PX', expires_ms) end
 end
 
 local function settle()
-  local succeeded, counted_at = ARGV[6] == '1', tonumber(ARGV[7])
+  local counted_at = tonumber(ARGV[8])
   for index, scope in ipairs(GIVEN) do
     local record = load(scope)
     if record.streak > 0 or record.full_until > 0 then
       record.full_until = record.full_until - limits[scope].refill_s
       record.streak = math.max(0, record.streak - 1)
-      if record.last == counted_at then record.last = tonumber(ARGV[7 + index]) end
+      if record.last == counted_at then record.last = tonumber(ARGV[8 + index]) end
       save(scope, record)
     end
   end
-  if succeeded then
-    redis.call('DEL', KEYS[PAIR + 1])
-    for _, scope in ipairs({STRANGERS, ACCOUNT}) do
-      local record = load(scope)
-      record.streak = 0
-      save(scope, record)
+  if ARGV[7] == '1' then
+    if key_of.pair then redis.call('DEL', key_of.pair) end
+    for _, scope in ipairs({'strangers', 'account'}) do
+      if key_of[scope] then
+        local record = load(scope)
+        record.streak = 0
+        save(scope, record)
+      end
     end
     remember()
   end
   return 1
 end
 
-if ARGV[1] == 'begin' then return begin() end
-if ARGV[1] == 'knows' then
-  repair(KEYS[#KEYS], 'string')
-  return {is_known() and 1 or 0, number(redis.call('GET', KEYS[#KEYS])) > now and 1 or 0}
+local function knows()
+  local found = 0
+  if key_of.known_network then
+    repair(key_of.known_network, 'string')
+    found = number(redis.call('GET', key_of.known_network))
+  end
+  return {is_known() and 1 or 0, found > now and 1 or 0}
 end
+
+if ARGV[1] == 'begin' then return begin(true) end
+if ARGV[1] == 'look' then return begin(false) end
+if ARGV[1] == 'recount' then return begin(true, true) end
+if ARGV[1] == 'knows' then return knows() end
 return settle()

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
 import redis
 
-from velro_auth.guards.attempts import Known, MemoryAttempts, Refusal, Reservation
-from velro_auth.guards.challenges import MemorySpent
-from velro_auth.guards.keys import REDIS_PREFIX, Caller
-from velro_auth.guards.limits import KNOWN, STRANGER, Limits, Record, scopes_of
+from velro_auth.background import Background
+from velro_auth.guards.attempts import Known, MemoryAttempts, Refusal, Reservation, refusal_of
+from velro_auth.guards.keys import REDIS_PREFIX, REDIS_VERSION, Caller
+from velro_auth.guards.limits import STRANGER, Limit, Limits, Record, scopes_of
 from velro_auth.stores.client import STORE_ERRORS, RedisUnavailable, StoreBackoff
+from velro_auth.stores.connections import Script, is_cluster
+from velro_auth.stores.counter_keys import Answer, CounterKeys, Slot
+from velro_auth.stores.recent_tries import RecentTries
 
 _SCRIPT: Final = Path(__file__).with_name("attempts.lua").read_text("utf-8")
 
@@ -37,6 +37,14 @@ class RedisAttempts:
 
     Every try that Redis allows is counted in memory too. So memory neither forgets it nor grants a second budget when
     Redis becomes unavailable, again and again.
+
+    One server counts a try in one call. In a cluster the counters of the account, of its networks and of the service
+    lie in three slots, so a try takes three calls, always in this order. A slot that refuses it is followed by refunds
+    in those before, so a limit is never exceeded. If the process ends in between, the try stays counted there: one try
+    of each limit at most, for each request under way.
+
+    When Redis works again after a failure, a thread counts the latest tries of this process there once more: see
+    ``stores.recent_tries``.
 
     Args:
         client: A client from ``connect``: short timeouts, no retries.
@@ -58,49 +66,82 @@ class RedisAttempts:
         clock: Callable[[], float] | None = None,
     ) -> None:
         self._client = client
-        self._script = client.register_script(_SCRIPT)
-        self._limits = limits.by_scope()
-        self._limits_json = _as_json(limits)
+        self._script = Script(client, _SCRIPT)
+        self._limits: Mapping[str, Limit] = limits.by_scope()
+        self._keys = CounterKeys(
+            f"{prefix}:{REDIS_VERSION}:throttle:", is_cluster=is_cluster(client), service=limits.service
+        )
+        self._limits_json = _as_json(dataclasses.replace(limits, service=self._keys.share))
         self._fallback = fallback
         self._backoff = backoff
-        self._prefix = f"{prefix}:throttle:"
         self._clock = clock
+        self._recent = RecentTries(backoff.clock)
+        self._recoveries = backoff.recoveries
+        self._recounting = Background(self._recount, name="recount")
 
     def begin(self, caller: Caller, *, has_solved: bool = False) -> Reservation | Refusal:
         """Count one try in all scopes at once, or in none; in memory while Redis is unavailable."""
         scopes = scopes_of(is_known=False, is_wide=bool(caller.wider), has_solved=has_solved)
-        answer = self._run("begin", caller, scopes)
-        if answer is None:
-            return self._fallback.begin(caller, has_solved=has_solved)
-        allowed, is_known, now, longest, wait_s, longest_own, own_wait_s, failures, *numbers = answer
-        full_until, streak, last, *previous = map(float, numbers)
-        counted_at, pair = float(now), Record(full_until, int(streak), last)
-        allowance = self._limits["pair"].allowance(pair, counted_at)
-        if not allowed:
-            scope, own_scope = ("", *STRANGER)[longest], ("", *STRANGER)[longest_own]
-            return Refusal(scope, float(wait_s), allowance, own_scope, float(own_wait_s), failures)
+        if self._recoveries != self._backoff.recoveries:
+            self._recounting.ensure()
+            return self._in_memory(caller, has_solved=has_solved)
+        try:
+            with self._backoff.attempt(failures=STORE_ERRORS):
+                answers = self._count(caller, scopes)
+        except RedisUnavailable:
+            return self._in_memory(caller, has_solved=has_solved)
+        found: dict[str, tuple[Slot, Answer]] = {
+            scope: (slot, answer) for slot, answer in answers for scope in answer.records
+        }
+        asked: tuple[str, ...] = tuple(scope for scope in STRANGER if scope in found)
+        records = {scope: found[scope][1].records[scope] for scope in asked}
+        counted_at = tuple(found[scope][1].now for scope in asked)
+        pair, now = self._limits["pair"], found["pair"][1].now
+        if not all(answer.is_allowed for _, answer in answers):
+            waits = {scope: found[scope][1].waits[scope] for scope in asked}
+            failures = records["network"].streak if "network" in records else 0
+            return refusal_of(waits, pair.allowance(records["pair"], now), failures=failures)
         in_memory = self._fallback.record(caller, has_solved=has_solved)
-        counted = KNOWN if is_known else scopes
-        return Reservation(
-            caller, bool(is_known), counted, counted_at, tuple(previous), allowance, has_solved, in_memory
+        reservation = Reservation(
+            caller,
+            any(answer.is_known for _, answer in answers),
+            asked,
+            counted_at,
+            tuple(record.last for record in records.values()),
+            pair.allowance(pair.counted(records["pair"], now), now),
+            has_solved,
+            in_memory,
+            found["service"][0].shard if "service" in found else 0,
         )
+        self._recent.add(reservation, is_in_store=True)
+        return reservation
 
     def settle(self, reservation: Reservation, *, succeeded: bool) -> None:
         """Give the try back where it was counted; after a success also end the streaks and remember the pair."""
+        self._recent.forget(reservation)
         self._fallback.settle(reservation.in_memory or reservation, succeeded=succeeded)
-        if reservation.in_memory is not None:
-            outcome = (int(succeeded), repr(reservation.counted_at), *map(repr, reservation.previous))
-            self._run("settle", reservation.caller, reservation.scopes, *outcome)
+        if reservation.in_memory is None:
+            return
+        caller, scopes = reservation.caller, reservation.scopes
+        times = dict(zip(scopes, zip(reservation.counted_at, reservation.previous, strict=True), strict=True))
+        self._settle_all(caller, scopes, times, shard=reservation.shard, succeeded=succeeded)
 
     def knows(self, caller: Caller) -> Known:
         """Return whether the pair, or anybody from the network, logged in before."""
-        answer = self._run("knows", caller, ())
-        return self._fallback.knows(caller) if answer is None else Known(*map(bool, answer))
+        pair = network = 0
+        try:
+            with self._backoff.attempt(failures=STORE_ERRORS):
+                for slot in self._keys.slots(caller, ("known", "known_network")):
+                    answer = self._run("knows", caller, slot, ())
+                    pair, network = pair or answer[0], network or answer[1]
+        except RedisUnavailable:
+            return self._fallback.knows(caller)
+        return Known(bool(pair), bool(network))
 
     def remember(self, caller: Caller) -> None:
         """End the streaks and remember the pair, after a success that was not counted as a try."""
         self._fallback.remember(caller)
-        self._run("settle", caller, (), 1, "0")
+        self._settle_all(caller, (), {}, shard=0, succeeded=True)
 
     def show(self, *names: str) -> Sequence[CounterStatus]:
         """Return the counters of an account, or of a network and the wider ones; *names* are keys of a ``Keyring``.
@@ -117,31 +158,114 @@ class RedisAttempts:
         Raises:
             redis.RedisError: Redis cannot be asked.
         """
-        found = self._keys_of(names)
-        return self._client.delete(*found) if found else 0
+        return sum(self._client.delete(key) for key in self._keys_of(names))
 
-    def _run(self, command: str, caller: Caller, scopes: Sequence[str], *more: Any) -> Any:
-        """Run the script; return its answer, or None while Redis is unavailable."""
-        keys = [self._prefix + caller.key(scope) for scope in ("known", *STRANGER, "known_network")]
-        numbers = ",".join(str(STRANGER.index(scope) + 1) for scope in scopes)
-        now = "" if self._clock is None else repr(self._clock())
+    def _count(self, caller: Caller, scopes: Sequence[str]) -> list[tuple[Slot, Answer]]:
+        """Count a try in all slots, or in none; return the answer of each."""
+        answers: list[tuple[Slot, Answer]] = []
+        is_allowed, failures = True, 0
+        for slots in self._keys.of_try(caller, scopes):
+            slot, answer = self._count_in_one(slots, caller, scopes, is_counted=is_allowed, failures=failures)
+            answers.append((slot, answer))
+            is_allowed, failures = is_allowed and answer.is_allowed, answer.failures
+            if answer.is_known:
+                break
+        if not is_allowed:
+            for slot, answer in answers:
+                if not answer.is_allowed:
+                    # Those behind were only looked at.
+                    break
+                times = {scope: (answer.now, record.last) for scope, record in answer.records.items()}
+                self._settle(caller, slot, tuple(answer.records), times, succeeded=False)
+        return answers
+
+    def _count_in_one(
+        self, slots: Sequence[Slot], caller: Caller, scopes: Sequence[str], *, is_counted: bool, failures: int
+    ) -> tuple[Slot, Answer]:
+        """Count a try in the first of *slots* that allows it, or return the one with the shortest wait."""
+        refused: list[tuple[Slot, Answer]] = []
+        for slot in slots:
+            command = "begin" if is_counted else "look"
+            answer = Answer.of(self._run(command, caller, slot, slot.counted(scopes), failures))
+            if answer.is_allowed:
+                return slot, answer
+            refused.append((slot, answer))
+        return min(refused, key=lambda one: max(one[1].waits.values()))
+
+    def _in_memory(self, caller: Caller, *, has_solved: bool) -> Reservation | Refusal:
+        answer = self._fallback.begin(caller, has_solved=has_solved)
+        if isinstance(answer, Reservation):
+            self._recent.add(answer, is_in_store=False)
+        return answer
+
+    def _recount(self) -> None:
+        """Count the latest tries again in a store that may have lost them. New ones are counted in memory meanwhile."""
+        recoveries = self._backoff.recoveries
+        try:
+            with self._backoff.attempt(in_background=True, failures=STORE_ERRORS):
+                while tries := self._recent.lost(self._backoff.failed_s):
+                    for reservation in tries:
+                        self._recount_one(reservation)
+        except RedisUnavailable:
+            return
+        self._recoveries = recoveries
+
+    def _recount_one(self, reservation: Reservation) -> None:
+        caller, scopes = reservation.caller, reservation.scopes
+        for slot in self._keys.slots(caller, ("known", *scopes), shard=reservation.shard):
+            self._run("recount", caller, slot, slot.counted(scopes), 0)
+        self._recent.forget(reservation)
+
+    def _settle_all(
+        self,
+        caller: Caller,
+        scopes: Sequence[str],
+        times: Mapping[str, tuple[float, float]],
+        *,
+        shard: int,
+        succeeded: bool,
+    ) -> None:
+        ended = ("known", "pair", "strangers", "account", "known_network") if succeeded else ()
         try:
             with self._backoff.attempt(failures=STORE_ERRORS):
-                return self._script(keys=keys, args=[command, self._limits_json, caller.network, now, numbers, *more])
+                for slot in self._keys.slots(caller, (*scopes, *ended), shard=shard):
+                    self._settle(caller, slot, slot.counted(scopes), times, succeeded=succeeded)
         except RedisUnavailable:
-            return None
+            return
+
+    def _settle(
+        self,
+        caller: Caller,
+        slot: Slot,
+        scopes: Sequence[str],
+        times: Mapping[str, tuple[float, float]],
+        *,
+        succeeded: bool,
+    ) -> None:
+        counted_at = times[scopes[0]][0] if scopes else 0.0
+        previous = [repr(times[scope][1]) for scope in scopes]
+        self._run("settle", caller, slot, scopes, int(succeeded), repr(counted_at), *previous)
+
+    def _run(self, command: str, caller: Caller, slot: Slot, scopes: Sequence[str], *more: Any) -> Any:
+        now = "" if self._clock is None else repr(self._clock())
+        names, keys = ",".join(slot.keys), list(slot.keys.values())
+        arguments = [command, self._limits_json, caller.network, now, names, ",".join(scopes), *more]
+        return self._script(keys, arguments)
 
     def _keys_of(self, names: Sequence[str]) -> list[str]:
         found = []
         for name in names:
-            of_pairs = self._client.scan_iter(match=f"{self._prefix}pair:*{name}*", count=1000)
+            of_pairs = self._client.scan_iter(match=f"{self._keys.prefix}*}}:pair:*{name}*", count=1000)
             found += [key.decode() for key in of_pairs]
-            exact = [f"{self._prefix}{scope}:{name}" for scope in STRANGER if scope not in {"pair", "service"}]
+            # The widest network is the last one.
+            exact = [
+                self._keys.key(names[-1], f"{scope}:{name}") for scope in STRANGER if scope not in {"pair", "service"}
+            ]
             found += [key for key in exact if self._client.exists(key)]
         return found
 
     def _status(self, key: str, now: float) -> CounterStatus:
-        name = key.removeprefix(self._prefix)
+        name = key.partition("}:")[2]
         limit = self._limits[scope := name.partition(":")[0]]
         raw = cast("list[bytes | None]", self._client.hmget(key, ["full_until", "streak", "last"]))
         full_until, streak, last = (float(value or 0) for value in raw)
@@ -155,37 +279,7 @@ class RedisAttempts:
         return seconds + micros / 1e6
 
 
-class RedisSpent:
-    """Challenges used in any process. While Redis is unavailable, each process knows only its own.
-
-    The arguments are those of :class:`RedisAttempts`.
-    """
-
-    def __init__(self, *, client: redis.Redis, backoff: StoreBackoff, prefix: str) -> None:
-        self._client = client
-        self._memory = MemorySpent()
-        self._backoff = backoff
-        self._prefix = f"{prefix}:challenge:"
-
-    def spend(self, name: str, until_s: float) -> bool:
-        """Use a challenge; return whether it was unused. Never raises."""
-        if not self._memory.spend(name, until_s):
-            return False
-        expires_ms = max(1, math.ceil((until_s - time.time()) * 1000))
-        try:
-            with self._backoff.attempt(failures=STORE_ERRORS):
-                return bool(self._client.set(self._prefix + name, b"1", nx=True, px=expires_ms))
-        except RedisUnavailable:
-            return True
-
-    def forget(self, name: str) -> None:
-        """Forget that it was used. Never raises."""
-        self._memory.forget(name)
-        with contextlib.suppress(RedisUnavailable), self._backoff.attempt(failures=STORE_ERRORS):
-            self._client.delete(self._prefix + name)
-
-
 def _as_json(limits: Limits) -> str:
-    scopes = [dataclasses.asdict(limit) for limit in limits.by_scope().values()]
+    scopes = {scope: dataclasses.asdict(limit) for scope, limit in limits.by_scope().items()}
     known = {"known_s": limits.known_s, "known_networks": limits.known_networks}
     return json.dumps({"scopes": scopes, **known})

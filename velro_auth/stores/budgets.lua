@@ -4,7 +4,10 @@
 -- taken. Numbers travel as %.17g text, which loses nothing. Time is Redis's own unless a test passes one: one clock for
 -- all gateways. Keys expire, but only to free memory.
 --
--- KEYS: the logs.
+-- One server holds all logs in one slot; a cluster holds those of an account, of each network and of the service in
+-- several, and stores/budgets.py calls this for each.
+--
+-- KEYS: the logs of this slot.
 -- ARGV: 1 take, give_back or used, 2 the time or nothing, 3 the number of the unit, 4 per log its windows, as JSON:
 --   [[count, window_s], ...].
 --   take returns {0|1 taken, number of the log with the longest wait, that wait}.

@@ -7,16 +7,18 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 import redis
 from redis import exceptions as errors
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from velro_auth.background import Background
 from velro_auth.health_checks import Finding
+from velro_auth.stores.address import parse_address
+from velro_auth.stores.advice import advice_for
+from velro_auth.stores.connections import open_client, write_probes
 
 logger = logging.getLogger("velro_auth.guards")
 
@@ -24,8 +26,11 @@ logger = logging.getLogger("velro_auth.guards")
 #: request that has to wait for it.
 TIMEOUT_S: Final = 0.5
 
-#: What a client raises. ValueError: a reply that makes no sense, because the address is no Redis.
-STORE_ERRORS: Final = (redis.RedisError, OSError, ValueError)
+#: What a client raises while the store does not work. redis-py's error of a cluster is no RedisError.
+FAILURES: Final = (redis.RedisError, errors.RedisClusterException, OSError)
+
+#: The same, and ValueError: a reply that makes no sense, because the address is no Redis.
+STORE_ERRORS: Final = (*FAILURES, ValueError)
 
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 30.0
@@ -33,52 +38,16 @@ LONGEST_PAUSE_S: Final = 30.0
 #: A failure this long after the last one starts with the shortest pause again.
 CALM_S: Final = 60.0
 
-#: What to do, and the errors of a Redis that answers but refuses to work. Errors inside a script have no class of their
-#: own: they are recognised by a part of their text.
-_ADVICE: Final[Sequence[tuple[str, tuple[type[Exception], ...], tuple[str, ...]]]] = (
-    (
-        "it is a Redis Cluster, which keeps keys apart that belong together: use a Redis without cluster mode",
-        (errors.ClusterCrossSlotError, errors.AskError, errors.TryAgainError, errors.ClusterDownError),
-        ("in a cluster node",),
-    ),
-    (
-        (
-            "its user lacks rights: allow 'ACL SETUSER <user> ~velro* &velro* +@read +@write +@transaction +@scripting"
-            " +@pubsub +@connection +info +time'"
-        ),
-        (errors.NoPermissionError,),
-        ("ACL failure in script", "The user executing the script can't"),
-    ),
-    (
-        "it is a read-only replica: use the address of the primary",
-        (errors.ReadOnlyError,),
-        ("can't write against a read only",),
-    ),
-    (
-        "it is full: give it more memory (maxmemory), with maxmemory-policy noeviction",
-        (errors.OutOfMemoryError,),
-        ("command not allowed when used memory",),
-    ),
-    ("it refuses the user or the password of REDIS_URL", (errors.AuthenticationError,), ()),
-)
-
 
 def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> redis.Redis:
     """Return a client for *url* with short timeouts and without retries; it connects on first use.
 
-    ``StoreBackoff`` decides when the next request tries again. The worker's threads limit the connections; a smaller
-    limit of the pool would make a busy moment look like a failing store.
+    ``StoreBackoff`` decides when the store is asked again.
+
+    Raises:
+        ValueError: *url* is no address of a Redis.
     """
-    timeouts = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
-    return redis.Redis.from_url(url, **timeouts, retry=Retry(NoBackoff(), 0), max_connections=1024)
-
-
-def advice_for(error: BaseException) -> str:
-    """Return what is wrong with a Redis that answered with *error*, and what to do; empty if it did not answer."""
-    for advice, kinds, texts in _ADVICE:
-        if isinstance(error, kinds) or any(text in str(error) for text in texts):
-            return advice
-    return ""
+    return open_client(parse_address(url), timeout_s=timeout_s)
 
 
 class RedisUnavailable(Exception):
@@ -88,14 +57,18 @@ class RedisUnavailable(Exception):
 class StoreBackoff:
     """Decides whether the shared store is asked now, after failures.
 
-    A failing store costs each request a timeout. So after a failure it is not asked for one second, then for two,
-    four … thirty. After each pause one request asks, and the others go on without the store. The lock is never held
-    during a call, and the back-off goes on if that request never reports an outcome.
+    A failing store costs each request a timeout. So after a failure it is not asked for a while. With a *probe* no
+    request asks until a thread in the background has found that the store works: after one second, and each second from
+    then on. A request that began before the failure and succeeds after it proves nothing: in a cluster one node may be
+    away while the others work. Without a probe the store is asked again after one second, then after two, four …
+    thirty: after each pause one request asks, and the others go on without the store. The lock is never held during a
+    call, and the back-off goes on if that request never reports an outcome.
 
     Args:
         what: The data in the store, for the log.
         instead: What happens without the store, for the log.
         clock: A monotonic clock, in seconds.
+        probe: Uses the store as requests do, or raises an error. Called in the background, only after a failure.
     """
 
     def __init__(
@@ -104,15 +77,28 @@ class StoreBackoff:
         what: str = "login counters",
         instead: str = "this process counts alone, with its share of the limits",
         clock: Callable[[], float] = time.monotonic,
+        probe: Callable[[], object] | None = None,
     ) -> None:
         self._what = what
         self._instead = instead
-        self._clock = clock
+        self.clock: Final = clock
+        self._probe = probe
+        self._prober = Background(self._keep_probing, name="store-probe")
+        self._closed = threading.Event()
+        self._beside: StoreBackoff | None = None
         self._lock = threading.Lock()
         self._pause_s = FIRST_PAUSE_S
         self._paused_until: float | None = None
         self._advice = ""
         self._last_recovery = -math.inf
+        #: When it failed last, by the same clock.
+        self.failed_s = -math.inf
+        #: How often the store worked again after a failure. It may have lost its last writes then.
+        self.recoveries = 0
+
+    def tell(self, other: StoreBackoff) -> None:
+        """Report failures to answer to *other* too: it is about the same store, and must not wait for it again."""
+        self._beside = other
 
     @property
     def is_degraded(self) -> bool:
@@ -127,15 +113,20 @@ class StoreBackoff:
         fault = f"refuses to work ({self._advice})" if self._advice else "does not answer"
         return f"the store of {self._what} {fault}: {self._instead}"
 
+    def close(self) -> None:
+        """Stop probing."""
+        self._closed.set()
+        self._prober.end()
+
     @contextlib.contextmanager
     def attempt(
-        self, *, in_background: bool = False, failures: tuple[type[Exception], ...] = (redis.RedisError, OSError)
+        self, *, in_background: bool = False, failures: tuple[type[Exception], ...] = FAILURES
     ) -> Iterator[None]:
         """Send commands to Redis within the block.
 
         Args:
-            in_background: Whether no request waits for them. Such an attempt is always made, and its success ends the
-                pause for all.
+            in_background: Whether no request waits for them. Such an attempt is always made. Without a probe its
+                success ends the pause for all.
             failures: The errors that count as a failure of Redis.
 
         Raises:
@@ -148,14 +139,18 @@ class StoreBackoff:
         except failures as error:
             self.failed(error)
             raise RedisUnavailable(str(error)) from error
-        self.succeeded()
+        if self._probe is None:
+            self.succeeded()
 
     def may_ask(self) -> bool:
         """Return whether this caller should ask the store."""
         if self._paused_until is None:
             return True
+        if self._probe is not None:
+            self._prober.ensure()
+            return False
         with self._lock:
-            now = self._clock()
+            now = self.clock()
             if self._paused_until is None or now < self._paused_until:
                 return self._paused_until is None
             # This caller asks for all; for the others a longer pause begins.
@@ -169,40 +164,102 @@ class StoreBackoff:
             return
         with self._lock:
             was_degraded, self._paused_until = self._paused_until is not None, None
-            self._last_recovery = self._clock()
+            self._last_recovery = self.clock()
+            self.recoveries += was_degraded
         if was_degraded:
             logger.warning("the shared store answers again: %s", self._what)
 
     def failed(self, error: Exception) -> None:
         """Report that the store did not answer, or answered with an error."""
         advice = advice_for(error)
+        self.note(error, advice)
+        if self._beside is not None and not advice:
+            self._beside.note(error, advice)
+
+    def note(self, error: Exception, advice: str) -> None:
+        """Do the same, with the advice for *error*, and report it to no other."""
         with self._lock:
             # Kept up to date: a store may answer again, but refuse to work.
             self._advice = advice
             if self._paused_until is not None:
                 return
-            now = self._clock()
+            now = self.clock()
             if now - self._last_recovery >= CALM_S:
                 self._pause_s = FIRST_PAUSE_S
-            self._paused_until = now + self._pause_s
+            elif self._probe is not None:
+                self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)
+            self._paused_until, self.failed_s = now + self._pause_s, now
         name = type(error).__name__
         if advice:
             logger.error("the shared store refuses to work (%s): %s; %s, %s", name, advice, self._what, self._instead)
         else:
             logger.warning("the shared store does not answer (%s): %s, %s", name, self._what, self._instead)
+        if self._probe is not None:
+            self._prober.ensure()
+
+    def _keep_probing(self) -> None:
+        """Call the probe until it succeeds, or until somebody else has found that the store works."""
+        pause_s = self._pause_s
+        while self.is_degraded and not self._closed.wait(pause_s):
+            pause_s = FIRST_PAUSE_S
+            if self.is_degraded and self._is_answering():
+                self.succeeded()
+
+    def _is_answering(self) -> bool:
+        try:
+            assert self._probe is not None
+            self._probe()
+        except STORE_ERRORS as error:
+            with self._lock:
+                self._advice = advice_for(error)
+            return False
+        except Exception:
+            # The thread must survive a defect, or this process would never ask the store again.
+            logger.exception("the probe of the shared store failed")
+            return False
+        return True
 
 
-def sessions_backoff() -> StoreBackoff:
+def sessions_backoff(probe: Callable[[], object] | None = None) -> StoreBackoff:
     """Return the back-off for the store of refreshes and logouts."""
-    return StoreBackoff(what="refreshes and logouts", instead="this process knows of its own only")
+    return StoreBackoff(what="refreshes and logouts", instead="this process knows of its own only", probe=probe)
 
 
 @dataclass(frozen=True)
 class SharedStore:
-    """The back-off states of Redis in one process: for the throttle's counters, and for refreshes and logouts."""
+    """The back-off states of Redis in one process: for the throttle's counters, and for refreshes and logouts.
+
+    Attributes:
+        client: The client of all users of the store. The probes use it too, so that it knows the nodes of a cluster
+            that are primaries now before requests ask again. None: each user makes its own.
+    """
 
     counters: StoreBackoff = field(default_factory=StoreBackoff)
     sessions: StoreBackoff = field(default_factory=sessions_backoff)
+    client: redis.Redis | None = None
+
+    @classmethod
+    def of(cls, url: str, *, prefix: str) -> SharedStore:
+        """Return the states for the store at *url*: no request waits for it twice, and a thread finds it again.
+
+        Args:
+            url: Its address.
+            prefix: The beginning of every key.
+        """
+        client = connect(url)
+        store = cls(
+            counters=StoreBackoff(probe=lambda: write_probes(client, f"{prefix}:probe:counters")),
+            sessions=sessions_backoff(probe=lambda: write_probes(client, f"{prefix}:probe:sessions")),
+            client=client,
+        )
+        store.counters.tell(store.sessions)
+        store.sessions.tell(store.counters)
+        return store
+
+    def close(self) -> None:
+        """Stop looking for a store that is away."""
+        self.counters.close()
+        self.sessions.close()
 
     def is_degraded(self) -> bool:
         """Return whether this process goes on without Redis now, for counters or sessions."""

@@ -1,4 +1,11 @@
-"""The format of denials in Redis: one key each that expires, an index of all, and a channel for changes."""
+"""The format of denials in Redis: one key each that expires, an index of all, and a channel for changes.
+
+Each command is about one key, so the same ones work in a cluster. A denial is written before it is indexed, and indexed
+before it is published. A process that ends in between leaves a denial that others do not hear of: that process has not
+answered the logout, and a process that asks about the token finds the denial.
+
+The names have no version: processes of earlier releases read and write the same ones during an update.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +16,29 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from redis import Redis, WatchError
-from redis.client import Pipeline, PubSub
+from redis.client import PubSub
+from redis.cluster import RedisCluster
 
 from velro_auth.auth.denylist import Cutoff, Denial, subjects_of
 from velro_auth.auth.tokens import Claims
 from velro_auth.guards.keys import REDIS_PREFIX
+from velro_auth.stores.client import STORE_ERRORS
+from velro_auth.stores.connections import Script, is_cluster
 
 log = logging.getLogger(__name__)
+
+#: Writes a denial if it is still what was read (empty: there is none), and returns what there is then. A value of
+#: another type is replaced.
+_SWAP: Final = """
+if redis.call('TYPE', KEYS[1]).ok ~= 'string' then redis.call('DEL', KEYS[1]) end
+local found = redis.call('GET', KEYS[1]) or ''
+if found ~= ARGV[1] then return found end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return ARGV[2]
+"""
 
 #: Keys per MGET: an answer of some 100 KiB.
 _BATCH: Final = 500
@@ -52,6 +72,8 @@ class DenialsInRedis:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
+        self._swap = Script(client, _SWAP)
+        self._is_cluster = is_cluster(client)
         self._now = now
         self._key = f"{prefix}:denied:"
         self._index = f"{prefix}:denials"
@@ -62,8 +84,6 @@ class DenialsInRedis:
     def write(self, denials: Iterable[Denial]) -> tuple[str, int]:
         """Merge *denials* with those stored, and publish the result.
 
-        If another process changes one of them meanwhile, nothing is written; they are read and merged again.
-
         Returns:
             The id of the message, and the number of listeners.
         """
@@ -72,26 +92,39 @@ class DenialsInRedis:
             if denial.until_s > self._now():
                 current[denial.subject] = denial.merged(current.get(denial.subject, denial))
         self._repair_index()
+        merged = [self._merge(denial) for denial in current.values()]
+        message_id, now_s = secrets.token_hex(8), self._now()
+        if merged:
+            self._client.zadd(self._index, {denial.subject: denial.until_s for denial in merged})
+        self._client.zremrangebyscore(self._index, "-inf", now_s)
+        message = json.dumps({"id": message_id, "denials": list(map(_fields_of, merged))})
+        heard: Any = self._client.publish(self.channel, message)
+        return message_id, max(heard, self._listeners())
+
+    def _merge(self, denial: Denial) -> Denial:
+        """Merge *denial* with the stored one, and write the result.
+
+        If another process changes it meanwhile, it is read and merged again.
+        """
+        key, stored = self._key + denial.subject, b""
         for _ in range(_TRIES):
-            with self._client.pipeline(transaction=True) as commands, contextlib.suppress(WatchError):
-                return self._write_once(commands, current)
+            [merged] = [denial.merged(one) for one in _entry(stored) if one.subject == denial.subject] or [denial]
+            written = json.dumps(_fields_of(merged)).encode()
+            expires_ms = max(1, int((merged.until_s - self._now()) * 1000) + 1)
+            found = self._swap([key], [stored, written, expires_ms])
+            if found == written:
+                return merged
+            stored = found
         raise WatchError("the deny-list was changed by others again and again")
 
-    def _write_once(self, commands: Pipeline, current: Mapping[str, Denial]) -> tuple[str, int]:
-        keys = [self._key + subject for subject in current]
-        if keys:
-            commands.watch(*keys)  # type: ignore[no-untyped-call]
-        stored = {denial.subject: denial for denial in _read(commands, keys)}
-        merged = [denial.merged(stored[name]) if name in stored else denial for name, denial in current.items()]
-        message_id, now_s = secrets.token_hex(8), self._now()
-        commands.multi()
-        for denial in merged:
-            expires_ms = max(1, int((denial.until_s - now_s) * 1000) + 1)
-            commands.set(self._key + denial.subject, json.dumps(_fields_of(denial)), px=expires_ms)
-            commands.zadd(self._index, {denial.subject: denial.until_s})
-        commands.zremrangebyscore(self._index, "-inf", now_s)
-        commands.publish(self.channel, json.dumps({"id": message_id, "denials": list(map(_fields_of, merged))}))
-        return message_id, commands.execute()[-1]
+    def _listeners(self) -> int:
+        """Return how many processes listen at all nodes of a cluster: PUBLISH counts those at one node. Otherwise 0."""
+        if not self._is_cluster:
+            return 0
+        with contextlib.suppress(*STORE_ERRORS):
+            counts = self._client.pubsub_numsub(self.channel, target_nodes=RedisCluster.ALL_NODES)
+            return sum(int(count) for _, count in counts)
+        return 0
 
     def read_all(self) -> list[Denial]:
         """Return every denial that has not expired."""
@@ -99,19 +132,17 @@ class DenialsInRedis:
         keys = self._keys(self._index, self._key)
         if self._earlier_key and _text(self._client.type(self._earlier_index)) == "zset":
             keys += self._keys(self._earlier_index, self._earlier_key)
-        return _read(self._client, keys)
+        return self._read(keys)
 
     def read_for(self, claims: Claims) -> list[Denial]:
         """Return the denials that may cover these claims."""
         prefixes = filter(None, (self._key, self._earlier_key))
-        return _read(self._client, [prefix + subject for prefix in prefixes for subject in subjects_of(claims)])
+        return self._read([prefix + subject for prefix in prefixes for subject in subjects_of(claims)])
 
     def acknowledge(self, message_id: str) -> None:
         """Report that this process has received a message."""
-        with self._client.pipeline(transaction=True) as commands:
-            commands.incr(self._ack(message_id))
-            commands.pexpire(self._ack(message_id), _ACK_EXPIRES_MS)
-            commands.execute()
+        self._client.incr(self._ack(message_id))
+        self._client.pexpire(self._ack(message_id), _ACK_EXPIRES_MS)
 
     def acknowledged(self, message_id: str) -> int:
         """Return how many processes have received a message."""
@@ -133,6 +164,20 @@ class DenialsInRedis:
         subjects: Any = self._client.zrangebyscore(index, self._now(), "+inf")
         return [prefix + _text(subject) for subject in subjects]
 
+    def _read(self, keys: Sequence[str]) -> list[Denial]:
+        found: list[Denial] = []
+        for start in range(0, len(keys), _BATCH):
+            batch = keys[start : start + _BATCH]
+            values: Any = (
+                cast("RedisCluster", self._client).mget_nonatomic(batch)
+                if self._is_cluster
+                else self._client.mget(batch)
+            )
+            for value in values:
+                if value is not None:
+                    found += _entry(value)
+        return found
+
     def _ack(self, message_id: str) -> str:
         return f"{self.channel}:{message_id}"
 
@@ -147,17 +192,9 @@ def read_message(data: Any) -> tuple[str, list[Denial]]:
         return "", []
 
 
-def _read(client: Redis, keys: Sequence[str]) -> list[Denial]:
-    found: list[Denial] = []
-    for start in range(0, len(keys), _BATCH):
-        values: Any = client.mget(keys[start : start + _BATCH])
-        for value in values:
-            if value is not None:
-                found += _entry(value)
-    return found
-
-
 def _entry(value: Any) -> list[Denial]:
+    if not value:
+        return []
     try:
         return [_denial(json.loads(_text(value)))]
     except (ValueError, TypeError, KeyError):

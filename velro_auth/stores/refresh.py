@@ -30,8 +30,9 @@ from redis import Redis
 
 from velro_auth import errors
 from velro_auth.auth.refresh import SAME_ANSWER_S, Outcome
-from velro_auth.guards.keys import REDIS_PREFIX
+from velro_auth.guards.keys import REDIS_PREFIX, REDIS_VERSION
 from velro_auth.stores.client import RedisUnavailable, StoreBackoff, sessions_backoff
+from velro_auth.stores.connections import Script
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +54,20 @@ SHARED_FAILURES: Final[dict[str, type[errors.VelroAuthError]]] = {
     )
 }
 
-#: Deletes a lock only if it is still our own.
-_UNLOCK: Final = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
+#: Returns the answer, if there is one, or the holder of the lock: our own nonce where nobody had it.
+_LOCK: Final = """
+local answer = redis.call('GET', KEYS[1])
+if answer then return {answer, ''} end
+redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2])
+return {'', redis.call('GET', KEYS[2])}
+"""
+
+#: Writes an outcome, unless it is empty, and deletes the lock if it is still our own.
+_PUBLISH: Final = """
+if ARGV[2] ~= '' then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
+return 1
+"""
 
 #: How often a waiting process reads Redis.
 _POLL_S: Final = 0.02
@@ -125,11 +138,12 @@ class RedisSingleFlight(Generic[T]):
         if len(secret) < _MIN_SECRET_BYTES:
             raise ValueError(f"the secret for refreshes is shorter than {_MIN_SECRET_BYTES} bytes")
         self._client = client
+        self._take_lock, self._hand_over = Script(client, _LOCK), Script(client, _PUBLISH)
         self._secret = secret
         self._dump = dump
         self._load = load
         self._backoff = backoff or sessions_backoff()
-        self._prefix = prefix
+        self._prefix = f"{prefix}:{REDIS_VERSION}"
         self._same_answer_ms = int(same_answer_s * 1000)
         self._wait_s = wait_s
 
@@ -158,15 +172,10 @@ class RedisSingleFlight(Generic[T]):
 
     def _lock(self, envelope: Envelope, nonce: bytes) -> tuple[bytes | None, bytes]:
         """Return the outcome, if there is one, and the holder of the lock: *nonce* if this call acquired it."""
-        lock = self._key("lock", envelope)
-        with self._backoff.attempt(), self._client.pipeline(transaction=True) as commands:
-            commands.get(self._key("answer", envelope))
-            commands.set(lock, nonce, nx=True, px=int(self._wait_s * 1000))
-            commands.get(lock)
-            sealed, is_acquired, holder = commands.execute()
-            if sealed is not None and is_acquired:
-                self._client.eval(_UNLOCK, 1, lock, nonce)
-        return sealed, holder or b""
+        keys = [self._key("answer", envelope), self._key("lock", envelope)]
+        with self._backoff.attempt():
+            sealed, holder = self._take_lock(keys, [nonce, int(self._wait_s * 1000)])
+        return sealed or None, holder or b""
 
     def _await_outcome(self, envelope: Envelope, holder: bytes, until_s: float) -> bytes | None:
         """Wait for the outcome of another process; None if that process ended without one."""
@@ -208,15 +217,15 @@ class RedisSingleFlight(Generic[T]):
         return outcome
 
     def _publish(self, envelope: Envelope, nonce: bytes, key: str, content: dict[str, Any]) -> None:
-        """Write the outcome, unless *key* is empty, and release the lock, both in one transaction."""
+        """Write the outcome, unless *key* is empty, and release the lock, both in one step."""
+        lock, sealed = self._key("lock", envelope), envelope.seal(content) if key else b""
         try:
-            with self._backoff.attempt(), self._client.pipeline(transaction=True) as commands:
-                if key:
-                    commands.set(key, envelope.seal(content), px=self._same_answer_ms)
-                commands.eval(_UNLOCK, 1, self._key("lock", envelope), nonce)
-                commands.execute()
+            with self._backoff.attempt():
+                self._hand_over([key or lock, lock], [nonce, sealed, self._same_answer_ms])
         except RedisUnavailable:
             log.warning("The outcome of a refresh could not be handed to other processes")
 
     def _key(self, kind: str, envelope: Envelope, nonce: bytes = b"") -> str:
-        return ":".join(part for part in (self._prefix, "refresh", kind, envelope.name, nonce.decode()) if part)
+        """Return the name of a key in Redis. A cluster hashes what is in braces: all of one token in one slot."""
+        parts = (self._prefix, "refresh", f"{{{envelope.name}}}", kind, nonce.decode())
+        return ":".join(part for part in parts if part)

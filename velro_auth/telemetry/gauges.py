@@ -203,6 +203,12 @@ def store_gauge(is_degraded: Callable[[], bool]) -> Gauge:
     return Gauge("store_degraded", "Workers that go on without the shared store.", lambda: float(is_degraded()))
 
 
+def processes_gauge(count: Callable[[], float]) -> Gauge:
+    """Return the gauge of the processes that share the store."""
+    about = "Processes of all instances that share the store."
+    return Gauge("fleet_processes", about, count, is_same_everywhere=True)
+
+
 def cache_gauge(cache: str, size: Callable[[], float]) -> Gauge:
     """Return the gauge of the entries of one cache."""
     return Gauge("cache_entries", "Entries that caches hold.", size, {"cache": cache})

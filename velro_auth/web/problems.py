@@ -131,6 +131,9 @@ TITLES: Final[Mapping[int, str]] = {
     503: "Service Unavailable",
 }
 
+#: Why Supabase may find a password too weak.
+WEAK_REASONS: Final = ("length", "characters", "pwned")
+
 _UNAUTHORIZED: Final = 401
 _RETRYABLE: Final = frozenset({429, 503})
 
@@ -166,9 +169,17 @@ def respond(error: Exception, environ: Mapping[str, Any]) -> Response:
         body.update(error.members)
     if isinstance(error, errors.InvalidRequest):
         body["errors"] = error.fields
+    if isinstance(error, errors.WeakPassword) and (reasons := _reasons(error)):
+        body["reasons"] = reasons
     if isinstance(error, errors.ChallengeRequired):
         body["challenge"] = error.challenge
     return Response(json.dumps(body), status=answer.status, headers=_headers(error, answer, environ))
+
+
+def _reasons(error: errors.WeakPassword) -> list[str]:
+    """Return why a password is too weak, as far as Supabase says it in words that are known."""
+    given = (error.told.weak_password or {}).get("reasons") if error.told else None
+    return [reason for reason in WEAK_REASONS if reason in given] if isinstance(given, list) else []
 
 
 def _detail(error: Exception, answer: ProblemResponse) -> str:

@@ -89,6 +89,18 @@ def is_allowed(address: str, allowed: Iterable[AllowedRedirect]) -> bool:
     return any(entry.allows(origin, path) for entry in allowed)
 
 
+def is_address(address: str) -> bool:
+    """Return whether *address* is one of a web page that everything reads alike."""
+    parts = _parsed(address)
+    if parts is None or "#" in address:
+        return False
+    try:
+        origin = normal_origin(f"{parts.scheme}://{parts.netloc}")
+    except ValueError:
+        return False
+    return "*" not in origin and origin.startswith(("http://", "https://"))
+
+
 def is_allowed_in_mail(address: str, allowed: Iterable[AllowedRedirect]) -> bool:
     """Return whether the link of a mail may lead to *address*: as :func:`is_allowed`, and it has no query.
 
@@ -96,6 +108,12 @@ def is_allowed_in_mail(address: str, allowed: Iterable[AllowedRedirect]) -> bool
     last value there: a page that leads on to ``?next=https://evil.example/`` would hand the link over.
     """
     return "?" not in address and is_allowed(address, allowed)
+
+
+def is_own_path(address: str) -> bool:
+    """Return whether *address* is a path of this service, with a query or without, and never another host."""
+    # Behind a host no browser can read two slashes, or a backslash, as the beginning of another one.
+    return address.startswith("/") and _parsed(f"https://own.invalid{address}") is not None
 
 
 def _parsed(address: str) -> SplitResult | None:

@@ -9,9 +9,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
@@ -31,8 +32,13 @@ MAX_CHUNKS: Final = 2
 #: Characters of a cookie, its name included. Browsers keep 4096 (RFC 6265, 6.1); two of these are 7 KiB.
 MAX_CHARACTERS: Final = 3584
 
+#: Sessions whose opened cookies a process remembers; about 3 KiB each, at most 12.
+REMEMBERED: Final = 1024
+
 #: Characters of a session in one cookie: sealed, they take a third more, and 180 for name, key, nonce, tag and JSON.
 _CHUNK: Final = 2520
+#: WSGI environ key: our cookies, once they are read.
+_SENT: Final = "velro_auth.session_cookies"
 _BASE_NAME: Final = "velro_session"
 #: Browsers keep cookies of these hosts without TLS (W3C Secure Contexts, 3.1), but some only without ``Secure``.
 _OWN_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -70,19 +76,41 @@ class SessionCookies:
         name = f"{'__Host-' if self._is_secure else ''}{_BASE_NAME}"
         self.names: Final = (name, f"{name}_2")
         self._sealer = Sealer(keys, "session", now=now)
+        self._now = now
+        # A page loads dozens of files with one cookie, and opening it is most of what it costs. Only cookies that were
+        # opened are remembered (an exception is not), by their whole text, and new keys make a new object. What can
+        # change is judged each time: here the end of the cookie; by the caller the token, and whether it is denied.
+        self._found = functools.lru_cache(maxsize=REMEMBERED)(self._open)
 
     def is_sent(self, request: Request) -> bool:
         """Return whether *request* has such a cookie, good or not."""
-        return any(name in request.cookies for name in self.names)
+        return bool(self._sent(request))
 
     def find(self, request: Request) -> KeptSession | None:
         """Return the session of this browser; None without the cookie, or with a wrong or expired one."""
-        given = [self._only(request, name) for name in self.names]
-        # The last cookie may be left from an earlier session, which was longer.
-        for count in range(1, MAX_CHUNKS + 1):
-            if (text := self._opened(given[:count])) is not None:
-                return _loaded(text)
-        return None
+        sent = self._sent(request)
+        # A cookie that comes twice is no better than none.
+        given = tuple(values[0] if len(values := sent.get(name, ())) == 1 else None for name in self.names)
+        try:
+            kept, until_s = self._found(*given)
+        except Sealed:
+            return None
+        return kept if until_s >= self._now() else None
+
+    def _sent(self, request: Request) -> Mapping[str, Sequence[str]]:
+        """Return the values of each of our cookies. Werkzeug's reader takes 20 µs for the cookies of a site."""
+        known: Mapping[str, Sequence[str]] | None = request.environ.get(_SENT)
+        if known is not None:
+            return known
+        header = request.environ.get("HTTP_COOKIE", "")
+        found: dict[str, list[str]] = {}
+        if self.names[0] in header:
+            for cookie in header.split(";"):
+                name, separator, value = cookie.strip(" \t").partition("=")
+                if separator and name in self.names:
+                    found.setdefault(name, []).append(value)
+        request.environ[_SENT] = found
+        return found
 
     def keep(self, session: Session, request: Request) -> list[Header]:
         """Return the header fields that put *session* into the browser of *request*.
@@ -104,32 +132,44 @@ class SessionCookies:
                 f"the session does not fit into cookies: its tokens have {len(text)} characters, and about"
                 f" {MAX_CHUNKS * _CHUNK} fit. Put less into app_metadata, user_metadata and the hook's claims"
             )
-        surplus = [name for name in self.names[len(chunks) :] if name in request.cookies]
+        sent = self._sent(request)
+        surplus = [name for name in self.names[len(chunks) :] if name in sent]
         kept = [self._header(name, value, GOOD_FOR_S) for name, value in fields]
         return [*kept, *(self._header(name, "", 0) for name in surplus)]
 
     def clear(self, request: Request) -> list[Header]:
         """Return the header fields that remove the session from the browser of *request*."""
-        return [self._header(name, "", 0) for name in self.names if name in request.cookies]
+        sent = self._sent(request)
+        return [self._header(name, "", 0) for name in self.names if name in sent]
 
-    def _only(self, request: Request, name: str) -> str | None:
-        values = request.cookies.getlist(name)
-        return values[0] if len(values) == 1 else None
+    def _open(self, *given: str | None) -> tuple[KeptSession, int]:
+        """Return the session in the cookies *given*, and until when they are good, in seconds since 1970.
 
-    def _opened(self, given: Sequence[str | None]) -> str | None:
-        """Return what the cookies *given* keep together; None if one is missing or wrong."""
-        parts, sessions = [], set()
+        Raises:
+            Sealed: There is none.
+        """
+        # The last cookie may be left from an earlier session, which was longer.
+        for count in range(1, MAX_CHUNKS + 1):
+            if (found := self._opened(given[:count])) is not None:
+                text, until_s = found
+                return _loaded(text), until_s
+        raise Sealed
+
+    def _opened(self, given: Sequence[str | None]) -> tuple[str, int] | None:
+        """Return what the cookies *given* keep together, and until when; None if one is missing or wrong."""
+        parts, sessions, ends = [], set(), []
         for number, (name, value) in enumerate(zip(self.names, given, strict=False), start=1):
             if value is None:
                 return None
             try:
-                opened = self._sealer.open(value, bound_to=_binding(name, number, len(given)))
+                opened, until_s = self._sealer.open_until(value, bound_to=_binding(name, number, len(given)))
             except Sealed:
                 return None
             parts.append(opened["part"])
             sessions.add(opened["session"])
+            ends.append(until_s)
         text = "".join(parts)
-        return text if sessions == {_digest(text)} else None
+        return (text, min(ends)) if sessions == {_digest(text)} else None
 
     def _header(self, name: str, value: str, max_age_s: int) -> Header:
         secure = "; Secure" if self._is_secure else ""

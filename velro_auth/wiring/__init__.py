@@ -26,7 +26,7 @@ from velro_auth.endpoints.sessions import LoginEndpoint, LogoutEndpoint, Refresh
 from velro_auth.endpoints.supabase_api.routes import SupabaseApiEndpoint
 from velro_auth.endpoints.verify import VerifyEndpoint
 from velro_auth.guards import Guards
-from velro_auth.guards.enforcement import Enforcement
+from velro_auth.guards.enforcement import Enforcement, only_reporting
 from velro_auth.health_checks import Check, Finding
 from velro_auth.telemetry.telemetry import Routes
 from velro_auth.upstream.calls import AuthCalls, RefusingCalls
@@ -37,6 +37,8 @@ from velro_auth.wiring import account
 from velro_auth.wiring.cookie_sessions import cookie_sessions
 from velro_auth.wiring.guards import build_guards
 from velro_auth.wiring.oauth import OAUTH_ENDPOINTS, build_oauth
+from velro_auth.wiring.pages import PAGES, build_pages
+from velro_auth.wiring.protection import protected
 from velro_auth.wiring.sessions import build_session_list, build_sessions
 from velro_auth.wiring.state import ApplicationState, open_state
 from velro_auth.wiring.supabase_api import build_supabase_api
@@ -62,6 +64,7 @@ _ENDPOINTS: Final = (
     MetricsEndpoint,
     OpenApiEndpoint,
     DocsEndpoint,
+    *PAGES,
 )
 
 #: Path → its name in the metrics.
@@ -88,6 +91,7 @@ class Parts:
         verify: The endpoint that gateways call; answers everything below its path.
         supabase_api: The endpoint that Supabase's own clients call, the same way; None where it is off.
         operations: The endpoints that operators and platforms call.
+        pages: The pages for people; none where they are off.
         fast: The endpoints that the fast lane answers, beside those of ``fast_prefixed``.
         fast_prefixed: The endpoints that the fast lane answers with everything below their paths.
         probes: The endpoints of which only some responses are logged.
@@ -103,6 +107,7 @@ class Parts:
     verify: Endpoint
     supabase_api: Endpoint | None
     operations: tuple[Endpoint, ...]
+    pages: tuple[Endpoint, ...]
     fast: tuple[Endpoint, ...]
     fast_prefixed: tuple[Endpoint, ...]
     probes: tuple[Endpoint, ...]
@@ -116,7 +121,7 @@ class Parts:
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """All endpoints."""
-        return (*self.auth, *self.prefixed, *self.operations)
+        return (*self.auth, *self.prefixed, *self.operations, *self.pages)
 
     @property
     def prefixed(self) -> tuple[Endpoint, ...]:
@@ -155,7 +160,7 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
     logout, frontends = LogoutEndpoint(sessions, max_body_bytes), _frontends(settings, state, services)
     auth: tuple[Endpoint, ...] = (login, refresh, *map(browsers, (logout, *frontends)), ping)
-    verify = browsers(VerifyEndpoint(sessions))
+    verify = protected(settings, browsers(VerifyEndpoint(sessions)))
     supabase_api = build_supabase_api(settings, state, calls=services.calls, login=services.login, sessions=sessions)
     ready = ReadyEndpoint(_checks(settings, state, services.watch), __version__)
     metrics = MetricsEndpoint(telemetry.render, settings.metrics_token, is_production=bool(settings.environment))
@@ -167,6 +172,7 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
         verify=verify,
         supabase_api=supabase_api,
         operations=(health, ready, version, index, metrics, OpenApiEndpoint(contract), DocsEndpoint(contract)),
+        pages=build_pages(settings, state, services.login, sessions, calls=services.calls, browsers=browsers),
         fast=(ping, health, version, *((login, refresh) if settings.auth_fast_login else ())),
         fast_prefixed=(verify, supabase_api) if supabase_api and settings.auth_fast_login else (verify,),
         probes=(ping, health, ready, version),
@@ -200,8 +206,7 @@ def _frontends(settings: Settings, state: ApplicationState, services: _Services)
 
 
 def _services(settings: Settings, state: ApplicationState) -> _Services:
-    upstream, telemetry = state.upstream, state.telemetry
-    note_token = telemetry.issued_tokens.record
+    upstream, note_token = state.upstream, state.telemetry.issued_tokens.record
     reason = "; ".join(map(str, settings.errors))
     calls: AuthCalls = RefusingCalls(reason)
     if upstream.transport is not None:
@@ -257,10 +262,6 @@ def _guards(settings: Settings, state: ApplicationState) -> Guards:
     )
 
 
-def _only_reporting() -> Finding:
-    return Finding("warn", "AUTH_GUARDS is report: guesses and floods of mails are counted and logged, not refused")
-
-
 def build_of(settings: Settings) -> Mapping[str, Any]:
     """Return the body of ``/__version``; unknown values are None."""
     return {
@@ -293,7 +294,7 @@ def _checks(settings: Settings, state: ApplicationState, watch: AddressWatch) ->
         checks["audit"] = telemetry.lost_records.check
     checks |= state.sessions.checks
     if settings.auth_guards == "report":
-        checks["guards"] = _only_reporting
+        checks["guards"] = only_reporting
     if state.store:
         checks["shared_store"] = state.store.check
     return checks | {"tokens": telemetry.issued_tokens.check, "slo": telemetry.check}

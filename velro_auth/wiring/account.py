@@ -78,7 +78,7 @@ def build_account(
     mailing = build_mailing(settings, sessions)
     flows = MailFlows(
         FlowCookies(keys, public_url=settings.auth_public_url),
-        [allowed_redirect(entry) for entry in settings.auth_redirect_urls],
+        [allowed_redirect(entry) for entry in settings.redirect_urls],
     )
     mails = MailRequests(accounts=accounts, mailing=mailing)
     sign_ups = build_sign_ups(settings, state, accounts, sessions)

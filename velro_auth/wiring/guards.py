@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import redis
 
     from velro_auth.stores.client import SharedStore
+    from velro_auth.stores.replicas import Replicas
 
 
 #: As long as what is made from it (SHA-256).
@@ -46,6 +47,7 @@ class GuardState:
         instance_key: Random characters that only this instance knows, where nothing secret is set.
         client: The Redis client of the throttle; None without Redis.
         store: Whether Redis works; None without Redis.
+        replicas: Counts the processes that share Redis; None without Redis.
         one_address: Whether Supabase counts all callers as one, although their addresses are forwarded.
         counters: Login tries that were counted in memory.
         failure_delay: Permits of requests that wait for Supabase.
@@ -65,6 +67,7 @@ class GuardState:
     instance_key: str
     client: redis.Redis | None = None
     store: SharedStore | None = None
+    replicas: Replicas | None = None
     one_address: OneAddress = field(default_factory=OneAddress)
     counters: MemoryCounters = field(default_factory=MemoryCounters)
     failure_delay: FailureDelayState = field(default_factory=FailureDelayState)
@@ -106,14 +109,16 @@ def open_guards(
         instance_key: Random characters that only this instance knows; made here if empty.
     """
     instance_key = instance_key or secrets.token_hex(INSTANCE_KEY_BYTES)
-    client, spent = None, None
+    client, spent, replicas = None, None, None
     if store is not None:
         # 5 MB that few need.
-        from velro_auth.stores.attempts import RedisSpent  # noqa: PLC0415
         from velro_auth.stores.client import connect  # noqa: PLC0415
+        from velro_auth.stores.replicas import Replicas  # noqa: PLC0415
+        from velro_auth.stores.spent import RedisSpent  # noqa: PLC0415
 
-        client = connect(settings.redis_url)
+        client = store.client or connect(settings.redis_url)
         spent = RedisSpent(client=client, backoff=store.counters, prefix=settings.redis_prefix)
+        replicas = Replicas(client=client, prefix=settings.redis_prefix)
     # Whoever knows it can solve challenges beforehand, so it is never made from a publishable key.
     secret = throttle_secret(settings.auth_throttle_secret, api_key=settings.supabase_secret_key or instance_key)
     return GuardState(
@@ -121,6 +126,7 @@ def open_guards(
         instance_key=instance_key,
         client=client,
         store=store,
+        replicas=replicas,
         one_address=one_address or OneAddress(),
     )
 
@@ -249,7 +255,7 @@ def _secret(settings: Settings, state: GuardState) -> bytes:
 def _attempts(settings: Settings, state: GuardState) -> Attempts:
     """Count in Redis if there is one; in memory each process has its share of the limits."""
     limits = Limits().scaled(settings.auth_throttle_scale)
-    memory = MemoryAttempts(limits=limits.scaled(1 / processes_of(settings)), counters=state.counters)
+    memory = MemoryAttempts(limits=limits.scaled(1 / processes_of(settings, state)), counters=state.counters)
     if state.client is None or state.store is None:
         return memory
     from velro_auth.stores.attempts import RedisAttempts  # noqa: PLC0415 - 5 MB that few need
@@ -280,7 +286,7 @@ def budget_limits(settings: Settings) -> BudgetLimits:
 def _budgets(settings: Settings, state: GuardState) -> Budgets:
     """Count in Redis if there is one; in memory each process has its share of the budgets."""
     limits = budget_limits(settings)
-    memory = MemoryBudgets(limits=limits.scaled(1 / processes_of(settings)), logs=state.logs)
+    memory = MemoryBudgets(limits=limits.scaled(1 / processes_of(settings, state)), logs=state.logs)
     if state.client is None or state.store is None:
         return memory
     from velro_auth.stores.budgets import RedisBudgets  # noqa: PLC0415 - 5 MB that few need

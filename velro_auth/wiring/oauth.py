@@ -34,7 +34,7 @@ def build_oauth(
         keys: Seal cookies and codes.
     """
     flows, handoffs = FlowCookies(keys, public_url=settings.auth_public_url), HandoffCodes(keys)
-    allowed = tuple(map(allowed_redirect, settings.auth_redirect_urls))
+    allowed = tuple(map(allowed_redirect, settings.redirect_urls))
     exchange = build_exchange(handoffs, calls=calls, owners=owners, sessions=sessions)
     return (
         AuthorizeEndpoint(

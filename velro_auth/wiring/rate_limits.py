@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from velro_auth.wiring.guards import GuardState
 
 
-def processes_of(settings: Settings) -> int:
-    """Return how many processes share a limit of the project."""
-    return settings.web_concurrency * settings.auth_replicas
+def processes_of(settings: Settings, state: GuardState) -> int:
+    """Return how many processes share a limit of the project: as set, else as many as were seen in Redis."""
+    if settings.auth_replicas:
+        return settings.web_concurrency * settings.auth_replicas
+    seen = state.replicas.processes if state.replicas else 0
+    return max(settings.web_concurrency, seen)
 
 
 def login_rate_limit(settings: Settings, state: GuardState) -> RateLimitBucket:
@@ -56,5 +59,5 @@ def _rate_limit(
     elif settings.auth_upstream_quota == "off":
         in_force = OneAddress()
     return RateLimitBucket(
-        one_address=in_force, burst=burst, refill_s=refill_s, processes=processes_of(settings), state=counted
+        one_address=in_force, burst=burst, refill_s=refill_s, processes=processes_of(settings, state), state=counted
     )

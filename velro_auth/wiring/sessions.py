@@ -213,7 +213,7 @@ def _shared(
     from velro_auth.stores.denylist_codec import DenialsInRedis  # noqa: PLC0415
     from velro_auth.stores.refresh import RedisSingleFlight  # noqa: PLC0415
 
-    client = connect(settings.redis_url)
+    client = store.client or connect(settings.redis_url)
     # Redis does not know it, so it is never made from a publishable key. With the instance's own key, only the
     # processes of one instance share their refreshes.
     secret = settings.supabase_secret_key or settings.auth_throttle_secret or instance_key

@@ -17,6 +17,7 @@ from velro_auth.telemetry.gauges import (
     mail_refusals,
     one_address_gauge,
     pool_gauges,
+    processes_gauge,
     session_refusals,
     store_gauge,
     upstream_requests,
@@ -148,6 +149,7 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
         check_token=sessions.token_check.refused,
     )
     warm = [upstream.keep_warm] if upstream.keep_warm else []
+    replicas = [guards.replicas] if guards.replicas else []
     telemetry.jobs.retry_with(*tracing.retryable, *(task.thread for task in warm))
     return ApplicationState(
         current=current,
@@ -162,6 +164,8 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
         threads=(
             BackgroundTask(_start_nothing, guards.mail_delay.finish),
             *sessions.background,
+            *replicas,
+            *([BackgroundTask(_start_nothing, store.close)] if store else []),
             *warm,
             telemetry,
             *tracing.tasks,
@@ -179,7 +183,7 @@ def _shared_store(settings: Settings) -> SharedStore | None:
         return None
     from velro_auth.stores.client import SharedStore  # noqa: PLC0415 - 5 MB that few need
 
-    return SharedStore()
+    return SharedStore.of(settings.redis_url, prefix=settings.redis_prefix)
 
 
 def _upstream(settings: Settings, tracer: Tracer | None) -> Upstream:
@@ -233,4 +237,7 @@ def _gauges(guards: GuardState, upstream: Upstream, store: SharedStore | None) -
             unused_s=lambda: max((one.idle_s for one in keep_warm.ages()), default=0.0),
         )
     gauges += [one_address_gauge(lambda: one_address.is_proven), *mail_gauges(guards.mail_delay)]
-    return [*gauges, store_gauge(store.is_degraded)] if store else gauges
+    if store and guards.replicas:
+        replicas = guards.replicas
+        gauges += [store_gauge(store.is_degraded), processes_gauge(lambda: replicas.processes)]
+    return gauges

@@ -74,7 +74,7 @@ def build_supabase_api(
     return SupabaseApiEndpoint(
         ClientKeys(settings.client_keys),
         table,
-        tuple(map(allowed_redirect, settings.auth_redirect_urls)),
+        tuple(map(allowed_redirect, settings.redirect_urls)),
         settings.supabase_url,
         settings.auth_max_body_bytes,
     )

@@ -138,7 +138,7 @@ def _endpoints(
     max_body_bytes = settings.auth_max_body_bytes
     flows = MailFlows(
         FlowCookies(keys, public_url=settings.auth_public_url),
-        tuple(map(allowed_redirect, settings.auth_redirect_urls)),
+        tuple(map(allowed_redirect, settings.redirect_urls)),
     )
     profile = ProfileChange(sessions, changes, max_body_bytes, flows)
     return (

@@ -316,7 +316,7 @@ def test_config_check_says_where_each_value_came_from(monkeypatch: pytest.Monkey
     rows = {row[0]: row[1:] for row in map(str.split, result.output.splitlines()) if row}
     assert rows["LOG_LEVEL"] == ["file", "debug"]
     assert rows["SUPABASE_URL"] == ["environment", GOOD["SUPABASE_URL"]]
-    assert rows["AUTH_REPLICAS"] == ["default", "1"]
+    assert rows["AUTH_REPLICAS"] == ["default", "0"]
 
 
 def test_a_mistake_reads_as_one_line() -> None:

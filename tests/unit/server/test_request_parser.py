@@ -143,7 +143,7 @@ PROXY_FIELDS = (
         request(line="OPTIONS * HTTP/1.1"),
         request(line="DELETE /elsewhere HTTP/1.1"),
         request(line="PROPFIND /elsewhere HTTP/1.1"),
-        f"GET {PATH} HTTP/1.1\r\n\r\n".encode(),
+        f"GET {PATH} HTTP/1.0\r\n\r\n".encode(),
         f"\r\nGET {PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
         login(*PROXY_FIELDS, "Content-Length: 2", "Content-Type: application/json", body=b"{}"),
         login("Content-Length: 0"),
@@ -217,6 +217,7 @@ REFUSED_BY_BOTH = {
 #: Requests that gunicorn accepts; docs/explanation/worker.md lists them.
 REFUSED_BY_OURS = {
     "CONNECT": request(line="CONNECT a:443 HTTP/1.1"),
+    "no Host": b"GET / HTTP/1.1\r\nA: b\r\n\r\n",
     "unknown method": request(line="BREW /pot HTTP/1.1"),
     "version 1.2": request(line="GET / HTTP/1.2"),
     "upgrade with a body": login("Connection: Upgrade", "Upgrade: x", "Content-Length: 2", body=b"{}"),

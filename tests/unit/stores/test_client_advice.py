@@ -7,12 +7,13 @@ from redis import exceptions
 
 from tests.conftest import LogLines
 from tests.unit.guards.clock import HandClock
-from velro_auth.stores.client import StoreBackoff, advice_for
+from velro_auth.stores.advice import advice_for
+from velro_auth.stores.client import StoreBackoff
 
 REFUSALS: list[tuple[Exception, str]] = [
     (exceptions.ClusterCrossSlotError("Keys in request don't hash to the same slot"), "Redis Cluster"),
     (exceptions.MovedError("3999 127.0.0.1:6381"), "Redis Cluster"),
-    (exceptions.ClusterDownError("CLUSTERDOWN The cluster is down"), "Redis Cluster"),
+    (exceptions.RedisClusterException("Cluster mode is not enabled on this node"), "redis:// for redis+cluster"),
     (exceptions.ResponseError("Script attempted to access a non local key in a cluster node"), "Redis Cluster"),
     (exceptions.NoPermissionError("this user has no permissions to run the 'get' command"), "ACL SETUSER"),
     (exceptions.ResponseError("ACL failure in script: User gateway has no permissions"), "ACL SETUSER"),
@@ -26,6 +27,7 @@ SILENCE: list[Exception] = [
     exceptions.ConnectionError("Error 111 connecting"),
     exceptions.TimeoutError("Timeout reading from socket"),
     exceptions.BusyLoadingError("Redis is loading the dataset in memory"),
+    exceptions.ClusterDownError("CLUSTERDOWN The cluster is down"),
     ValueError("no number"),
 ]
 

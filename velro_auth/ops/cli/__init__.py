@@ -1,6 +1,7 @@
 """The command line: ``velro-auth …`` and ``python -m velro_auth …``.
 
-A command is imported when it is used: ``config check`` does not need a database driver.
+A command is imported when it is used: ``config check`` does not need a database driver. Its examples and exit statuses
+are in ``help.toml``, and are added to its help when it is imported.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Final
 
 import click
 
-from velro_auth import __version__
+from velro_auth.config.settings import inherited
+from velro_auth.ops.cli.help_texts import add_help
 
 #: Command → module and function, in the order of ``--help``.
 COMMANDS: Final[Mapping[str, str]] = {
@@ -20,6 +22,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "serve": "velro_auth.ops.cli.serve:serve",
     "health": "velro_auth.ops.cli.health:health",
     "config": "velro_auth.ops.cli.config:config",
+    "rules": "velro_auth.ops.cli.rules:rules",
     "reload": "velro_auth.ops.cli.reload:reload",
     "db": "velro_auth.ops.cli.db:db",
     "checkpoint": "velro_auth.ops.cli.checkpoint:checkpoint",
@@ -31,6 +34,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "audit": "velro_auth.ops.cli.audit:audit",
     "bench": "velro_auth.ops.cli.bench:bench",
     "monitor": "velro_auth.ops.cli.monitor:monitor",
+    "completion": "velro_auth.ops.cli.completion:completion",
 }
 
 
@@ -48,10 +52,33 @@ class Commands(click.Group):
         module, _, name = COMMANDS[cmd_name].partition(":")
         command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
+        add_help(command, cmd_name)
         return command
 
 
+def _print_version(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        from velro_auth.ops.cli.versions import version  # noqa: PLC0415 - starts git in a checkout
+
+        click.echo(f"velro-auth {version()}")
+        context.exit()
+
+
 @click.group(cls=Commands)
-@click.version_option(__version__, prog_name="velro-auth")
-def main() -> None:
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version and its commit.",
+)
+@click.option("--no-color", is_flag=True, help="Print without colours, as the variable NO_COLOR does.")
+@click.pass_context
+def main(context: click.Context, *, no_color: bool) -> None:
     """Run and operate a login gateway in front of Supabase Auth."""
+    if no_color or inherited().get("NO_COLOR"):
+        context.color = False
+
+
+add_help(main, "")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
+from velro_auth.ops.cli.click_helpers import json_option, print_json, working
 from velro_auth.telemetry.chain import ChainReport, verify
 
 
@@ -17,19 +19,33 @@ def audit() -> None:
 
 @audit.command(name="verify")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def verify_file(file: Path) -> None:
+@json_option
+def verify_file(file: Path, *, as_json: bool) -> None:
     """Check every chain of records in FILE, and print each line that was changed, removed, repeated, moved or lost.
 
     FILE may hold other log lines, too: each a JSON object, as the service writes them. Any other line counts as
     damaged. An unfinished last line is no fault. Compare the heads with what was shipped elsewhere: a cut-off end
     leaves no other trace than a chain with an open end.
-
-    Exit status: 0 unbroken; 1 broken, or FILE holds no record; 2 wrong usage.
     """
-    with file.open("rb") as lines:
+    with file.open("rb") as lines, working("Checking the chain"):
         report = verify(lines)
-    _print(report, file)
+    if as_json:
+        print_json(_document(report))
+    else:
+        _print(report, file)
     sys.exit(1 if report.faults or report.lost_records or not report.chains else 0)
+
+
+def _document(report: ChainReport) -> dict[str, Any]:
+    return {
+        "chains": [
+            {"name": name, "records": chain.records, "closed": chain.is_closed, "head": chain.head}
+            for name, chain in report.chains.items()
+        ],
+        "torn": report.is_torn,
+        "lost_records": report.lost,
+        "faults": [{"line": fault.line, "what": fault.what} for fault in (*report.lost_records, *report.faults)],
+    }
 
 
 def _print(report: ChainReport, file: Path) -> None:

@@ -22,11 +22,13 @@ from velro_auth.ops.bench.progress import Progress
 from velro_auth.ops.bench.run import BenchRun
 from velro_auth.ops.bench.schedule import KINDS, RATE_LIMIT_REASON, BenchPlan, Kind
 from velro_auth.ops.bench.target import Target, is_this_machine
+from velro_auth.ops.cli.click_helpers import console as make_console
 from velro_auth.ops.cli.click_helpers import (
-    LOG_WIDTH,
     exit_if_not_measured,
+    json_option,
     password_option,
     password_or_prompt,
+    print_json,
     url_option,
 )
 from velro_auth.ops.cli.dev import DEMO_EMAIL, DEMO_PASSWORD
@@ -112,18 +114,18 @@ _FOLDER: Final = click.Path(exists=True, file_okay=False, writable=True, path_ty
 )
 @click.option("--html", is_flag=True, help="Write a report with plots, too.")
 @click.option("--output-dir", type=_FOLDER, default=Path(), show_default=True, help="Where the files go.")
+@json_option
 def bench(**options: Any) -> None:
-    """Measure logins with an open loop, and evaluate whether they are fast enough.
-
-    Exit status: 0 good; 1 a warning, or a regression against --compare; 2 critical; 3 nothing could be measured.
-    """
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+    """Measure logins with an open loop, and evaluate whether they are fast enough."""
+    console = make_console(stderr=options["as_json"], wide=True)
     with exit_if_not_measured():
         before = files.read(options["compare"]) if options["compare"] else None
         after, verdict = _measure(options, console)
     if before is not None:
         verdict = worst([verdict, _compare(before, after, options["margin"], console)])
     console.print(f"\nVerdict: {verdict.grade.name.lower()}")
+    if options["as_json"]:
+        print_json(after)
     sys.exit(int(verdict.grade))
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from velro_auth.config.settings import Settings
 from velro_auth.ops.checkpoints import Database, Found, Repository, Tags
-from velro_auth.ops.cli.click_helpers import OneSentenceGroup, database_option, warn
+from velro_auth.ops.cli.click_helpers import OneSentenceGroup, database_option, json_option, print_json, warn
 
 NO_DATABASE: Final = (
     "DATABASE_URL is not set: the checkpoint has no database part, so a rollback to it cannot include the database"
@@ -27,7 +27,6 @@ def checkpoint(context: click.Context, message: str, deployment_id: str | None, 
     """Tag the commit that is checked out with all that a rollback needs: rollback-<YYYYMMDD-HHMM>, in UTC.
 
     The tag holds the commit, the deployment, the applied migrations and a fingerprint of the settings; no secret.
-    Exit status: 0 made, 1 not made, with the reason, 2 wrong usage.
     """
     if context.invoked_subcommand:
         return
@@ -48,13 +47,33 @@ def checkpoint(context: click.Context, message: str, deployment_id: str | None, 
 
 
 @checkpoint.command(name="list")
-def show() -> None:
+@json_option
+def show(*, as_json: bool) -> None:
     """Show the checkpoints, newest first."""
     found = Tags(Repository(Path.cwd())).all()
+    if as_json:
+        print_json([_document(one) for one in found])
+        return
     for one in found:
         click.echo(_line(one))
     if not found:
         click.echo("There is no checkpoint.")
+
+
+def _document(found: Found) -> dict[str, Any]:
+    made = found.checkpoint
+    if made is None:
+        return {"tag": found.tag, "damage": found.damage}
+    return {
+        "tag": found.tag,
+        "at": made.at.isoformat(),
+        "commit": made.commit,
+        "release": made.release,
+        "deployment": made.deployment_id,
+        "migrations": None if made.migrations is None else [one.label for one in made.migrations],
+        "before_rollback_to": made.before_rollback_to,
+        "note": made.note,
+    }
 
 
 def _line(found: Found) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import click
+from rich.console import Console
 
 from velro_auth.errors import VelroAuthError
 from velro_auth.ops.verdict import NotMeasured
@@ -68,6 +70,44 @@ def address(_: click.Context, __: click.Parameter, url: str) -> str:
 def address_or_none(context: click.Context, parameter: click.Parameter, url: str) -> str:
     """Check an optional address."""
     return address(context, parameter, url) if url else ""
+
+
+def console(*, stderr: bool = False, wide: bool = False) -> Console:
+    """Return where a command prints text that may be coloured.
+
+    Args:
+        stderr: Print to standard error, as remarks beside a result are.
+        wide: A table: 120 columns where the output is no terminal.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    root = context.find_root() if (context := click.get_current_context(silent=True)) else None
+    return Console(
+        highlight=False,
+        stderr=stderr,
+        soft_wrap=not wide,
+        width=LOG_WIDTH if wide and not stream.isatty() else None,
+        # Rich itself looks at NO_COLOR.
+        no_color=True if root is not None and root.color is False else None,
+    )
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show that a command works, while the block runs; only on a terminal, on standard error."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with console(stderr=True).status(f"{what} …"):
+        yield
+
+
+#: ``--json`` of a command that reports: the parameter is ``as_json``.
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def print_json(document: Any) -> None:
+    """Print what a command found, for programs."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
 
 
 url_option = click.option(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
 from velro_auth.config.settings import Settings, shown, specs
+from velro_auth.ops.cli.click_helpers import json_option, print_json
 
 
 @click.group()
@@ -15,9 +17,13 @@ def config() -> None:
 
 
 @config.command()
-def check() -> None:
-    """Print every setting, where it came from, its value (secrets masked), and every error; with one, exit with 1."""
+@json_option
+def check(*, as_json: bool) -> None:
+    """Print every setting, where it came from, its value (secrets masked), and every error."""
     settings = Settings.from_environment()
+    if as_json:
+        print_json(_document(settings))
+        sys.exit(1 if settings.errors else 0)
     width = max(len(spec.metadata["variable"]) for spec in specs())
     for spec in specs():
         variable = spec.metadata["variable"]
@@ -31,6 +37,16 @@ def check() -> None:
         print("\nUntil this is fixed, login answers 503 upstream_misconfigured.")
         sys.exit(1)
     print("All settings are fit to serve.")
+
+
+def _document(settings: Settings) -> dict[str, Any]:
+    rows = [
+        {"variable": name, "origin": settings.origins[name], "value": shown(settings, spec)}
+        for spec in specs()
+        if (name := spec.metadata["variable"])
+    ]
+    errors = [{"variable": error.variable, "advice": error.advice} for error in settings.errors]
+    return {"settings": rows, "advice": list(map(str, settings.advice)), "errors": errors}
 
 
 @config.command()
@@ -69,6 +85,15 @@ def table() -> str:
         " by: `velro-auth config reference`.\n\n| variable | default | takes | |\n| --- | --- | --- | --- |\n"
     )
     return head + "".join(rows)
+
+
+@config.command()
+@click.pass_context
+def commands(context: click.Context) -> None:
+    """Print ``docs/reference/command-line.md``."""
+    from velro_auth.ops.cli.command_page import command_page  # noqa: PLC0415 - imports every command
+
+    print(command_page(context.find_root().command), end="")
 
 
 def _aliases(names: tuple[str, ...]) -> str:

@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import Final
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from velro_auth.ops.cli.click_helpers import OneSentenceGroup, database_option, warn
+from velro_auth.ops.cli.click_helpers import (
+    OneSentenceGroup,
+    console,
+    database_option,
+    json_option,
+    print_json,
+    warn,
+    working,
+)
 from velro_auth.ops.database import Progress as Backfill
 from velro_auth.ops.database import Runner
 from velro_auth.ops.database.backfill import BATCH_SIZE
@@ -77,10 +84,17 @@ _adopt_option = click.option(
 @_adopt_option
 @_rehearsal_option
 @_database_option
+@json_option
 @click.pass_obj
-def plan(runner: Runner, *, to: str | None, wanted: tuple[str, ...], adopt: bool, rehearsal: bool) -> None:
+def plan(
+    runner: Runner, *, to: str | None, wanted: tuple[str, ...], adopt: bool, rehearsal: bool, as_json: bool
+) -> None:
     """Show what `up` would apply, or why it would refuse."""
-    steps = runner.plan(to=to, adopt=adopt, rehearse=rehearsal, wanted=wanted)
+    with working("Asking the database"):
+        steps = runner.plan(to=to, adopt=adopt, rehearse=rehearsal, wanted=wanted)
+    if as_json:
+        print_json([step.label for step in steps])
+        return
     for step in steps:
         click.echo(step.label)
     if not steps:
@@ -109,7 +123,8 @@ def up(
     rehearsal: bool,
 ) -> None:
     """Apply the migrations, then mirror the existing users."""
-    steps = runner.up(to=to, dry_run=dry_run, again=again, adopt=adopt, rehearse=rehearsal, wanted=wanted)
+    with working("Applying the migrations"):
+        steps = runner.up(to=to, dry_run=dry_run, again=again, adopt=adopt, rehearse=rehearsal, wanted=wanted)
     for step in steps:
         click.echo(step.sql if dry_run else f"applied {step.label}")
     if dry_run:
@@ -171,10 +186,24 @@ def _consequences(runner: Runner, planned: Sequence[Step], *, drop_data: bool) -
 
 @db.command()
 @_database_option
+@json_option
 @click.pass_obj
-def status(runner: Runner) -> None:
+def status(runner: Runner, *, as_json: bool) -> None:
     """Show the state of each migration."""
-    for one in runner.status():
+    found = runner.status()
+    if as_json:
+        rows = [
+            {
+                "migration": one.label,
+                "state": one.state.value,
+                "applied_at": one.applied_at,
+                "applied_by": one.applied_by,
+            }
+            for one in found
+        ]
+        print_json({"migrations": rows, "backfill_pending": runner.backfill_is_pending()})
+        return
+    for one in found:
         when = f"{one.applied_at:%Y-%m-%d %H:%M} UTC" if one.applied_at else ""
         click.echo("  ".join(part for part in (one.label, one.state.value, when, one.applied_by) if part))
     if runner.backfill_is_pending():
@@ -184,11 +213,20 @@ def status(runner: Runner) -> None:
 @db.command()
 @_rehearsal_option
 @_database_option
+@json_option
 @click.pass_context
-def verify(context: click.Context, *, rehearsal: bool) -> None:
+def verify(context: click.Context, *, rehearsal: bool, as_json: bool) -> None:
     """Compare the live database with the migrations, and rehearse a sign-up; exit status 1 if it differs."""
     runner: Runner = context.obj
-    found = runner.verify(rehearse=rehearsal)
+    with working("Comparing"):
+        found = runner.verify(rehearse=rehearsal)
+    if as_json:
+        rows = [
+            {"subject": one.subject, "expected": one.expected, "found": one.found, "is_remark": one.is_remark}
+            for one in found
+        ]
+        print_json(rows)
+        context.exit(0 if all(one.is_remark for one in found) else 1)
     for one in found:
         mark = "remark" if one.is_remark else "differs"
         click.echo(f"{mark}: {one.subject}\n    expected: {one.expected}\n    found:    {one.found}")
@@ -229,7 +267,7 @@ def _backfill(runner: Runner, batch_size: int) -> None:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=console(stderr=True)) as bar:
         task = bar.add_task("", total=None, rate="")
 
         def show(progress: Backfill) -> None:

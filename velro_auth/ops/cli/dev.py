@@ -19,7 +19,8 @@ import click
 import requests
 
 from velro_auth.config.settings import Settings, inherited
-from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject, mail_options
+from velro_auth.ops.cli.click_helpers import json_option, print_json
+from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject, mail_options, page_settings
 from velro_auth.ops.cli.ports import LAST_PORT, free_port_beside, require_free
 from velro_auth.ops.cli.processes import Stopped, StopRequest, await_end, start, stop, stop_on_signals
 from velro_auth.ops.cli.serve import gunicorn
@@ -37,6 +38,8 @@ STOP_LIMIT_S: Final = 20
 
 #: Origins of a frontend under development, on any port: they may call the gateway, and sign-ins may lead there.
 DEV_ORIGINS: Final = "http://localhost:*,http://127.0.0.1:*"
+#: Those that may also send the session cookie, which needs exact origins: the usual ports of development servers.
+COOKIE_ORIGINS: Final = ",".join(f"http://localhost:{port}" for port in (3000, 4200, 5173, 8080))
 
 _DATA_DIR: Final = click.Path(file_okay=False, path_type=Path)
 #: For the commands below ``dev``, so that the option may also follow the name of the command.
@@ -75,10 +78,15 @@ def dev(context: click.Context, port: int, data_dir: Path, confirm: str) -> None
 
 @dev.command()
 @_data_dir_option
+@json_option
 @click.pass_obj
-def env(dev_data_dir: Path, data_dir: Path | None) -> None:
+def env(dev_data_dir: Path, data_dir: Path | None, *, as_json: bool) -> None:
     """Print the keys and addresses of the running project, for a shell: eval "$(velro-auth dev env)"."""
-    for name, value in LocalProject.running(data_dir or dev_data_dir).variables().items():
+    variables = LocalProject.running(data_dir or dev_data_dir).variables()
+    if as_json:
+        print_json(variables)
+        return
+    for name, value in variables.items():
         click.echo(f"export {name}={shlex.quote(value)}")
 
 
@@ -182,10 +190,11 @@ def _gateway(port: int, project: LocalProject) -> Iterator[subprocess.Popen[str]
     if inherited().get("AUTH_ENV_FILE"):
         click.echo("AUTH_ENV_FILE is ignored here: its settings would win over those of the local Supabase.")
     env = {
-        "CORS_ORIGINS": DEV_ORIGINS,
+        "CORS_ORIGINS": f"{DEV_ORIGINS},{COOKIE_ORIGINS}",
         "AUTH_REDIRECT_URLS": DEV_ORIGINS,
         "AUTH_PUBLIC_URL": project.gateway_url,
         "AUTH_SUPABASE_API": "on",
+        **page_settings(inherited()),
         **inherited(
             # Settings in a file would win over these variables, and may name a real project.
             AUTH_ENV_FILE="",
@@ -239,7 +248,7 @@ def _welcome(port: int, project: LocalProject) -> str:
     )
     return f"""\
   Open      {project.gateway_url}/   (what runs here, live, and what to try)
-
+  sign in   {project.gateway_url}/login   (as {DEMO_EMAIL}, with {DEMO_PASSWORD})
   gateway   {project.gateway_url}   (what it can do: {project.gateway_url}/docs)
   Supabase  {project.url}
   mailbox   {project.mailbox_url}   (every mail it sends)
@@ -253,7 +262,8 @@ Log in:
 
 Add a user:                    {program} dev add-user ada@example.com
 Keys and addresses, in a shell: eval "$({program} dev env)"
-Pages of http://localhost:* may call it; CORS_ORIGINS=https://app.example make run names others.
+Pages of http://localhost:* may call it, those of port 3000, 4200, 5173 and 8080 with the session cookie;
+CORS_ORIGINS=http://localhost:9000 make run names others, AUTH_COOKIE_SESSIONS=0 make run gives them tokens.
 AUTH_DEV_CONFIRM=mail make run has sign-ups confirmed by a mail; by default they confirm by themselves.
 One address gets 2 mails an hour from one network; AUTH_THROTTLE_SCALE=100 make run allows more.
 

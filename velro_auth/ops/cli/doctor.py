@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import click
-from rich.console import Console
 
 from velro_auth.auth.models import Credentials
 from velro_auth.config.settings import Settings
-from velro_auth.ops.cli.click_helpers import address_or_none
+from velro_auth.ops.cli.click_helpers import address_or_none, console, json_option, working
 from velro_auth.ops.database import DatabaseError
 from velro_auth.ops.doctor import fix, report
-from velro_auth.ops.doctor.checks import CHECKS
-from velro_auth.ops.doctor.checkup import Unknown, overall, run
+from velro_auth.ops.doctor.checks import CHECKS, CLIENT_CHECKS
+from velro_auth.ops.doctor.checkup import Check, Unknown, overall, run
+from velro_auth.ops.doctor.client_calls import GatewayClient
 from velro_auth.ops.doctor.context import DiagnosticContext
 from velro_auth.ops.doctor.fix import FixResult
 
@@ -30,7 +31,7 @@ _FOLDER: Final = click.Path(file_okay=False, path_type=Path)
 @click.command()
 @click.option("--url", default="", callback=address_or_none, help="Address of a running gateway, to be checked too.")
 @click.option("--only", metavar="ID[,ID]", default="", help="Only these checks, and what they need.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 @click.option("--fix", is_flag=True, help="Fix the database first, and write an undo file.")
 @click.option("--dry-run", is_flag=True, help="With --fix: show what would be fixed, and change nothing.")
 @click.option("--rollback-dir", type=_FOLDER, default=Path(), show_default=True, help="The folder of the undo file.")
@@ -46,6 +47,10 @@ _FOLDER: Final = click.Path(file_okay=False, path_type=Path)
     default=True,
     help="Rehearse a sign-up in the database, in a transaction that is rolled back.",
 )
+@click.option("--client", is_flag=True, help="Check instead what an app with Supabase's own client meets at --url.")
+@click.option("--key", default="", help="With --client: the app's publishable key.  [default: of the settings]")
+@click.option("--origin", default="", callback=address_or_none, help="With --client: the origin of the app's page.")
+@click.option("--redirect-to", default="", help="With --client: an address that a sign-in is to lead to.")
 @click.option("--reference", is_flag=True, hidden=True, help="Print docs/reference/doctor.md.")
 def doctor(
     *,
@@ -58,49 +63,65 @@ def doctor(
     email: str | None,
     password: str | None,
     rehearsal: bool,
+    client: bool,
+    key: str,
+    origin: str,
+    redirect_to: str,
     reference: bool,
 ) -> None:
     """Check everything that a login depends on.
 
-    Exit status: the worst grade. 0 pass, 1 warn, 2 fail.
+    With --client: check from outside what an app meets that uses Supabase's own client. That needs no settings.
     """
     if reference:
-        click.echo(report.page(CHECKS), nl=False)
+        click.echo(report.page((*CHECKS, *CLIENT_CHECKS)), nl=False)
         return
     chosen = [name.strip() for name in only.split(",") if name.strip()]
     if (fix and chosen) or (dry_run and not fix):
         raise click.UsageError("--fix fixes all of the database, without --only; --dry-run belongs to --fix.")
+    if (client and (fix or not url)) or (not client and (key or origin or redirect_to)):
+        raise click.UsageError(
+            "--client needs --url, and goes without --fix; --key, --origin, --redirect-to need --client."
+        )
     # The checks report what the service would log.
     logging.getLogger("velro_auth").addHandler(logging.NullHandler())
     settings = Settings.from_environment()
-    context = DiagnosticContext(
-        settings=settings,
-        gateway_url=url,
-        account=Credentials(email, password) if email and password else None,
-        rehearses=rehearsal,
-    )
+    account = Credentials(email, password) if email and password else None
+    context = DiagnosticContext(settings=settings, gateway_url=url, account=account, rehearses=rehearsal)
+    if client:
+        key = key or next(iter(settings.client_keys), "")
+        caller = GatewayClient(url=url, key=key, origin=origin, redirect_to=redirect_to, account=account)
+        _check(dataclasses.replace(context, client=caller), CLIENT_CHECKS, chosen, None, as_json=as_json)
     echo = _silent if as_json else click.echo
     fixed = _fix(settings.database_url, rollback_dir, dry_run=dry_run, echo=echo) if fix else None
-    _check(context, chosen, fixed, as_json=as_json)
+    _check(context, CHECKS, chosen, fixed, as_json=as_json)
 
 
 def _silent(_line: str) -> None:
     """Print nothing: the JSON document has it all."""
 
 
-def _check(context: DiagnosticContext, chosen: Sequence[str], fixed: FixResult | None, *, as_json: bool) -> None:
+def _check(
+    context: DiagnosticContext,
+    checks: Sequence[Check],
+    chosen: Sequence[str],
+    fixed: FixResult | None,
+    *,
+    as_json: bool,
+) -> NoReturn:
     with contextlib.closing(context):
         try:
-            results = run(CHECKS, context, only=chosen)
+            with working("Checking"):
+                results = run(checks, context, only=chosen)
         except Unknown as error:
             raise click.UsageError(str(error)) from error
     if as_json:
         at = dt.datetime.now().astimezone()
         click.echo(json.dumps(report.document(results, fix_result=fixed, at=at), indent=2, ensure_ascii=False))
     else:
-        console = Console(highlight=False, soft_wrap=True)
+        out = console()
         for line in report.lines(results):
-            console.print(line)
+            out.print(line)
     sys.exit(report.EXIT[overall(results)])
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 import click
-from rich.console import Console
 
 from velro_auth.config import sources
 from velro_auth.config.settings import Settings, inherited
+from velro_auth.ops.cli.click_helpers import console
 from velro_auth.ops.cli.config import dotenv
 from velro_auth.ops.cli.serve import ENV_FILE
 from velro_auth.ops.doctor import report
@@ -38,7 +38,7 @@ CHECKED: Final = ("settings.values", "settings.url", "settings.keys", "settings.
 _PLAIN: Final = re.compile(r"[\w.:/,@%+=*-]*", re.ASCII)
 
 
-@click.command(epilog="\b\nExamples:\n  velro-auth init\n  SUPABASE_URL=… SUPABASE_SECRET_KEY=… velro-auth init --yes")
+@click.command()
 @click.option(
     "--file",
     "path",
@@ -53,7 +53,7 @@ _PLAIN: Final = re.compile(r"[\w.:/,@%+=*-]*", re.ASCII)
 def init(*, path: Path, yes: bool, force: bool, check: bool) -> None:
     """Write a file with all settings and comments, which only this user can read; then check the project.
 
-    Exits with 1 when the file is there already, or when the project does not answer as it should. The new file stays.
+    The new file stays when the project does not answer as it should.
     """
     if not force and os.path.lexists(path):
         raise click.ClickException(f"{path} is there already: --force replaces it, --file writes another one.")
@@ -140,7 +140,7 @@ def _is_well(path: Path) -> bool:
     settings = Settings.from_environment({sources.VARIABLE: str(path)})
     with contextlib.closing(DiagnosticContext(settings=settings, gateway_url="", account=None)) as context:
         results = run(CHECKS, context, only=CHECKED)
-    console = Console(highlight=False, soft_wrap=True)
+    out = console()
     for line in report.lines(results):
-        console.print(line)
+        out.print(line)
     return overall(results) != "fail"

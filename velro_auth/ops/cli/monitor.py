@@ -17,13 +17,15 @@ from rich.console import Console
 from velro_auth.config.settings import Settings
 from velro_auth.ops.bench.target import is_this_machine
 from velro_auth.ops.cli.click_helpers import (
-    LOG_WIDTH,
     Duration,
     exit_if_not_measured,
+    json_option,
     password_option,
     password_or_prompt,
+    print_json,
     url_option,
 )
+from velro_auth.ops.cli.click_helpers import console as make_console
 from velro_auth.ops.cli.processes import deferred_signals
 from velro_auth.ops.monitor import document, report
 from velro_auth.ops.monitor.aggregate import Aggregate
@@ -86,31 +88,31 @@ _SETTINGS: Final = ("AUTH_P95_WARNING", "AUTH_P95_CRITICAL", "AUTH_SUCCESS_RATE_
 @click.option(
     "--resume", metavar="FILE|latest", help="Continue an earlier file; 'latest' starts a new one if there is none."
 )
+@json_option
 @click.pass_context
 def monitor(ctx: click.Context, /, **options: Any) -> None:
-    """Monitor a deployment from outside, and write a report.
-
-    Exit status: 0 good; 1 a warning was seen; 2 something critical was; 3 nothing could be monitored.
-    """
+    """Monitor a deployment from outside, and write a report."""
     if ctx.invoked_subcommand is not None:
         return
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+    as_json: bool = options["as_json"]
+    console = make_console(stderr=as_json, wide=True)
     aggregate = Aggregate()
     with exit_if_not_measured():
         path, unreadable = _run(options, aggregate, console)
-        _finish(aggregate, path, unreadable, console)
+        _finish(aggregate, path, unreadable, console, as_json=as_json)
 
 
 @monitor.command(name="report")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def make_report(file: Path) -> None:
+@json_option
+def make_report(file: Path, *, as_json: bool) -> None:
     """Make the report of FILE (observe_<timestamp>.jsonl) again, from the file alone."""
     with exit_if_not_measured():
         aggregate = Aggregate()
         unreadable = document.load(aggregate, file)
         if not aggregate.runs:
             raise NotMeasured(f"{file} is no observation file: it holds no run")
-        _finish(aggregate, file, unreadable, Console(highlight=False))
+        _finish(aggregate, file, unreadable, make_console(stderr=as_json), as_json=as_json)
 
 
 def _run(options: Mapping[str, Any], aggregate: Aggregate, console: Console) -> tuple[Path, int]:
@@ -156,7 +158,7 @@ def _resume(path: Path, plan: MonitorPlan, aggregate: Aggregate, levels: Levels)
     return unreadable
 
 
-def _finish(aggregate: Aggregate, path: Path, unreadable: int, console: Console) -> None:
+def _finish(aggregate: Aggregate, path: Path, unreadable: int, console: Console, *, as_json: bool) -> None:
     """Write the report, print a summary, and exit."""
     contents = document.document(aggregate, unreadable_lines=unreadable)
     files = {".json": json.dumps(contents, indent=1) + "\n", ".html": report.html(contents)}
@@ -173,6 +175,8 @@ def _finish(aggregate: Aggregate, path: Path, unreadable: int, console: Console)
     for reason in verdict["reasons"]:
         console.print(f"  {reason}", soft_wrap=True, markup=False)
     console.print(f"Verdict: {verdict['grade']}")
+    if as_json:
+        print_json(contents)
     if not aggregate.answers:
         raise NotMeasured(f"{aggregate.settings['url']} never answered")
     sys.exit(int(Grade[verdict["grade"].upper()]))

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 import click
 
 from velro_auth.config.settings import Settings
+from velro_auth.ops.cli.click_helpers import json_option, print_json, working
 from velro_auth.server.process_records import MASTER, WORKER, folder_of, running, working_directory
 
 #: The master checks its signals every second; a busy machine may need longer.
@@ -25,10 +26,11 @@ Record: TypeAlias = Mapping[str, Any]
 @click.command()
 @click.option("--port", type=int, help="Of the service, where several run. Default: PORT, if it is set.")
 @click.option("--pid", type=int, help="Process number of its gunicorn master, where several run.")
-def reload(port: int | None, pid: int | None) -> None:
+@json_option
+def reload(port: int | None, pid: int | None, *, as_json: bool) -> None:
     """Make the running service read its settings again, as SIGHUP does, and wait until all workers use them.
 
-    Exits with 1 when no service is found, or when the new settings are wrong: then all old ones stay.
+    When the new settings are wrong, all old ones stay.
     """
     settings = Settings.from_environment()
     if port is None and pid is None and settings.origins["PORT"] != "default":
@@ -37,10 +39,19 @@ def reload(port: int | None, pid: int | None) -> None:
     master = _chosen(folder, port, pid)
     with contextlib.suppress(ProcessLookupError):
         os.kill(master["pid"], signal.SIGHUP)
-    outcome = _outcome(folder, master)
-    _report(outcome)
+    with working("Waiting for the service"):
+        outcome = _outcome(folder, master)
+    _require_taken(outcome)
+    if not as_json:
+        _report(outcome)
+    workers = 0
     if outcome["state"] == "taken":
-        workers = _wait_for_workers(folder, master["pid"], outcome["number"])
+        with working("Waiting for the workers"):
+            workers = _wait_for_workers(folder, master["pid"], outcome["number"])
+    if as_json:
+        told = {name: outcome[name] for name in ("state", "file", "changed", "waiting")}
+        print_json({"process": master["pid"], **told, "workers": workers})
+    elif workers:
         click.echo(f"In force in {workers} worker{'s' * (workers != 1)} of process {master['pid']}.")
 
 
@@ -89,7 +100,8 @@ def _outcome(folder: Path, master: Record) -> Record:
     return outcome
 
 
-def _report(outcome: Record) -> None:
+def _require_taken(outcome: Record) -> None:
+    """End the command with the reason unless the service read the new settings."""
     if outcome["state"] == "refused":
         lines = "".join(f"\n  {error}" for error in outcome["errors"])
         raise click.ClickException(f"All old settings stay, because of:{lines}")
@@ -102,6 +114,9 @@ def _report(outcome: Record) -> None:
             "The service was started without AUTH_ENV_FILE, so there is no file to read: name one and restart it"
             " (docs/how-to/change-settings.md)."
         )
+
+
+def _report(outcome: Record) -> None:
     if not outcome["changed"]:
         click.echo(
             f"Nothing has changed in {outcome['file']} that can change at run time (docs/how-to/change-settings.md)."

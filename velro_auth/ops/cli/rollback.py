@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,7 +23,7 @@ from velro_auth.ops.checkpoints import (
 )
 from velro_auth.ops.checkpoints.errors import CannotRestore, NoDatabasePart
 from velro_auth.ops.checkpoints.guide import git_lines, railway_lines
-from velro_auth.ops.cli.click_helpers import OneSentence, database_option, warn
+from velro_auth.ops.cli.click_helpers import OneSentence, database_option, json_option, print_json, warn
 from velro_auth.ops.cli.db import HOOK, HOOK_WARNING
 from velro_auth.ops.database import DatabaseError
 
@@ -33,21 +34,28 @@ from velro_auth.ops.database import DatabaseError
 @click.option("--apply-database", is_flag=True, help="Roll back the database, and nothing else.")
 @click.option("--drop-data", is_flag=True, help="Drop tables, columns and types that are rolled back, with their data.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def rollback(tag: str | None, database_url: str, *, apply_database: bool, drop_data: bool, yes: bool) -> None:
+@json_option
+def rollback(
+    tag: str | None, database_url: str, *, apply_database: bool, drop_data: bool, yes: bool, as_json: bool
+) -> None:
     """Print how to roll back to a checkpoint: git, Railway, database. Changes nothing without --apply-database.
 
-    TAG is the newest checkpoint when it is not given. Exit status: 0 planned, done or nothing to do, 1 not
-    possible or not wanted, 2 wrong usage.
+    TAG is the newest checkpoint when it is not given.
     """
+    if as_json and apply_database:
+        raise click.UsageError("--json prints the plan; it does not go with --apply-database.")
     tags = Tags(Repository(Path.cwd()))
     tags.repository.head()
     tag = tag or tags.newest()
     checkpoint = tags.read(tag)
     settings = Settings.from_environment()
+    database = Database(database_url, on_notice=warn)
+    if as_json:
+        print_json(_document(tags, tag, checkpoint, database, drop_data=drop_data))
+        return
     _section(f"Back to {tag}, made at {checkpoint.at:%Y-%m-%d %H:%M} UTC", [checkpoint.note] if checkpoint.note else [])
     _section("Git", _as_far_as_possible(git_lines(tags.repository, tag, checkpoint)))
     _section("Railway", railway_lines(checkpoint, tag, Fingerprint.of(settings), datetime.now(UTC)))
-    database = Database(database_url, on_notice=warn)
     if not apply_database:
         _section("Database", _as_far_as_possible(_database_lines(database, checkpoint, tag, drop_data=drop_data)))
         return
@@ -66,6 +74,18 @@ def rollback(tag: str | None, database_url: str, *, apply_database: bool, drop_d
         plan = database.plan_rollback(then)
     if plan.blockers or not plan.is_empty:
         raise CannotRestore(f"The database is not as {tag} says: " + "; ".join(plan.blockers or ("others changed it",)))
+
+
+def _document(tags: Tags, tag: str, checkpoint: Checkpoint, database: Database, *, drop_data: bool) -> dict[str, Any]:
+    railway = railway_lines(checkpoint, tag, Fingerprint.of(Settings.from_environment()), datetime.now(UTC))
+    return {
+        "tag": tag,
+        "at": checkpoint.at.isoformat(),
+        "note": checkpoint.note,
+        "git": list(_as_far_as_possible(git_lines(tags.repository, tag, checkpoint))),
+        "railway": list(railway),
+        "database": list(_as_far_as_possible(_database_lines(database, checkpoint, tag, drop_data=drop_data))),
+    }
 
 
 def _section(title: str, lines: Iterable[str]) -> None:

@@ -26,7 +26,7 @@ GUNICORN: Final = gunicorn("velro_auth.app:from_environment()")
 ENV_FILE: Final = Path(".env")
 
 
-@click.command(epilog="\b\nExamples:\n  velro-auth serve\n  velro-auth serve --bind 127.0.0.1:8000 --workers 2")
+@click.command()
 @click.option("--bind", metavar="ADDRESS", help="HOST:PORT, [HOST]:PORT or unix:PATH. Default: PORT on every address.")
 @click.option("--workers", type=click.IntRange(1), help="Worker processes. Default: WEB_CONCURRENCY.")
 @click.option(

@@ -7,6 +7,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -15,7 +16,7 @@ import click
 import requests
 
 from velro_auth.config.settings import Settings, inherited
-from velro_auth.ops.cli.click_helpers import address
+from velro_auth.ops.cli.click_helpers import address, json_option, print_json, working
 from velro_auth.ops.cli.dev import await_health
 from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject
 from velro_auth.ops.cli.ports import free_port_beside
@@ -25,9 +26,6 @@ from velro_auth.ops.enumeration import ROUTES, Sample, Target, gather, requests_
 from velro_auth.ops.timing_comparison import TimingComparison, compare
 
 _TOO_MANY_REQUESTS: Final = 429
-
-#: How Supabase refuses a login.
-_DIRECT_REFUSAL: Final = 400
 
 #: Status of a sign-up in a project that confirms by itself.
 _TOLD: Final = frozenset({200, 409})
@@ -65,26 +63,29 @@ def prove() -> None:
     " Supabase of 'make run', with all limits lifted.",
 )
 @click.option("--direct", is_flag=True, help="Ask Supabase itself (SUPABASE_URL): it does tell accounts apart.")
+@click.option("--supabase-api", is_flag=True, help="Ask /auth/v1 of the gateway, as Supabase's own clients do.")
 @click.option("--existing", default="demo@example.com", show_default=True, help="An account that exists.")
 @click.option("--banned", default="banned@example.com", show_default=True, help="An account that is banned.")
 @click.option("--parallel", type=int, help="Requests at once. Default: 4, or 16 where each one waits.")
 @click.option("--data-dir", type=click.Path(path_type=Path), default=Path(".velro"), help="Of the local Supabase.")
+@json_option
 def enumeration(
     *,
     route: str,
     samples: int,
     url: str | None,
     direct: bool,
+    supabase_api: bool,
     existing: str,
     banned: str,
     parallel: int | None,
     data_dir: Path,
+    as_json: bool,
 ) -> None:
     """Try to tell whether an address has an account.
 
     Requests for known and for unknown addresses are mixed at random, and their status, headers, body and time compared.
     For logins there are three kinds: unknown accounts, wrong passwords and banned accounts.
-    Exit status 0: alike. 1: told apart. 2: not measured.
 
     Without --url the command starts a gateway of its own, whose limits do not stop the measurement. A gateway named
     with --url needs AUTH_THROTTLE_SCALE=1000000, AUTH_MAIL_BUDGET_PER_HOUR=1000000 and AUTH_UPSTREAM_QUOTA=off.
@@ -92,20 +93,27 @@ def enumeration(
     By chance, a correct gateway is reported as told apart in one of eight tests with 1,000 samples. Told apart twice
     in a row means told apart.
     """
+    if direct and supabase_api:
+        raise click.UsageError("--direct asks Supabase, and --supabase-api the gateway: give one of them.")
     asked = ROUTES[route]
     at_once = parallel or (16 if asked.is_mailing and not direct else 4)
     environment = _environment(data_dir) if direct or url is None else {}
     try:
-        with _target(route, url, environment, direct=direct) as target:
+        with _target(route, url, environment, direct=direct, supabase_api=supabase_api) as target:
             known = target.prepare(existing)
             accounts = {"wrong": known, "known": known, "banned": banned}
             before = upstream_requests(target)
-            found = gather(target, accounts, rounds=samples, parallel=at_once)
+            with working("Comparing answers"):
+                found = gather(target, accounts, rounds=samples, parallel=at_once)
             if reason := _not_measured([sample.status for sample in found], route, target):
                 _give_up(reason)
             _require_upstream(target, before, requests_of(target, rounds=samples, parallel=at_once))
     except requests.RequestException as error:
         _give_up(f"The target cannot be asked: {type(error).__name__}")
+    if as_json:
+        document = _document(found, asked.kinds)
+        print_json(document)
+        sys.exit(int(document["told_apart"]))
     sys.exit(int(_report(found, asked.kinds)))
 
 
@@ -122,17 +130,23 @@ def _environment(data_dir: Path) -> Mapping[str, str]:
 
 
 @contextlib.contextmanager
-def _target(route: str, url: str | None, environment: Mapping[str, str], *, direct: bool) -> Iterator[Target]:
+def _target(
+    route: str, url: str | None, environment: Mapping[str, str], *, direct: bool, supabase_api: bool
+) -> Iterator[Target]:
+    settings = Settings.from_environment(inherited(**environment))
+    asked = ROUTES[route]
+    headers = {"apikey": next(iter(settings.client_keys), ""), "X-Supabase-Api-Version": "2024-01-01"}
     if direct:
-        settings = Settings.from_environment(inherited(**environment))
-        headers = {"apikey": settings.supabase_publishable_key, "X-Supabase-Api-Version": "2024-01-01"}
-        yield Target(f"{settings.supabase_url.rstrip('/')}/auth/v1", ROUTES[route], is_direct=True, headers=headers)
-    elif url:
-        yield Target(f"{url}/api/v1/auth", ROUTES[route], metrics_token=Settings.from_environment().metrics_token)
-    else:
-        token = secrets.token_urlsafe(16)
-        with _own_gateway(inherited(**environment, **LIFTED, METRICS_TOKEN=token)) as own:
-            yield Target(f"{own}/api/v1/auth", ROUTES[route], metrics_token=token)
+        yield Target(f"{settings.supabase_url.rstrip('/')}/auth/v1", asked, is_direct=True, headers=headers)
+        return
+    token = secrets.token_urlsafe(16)
+    variables = {**environment, **LIFTED, "METRICS_TOKEN": token, "AUTH_SUPABASE_API": "on" if supabase_api else "off"}
+    with contextlib.nullcontext(url) if url else _own_gateway(inherited(**variables)) as gateway:
+        token = settings.metrics_token if url else token
+        if supabase_api:
+            yield Target(f"{gateway}/auth/v1", asked, is_supabase_api=True, headers=headers, metrics_token=token)
+        else:
+            yield Target(f"{gateway}/api/v1/auth", asked, metrics_token=token)
 
 
 @contextlib.contextmanager
@@ -172,7 +186,7 @@ def _not_measured(statuses: Sequence[int], route: str, target: Target) -> str:
     """Return why the samples prove nothing; empty if they do. Supabase itself may answer each kind as it likes."""
     if target.is_direct and route != "login":
         return ""
-    expected = _DIRECT_REFUSAL if target.is_direct else target.route.status
+    expected = target.status
     if all(status == expected for status in statuses):
         return ""
     counts = ", ".join(f"{statuses.count(status)} times {status}" for status in sorted(set(statuses)))
@@ -180,6 +194,23 @@ def _not_measured(statuses: Sequence[int], route: str, target: Target) -> str:
     if route == "signup" and _TOLD & set(statuses):
         hint = " This project confirms addresses by itself, so a sign-up has to tell who has an account."
     return f"Not measured: not all requests were answered with {expected} ({counts}).{hint}"
+
+
+def _document(found: Sequence[Sample], kinds: Sequence[str]) -> dict[str, Any]:
+    """Return what ``_report`` prints, for programs."""
+    differing = [what for what in ("status", "headers", "body") if _is_different(found, kinds, what)]
+    times = {kind: [sample.took_s for sample in found if sample.kind == kind] for kind in kinds}
+    pairs = []
+    for first, second in combinations(kinds, 2):
+        comparison = compare(times[first], times[second])
+        pairs.append({"pair": [first, second], **asdict(comparison), "told_apart": comparison.is_told_apart})
+    told_apart = bool(differing) or any(pair["told_apart"] for pair in pairs)
+    return {"samples": len(found), "differing": differing, "times": pairs, "told_apart": told_apart}
+
+
+def _is_different(found: Sequence[Sample], kinds: Sequence[str], what: str) -> bool:
+    values_of = [{getattr(sample, what) for sample in found if sample.kind == kind} for kind in kinds]
+    return any(values - set[Any].intersection(*values_of) for values in values_of)
 
 
 def _report(found: Sequence[Sample], kinds: Sequence[str]) -> bool:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
 import click
 
 from velro_auth.config.settings import Settings
-from velro_auth.ops.cli.click_helpers import Duration, OneSentenceGroup, database_option, warn
+from velro_auth.ops.cli.click_helpers import (
+    Duration,
+    OneSentenceGroup,
+    database_option,
+    json_option,
+    print_json,
+    warn,
+)
 from velro_auth.ops.users import (
     REDIS_ERRORS,
     Administration,
@@ -42,10 +50,14 @@ def user() -> None:
 @user.command()
 @_who
 @database_option
-def sessions(who: str, database_url: str) -> None:
+@json_option
+def sessions(who: str, database_url: str, *, as_json: bool) -> None:
     """List the sessions of a user, the one that was used last first."""
     with user_rows(database_url) as rows:
         listed = rows.sessions(rows.find(who))
+    if as_json:
+        print_json([dataclasses.asdict(one) for one in listed])
+        return
     for one in listed:
         click.echo(
             f"{one.id}  began {one.created_at:%Y-%m-%d %H:%M}  last used {one.last_used_at:%Y-%m-%d %H:%M}"

@@ -24,6 +24,7 @@ from velro_auth.context import RequestContext
 from velro_auth.errors import VelroAuthError
 from velro_auth.ops.database import Difference, Runner
 from velro_auth.ops.database.connection import connected
+from velro_auth.ops.doctor.client_calls import GatewayClient
 from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.identity import SupabaseIdentity
 from velro_auth.upstream.jwks import KeyStore
@@ -82,6 +83,7 @@ class DiagnosticContext:
         disk_free: Returns the free and the total bytes of a folder's disk.
         cores: How many processor cores there are.
         rehearses: Whether a sign-up is rehearsed in the database, in a transaction that is rolled back.
+        client: Calls a gateway as Supabase's own clients do; None without ``--client``.
     """
 
     settings: Settings
@@ -93,6 +95,7 @@ class DiagnosticContext:
     disk_free: Callable[[Path], tuple[int, int]] = _disk_free
     cores: int = field(default_factory=lambda: os.cpu_count() or 1)
     rehearses: bool = True
+    client: GatewayClient | None = None
 
     def transport(self, key: str = "") -> Transport:
         """Return a transport to the project with the limits of the gateway, by default with its login key."""
@@ -190,7 +193,9 @@ class DiagnosticContext:
         return reply.status, reply.data
 
     def close(self) -> None:
-        """End the session of the test account, if there was one."""
+        """End the sessions of the test account, if there were any."""
+        if self.client is not None:
+            self.client.close()
         session = self.__dict__.get("session")
         if session is not None:
             with contextlib.suppress(VelroAuthError):

@@ -20,8 +20,9 @@ from velro_auth.guards.limits import Limits
 from velro_auth.health_checks import Finding
 from velro_auth.ops.doctor.checkup import Run
 from velro_auth.ops.doctor.context import DiagnosticContext, NotApplicable
+from velro_auth.stores.advice import advice_for
 from velro_auth.stores.attempts import RedisAttempts
-from velro_auth.stores.client import STORE_ERRORS, TIMEOUT_S, RedisUnavailable, StoreBackoff, advice_for, connect
+from velro_auth.stores.client import STORE_ERRORS, TIMEOUT_S, RedisUnavailable, StoreBackoff, connect
 from velro_auth.stores.denylist_codec import DenialsInRedis
 from velro_auth.stores.refresh import RedisSingleFlight
 
@@ -142,7 +143,7 @@ def _store(context: DiagnosticContext) -> Iterator[redis.Redis]:
 
 def _shared(context: DiagnosticContext) -> Finding:
     settings = context.settings
-    processes = settings.web_concurrency * settings.auth_replicas
+    processes = settings.web_concurrency * max(1, settings.auth_replicas)
     if settings.redis_url:
         return Finding("pass", f"{processes} processes, and REDIS_URL is set; redis.sharing tries it out")
     if processes == 1:

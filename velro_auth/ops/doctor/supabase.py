@@ -129,11 +129,23 @@ def _login(context: DiagnosticContext) -> Finding:
 
 def _clock(context: DiagnosticContext) -> Finding:
     reply = context.get(HEALTH)
-    ours_s = context.now()
+    return skew(date_s(reply.headers.get("Date", "")), context.now())
+
+
+def date_s(header: str) -> float:
+    """Return the time of a ``Date`` header, in seconds since the epoch.
+
+    Raises:
+        NotApplicable: It is missing or unreadable.
+    """
     try:
-        theirs_s = email.utils.parsedate_to_datetime(reply.headers.get("Date", "")).timestamp()
+        return email.utils.parsedate_to_datetime(header).timestamp()
     except (TypeError, ValueError):
         raise NotApplicable("the answer has no Date") from None
+
+
+def skew(theirs_s: float, ours_s: float) -> Finding:
+    """Return how far two clocks are apart, graded by what token checks tolerate."""
     skew_s = ours_s - theirs_s
     said = f"ours is {abs(skew_s):.0f} s {'ahead' if skew_s > 0 else 'behind'}"
     if abs(skew_s) > _LEEWAY_S:

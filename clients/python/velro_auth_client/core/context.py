@@ -66,6 +66,7 @@ class RequestContext:
         answer_headers: Further header fields of the response, whether it is a success or an error.
         keep_session: Puts a session into the browser's cookies; None where the response itself holds the session.
         kept_refresh_token: The refresh token from the session cookie, where that cookie counts.
+        required: What the rule for the request requires of a token; has a method ``check``. None without such a rule.
     """
 
     request_id: str
@@ -85,6 +86,7 @@ class RequestContext:
     answer_headers: list[tuple[str, str]] = field(default_factory=list)
     keep_session: Callable[[Any], None] | None = None
     kept_refresh_token: str | None = field(default=None, repr=False)
+    required: Any = None
 
     #: Returns the context of a WSGI environ that the middleware has seen.
     of: ClassVar[Callable[[Mapping[str, Any]], RequestContext]] = itemgetter(CONTEXT)

@@ -13,7 +13,7 @@ from velro_auth.config.settings import Settings
 from velro_auth.errors import UpstreamUnavailable
 from velro_auth.health_checks import Finding
 from velro_auth.ops.doctor import checks, checkup
-from velro_auth.ops.doctor.checks import CHECKS
+from velro_auth.ops.doctor.checks import CHECKS, CLIENT_CHECKS
 from velro_auth.ops.doctor.checkup import Check, Unknown, overall, skipped_for_lack_of
 from velro_auth.ops.doctor.context import DiagnosticContext, NotApplicable, NotGiven
 
@@ -123,11 +123,12 @@ def test_the_worst_grade_counts_and_what_was_skipped_does_not(statuses: list[Any
 
 
 def test_names_are_unique_and_each_check_comes_after_those_it_needs() -> None:
-    names = [check.name for check in CHECKS]
-    groups = [check.group for check in CHECKS]
+    every = (*CHECKS, *CLIENT_CHECKS)
+    names = [check.name for check in every]
+    groups = [check.group for check in every]
 
     assert len(set(names)) == len(names) >= 20
-    for place, one in enumerate(CHECKS):
+    for place, one in enumerate(every):
         assert set(one.needs) <= set(names[:place]), one.name
     # A group is one section of the table.
     assert len(set(groups)) == sum(one != other for one, other in zip(["", *groups], groups, strict=False))

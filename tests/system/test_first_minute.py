@@ -1,0 +1,24 @@
+"""What a newcomer does first, outside of the checkout: install the wheels by path, start, log in."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fixtures.standin import temporary_folder
+from tools.first_minute import first_minute
+
+
+@pytest.mark.slow
+def test_from_the_wheels_to_a_login_in_empty_folders() -> None:
+    """Times are printed by `make first-minute`; here the machine may be busy."""
+    with temporary_folder() as folder:
+        times = first_minute(folder)
+
+    assert list(times) == [
+        "virtual environment",
+        "pip install",
+        "velro-auth dev, until a login",
+        "velro-auth serve, until a login",
+        "in all",
+    ]
+    print("".join(f"\n{seconds:6.1f} s  {step}" for step, seconds in times.items()))
