@@ -43,7 +43,10 @@ def test_a_service_that_answers_is_well(port: int) -> None:
 def test_one_that_is_not_ready_is_not(port: int) -> None:
     done = CliRunner().invoke(health, ["--ready", "--port", str(port)])
 
-    assert (done.exit_code, done.output) == (1, f"Error: /health/ready on port {port} answered 503. velro-auth doctor says why.\n")
+    assert (done.exit_code, done.output) == (
+        1,
+        f"Error: /health/ready on port {port} answered 503. velro-auth doctor says why.\n",
+    )
 
 
 def test_the_port_in_the_settings_file_is_asked(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
