@@ -17,7 +17,7 @@ TEST_READY := $(VENV)/.test-ready
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench faultlab clean client-core dist docs docs-build first-minute helm-tools sbom lock release system-packages
+.PHONY: help setup run test check format bench faultlab clean client-core client-types dist docs docs-build first-minute helm-tools sbom lock release system-packages
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,7 +55,10 @@ faultlab: $(TEST_READY) ## break one thing at a time under load (about 30 minute
 client-core: ## copy the gateway's token verification into clients/python
 	$(PYTHON) clients/python/copy_core.py
 
-dist: $(TEST_READY) ## build all wheels and source archives into dist/, with their hashes and a bill of materials
+client-types: $(TEST_READY) ## write the types of clients/typescript anew, from the gateway's OpenAPI document
+	$(BIN)/python -m tools.client_types
+
+dist: $(TEST_READY) ## build wheels, source archives and the npm package into dist/, with hashes and a bill of materials
 	$(BIN)/python -m tools.dist
 
 first-minute: $(TEST_READY) ## install the wheels in a new folder, start, log in, and print the times
@@ -116,11 +119,12 @@ else
 endif
 	@touch $@
 
-$(TEST_READY): pyproject.toml $(RUN_READY)
+$(TEST_READY): pyproject.toml tests/js/package.json clients/typescript/package.json $(RUN_READY)
 ifdef UV
 	$(UV) pip install --quiet --python $(BIN)/python --group dev
 else
 	@$(BIN)/pip install --quiet --disable-pip-version-check --group dev
 endif
-	@if command -v npm >/dev/null; then cd tests/js && npm install --no-package-lock --no-audit --no-fund --silent; fi
+	@if command -v npm >/dev/null; then for folder in tests/js clients/typescript; do \
+	  (cd $$folder && npm install --no-package-lock --no-audit --no-fund --silent) || exit 1; done; fi
 	@touch $@

@@ -17,7 +17,7 @@ from typing import IO, Any, Final
 import click
 
 from benchmarks import page
-from benchmarks.measures import account, cookies, far, life, login, models, probes, trouble
+from benchmarks.measures import account, cookies, far, life, login, models, probes, supabase_api, trouble
 from benchmarks.results import Measure
 from benchmarks.servers import ROOT, Cores, Fleet
 from benchmarks.setting import FULL, QUICK, Setting
@@ -37,6 +37,7 @@ def _logins(setting: Setting) -> Iterator[Measure]:
 MEASURES: Final[Mapping[str, Callable[[Setting], Iterator[Measure]]]] = {
     "logins": _logins,
     "account": account.added_latency,
+    "supabase-api": supabase_api.measures,
     "probes": lambda setting: iter(probes.throughput(setting)),
     "verify": lambda setting: iter([cookies.throughput(setting)]),
     "start": lambda setting: iter([life.starts(setting)]),

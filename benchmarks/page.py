@@ -40,7 +40,7 @@ def results(found: Sequence[Measure], about: Mapping[str, Any]) -> dict[str, Any
         **about,
         "machine": machine() | {"cores": os.cpu_count(), "distribution": _distribution()},
         "commit": commit(ROOT),
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": {name: version for name in _PACKAGES if (version := _version(name))},
         "measures": [measure.as_json() for measure in found],
     }
 
@@ -56,6 +56,14 @@ def markdown(results: Mapping[str, Any], found: Sequence[Measure]) -> str:
     )
     packages = ", ".join(f"{name} {version}" for name, version in versions.items())
     return "\n".join([_HEAD, about, results["remark"], "", f"{packages}.", "", *(m.as_markdown() for m in found)])
+
+
+def _version(name: str) -> str:
+    """Return the version of a package; empty where it is not installed: not every measure needs the peers."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _distribution() -> str:

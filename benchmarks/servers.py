@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,6 +71,36 @@ FASTAPI: Final = Contender(
 )
 #: Nobody in between: what the upstream takes by itself.
 DIRECT: Final = Contender("direct", "upstream, called directly", (), login_path=TOKEN_PATH)
+
+#: Passes everything on as it is, by one process. {port} and {upstream} are written into its file of settings.
+NGINX: Final = Contender("nginx", "nginx, `proxy_pass`", ("nginx",), logs_in=False)
+
+_NGINX_CONF: Final = """\
+daemon off;
+worker_processes 1;
+pid nginx.pid;
+error_log nginx.log;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    upstream supabase {{ server 127.0.0.1:{upstream}; keepalive 32; }}
+    server {{
+        listen 127.0.0.1:{port};
+        keepalive_requests 1000000;
+        location = /health {{ return 200; }}
+        location / {{
+            proxy_pass http://supabase;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+        }}
+    }}
+}}
+"""
 
 SERVERS: Final = (GATEWAY, BARE, FLASK_POOLED, FLASK_SUPABASE, FASTAPI)
 LOGIN_SERVERS: Final = tuple(contender for contender in SERVERS if contender.logs_in)
@@ -180,7 +211,7 @@ class Fleet:
     def _running(
         self, command: Sequence[str], cores: frozenset[int] | None, env: Mapping[str, str]
     ) -> Iterator[subprocess.Popen[bytes]]:
-        process = subprocess.Popen(  # noqa: S603 - our own programs
+        process = subprocess.Popen(  # noqa: S603 - our own programs, and nginx
             command,
             cwd=ROOT,
             env=_without_authorities(inherited(**env)),
@@ -212,8 +243,14 @@ class Fleet:
             yield Server(contender, upstream.port)
             return
         port = self.port()
+        if contender.name == NGINX.name:
+            with self._nginx(port, upstream) as process:
+                yield Server(contender, port, process)
+            return
         with self.program(
-            *_command(contender, port, upstream), cores=self._server_cores, **_settings(upstream), **contender.settings
+            *_command(contender, port, upstream),
+            cores=self._server_cores,
+            **(_settings(upstream) | dict(contender.settings)),
         ) as process:
             await_health(port, process)
             yield Server(contender, port, process)
@@ -223,6 +260,16 @@ class Fleet:
         """Run several contenders at once."""
         with contextlib.ExitStack() as stack:
             yield [stack.enter_context(self.server(contender, upstream)) for contender in contenders]
+
+    @contextlib.contextmanager
+    def _nginx(self, port: int, upstream: Upstream) -> Iterator[subprocess.Popen[bytes]]:
+        with tempfile.TemporaryDirectory(prefix="velro-benchmarks-nginx-") as folder:
+            settings = Path(folder) / "nginx.conf"
+            settings.write_text(_NGINX_CONF.format(port=port, upstream=upstream.port), "utf-8")
+            command = ["nginx", "-p", folder, "-c", str(settings), "-e", "nginx.log"]
+            with self._running(command, self._server_cores, {}) as process:
+                await_health(port, process)
+                yield process
 
     @property
     def _server_cores(self) -> frozenset[int] | None:

@@ -63,7 +63,9 @@ class Sessions:
         now_s = int(clock())
         claims = _claims(issuer, now_s)
         token = jwt.encode(claims, key, algorithm="ES256", headers={"kid": _KEY_ID})
-        answer = json.dumps(_session(token, claims["sub"], now_s)).encode()
+        session = _session(token, claims["sub"], now_s)
+        answer = json.dumps(session).encode()
+        self.user = json.dumps(session["user"]).replace("EMAIL", claims["email"]).encode()
         self._before, self._between, self._after = answer.split(b"EMAIL")
 
     def of(self, email: bytes) -> bytes:
@@ -169,6 +171,8 @@ class Connection(asyncio.Protocol):
             self._answer(self._sessions.of(b"bench@example.com"))
         elif head.startswith(b"GET /auth/v1/settings "):
             self._answer(b'{"external": {"email": true}, "mailer_autoconfirm": true}')
+        elif head.startswith(b"GET /auth/v1/user "):
+            self._answer(self._sessions.user)
         else:
             self._answer(self._sessions.jwks)
 

@@ -51,26 +51,34 @@ class Question:
         return status == self.status and self.proof in body
 
 
-def get(path: str, *, token: str = "") -> Question:
-    """Return a GET as an edge sends it."""
-    bearer = f"Authorization: Bearer {token}\r\n" if token else ""
-    return Question(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{_EDGE}{bearer}\r\n".encode(), b"")
+def get(path: str, *, token: str = "", key: str = "", number: int | None = None) -> Question:
+    """Return a GET as an edge sends it; of user *number*, if one is given."""
+    own = _own(token, key) + ("" if number is None else _address(number))
+    return Question(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{_EDGE}{own}\r\n".encode(), b"")
 
 
-def login(number: int, *, path: str = LOGIN_PATH) -> Question:
+def login(number: int, *, path: str = LOGIN_PATH, key: str = "") -> Question:
     """Return the login of user *number*."""
     email = f"user{number}@example.com"
     body = {"email": email, "password": "correct horse battery staple"}
-    return Question(post(path, body, number), f"rt-{email}".encode())
+    return Question(post(path, body, number, key=key), f"rt-{email}".encode())
 
 
-def post(path: str, body: Mapping[str, str], number: int, *, token: str = "") -> bytes:
-    """Return a POST of user *number*, who has an address of their own (RFC 2544's benchmark network)."""
-    content = json.dumps(body)
-    address = f"198.{18 + number // 65536 % 2}.{number % 256}.{number // 256 % 256}"
+def _own(token: str, key: str) -> str:
     bearer = f"Authorization: Bearer {token}\r\n" if token else ""
+    return bearer + (f"apikey: {key}\r\n" if key else "")
+
+
+def _address(number: int) -> str:
+    """Return the header with the address of user *number* (RFC 2544's benchmark network)."""
+    return f"X-Real-IP: 198.{18 + number // 65536 % 2}.{number % 256}.{number // 256 % 256}\r\n"
+
+
+def post(path: str, body: Mapping[str, str], number: int, *, token: str = "", key: str = "") -> bytes:
+    """Return a POST of user *number*, who has an address of their own."""
+    content = json.dumps(body)
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{_EDGE}{bearer}X-Real-IP: {address}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{_EDGE}{_own(token, key)}{_address(number)}"
         f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
     )
     return (head + content).encode()

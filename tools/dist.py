@@ -2,6 +2,8 @@
 
 ``constraints.txt`` holds the hashes of the wheels, and a bill of materials (CycloneDX) every package of the lock file.
 
+Where npm is installed, it builds the npm package of the TypeScript client too.
+
 The names are not published. The constraints file ties each name to a wheel and its SHA-256, so that pip never looks
 for it in an index::
 
@@ -29,6 +31,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from tools import npm_package
 from tools.sbom import sbom
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -143,7 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Build the wheels and source archives of the three distributions.")
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="where they go (default: dist)")
     out: Path = parser.parse_args().out
-    for pattern in ("*.whl", "*.tar.gz", "*.cdx.json", "constraints.txt"):
+    for pattern in ("*.whl", "*.tar.gz", "*.tgz", "*.cdx.json", "constraints.txt"):
         for old in out.glob(pattern):
             old.unlink()
     wheels = build(out)
@@ -152,6 +155,12 @@ def main() -> None:
     (out / f"velro-auth-{bill['metadata']['component']['version']}.cdx.json").write_text(
         json.dumps(bill, indent=1) + "\n", "utf-8"
     )
+    try:
+        npm_package.pack(out)
+    except npm_package.CannotPack as error:
+        print(f"The npm package was not built: {error}", file=sys.stderr)
+        if "CI" in os.environ:
+            sys.exit(1)
     for file in sorted(out.iterdir()):
         print(file)
 

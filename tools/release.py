@@ -25,6 +25,7 @@ VERSION_LINES: Final = {
     "velro_auth/__init__.py": re.compile(r'^__version__ = "([^"]+)"$', re.MULTILINE),
     "supabase_standin/pyproject.toml": re.compile(r'^version = "([^"]+)"$', re.MULTILINE),
     "clients/python/pyproject.toml": re.compile(r'^version = "([^"]+)"$', re.MULTILINE),
+    "clients/typescript/package.json": re.compile(r'^  "version": "([^"]+)",$', re.MULTILINE),
     "deploy/helm/velro-auth/Chart.yaml": re.compile(r'^appVersion: "([^"]+)"$', re.MULTILINE),
 }
 

@@ -21,6 +21,8 @@ from velro_auth.config.settings import Settings
 from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.operation import Operation
 from velro_auth.endpoints.sessions import LoginEndpoint
+from velro_auth.endpoints.supabase_api.refusals import refuse
+from velro_auth.endpoints.supabase_api.routes import PREFIX
 from velro_auth.errors import MethodNotAllowed, NotFound, RequestError
 from velro_auth.fastlane import FastLane
 from velro_auth.telemetry.logs import set_level
@@ -71,7 +73,7 @@ class Service:
         self._parts.state.telemetry.jobs.retry_with(self._reloads.thread)
         self.main_thread_paths = frozenset(path for probe in self._parts.instant for path in probe.paths)
         self.answers_refusals = True
-        self.refusal_fields = (settings.auth_client_ip_header.lower(),)
+        self.refusal_fields = _refusal_fields(settings)
         self.body_limits = _body_limits(self._parts)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -120,7 +122,7 @@ class Service:
         set_level(settings.log_level)
         self._parts, self._edge, self._outermost = parts, edge, parts.state.tracing.wrap(edge)
         self.body_limits = _body_limits(parts)
-        self.refusal_fields = (settings.auth_client_ip_header.lower(),)
+        self.refusal_fields = _refusal_fields(settings)
 
 
 def create_app(settings: Settings, *, fast_lane: bool = True, extend: Extend = _unchanged) -> Service:
@@ -174,9 +176,21 @@ def _edge(settings: Settings, parts: Parts, *, fast_lane: bool) -> Middleware:
         watched_paths=LoginEndpoint.paths,
         quiet_paths=[path for probe in parts.probes for path in probe.paths],
         own_options=parts.verify.paths,
+        refuse=_refuse_in_two_formats if settings.auth_supabase_api else problems.respond,
         on_response=parts.state.telemetry.on_response,
         log_quiet_every=settings.log_probes_every,
     )
+
+
+def _refusal_fields(settings: Settings) -> tuple[str, ...]:
+    return (settings.auth_client_ip_header.lower(), "x-supabase-api-version")
+
+
+def _refuse_in_two_formats(error: Exception, environ: WSGIEnvironment) -> WSGIApplication:
+    if is_below(environ["PATH_INFO"], (PREFIX,)):
+        # The query is not known, and a refresh must never get a 429.
+        return refuse(error, environ, never_429=True)
+    return problems.respond(error, environ)
 
 
 def _flask_app(parts: Parts) -> flask.Flask:

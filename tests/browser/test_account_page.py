@@ -70,6 +70,26 @@ def test_the_second_factor_works_without_a_script(chromium: Browser, page: Page,
     context.close()
 
 
+def test_a_session_without_the_second_factor_is_led_to_it(page: Page, site: Site) -> None:
+    """A person who left the page of the code sees on the account what needs it."""
+    email = site.new_user()
+    account_of(page, site, email)
+    secret = add_factor(page)
+    page.context.clear_cookies()
+    sign_in(page, site, email)
+    page.wait_for_url(re.compile("/login/factor"))
+
+    page.goto(f"{site.url}/login")
+    expect(page.get_by_text(f"You are signed in as {email}")).to_be_visible()
+    page.goto(f"{site.url}/account")
+    page.locator("[data-part=sessions]").get_by_role("link", name="Type the code of the app").click()
+    field(page, "Code").fill(code_of(secret))
+    press(page, "Continue")
+
+    page.wait_for_url(f"{site.url}/account")
+    expect(page.get_by_text("This session")).to_be_visible()
+
+
 def test_the_name_is_changed(page: Page, site: Site) -> None:
     account_of(page, site, site.new_user(display_name="Ada"))
     expect(field(page, "Name")).to_have_value("Ada")

@@ -174,6 +174,33 @@ def test_a_recovery_link_to_the_page_of_all_links_is_understood(page: Page, site
     expect(page.get_by_role("heading", name="Neues Passwort wählen")).to_be_visible()
 
 
+def test_a_link_of_the_default_template_works_in_the_browser_that_asked(page: Page, site: Site) -> None:
+    """It leads to Supabase, and back with a code, for which this browser has the verifier."""
+    email = site.new_user()
+    page.goto(f"{site.url}/forgot")
+    field(page, "Email address").fill(email)
+    press(page, "Send me a link")
+    # The answer has the cookie with the verifier, and the mail may be faster.
+    expect(page.get_by_text("If there is an account with this address")).to_be_visible()
+    mail = site.mail(email)
+
+    page.goto(f"{site.standin.url}/auth/v1/verify?token={mail.token_hash}&type=recovery&redirect_to={site.url}/reset")
+    page.wait_for_url(re.compile("/reset.code="))
+    field(page, "New password").fill(OTHER_PASSWORD)
+    press(page, "Set the password")
+
+    page.wait_for_url(f"{site.url}/account")
+    page.context.clear_cookies()
+    account_of(page, site, email, OTHER_PASSWORD)
+
+
+def test_a_refused_link_of_the_default_template_asks_for_the_code(page: Page, site: Site) -> None:
+    page.goto(f"{site.url}/confirm?error=access_denied&error_code=otp_expired#error=access_denied")
+
+    expect(page.get_by_role("alert")).to_contain_text("The link or code is wrong")
+    expect(field(page, "Code from the mail")).to_be_visible()
+
+
 @pytest.mark.parametrize("kind", ["magiclink", "invite"])
 def test_other_links_sign_in(page: Page, site: Site, kind: str) -> None:
     email = site.new_user() if kind == "magiclink" else new_email()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from supabase_standin import Standin
-from tests.contract.face_lab import ADAPTER, blocks_of, face_of
+from tests.contract.face_lab import ADAPTER, PAGE, blocks_of, face_of
 from tests.contract.test_face_types import NEEDS_TYPESCRIPT
 from tests.contract.test_standin_client_calls import JS, TIMEOUT_S
 from tests.fixtures.standin import PASSWORD, new_email
@@ -120,3 +120,17 @@ def test_python_with_one_address_and_with_two(migrated: Standin, user: str) -> N
 
     assert names["session"].user.email == user
     assert names["rows"] == [{"id": names["session"].user.id}]
+
+
+@NEEDS_TYPESCRIPT
+def test_the_typescript_client_and_supabase_js_side_by_side(
+    migrated: Standin, user: str, typescript_client: Path
+) -> None:
+    assert "accessToken: () => auth.accessToken()" in (PAGE.parent / "use-from-typescript.md").read_text("utf-8")
+    with face_of(migrated) as url:
+        arguments = [str(typescript_client), migrated.url, url, migrated.publishable_key, user, PASSWORD]
+        command = ["node", "read_data.mjs", *arguments]
+        done = subprocess.run(command, cwd=JS, check=False, capture_output=True, text=True, timeout=TIMEOUT_S)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"before": 0, "same": True}

@@ -2,7 +2,7 @@
 
 ``python -m tests.faultlab.failover --mode sentinel --times 20`` (or ``cluster``). Real parts: two processes of the
 gateway under gunicorn, the local Supabase with a hash cost of 4, and one primary with two replicas and three Sentinels,
-or three primaries with a replica each. Logins come evenly, whether or not earlier ones are answered. One row a failover:
+or three primaries with a replica each. Logins come evenly, whether or not earlier ones are answered. One row each time:
 
 * logins, and how many of them were not answered 200 (must be 0);
 * ``window``: from the first to the last login that took more than 50 ms longer than the slowest one before the fault;
@@ -132,6 +132,7 @@ class Lab:
         host, _, port = running.url.removeprefix("http://").partition(":")
         self._host, self._port = host, int(port)
         self._connections = threading.local()
+        self._read = self._away = 0
         self._keyring = Keyring(throttle_secret("", api_key=supabase["secret_key"]))
         self.owners = [(self.new_account(f"owner{number}"), somewhere()) for number in range(20)]
 
@@ -165,8 +166,12 @@ class Lab:
 
     def is_degraded(self) -> bool:
         """Return whether a process said that the store does not answer, and not yet that it does again."""
-        output = self.running.output
-        return output.count("the shared store does not answer") > output.count("the shared store answers again")
+        with self.running.output_file.open("rb") as output:
+            output.seek(self._read)
+            lines = output.read()
+        self._read += len(lines)
+        self._away += lines.count(b"the shared store does not answer") - lines.count(b"the shared store answers again")
+        return self._away > 0
 
     def primaries(self) -> set[int]:
         """Return the ports of the nodes that take writes."""
@@ -285,7 +290,7 @@ def _await(is_so: Callable[[], bool]) -> bool:
     while not is_so():
         if time.monotonic() > ends_s:
             return False
-        time.sleep(0.05)
+        time.sleep(0.25)
     return True
 
 

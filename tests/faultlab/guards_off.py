@@ -158,7 +158,7 @@ def _leak() -> None:
     made = RequestContext.__init__
 
     def keep(self: Any, *arguments: Any, **options: Any) -> None:
-        kept.append(os.urandom(40_000))
+        kept.append(os.urandom(200_000))
         made(self, *arguments, **options)
 
     put(RequestContext, "__init__", keep)

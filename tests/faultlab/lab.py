@@ -403,7 +403,7 @@ class Lab:
             with contextlib.suppress(AssertionError):
                 eventually(
                     lambda each=each, start=start: not invariants.grown(start, use_of(each.pids)),  # type: ignore[misc]
-                    within_s=10 * self.patience,
+                    within_s=10 * min(self.patience, 3.0),
                 )
             told = invariants.grown(start, use_of(each.pids))
             self.check(f"G4: {each.name} gives back what it used", not told, told)

@@ -299,7 +299,17 @@ def test_each_name_of_this_machine_is_its_own(
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.nip.io:8000", "10.0.0.1", ""]
+    "host",
+    [
+        *(
+            "evil.example",
+            "evil.example:8000",
+            "localhost.evil.example",
+            "notlocalhost:8000",
+            "localhost:8000.evil.example",
+        ),
+        *("127.0.0.1.nip.io:8000", "10.0.0.1", ""),
+    ],
 )
 @pytest.mark.parametrize("forwarded", [{}, {"X-Forwarded-Host": "localhost"}])
 def test_a_foreign_name_that_leads_here_sees_nothing(

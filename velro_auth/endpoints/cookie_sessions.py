@@ -162,12 +162,16 @@ class CookieEndpoint:
         self._relay(environ, context)
         return answer
 
+    @functools.cached_property
+    def _is_verify(self) -> bool:
+        return self.name == VerifyEndpoint.name
+
     def _changes_something(self, environ: Mapping[str, Any], context: RequestContext) -> bool:
         methods = [environ["REQUEST_METHOD"]]
-        if self.name == VerifyEndpoint.name and environ.get("HTTP_SEC_FETCH_MODE") == "websocket":
+        if self._is_verify and environ.get("HTTP_SEC_FETCH_MODE") == "websocket":
             # It begins with a GET, and what comes then is not asked about.
             return True
-        if self.name == VerifyEndpoint.name and context.peer_is_trusted:
+        if self._is_verify and context.peer_is_trusted:
             methods = [environ[field] for field in METHOD_FIELDS if field in environ] or methods
         return any(method.upper() not in _SAFE for method in methods)
 
@@ -177,7 +181,7 @@ class CookieEndpoint:
     def _set(self, request: Request, context: RequestContext, cookies: Sequence[Header]) -> None:
         """Put *cookies* into the answer."""
         context.answer_headers += cookies
-        is_asked_by_nginx = self.name == VerifyEndpoint.name and context.peer_is_trusted and is_nginx(request.environ)
+        is_asked_by_nginx = self._is_verify and context.peer_is_trusted and is_nginx(request.environ)
         if is_asked_by_nginx and len(cookies) > 1:
             # nginx reads the first of several fields with one name. The second cookie opens only beside the first one,
             # which no script can read, so this field is of no use to a script.
@@ -224,7 +228,7 @@ class CookieEndpoint:
     def _relay(self, environ: Mapping[str, Any], context: RequestContext) -> None:
         """Give the access token to a gateway that knows the secret."""
         secret, sent = self.rules.relay_secret, environ.get("HTTP_X_VELRO_RELAY", "")
-        if self.name != VerifyEndpoint.name or not secret:
+        if not self._is_verify or not secret:
             return
         if hmac.compare_digest(sent.encode("utf-8", "replace"), secret.encode()):
             token = bearer_token(environ.get("HTTP_AUTHORIZATION"))

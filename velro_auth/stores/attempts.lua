@@ -6,11 +6,12 @@
 -- networks and of the service in three: stores/attempts.py calls this for each, in this order.
 --
 -- KEYS: the keys of this slot.
--- ARGV: 1 begin, look, settle or knows, 2 the limits as JSON, 3 the network, 4 the time or nothing, 5 what each key is:
+-- ARGV: 1 begin, look, recount, settle or knows, 2 the limits as JSON, 3 the network, 4 the time or nothing, 5 what each key is:
 --   known, known_network or the name of a scope, 6 names of scopes, separated by commas.
 --   begin takes in 6 the scopes of a pair that never logged in, in 7 the failures of its networks in the calls before.
 --   It counts the try in all of these scopes, or in none. It returns {0|1 allowed, known, now, failures of all its
---   networks, then per scope its name, its wait, full_until, streak, last}. look does the same and counts nothing.
+--   networks, then per scope its name, its wait, full_until, streak, last}. look does the same and counts nothing,
+--   recount counts in any case.
 --   settle takes in 6 the scopes that were counted, 7 succeeded, 8 when the try was counted, 9 ... when the try before
 --   it was counted, per scope.
 --   knows returns {whether the pair logged in before, whether anybody from the network did}.
@@ -100,7 +101,7 @@ local function is_known()
   return number(redis.call('ZSCORE', key_of.known, network)) > now
 end
 
-local function begin(is_counted)
+local function begin(is_counted, is_forced)
   local known, failures, is_allowed = is_known(), tonumber(ARGV[7]), true
   local scopes, records, waits = {}, {}, {}
   for _, scope in ipairs(GIVEN) do
@@ -120,7 +121,7 @@ local function begin(is_counted)
     for _, value in ipairs({scope, text(waits[scope]), text(record.full_until), record.streak, text(record.last)}) do
       answer[#answer + 1] = value
     end
-    if is_allowed and is_counted then
+    if is_forced or (is_allowed and is_counted) then
       record.full_until = math.max(record.full_until, now) + limits[scope].refill_s
       record.streak, record.last = record.streak + 1, now
       save(scope, record)
@@ -176,5 +177,6 @@ end
 
 if ARGV[1] == 'begin' then return begin(true) end
 if ARGV[1] == 'look' then return begin(false) end
+if ARGV[1] == 'recount' then return begin(true, true) end
 if ARGV[1] == 'knows' then return knows() end
 return settle()

@@ -6,16 +6,18 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 import redis
 
+from velro_auth.background import Background
 from velro_auth.guards.attempts import Known, MemoryAttempts, Refusal, Reservation, refusal_of
 from velro_auth.guards.keys import REDIS_PREFIX, REDIS_VERSION, Caller
 from velro_auth.guards.limits import STRANGER, Limit, Limits, Record, scopes_of
 from velro_auth.stores.client import STORE_ERRORS, RedisUnavailable, StoreBackoff
 from velro_auth.stores.connections import Script, is_cluster
-from velro_auth.stores.counter_keys import CounterKeys, Slot
+from velro_auth.stores.counter_keys import Answer, CounterKeys, Slot
+from velro_auth.stores.recent_tries import RecentTries
 
 _SCRIPT: Final = Path(__file__).with_name("attempts.lua").read_text("utf-8")
 
@@ -30,29 +32,6 @@ class CounterStatus:
     wait_s: float
 
 
-class _Answer(NamedTuple):
-    """The answer of one call that counted a try, or looked whether it may be counted."""
-
-    is_allowed: bool
-    is_known: bool
-    now: float
-    failures: int
-    waits: Mapping[str, float]
-    records: Mapping[str, Record]
-
-    @classmethod
-    def of(cls, raw: Sequence[Any]) -> _Answer:
-        allowed, known, now, failures, *rest = raw
-        waits: dict[str, float] = {}
-        records: dict[str, Record] = {}
-        for start in range(0, len(rest), 5):
-            name, wait_s, full_until, streak, last = rest[start : start + 5]
-            scope = name.decode()
-            waits[scope] = float(wait_s)
-            records[scope] = Record(float(full_until), int(streak), float(last))
-        return cls(bool(allowed), bool(known), float(now), int(failures), waits, records)
-
-
 class RedisAttempts:
     """Counters in Redis, and in memory while Redis is unavailable; see ``guards.attempts.Attempts``.
 
@@ -63,6 +42,9 @@ class RedisAttempts:
     lie in three slots, so a try takes three calls, always in this order. A slot that refuses it is followed by refunds
     in those before, so a limit is never exceeded. If the process ends in between, the try stays counted there: one try
     of each limit at most, for each request under way.
+
+    When Redis works again after a failure, a thread counts the latest tries of this process there once more: see
+    ``stores.recent_tries``.
 
     Args:
         client: A client from ``connect``: short timeouts, no retries.
@@ -93,16 +75,22 @@ class RedisAttempts:
         self._fallback = fallback
         self._backoff = backoff
         self._clock = clock
+        self._recent = RecentTries(backoff.clock)
+        self._recoveries = backoff.recoveries
+        self._recounting = Background(self._recount, name="recount")
 
     def begin(self, caller: Caller, *, has_solved: bool = False) -> Reservation | Refusal:
         """Count one try in all scopes at once, or in none; in memory while Redis is unavailable."""
         scopes = scopes_of(is_known=False, is_wide=bool(caller.wider), has_solved=has_solved)
+        if self._recoveries != self._backoff.recoveries:
+            self._recounting.ensure()
+            return self._in_memory(caller, has_solved=has_solved)
         try:
             with self._backoff.attempt(failures=STORE_ERRORS):
                 answers = self._count(caller, scopes)
         except RedisUnavailable:
-            return self._fallback.begin(caller, has_solved=has_solved)
-        found: dict[str, tuple[Slot, _Answer]] = {
+            return self._in_memory(caller, has_solved=has_solved)
+        found: dict[str, tuple[Slot, Answer]] = {
             scope: (slot, answer) for slot, answer in answers for scope in answer.records
         }
         asked: tuple[str, ...] = tuple(scope for scope in STRANGER if scope in found)
@@ -114,7 +102,7 @@ class RedisAttempts:
             failures = records["network"].streak if "network" in records else 0
             return refusal_of(waits, pair.allowance(records["pair"], now), failures=failures)
         in_memory = self._fallback.record(caller, has_solved=has_solved)
-        return Reservation(
+        reservation = Reservation(
             caller,
             any(answer.is_known for _, answer in answers),
             asked,
@@ -125,9 +113,12 @@ class RedisAttempts:
             in_memory,
             found["service"][0].shard if "service" in found else 0,
         )
+        self._recent.add(reservation, is_in_store=True)
+        return reservation
 
     def settle(self, reservation: Reservation, *, succeeded: bool) -> None:
         """Give the try back where it was counted; after a success also end the streaks and remember the pair."""
+        self._recent.forget(reservation)
         self._fallback.settle(reservation.in_memory or reservation, succeeded=succeeded)
         if reservation.in_memory is None:
             return
@@ -169,9 +160,9 @@ class RedisAttempts:
         """
         return sum(self._client.delete(key) for key in self._keys_of(names))
 
-    def _count(self, caller: Caller, scopes: Sequence[str]) -> list[tuple[Slot, _Answer]]:
+    def _count(self, caller: Caller, scopes: Sequence[str]) -> list[tuple[Slot, Answer]]:
         """Count a try in all slots, or in none; return the answer of each."""
-        answers: list[tuple[Slot, _Answer]] = []
+        answers: list[tuple[Slot, Answer]] = []
         is_allowed, failures = True, 0
         for slots in self._keys.of_try(caller, scopes):
             slot, answer = self._count_in_one(slots, caller, scopes, is_counted=is_allowed, failures=failures)
@@ -190,16 +181,40 @@ class RedisAttempts:
 
     def _count_in_one(
         self, slots: Sequence[Slot], caller: Caller, scopes: Sequence[str], *, is_counted: bool, failures: int
-    ) -> tuple[Slot, _Answer]:
+    ) -> tuple[Slot, Answer]:
         """Count a try in the first of *slots* that allows it, or return the one with the shortest wait."""
-        refused: list[tuple[Slot, _Answer]] = []
+        refused: list[tuple[Slot, Answer]] = []
         for slot in slots:
             command = "begin" if is_counted else "look"
-            answer = _Answer.of(self._run(command, caller, slot, slot.counted(scopes), failures))
+            answer = Answer.of(self._run(command, caller, slot, slot.counted(scopes), failures))
             if answer.is_allowed:
                 return slot, answer
             refused.append((slot, answer))
         return min(refused, key=lambda one: max(one[1].waits.values()))
+
+    def _in_memory(self, caller: Caller, *, has_solved: bool) -> Reservation | Refusal:
+        answer = self._fallback.begin(caller, has_solved=has_solved)
+        if isinstance(answer, Reservation):
+            self._recent.add(answer, is_in_store=False)
+        return answer
+
+    def _recount(self) -> None:
+        """Count the latest tries again in a store that may have lost them. New ones are counted in memory meanwhile."""
+        recoveries = self._backoff.recoveries
+        try:
+            with self._backoff.attempt(in_background=True, failures=STORE_ERRORS):
+                while tries := self._recent.lost(self._backoff.failed_s):
+                    for reservation in tries:
+                        self._recount_one(reservation)
+        except RedisUnavailable:
+            return
+        self._recoveries = recoveries
+
+    def _recount_one(self, reservation: Reservation) -> None:
+        caller, scopes = reservation.caller, reservation.scopes
+        for slot in self._keys.slots(caller, ("known", *scopes), shard=reservation.shard):
+            self._run("recount", caller, slot, slot.counted(scopes), 0)
+        self._recent.forget(reservation)
 
     def _settle_all(
         self,

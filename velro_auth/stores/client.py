@@ -58,10 +58,11 @@ class StoreBackoff:
     """Decides whether the shared store is asked now, after failures.
 
     A failing store costs each request a timeout. So after a failure it is not asked for a while. With a *probe* no
-    request asks until a thread in the background has found that the store works: after one second, and each second
-    from then on. Without one it is asked again after one second, then after two, four … thirty: after each pause one
-    request asks, and the others go on without the store. The lock is never held during a call, and the back-off goes on
-    if that request never reports an outcome.
+    request asks until a thread in the background has found that the store works: after one second, and each second from
+    then on. A request that began before the failure and succeeds after it proves nothing: in a cluster one node may be
+    away while the others work. Without a probe the store is asked again after one second, then after two, four …
+    thirty: after each pause one request asks, and the others go on without the store. The lock is never held during a
+    call, and the back-off goes on if that request never reports an outcome.
 
     Args:
         what: The data in the store, for the log.
@@ -80,7 +81,7 @@ class StoreBackoff:
     ) -> None:
         self._what = what
         self._instead = instead
-        self._clock = clock
+        self.clock: Final = clock
         self._probe = probe
         self._prober = Background(self._keep_probing, name="store-probe")
         self._closed = threading.Event()
@@ -90,6 +91,10 @@ class StoreBackoff:
         self._paused_until: float | None = None
         self._advice = ""
         self._last_recovery = -math.inf
+        #: When it failed last, by the same clock.
+        self.failed_s = -math.inf
+        #: How often the store worked again after a failure. It may have lost its last writes then.
+        self.recoveries = 0
 
     def tell(self, other: StoreBackoff) -> None:
         """Report failures to answer to *other* too: it is about the same store, and must not wait for it again."""
@@ -120,8 +125,8 @@ class StoreBackoff:
         """Send commands to Redis within the block.
 
         Args:
-            in_background: Whether no request waits for them. Such an attempt is always made, and its success ends the
-                pause for all.
+            in_background: Whether no request waits for them. Such an attempt is always made. Without a probe its
+                success ends the pause for all.
             failures: The errors that count as a failure of Redis.
 
         Raises:
@@ -134,7 +139,8 @@ class StoreBackoff:
         except failures as error:
             self.failed(error)
             raise RedisUnavailable(str(error)) from error
-        self.succeeded()
+        if self._probe is None:
+            self.succeeded()
 
     def may_ask(self) -> bool:
         """Return whether this caller should ask the store."""
@@ -144,7 +150,7 @@ class StoreBackoff:
             self._prober.ensure()
             return False
         with self._lock:
-            now = self._clock()
+            now = self.clock()
             if self._paused_until is None or now < self._paused_until:
                 return self._paused_until is None
             # This caller asks for all; for the others a longer pause begins.
@@ -158,7 +164,8 @@ class StoreBackoff:
             return
         with self._lock:
             was_degraded, self._paused_until = self._paused_until is not None, None
-            self._last_recovery = self._clock()
+            self._last_recovery = self.clock()
+            self.recoveries += was_degraded
         if was_degraded:
             logger.warning("the shared store answers again: %s", self._what)
 
@@ -176,12 +183,12 @@ class StoreBackoff:
             self._advice = advice
             if self._paused_until is not None:
                 return
-            now = self._clock()
+            now = self.clock()
             if now - self._last_recovery >= CALM_S:
                 self._pause_s = FIRST_PAUSE_S
             elif self._probe is not None:
                 self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)
-            self._paused_until = now + self._pause_s
+            self._paused_until, self.failed_s = now + self._pause_s, now
         name = type(error).__name__
         if advice:
             logger.error("the shared store refuses to work (%s): %s; %s, %s", name, advice, self._what, self._instead)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from velro_auth.guards.keys import Caller
-from velro_auth.guards.limits import NETWORKS, Limit
+from velro_auth.guards.limits import NETWORKS, Limit, Record
 
 #: A cluster divides the service's counter into this many, so that its keys lie on several primaries.
 MAX_SHARDS: Final = 10
@@ -43,6 +43,30 @@ class Slot(NamedTuple):
     def counted(self, scopes: Sequence[str]) -> tuple[str, ...]:
         """Return those of *scopes* that have their key here."""
         return tuple(scope for scope in scopes if scope in self.keys)
+
+
+class Answer(NamedTuple):
+    """The answer of one call that counted a try, or looked whether it may be counted."""
+
+    is_allowed: bool
+    is_known: bool
+    now: float
+    failures: int
+    waits: Mapping[str, float]
+    records: Mapping[str, Record]
+
+    @classmethod
+    def of(cls, raw: Sequence[Any]) -> Answer:
+        """Read what the script returned."""
+        allowed, known, now, failures, *rest = raw
+        waits: dict[str, float] = {}
+        records: dict[str, Record] = {}
+        for start in range(0, len(rest), 5):
+            name, wait_s, full_until, streak, last = rest[start : start + 5]
+            scope = name.decode()
+            waits[scope] = float(wait_s)
+            records[scope] = Record(float(full_until), int(streak), float(last))
+        return cls(bool(allowed), bool(known), float(now), int(failures), waits, records)
 
 
 class CounterKeys:

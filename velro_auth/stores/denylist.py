@@ -12,8 +12,10 @@ The next request after the 200 finds the denial in every process. A process whos
 
 Redis unavailable: every process knows only its own logouts, and no request fails. The listener tries again twice a
 second. Redis back, even empty: each listener first fetches the list, then adds its own denials, so logouts made
-meanwhile reach all processes. A connection that dies silently is noticed after two heartbeats; denials of other
-processes in those seconds arrive when the connection is back.
+meanwhile reach all processes. It does the same when the store works again after a failure while its own connection
+lived on, as in a cluster of which one primary was lost: the new primary may lack the last denials. A connection that
+dies silently is noticed after two heartbeats; denials of other processes in those seconds arrive when the connection
+is back.
 """
 
 from __future__ import annotations
@@ -163,9 +165,12 @@ class RedisDenyList:
 
     def _listen(self, subscription: PubSub) -> None:
         """Receive messages until the connection is lost or the list is closed."""
-        answered_s = time.monotonic()
+        answered_s, recoveries = time.monotonic(), self._backoff.recoveries
         while not self._closed.is_set():
             message = subscription.get_message(timeout=self._heartbeat_s / 4)
+            if self._backoff.recoveries != recoveries:
+                recoveries = self._backoff.recoveries
+                self._catch_up()
             if message is not None:
                 answered_s = time.monotonic()
                 self._receive(message)

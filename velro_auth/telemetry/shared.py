@@ -119,12 +119,16 @@ def _nameless_file() -> int:
             return os.dup(file.fileno())
 
 
+#: What the form of a page is answered with.
+_SEE_OTHER: Final = 303
+
+
 def is_success(status: int) -> bool | None:
     """Return whether a login with this status is a success, a failure (False), or not counted at all (None).
 
-    A request that cannot be understood says nothing about the service.
+    A request that cannot be understood says nothing about the service. The form of a page is answered with 303.
     """
-    if status // 100 == 2 or status in EXPECTED_REFUSALS:  # noqa: PLR2004 - the class of successes
+    if status // 100 == 2 or status == _SEE_OTHER or status in EXPECTED_REFUSALS:  # noqa: PLR2004 - the class of successes
         return True
     return False if status >= _FAILED else None
 

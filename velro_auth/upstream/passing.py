@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -31,6 +32,9 @@ from velro_auth.upstream.users import user_of
 
 #: Headers of Supabase's answers that go on to the client. Its ``sb-auth-…`` headers name users and sessions.
 _HEADERS: Final = ("Content-Type", "Cache-Control", "Location")
+
+#: Requests without a query that are kept prepared; a path with an id of a user is used some few times only.
+_PREPARED: Final = 64
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
@@ -120,22 +124,30 @@ class SupabasePassing:
         self, calls: AuthCalls, *, owners: Owners | None = None, clock: Callable[[], float] = time.time
     ) -> None:
         self._calls = calls
+        # What is asked for all the time is prepared once.
+        self._prepare = functools.lru_cache(maxsize=_PREPARED)(calls.prepare)
+        self._public = functools.lru_cache(maxsize=_PREPARED)(calls.prepare_public)
         self._owners = owners or Owners()
         self._clock = clock
 
     def ask(self, call: Call, context: RequestContext) -> Passed:
         """Return Supabase's answer; see ``auth.passing.Passing``, also for what is raised."""
-        path = f"{call.path}?{urlencode(call.query)}" if call.query else call.path
         question = QUESTIONS[call.kind]
 
         def read(reply: Reply) -> Passed:
             return self._read(call, reply)
 
         if call.bearer:
-            request = self._calls.prepare(call.method, path)
+            request = (
+                self._prepare(call.method, call.path) if not call.query else self._calls.prepare(*_with_query(call))
+            )
             passed = self._calls.ask(request, context, question, read, body=call.body, bearer=call.bearer)
         else:
-            public = self._calls.prepare_public(call.method, path)
+            public = (
+                self._public(call.method, call.path)
+                if not call.query
+                else self._calls.prepare_public(*_with_query(call))
+            )
             passed = self._calls.ask_public(public, context, question, read, call.body)
         if passed.session is not None:
             self._owners.note(passed.session.refresh_token, passed.session.user.id)
@@ -164,6 +176,10 @@ class SupabasePassing:
             same = claims_of(call.bearer).get("sub") == session.user.id
             demand(is_right=same, what="the subject of the token")
         return session
+
+
+def _with_query(call: Call) -> tuple[str, str]:
+    return call.method, f"{call.path}?{urlencode(call.query)}"
 
 
 def _is(told: Any, asked: str) -> bool:

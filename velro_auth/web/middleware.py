@@ -77,6 +77,7 @@ class Middleware:
         addresses: Finds the client's address.
         quiet_paths: Paths of probes, of which only some are logged.
         own_options: Paths below which OPTIONS goes to *app*: gateways ask ``verify`` about OPTIONS requests too.
+        refuse: Builds the responses to requests that the server refuses itself.
         on_response: Called for each response: path, status, time taken in ms, request context, user agent.
         watch: Notices when client addresses cannot be right; None for no check.
         watched_paths: Paths whose requests *watch* looks at.
@@ -93,6 +94,7 @@ class Middleware:
         addresses: Addresses,
         quiet_paths: Collection[str] = (),
         own_options: Collection[str] = (),
+        refuse: Callable[[Exception, WSGIEnvironment], WSGIApplication] = problems.respond,
         on_response: OnResponse = _ignore,
         watch: AddressWatch | None = None,
         watched_paths: Collection[str] = (),
@@ -105,6 +107,7 @@ class Middleware:
         self._addresses = addresses
         self._quiet_paths = frozenset(quiet_paths)
         self._own_options = tuple(own_options)
+        self._refuse = refuse
         self._on_response = on_response
         self._watch = watch
         self._watched_paths = frozenset(watched_paths)
@@ -168,7 +171,7 @@ class Middleware:
         try:
             if (refused := environ.get(REFUSED)) is not None:
                 context.lane = "server"
-                return _run(problems.respond(refused, environ), environ)
+                return _run(self._refuse(refused, environ), environ)
             if environ["REQUEST_METHOD"] == "OPTIONS" and not is_below(environ["PATH_INFO"], self._own_options):
                 context.lane = "edge"
                 return _run(Response(status=204, headers=self._cors.preflight_headers(environ)), environ)

@@ -37,6 +37,8 @@ REMEMBERED: Final = 1024
 
 #: Characters of a session in one cookie: sealed, they take a third more, and 180 for name, key, nonce, tag and JSON.
 _CHUNK: Final = 2520
+#: WSGI environ key: our cookies, once they are read.
+_SENT: Final = "velro_auth.session_cookies"
 _BASE_NAME: Final = "velro_session"
 #: Browsers keep cookies of these hosts without TLS (W3C Secure Contexts, 3.1), but some only without ``Secure``.
 _OWN_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -97,6 +99,9 @@ class SessionCookies:
 
     def _sent(self, request: Request) -> Mapping[str, Sequence[str]]:
         """Return the values of each of our cookies. Werkzeug's reader takes 20 µs for the cookies of a site."""
+        known: Mapping[str, Sequence[str]] | None = request.environ.get(_SENT)
+        if known is not None:
+            return known
         header = request.environ.get("HTTP_COOKIE", "")
         found: dict[str, list[str]] = {}
         if self.names[0] in header:
@@ -104,6 +109,7 @@ class SessionCookies:
                 name, separator, value = cookie.strip(" \t").partition("=")
                 if separator and name in self.names:
                     found.setdefault(name, []).append(value)
+        request.environ[_SENT] = found
         return found
 
     def keep(self, session: Session, request: Request) -> list[Header]:

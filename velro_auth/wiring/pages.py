@@ -17,7 +17,7 @@ from velro_auth.endpoints.pages.messages import Languages
 from velro_auth.endpoints.pages.page import Page, PageEndpoint, Site
 from velro_auth.endpoints.pages.rendering import Renderer
 from velro_auth.endpoints.pages.scripted import AccountPage, ConfirmPage, ForgotPage, ResetPage, SignUpPage
-from velro_auth.endpoints.pages.sign_in import FactorPage, LoginPage
+from velro_auth.endpoints.pages.sign_in import FactorPage, LoginPage, SignedIn
 from velro_auth.upstream.calls import AuthCalls
 from velro_auth.web.redirects import allowed_redirect
 from velro_auth.web.session_cookies import SessionCookies
@@ -54,7 +54,7 @@ def build_pages(
     factors = build_factors(calls, state.upstream.owners, sessions, state.user)
     cookies = SessionCookies(state.sealing_keys(settings), public_url=public_url)
     pages: tuple[Page, ...] = (
-        LoginPage(site, login, settings.auth_pages_providers, public_url),
+        LoginPage(site, login, settings.auth_pages_providers, public_url, SignedIn(cookies, sessions)),
         FactorPage(site, factors, sessions),
         SignUpPage(site),
         ForgotPage(site),

@@ -4,6 +4,7 @@
 
     from velro_auth_client.flask import FlaskGuard    # Flask
     from velro_auth_client.asgi import AsgiGuard      # FastAPI, Starlette, any ASGI application
+    from velro_auth_client.django import DjangoGuard  # Django
     from velro_auth_client import TokenGuard          # anything else
 """
 

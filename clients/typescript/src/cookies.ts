@@ -36,10 +36,10 @@ export class CookieSessions implements Sessions {
       const me = await this.send("meGet", options);
       this.#session ??= { user: userOf(me), expires_at: me.expires_at ?? 0 };
     } catch (error) {
+      // `send` has noted that there is none.
       if (!(error instanceof AuthError) || !ENDED.has(error.code)) throw error;
-      this.#session ??= null;
     }
-    return this.#session;
+    return this.#session ?? null;
   }
 
   async accessToken(): Promise<null> {

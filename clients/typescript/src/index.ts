@@ -4,5 +4,4 @@ export type * from "./generated.js";
 export { ERROR_CODES } from "./generated.js";
 export type { Events, Session } from "./sessions.js";
 export { MemoryStorage, type Storage } from "./storage.js";
-export { authByGateway } from "./supabase.js";
 export type { CallOptions } from "./transport.js";

@@ -47,7 +47,7 @@ export class TokenSessions implements Sessions {
 
   constructor(options: TokenOptions) {
     this.#options = options;
-    if (typeof window !== "undefined" && typeof window.addEventListener === "function") this.#watch();
+    this.#watch();
     if (options.refreshesByItself) this.#begin();
   }
 
@@ -247,39 +247,38 @@ export class TokenSessions implements Sessions {
 
   /** Looks again when another tab wrote. */
   #watch(): void {
-    const changed = (event: StorageEvent) => {
-      if (event.key === null || event.key === this.#options.key) void this.#look();
-    };
-    window.addEventListener("storage", changed);
-    this.#stops.push(() => window.removeEventListener("storage", changed));
+    this.#listen(globalThis.window, "storage", (event) => {
+      const { key } = event as StorageEvent;
+      if (key === null || key === this.#options.key) void this.#look();
+    });
   }
 
   /** Refreshes in time while the page is visible, and at once when it wakes up or is online again. */
   #begin(): void {
-    const tick = async () => {
-      if (typeof document !== "undefined" && document.visibilityState === "hidden") return;
+    const look = async () => {
+      if (globalThis.document?.visibilityState === "hidden") return;
       const kept = await this.#look();
       if (kept && isStale(kept)) await this.#refreshed(kept).catch(() => undefined);
     };
-    const now = () => void tick();
-    const online = () => {
-      this.#calm();
-      now();
-    };
+    const now = () => void look();
     const timer = setInterval(now, TICK_MS);
+    // Node would wait for it.
     (timer as unknown as { unref?: () => void }).unref?.();
     this.#stops.push(() => clearInterval(timer));
-    if (typeof window !== "undefined" && typeof window.addEventListener === "function") {
-      document.addEventListener("visibilitychange", now);
-      window.addEventListener("pageshow", now);
-      window.addEventListener("online", online);
-      this.#stops.push(
-        () => document.removeEventListener("visibilitychange", now),
-        () => window.removeEventListener("pageshow", now),
-        () => window.removeEventListener("online", online),
-      );
-    }
+    this.#listen(globalThis.document, "visibilitychange", now);
+    this.#listen(globalThis.window, "pageshow", now);
+    this.#listen(globalThis.window, "online", () => {
+      this.#calm();
+      now();
+    });
     now();
+  }
+
+  /** Listens to a page; where there is none (Node, React Native) nothing comes. */
+  #listen(target: EventTarget | undefined, name: string, listener: (event: Event) => void): void {
+    if (typeof target?.addEventListener !== "function") return;
+    target.addEventListener(name, listener);
+    this.#stops.push(() => target.removeEventListener(name, listener));
   }
 }
 

@@ -1,7 +1,7 @@
 // Requests to backends, sign-ins with a provider, cookie mode.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { authByGateway } from "../dist/supabase.js";
+import { authByGateway } from "../auth-by-gateway.mjs";
 import { createAuth, MemoryStorage } from "../dist/index.js";
 import { challengeOf } from "../dist/pkce.js";
 import { Gateway, URL_ } from "./gateway.mjs";

@@ -68,7 +68,9 @@ def connections_are_lost(lab: Lab) -> None:
     "Supabase's name cannot be resolved, then resolves to an address without a way there",
     notices="nothing while pooled connections live; then 503 within 1 s (no such name) or 2 s (no way)",
     bound="pooled connections go on; 503 ≤ 1 s without the name, ≤ 2.3 s without a way; first success ≤ 5 s after",
-    guard=Guard(name="time limit for connecting", settings={"UPSTREAM_CONNECT_TIMEOUT_S": "4.9"}),
+    guard=Guard(
+        name="time limit for connecting", settings={"UPSTREAM_CONNECT_TIMEOUT_S": "15", "UPSTREAM_DEADLINE_S": "15"}
+    ),
 )
 def names_fail(lab: Lab) -> None:
     """The resolver of the service's processes is made to fail and to lie."""
@@ -83,9 +85,9 @@ def names_fail(lab: Lab) -> None:
     )
     accounts = lab.accounts(standin, 60)
 
-    def some(first: int) -> list[float]:
-        replies.extend(lab.log_in(gateway, account, lab.address()) for account in accounts[first : first + 8])
-        return [reply.took_s for reply in replies[-8:]]
+    def some(first: int, count: int = 8) -> list[float]:
+        replies.extend(lab.log_in(gateway, account, lab.address()) for account in accounts[first : first + count])
+        return [reply.took_s for reply in replies[-count:]]
 
     replies: list[Reply] = []
     some(0)
@@ -98,7 +100,7 @@ def names_fail(lab: Lab) -> None:
     # A network for documentation: nobody answers, as behind a firewall that drops. Where the machine knows no way at
     # all the refusal comes at once, so packets are sent to a listener whose queue is full.
     hosts.answer(_dead_end(lab, proxy))
-    _fails(lab, "without a way", lambda: (proxy.reset(), some(32))[1], replies, 2.3)
+    _fails(lab, "without a way", lambda: (proxy.reset(), some(32, 3))[1], replies, 2.3)
     _recovers(lab, hosts, "the way", lambda: lab.log_in(gateway, accounts[40], lab.address()).status)
     asked = Path(f"{hosts.path}.asked").read_text("ascii").count("?")
     lab.fired("resolved names", asked)

@@ -62,7 +62,11 @@ def workers_are_killed(lab: Lab) -> None:
     lab.fired("killed workers", kills)
     lab.figure("logins", len(load.replies))
     lab.figure("failed", dict(statuses(failed)))
-    lab.check("few fail", len(failed) <= 32 * kills and share(load.replies, 200) >= 0.97, statuses(load.replies))
+    lab.check(
+        "few fail",
+        len(failed) <= 32 * kills and share(load.replies, 200) >= 1 - 0.03 * lab.patience,
+        statuses(load.replies),
+    )
     lab.check("guesses stay counted", share(again, 429) == 1.0, statuses(again))
     lab.check("the audit trail verifies", audit_verdict(str(trail)) == 0)
 

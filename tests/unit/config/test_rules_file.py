@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from velro_auth.auth.access_rules import AccessRule
 from velro_auth.auth.requirements import Requirements
+from velro_auth.config.reload import SIZE
 from velro_auth.config.rules_file import MAX_BYTES, parsed, read_rules_file
 from velro_auth.config.settings import Settings
 
@@ -23,7 +25,7 @@ def test_the_example_is_understood() -> None:
 
     assert found.errors == ()
     assert found.rules is not None
-    assert [rule.name for rule in found.rules.rules] == ["everybody", "administrators", "users"]
+    assert [rule.name for rule in found.rules.rules] == ["everybody", "administrators", "members"]
 
 
 def test_a_rule_has_all_that_is_written() -> None:
@@ -119,6 +121,25 @@ def test_a_file_that_cannot_be_used_is_an_error_of_the_settings(
 
     assert settings.access_rules is None
     assert any(error.variable == "AUTH_RULES_FILE" and advice in error.advice for error in settings.errors)
+
+
+def test_the_rules_go_to_the_workers_with_the_settings() -> None:
+    settings = Settings.from_environment({"AUTH_RULES_FILE": str(EXAMPLE)})
+
+    again = pickle.loads(pickle.dumps(settings))  # noqa: S301 (our own)
+
+    assert again.access_rules == settings.access_rules
+    assert again.access_rules is not None
+
+
+def test_a_full_file_fits_into_the_memory_that_the_workers_share() -> None:
+    rule = '[[rules]]\npath="/{}"\nallow="nobody"\n'
+    text = "".join(rule.format(number) for number in range(MAX_BYTES // 45))
+    rules = parsed(text, "x").rules
+
+    assert rules is not None
+    assert len(rules.rules) > 1000
+    assert len(pickle.dumps(rules)) < SIZE / 2
 
 
 def test_a_file_of_windows_is_read_alike() -> None:

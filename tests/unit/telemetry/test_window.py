@@ -56,7 +56,7 @@ def test_an_empty_window_has_no_percentile_and_no_failure(clock: HandClock) -> N
 @pytest.mark.parametrize(
     ("status", "counts_as"),
     [
-        *[(200, True), (204, True), (401, True), (422, True), (429, True)],
+        *[(200, True), (204, True), (303, True), (401, True), (422, True), (429, True)],
         *[(500, False), (503, False)],
         *[(400, None), (404, None), (405, None), (413, None), (415, None), (302, None)],
     ],

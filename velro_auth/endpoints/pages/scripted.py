@@ -15,13 +15,22 @@ from velro_auth.context import RequestContext
 from velro_auth.endpoints.bodies import RawResponse
 from velro_auth.endpoints.pages.page import ACCOUNT_PATH, LOGIN_PATH, Site, show_error
 from velro_auth.endpoints.pages.rendering import see_other
+from velro_auth.endpoints.sessions import LogoutEndpoint
 from velro_auth.errors import CrossSite
 from velro_auth.web.session_cookies import SessionCookies
 
 RESET_PATH: Final = "/reset"
+#: What the form of the button to sign out sends as ``action``.
+SIGN_OUT: Final = "sign-out"
 
 #: What a page without a type in its address asks a code for.
 _USUAL_TYPE: Final = "signup"
+
+
+def _again(request: Request) -> RawResponse:
+    """Show the page again to somebody who sent its form before the script was there. The form is not read."""
+    query = request.query_string.decode("latin-1")
+    return see_other(f"{request.path}?{query}" if query else request.path)
 
 
 @dataclass(frozen=True)
@@ -31,11 +40,13 @@ class SignUpPage:
     site: Site
 
     name: ClassVar = "page_signup"
-    methods: ClassVar = ("GET", "HEAD")
+    methods: ClassVar = ("GET", "HEAD", "POST")
     paths: ClassVar = ("/signup",)
 
     def __call__(self, request: Request) -> RawResponse:
         """Answer with the form."""
+        if request.method == "POST":
+            return _again(request)
         return self.site.renderer.page("signup", request, leads_to=self.site.leads_to(request.args.get("rd", "")))
 
     def refused(self, request: Request, error: Exception) -> RawResponse:
@@ -50,11 +61,13 @@ class ForgotPage:
     site: Site
 
     name: ClassVar = "page_forgot"
-    methods: ClassVar = ("GET", "HEAD")
+    methods: ClassVar = ("GET", "HEAD", "POST")
     paths: ClassVar = ("/forgot",)
 
     def __call__(self, request: Request) -> RawResponse:
         """Answer with the form."""
+        if request.method == "POST":
+            return _again(request)
         return self.site.renderer.page("forgot", request)
 
     def refused(self, request: Request, error: Exception) -> RawResponse:
@@ -69,11 +82,13 @@ class ResetPage:
     site: Site
 
     name: ClassVar = "page_reset"
-    methods: ClassVar = ("GET", "HEAD")
+    methods: ClassVar = ("GET", "HEAD", "POST")
     paths: ClassVar = (RESET_PATH,)
 
     def __call__(self, request: Request) -> RawResponse:
         """Answer with the form. What the address holds is read by the script only."""
+        if request.method == "POST":
+            return _again(request)
         has_link = bool(request.args.get("token_hash") or request.args.get("code"))
         return self.site.renderer.page("reset", request, has_link=has_link)
 
@@ -89,16 +104,17 @@ class ConfirmPage:
     site: Site
 
     name: ClassVar = "page_confirm"
-    methods: ClassVar = ("GET", "HEAD")
+    methods: ClassVar = ("GET", "HEAD", "POST")
     paths: ClassVar = ("/confirm",)
 
     def __call__(self, request: Request) -> RawResponse:
         """Answer with the form for the type of the link. What the address holds is read by the script only."""
+        if request.method == "POST":
+            return _again(request)
         kind = request.args.get("type", "")
         if kind == "recovery":
             # The project's templates may lead all links to one page.
-            query = request.query_string.decode("latin-1")
-            return see_other(f"{RESET_PATH}?{urlencode(list(request.args.items(multi=True)))}" if query else RESET_PATH)
+            return see_other(f"{RESET_PATH}?{urlencode(list(request.args.items(multi=True)))}")
         has_link = bool(request.args.get("token_hash") or request.args.get("code"))
         kind = kind if kind in get_args(ProofType) else _USUAL_TYPE
         return self.site.renderer.page(
@@ -135,9 +151,13 @@ class AccountPage:
         Raises:
             TokenError: The user is not signed in.
             CrossSite: The form is not one of this page.
+            RequestError: It cannot be read.
         """
         token, context = bearer_token(request.headers.get("Authorization")), RequestContext.of(request.environ)
         if request.method == "POST":
+            if self.site.form(request).get("action") != SIGN_OUT:
+                return _again(request)
+            context.operation = LogoutEndpoint.name
             if context.keep_session is None:
                 raise CrossSite("the form was not sent by a browser")
             self.sessions.log_out(token, "local", context, refresh_token=lambda: context.kept_refresh_token)

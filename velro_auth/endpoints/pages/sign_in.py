@@ -15,16 +15,20 @@ from werkzeug.wrappers import Request
 
 from velro_auth.auth.bearer import bearer_token
 from velro_auth.auth.factors import Factor, Factors
+from velro_auth.auth.keys import CannotVerify
 from velro_auth.auth.models import STEPPED_UP, Credentials, Session
 from velro_auth.auth.sessions import Sessions
 from velro_auth.context import RequestContext
 from velro_auth.endpoints.bodies import RawResponse
+from velro_auth.endpoints.factors import FactorVerifyEndpoint
 from velro_auth.endpoints.oauth import AUTHORIZE_PATH
 from velro_auth.endpoints.pages.page import ACCOUNT_PATH, FACTOR_PATH, LOGIN_PATH, PROVIDER_ERRORS, Site
 from velro_auth.endpoints.pages.rendering import Problem, problem_of, see_other
 from velro_auth.endpoints.schemas import LoginBody
+from velro_auth.endpoints.sessions import LoginEndpoint
 from velro_auth.endpoints.user_schemas import FactorCodeBody, is_uuid
 from velro_auth.errors import CrossSite, InvalidRequest, NotFound, SessionExpired, TokenError
+from velro_auth.web.session_cookies import SessionCookies
 
 _LOGIN: Final = LoginBody(unknown=marshmallow.EXCLUDE)
 _CODE: Final = FactorCodeBody(unknown=marshmallow.EXCLUDE)
@@ -60,12 +64,14 @@ class LoginPage:
         log_in: Returns a new session for credentials, or raises one of our errors.
         providers: The providers with a button.
         public_url: The address of this service for browsers.
+        signed_in_as: Returns the address of the user of this browser's session; empty without one.
     """
 
     site: Site
     log_in: Callable[[Credentials, RequestContext], Session]
     providers: Sequence[str]
     public_url: str
+    signed_in_as: Callable[[Request], str]
 
     name: ClassVar = "page_login"
     methods: ClassVar = ("GET", "HEAD", "POST")
@@ -85,6 +91,8 @@ class LoginPage:
             problem = Problem(status="200 OK", code=error) if error else None
             return self._page(request, request.args.get("rd", ""), problem=problem)
         context = RequestContext.of(request.environ)
+        # In metrics, objectives and the audit trail it is a login like any other.
+        context.operation = LoginEndpoint.name
         if context.keep_session is None:
             raise CrossSite("the form was not sent by a browser")
         fields = self.site.form(request)
@@ -108,6 +116,8 @@ class LoginPage:
             leads_to=leads_to,
             problem=problem,
             email=email,
+            signed_in_as="" if problem else self.signed_in_as(request),
+            onward=_factor_path(leads_to, request.args.get("lang", "")),
             buttons=[self._button(provider, leads_to) for provider in self.providers],
         )
 
@@ -160,6 +170,7 @@ class FactorPage:
                 return see_other(leads_to or ACCOUNT_PATH)
             verified = self._verified(token, context)
             return self._page(request, leads_to, verified) if verified else see_other(leads_to or ACCOUNT_PATH)
+        context.operation = FactorVerifyEndpoint.name
         if context.keep_session is None:
             raise CrossSite("the form was not sent by a browser")
         fields = self.site.form(request)
@@ -188,6 +199,30 @@ class FactorPage:
         self, request: Request, leads_to: str, factors: Sequence[Factor], problem: Problem | None = None
     ) -> RawResponse:
         return self.site.renderer.page("factor", request, leads_to=leads_to, problem=problem, factors=factors)
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """Tells whose session a browser has, without asking Supabase.
+
+    Attributes:
+        cookies: Read the session.
+        sessions: Verifies its token.
+    """
+
+    cookies: SessionCookies
+    sessions: Sessions
+
+    def __call__(self, request: Request) -> str:
+        """Return the mail address of the user; empty without a session that is good now."""
+        kept = self.cookies.find(request)
+        if kept is None:
+            return ""
+        try:
+            claims = self.sessions.verifier.verify(kept.access_token)
+        except (TokenError, CannotVerify):
+            return ""
+        return "" if self.sessions.denied.denies(claims) else claims.email or ""
 
 
 def _factor_path(leads_to: str, lang: str) -> str:

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Request
 
 from velro_auth.auth.bearer import bearer_token
 from velro_auth.context import RequestContext
-from velro_auth.endpoints.bodies import MAX_CAPTCHA_TOKEN_LENGTH, json_object
+from velro_auth.endpoints.bodies import MAX_CAPTCHA_TOKEN_LENGTH, MAX_PASSWORD_BYTES, a_password, json_object
 from velro_auth.errors import InvalidRequest, TokenMissing
 from velro_auth.web.redirects import AllowedRedirect, is_allowed, is_allowed_in_mail
 
@@ -126,6 +126,18 @@ def checked(check: Callable[[str], None], name: str, value: str) -> None:
         check(value)
     except ValidationError as error:
         raise InvalidRequest({name: [str(error.args[0])]}) from None
+
+
+def password_of(body: Mapping[str, Any], name: str = "password") -> str:
+    """Return a password of a body, under the rule of the service's own API; empty where it is missing, null or empty.
+
+    Raises:
+        InvalidRequest: It is no text, or no password can look so.
+    """
+    value = text_of(body, name, longest=MAX_PASSWORD_BYTES)
+    if value:
+        checked(a_password, name, value)
+    return value
 
 
 def account_of(body: Mapping[str, Any]) -> tuple[str, bool]:

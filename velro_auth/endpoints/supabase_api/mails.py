@@ -19,8 +19,8 @@ from velro_auth.auth.passing import Call, Passed, PassedCalls
 from velro_auth.auth.proofs import Proofs
 from velro_auth.auth.sign_up import SignUps
 from velro_auth.context import RequestContext
-from velro_auth.endpoints.bodies import MAX_PASSWORD_BYTES, RawResponse, json_answer
-from velro_auth.endpoints.supabase_api.asked import Asked, account_of, captcha_of, only, text_of
+from velro_auth.endpoints.bodies import RawResponse, json_answer
+from velro_auth.endpoints.supabase_api.asked import Asked, account_of, captcha_of, only, password_of, text_of
 from velro_auth.endpoints.supabase_api.passed import answer_of
 from velro_auth.endpoints.supabase_api.tokens import session_answer
 from velro_auth.errors import InvalidRequest, LinkInvalid, PassedOn
@@ -69,7 +69,7 @@ class Mails:
         sign_up = SignUp(
             email=account,
             is_phone=is_phone,
-            password=text_of(body, "password", longest=MAX_PASSWORD_BYTES),
+            password=password_of(body),
             data=data,
             challenge=text_of(body, "code_challenge"),
             challenge_method=text_of(body, "code_challenge_method"),

@@ -50,6 +50,10 @@ TABLE: Final[Mapping[type[Exception], Row]] = {
     errors.RequestError: Row(400, "validation_failed", "The request cannot be understood"),
     errors.BadJson: Row(400, "bad_json", "Could not parse request body as JSON"),
     errors.InvalidRequest: Row(400, "validation_failed", "A field is missing or wrong"),
+    # Not 408: clients end the session after a refresh that gets a 4xx, and try again after a 503.
+    errors.RequestTimeout: Row(503, "request_timeout", "The request did not arrive in time. Send it again."),
+    errors.UriTooLong: Row(414, "uri_too_long", "The address is too long"),
+    errors.HeadersTooLarge: Row(431, "headers_too_large", "The headers are too large"),
     errors.TooLarge: Row(413, "request_entity_too_large", "Request body too large"),
     errors.NotFound: Row(404, "not_found", "There is no such route here"),
     errors.MethodNotAllowed: Row(405, "method_not_allowed", "Method not allowed"),

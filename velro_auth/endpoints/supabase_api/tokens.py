@@ -16,13 +16,12 @@ from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.tokens import MAX_TOKEN_BYTES
 from velro_auth.context import OVERSIZE
 from velro_auth.endpoints.bodies import (
-    MAX_PASSWORD_BYTES,
     MAX_REFRESH_TOKEN_LENGTH,
     NO_STORE,
     RawResponse,
     json_answer,
 )
-from velro_auth.endpoints.supabase_api.asked import Asked, account_of, captcha_of, only, text_of
+from velro_auth.endpoints.supabase_api.asked import Asked, account_of, captcha_of, only, password_of, text_of
 from velro_auth.endpoints.supabase_api.passed import answer_of
 from velro_auth.errors import InvalidCredentials, InvalidRequest, PassedOn, Told
 
@@ -71,7 +70,7 @@ class Tokens:
     def _password(self, asked: Asked) -> RawResponse:
         body = asked.body()
         account, is_phone = account_of(body)
-        password = text_of(body, "password", longest=MAX_PASSWORD_BYTES)
+        password = password_of(body)
         if not account or not password:
             raise InvalidRequest({"email": ["An address and a password are needed."]})
         credentials = Credentials(account, password, captcha_of(body), is_phone=is_phone)

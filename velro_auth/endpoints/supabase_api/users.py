@@ -14,8 +14,8 @@ from velro_auth.auth.freshness import Proof
 from velro_auth.auth.passing import Call, Passed, PassedCalls
 from velro_auth.auth.user_changes import NewPassword, UserChanges
 from velro_auth.context import RequestContext
-from velro_auth.endpoints.bodies import MAX_PASSWORD_BYTES, RawResponse, is_empty, json_answer
-from velro_auth.endpoints.supabase_api.asked import Asked, account_of, captcha_of, checked, only, text_of
+from velro_auth.endpoints.bodies import RawResponse, is_empty, json_answer
+from velro_auth.endpoints.supabase_api.asked import Asked, account_of, captcha_of, checked, only, password_of, text_of
 from velro_auth.endpoints.supabase_api.passed import answer_of
 from velro_auth.endpoints.supabase_api.tokens import session_answer
 from velro_auth.endpoints.user_schemas import a_factor_name, an_issuer
@@ -117,7 +117,7 @@ class Users:
     def _password(self, asked: Asked, token: str, body: Mapping[str, Any], rest: Mapping[str, Any]) -> Passed:
         asked.context.operation = "password"
         change = NewPassword(
-            password=text_of(body, "password", longest=MAX_PASSWORD_BYTES),
+            password=password_of(body),
             nonce=text_of(body, "nonce") or None,
             proof=_proof(body),
         )
@@ -158,7 +158,7 @@ def _pending(user: Passed, name: str, address: str) -> RawResponse:
 
 def _proof(body: Mapping[str, Any]) -> Proof:
     return Proof(
-        current_password=text_of(body, "current_password", longest=MAX_PASSWORD_BYTES) or None,
+        current_password=password_of(body, "current_password") or None,
         captcha_token=captcha_of(body),
     )
 

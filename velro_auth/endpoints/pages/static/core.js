@@ -93,6 +93,10 @@ export function show(box, answer, ...more) {
     list.append(...reasons.map((reason) => Object.assign(document.createElement("li"), { textContent: reason })))
     alert.append(list)
   }
+  if (answer.code === "insufficient_aal") {
+    const target = pageAt(`/login/factor?rd=${encodeURIComponent(location.pathname)}`)
+    alert.append(Object.assign(document.createElement("a"), { href: target, textContent: texts.script.prove_factor }))
+  }
   alert.append(...more)
   if ([429, 503].includes(answer.status) && answer.retryAfter) count(alert, line, answer.retryAfter)
   focusOn(box, answer)
