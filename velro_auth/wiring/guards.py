@@ -293,8 +293,3 @@ def _budgets(settings: Settings, state: GuardState) -> Budgets:
         backoff=state.store.counters,
         prefix=settings.redis_prefix,
     )
-
-
-def only_reporting() -> Finding:
-    """Return what ``/health/ready`` says while ``AUTH_GUARDS`` is ``report``."""
-    return Finding("warn", "AUTH_GUARDS is report: guesses and floods of mails are counted and logged, not refused")
