@@ -176,9 +176,13 @@ def build(out: Path, *, root: Path = ROOT) -> None:
         folder = Path(temporary)
         prepare(folder, root=root)
         command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean", "-f", str(folder / "mkdocs.yml")]
-        built = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
+        built = subprocess.run(
+            command, cwd=folder, env={**os.environ, "NO_COLOR": "1"}, check=False, capture_output=True, text=True
+        )
         if built.returncode:
-            raise BuildFailed(built.stdout + built.stderr)
+            # It draws in colours also without a terminal, and ends with its own traceback.
+            text = re.sub(r"\x1b\[[0-9;]*m", "", built.stdout + built.stderr)
+            raise BuildFailed(text.partition("Traceback (most recent call last)")[0].rstrip())
         shutil.rmtree(out, ignore_errors=True)
         shutil.copytree(folder / "site", out)
 

@@ -21,4 +21,3 @@ def test_from_the_wheels_to_a_login_in_empty_folders() -> None:
         "velro-auth serve, until a login",
         "in all",
     ]
-    print("".join(f"\n{seconds:6.1f} s  {step}" for step, seconds in times.items()))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from velro_auth.guards.budgets import KINDS, BudgetLimits
 from velro_auth.guards.limits import DAY_S, HOUR_S, NEVER, Limit, Limits
-from velro_auth.ops.attack_simulation import budget
+from velro_auth.ops.attack import budget
 
 PAGE = Path(__file__).parents[3] / "docs" / "explanation" / "throttling.md"
 

@@ -44,14 +44,14 @@ def walk(command: click.Command, path: str = "") -> Iterator[tuple[str, click.Co
 
 def _section(path: str, command: click.Command) -> str:
     context = click.Context(command, info_name=f"velro-auth {path}")
-    usage = " ".join(["velro-auth", path, *command.collect_usage_pieces(context)])
+    usage = " ".join([path, *command.collect_usage_pieces(context)])
     text = re.sub(r"\n?\n?Exit status[^\n]*(\n(?!\n)[^\n]*)*", "", inspect.cleandoc(command.help or "")).strip()
     rows = [record for one in command.params if (record := one.get_help_record(context)) is not None]
     options = "".join(f"| `{_cell(names)}` | {_cell(told)} |\n" for names, told in rows)
     table = f"\n| option | |\n| --- | --- |\n{options}" if options else ""
     examples = "\n".join(texts().get(path, {}).get("examples", ()))
     return (
-        f"\n## {path}\n\n`{usage}`\n\n{_marked(text)}\n{table}"
+        f"\n## {path}\n\nUsage: `{usage}`\n\n{_marked(text)}\n{table}"
         f"\n```sh\n{examples}\n```\n\nExit status: {exit_statuses(path)}.\n"
     )
 

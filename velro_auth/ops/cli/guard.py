@@ -19,13 +19,13 @@ from velro_auth.guards.attempts import MemoryAttempts
 from velro_auth.guards.budgets import MemoryBudgets
 from velro_auth.guards.keys import UNKNOWN_NETWORK, Keyring, network_of, throttle_secret
 from velro_auth.guards.limits import Limits
-from velro_auth.ops.attack_simulation import budget, exact_budgets, time_text
+from velro_auth.ops.attack import budget, exact_budgets, length_of
 from velro_auth.ops.cli.click_helpers import address_or_none, json_option, print_json, working
 from velro_auth.stores.attempts import RedisAttempts
 from velro_auth.stores.budgets import RedisBudgets
 from velro_auth.stores.client import StoreBackoff, connect
 from velro_auth.stores.report import RedisReport, Row
-from velro_auth.wiring.guards import budget_limits
+from velro_auth.wiring.rate_limits import budget_limits
 
 #: Longer than in the service: an operator can wait for the answer.
 OPERATOR_TIMEOUT_S: Final = 5.0
@@ -82,7 +82,7 @@ def show(who: str, *, as_json: bool) -> None:
     for status in budgets:
         wait = f"wait {status.wait_s:.0f} s" if status.wait_s else "free to try"
         windows = zip(status.used, status.windows, strict=True)
-        used = ", ".join(f"{count} of {window.count} in {time_text(window.window_s)}" for count, window in windows)
+        used = ", ".join(f"{count} of {window.count} in {length_of(window.window_s)}" for count, window in windows)
         print(f"{status.kind:<24} {used:<30} {wait:<16} {status.key}")
     if not standings and not budgets:
         print("No failure is remembered.")

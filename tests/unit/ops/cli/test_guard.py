@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from velro_auth.guards.budgets import KINDS, BudgetLimits
 from velro_auth.guards.limits import Limits
-from velro_auth.ops.attack_simulation import budget, exact_budgets
+from velro_auth.ops.attack import budget, exact_budgets
 from velro_auth.ops.cli.guard import guard, report_lines
 from velro_auth.stores.report import Row
 

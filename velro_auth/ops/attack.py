@@ -1,4 +1,4 @@
-"""What the limits of the guards leave to an attacker: simulated for the throttle, computed for exact budgets."""
+"""What the guards leave to an attacker: guesses in a simulated attack, and the budgets that are exact."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ _EXACT: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def time_text(seconds: float) -> str:
-    """Return *seconds* in minutes or hours, whichever reads better."""
+def length_of(seconds: float) -> str:
+    """Return a length of time as a person says it, such as ``15 min`` or ``24 h``."""
     return f"{seconds / HOUR_S:.0f} h" if seconds >= HOUR_S else f"{seconds / 60:.0f} min"
 
 
@@ -117,5 +117,5 @@ def exact_budgets(limits: BudgetLimits) -> dict[str, dict[str, int]]:
     for kind, (title, what) in _EXACT.items():
         windows: Windows = limits.by_kind()[kind]
         for window in windows:
-            found.setdefault(title, {})[f"{what}, in {time_text(window.window_s)}"] = window.count
+            found.setdefault(title, {})[f"{what}, in {length_of(window.window_s)}"] = window.count
     return found
