@@ -166,11 +166,15 @@ def test_the_way_back_after_signing_out_shows_nothing(page: Page, site: Site) ->
     page.get_by_text("This session").wait_for()
     press(page, "Sign out")
     page.wait_for_url(f"{site.url}/login")
+    refusal = '"path": "/account", "status": 303'
+    before = site.program.output.count(refusal)
 
     page.go_back()
 
     page.wait_for_url(re.compile(r"/login\?rd="))
     assert email not in page.content()
+    # The page was asked for anew, and not shown from a cache for a moment.
+    eventually(lambda: site.program.output.count(refusal) > before, or_say=lambda: site.program.output[-2000:])
 
 
 def test_signing_out_ends_the_page_in_the_other_tab(page: Page, browser_context: BrowserContext, site: Site) -> None:

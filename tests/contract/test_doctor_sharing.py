@@ -35,7 +35,10 @@ def look_as(server: RedisServer, admin: redis.Redis, *rights: str) -> str:
 def test_a_redis_that_works_is_left_as_it_was(own_redis: RedisServer, admin: redis.Redis) -> None:
     result = look("redis.sharing", own_redis.url)
 
-    assert (result.status, result.found) == ("pass", "shared: failed logins, ended sessions, refreshes")
+    assert (result.status, result.found) == (
+        "pass",
+        "shared: failed logins, codes and mails, ended sessions, refreshes, the report",
+    )
     assert admin.keys("*") == []
 
 
@@ -46,10 +49,11 @@ def test_a_cluster_is_told_though_it_answers(redis_cluster: str) -> None:
     result = look("redis.sharing", redis_cluster)
 
     assert result.status == "fail"
-    assert result.found == (
-        "each process keeps to itself: failed logins, ended sessions, refreshes;"
-        " it is a Redis Cluster, and REDIS_URL names one server"
+    # What has one key only may lie at this node.
+    assert result.found.startswith(
+        "each process keeps to itself: failed logins, codes and mails, ended sessions, refresh"
     )
+    assert result.found.endswith("; it is a Redis Cluster, and REDIS_URL names one server")
     assert result.fix == "Write redis+cluster:// for redis://."
 
 
@@ -65,11 +69,14 @@ def test_a_user_with_the_rights_that_are_advised(own_redis: RedisServer, admin: 
 @pytest.mark.parametrize(
     ("rights", "alone"),
     [
-        (["~other:*", "&*", "+@all"], "failed logins, ended sessions, refreshes"),
+        (["~other:*", "&*", "+@all"], "failed logins, codes and mails, ended sessions, refreshes, the report"),
         (["~*", "&other", "+@all"], "ended sessions"),
         (["~*", "&*", "+@all", "-hset"], "failed logins"),
-        (["~*", "&*", "+@all", "-@scripting"], "failed logins, refreshes"),
-        (["~*", "&*", "+@read", "+@connection"], "failed logins, ended sessions, refreshes"),
+        (["~*", "&*", "+@all", "-@scripting"], "failed logins, codes and mails, ended sessions, refreshes"),
+        (
+            ["~*", "&*", "+@read", "+@connection"],
+            "failed logins, codes and mails, ended sessions, refreshes, the report",
+        ),
         (["~*", "&*", "+@all", "-@pubsub"], "ended sessions"),
     ],
 )

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-import socketserver
-import threading
-import time
 from collections.abc import Iterator
 
 import pytest
 import redis
 
-from tests.fixtures.redis import RedisServer
+from tests.fixtures.redis import RedisServer, slow_way_to
 from velro_auth.config.settings import Settings
 from velro_auth.ops.doctor.checks import CHECKS
 from velro_auth.ops.doctor.checkup import Result, run
@@ -57,19 +53,8 @@ def test_a_redis_that_hangs_is_not_waited_for(own_redis: RedisServer) -> None:
 def far_redis(redis_server: RedisServer) -> Iterator[str]:
     """The address of one that is 40 ms away."""
 
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            with socket.socket(socket.AF_UNIX) as near:
-                near.connect(str(redis_server.socket))
-                while received := self.request.recv(4096):
-                    time.sleep(0.04)
-                    near.sendall(received)
-                    self.request.sendall(near.recv(65536))
-
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"redis://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with slow_way_to(redis_server, delay_s=lambda: 0.04) as url:
+        yield url
 
 
 def test_a_redis_that_is_far_away(far_redis: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import requests
@@ -136,3 +137,34 @@ def test_a_supabase_that_hangs_holds_up_neither_probes_nor_ends_sessions(standin
     assert probes == {200}
     assert {status for status, _ in answers} == {503}
     assert all(int(wait) >= 1 for _, wait in answers)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "trickle", "interval_s": 0.1, "body_only": True},
+        {"kind": "truncated"},
+        {"kind": "truncated", "honest_length": False},
+        {"kind": "oversized"},
+        {"kind": "gzip_bomb"},
+        {"kind": "reset"},
+    ],
+    ids=["in drops", "a part", "a part that ends early", "too large", "too large unpacked", "none"],
+)
+def test_an_answer_that_does_not_come_whole_is_not_passed_on(fault: dict[str, Any], standin_with: StandinWith) -> None:
+    face = Face(standin_with(mail_interval_s=0.0), UPSTREAM_DEADLINE_S="1")
+    email, session = face.user()
+    calls: list[tuple[str, str, Any]] = [
+        ("GET", "/settings", None),
+        ("GET", "/user", None),
+        ("PUT", "/user", {"data": {"a": 1}}),
+        ("POST", PASSWORD_GRANT, {"email": email, "password": PASSWORD}),
+    ]
+    face.standin.faults.on(**fault)
+    try:
+        answers = [face.call(*call, token=session["access_token"]) for call in calls]
+    finally:
+        face.standin.faults.clear()
+
+    assert [answer.status_code for answer in answers] == [503] * len(calls)
+    assert all("message" in answer.get_json() and int(answer.headers["Retry-After"]) >= 1 for answer in answers)

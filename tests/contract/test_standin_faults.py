@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -64,6 +65,26 @@ def test_lateness_can_vary(api: Api) -> None:
     times = [seconds_of(lambda: health(api)) for _ in range(8)]
 
     assert max(times) - min(times) > 0.02
+
+
+def test_a_fault_can_meet_a_share_of_the_requests(api: Api) -> None:
+    switch = api.server.faults.on("failure", path=HEALTH, share=0.3)
+
+    statuses = [health(api).status_code for _ in range(20)]
+
+    assert statuses.count(500) == switch.fired == 6
+    # Evenly spread: no luck is needed to have as many within any ten.
+    assert statuses[:10].count(500) == 3
+
+
+def test_an_upstream_can_do_so_much_at_once(api: Api) -> None:
+    """As many as there are cores; the others queue."""
+    api.server.faults.on("capacity", places=2, seconds=0.1)
+
+    with ThreadPoolExecutor(6) as pool:
+        took_s = seconds_of(lambda: list(pool.map(lambda _: health(api), range(6))))
+
+    assert took_s >= 0.3
 
 
 def test_a_request_can_hang(api: Api) -> None:

@@ -204,9 +204,9 @@ def _no_leeway() -> None:
 
 
 def _whole_share() -> None:
-    from velro_auth.wiring import guards  # noqa: PLC0415
+    from velro_auth.wiring import rate_limits  # noqa: PLC0415
 
-    put(guards, "processes_of", lambda *_: 1)
+    put(rate_limits, "processes_of", lambda *_: 1)
 
 
 PATCHES: Final[Mapping[str, Callable[[], Any]]] = {

@@ -53,13 +53,16 @@ def summary(rows: Sequence[Row], known: Sequence[Scenario]) -> str:
 
 
 def _machine(rows: Iterable[Row]) -> str:
-    told = sorted({f"{row['at'][:10]}, {row['machine']}, commit {row['commit']}" for row in rows})
+    told = sorted({f"{row['at'][:10]}, {row['machine']}" for row in rows})
+    commits = sorted({str(row["commit"]) for row in rows})
     patience = sorted({float(row["patience"]) for row in rows})
     seconds = sorted({float(row["seconds"]) for row in rows})
     if not told:
         return "No run is recorded.\n\n"
     where = "; ".join(told)
-    return f"Recorded: {where}. `--seconds` {_list(seconds)}, `--patience` {_list(patience)}.\n\n"
+    return (
+        f"Recorded: {where}, at {', '.join(commits)}. `--seconds` {_list(seconds)}, `--patience` {_list(patience)}.\n\n"
+    )
 
 
 def _list(numbers: Sequence[float]) -> str:

@@ -95,9 +95,12 @@ def _verdict(scenario: Scenario, lab: Lab) -> str:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a scenario that breaks down has not passed
-        where = traceback.extract_tb(error.__traceback__)[-1]
+        frames = traceback.extract_tb(error.__traceback__)
+        where = [
+            frame for frame in frames if "scenarios" in frame.filename or "test_faultlab" in frame.filename
+        ] or frames
         text = str(error)[-400:]
-        lab.failures.append(f"{type(error).__name__} in {Path(where.filename).name}:{where.lineno}: {text}")
+        lab.failures.append(f"{type(error).__name__} in {Path(where[-1].filename).name}:{where[-1].lineno}: {text}")
         return FAILED
     if lab.guard is not None:
         # A machine that is busy proves nothing about a guard.

@@ -186,7 +186,11 @@ def test_a_sign_up_tells_what_supabase_decides_before_it_looks_for_the_account(
     client: Client, supabase: AccountDouble
 ) -> None:
     supabase.answers("/signup", {"code": "weak_password"}, status=422)
-    assert list(assert_problem(ask(client, "/signup"), 422, "weak_password")["errors"]) == ["password"]
+    body = assert_problem(ask(client, "/signup"), 422, "weak_password")
+    assert (list(body["errors"]), "reasons" in body) == (["password"], False)
+    given = {"message": "…", "reasons": ["pwned", "length", "<b>", None]}
+    supabase.answers("/signup", {"code": "weak_password", "weak_password": given}, status=422)
+    assert assert_problem(ask(client, "/signup"), 422, "weak_password")["reasons"] == ["length", "pwned"]
     supabase.answers("/signup", {"code": "signup_disabled"}, status=422)
     assert_problem(ask(client, "/signup"), 403, "not_enabled")
 

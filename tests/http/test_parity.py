@@ -78,6 +78,24 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "verify, bad token": {"path": "/api/v1/auth/verify/a", "method": "PUT", "headers": {"Authorization": "Bearer x"}},
     "verify, options": {"path": "/api/v1/auth/verify", "method": "OPTIONS"},
     "verify, head": {"path": "/api/v1/auth/verify//b", "method": "HEAD"},
+    "verify, page": {"path": "/api/v1/auth/verify?on_fail=login", "headers": {"Accept": "text/html"}},
+    "verify, page, HEAD": {
+        "path": "/api/v1/auth/verify?on_fail=login",
+        "method": "HEAD",
+        "headers": {"Sec-Fetch-Mode": "navigate", "X-Forwarded-Uri": "/x"},
+    },
+    "verify, page of nginx": {
+        "path": "/api/v1/auth/verify?on_fail=login",
+        "headers": {"Accept": "text/html", "X-Original-URL": "https://app.example.com/x"},
+        "environ_overrides": {"REMOTE_ADDR": "127.0.0.1"},
+    },
+    "verify, page below": {
+        "path": "/api/v1/auth/verify/a?b",
+        "headers": {"Accept": "text/html", "X-Auth-Require": "on_fail=login"},
+        "environ_overrides": {"REMOTE_ADDR": "127.0.0.1"},
+    },
+    "verify, no page": {"path": "/api/v1/auth/verify?on_fail=login"},
+    "verify, slip": {"path": "/api/v1/auth/verify?on_fail=page"},
     "sessions, no token": {"path": "/api/v1/auth/sessions"},
     "sessions, bad token": {
         "path": "/api/v1/auth/sessions",
@@ -123,7 +141,8 @@ VOLATILE = ("Server-Timing", "X-Request-ID")
 
 def answered(request: dict[str, Any], *, fast_lane: bool) -> tuple[int, list[tuple[str, str]], Any]:
     """Send *request* through one lane and return the answer, less what cannot be the same."""
-    client = Client(create_app(Settings.from_environment(ENVIRONMENT), fast_lane=fast_lane))
+    environment = {**ENVIRONMENT, "AUTH_LOGIN_URL": "https://app.example.com/login"}
+    client = Client(create_app(Settings.from_environment(environment), fast_lane=fast_lane))
     response = client.open(**request)
     headers = [(name, value) for name, value in response.headers if name not in (*VOLATILE, "X-Fastlane-Time-Ms")]
     body: Any = response.data

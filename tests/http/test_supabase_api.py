@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
+from urllib.parse import quote
 
 import pytest
 import responses
@@ -197,6 +198,39 @@ def test_only_listed_addresses_go_on(
     (asked,) = supabase.asked
     assert ("redirect_to=" in asked.url) == is_passed
     assert "evil" not in str(asked.headers) + asked.url
+
+
+@pytest.mark.parametrize("path", ["/callback", "/sso/saml/acs"])
+def test_a_form_leads_to_listed_addresses_only(path: str, make_client: MakeClient, supabase: Supabase) -> None:
+    """What a provider has a browser post goes on byte by byte, but for an address that is not allowed."""
+    face = make_client(AUTH_SUPABASE_API="on", AUTH_REDIRECT_URLS="https://app.example.com")
+    supabase.says({})
+    others = "state=a&user=%7B%22name%22%3A%22Zo%C3%AB%22%7D&code=%FF%2B&empty="
+
+    for address in ("https://evil.example/", "https://app.example.com/a"):
+        form = f"redirect%5Fto={quote(address, safe='')}&{others}"
+        face.post(f"/auth/v1{path}", data=form, content_type="application/x-www-form-urlencoded")
+    many = face.post(f"/auth/v1{path}", data="a=1&" * 100, content_type="application/x-www-form-urlencoded")
+
+    allowed = "redirect_to=https%3A%2F%2Fapp.example.com%2Fa"
+    assert [one.body.decode() for one in supabase.asked] == [others, f"{allowed}&{others}"]
+    assert many.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("address", "is_passed"), [("https://app.example.com/a", True), ("https://evil.example", False)]
+)
+def test_single_sign_on_names_its_address_in_the_body(
+    address: str, is_passed: bool, make_client: MakeClient, supabase: Supabase
+) -> None:
+    """As supabase-js sends it."""
+    face = make_client(AUTH_SUPABASE_API="on", AUTH_REDIRECT_URLS="https://app.example.com")
+    supabase.says({"url": "https://idp.example"})
+
+    face.post("/auth/v1/sso", json={"domain": "example.com", "redirect_to": address}, headers=KEYS)
+
+    (asked,) = supabase.asked
+    assert json.loads(asked.body) == {"domain": "example.com", **({"redirect_to": address} if is_passed else {})}
 
 
 def test_the_key_in_authorization_is_dropped(face: Client, supabase: Supabase) -> None:

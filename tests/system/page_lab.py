@@ -253,23 +253,32 @@ def cookies_of(answer: requests.Response) -> str:
 
 @contextmanager
 def page_site(
-    proxy: PageProxy, folder: Path, *, rules: str = RULES, recipe: Path | None = None, relay: bool = True
+    proxy: PageProxy,
+    folder: Path,
+    *,
+    rules: str = RULES,
+    recipe: Path | None = None,
+    relay: bool = True,
+    **settings: str,
 ) -> Iterator[PageSite]:
-    """Run a site of web pages behind *proxy*."""
+    """Run a site of web pages behind *proxy*, with further *settings* of the service."""
     (folder / "rules.toml").write_text(rules)
     project = Project()
     with project_server(project) as url, backend_server() as backend_port:
         verify = VerifyEndpoint(
             url,
-            AUTH_COOKIE_SESSIONS="1",
-            AUTH_PUBLIC_URL="https://app.example.com",
-            AUTH_REDIRECT_URLS="http://127.0.0.1:*",
-            AUTH_RELAY_SECRET=SECRET,
-            AUTH_RULES_FILE=str(folder / "rules.toml"),
-            AUTH_CAPTCHA="off",
-            AUTH_UPSTREAM_QUOTA="off",
-            AUTH_SESSION_CALLS_PER_S="100000",
-            AUTH_FAILURE_FLOOR_MS="0",
+            **{
+                "AUTH_COOKIE_SESSIONS": "1",
+                "AUTH_PUBLIC_URL": "https://app.example.com",
+                "AUTH_REDIRECT_URLS": "http://127.0.0.1:*",
+                "AUTH_RELAY_SECRET": SECRET,
+                "AUTH_RULES_FILE": str(folder / "rules.toml"),
+                "AUTH_CAPTCHA": "off",
+                "AUTH_UPSTREAM_QUOTA": "off",
+                "AUTH_SESSION_CALLS_PER_S": "100000",
+                "AUTH_FAILURE_FLOOR_MS": "0",
+                **settings,
+            },
         )
         with (
             verify_server(verify) as verify_port,

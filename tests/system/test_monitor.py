@@ -22,6 +22,7 @@ from supabase_standin import Standin
 from tests.fixtures.programs import ROOT, Program, await_health, clean_environment, free_port, program
 from tests.system.test_operations import SECRET, Pager, is_signed, pager
 from tests.unit.ops.bench.gateway import EMAIL, PASSWORD, GatewayDouble, served
+from tests.unit.ops.plotted import plots_of
 from tests.waiting import eventually
 
 __all__ = ["pager"]
@@ -208,8 +209,8 @@ def _assert_the_crash(night: Night) -> None:
     [path] = night.folder.glob("observe_*.jsonl")
     assert re.fullmatch(r"observe_\d{8}_\d{6}\.jsonl", path.name)
     page = path.with_suffix(".html").read_text("utf-8")
-    assert 'class="outage"' in page
-    assert 'class="gap"' in page
+    titles = {band["title"] for plot in plots_of(page) for band in plot["bands"]}
+    assert {"not watched", *(one["what"] for one in night.report["incidents"])} <= titles
 
 
 @pytest.mark.slow

@@ -37,12 +37,11 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield site
 
 
-@pytest.fixture
-def program(site: PageSite, request: pytest.FixtureRequest) -> PageSite:
-    """A site behind a program, for what a model knows nothing about."""
-    if "model" in request.node.name:
-        pytest.skip("a model knows nothing about it")
-    return site
+@pytest.fixture(scope="module", params=[nginx, caddy], ids=["nginx", "caddy"])
+def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageSite]:
+    """A site behind a program, for what the models know nothing about."""
+    with page_site(request.param, tmp_path_factory.mktemp("programs")) as site:
+        yield site
 
 
 @pytest.fixture

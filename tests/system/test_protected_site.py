@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import html
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.system.page_lab import EXAMPLE, LOGIN, PAGE, SCRIPT, PageSite, caddy, cookies_of, nginx, page_site
+from tests.system.page_lab import EMAIL, EXAMPLE, LOGIN, PAGE, SCRIPT, PageSite, caddy, cookies_of, nginx, page_site
 
 
 @pytest.fixture(params=[(nginx, "nginx.conf"), (caddy, "Caddyfile")], ids=["nginx", "caddy"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PageSite]:
+def make_site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., PageSite]]:
+    """Return a function that runs the example, with further settings of the service."""
     proxy, recipe = request.param
     rules = (EXAMPLE / "rules.toml").read_text()
-    with page_site(proxy, tmp_path, rules=rules, recipe=EXAMPLE / recipe, relay=False) as running:
-        yield running
+    with contextlib.ExitStack() as ends:
+
+        def make(**settings: str) -> PageSite:
+            running = page_site(proxy, tmp_path, rules=rules, recipe=EXAMPLE / recipe, relay=False, **settings)
+            return ends.enter_context(running)
+
+        yield make
+
+
+@pytest.fixture
+def site(make_site: Callable[..., PageSite]) -> PageSite:
+    return make_site()
+
+
+def test_the_page_of_the_login_is_on_the_way(make_site: Callable[..., PageSite]) -> None:
+    """Without JavaScript: what a form sends."""
+    site = make_site(AUTH_PAGES="1", AUTH_LOGIN_URL="/login")
+    away = site.ask("/members/", PAGE)
+    assert away.status_code == 303
+    page = site.ask(urlsplit(away.headers["Location"])._replace(scheme="", netloc="").geturl(), PAGE)
+    assert page.status_code == 200
+    [rd] = re.findall(r'name="rd" value="([^"]*)"', page.text)
+    assert html.unescape(rd) == f"{site.url}/members/"
+    assert site.ask("/login/factor", PAGE).status_code != 404
+
+    fields = {"email": EMAIL, "password": "correct horse battery staple", "rd": html.unescape(rd)}
+    back = site.ask("/login", {**PAGE, "Origin": site.url}, method="POST", data=fields)
+
+    assert back.status_code == 303
+    assert back.headers["Location"] == f"{site.url}/members/"
+    members = site.ask("/members/", {**PAGE, "Cookie": cookies_of(back)})
+    assert "you are signed in" in members.text
 
 
 def test_from_the_first_visit_to_the_page(site: PageSite) -> None:

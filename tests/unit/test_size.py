@@ -62,6 +62,8 @@ NEW = {
     "ops/cli/rules.py",
     "web/forwarded.py",
     "wiring/protection.py",
+    "stores/recent_tries.py",
+    "stores/rights.py",
     "auth/api_keys.py",
     "auth/passing.py",
     "endpoints/supabase_api/__init__.py",

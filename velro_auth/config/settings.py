@@ -381,7 +381,9 @@ class Settings:
     redis_url: str = setting(
         "REDIS_URL",
         "",
-        "Redis or Valkey for what several processes share: failed logins, refreshes under way, ended sessions.",
+        "Redis or Valkey for what several processes share: failed logins, refreshes under way, ended sessions."
+        " `redis://`, `rediss://`, `unix://`, `redis+sentinel://a,b,c/name`, `redis+cluster://a,b,c`; `valkey` for"
+        " `redis` in each.",
         secret=True,
         check=a_redis_address,
     )

@@ -12,7 +12,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.operation import BODY, TOKEN, UPSTREAM, Operation
 from velro_auth.endpoints.schemas import LoginBody, LogoutAnswer, LogoutBody, RefreshBody, SessionAnswer
-from velro_auth.web.problems import ANSWERS, ProblemResponse
+from velro_auth.web.problems import ANSWERS, WEAK_REASONS, ProblemResponse
 
 #: Endpoint → description.
 OPERATIONS: Final[Mapping[str, Operation]] = {
@@ -91,6 +91,11 @@ _PROBLEM: Final = {
         "detail": {"type": "string"},
         "request_id": {"type": "string"},
         "errors": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}},
+        "reasons": {
+            "type": "array",
+            "description": "Of 422 `weak_password`: what Supabase finds weak, where it says so.",
+            "items": {"type": "string", "enum": list(WEAK_REASONS)},
+        },
         "challenge": {"$ref": "#/components/schemas/Challenge"},
         "ticket": {
             "type": "string",

@@ -93,8 +93,9 @@ def refusal_of(waits: Mapping[str, float], allowance: Allowance, *, failures: in
     """Return the refusal for scope → wait, in the order of ``STRANGER``; one of them at least is not 0."""
     longest = max(waits, key=lambda scope: waits[scope])
     longest_own = max((scope for scope in waits if scope not in SHARED), key=lambda scope: waits[scope])
-    own_scope = longest_own if waits[longest_own] else ""
-    return Refusal(longest, waits[longest], allowance, own_scope, waits[longest_own], failures)
+    return Refusal(
+        longest, waits[longest], allowance, longest_own if waits[longest_own] else "", waits[longest_own], failures
+    )
 
 
 class Known(NamedTuple):
@@ -169,7 +170,8 @@ class MemoryAttempts:
             is_known, records = self._records(caller, now, has_solved=has_solved)
             waits = waits_of(self._limits, records, now)
             if any(waits.values()):
-                return self._refusal(records, waits, now)
+                allowance = self._limits["pair"].allowance(records["pair"], now)
+                return refusal_of(waits, allowance, failures=records.get("network", Record()).streak)
             return self._count(caller, records, now, is_known=is_known, has_solved=has_solved)
 
     def record(self, caller: Caller, *, has_solved: bool = False) -> Reservation:
@@ -216,10 +218,6 @@ class MemoryAttempts:
             table.put(key, record, now)
         return record
 
-    def _refusal(self, records: Mapping[str, Record], waits: Mapping[str, float], now: float) -> Refusal:
-        allowance = self._limits["pair"].allowance(records["pair"], now)
-        return refusal_of(waits, allowance, failures=records["network"].streak if "network" in records else 0)
-
     def _count(
         self, caller: Caller, records: Mapping[str, Record], now: float, *, is_known: bool, has_solved: bool
     ) -> Reservation:
@@ -232,8 +230,8 @@ class MemoryAttempts:
         return Reservation(caller, is_known, tuple(records), counted_at, previous, allowance, has_solved)
 
     def _refund(self, reservation: Reservation, now: float) -> None:
-        counted = zip(reservation.scopes, reservation.counted_at, reservation.previous, strict=True)
-        for scope, counted_at, previous in counted:
+        times = zip(reservation.scopes, reservation.counted_at, reservation.previous, strict=True)
+        for scope, counted_at, previous in times:
             table, key = self._tables[scope], reservation.caller.key(scope)
             record = self._limits[scope].refunded(table.get(key), counted_at, previous)
             table.put(key, record, now)

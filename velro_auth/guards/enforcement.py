@@ -8,6 +8,8 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from velro_auth.health_checks import Finding
+
 logger = logging.getLogger("velro_auth.guards")
 
 
@@ -47,3 +49,8 @@ class Enforcement:
 
 #: Refuses, and tells nobody.
 ENFORCED: Final = Enforcement()
+
+
+def only_reporting() -> Finding:
+    """Return what ``/health/ready`` says while ``AUTH_GUARDS`` is ``report``."""
+    return Finding("warn", "AUTH_GUARDS is report: guesses and floods of mails are counted and logged, not refused")

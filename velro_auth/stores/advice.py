@@ -7,6 +7,8 @@ from typing import Final
 
 from redis import exceptions as errors
 
+from velro_auth.stores.rights import RIGHTS
+
 #: What to do, and the errors of a Redis that answers but refuses to work. Errors inside a script have no class of their
 #: own: they are recognised by a part of their text.
 _ADVICE: Final[Sequence[tuple[str, tuple[type[Exception], ...], tuple[str, ...]]]] = (
@@ -17,10 +19,7 @@ _ADVICE: Final[Sequence[tuple[str, tuple[type[Exception], ...], tuple[str, ...]]
     ),
     ("it is no Redis Cluster: write redis:// for redis+cluster://", (), ("Cluster mode is not enabled on this node",)),
     (
-        (
-            "its user lacks rights: allow 'ACL SETUSER <user> ~velro* &velro* +@read +@write +@transaction +@scripting"
-            " +@pubsub +@connection +info +time'"
-        ),
+        f"its user lacks rights: allow 'ACL SETUSER <user> {RIGHTS}'",
         (errors.NoPermissionError,),
         ("ACL failure in script", "The user executing the script can't"),
     ),

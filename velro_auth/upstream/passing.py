@@ -21,6 +21,7 @@ from velro_auth.upstream.answers import (
     content,
     date_s,
     demand,
+    is_json,
     is_text,
     same_address,
     same_phone,
@@ -155,6 +156,8 @@ class SupabasePassing:
 
     def _read(self, call: Call, reply: Reply) -> Passed:
         told = content(reply)
+        if told is NO_JSON and reply.body and is_json(reply):
+            raise errors.UpstreamUnavailable(f"{reply.status} with a part of a JSON document")
         session = self._session(call, reply, told)
         if call.bearer and isinstance(told, dict) and call.path == "/user":
             user_of(call.bearer, reply)

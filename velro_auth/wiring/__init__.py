@@ -26,7 +26,7 @@ from velro_auth.endpoints.sessions import LoginEndpoint, LogoutEndpoint, Refresh
 from velro_auth.endpoints.supabase_api.routes import SupabaseApiEndpoint
 from velro_auth.endpoints.verify import VerifyEndpoint
 from velro_auth.guards import Guards
-from velro_auth.guards.enforcement import Enforcement
+from velro_auth.guards.enforcement import Enforcement, only_reporting
 from velro_auth.health_checks import Check, Finding
 from velro_auth.telemetry.telemetry import Routes
 from velro_auth.upstream.calls import AuthCalls, RefusingCalls
@@ -35,7 +35,7 @@ from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
 from velro_auth.wiring import account
 from velro_auth.wiring.cookie_sessions import cookie_sessions
-from velro_auth.wiring.guards import build_guards, only_reporting
+from velro_auth.wiring.guards import build_guards
 from velro_auth.wiring.oauth import OAUTH_ENDPOINTS, build_oauth
 from velro_auth.wiring.pages import PAGES, build_pages
 from velro_auth.wiring.protection import protected

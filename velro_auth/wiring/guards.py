@@ -11,7 +11,7 @@ from velro_auth.config.settings import Settings
 from velro_auth.guards import CHECKS_MIN_CALLS, Guards
 from velro_auth.guards.asking import Asking, Bulkhead, BulkheadState, CircuitBreaker
 from velro_auth.guards.attempts import Attempts, MemoryAttempts, MemoryCounters
-from velro_auth.guards.budgets import BudgetLimits, Budgets, MemoryBudgets, MemoryLogs
+from velro_auth.guards.budgets import Budgets, MemoryBudgets, MemoryLogs
 from velro_auth.guards.challenges import Challenges, challenge_secret
 from velro_auth.guards.codes import CodeBudget, FactorBudget
 from velro_auth.guards.enforcement import ENFORCED, Enforcement
@@ -25,7 +25,7 @@ from velro_auth.guards.sessions import SessionCalls, SessionCallsState
 from velro_auth.guards.throttle import Throttle
 from velro_auth.guards.upstream_rate_limit import OneAddress, RateLimitState, RateLimitStates
 from velro_auth.health_checks import Finding
-from velro_auth.wiring.rate_limits import family_rate_limits, login_rate_limit, mail_rate_limit, processes_of
+from velro_auth.wiring import rate_limits
 
 if TYPE_CHECKING:
     import redis
@@ -154,9 +154,9 @@ def build_guards(
         on_withheld: Called when a mail is not sent because of the mail budget.
         enforcement: Whether budgets and limits refuse, and what to call when they do.
     """
-    enforcement, copy = _shared_report(settings, state, enforcement), mail_rate_limit(settings, state)
+    enforcement, copy = _shared_report(settings, state, enforcement), rate_limits.mail_rate_limit(settings, state)
     attempts, keyring = _attempts(settings, state), Keyring(_secret(settings, state))
-    budgets, rate_limit = _budgets(settings, state), login_rate_limit(settings, state)
+    budgets, rate_limit = _budgets(settings, state), rate_limits.login_rate_limit(settings, state)
     codes = CodeBudget(budgets=budgets, keyring=keyring, enforcement=enforcement)
     mails = MailBudget(
         budgets=budgets, keyring=keyring, attempts=attempts, copy=copy, enforcement=enforcement, on_withheld=on_withheld
@@ -173,7 +173,7 @@ def build_guards(
             enforcement=enforcement,
         ),
         rate_limit=rate_limit,
-        families=family_rate_limits(settings, state, mails),
+        families=rate_limits.family_rate_limits(settings, state, mails),
         asking=Asking(bulkhead=_bulkhead(settings, state), breaker=state.breaker, rate_limit=rate_limit),
         sessions=_session_calls(settings, state),
         checks=state.checks,
@@ -254,8 +254,8 @@ def _secret(settings: Settings, state: GuardState) -> bytes:
 
 def _attempts(settings: Settings, state: GuardState) -> Attempts:
     """Count in Redis if there is one; in memory each process has its share of the limits."""
-    limits = Limits().scaled(settings.auth_throttle_scale)
-    memory = MemoryAttempts(limits=limits.scaled(1 / processes_of(settings, state)), counters=state.counters)
+    limits, processes = Limits().scaled(settings.auth_throttle_scale), rate_limits.processes_of(settings, state)
+    memory = MemoryAttempts(limits=limits.scaled(1 / processes), counters=state.counters)
     if state.client is None or state.store is None:
         return memory
     from velro_auth.stores.attempts import RedisAttempts  # noqa: PLC0415 - 5 MB that few need
@@ -278,15 +278,10 @@ def _shared_report(settings: Settings, state: GuardState, enforcement: Enforceme
     return RedisReport(state.client, state.store.counters, prefix=settings.redis_prefix).beside(enforcement)
 
 
-def budget_limits(settings: Settings) -> BudgetLimits:
-    """Return the budgets of *settings*, for all processes together."""
-    return BudgetLimits.with_mails(settings.auth_mail_budget_per_hour).scaled(settings.auth_throttle_scale)
-
-
 def _budgets(settings: Settings, state: GuardState) -> Budgets:
     """Count in Redis if there is one; in memory each process has its share of the budgets."""
-    limits = budget_limits(settings)
-    memory = MemoryBudgets(limits=limits.scaled(1 / processes_of(settings, state)), logs=state.logs)
+    limits = rate_limits.budget_limits(settings)
+    memory = MemoryBudgets(limits=limits.scaled(1 / rate_limits.processes_of(settings, state)), logs=state.logs)
     if state.client is None or state.store is None:
         return memory
     from velro_auth.stores.budgets import RedisBudgets  # noqa: PLC0415 - 5 MB that few need
@@ -298,8 +293,3 @@ def _budgets(settings: Settings, state: GuardState) -> Budgets:
         backoff=state.store.counters,
         prefix=settings.redis_prefix,
     )
-
-
-def only_reporting() -> Finding:
-    """Return what ``/health/ready`` says while ``AUTH_GUARDS`` is ``report``."""
-    return Finding("warn", "AUTH_GUARDS is report: guesses and floods of mails are counted and logged, not refused")

@@ -1,10 +1,11 @@
-"""Builds the copies of Supabase's rate limits."""
+"""Builds the copies of Supabase's rate limits, and the numbers of the budgets."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from velro_auth.config.settings import Settings
+from velro_auth.guards.budgets import BudgetLimits
 from velro_auth.guards.mails import MailBudget
 from velro_auth.guards.upstream_rate_limit import (
     ANONYMOUS_REFILL_S,
@@ -26,6 +27,11 @@ def processes_of(settings: Settings, state: GuardState) -> int:
         return settings.web_concurrency * settings.auth_replicas
     seen = state.replicas.processes if state.replicas else 0
     return max(settings.web_concurrency, seen)
+
+
+def budget_limits(settings: Settings) -> BudgetLimits:
+    """Return the budgets of *settings*, for all processes together."""
+    return BudgetLimits.with_mails(settings.auth_mail_budget_per_hour).scaled(settings.auth_throttle_scale)
 
 
 def login_rate_limit(settings: Settings, state: GuardState) -> RateLimitBucket:

@@ -14,6 +14,8 @@ from tests.fixtures.redis import RedisServer
 from tests.fixtures.redis_cluster import PRIMARIES, ClusterGroup
 
 FREE = 10
+#: To a Redis that is away, a second: the deny-list, the probes and the count of processes of two processes.
+MOST_CONNECTIONS = 12
 
 
 @scenario(
@@ -31,6 +33,7 @@ def redis_in_trouble(lab: Lab) -> None:
     gateway = lab.gateway(**lab.environment(standin, f"redis://127.0.0.1:{proxy.port}"))
     troubles = 0
     worst: dict[str, int] = {}
+    asked: dict[str, float] = {}
     with lab.logins(gateway, lab.accounts(standin, 100), rps=25) as load:
         time.sleep(max(3.0, 0.1 * lab.seconds))
         lab.settled()
@@ -38,9 +41,11 @@ def redis_in_trouble(lab: Lab) -> None:
         for name, begin, end in _troubles(redis, proxy):
             begin()
             troubles += 1
+            connected, trouble_s = proxy.connected, time.monotonic()
             victim = lab.account(standin)
             guesses = [lab.guess(gateway, victim.email, lab.address()) for _ in range(FREE + 4)]
             time.sleep(max(2.5, 0.13 * lab.seconds))
+            asked[name] = (proxy.connected - connected) / (time.monotonic() - trouble_s)
             end()
             guesses += [lab.guess(gateway, victim.email, lab.address()) for _ in range(FREE + 4)]
             worst[name] = sum(reply.status == 401 for reply in guesses)
@@ -49,6 +54,9 @@ def redis_in_trouble(lab: Lab) -> None:
     before, during = load.between(0, began_s), load.between(began_s, ended_s)
     lab.fired("troubles", troubles)
     lab.figure("guesses answered", worst)
+    # Two processes look for it in the background; a login would ask twice.
+    lab.figure("connections to a killed Redis, a second", asked["killed"])
+    lab.check("a Redis that is away is left alone", asked["killed"] <= MOST_CONNECTIONS, asked)
     lab.check("at most twice the guesses", max(worst.values()) <= 2 * FREE, worst)
     lab.check("logins go on", share(during, 200) >= 0.99, statuses(during))
     usual_s = percentile([reply.took_s for reply in before], 95)
@@ -106,9 +114,10 @@ def _troubles(redis: RedisServer, proxy: TcpProxy) -> list[tuple[str, Callable[[
 def cluster_fails_over(lab: Lab) -> None:
     """Three primaries with a replica each; a node counts as lost after a second."""
     standin = lab.standin()
-    cluster = ClusterGroup(lab.folder / "cluster", replicas=1, node_timeout_ms=1000)
+    folder = lab.folder / "cluster"
+    folder.mkdir()
+    cluster = ClusterGroup(folder, replicas=1, node_timeout_ms=1000)
     lab.ends.callback(cluster.kill)
-    (lab.folder / "cluster").mkdir()
     cluster.start()
     gateway = lab.gateway(**lab.environment(standin, cluster.url))
     accounts = lab.accounts(standin, 150)

@@ -84,8 +84,12 @@ class Asked:
         """The address that the flow is to lead to; None where it is not allowed, or there is none."""
         for address in (self.query.get("redirect_to"), self.request.headers.get("redirect_to")):
             if address:
-                return address if is_allowed(address, self.redirects) else None
+                return address if self.allows(address) else None
         return None
+
+    def allows(self, address: str) -> bool:
+        """Return whether a flow may lead to *address*."""
+        return is_allowed(address, self.redirects)
 
     @property
     def mail_redirect_to(self) -> str | None:

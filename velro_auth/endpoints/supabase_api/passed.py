@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import parse_qsl, urlencode
 
 from velro_auth.auth.passing import Call, Passed, PassedCalls
 from velro_auth.endpoints.bodies import NO_STORE, RawResponse, raw_body
-from velro_auth.endpoints.supabase_api.asked import Asked, only
+from velro_auth.endpoints.supabase_api.asked import Asked, only, text_of
 from velro_auth.endpoints.supabase_api.refusals import status_line
+from velro_auth.errors import InvalidRequest
+from velro_auth.web.redirects import MAX_LENGTH
 
 _SSO: Final = (
     *("provider_id", "domain", "skip_http_redirect", "gotrue_meta_security"),
     *("code_challenge", "code_challenge_method"),
 )
+
+#: Of a form that a provider has the browser send back; they have a handful.
+_MAX_FIELDS: Final = 64
 
 
 @dataclass(frozen=True)
@@ -48,9 +54,10 @@ class PassedOnRoutes:
 
     def sso(self, asked: Asked) -> RawResponse:
         """Answer ``POST /sso``."""
-        body = only(asked.body(), *_SSO)
-        if asked.redirect_to:
-            body["redirect_to"] = asked.redirect_to
+        given = asked.body()
+        body, address = only(given, *_SSO), text_of(given, "redirect_to", longest=MAX_LENGTH)
+        if wanted := address if address and asked.allows(address) else asked.redirect_to:
+            body["redirect_to"] = wanted
         call = Call(kind="public", method="POST", path="/sso", body=body)
         return answer_of(self.calls.public(call, asked.context))
 
@@ -64,8 +71,25 @@ class PassedOnRoutes:
 
     def _returned(self, asked: Asked, path: str) -> RawResponse:
         method = asked.request.environ["REQUEST_METHOD"]
-        form = raw_body(asked.request, asked.max_body_bytes) if method == "POST" else None
+        form = self._form(asked) if method == "POST" else None
         return self._public(asked, method, path, _others(asked), form)
+
+    @staticmethod
+    def _form(asked: Asked) -> bytes:
+        """Return a form without an address that is not allowed; written anew, so that nobody reads it in another way.
+
+        Raises:
+            TooLarge: As ``raw_body`` raises.
+            InvalidRequest: It has too many fields.
+        """
+        # Latin-1 keeps every byte what it was.
+        sent = raw_body(asked.request, asked.max_body_bytes).decode("latin-1")
+        try:
+            fields = parse_qsl(sent, keep_blank_values=True, encoding="latin-1", max_num_fields=_MAX_FIELDS)
+        except ValueError:
+            raise InvalidRequest({"body": ["Has too many fields."]}) from None
+        kept = [(name, value) for name, value in fields if name != "redirect_to" or asked.allows(value)]
+        return urlencode(kept, encoding="latin-1").encode()
 
     def _public(
         self, asked: Asked, method: str, path: str, query: Sequence[tuple[str, str]], form: bytes | None = None

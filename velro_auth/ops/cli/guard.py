@@ -25,7 +25,7 @@ from velro_auth.stores.attempts import RedisAttempts
 from velro_auth.stores.budgets import RedisBudgets
 from velro_auth.stores.client import StoreBackoff, connect
 from velro_auth.stores.report import RedisReport, Row
-from velro_auth.wiring.guards import budget_limits
+from velro_auth.wiring.rate_limits import budget_limits
 
 #: Longer than in the service: an operator can wait for the answer.
 OPERATOR_TIMEOUT_S: Final = 5.0

@@ -81,15 +81,17 @@
   const lines = (headers) => [...headers].map(([name, value]) => `${name}: ${value}`).join("\n");
 
   function told(sent) {
-    let code;
+    let body = {};
     try {
-      ({ code } = JSON.parse(sent.text));
+      body = JSON.parse(sent.text);
     } catch {
       /* not JSON */
     }
+    const { code, access_token: token } = body;
     const retry = sent.headers.get("retry-after");
     const wait = retry ? ` Try again after ${retry} s.` : "";
-    const meaning = sent.status === 200 ? "A session." : (MEANINGS[code] ?? "");
+    const session = token ? "A session." : "A session, in a cookie that no script can read.";
+    const meaning = sent.status === 200 ? session : (MEANINGS[code] ?? "");
     return [`${sent.status}${code ? ` ${code}` : ""}`, `${meaning}${wait} ${Math.round(sent.bodyMs)} ms.`];
   }
 
