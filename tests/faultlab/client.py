@@ -96,10 +96,12 @@ class Client:
         port: Where the server listens, on loopback.
         ledger: Told of every answer; None for no one.
         source: The address of this machine to call from; any if empty.
+        keeps: Whether connections are kept; else each request has its own.
     """
 
-    def __init__(self, port: int, ledger: Ledger | None = None, *, source: str = "") -> None:
+    def __init__(self, port: int, ledger: Ledger | None = None, *, source: str = "", keeps: bool = True) -> None:
         self.port = port
+        self._keeps = keeps
         self._source = (source, 0) if source else None
         self._ledger = ledger
         self._idle: list[http.client.HTTPConnection] = []
@@ -158,7 +160,7 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             return Reply(0, {}, b"", 0.0, failure=type(error).__name__)
-        if answer.will_close:
+        if answer.will_close or not self._keeps:
             connection.close()
         else:
             self._idle.append(connection)

@@ -487,7 +487,8 @@ def front(lab: Lab, ports: Sequence[int], *, address: str, more: str) -> Any:
     configure(ports)
     command = [binary, "-p", str(folder), "-c", "nginx.conf", "-e", str(folder / "error.log")]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    client = Client(port, lab.ledger)
+    # nginx closes kept connections when it is pointed elsewhere, and a request may be on its way.
+    client = Client(port, lab.ledger, keeps=False)
     try:
         eventually(lambda: client.ask("GET", "/health").status == 200, or_say=(folder / "error.log").read_text)
         yield Front(client, folder, process, configure)

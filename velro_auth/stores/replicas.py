@@ -90,7 +90,7 @@ class Replicas:
         self._client.zadd(self._key, {self._name: now_s})
         self._client.zremrangebyscore(self._key, "-inf", now_s - ALIVE_S)
         self._client.expire(self._key, _FORGOTTEN_AFTER_S)
-        return self._client.zcard(self._key)
+        return int(self._client.zcount(self._key, "-inf", "+inf"))
 
     def _beat(self) -> None:
         while not self._closed.is_set():

@@ -15,7 +15,7 @@ from tests.fixtures.redis_cluster import PRIMARIES, ClusterGroup
 
 FREE = 10
 #: To a Redis that is away, a second: the deny-list, the probes and the count of processes of two processes.
-MOST_CONNECTIONS = 12
+MOST_CONNECTIONS = 20
 
 
 @scenario(
