@@ -20,7 +20,7 @@ import tempfile
 import time
 import urllib.request
 import venv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,8 +55,12 @@ class NotWorking(Exception):
     """A step failed; the text says which and what was printed."""
 
 
-def first_minute(folder: Path) -> dict[str, float]:
+def first_minute(folder: Path, *, pip_options: Sequence[str] = ()) -> dict[str, float]:
     """Do every step in *folder*, and return step → seconds, the whole as ``in all``.
+
+    Args:
+        folder: An empty folder that other accounts may pass through.
+        pip_options: For pip, besides the wheels.
 
     Raises:
         NotWorking: A step failed.
@@ -68,7 +72,15 @@ def first_minute(folder: Path) -> dict[str, float]:
         venv.create(folder / "venv", with_pip=True)
     bin_folder = folder / "venv" / "bin"
     with _timed(times, "pip install"):
-        command = [bin_folder / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        command = [
+            bin_folder / "python",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            *pip_options,
+        ]
         by_name = {wheel.name.partition("-")[0]: wheel for wheel in wheels}
         _run([*command, f"{by_name['velro_auth']}[dev]", by_name["velro_auth_standin"]], folder)
     program, port, serve_port = str(bin_folder / "velro-auth"), _free_port(), _free_port()

@@ -193,6 +193,11 @@ def account_of(page: Page, site: Site, email: str, password: str = PASSWORD) -> 
     return page
 
 
-def code_of(secret: str, *, ago_s: int = 0) -> str:
+def code_of(secret: str) -> str:
     """Return the code that an authenticator shows now."""
-    return pyotp.TOTP(secret.replace(" ", "")).at(int(time.time()) - ago_s)
+    return pyotp.TOTP(secret.replace(" ", "")).at(int(time.time()))
+
+
+def next_code_of(secret: str) -> str:
+    """Return the code that it shows half a minute later: it is good already, and surely was not used yet."""
+    return pyotp.TOTP(secret.replace(" ", "")).at(int(time.time()) + 30)

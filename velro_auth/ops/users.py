@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, cast
 
-import redis
 from psycopg.rows import class_row
 
 from velro_auth.auth.denylist import LEEWAY_S, LONGEST_LIFETIME_S, Cutoff, Denial
 from velro_auth.config.settings import Settings
 from velro_auth.errors import VelroAuthError
 from velro_auth.ops.database.connection import Connection, connected
-from velro_auth.stores.client import connect
+from velro_auth.stores.client import FAILURES, connect
 from velro_auth.stores.denylist_codec import DenialsInRedis
 from velro_auth.upstream.answers import content
 from velro_auth.upstream.transport.transport import Reply, Transport
@@ -235,7 +234,7 @@ def deny_user(
 
 
 #: What :func:`deny_user` raises where Redis cannot be asked.
-REDIS_ERRORS: Final = (redis.RedisError, OSError)
+REDIS_ERRORS: Final = FAILURES
 
 
 def _as_id(who: str) -> str:

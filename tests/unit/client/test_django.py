@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.test import AsyncClient, Client, RequestFactory, override_settings
+from django.test import AsyncClient, Client, override_settings
 from django.urls import path
 from django.views import View
 from velro_auth_client.django import DjangoGuard
@@ -166,10 +166,9 @@ class LaterView(View):  # type: ignore[misc] # Django has no types of its own
 
 
 def test_a_view_made_of_a_class_may_be_async(guard: DjangoGuard) -> None:
-    view = guard.require_user()(LaterView.as_view())
+    urls = ModuleType("urls")
+    vars(urls)["urlpatterns"] = [path("class", guard.require_user()(LaterView.as_view()))]
 
-    async def ask() -> HttpResponse:
-        answer: HttpResponse = await view(RequestFactory().get("/", headers=bearer()))
-        return answer
-
-    assert asyncio.run(ask()).status_code == 200
+    with override_settings(ROOT_URLCONF=urls, MIDDLEWARE=[]):
+        assert Client().get("/class", headers=bearer()).status_code == 200
+        assert Client().get("/class").status_code == 401

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Final, NoReturn
 
 import click
-import redis
 import requests
 
 from velro_auth.config.settings import Settings
@@ -23,7 +22,7 @@ from velro_auth.ops.attack import budget, exact_budgets, length_of
 from velro_auth.ops.cli.click_helpers import address_or_none, json_option, print_json, working
 from velro_auth.stores.attempts import RedisAttempts
 from velro_auth.stores.budgets import RedisBudgets
-from velro_auth.stores.client import StoreBackoff, connect
+from velro_auth.stores.client import FAILURES, StoreBackoff, connect
 from velro_auth.stores.report import RedisReport, Row
 from velro_auth.wiring.rate_limits import budget_limits
 
@@ -208,7 +207,7 @@ def _store() -> Iterator[_Store]:
         )
         try:
             yield store
-        except redis.RedisError as error:
+        except FAILURES as error:
             _exit(f"The store cannot be asked: {error}")
 
 
