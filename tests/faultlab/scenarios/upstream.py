@@ -106,8 +106,9 @@ def pages_of_an_edge(lab: Lab) -> None:
         page = standin.faults.on("html", path=TOKEN, status=502)
         began_s = time.monotonic()
         time.sleep(max(7.0, 0.15 * lab.seconds))
-        standin.faults.off(page)
+        # First the other one on: in between there must be no good answer.
         other = standin.faults.on("html", path=TOKEN, status=503)
+        standin.faults.off(page)
         time.sleep(max(4.0, 0.1 * lab.seconds))
         standin.faults.clear()
         cleared_s = time.monotonic()
