@@ -254,14 +254,14 @@ class Settings:
         "AUTH_COOKIE_SESSIONS",
         False,
         "Keep sessions of browsers in sealed cookies, so that no page sees a token: docs/how-to/cookie-sessions.md. Set"
-        " `AUTH_PUBLIC_URL` too.",
+        " `AUTH_PUBLIC_URL` too. The pages of `AUTH_PAGES` need it not.",
         at_run_time=True,
     )
     auth_pages: bool = setting(
         "AUTH_PAGES",
         False,
         "Answer `/login`, `/signup`, `/forgot`, `/reset`, `/confirm` and `/account` with pages for people:"
-        " docs/how-to/pages.md. Needs `AUTH_COOKIE_SESSIONS` and `AUTH_PUBLIC_URL`.",
+        " docs/how-to/pages.md. Needs `AUTH_PUBLIC_URL`.",
         at_run_time=True,
     )
     auth_pages_providers: Sequence[str] = setting(
@@ -620,7 +620,12 @@ class Settings:
     @property
     def has_pages(self) -> bool:
         """Whether the service has pages. Without what they need, it has none."""
-        return self.auth_pages and self.auth_cookie_sessions and bool(self.auth_public_url)
+        return self.auth_pages and bool(self.auth_public_url)
+
+    @property
+    def has_session_cookies(self) -> bool:
+        """Whether cookies keep sessions: those of all browsers, or those of the service's own pages."""
+        return self.auth_cookie_sessions or self.has_pages
 
     @property
     def redis_prefix(self) -> str:
@@ -813,10 +818,8 @@ def cross_field_errors(settings: Settings) -> list[SettingError]:
         )
     if settings.auth_supabase_api and not settings.client_keys:
         found.append(SettingError("AUTH_SUPABASE_API", "needs a key in SUPABASE_PUBLISHABLE_KEY or AUTH_CLIENT_KEYS"))
-    if settings.auth_pages and not (settings.auth_cookie_sessions and settings.auth_public_url):
-        found.append(
-            SettingError("AUTH_PAGES", "needs AUTH_COOKIE_SESSIONS=1 and AUTH_PUBLIC_URL: the pages keep no tokens")
-        )
+    if settings.auth_pages and not settings.auth_public_url:
+        found.append(SettingError("AUTH_PAGES", "needs AUTH_PUBLIC_URL: the cookie is for pages of this address"))
     if settings.auth_captcha == "on" and not settings.supabase_publishable_key:
         found.append(SettingError("AUTH_CAPTCHA", "'on' needs a key in SUPABASE_PUBLISHABLE_KEY", "settings.keys"))
     if settings.auth_captcha == "on" and settings.auth_forward_client_ip == "on":

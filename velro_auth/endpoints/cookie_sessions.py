@@ -2,7 +2,8 @@
 
 Each endpoint of the account is wrapped by :class:`CookieEndpoint`, the only place that knows both cookie and token. It
 turns the cookie of a request into the bearer token that the endpoint reads, and has ``session_answer`` put a session
-into the cookie. With ``AUTH_COOKIE_SESSIONS`` off, no endpoint is wrapped.
+into the cookie. With ``AUTH_PAGES`` alone, only the service's own pages get the cookie. With neither setting, no
+endpoint is wrapped.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class CookieRules:
     Attributes:
         cookies: Makes and reads the cookies.
         sessions: Refreshes sessions.
-        origins: Origins whose pages may send requests that change something: the service's own and ``CORS_ORIGINS``.
+        origins: Origins whose pages may send requests that change something: the service's own and, where browsers
+            of other pages get the cookie too, ``CORS_ORIGINS``.
+        only_from_here: Whether only pages of ``origins`` get the cookie. All other clients get tokens.
         relay_secret: A gateway that sends it to ``verify`` gets the access token; empty for none.
         now: The wall clock, in seconds since the epoch.
     """
@@ -68,12 +71,19 @@ class CookieRules:
     cookies: SessionCookies
     sessions: Sessions
     origins: Collection[str]
+    only_from_here: bool = False
     relay_secret: str = ""
     now: Callable[[], float] = time.time
 
     def is_from_here(self, environ: Mapping[str, Any]) -> bool:
         """Return whether a page of this service, or of a listed origin, sent the request. ``Host`` proves nothing."""
         return environ.get("HTTP_SEC_FETCH_SITE") == "same-origin" or environ.get("HTTP_ORIGIN") in self.origins
+
+    def is_browser(self, environ: Mapping[str, Any]) -> bool:
+        """Return whether a cookie keeps the sessions of this client. Scripts cannot leave out or write these fields."""
+        if self.only_from_here:
+            return self.is_from_here(environ)
+        return "HTTP_ORIGIN" in environ or "HTTP_SEC_FETCH_SITE" in environ
 
 
 @dataclass(frozen=True)
@@ -141,8 +151,7 @@ class CookieEndpoint:
         context = RequestContext.of(environ)
         context.answer_headers.append(_VARY)
         has_cookie = rules.cookies.is_sent(request)
-        # A script cannot leave these out, and cannot write them.
-        is_browser = "HTTP_ORIGIN" in environ or "HTTP_SEC_FETCH_SITE" in environ
+        is_browser = rules.is_browser(environ)
         is_at_stake = has_cookie or (is_browser and self._begins_sessions)
         if is_at_stake and self._changes_something(environ, context) and not rules.is_from_here(environ):
             raise CrossSite("neither Sec-Fetch-Site nor Origin says that the request comes from a page of this service")

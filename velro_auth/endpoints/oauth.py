@@ -64,6 +64,10 @@ _REASONS: Final[Mapping[str, str]] = {
 #: Parameters that the frontend reads. It must not find older ones of the same name.
 _OURS: Final = frozenset({"code", "error", "error_description"})
 
+#: Mark of a flow that the service's own pages began. The browser said so (``Sec-Fetch-Site``), and the cookie of the
+#: flow is sealed: another page can neither set the mark, nor have a code exchanged with the verifier beside it.
+_BEGUN_HERE: Final = "begun_here"
+
 _QUERY_CODES: Final = ("invalid_request", "upstream_misconfigured")
 
 
@@ -81,7 +85,8 @@ class AuthorizeEndpoint:
         public_url: Address of this service for browsers; empty if unknown.
         allowed: Addresses that ``redirect_to`` may name.
         flows: The cookies of flows.
-        keeps_sessions: Whether a cookie keeps the session. Then a flow needs no challenge of the frontend.
+        keeps_sessions: Whether a cookie keeps the sessions of all browsers. Then no flow needs a challenge of the
+            frontend. If not, only a flow that the service's own pages begin needs none.
     """
 
     project_url: str
@@ -122,7 +127,10 @@ class AuthorizeEndpoint:
         if not self.public_url or not self.project_url:
             missing = "SUPABASE_URL" if self.public_url else "AUTH_PUBLIC_URL"
             raise UpstreamMisconfigured(f"set {missing}: a sign-in with a provider comes back to AUTH_PUBLIC_URL")
-        flow = self.flows.new("oauth", {"redirect_to": redirect_to, "challenge": challenge})
+        data = {"redirect_to": redirect_to, "challenge": challenge}
+        if not challenge and not self.keeps_sessions:
+            data[_BEGUN_HERE] = "1"
+        flow = self.flows.new("oauth", data)
         target = authorize_url(
             self.project_url,
             provider=provider,
@@ -139,7 +147,9 @@ class AuthorizeEndpoint:
         redirect_to, challenge = _only(request, "redirect_to"), _only(request, "code_challenge")
         if not is_allowed(redirect_to, self.allowed):
             wrong["redirect_to"] = ["Must be an address that AUTH_REDIRECT_URLS allows."]
-        has_none = self.keeps_sessions and "code_challenge" not in request.args
+        # Without AUTH_COOKIE_SESSIONS, a session is kept for the service's own pages only.
+        keeps_session = self.keeps_sessions or RequestContext.of(request.environ).keep_session is not None
+        has_none = keeps_session and "code_challenge" not in request.args
         if not has_none and not is_challenge(challenge):
             wrong["code_challenge"] = ["Must be a PKCE challenge by the method S256: 43 characters."]
         if request.args.getlist("code_challenge_method") not in ([], ["S256"], ["s256"]):
@@ -158,12 +168,15 @@ class CallbackEndpoint:
         flows: The cookies of flows.
         handoffs: Seals the code for the frontend.
         exchange: Returns the session of a code, where a cookie keeps it.
+        keeps_sessions: Whether a cookie keeps the sessions of all browsers. If not, only a flow that the service's
+            own pages began ends with the cookie.
     """
 
     allowed: Sequence[AllowedRedirect]
     flows: FlowCookies
     handoffs: HandoffCodes
     exchange: CodeExchange
+    keeps_sessions: bool = False
 
     name: ClassVar = "callback"
     methods: ClassVar = ("GET",)
@@ -215,7 +228,7 @@ class CallbackEndpoint:
     def _begun(self, request: Request, flow: Flow, code: str) -> dict[str, str]:
         """Begin the session here, in the browser's cookie: the frontend has no challenge to exchange a code with."""
         context = RequestContext.of(request.environ)
-        if context.keep_session is None:
+        if context.keep_session is None or not (self.keeps_sessions or _BEGUN_HERE in flow.data):
             raise LinkInvalid("the flow has no code_challenge, and AUTH_COOKIE_SESSIONS is off by now")
         try:
             exchanged = self.exchange(code, "", [flow.verifier], context)

@@ -154,7 +154,7 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
         state = open_state(settings, ROUTES, tracing)
     services, telemetry = _services(settings, state), state.telemetry
     sessions, max_body_bytes = services.sessions, settings.auth_max_body_bytes
-    browsers = cookie_sessions(settings, sessions, state.sealing_keys(settings))
+    browsers, page_browsers = cookie_sessions(settings, sessions, state.sealing_keys(settings))
     login = browsers(LoginEndpoint(services.login, max_body_bytes))
     refresh = browsers(RefreshEndpoint(sessions, max_body_bytes))
     ping, health, version = PingEndpoint(), HealthEndpoint(), VersionEndpoint(build_of(settings))
@@ -172,7 +172,7 @@ def build(settings: Settings, state: ApplicationState | None = None) -> Parts:
         verify=verify,
         supabase_api=supabase_api,
         operations=(health, ready, version, index, metrics, OpenApiEndpoint(contract), DocsEndpoint(contract)),
-        pages=build_pages(settings, state, services.login, sessions, calls=services.calls, browsers=browsers),
+        pages=build_pages(settings, state, services.login, sessions, calls=services.calls, browsers=page_browsers),
         fast=(ping, health, version, *((login, refresh) if settings.auth_fast_login else ())),
         fast_prefixed=(verify, supabase_api) if supabase_api and settings.auth_fast_login else (verify,),
         probes=(ping, health, ready, version),

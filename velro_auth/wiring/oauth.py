@@ -40,7 +40,7 @@ def build_oauth(
         AuthorizeEndpoint(
             settings.supabase_url, settings.auth_public_url, allowed, flows, settings.auth_cookie_sessions
         ),
-        CallbackEndpoint(allowed, flows, handoffs, exchange),
+        CallbackEndpoint(allowed, flows, handoffs, exchange, settings.auth_cookie_sessions),
         ExchangeEndpoint(exchange, flows, settings.auth_max_body_bytes),
     )
 

@@ -45,7 +45,7 @@ def build_pages(
         login: The login service.
         sessions: The sessions service.
         calls: Asks Supabase Auth.
-        browsers: Returns an endpoint as browsers shall see it.
+        browsers: Returns a page as browsers shall see it.
     """
     if not settings.has_pages:
         return ()

@@ -20,7 +20,7 @@ import requests
 
 from velro_auth.config.settings import Settings, inherited
 from velro_auth.ops.cli.click_helpers import json_option, print_json
-from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject, mail_options, page_settings
+from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject, mail_options
 from velro_auth.ops.cli.ports import LAST_PORT, free_port_beside, require_free
 from velro_auth.ops.cli.processes import Stopped, StopRequest, await_end, start, stop, stop_on_signals
 from velro_auth.ops.cli.serve import gunicorn
@@ -38,8 +38,6 @@ STOP_LIMIT_S: Final = 20
 
 #: Origins of a frontend under development, on any port: they may call the gateway, and sign-ins may lead there.
 DEV_ORIGINS: Final = "http://localhost:*,http://127.0.0.1:*"
-#: Those that may also send the session cookie, which needs exact origins: the usual ports of development servers.
-COOKIE_ORIGINS: Final = ",".join(f"http://localhost:{port}" for port in (3000, 4200, 5173, 8080))
 
 _DATA_DIR: Final = click.Path(file_okay=False, path_type=Path)
 #: For the commands below ``dev``, so that the option may also follow the name of the command.
@@ -190,11 +188,13 @@ def _gateway(port: int, project: LocalProject) -> Iterator[subprocess.Popen[str]
     if inherited().get("AUTH_ENV_FILE"):
         click.echo("AUTH_ENV_FILE is ignored here: its settings would win over those of the local Supabase.")
     env = {
-        "CORS_ORIGINS": f"{DEV_ORIGINS},{COOKIE_ORIGINS}",
+        "CORS_ORIGINS": DEV_ORIGINS,
         "AUTH_REDIRECT_URLS": DEV_ORIGINS,
         "AUTH_PUBLIC_URL": project.gateway_url,
         "AUTH_SUPABASE_API": "on",
-        **page_settings(inherited()),
+        "AUTH_PAGES": "on",
+        "AUTH_PAGES_PROVIDERS": "demo",
+        "AUTH_BRAND_NAME": "Velro (local)",
         **inherited(
             # Settings in a file would win over these variables, and may name a real project.
             AUTH_ENV_FILE="",
@@ -262,8 +262,8 @@ Log in:
 
 Add a user:                    {program} dev add-user ada@example.com
 Keys and addresses, in a shell: eval "$({program} dev env)"
-Pages of http://localhost:* may call it, those of port 3000, 4200, 5173 and 8080 with the session cookie;
-CORS_ORIGINS=http://localhost:9000 make run names others, AUTH_COOKIE_SESSIONS=0 make run gives them tokens.
+A frontend on http://localhost:* may call it and gets tokens; only the pages of the gateway itself get a cookie.
+AUTH_COOKIE_SESSIONS=1 CORS_ORIGINS=http://localhost:5173 make run gives that frontend a cookie too.
 AUTH_DEV_CONFIRM=mail make run has sign-ups confirmed by a mail; by default they confirm by themselves.
 One address gets 2 mails an hour from one network; AUTH_THROTTLE_SCALE=100 make run allows more.
 

@@ -27,8 +27,6 @@ DEV_PAGES: Final = ("http://localhost:*/**", "http://127.0.0.1:*/**")
 MAIL_INTERVAL_S: Final = 1
 
 _UNPROCESSABLE: Final = 422
-#: What switches a setting off, in lower case.
-_OFF: Final = frozenset({"0", "off", "false", "no", "f", "n", "disabled"})
 
 
 class CannotStart(click.ClickException):
@@ -138,18 +136,6 @@ def mail_options(gateway_url: str, *, confirm: str) -> list[str]:
     for pages in DEV_PAGES:
         options += ["--redirect-url", pages]
     return [*options, "--no-autoconfirm"] if confirm == "mail" else options
-
-
-def page_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the settings that give the gateway pages; none where *environ* switches cookie sessions off."""
-    if environ.get("AUTH_COOKIE_SESSIONS", "on").strip().lower() in _OFF:
-        return {}
-    return {
-        "AUTH_COOKIE_SESSIONS": "on",
-        "AUTH_PAGES": "on",
-        "AUTH_PAGES_PROVIDERS": "demo",
-        "AUTH_BRAND_NAME": "Velro (local)",
-    }
 
 
 def _reason(answer: requests.Response) -> str:

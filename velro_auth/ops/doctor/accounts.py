@@ -32,11 +32,12 @@ def _token(context: DiagnosticContext) -> Finding:
     if refused := context.token_check.refused(token):
         return Finding("fail", f"{refused.cause.sentence} ({refused.detail})", f"{_sentence(refused.cause.fix)}.")
     said = f"verify accepts it; {len(token):,} bytes of at most {MAX_TOKEN_BYTES:,}"
-    if context.settings.auth_cookie_sessions and not fits_into_cookies(session):
+    if context.settings.has_session_cookies and not fits_into_cookies(session):
         return Finding(
             "fail",
-            f"{said}; with its refresh token it does not fit into the cookies of AUTH_COOKIE_SESSIONS",
-            "Put less into app_metadata, user_metadata and the hook's claims, or switch AUTH_COOKIE_SESSIONS off.",
+            f"{said}; with its refresh token it does not fit into the session cookies",
+            "Put less into app_metadata, user_metadata and the hook's claims, or switch AUTH_COOKIE_SESSIONS and"
+            " AUTH_PAGES off.",
         )
     if len(token) > _GATEWAYS_BYTES:
         return Finding(
