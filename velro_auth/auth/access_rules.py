@@ -172,8 +172,15 @@ def check_method(name: str) -> str:
 
 
 def _pattern(path: str) -> str:
+    """Return a regular expression that takes time in proportion to the path that it is matched with.
+
+    Between two stars the first occurrence of a text is as good as any other one, so it is never tried again (``(?>``).
+    """
     rest = path.removesuffix(REST)
-    segments = "[^/]*".join(map(re.escape, rest.rstrip("/").split("*")))
+    first, *texts = map(re.escape, rest.rstrip("/").split("*"))
+    inner = "".join(f"(?>[^/]*?{text})" for text in texts[:-1])
+    last = f"[^/]*{texts[-1]}" if texts else ""
+    segments = first + inner + last
     if path.endswith(REST):
-        return f"{segments or ''}(?:/.*)?" if segments else "/.*"
+        return f"{segments}(?:/.*)?" if segments else "/.*"
     return segments or "/"

@@ -204,16 +204,17 @@ class RedisAttempts:
         try:
             with self._backoff.attempt(in_background=True, failures=STORE_ERRORS):
                 while tries := self._recent.lost(self._backoff.failed_s):
-                    for reservation in tries:
-                        self._recount_one(reservation)
+                    for reservation, scopes in tries:
+                        self._recount_one(reservation, scopes)
         except RedisUnavailable:
             return
         self._recoveries = recoveries
 
-    def _recount_one(self, reservation: Reservation) -> None:
-        caller, scopes = reservation.caller, reservation.scopes
+    def _recount_one(self, reservation: Reservation, left: frozenset[str]) -> None:
+        caller, scopes = reservation.caller, tuple(scope for scope in reservation.scopes if scope in left)
         for slot in self._keys.slots(caller, ("known", *scopes), shard=reservation.shard):
             self._run("recount", caller, slot, slot.counted(scopes), 0)
+            self._recent.recounted(reservation, slot.counted(scopes))
         self._recent.forget(reservation)
 
     def _settle_all(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, NamedTuple, TypeAlias
 
 from velro_auth.guards.attempts import Reservation
@@ -29,6 +29,7 @@ class _Entry(NamedTuple):
     at_s: float
     reservation: Reservation
     is_in_store: bool
+    left: frozenset[str]
 
 
 class RecentTries:
@@ -46,7 +47,9 @@ class RecentTries:
     def add(self, reservation: Reservation, *, is_in_store: bool) -> None:
         """Keep a try that was allowed: by the store, or by memory while the store was away."""
         with self._lock:
-            self._tries[_key(reservation)] = _Entry(self._clock(), reservation, is_in_store)
+            self._tries[_key(reservation)] = _Entry(
+                self._clock(), reservation, is_in_store, frozenset(reservation.scopes)
+            )
             if len(self._tries) > MAX_TRIES:
                 self._tries.popitem(last=False)
 
@@ -55,15 +58,22 @@ class RecentTries:
         with self._lock:
             self._tries.pop(_key(reservation), None)
 
-    def lost(self, failed_s: float) -> list[Reservation]:
-        """Return the tries to be counted again after a failure, the oldest first.
+    def recounted(self, reservation: Reservation, scopes: Collection[str]) -> None:
+        """Note that a lost try was counted again under *scopes*, so that another failure counts only the rest again."""
+        with self._lock:
+            entry = self._tries.get(_key(reservation))
+            if entry is not None:
+                self._tries[_key(reservation)] = entry._replace(left=entry.left - frozenset(scopes))
+
+    def lost(self, failed_s: float) -> list[tuple[Reservation, frozenset[str]]]:
+        """Return the tries to be counted again after a failure, each with the scopes that are left; the oldest first.
 
         Args:
             failed_s: When the store failed, by the same clock.
         """
         with self._lock:
             entries = list(self._tries.values())
-        return [one.reservation for one in entries if not one.is_in_store or one.at_s >= failed_s - KEPT_S]
+        return [(one.reservation, one.left) for one in entries if not one.is_in_store or one.at_s >= failed_s - KEPT_S]
 
 
 def _key(reservation: Reservation) -> _Key:

@@ -59,7 +59,12 @@ export type LogoutScope = "global" | "local" | "others";
 
 type Listener<Name extends keyof Events> = (session: Events[Name]) => void;
 
-const PROVIDER_ERRORS: ReadonlySet<string> = new Set(["access_denied", "temporarily_unavailable", "server_error"]);
+/** Anybody can write an address, so its own text is not shown. */
+const PROVIDER_ERRORS: ReadonlyMap<string, string> = new Map([
+  ["access_denied", "The sign-in was cancelled or refused."],
+  ["temporarily_unavailable", "The sign-in is not possible now. Try again later."],
+  ["server_error", "The sign-in failed."],
+]);
 /** Supabase's own code, which a link of its default mails ends with. It needs no verifier. */
 const MAILED_CODE = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
@@ -210,7 +215,7 @@ export class VelroAuth {
    */
   async finishLogin(address: string = location.href, options?: CallOptions): Promise<Session | null> {
     const url = new URL(address);
-    const { code, error, error_description } = Object.fromEntries(url.searchParams) as Record<string, string>;
+    const { code, error } = Object.fromEntries(url.searchParams) as Record<string, string>;
     if (code === undefined && error === undefined) {
       return this.#options.mode === "cookie" ? await this.session(options) : null;
     }
@@ -218,7 +223,7 @@ export class VelroAuth {
     if (typeof history !== "undefined" && address === location.href) history.replaceState(history.state, "", url);
     if (code === undefined) {
       const known = (PROVIDER_ERRORS.has(error!) ? error : "server_error") as ClientErrorCode;
-      throw new AuthError({ code: known, message: error_description ?? "The sign-in failed." });
+      throw new AuthError({ code: known, message: PROVIDER_ERRORS.get(known)! });
     }
     return await this.exchange(code, options);
   }

@@ -75,7 +75,10 @@ test("a provider that refused is an error of its own", async () => {
   const { auth } = await signedIn();
   const page = "https://app.example.com/welcome?error=";
 
-  await assert.rejects(auth.finishLogin(`${page}access_denied&error_description=No`), { code: "access_denied", message: "No" });
+  await assert.rejects(auth.finishLogin(`${page}access_denied&error_description=Call+us`), {
+    code: "access_denied",
+    message: "The sign-in was cancelled or refused.",
+  });
   await assert.rejects(auth.finishLogin(`${page}invented`), { code: "server_error" });
   assert.equal(await auth.finishLogin("https://app.example.com/welcome"), null);
 });

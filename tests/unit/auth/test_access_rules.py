@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import re
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from velro_auth.auth.access_rules import AccessRule, AccessRules, check_host, check_path, normal_host
@@ -253,3 +254,25 @@ def _readings(target: str) -> tuple[str, ...] | None:
         return readings(target)
     except AmbiguousPath:
         return None
+
+
+@given(
+    pattern=st.text("ab-/*", max_size=8).map("/{}".format),
+    path=st.text("ab-/", max_size=12).map("/{}".format),
+)
+def test_stars_match_what_they_say_however_they_are_matched(pattern: str, path: str) -> None:
+    assume(not check_path(pattern))
+    segments = [re.escape(part).replace(r"\*", "[^/]*") for part in pattern.rstrip("/").split("/")]
+    plain = "/" + "/".join(part for part in path.split("/") if part)
+
+    found = AccessRules((AccessRule(allow="public", paths=(pattern,)),)).decide("GET", HOST, path).allow
+
+    if "/**" not in pattern and not path.startswith("//"):
+        assert (found == "public") == bool(re.fullmatch("/".join(segments) or "/", plain))
+
+
+def test_no_rule_takes_long_with_a_hostile_path() -> None:
+    rules = AccessRules((AccessRule(allow="public", paths=("/" + "*-" * 20 + ".html",)), REST))
+
+    # A pattern that tries each place of each star again would not end within a year.
+    assert rules.decide("GET", HOST, "/" + "-" * 7000).rule is REST

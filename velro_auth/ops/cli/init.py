@@ -35,6 +35,7 @@ _HIDDEN: Final = "SUPABASE_SECRET_KEY"
 CHECKED: Final = ("settings.values", "settings.url", "settings.keys", "settings.project", "upstream.key")
 
 #: A value that every reader of such files takes as it stands, without quotes.
+_TOKEN_BYTES: Final = 24
 _PLAIN: Final = re.compile(r"[\w.:/,@%+=*-]*", re.ASCII)
 
 
@@ -70,10 +71,12 @@ def init(*, path: Path, yes: bool, force: bool, check: bool) -> None:
 
 
 def env_file(answers: Mapping[str, str]) -> str:
-    """Return the text of the file: each answer on its own line, every other setting as a comment with its default."""
+    """Return the text of the file: the answers, a new METRICS_TOKEN, and other settings as comments with defaults."""
     lines = dotenv().splitlines(keepends=True)
     lines[0] = "# Settings of velro-auth; a line that begins with # shows a default. Made by: velro-auth init\n"
-    for variable, answer in answers.items():
+    # Outside of Railway, /metrics is open to all until there is a token.
+    chosen = {"METRICS_TOKEN": secrets.token_urlsafe(_TOKEN_BYTES), **answers}
+    for variable, answer in chosen.items():
         at = next(number for number, line in enumerate(lines) if line.startswith(f"#{variable}="))
         if answer:
             lines[at] = f"{variable}={_quoted(answer)}\n"
