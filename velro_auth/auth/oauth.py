@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -91,10 +91,22 @@ class HandoffCodes:
 
 @dataclass(frozen=True, slots=True)
 class Exchanged:
-    """A session, and the verifier of the flow that it ends."""
+    """What an exchange led to.
+
+    Attributes:
+        session: The new session.
+        verifier: The verifier of the flow that it ends.
+        is_password_set: Whether the owner of the address has set the password with this session.
+    """
 
     session: Session
     verifier: str
+    is_password_set: bool = False
+
+    @property
+    def is_recovery(self) -> bool:
+        """Whether the code came from the link for a forgotten password."""
+        return "recovery" in self._methods
 
     @property
     def is_password_unproven(self) -> bool:
@@ -102,10 +114,15 @@ class Exchanged:
 
         Supabase removes such a password itself when a provider confirms the address.
         """
-        claims = claims_of_issued(self.session.access_token)
-        methods = () if claims is None else claims.amr
-        user = self.session.raw.get("user", {})
+        if self.is_password_set:
+            return False
+        methods, user = self._methods, self.session.raw.get("user", {})
         return "email/signup" in methods or ("oauth" not in methods and has_confirmed(user, within_s=ONE_CODE_S))
+
+    @property
+    def _methods(self) -> Collection[str]:
+        claims = claims_of_issued(self.session.access_token)
+        return () if claims is None else claims.amr
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,12 +17,14 @@ from typing import TypeAlias
 from velro_auth.auth.account import OPENING, Accounts, Proof, Verified
 from velro_auth.auth.models import Session
 from velro_auth.auth.new_sessions import NewSessions
+from velro_auth.auth.oauth import CodeExchange, Exchanged, is_supabase_code
 from velro_auth.auth.proofs import Proofs
 from velro_auth.auth.tickets import Series, Ticket, Tickets
 from velro_auth.context import RequestContext
 from velro_auth.errors import (
     CodeInvalid,
     InsufficientAal,
+    InvalidRequest,
     LinkInvalid,
     NotFound,
     SamePassword,
@@ -225,6 +227,51 @@ class Confirmation:
         except SamePassword:
             # Who signed up is who confirms.
             return Confirmed(session)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConfirmingExchange:
+    """Exchanges codes for sessions, and sets the password where the code came from a mailed link.
+
+    Attributes:
+        exchange: Exchanges the code.
+        setter: Sets the password.
+    """
+
+    exchange: CodeExchange
+    setter: PasswordSetter
+
+    def __call__(
+        self, code: str, proof: str, verifiers: Sequence[str], password: str | None, context: RequestContext
+    ) -> Exchanged:
+        """Return the session of *code*; *password* becomes the account's password, as in :class:`Confirmation`.
+
+        Args:
+            code: As ``CodeExchange`` takes it.
+            proof: The same.
+            verifiers: The same.
+            password: The new password; only with the code of a mailed link.
+            context: The request.
+
+        Raises:
+            InvalidRequest: There is a password, and the code is that of a sign-in with a provider.
+            SamePassword: A forgotten password is to be replaced by itself; has a ticket.
+            VelroAuthError: As ``CodeExchange`` and ``PasswordSetter.replace`` raise.
+        """
+        if password is None:
+            return self.exchange(code, proof, verifiers, context)
+        if not is_supabase_code(code):
+            raise InvalidRequest({"password": ["Only with the code of a mailed link."]})
+        exchanged = self.exchange(code, proof, verifiers, context)
+        verified = Verified(exchanged.session, has_confirmed=exchanged.is_password_unproven)
+        try:
+            session = self.setter.replace(verified, password, context)
+        except SamePassword:
+            if exchanged.is_recovery:
+                raise
+            # Who signed up is who confirms.
+            session = exchanged.session
+        return dataclasses.replace(exchanged, session=session, is_password_set=True)
 
 
 def _demanded(verified: Verified) -> Session:

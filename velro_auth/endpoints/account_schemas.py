@@ -79,7 +79,8 @@ def _optional(check: Any, **metadata: Any) -> fields.String:
     return fields.String(allow_none=True, load_default=None, validate=check, metadata=metadata)
 
 
-def _new_password(*, required: bool) -> fields.String:
+def new_password(*, required: bool) -> fields.String:
+    """Return the field of a password that is to be set."""
     metadata = {"format": "password", "maxLength": MAX_NEW_PASSWORD_BYTES}
     if required:
         return fields.String(required=True, validate=a_new_password, metadata=metadata)
@@ -111,7 +112,7 @@ class OtpBody(MailBody):
 class SignUpBody(MailBody):
     """Body of a sign-up."""
 
-    password = _new_password(required=True)
+    password = new_password(required=True)
     data = fields.Dict(
         keys=fields.String(),
         allow_none=True,
@@ -130,7 +131,7 @@ class ConfirmBody(Schema):
     token_hash = _optional(a_token_hash)
     email = EmailAddress(allow_none=True, load_default=None)
     token = _optional(a_code)
-    password = _new_password(required=False)
+    password = new_password(required=False)
     challenge = _solution()
 
     @validates_schema
@@ -144,7 +145,7 @@ class ConfirmBody(Schema):
 class ResetBody(Schema):
     """Body of a reset: `token_hash`, or `email` and `token`, or the `ticket` of an earlier answer."""
 
-    password = _new_password(required=True)
+    password = new_password(required=True)
     token_hash = _optional(a_token_hash)
     email = EmailAddress(allow_none=True, load_default=None)
     token = fields.String(allow_none=True, load_default=None, validate=a_token_hash)

@@ -8,6 +8,7 @@ from typing import Final
 from marshmallow import Schema, ValidationError, fields
 
 from velro_auth.auth.pkce import MAX_VERIFIER_LENGTH, MIN_VERIFIER_LENGTH, is_verifier
+from velro_auth.endpoints.account_schemas import new_password
 
 #: A sealed code has about 330 characters.
 MAX_CODE_LENGTH: Final = 1024
@@ -45,3 +46,4 @@ class ExchangeBody(Schema):
             " mailed link: there the browser has a cookie.",
         },
     )
+    password = new_password(required=False)

@@ -190,9 +190,7 @@ def _frontends(settings: Settings, state: ApplicationState, services: _Services)
     calls, owners, sessions = services.calls, state.upstream.owners, services.sessions
     keys = state.sealing_keys(settings)
     user = build_user(settings, state.user, calls=calls, sessions=sessions, owners=owners, keys=keys)
-    oauth = build_oauth(settings, calls=calls, owners=owners, sessions=sessions, keys=keys)
-    flows = account.build_account(
-        settings,
+    setter = account.build_setter(
         state.account,
         state.user,
         calls=calls,
@@ -200,6 +198,10 @@ def _frontends(settings: Settings, state: ApplicationState, services: _Services)
         sessions=sessions,
         spent=state.guards.challenges.spent,
         keys=keys,
+    )
+    oauth = build_oauth(settings, calls=calls, owners=owners, sessions=sessions, setter=setter, keys=keys)
+    flows = account.build_account(
+        settings, state.account, calls=calls, owners=owners, sessions=sessions, setter=setter, keys=keys
     )
     listed = (SessionsEndpoint(services.session_list), SessionEndpoint(services.session_list))
     return (*user, *flows, *oauth, *listed)

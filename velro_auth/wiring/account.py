@@ -53,12 +53,11 @@ def open_account(transport: Transport | None) -> AccountState:
 def build_account(
     settings: Settings,
     state: AccountState,
-    user: UserState,
     *,
     calls: AuthCalls,
     owners: Owners,
     sessions: Sessions,
-    spent: Spent,
+    setter: PasswordSetter,
     keys: Sequence[bytes],
 ) -> tuple[Endpoint, ...]:
     """Build the endpoints.
@@ -66,14 +65,12 @@ def build_account(
     Args:
         settings: The settings in force.
         state: Shared with the earlier services, which still serve the requests under way.
-        user: The same, of the services of users.
         calls: Asks Supabase Auth.
         owners: The user that each refresh token was issued to.
         sessions: The sessions service.
-        spent: Remembers which tickets were used.
-        keys: Seal cookies and tickets.
+        setter: Sets passwords, from :func:`build_setter`.
+        keys: Seal cookies.
     """
-    guards, new_sessions = sessions.guards, NewSessions(sessions=sessions)
     accounts = SupabaseAccounts(calls, owners=owners)
     mailing = build_mailing(settings, sessions)
     flows = MailFlows(
@@ -82,14 +79,7 @@ def build_account(
     )
     mails = MailRequests(accounts=accounts, mailing=mailing)
     sign_ups = build_sign_ups(settings, state, accounts, sessions)
-    proofs = Proofs(accounts=accounts, guards=guards, breaker=state.breaker, new_sessions=new_sessions)
-    setter = PasswordSetter(
-        accounts=accounts,
-        proofs=proofs,
-        pass_factor=build_factors(calls, owners, sessions, user).verify,
-        new_sessions=new_sessions,
-        tickets=Tickets(sealer=Sealer(keys, "ticket"), spent=spent, denies=sessions.denied.denies),
-    )
+    proofs = setter.proofs
     most = settings.auth_max_body_bytes
     return (
         SignUpEndpoint(sign_ups, flows, most),
@@ -98,6 +88,37 @@ def build_account(
         ForgotEndpoint(mails, flows, most),
         ConfirmEndpoint(Confirmation(proofs=proofs, setter=setter), most),
         ResetEndpoint(PasswordReset(proofs=proofs, setter=setter), most),
+    )
+
+
+def build_setter(
+    state: AccountState,
+    user: UserState,
+    *,
+    calls: AuthCalls,
+    owners: Owners,
+    sessions: Sessions,
+    spent: Spent,
+    keys: Sequence[bytes],
+) -> PasswordSetter:
+    """Build the service that sets passwords with mailed links and codes.
+
+    Args:
+        state: Shared with the earlier services, which still serve the requests under way.
+        user: The same, of the services of users.
+        calls: Asks Supabase Auth.
+        owners: The user that each refresh token was issued to.
+        sessions: The sessions service.
+        spent: Remembers which tickets were used.
+        keys: Seal tickets.
+    """
+    accounts, new_sessions = SupabaseAccounts(calls, owners=owners), NewSessions(sessions=sessions)
+    return PasswordSetter(
+        accounts=accounts,
+        proofs=Proofs(accounts=accounts, guards=sessions.guards, breaker=state.breaker, new_sessions=new_sessions),
+        pass_factor=build_factors(calls, owners, sessions, user).verify,
+        new_sessions=new_sessions,
+        tickets=Tickets(sealer=Sealer(keys, "ticket"), spent=spent, denies=sessions.denied.denies),
     )
 
 

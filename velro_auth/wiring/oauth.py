@@ -7,6 +7,7 @@ from typing import Final
 
 from velro_auth.auth.new_sessions import NewSessions
 from velro_auth.auth.oauth import CodeExchange, HandoffCodes
+from velro_auth.auth.password_reset import ConfirmingExchange, PasswordSetter
 from velro_auth.auth.sessions import Sessions
 from velro_auth.config.settings import Settings
 from velro_auth.endpoints import Endpoint
@@ -22,7 +23,13 @@ OAUTH_ENDPOINTS: Final = (AuthorizeEndpoint, CallbackEndpoint, ExchangeEndpoint)
 
 
 def build_oauth(
-    settings: Settings, *, calls: AuthCalls, owners: Owners, sessions: Sessions, keys: Sequence[bytes]
+    settings: Settings,
+    *,
+    calls: AuthCalls,
+    owners: Owners,
+    sessions: Sessions,
+    setter: PasswordSetter,
+    keys: Sequence[bytes],
 ) -> tuple[Endpoint, ...]:
     """Build the endpoints.
 
@@ -31,6 +38,7 @@ def build_oauth(
         calls: Asks Supabase Auth.
         owners: Learns which user a refresh token was given to.
         sessions: The sessions service.
+        setter: Sets the password of a user who comes from a mailed link.
         keys: Seal cookies and codes.
     """
     flows, handoffs = FlowCookies(keys, public_url=settings.auth_public_url), HandoffCodes(keys)
@@ -41,7 +49,7 @@ def build_oauth(
             settings.supabase_url, settings.auth_public_url, allowed, flows, settings.auth_cookie_sessions
         ),
         CallbackEndpoint(allowed, flows, handoffs, exchange, settings.auth_cookie_sessions),
-        ExchangeEndpoint(exchange, flows, settings.auth_max_body_bytes),
+        ExchangeEndpoint(ConfirmingExchange(exchange=exchange, setter=setter), flows, settings.auth_max_body_bytes),
     )
 
 
