@@ -155,7 +155,7 @@ def check_path(pattern: str) -> str:
     except AmbiguousPath as error:
         return str(error)
     if "%" in pattern or "?" in pattern or len(found) > 1:
-        return "write a path as it is read: without escapes, query, semicolon"
+        return "write a path as it is read: without escapes, query, semicolon, and no dot or blank at the end of a part"
     return ""
 
 

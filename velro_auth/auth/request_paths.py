@@ -15,9 +15,10 @@ from urllib.parse import unquote_to_bytes
 MAX_LENGTH: Final = 8 * 1024
 
 #: All servers read such a path alike: most paths are of this kind.
-_PLAIN: Final = re.compile(r"/|(?:/[a-z0-9_~@:+,=!$&'()*-][a-z0-9_~@:+,=!$&'()*.-]*)+/?")
+_PLAIN: Final = re.compile(r"/|(?:/[a-z0-9_~@:+,=!$&'()*-]+(?:\.+[a-z0-9_~@:+,=!$&'()*-]+)*)+/?")
 _ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
-_DOTS: Final = frozenset({".", ".."})
+#: Windows leaves out dots and blanks at the end of a segment, so ``".. "`` is a dot segment too.
+_DOTS: Final = re.compile(r" *\.[. ]*")
 
 
 class AmbiguousPath(ValueError):
@@ -28,7 +29,8 @@ def readings(target: str) -> tuple[str, ...]:
     """Return the paths that servers may read in *target*, without escapes; the first one is RFC 3986's.
 
     Runs of slashes count as one, and a slash at the end does not count. The other readings are those of servers that
-    ignore what follows a semicolon, or that take similar characters for one (NFKC: a full-width dot is a dot).
+    ignore what follows a semicolon, that take similar characters for one (NFKC: a full-width dot is a dot), or that
+    ignore dots and blanks at the end of a segment (Windows).
 
     Args:
         target: Path and query as the client sent them, as WSGI decodes header fields (Latin-1).
@@ -45,7 +47,9 @@ def readings(target: str) -> tuple[str, ...]:
     path = _decoded(raw)
     bare = "/".join(segment.partition(";")[0] for segment in path.split("/"))
     similar = (unicodedata.normalize("NFKC", reading) for reading in (path, bare))
-    return tuple(dict.fromkeys(map(_tidy, (path, bare, *similar))))
+    found = [_tidy(reading) for reading in (path, bare, *similar)]
+    trimmed = ("/".join(segment.rstrip(". ") for segment in reading.split("/")) for reading in found)
+    return tuple(dict.fromkeys((*found, *map(_tidy, trimmed))))
 
 
 def _decoded(raw: str) -> str:
@@ -68,6 +72,6 @@ def _decoded(raw: str) -> str:
 
 def _tidy(path: str) -> str:
     segments = [segment for segment in path.split("/") if segment]
-    if not _DOTS.isdisjoint(segments) or "\\" in path:
+    if any(map(_DOTS.fullmatch, segments)) or "\\" in path:
         raise AmbiguousPath("the path has a dot segment")
     return "/" + "/".join(segments)

@@ -177,7 +177,7 @@ class CookieEndpoint:
 
     def _changes_something(self, environ: Mapping[str, Any], context: RequestContext) -> bool:
         methods = [environ["REQUEST_METHOD"]]
-        if self._is_verify and environ.get("HTTP_SEC_FETCH_MODE") == "websocket":
+        if self._is_verify and _opens_websocket(environ):
             # It begins with a GET, and what comes then is not asked about.
             return True
         if self._is_verify and context.peer_is_trusted:
@@ -247,6 +247,19 @@ class CookieEndpoint:
 def _has_bearer(environ: Mapping[str, Any]) -> bool:
     header: str = environ.get("HTTP_AUTHORIZATION", "")
     return header.strip(" ").partition(" ")[0].lower() == "bearer"
+
+
+def _opens_websocket(environ: Mapping[str, Any]) -> bool:
+    """Return whether the request opens a websocket. Chromium sends no ``Sec-Fetch-Mode`` with it, but the other fields.
+
+    Each of them is enough: gateways keep ``Upgrade`` to themselves, and HTTP/2 has no ``Sec-WebSocket-Key`` (RFC 8441).
+    """
+    return (
+        "HTTP_SEC_WEBSOCKET_KEY" in environ
+        or "HTTP_SEC_WEBSOCKET_VERSION" in environ
+        or environ.get("HTTP_SEC_FETCH_MODE") == "websocket"
+        or "websocket" in environ.get("HTTP_UPGRADE", "").lower()
+    )
 
 
 def _bring(request: Request, token: str) -> None:
