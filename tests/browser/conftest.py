@@ -29,7 +29,6 @@ expect.set_options(timeout=TIMEOUT_MS)
 
 SETTINGS = {
     "AUTH_PAGES": "1",
-    "AUTH_COOKIE_SESSIONS": "1",
     "AUTH_PAGES_PROVIDERS": "demo",
     "AUTH_BRAND_NAME": "Acme",
     # Flows of many tests come from one address within seconds.

@@ -115,12 +115,20 @@ def test_they_are_off_by_default(client: Client) -> None:
         assert client.get(path).status_code == 404
 
 
-@pytest.mark.parametrize("missing", ["AUTH_COOKIE_SESSIONS", "AUTH_PUBLIC_URL"])
-def test_what_they_need_is_a_mistake_of_the_settings(missing: str, make_client: MakeClient) -> None:
-    settings = Settings.from_environment({**PAGES, missing: "", "SUPABASE_URL": "https://a.supabase.co"})
+def test_without_an_address_they_are_a_mistake_of_the_settings(make_client: MakeClient) -> None:
+    wrong = {**PAGES, "AUTH_PUBLIC_URL": ""}
+    settings = Settings.from_environment({**wrong, "SUPABASE_URL": "https://a.supabase.co"})
 
     assert "AUTH_PAGES" in {error.variable for error in settings.errors}
-    assert make_client(**{**PAGES, missing: ""}).get("/login").status_code == 404
+    assert make_client(**wrong).get("/login").status_code == 404
+
+
+def test_they_need_no_cookie_sessions(make_client: MakeClient) -> None:
+    alone = {**PAGES, "AUTH_COOKIE_SESSIONS": "0"}
+    settings = Settings.from_environment({**alone, "SUPABASE_URL": "https://a.supabase.co"})
+
+    assert "AUTH_PAGES" not in {error.variable for error in settings.errors}
+    assert make_client(**alone).get("/login").status_code == 200
 
 
 def test_the_form_signs_in(pages: Client, upstream: UpstreamDouble) -> None:

@@ -97,9 +97,19 @@ def test_the_next_steps_of_a_newcomer_work(data_dir: Path, tmp_path: Path) -> No
         logged_in = log_in(port, email, added.stdout.split()[-1])
         page = requests.get(f"{gateway}/docs", timeout=10)
         sign_in = requests.get(f"{gateway}/login", timeout=10)
+        frontend = {"Origin": "http://localhost:9123", "Sec-Fetch-Site": "same-site"}
+        from_frontend, from_page = (
+            requests.post(
+                f"{gateway}/api/v1/auth/login",
+                json=DEMO,
+                headers=headers,
+                timeout=30,
+            )
+            for headers in (frontend, {"Origin": gateway, "Sec-Fetch-Site": "same-origin"})
+        )
         preflight = requests.options(
             f"{gateway}/api/v1/auth/login",
-            headers={"Origin": "http://localhost:5173", "Access-Control-Request-Method": "POST"},
+            headers={**frontend, "Access-Control-Request-Method": "POST"},
             timeout=10,
         )
 
@@ -108,8 +118,11 @@ def test_the_next_steps_of_a_newcomer_work(data_dir: Path, tmp_path: Path) -> No
         assert page.ok
         assert "Continue with Demo" in sign_in.text
         assert f"{gateway}/login" in running.output
-        assert preflight.headers["Access-Control-Allow-Credentials"] == "true"
-        assert preflight.headers["Access-Control-Allow-Origin"] == "http://localhost:5173"
+        assert preflight.headers["Access-Control-Allow-Origin"] == frontend["Origin"]
+        assert "access_token" in from_frontend.json()
+        assert "Set-Cookie" not in from_frontend.headers
+        assert "access_token" not in from_page.json()
+        assert from_page.headers["Set-Cookie"].startswith("velro_session=")
         for step in (f"{gateway}/docs", " dev env)", " dev add-user "):
             assert step in running.output
         variables = dict(shlex.split(line)[1].split("=", 1) for line in environment.stdout.splitlines())

@@ -149,7 +149,7 @@ def test_every_button_shows_what_it_did(dev: Program, page: Page, problems: list
 
 
 def test_a_token_is_shortened(dev: Program, page: Page) -> None:
-    """With ``AUTH_COOKIE_SESSIONS=0`` the answer has tokens. On a screenshot one would be one too many."""
+    """With ``AUTH_PAGES=0`` the answer has tokens. On a screenshot one would be one too many."""
     token = "header." + "x" * 800
     page.route("**/api/v1/auth/login", lambda route: route.fulfill(json={"access_token": token, "expires_in": 3600}))
     page.goto(dev.url)

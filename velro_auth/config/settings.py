@@ -254,7 +254,7 @@ class Settings:
         "AUTH_COOKIE_SESSIONS",
         False,
         "Keep sessions of browsers in sealed cookies, so that no page sees a token: docs/how-to/cookie-sessions.md. Set"
-        " `AUTH_PUBLIC_URL` too. The pages of `AUTH_PAGES` need it not.",
+        " `AUTH_PUBLIC_URL` too. The pages of `AUTH_PAGES` do not need it.",
         at_run_time=True,
     )
     auth_pages: bool = setting(
