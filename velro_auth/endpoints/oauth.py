@@ -70,6 +70,7 @@ _OURS: Final = frozenset({"code", "error", "error_description"})
 _BEGUN_HERE: Final = "begun_here"
 
 _QUERY_CODES: Final = ("invalid_request", "upstream_misconfigured")
+_TRIED: Final = ("link_invalid", *NEW_PASSWORD, "same_password", "too_many_attempts")
 
 
 def _parameter(name: str, description: str, *, required: bool = True) -> dict[str, Any]:
@@ -264,16 +265,7 @@ class ExchangeEndpoint:
             body=ExchangeBody,
             answer=ConfirmAnswer,
             success=(200, "A session."),
-            codes=(
-                *BODY,
-                "link_invalid",
-                *NEW_PASSWORD,
-                "same_password",
-                "too_many_attempts",
-                *UPSTREAM,
-                "resting",
-                "busy",
-            ),
+            codes=(*BODY, *_TRIED, *UPSTREAM, "resting", "busy"),
         )
     }
 
