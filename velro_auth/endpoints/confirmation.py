@@ -16,7 +16,7 @@ from velro_auth.context import RequestContext
 from velro_auth.endpoints.account import sent
 from velro_auth.endpoints.account_schemas import ConfirmAnswer, ConfirmBody, PendingAnswer, ResetBody
 from velro_auth.endpoints.bodies import RawResponse, validated
-from velro_auth.endpoints.operation import BODY, UPSTREAM, Operation
+from velro_auth.endpoints.operation import BODY, NEW_PASSWORD, UPSTREAM, Operation
 from velro_auth.endpoints.schemas import SessionAnswer
 from velro_auth.endpoints.sessions import session_answer
 
@@ -25,11 +25,8 @@ _RESET: Final = ResetBody(unknown=marshmallow.EXCLUDE)
 
 _CODES: Final = (
     *BODY,
-    "captcha_required",
     "link_invalid",
-    "weak_password",
-    "insufficient_aal",
-    "reauthentication_needed",
+    *NEW_PASSWORD,
     "too_many_attempts",
     "challenge_required",
     *UPSTREAM,

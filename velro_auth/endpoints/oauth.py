@@ -27,7 +27,7 @@ from velro_auth.endpoints import path_value
 from velro_auth.endpoints.account_schemas import ConfirmAnswer
 from velro_auth.endpoints.bodies import NO_STORE, RawResponse, validated
 from velro_auth.endpoints.oauth_schemas import ExchangeBody
-from velro_auth.endpoints.operation import BODY, UPSTREAM, Operation
+from velro_auth.endpoints.operation import BODY, NEW_PASSWORD, UPSTREAM, Operation
 from velro_auth.endpoints.sessions import session_answer
 from velro_auth.errors import (
     InvalidRequest,
@@ -70,6 +70,7 @@ _OURS: Final = frozenset({"code", "error", "error_description"})
 _BEGUN_HERE: Final = "begun_here"
 
 _QUERY_CODES: Final = ("invalid_request", "upstream_misconfigured")
+_TRIED: Final = ("link_invalid", *NEW_PASSWORD, "same_password", "too_many_attempts")
 
 
 def _parameter(name: str, description: str, *, required: bool = True) -> dict[str, Any]:
@@ -264,19 +265,7 @@ class ExchangeEndpoint:
             body=ExchangeBody,
             answer=ConfirmAnswer,
             success=(200, "A session."),
-            codes=(
-                *BODY,
-                "captcha_required",
-                "link_invalid",
-                "weak_password",
-                "same_password",
-                "insufficient_aal",
-                "reauthentication_needed",
-                "too_many_attempts",
-                *UPSTREAM,
-                "resting",
-                "busy",
-            ),
+            codes=(*BODY, *_TRIED, *UPSTREAM, "resting", "busy"),
         )
     }
 
@@ -289,9 +278,8 @@ class ExchangeEndpoint:
         unproven = {"password_unproven": True} if exchanged.is_password_unproven else {}
         answer = session_answer(exchanged.session, context, **unproven)
         ended = flows.get(exchanged.verifier)
-        return (
-            answer if ended is None else dataclasses.replace(answer, headers=[*answer.headers, self.flows.end(ended)])
-        )
+        ends = [] if ended is None else [self.flows.end(ended)]
+        return dataclasses.replace(answer, headers=[*answer.headers, *ends])
 
 
 def _only(request: Request, name: str) -> str:

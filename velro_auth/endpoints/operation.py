@@ -44,6 +44,8 @@ class Operation:
 
 #: Codes of every route that reads a body.
 BODY: Final = ("bad_json", "too_large", "unsupported_media_type", "invalid_request")
+#: Where a mailed link or code sets a password.
+NEW_PASSWORD: Final = ("captcha_required", "weak_password", "insufficient_aal", "reauthentication_needed")
 #: Codes of every route that asks Supabase.
 UPSTREAM: Final = (
     "upstream_throttled",

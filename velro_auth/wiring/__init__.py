@@ -190,14 +190,9 @@ def _frontends(settings: Settings, state: ApplicationState, services: _Services)
     calls, owners, sessions = services.calls, state.upstream.owners, services.sessions
     keys = state.sealing_keys(settings)
     user = build_user(settings, state.user, calls=calls, sessions=sessions, owners=owners, keys=keys)
+    spent = state.guards.challenges.spent
     setter = account.build_setter(
-        state.account,
-        state.user,
-        calls=calls,
-        owners=owners,
-        sessions=sessions,
-        spent=state.guards.challenges.spent,
-        keys=keys,
+        state.account, state.user, calls=calls, owners=owners, sessions=sessions, spent=spent, keys=keys
     )
     oauth = build_oauth(settings, calls=calls, owners=owners, sessions=sessions, setter=setter, keys=keys)
     flows = account.build_account(
