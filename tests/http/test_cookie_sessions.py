@@ -439,6 +439,39 @@ def test_a_session_that_does_not_fit_is_a_mistake_of_the_project(
     assert "does not fit into cookies" in logs.access[-1]["reason"]
 
 
+#: What Chromium sends with a websocket, without what a gateway keeps to itself; and each sign of a websocket alone.
+WEBSOCKETS: tuple[dict[str, str], ...] = (
+    {
+        "Pragma": "no-cache",
+        "Cache-Control": "no-cache",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Accept-Encoding": "gzip, deflate, br, zstd",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits",
+    },
+    {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="},
+    {"Sec-WebSocket-Version": "13"},
+    {"Upgrade": "h2c, WebSocket"},
+    {"Sec-Fetch-Mode": "websocket"},
+)
+
+
+@pytest.mark.parametrize("fields", WEBSOCKETS, ids=lambda fields: " ".join([*fields][:4]))
+def test_a_websocket_counts_as_a_change(client: Client, fields: dict[str, str]) -> None:
+    """Chromium sends no ``Sec-Fetch-…`` with it."""
+    log_in(client)
+
+    for foreign in ({}, {"Origin": "https://evil.example"}, {"Origin": "null"}):
+        assert_problem(ask(client, "/verify", {**fields, **foreign}), 403, "cross_site")
+    assert ask(client, "/verify", {**fields, "Origin": PUBLIC}).status_code == 200
+    # The cookie alone is at stake.
+    bare = Client(client.application, use_cookies=False)
+    assert ask(bare, "/verify", {**fields, "Authorization": f"Bearer {token()}"}).status_code == 200
+    # Other routes open no websocket.
+    assert ask(client, "/me", fields).status_code == 200
+
+
 @pytest.mark.parametrize("field", ["X-Forwarded-Method", "X-Original-Method"])
 def test_verify_judges_the_method_that_the_gateway_names(client: Client, field: str) -> None:
     log_in(client)

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import requests
 import yaml
@@ -22,7 +23,7 @@ import yaml
 from tests.system.gateway_lab import RECIPES, serving, with_option
 
 #: Of one connection only (RFC 9110, 7.6.1).
-HOP_BY_HOP = {"connection", "keep-alive", "trailer", "transfer-encoding", "upgrade"}
+HOP_BY_HOP = {"connection", "keep-alive", "trailer", "transfer-encoding"}
 
 
 @dataclass
@@ -34,6 +35,22 @@ class Asked:
     query: str
     headers: dict[str, str]
     body: bytes
+
+    @classmethod
+    def by(cls, handler: BaseHTTPRequestHandler) -> Asked:
+        """Read the request. A wish to upgrade is kept with all its values, one a line."""
+        body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        headers = {name.lower(): value for name, value in handler.headers.items() if name.lower() not in HOP_BY_HOP}
+        headers.pop("upgrade", None)
+        if "upgrade" in handler.headers.get("Connection", "").lower():
+            headers["upgrade"] = "\n".join(handler.headers.get_all("Upgrade", []))
+        path, _, query = handler.path.partition("?")
+        return cls(handler.command, path, query, headers, body)
+
+    @property
+    def forwarded(self) -> dict[str, str]:
+        """The fields for the backend."""
+        return {**self.headers, "connection": "Upgrade"} if self.headers.get("upgrade") else self.headers
 
     @property
     def target(self) -> str:
@@ -69,8 +86,9 @@ class Traefik(Model):
         # The entry point's, from the connection: forwardedHeaders trusts no client by default.
         asked.headers = {name: of for name, of in asked.headers.items() if not name.startswith("x-forwarded-")}
         asked.headers["x-real-ip"] = "127.0.0.1"
+        asked.headers |= traefik_upgrade(asked.headers)
         routers = self.recipe["http"]["routers"].values()
-        matching = [router for router in routers if _traefik_matches(router["rule"], asked)]
+        matching = [router for router in routers if traefik_matches(router["rule"], asked)]
         router = max(matching, key=lambda found: found.get("priority", len(found["rule"])))
         for name in router["middlewares"]:
             ((kind, options),) = self.recipe["http"]["middlewares"][name].items()
@@ -78,7 +96,7 @@ class Traefik(Model):
                 self._set(asked, options["customRequestHeaders"])
             elif (refusal := self._ask(asked, options)) is not None:
                 return refusal
-        return self.forward(asked.method, asked.target, asked.headers, asked.body)
+        return self.forward(asked.method, asked.target, asked.forwarded, asked.body)
 
     @staticmethod
     def _set(asked: Asked, custom: Mapping[str, str]) -> None:
@@ -103,20 +121,41 @@ class Traefik(Model):
         return None
 
 
-def _traefik_matches(rule: str, asked: Asked) -> bool:
-    def holds(term: str) -> bool:
-        name, arguments = re.fullmatch(r"(\w+)\((.*)\)", term).groups()  # type: ignore[union-attr]
-        values = re.findall(r"`([^`]*)`", arguments)
-        if name == "HeaderRegexp":
-            return bool(re.search(values[1], asked.headers.get(values[0].lower(), "")))
-        found: dict[str, bool] = {
-            "Path": asked.path == values[0],
-            "PathPrefix": asked.path.startswith(values[0]),
-            "Method": asked.method == values[0],
-        }
-        return found[name]
+def traefik_upgrade(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the wish to upgrade as the entry point leaves it: the first of several fields."""
+    return {"upgrade": headers["upgrade"].partition("\n")[0]} if "upgrade" in headers else {}
 
-    return any(all(holds(term) for term in part.split(" && ")) for part in rule.split(" || "))
+
+def envoy_upgrade(headers: dict[str, str], manager: Mapping[str, Any]) -> bool:
+    """Take a wish for "h2c" away. Return whether Envoy refuses any other wish, as it does unless it is listed."""
+    wish = headers.pop("upgrade", "").replace("\n", ",").lower()
+    if not wish or wish == "h2c":
+        return False
+    headers["upgrade"] = wish
+    return wish not in [config["upgrade_type"] for config in manager["upgrade_configs"]]
+
+
+def traefik_matches(rule: str, asked: Asked, host: str = "") -> bool:
+    """Return whether a router with *rule* takes the request of a client that names *host*."""
+
+    def holds(term: re.Match[str]) -> str:
+        values = re.findall(r"`([^`]*)`", term[2])
+        # Traefik matches the path without escapes.
+        path = unquote(asked.path)
+        found: dict[str, Callable[[], object]] = {
+            "Host": lambda: host == values[0],
+            "Path": lambda: path == values[0],
+            "PathPrefix": lambda: path.startswith(values[0]),
+            "PathRegexp": lambda: re.search(values[0], path),
+            "Method": lambda: asked.method == values[0],
+            "HeaderRegexp": lambda: re.search(values[1], asked.headers.get(values[0].lower(), "")),
+        }
+        return str(bool(found[term[1]]()))
+
+    text = re.sub(r"(\w+)\(((?:`[^`]*`(?:, )?)+)\)", holds, rule)
+    text = text.replace("&&", " and ").replace("||", " or ").replace("!", " not ")
+    assert re.fullmatch(r"(?:True|False|and|or|not|[()\s])+", text), text
+    return bool(eval(text.strip(), {"__builtins__": {}}))  # noqa: S307 (these words only)
 
 
 class Envoy(Model):
@@ -127,6 +166,10 @@ class Envoy(Model):
         assert manager["normalize_path"]
         assert manager["merge_slashes"]
         asked.path = re.sub("/+", "/", posixpath.normpath(asked.path) + "/" * asked.path.endswith("/"))
+        if envoy_upgrade(asked.headers, manager):
+            refused = requests.Response()
+            refused.status_code, refused.raw = 403, BytesIO(b"upgrade_failed")
+            return refused
         assert manager["common_http_protocol_options"] == {"headers_with_underscores_action": "DROP_HEADER"}
         asked.headers = {name: value for name, value in asked.headers.items() if "_" not in name}
         (early,) = manager["early_header_mutation_extensions"]
@@ -142,7 +185,7 @@ class Envoy(Model):
                 continue
             if (refusal := self._ask(asked, found["typed_config"])) is not None:
                 return refusal
-        return self.forward(asked.method, asked.target, asked.headers, asked.body)
+        return self.forward(asked.method, asked.target, asked.forwarded, asked.body)
 
     @staticmethod
     def _mutate(asked: Asked, mutation: Mapping[str, Any]) -> None:
@@ -209,7 +252,8 @@ def _running(kind: type[Model], file: str, verify_port: int, backend_port: int, 
             request = requests.Request(method, f"http://127.0.0.1:{port}/", data=body).prepare()
             request.url = f"http://127.0.0.1:{port}{target}"
             request.headers = requests.structures.CaseInsensitiveDict(headers)
-            return requests.Session().send(request, timeout=10, allow_redirects=False)
+            with requests.Session() as session:
+                return session.send(request, timeout=10, allow_redirects=False)
 
         return send
 
@@ -220,12 +264,7 @@ def _running(kind: type[Model], file: str, verify_port: int, backend_port: int, 
             pass
 
         def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            headers = {name.lower(): value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
-            path, _, query = self.path.partition("?")
-            answer = kind(recipe, to(verify_port), to(backend_port)).answer(
-                Asked(self.command, path, query, headers, body)
-            )
+            answer = kind(recipe, to(verify_port), to(backend_port)).answer(Asked.by(self))
             self.send_response(answer.status_code)
             for name, value in answer.headers.items():
                 if name.lower() not in {*HOP_BY_HOP, "content-length"}:

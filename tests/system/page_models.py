@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 import yaml
 
 from tests.system.gateway_lab import serving
-from tests.system.gateway_models import HOP_BY_HOP, Asked
+from tests.system.gateway_models import HOP_BY_HOP, Asked, envoy_upgrade, traefik_matches, traefik_upgrade
 from tests.system.page_lab import PAGES, SECRET
 
 #: Header fields of an answer, in their order.
@@ -38,7 +38,9 @@ class Traefik:
     def answer(self, asked: Asked) -> tuple[int, Fields, bytes]:
         asked.headers = {name: of for name, of in asked.headers.items() if not name.startswith("x-forwarded-")}
         asked.headers["x-real-ip"] = "127.0.0.1"
-        matching = [router for router in self._http["routers"].values() if _traefik_matches(router["rule"], asked)]
+        asked.headers |= traefik_upgrade(asked.headers)
+        routers = self._http["routers"].values()
+        matching = [router for router in routers if traefik_matches(router["rule"], asked, _HOST)]
         router = max(matching, key=lambda found: found.get("priority", len(found["rule"])))
         ends: list[Callable[[Fields], Fields]] = []
         for name in router["middlewares"]:
@@ -51,7 +53,7 @@ class Traefik:
                 if not 200 <= status < 300:
                     return status, fields, body
                 ends.append(_with_cookies(fields, options["addAuthCookiesToResponse"]))
-        status, fields, body = self._send(router["service"], asked.method, asked.target, asked.headers, asked.body)
+        status, fields, body = self._send(router["service"], asked.method, asked.target, asked.forwarded, asked.body)
         for end in reversed(ends):
             fields = end(fields)
         return status, fields, body
@@ -95,24 +97,6 @@ def _with_cookies(answer: Fields, names: Sequence[str]) -> Callable[[Fields], Fi
     return lambda fields: [*(field for field in fields if not is_named(field)), *filter(is_named, answer)]
 
 
-def _traefik_matches(rule: str, asked: Asked) -> bool:
-    def holds(term: re.Match[str]) -> str:
-        name, value = term.groups()
-        # Traefik matches the path without escapes.
-        path = unquote(asked.path)
-        found = {
-            "Host": value == _HOST,
-            "PathPrefix": path.startswith(value),
-            "PathRegexp": bool(re.search(value, path)),
-        }
-        return str(found[name])
-
-    text = re.sub(r"(\w+)\(`([^`]*)`\)", holds, rule)
-    text = text.replace("&&", " and ").replace("||", " or ").replace("!", " not ")
-    assert re.fullmatch(r"(?:True|False|and|or|not|[()\s])+", text), text
-    return bool(eval(text, {"__builtins__": {}}))  # noqa: S307 (these words only)
-
-
 class Envoy:
     """Envoy's HTTP connection manager with one ext_authz filter over HTTP."""
 
@@ -128,6 +112,8 @@ class Envoy:
         assert self._manager["merge_slashes"]
         path = re.sub("%2e", ".", asked.path, flags=re.IGNORECASE)
         asked.path = re.sub("/+", "/", posixpath.normpath(path) + "/" * path.endswith("/"))
+        if envoy_upgrade(asked.headers, self._manager):
+            return 403, [], b"upgrade_failed"
         assert self._manager["common_http_protocol_options"] == {"headers_with_underscores_action": "DROP_HEADER"}
         asked.headers = {name: value for name, value in asked.headers.items() if "_" not in name}
         (early,) = self._manager["early_header_mutation_extensions"]
@@ -147,7 +133,7 @@ class Envoy:
         if "direct_response" in route:
             return route["direct_response"]["status"], [], b""
         cluster = route["route"]["cluster"].replace("_", "-")
-        status, fields, body = self._send(cluster, asked.method, asked.target, asked.headers, asked.body)
+        status, fields, body = self._send(cluster, asked.method, asked.target, asked.forwarded, asked.body)
         removed = config["response_headers_to_remove"]
         return status, [*(field for field in fields if field[0].lower() not in removed), *on_success], body
 
@@ -200,10 +186,7 @@ def _running(model: Callable[[Asked], tuple[int, Fields, bytes]]) -> Iterator[in
             pass
 
         def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            headers = {name.lower(): value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
-            path, _, query = self.path.partition("?")
-            status, fields, content = model(Asked(self.command, path, query, headers, body))
+            status, fields, content = model(Asked.by(self))
             self.send_response(status)
             for name, value in fields:
                 if name.lower() not in {*HOP_BY_HOP, "content-length"}:
@@ -226,7 +209,8 @@ def _to(ports: Mapping[str, int]) -> Send:
         request = requests.Request(method, f"http://127.0.0.1:{ports[service]}/", data=body).prepare()
         request.url = f"http://127.0.0.1:{ports[service]}{target}"
         request.headers = requests.structures.CaseInsensitiveDict(headers)
-        answer = requests.Session().send(request, timeout=20, allow_redirects=False)
+        with requests.Session() as session:
+            answer = session.send(request, timeout=20, allow_redirects=False)
         return answer.status_code, [*answer.raw.headers.items()], answer.content
 
     return send

@@ -13,16 +13,11 @@ import requests
 from tests.fixtures.tokens import SESSION_ID, USER_ID
 from tests.system.gateway_lab import Asked
 from tests.system.gateway_site import IDENTITY, bearer
+from tests.system.gateway_upgrades import HTTP2, UPGRADES, WEBSOCKET, upgraded
 from tests.system.page_lab import LOGIN, NAME, PAGE, SCRIPT, SECRET, PageSite, caddy, cookies_of, nginx, page_site
 from tests.system.page_models import envoy, traefik
 
 PREFLIGHT = {"Origin": "https://other.example", "Access-Control-Request-Method": "PUT", "Sec-Fetch-Mode": "cors"}
-WEBSOCKET = {
-    "Connection": "Upgrade",
-    "Upgrade": "websocket",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "eA==",
-}
 #: Fills two cookies.
 LARGE = {"app_metadata": {"much": "x" * 2800}}
 
@@ -321,11 +316,22 @@ def test_a_websocket_opens_with_a_session_from_a_page_of_the_site(program: PageS
         assert _open_websocket(program, {**cookie, **foreign})[0] == 403
 
 
-@pytest.mark.parametrize("protocol", ["h2c", "TLS/1.2"])
-def test_no_other_protocol_takes_over_a_connection(program: PageSite, protocol: str) -> None:
-    headers = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": protocol, "HTTP2-Settings": "AAMAAABkAAQAAP__"}
+def test_a_websocket_of_another_site_is_refused_in_every_browser(site: PageSite) -> None:
+    """Chromium sends these fields, and no ``Sec-Fetch-Mode``."""
+    cookie = {"Cookie": site.log_in()}
 
-    assert program.ask("/my/x", {**headers, **PAGE, "Cookie": program.log_in()}).status_code == 200
+    assert upgraded(site.port, "/chat", {**WEBSOCKET, **cookie, "Origin": "https://app.example.com"})[0] == 101
+    assert upgraded(site.port, "/chat", {**WEBSOCKET, "Origin": "https://app.example.com"})[0] == 401
+    for foreign in ({"Origin": "https://evil.example.com"}, {"Origin": "null"}, {}):
+        assert upgraded(site.port, "/chat", {**WEBSOCKET, **cookie, **foreign})[0] == 403
+
+
+@pytest.mark.parametrize("protocols", UPGRADES, ids=" + ".join)
+def test_no_other_protocol_takes_over_a_connection(site: PageSite, protocols: tuple[str, ...]) -> None:
+    status, protocol = upgraded(site.port, "/my/x", {**HTTP2, **PAGE, "Cookie": site.log_in()}, protocols)
+
+    assert (status, protocol) in {(200, ""), (101, "websocket"), (403, "")}
+    assert status != 101 or "websocket" in protocols
 
 
 def test_an_ended_session_is_removed_and_leads_to_the_login(site: PageSite) -> None:

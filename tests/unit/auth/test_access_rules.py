@@ -45,6 +45,14 @@ TRICKS = [
     "/public%2f..%2fadmin/x",
     "/public/..%0a/admin/x",
     "/public/x#/../../admin/x",
+    "/public/..%20/admin/x",
+    "/public/..%20./admin/x",
+    "/public/.%20/admin/x",
+    "/public/.../admin/x",
+    "/public/%20../admin/x",
+    "/public/..;a%20/admin/x",
+    "/public/..%20;a/admin/x",
+    "/public/..%C2%A0/admin/x",
     "/./admin/x",
     "/%2e/admin/x",
     "\\admin\\x",
@@ -54,6 +62,21 @@ TRICKS = [
     "admin/x",
     "?x",
     "/" + "a" * 9000,
+]
+#: Windows leaves out what is at the end of a segment here.
+TRIMMED = [
+    "/admin.",
+    "/admin./",
+    "/admin./x",
+    "/admin...",
+    "/admin%2e",
+    "/admin%20",
+    "/admin%20/x",
+    "/admin%20.%20/x",
+    "/admin.;x",
+    "/admin%EF%BC%8E/x",
+    "/admin%C2%A0/x",
+    "/%20/admin/x",
 ]
 #: Other spellings of the same path.
 SPELLINGS = [
@@ -87,16 +110,30 @@ def test_every_spelling_of_a_path_leads_to_its_rule(target: str) -> None:
     assert AccessRules((OPEN, ADMIN, REST)).decide("GET", HOST, target).rule is ADMIN
 
 
-@pytest.mark.parametrize("target", ["/ADMIN/x", "/Admin", "/admin;x/y", "/admin;a=b", "/ad%EF%BD%8Din/x"])
+@pytest.mark.parametrize("target", ["/ADMIN/x", "/Admin", "/admin;x/y", "/admin;a=b", "/ad%EF%BD%8Din/x", *TRIMMED])
 def test_what_some_servers_read_as_a_protected_path_is_refused(target: str) -> None:
-    """They ignore case, semicolons, or the width of characters; the rule below would let every user in."""
+    """They ignore case, semicolons, dots and blanks at the end of a segment, or the width of characters.
+
+    The rule below would let every user in.
+    """
     decision = AccessRules((OPEN, ADMIN, REST)).decide("GET", HOST, target)
 
     assert decision.allow == "nobody"
     assert "different rules" in decision.reason
 
 
-@pytest.mark.parametrize("target", ["/account/A", "/account/x;y=1", "/account/%EF%BC%A1", "/account/a%20b"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/account/A",
+        "/account/x;y=1",
+        "/account/%EF%BC%A1",
+        "/account/a%20b",
+        "/account/Inc.",
+        "/account/a.b",
+        "/account/x%20",
+    ],
+)
 def test_a_path_that_leads_to_one_rule_in_each_reading_passes(target: str) -> None:
     assert SITE.decide("GET", HOST, target).rule is ACCOUNT
 
@@ -157,7 +194,7 @@ def test_hosts_are_compared_without_case_port_and_last_dot() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["", "a", "//a", "/a/**/b", "/a**", "/%61", "/a?b", "/a;b", "/a/../b", "/a\\b", "/a#b"]
+    "path", ["", "a", "//a", "/a/**/b", "/a**", "/%61", "/a?b", "/a;b", "/a/../b", "/a\\b", "/a#b", "/a./b", "/a /**"]
 )
 def test_a_pattern_that_would_match_nothing_or_too_much_is_a_mistake(path: str) -> None:
     assert check_path(path)
@@ -193,6 +230,7 @@ RULE = st.builds(
     methods=st.sampled_from([(), ("GET",), ("POST", "PUT")]),
     hosts=st.sampled_from([(), (HOST,), ("*.example.com",), ("other.example",)]),
 )
+PUBLIC_PATTERN = "/*.*"
 METHOD = st.sampled_from(["GET", "HEAD", "POST", "DELETE"])
 
 
@@ -242,6 +280,16 @@ def test_no_reading_has_a_dot_segment_or_an_empty_one(target: str) -> None:
     for reading in _readings(target) or ():
         assert reading.startswith("/")
         assert not {"", ".", ".."} & {*reading[1:].split("/")} or reading == "/"
+
+
+@given(segments=st.lists(st.tuples(SEGMENT, st.text(". ", max_size=3)), min_size=1, max_size=3))
+def test_what_is_at_the_end_of_a_segment_for_windows_leads_to_the_same_rule(segments: list[tuple[str, str]]) -> None:
+    plain = "/" + "/".join(segment for segment, _ in segments)
+    with_ends = "/" + "/".join(segment + end for segment, end in segments)
+    for rules in (AccessRules((AccessRule(allow="public", paths=(PUBLIC_PATTERN,)), REST)), SITE):
+        wanted, decision = (rules.decide("GET", HOST, quote(path, safe="/;")) for path in (plain, with_ends))
+
+        assert decision.allow == "nobody" or decision.rule == wanted.rule
 
 
 @given(text=st.text(max_size=30))

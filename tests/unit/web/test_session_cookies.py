@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import string
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -108,6 +110,33 @@ def test_a_second_part_that_is_left_over_does_no_harm(cookies: SessionCookies) -
 
     assert kept is not None
     assert kept.refresh_token == "refresh-short"
+
+
+def test_no_second_cookie_fills_the_memory(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else one user could drive the sessions of all others out of it."""
+    monkeypatch.setattr("velro_auth.web.session_cookies.REMEMBERED", 3)
+    cookies = SessionCookies(KEYS, now=clock)
+    opened: list[str] = []
+    open_until = Sealer.open_until
+
+    def counted(self: Sealer, text: str, *, bound_to: str = "") -> tuple[Mapping[str, Any], int]:
+        opened.append(text)
+        return open_until(self, text, bound_to=bound_to)
+
+    monkeypatch.setattr(Sealer, "open_until", counted)
+    other, another, attacker = Browser(), Browser(), Browser()
+    kept_in(other, cookies, session_of(seed="other"))
+    kept_in(another, cookies, session_of(4000, seed="another"))
+    kept_in(attacker, cookies, session_of(seed="attacker"))
+
+    for number in range(20):
+        junk = {**attacker.cookies, SECOND: f"junk-{number}"}
+        assert cookies.find(request_with(junk)) is not None
+
+    opened.clear()
+    assert cookies.find(request_with(other.cookies)) is not None
+    assert cookies.find(request_with(another.cookies)) is not None
+    assert opened == []
 
 
 def test_parts_of_two_sessions_make_none(cookies: SessionCookies) -> None:
