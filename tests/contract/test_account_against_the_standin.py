@@ -184,6 +184,24 @@ def test_a_default_link_leads_to_a_session_whose_password_is_unproven(standin_wi
     assert lab.log_in(email, OTHER).status_code == 200
 
 
+def test_a_default_link_opens_the_account_with_its_owners_password_only(standin_with: StandinWith, email: str) -> None:
+    lab = lab_of(standin_with(**{**BY_MAIL, "mail_link": "verify"}), AUTH_PUBLIC_URL="http://localhost:8000")
+    lab.post("/signup", email=email, password=PASSWORD)
+    owners = lab_of(lab.standin, AUTH_PUBLIC_URL="http://localhost:8000")
+    owners.post("/signup", email=email, password=OTHER, redirect_to=PAGE)
+    link = requests.get(lab.mail(email)["link"], allow_redirects=False, timeout=10).headers["Location"]
+
+    refused = owners.post("/exchange", code=link.partition("?code=")[2], password=WEAK)
+
+    ticket = assert_problem(refused, 422, "weak_password")["ticket"]
+    assert_problem(lab.log_in(email), 401, "invalid_credentials")
+    assert_problem(lab.log_in(email, WEAK), 401, "invalid_credentials")
+    session = owners.post("/password/reset", ticket=ticket, password=OTHER).get_json()
+    assert lab.verify(session) == 200
+    assert_problem(lab.log_in(email), 401, "invalid_credentials")
+    assert lab.log_in(email, OTHER).status_code == 200
+
+
 @pytest.mark.parametrize("kind", ["signup", "email", "magiclink"])
 def test_a_confirmation_without_a_password_says_that_it_is_unproven(lab: Lab, email: str, kind: str) -> None:
     lab.post("/signup", email=email, password=PASSWORD)

@@ -77,6 +77,8 @@ export interface Problem {
   detail: string;
   request_id: string;
   errors?: Record<string, string[]>;
+  /** Of 422 `weak_password`: what Supabase finds weak, where it says so. */
+  reasons?: ("length" | "characters" | "pwned")[];
   challenge?: Challenge;
   /** Of a reset or confirmation whose link was used already: send it in place of the link. */
   ticket?: string;
@@ -350,6 +352,7 @@ export interface ExchangeBody {
    * browser has a cookie.
    */
   code_verifier?: string;
+  password?: string | null;
 }
 
 export interface ListedSessionAnswer {
