@@ -185,10 +185,20 @@ def test_the_state_counts_logins_of_each_kind(dev: Client, upstream: UpstreamDou
     assert (shown["window"]["logins"], shown["window"]["failures"]) == (8, 1)
     assert 0 < shown["window"]["p50_ms"] <= shown["window"]["p95_ms"]
     assert shown["throttle"] == {"pair": 1}
+    assert shown["mails_withheld"] == 0
     assert shown["breaker"] == {"closed": 1, "open": 0, "half-open": 0}
     assert shown["bulkhead"] == {"slots": 24, "taken": 0, "waiting": 0}
     assert shown["supabase"] == {"answers": True, "fault": None}
     assert switches.tokens == {f"Bearer {CONTROL_TOKEN}"}
+
+
+def test_mails_that_are_withheld_are_counted(dev: Client, upstream: UpstreamDouble) -> None:
+    """No answer says it, so a developer would look for the mail in vain."""
+    upstream.answers({})
+    statuses = {dev.post("/api/v1/auth/otp", json={"email": "ada@example.com"}).status_code for _ in range(3)}
+
+    assert statuses == {202}
+    assert dev.get("/dev/state").get_json()["mails_withheld"] == 1
 
 
 def test_an_open_breaker_is_shown(dev: Client, upstream: UpstreamDouble, switches: Switches) -> None:

@@ -275,8 +275,11 @@ def test_administration_is_404_in_supabase_s_format(path: str, face: Client) -> 
 def test_the_other_services_are_at_the_project(path: str, face: Client) -> None:
     answer = face.get(path, headers=KEYS)
 
+    body = answer.get_json()
     assert answer.status_code == 404
-    assert PROJECT in answer.get_json()["hint"]
+    assert PROJECT in body["hint"]
+    assert body["message"] == body["hint"], "what supabase-js shows as error.message"
+    assert body["error_code"] == "not_found"
 
 
 def test_head_spends_no_link(face: Client, supabase: Supabase) -> None:

@@ -89,6 +89,9 @@ TABLE: Final[Mapping[type[Exception], Row]] = {
 #: Refusals of a project that has logins of this kind switched off. Other such refusals are about our key.
 _SWITCHED_OFF: Final = frozenset({"email_provider_disabled", "phone_provider_disabled"})
 
+#: Members of our errors that the body has too.
+_SHOWN_MEMBERS: Final = frozenset({"hint", "message"})
+
 _TOO_MANY: Final = 429
 _UNREADY: Final = 503
 _REFUSED: Final = range(400, 500)
@@ -138,7 +141,7 @@ def _answer(error: Exception, said: Told, environ: Mapping[str, Any]) -> RawResp
     )
     if said.weak_password is not None:
         body["weak_password"] = said.weak_password
-    body |= {name: value for name, value in getattr(error, "members", {}).items() if name == "hint"}
+    body |= {name: value for name, value in getattr(error, "members", {}).items() if name in _SHOWN_MEMBERS}
     headers = [("Content-Type", "application/json"), NO_STORE, ("x-sb-error-code", said.code)]
     if is_new:
         headers.append(("X-Supabase-Api-Version", NEW_FORMAT))

@@ -160,7 +160,9 @@ class SupabaseApiEndpoint:
         path = request.environ["PATH_INFO"]
         if not is_below(path, (PREFIX,)):
             error: VelroAuthError = NotFound("not the authentication server")
-            error.members = {"hint": f"This gateway answers {PREFIX} only. Send this request to {self.project_url}."}
+            hint = f"This gateway answers {PREFIX} only. Send this request to {self.project_url}."
+            # Clients of the other services show "message" to people, and no "hint".
+            error.members = {"hint": hint, "message": hint}
             raise error
         if "%" in request.environ.get("RAW_URI", "").partition("?")[0]:
             raise NotFound("an escape in the path")

@@ -39,6 +39,9 @@ STOP_LIMIT_S: Final = 20
 #: Origins of a frontend under development, on any port: they may call the gateway, and sign-ins may lead there.
 DEV_ORIGINS: Final = "http://localhost:*,http://127.0.0.1:*"
 
+#: Where the local database is kept unless ``--data-dir`` says otherwise.
+DATA_DIR: Final = Path(".velro")
+
 _DATA_DIR: Final = click.Path(file_okay=False, path_type=Path)
 #: For the commands below ``dev``, so that the option may also follow the name of the command.
 _data_dir_option = click.option("--data-dir", type=_DATA_DIR, help="The same option as that of 'dev'.")
@@ -49,7 +52,7 @@ _data_dir_option = click.option("--data-dir", type=_DATA_DIR, help="The same opt
 @click.option(
     "--data-dir",
     type=_DATA_DIR,
-    default=Path(".velro"),
+    default=DATA_DIR,
     show_default=True,
     help="Where the local database is kept between runs.",
 )
@@ -122,7 +125,7 @@ def _run(port: int, data_dir: Path, request: StopRequest, *, confirm: str) -> No
         _create_accounts(project)
         with _gateway(port, project) as gateway, project.published(data_dir):
             click.echo(f"Ready after {time.monotonic() - started_s:.1f} s.\n")
-            click.echo(_welcome(port, project))
+            click.echo(welcome(port, project, data_dir))
             status = await_end(gateway, request)
             raise CannotStart(f"The gateway ended by itself, with status {status}; see its lines above.")
 
@@ -242,13 +245,23 @@ def await_health(port: int, process: subprocess.Popen[str]) -> None:
     raise CannotStart("The gateway did not start; see its lines above.")
 
 
-def _welcome(port: int, project: LocalProject) -> str:
+def welcome(port: int, project: LocalProject, data_dir: Path) -> str:
+    """Return what to try next. The page to sign in is named at ``AUTH_PUBLIC_URL``: elsewhere it keeps no session."""
     program = (
         "velro-auth" if shutil.which("velro-auth") else os.path.relpath(Path(sys.executable).parent / "velro-auth")
     )
+    folder = "" if data_dir == DATA_DIR else f" --data-dir {shlex.quote(str(data_dir))}"
+    panel = f"{project.gateway_url}/   (what runs here, live, and what to try)"
+    # Not that of AUTH_ENV_FILE, which the gateway does not read either.
+    public_url = (inherited().get("AUTH_PUBLIC_URL") or project.gateway_url).rstrip("/")
+    opened = (
+        panel
+        if public_url == project.gateway_url
+        else f"{public_url}/   (AUTH_PUBLIC_URL: what browsers shall reach)\n  panel     {panel}"
+    )
     return f"""\
-  Open      {project.gateway_url}/   (what runs here, live, and what to try)
-  sign in   {project.gateway_url}/login   (as {DEMO_EMAIL}, with {DEMO_PASSWORD})
+  Open      {opened}
+  sign in   {public_url}/login   (as {DEMO_EMAIL}, with {DEMO_PASSWORD})
   gateway   {project.gateway_url}   (what it can do: {project.gateway_url}/docs)
   Supabase  {project.url}
   mailbox   {project.mailbox_url}   (every mail it sends)
@@ -260,12 +273,12 @@ Log in:
     -H 'Content-Type: application/json' \\
     -d '{{"email": "{DEMO_EMAIL}", "password": "{DEMO_PASSWORD}"}}'
 
-Add a user:                    {program} dev add-user ada@example.com
-Keys and addresses, in a shell: eval "$({program} dev env)"
+Add a user:                    {program} dev{folder} add-user ada@example.com
+Keys and addresses, in a shell: eval "$({program} dev{folder} env)"
 A frontend on http://localhost:* may call it and gets tokens; only the pages of the gateway itself get a cookie.
 AUTH_COOKIE_SESSIONS=1 CORS_ORIGINS=http://localhost:5173 make run gives that frontend a cookie too.
 AUTH_DEV_CONFIRM=mail make run has sign-ups confirmed by a mail; by default they confirm by themselves.
-One address gets 2 mails an hour from one network; AUTH_THROTTLE_SCALE=100 make run allows more.
+10 mails an hour from this machine, 2 for one address; AUTH_THROTTLE_SCALE=100 lifts it. No answer says it.
 
 Stop with Ctrl-C.
 """

@@ -19,6 +19,12 @@ from velro_auth.ops.cli.click_helpers import json_option, print_json
 from velro_auth.web.problems import answer_for
 
 
+class UnusableRules(click.ClickException):
+    """The file of rules cannot be read or has a mistake. Its exit status is not that of a refused request."""
+
+    exit_code = 2
+
+
 @click.group()
 def rules() -> None:
     """Explain the rules in the file that AUTH_RULES_FILE names."""
@@ -61,7 +67,7 @@ def _rules(path: str | None) -> AccessRules:
         raise click.UsageError(f"{VARIABLE} is not set: set it, or name a file with --file.")
     found = read_rules_file(path)
     if found.rules is None:
-        raise click.ClickException("\n".join(map(str, found.errors)))
+        raise UnusableRules("\n".join(map(str, found.errors)))
     return found.rules
 
 

@@ -33,6 +33,9 @@ def readings(telemetry: Telemetry) -> dict[str, Any]:
         "breaker": {state: int(count) for state, count in values["breaker"].items()},
         "bulkhead": {name: int(values[f"gate_{name}"][""]) for name in ("slots", "taken", "waiting")},
         "throttle": {limit: int(count) for limit, count in values["throttle_refusals_total"].items() if count},
+        "mails_withheld": sum(
+            int(count) for budget, count in values["budget_refusals_total"].items() if budget.startswith("mail_")
+        ),
     }
 
 

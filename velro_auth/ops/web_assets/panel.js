@@ -214,7 +214,7 @@
     place.className = grade;
   }
 
-  function showState({ window, logins, breaker, bulkhead, throttle, supabase }) {
+  function showState({ window, logins, breaker, bulkhead, throttle, mails_withheld: withheld, supabase }) {
     const ms = (value) => (window.logins ? `${Math.round(value)} ms` : "–");
     const open = Object.keys(breaker).filter((state) => breaker[state] && state !== "closed");
     figure("logins", window.logins);
@@ -222,6 +222,7 @@
     figure("p95", ms(window.p95_ms));
     figure("refused", logins.refused);
     figure("throttled", Object.entries(throttle).map(([limit, count]) => `${count} ${limit}`).join(", ") || "0");
+    figure("mails", `every mail sent${withheld ? `; ${withheld} withheld by a limit` : ""}`);
     figure("failed", logins.failed, logins.failed ? "critical" : "");
     figure("breaker", open.length ? open.join(", ") : "closed", open.length ? "critical" : "good");
     figure("permits", `${bulkhead.taken} / ${bulkhead.slots}`);

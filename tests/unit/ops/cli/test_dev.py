@@ -18,7 +18,8 @@ from click.testing import CliRunner
 from supabase_standin import StandinConfig
 from supabase_standin.__main__ import config_of, parser
 from supabase_standin.redirects import is_allowed
-from velro_auth.ops.cli.dev import await_health, dev
+from velro_auth.guards.budgets import BudgetLimits
+from velro_auth.ops.cli.dev import DATA_DIR, await_health, dev, welcome
 from velro_auth.ops.cli.local_project import CannotStart, LocalProject, mail_options
 from velro_auth.ops.cli.ports import free_port_beside, require_free
 from velro_auth.ops.cli.processes import Stopped, StopRequest, await_end, deferred_signals, stop_on_signals
@@ -167,6 +168,40 @@ def project(url: str) -> LocalProject:
         secret_key="sb_secret_x",
         database_dsn="user=postgres password='a b'",
     )
+
+
+@pytest.mark.parametrize(
+    ("data_dir", "options"), [(DATA_DIR, ""), (Path("another folder"), " --data-dir 'another folder'")]
+)
+def test_the_next_commands_name_the_data_directory_unless_it_is_the_usual_one(data_dir: Path, options: str) -> None:
+    said = welcome(8000, project("http://localhost:8001"), data_dir)
+
+    assert f"velro-auth dev{options} add-user ada@example.com\n" in said
+    assert f'velro-auth dev{options} env)"\n' in said
+
+
+def test_the_first_lines_name_the_address_for_browsers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere the page to sign in keeps no session."""
+    monkeypatch.delenv("AUTH_PUBLIC_URL", raising=False)
+    usual = welcome(8000, project("http://localhost:8001"), DATA_DIR)
+    monkeypatch.setenv("AUTH_PUBLIC_URL", "http://localhost:8080/")
+    behind_a_proxy = welcome(8000, project("http://localhost:8001"), DATA_DIR)
+
+    assert usual.startswith("  Open      http://localhost:8000/   (what runs here")
+    assert "  sign in   http://localhost:8000/login " in usual
+    assert behind_a_proxy.startswith("  Open      http://localhost:8080/   (AUTH_PUBLIC_URL")
+    assert "  panel     http://localhost:8000/   (what runs here" in behind_a_proxy
+    assert "  sign in   http://localhost:8080/login " in behind_a_proxy
+
+
+def test_the_limits_of_mails_are_said() -> None:
+    """Sign-ups that wait for a mail stop silently at a limit: the answers of all mails are the same."""
+    said = welcome(8000, project("http://localhost:8001"), DATA_DIR)
+    budgets = BudgetLimits()
+    (from_network,), (to_address,) = budgets.mail_network, budgets.mail_pair
+
+    assert f"{from_network.count} mails an hour from this machine, {to_address.count} for one address" in said
+    assert "AUTH_THROTTLE_SCALE=100" in said
 
 
 def test_a_running_project_is_found_by_its_folder(tmp_path: Path) -> None:

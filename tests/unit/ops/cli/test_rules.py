@@ -65,8 +65,20 @@ def test_a_broken_file_is_told_with_its_line(tmp_path: Path) -> None:
 
     result = explain("GET", f"{SITE}/", file=str(rules))
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2, "1 is a request that is refused"
     assert "line 2: 'b': a path begins with one slash" in result.output
+
+
+def test_a_missing_file_is_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = tmp_path / "nowhere.toml"
+    monkeypatch.delenv("AUTH_ENV_FILE", raising=False)
+    monkeypatch.setenv("AUTH_RULES_FILE", str(missing))
+
+    by_option = explain("GET", f"{SITE}/", file=str(missing))
+    by_setting = CliRunner().invoke(main, ["rules", "explain", "GET", f"{SITE}/"])
+
+    assert [by_option.exit_code, by_setting.exit_code] == [2, 2]
+    assert str(missing) in by_option.output
 
 
 def test_without_rules_or_a_whole_address_it_says_what_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
