@@ -35,7 +35,7 @@ def _token(context: DiagnosticContext) -> Finding:
     if context.settings.has_session_cookies and not fits_into_cookies(session):
         return Finding(
             "fail",
-            f"{said}; with its refresh token it does not fit into the session cookies",
+            f"{said}; with its refresh token it does not fit into the cookies of a session",
             "Put less into app_metadata, user_metadata and the hook's claims, or switch AUTH_COOKIE_SESSIONS and"
             " AUTH_PAGES off.",
         )
