@@ -61,3 +61,14 @@ def test_a_value_of_a_path_is_sent_as_one_part_of_it(page: Page, tmp_path: Path)
         expect(ending.locator("output")).to_contain_text("401")
 
     assert f"{running.url}/api/v1/auth/sessions/a%20b%3Fc" in asked
+
+
+def test_nothing_scrolls_sideways_on_a_small_screen(page: Page, tmp_path: Path) -> None:
+    page.set_viewport_size({"width": 320, "height": 800})
+
+    with gateway(tmp_path / "gateway.log", SUPABASE_URL="http://127.0.0.1:9", SUPABASE_SECRET_KEY="") as running:
+        page.goto(f"{running.url}/docs")
+        for closed in page.get_by_text("Try it", exact=True).all():
+            closed.click()
+
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320
