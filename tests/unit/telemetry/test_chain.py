@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from velro_auth.ops.cli import main
 from velro_auth.ops.cli.audit import audit
 from velro_auth.telemetry.audit import AuditTrail
 from velro_auth.telemetry.chain import GENESIS, digest, verify
@@ -167,13 +168,13 @@ def test_a_file_without_a_record_is_not_called_unbroken(tmp_path: Path, text: st
 
 
 def test_help_and_behaviour_agree_about_lines_that_are_no_json(tmp_path: Path) -> None:
-    said = " ".join(CliRunner().invoke(audit, ["verify", "--help"]).output.split())
+    said = " ".join(CliRunner().invoke(main, ["audit", "verify", "--help"]).output.split())
     (tmp_path / "audit.jsonl").write_bytes(b"[2026-11-26 12:00:00] Starting\n" + b"".join(LINES))
     broken = CliRunner().invoke(audit, ["verify", str(tmp_path / "audit.jsonl")])
 
     assert "each a JSON object" in said
     assert "Any other line counts as damaged" in said
-    assert "Exit status: 0 unbroken; 1 broken, or FILE holds no record" in said
+    assert "Exit status: 0 unbroken; 1 broken, or the file holds no record" in said
     assert broken.exit_code == 1
     assert ":1: the line is not JSON: damaged" in broken.output
 
