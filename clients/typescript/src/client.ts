@@ -213,7 +213,7 @@ export class VelroAuth {
    * Finishes a sign-in with a provider, or by a link of Supabase's default mails, on the page where it ends. Takes what
    * the gateway added out of the page's address. Returns the session; null where the address says nothing.
    */
-  async finishLogin(address: string = location.href, options?: CallOptions): Promise<Session | null> {
+  async finishLogin(address: string = location.href, options?: CallOptions & { password?: string }): Promise<Session | null> {
     const url = new URL(address);
     const { code, error } = Object.fromEntries(url.searchParams) as Record<string, string>;
     if (code === undefined && error === undefined) {
@@ -228,11 +228,15 @@ export class VelroAuth {
     return await this.exchange(code, options);
   }
 
-  /** Trades the code of a sign-in with a provider, or of a mailed link, for a session. */
-  async exchange(code: string, options?: CallOptions): Promise<Session> {
+  /**
+   * Trades the code of a sign-in with a provider, or of a mailed link, for a session. With a mailed link, *password*
+   * becomes the password of the account; where it cannot be set, the error has a `ticket` for another attempt.
+   */
+  async exchange(code: string, options: CallOptions & { password?: string } = {}): Promise<Session> {
+    const { password, ...rest } = options;
     const verifier = MAILED_CODE.test(code) ? null : await this.#flows.getItem(this.#flowKey);
-    const body = { code, ...(verifier && { code_verifier: verifier }) };
-    const answer = await this.#transport.send("exchange", { body, ...options });
+    const body = { code, ...(verifier && { code_verifier: verifier }), ...(password !== undefined && { password }) };
+    const answer = await this.#transport.send("exchange", { body, ...rest });
     await this.#flows.removeItem(this.#flowKey);
     return await this.#sessions.accept(answer);
   }

@@ -59,8 +59,11 @@ test("a sign-in with a provider sends its own verifier, and a mailed code none",
   const address = new URL(await auth.providerUrl("github", "https://app.example.com/welcome"));
   gateway.next("/exchange", [200, gateway.session()], [200, gateway.session()], [200, gateway.session()]);
 
-  await auth.exchange("7c9b0f3e-6a54-4d0e-9a3c-2f1d8e5b7a61");
-  assert.equal(gateway.requests.at(-1).body.code_verifier, undefined);
+  await auth.exchange("7c9b0f3e-6a54-4d0e-9a3c-2f1d8e5b7a61", { password: "a new one" });
+  assert.deepEqual(gateway.requests.at(-1).body, {
+    code: "7c9b0f3e-6a54-4d0e-9a3c-2f1d8e5b7a61",
+    password: "a new one",
+  });
   const again = new URL(await auth.providerUrl("github", "https://app.example.com/welcome"));
   await auth.finishLogin("https://app.example.com/welcome?code=sealed&tab=2");
 
