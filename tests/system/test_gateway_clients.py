@@ -133,7 +133,7 @@ def test_no_spelling_passes_that_a_backend_takes_for_the_same(site: Site, name: 
 
     told = folded(site.ask(headers={**bearer(user_role="editor"), **forged}))
 
-    assert "forged" not in sum(told.values(), [])
+    assert "forged" not in {value for values in told.values() for value in values}
     identity = [[USER_ID], ["ada@example.com"], ["editor"], ["aal1"], [SESSION_ID]]
     assert [told.get(folded_name(of)) for of in IDENTITY] == identity
     assert told["HTTP_X_REAL_IP"] == ["127.0.0.1"]

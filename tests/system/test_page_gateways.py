@@ -182,7 +182,7 @@ def test_no_spelling_passes_that_a_backend_takes_for_the_same(site: PageSite, na
     told = folded(site.ask("/my/x", headers))
     public = folded(site.ask("/open/x", {**PAGE, **spellings(name), "Connection": name}))
 
-    assert not {"forged"} & {*sum(told.values(), []), *sum(public.values(), [])}
+    assert "forged" not in {value for values in (*told.values(), *public.values()) for value in values}
     assert [told.get(folded_name(of)) for of in IDENTITY] == [[USER_ID], [EMAIL], ["editor"], ["aal1"], [SESSION_ID]]
     assert told["HTTP_X_REAL_IP"] == ["127.0.0.1"]
     assert all("forged" not in asked.headers.values() for asked in site.verify.requests)
