@@ -142,6 +142,8 @@ class Backend(BaseHTTPRequestHandler):
             self.send_header("X-Auth-Access-Token", "of the backend")
             self.send_header("X-Velro-Relay", "of the backend")
             self.send_header("Set-Cookie", "own=1; Path=/")
+        if self.path.endswith("/cached"):
+            self.send_header("Cache-Control", "max-age=60")
         self.send_header("Content-Length", str(len(told)))
         self.end_headers()
         self.wfile.write(told if self.command != "HEAD" else b"")

@@ -85,6 +85,7 @@ class Traefik(Model):
     def answer(self, asked: Asked) -> requests.Response:
         # The entry point's, from the connection: forwardedHeaders trusts no client by default.
         asked.headers = {name: of for name, of in asked.headers.items() if not name.startswith("x-forwarded-")}
+        asked.headers = without_aliases((RECIPES / "traefik.yml").read_text(), asked.headers)
         asked.headers["x-real-ip"] = "127.0.0.1"
         asked.headers |= traefik_upgrade(asked.headers)
         routers = self.recipe["http"]["routers"].values()
@@ -119,6 +120,20 @@ class Traefik(Model):
             if name in answer.headers:
                 asked.headers[name.lower()] = answer.headers[name]
         return None
+
+
+def without_aliases(recipe: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """Return *headers* as Traefik's entry point leaves them with the option that *recipe* asks for in its head."""
+    assert "entryPoints: {web: {http: {aliasHeadersStrategy: delete}}}" in recipe
+    return {name: value for name, value in headers.items() if not re.search("[^a-z0-9-]", name)}
+
+
+def removed_on_match(headers: Mapping[str, str], mutation: Mapping[str, Any]) -> dict[str, str]:
+    """Return *headers* without those whose whole name Envoy finds in the mutation's expression."""
+    pattern = mutation["key_matcher"]["safe_regex"]["regex"]
+    # These have to stay.
+    assert not any(re.fullmatch(pattern, name) for name in (":authority", ":method", ":path", ":scheme"))
+    return {name: value for name, value in headers.items() if not re.fullmatch(pattern, name)}
 
 
 def traefik_upgrade(headers: Mapping[str, str]) -> dict[str, str]:
@@ -189,6 +204,9 @@ class Envoy(Model):
 
     @staticmethod
     def _mutate(asked: Asked, mutation: Mapping[str, Any]) -> None:
+        if "remove_on_match" in mutation:
+            asked.headers = removed_on_match(asked.headers, mutation["remove_on_match"])
+            return
         if "remove" in mutation:
             asked.headers.pop(mutation["remove"], None)
             return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import itertools
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -17,6 +19,10 @@ from tests.system.gateway_lab import VerifyEndpoint, backend_server, verify_serv
 
 KEY = SigningKey("one")
 IDENTITY = ("X-Auth-User-Id", "X-Auth-User-Email", "X-Auth-User-Role", "X-Auth-Aal", "X-Auth-Session-Id")
+#: What a gateway writes for the backend and for velro-auth, and no client may write or take away.
+GATEWAYS_OWN = (*IDENTITY, "X-Auth-Require", "X-Auth-Mode", "X-Real-IP", "X-Forwarded-Method", "X-Forwarded-Uri")
+#: What else than letters, digits and "-" stands in the name of a field (RFC 9110, 5.6.2).
+_MARKS = "_.!#$%&'*+^`|~"
 
 Proxy = Callable[..., AbstractContextManager[int]]
 
@@ -60,6 +66,31 @@ def site_behind(proxy: Proxy, verify: VerifyEndpoint, folder: Path, **options: b
         proxy(folder, verify_port, backend_port, **options) as port,
     ):
         yield Site(port, verify)
+
+
+def spellings(name: str) -> dict[str, str]:
+    """Return forged fields with other names that some backend takes for *name*: each mix of "-", "_" and "."."""
+    parts = name.split("-")
+    mixes = [[mark, *rest] for mark in "-_." for rest in itertools.product("-_.", repeat=len(parts) - 2)]
+    mixes += [[mark, *["-"] * (len(parts) - 2)] for mark in _MARKS]
+    mixes += [[*["-"] * (len(parts) - 2), mark] for mark in _MARKS]
+    names = {"".join(itertools.chain(*zip(parts, [*mix, ""], strict=True))) for mix in mixes}
+    return dict.fromkeys(sorted(names), "forged")
+
+
+def folded_name(name: str) -> str:
+    """Return the variable of a field's name, as CGI, WSGI and PHP have it between them."""
+    return "HTTP_" + re.sub("[^A-Z0-9]", "_", name.upper())
+
+
+def folded(answer: requests.Response) -> dict[str, list[str]]:
+    """Return the values that a backend finds in each variable, by what the lab's backend told; none is empty."""
+    assert answer.status_code == 200, answer.text
+    found: dict[str, list[str]] = {}
+    for name, value in answer.json()["headers"]:
+        if value:
+            found.setdefault(folded_name(name), []).append(value)
+    return found
 
 
 def bearer(**changes: Any) -> dict[str, str]:

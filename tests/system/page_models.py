@@ -18,7 +18,15 @@ import requests
 import yaml
 
 from tests.system.gateway_lab import serving
-from tests.system.gateway_models import HOP_BY_HOP, Asked, envoy_upgrade, traefik_matches, traefik_upgrade
+from tests.system.gateway_models import (
+    HOP_BY_HOP,
+    Asked,
+    envoy_upgrade,
+    removed_on_match,
+    traefik_matches,
+    traefik_upgrade,
+    without_aliases,
+)
 from tests.system.page_lab import PAGES, SECRET
 
 #: Header fields of an answer, in their order.
@@ -37,6 +45,7 @@ class Traefik:
 
     def answer(self, asked: Asked) -> tuple[int, Fields, bytes]:
         asked.headers = {name: of for name, of in asked.headers.items() if not name.startswith("x-forwarded-")}
+        asked.headers = without_aliases((PAGES / "traefik.yml").read_text(), asked.headers)
         asked.headers["x-real-ip"] = "127.0.0.1"
         asked.headers |= traefik_upgrade(asked.headers)
         routers = self._http["routers"].values()
@@ -47,7 +56,7 @@ class Traefik:
             ((kind, options),) = self._http["middlewares"][name].items()
             if kind == "headers":
                 self._set(asked, options)
-                ends.append(_without(options.get("customResponseHeaders", {})))
+                ends.append(_with(options.get("customResponseHeaders", {})))
             else:
                 status, fields, body = self._ask(asked, options)
                 if not 200 <= status < 300:
@@ -61,7 +70,7 @@ class Traefik:
     @staticmethod
     def _set(asked: Asked, options: Mapping[str, Any]) -> None:
         assert options.keys() <= {"customRequestHeaders", "customResponseHeaders"}
-        for name, value in options["customRequestHeaders"].items():
+        for name, value in options.get("customRequestHeaders", {}).items():
             asked.headers.pop(name.lower(), None)
             asked.headers |= {name.lower(): value} if value else {}
 
@@ -82,10 +91,11 @@ class Traefik:
         return answer
 
 
-def _without(custom: Mapping[str, str]) -> Callable[[Fields], Fields]:
-    assert not any(custom.values())
+def _with(custom: Mapping[str, str]) -> Callable[[Fields], Fields]:
+    """Set the fields of *custom* in an answer; an empty one is removed."""
     names = {name.lower() for name in custom}
-    return lambda fields: [field for field in fields if field[0].lower() not in names]
+    added = [(name, value) for name, value in custom.items() if value]
+    return lambda fields: [*(field for field in fields if field[0].lower() not in names), *added]
 
 
 def _with_cookies(answer: Fields, names: Sequence[str]) -> Callable[[Fields], Fields]:
@@ -134,11 +144,15 @@ class Envoy:
             return route["direct_response"]["status"], [], b""
         cluster = route["route"]["cluster"].replace("_", "-")
         status, fields, body = self._send(cluster, asked.method, asked.target, asked.forwarded, asked.body)
-        removed = config["response_headers_to_remove"]
-        return status, [*(field for field in fields if field[0].lower() not in removed), *on_success], body
+        added = {of["header"]["key"]: of["header"]["value"] for of in route.get("response_headers_to_add", ())}
+        fields = _with({**dict.fromkeys(config["response_headers_to_remove"], ""), **added})(fields)
+        return status, [*fields, *on_success], body
 
     @staticmethod
     def _mutate(asked: Asked, mutation: Mapping[str, Any]) -> None:
+        if "remove_on_match" in mutation:
+            asked.headers = removed_on_match(asked.headers, mutation["remove_on_match"])
+            return
         if "remove" in mutation:
             asked.headers.pop(mutation["remove"], None)
             return

@@ -11,10 +11,21 @@ from typing import Any
 import pytest
 
 from tests.fixtures.programs import gateway
-from tests.fixtures.tokens import ISSUER
+from tests.fixtures.tokens import ISSUER, SESSION_ID, USER_ID
 from tests.system.gateway_lab import VerifyEndpoint, backend_server, caddy, nginx, project_server
 from tests.system.gateway_models import envoy, traefik
-from tests.system.gateway_site import KEY, Proxy, Site, bearer, site_behind
+from tests.system.gateway_site import (
+    GATEWAYS_OWN,
+    IDENTITY,
+    KEY,
+    Proxy,
+    Site,
+    bearer,
+    folded,
+    folded_name,
+    site_behind,
+    spellings,
+)
 from tests.system.gateway_upgrades import HTTP2, UPGRADES, WEBSOCKET, upgraded
 
 PROXIES = pytest.mark.parametrize(
@@ -115,6 +126,23 @@ def test_no_client_makes_up_its_address(site: Site, name: str) -> None:
 
 
 @PROXIES
+@pytest.mark.parametrize("name", GATEWAYS_OWN)
+def test_no_spelling_passes_that_a_backend_takes_for_the_same(site: Site, name: str) -> None:
+    """With what the client says about its connection: the gateway's own field must not go and leave the forged one."""
+    forged = {**spellings(name), "Connection": f"close, {', '.join(GATEWAYS_OWN)}"}
+
+    told = folded(site.ask(headers={**bearer(user_role="editor"), **forged}))
+
+    assert "forged" not in {value for values in told.values() for value in values}
+    identity = [[USER_ID], ["ada@example.com"], ["editor"], ["aal1"], [SESSION_ID]]
+    assert [told.get(folded_name(of)) for of in IDENTITY] == identity
+    assert told["HTTP_X_REAL_IP"] == ["127.0.0.1"]
+    [asked] = site.verify.requests
+    assert asked.headers["X_REAL_IP"] == "127.0.0.1"
+    assert "forged" not in asked.headers.values()
+
+
+@PROXIES
 def test_a_preflight_needs_a_token_like_any_request(site: Site) -> None:
     assert site.ask(method="OPTIONS", headers=PREFLIGHT).status_code == 401
     assert site.ask(method="OPTIONS", headers={**PREFLIGHT, **bearer()}).status_code == 200
@@ -123,9 +151,12 @@ def test_a_preflight_needs_a_token_like_any_request(site: Site) -> None:
 @PROXIES
 @pytest.mark.parametrize("path", ["/", "/admin/x"])
 def test_preflights_may_be_let_through_and_nothing_else(lenient_site: Site, path: str) -> None:
-    told = lenient_site.told(path, "OPTIONS", headers={**PREFLIGHT, "X-Auth-User-Id": "forged"})
+    forged = {**spellings("X-Auth-User-Id"), "X_Real-IP": "forged", "Connection": "X-Real-IP"}
+    told = lenient_site.told(path, "OPTIONS", headers={**PREFLIGHT, **forged})
 
     assert "forged" not in told.values()
+    assert told["x-real-ip"] == "127.0.0.1"
+    assert "upgrade" not in lenient_site.told(path, "OPTIONS", headers={**PREFLIGHT, **HTTP2, "Upgrade": "h2c"})
     assert lenient_site.verify.requests == []
     for method, headers in (
         ("OPTIONS", {}),

@@ -12,9 +12,21 @@ import requests
 
 from tests.fixtures.tokens import SESSION_ID, USER_ID
 from tests.system.gateway_lab import Asked
-from tests.system.gateway_site import IDENTITY, bearer
+from tests.system.gateway_site import GATEWAYS_OWN, IDENTITY, bearer, folded, folded_name, spellings
 from tests.system.gateway_upgrades import HTTP2, UPGRADES, WEBSOCKET, upgraded
-from tests.system.page_lab import LOGIN, NAME, PAGE, SCRIPT, SECRET, PageSite, caddy, cookies_of, nginx, page_site
+from tests.system.page_lab import (
+    EMAIL,
+    LOGIN,
+    NAME,
+    PAGE,
+    SCRIPT,
+    SECRET,
+    PageSite,
+    caddy,
+    cookies_of,
+    nginx,
+    page_site,
+)
 from tests.system.page_models import envoy, traefik
 
 PREFLIGHT = {"Origin": "https://other.example", "Access-Control-Request-Method": "PUT", "Sec-Fetch-Mode": "cors"}
@@ -173,6 +185,33 @@ def test_nothing_that_only_a_gateway_says_comes_from_a_client(site: PageSite, sp
     assert refused.status_code == 401
 
 
+@pytest.mark.parametrize("name", [*GATEWAYS_OWN, "X-Velro-Relay", "X-Original-Method"])
+def test_no_spelling_passes_that_a_backend_takes_for_the_same(site: PageSite, name: str) -> None:
+    """With what the client says about its connection: the gateway's own field must not go and leave the forged one."""
+    cookie = site.log_in(user_role="editor", session_id=SESSION_ID)
+    headers = {**PAGE, "Cookie": cookie, **spellings(name), "Connection": f"close, {', '.join(GATEWAYS_OWN)}"}
+
+    told = folded(site.ask("/my/x", headers))
+    public = folded(site.ask("/open/x", {**PAGE, **spellings(name), "Connection": name}))
+
+    assert "forged" not in {value for values in (*told.values(), *public.values()) for value in values}
+    assert [told.get(folded_name(of)) for of in IDENTITY] == [[USER_ID], [EMAIL], ["editor"], ["aal1"], [SESSION_ID]]
+    assert told["HTTP_X_REAL_IP"] == ["127.0.0.1"]
+    assert all("forged" not in asked.headers.values() for asked in site.verify.requests)
+
+
+def test_no_client_hides_its_address_from_a_login(site: PageSite) -> None:
+    site.ask(
+        "/api/v1/auth/login",
+        {**SCRIPT, "Connection": "close, X-Real-IP, X-Forwarded-For", "X_Real-IP": "forged"},
+        method="POST",
+        json={"email": EMAIL, "password": "correct horse battery staple"},
+    )
+
+    [login] = [asked for asked in site.verify.requests if asked.path == "/api/v1/auth/login"]
+    assert login.headers["X_REAL_IP"] == "127.0.0.1"
+
+
 def test_only_the_backend_gets_the_access_token(site: PageSite) -> None:
     cookie = site.log_in()
     forged = {**PAGE, "Cookie": cookie, "X-Velro-Relay": SECRET, "X-Auth-Access-Token": "forged"}
@@ -215,10 +254,19 @@ def test_a_refreshed_session_goes_on_to_the_browser(
     # Traefik and Envoy cannot add it to these answers alone.
     assert "no-store" in answer.headers.get("Cache-Control", "") or "model" in request.node.name
     assert len(site.project.refreshes) == 1
-    again = site.ask("/my/x", {**PAGE, "Cookie": new})
-    assert again.status_code == 200
-    assert "Cache-Control" not in again.headers
+    assert site.ask("/my/x", {**PAGE, "Cookie": new}).status_code == 200
     assert len(site.project.refreshes) == 1
+
+
+def test_what_needs_a_session_stays_in_no_cache(site: PageSite) -> None:
+    """``Back`` after the logout would show it again. What is public stays as the backend says."""
+    own = {**PAGE, "Cookie": site.log_in(user_role="admin")}
+
+    for path in ("/my/x", "/my/cached", "/admin/x", "/api/x"):
+        assert "no-store" in site.ask(path, own).headers["Cache-Control"], path
+    for headers in (own, PAGE):
+        assert "Cache-Control" not in site.ask("/open/x", headers).headers
+        assert site.ask("/open/cached", headers).headers["Cache-Control"] == "max-age=60"
 
 
 def test_a_session_that_got_shorter_loses_its_second_cookie(site: PageSite) -> None:

@@ -66,7 +66,9 @@ def test_from_the_first_visit_to_the_page(site: PageSite) -> None:
 
     page = site.ask("/members/", {**PAGE, "Cookie": cookie})
     assert "you are signed in" in page.text
-    assert "no-cache" in page.headers["Cache-Control"]
+    # "Back" after the logout would show it again.
+    assert page.headers["Cache-Control"] == "no-store"
+    assert site.ask("/assets/site.css", {**SCRIPT, "Cookie": cookie}).headers["Cache-Control"] == "no-cache"
     assert site.ask("/admin/", {**PAGE, "Cookie": cookie}).status_code == 403
     admin = site.log_in(user_role="admin")
     assert "your role is" in site.ask("/admin/", {**PAGE, "Cookie": admin}).text

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 #: A public part of the site stays open when nobody can be signed in.
 _NO_SESSION: Final = (AuthError, Throttled, Unready, UpstreamError, UpstreamThrottled)
 _VARY: Final = ("Vary", "Accept, Sec-Fetch-Mode")
+#: What a gateway sends on to the client with the answer of a part that is not public. ``Cache-Control`` itself is for
+#: the answer of ``verify``.
+_NOT_FOR_CACHES: Final = ("X-Auth-Cache-Control", "no-store")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +114,8 @@ class ProtectionEndpoint:
         is_public = decision is not None and decision.allow == "public"
         if decision is not None and decision.rule is not None:
             context.required = decision.rule.requirements
+        if not is_public:
+            context.answer_headers.append(_NOT_FOR_CACHES)
         try:
             return self.endpoint(request)
         except _NO_SESSION as error:
