@@ -14,7 +14,19 @@ from tests.fixtures.tokens import SESSION_ID, USER_ID
 from tests.system.gateway_lab import Asked
 from tests.system.gateway_site import GATEWAYS_OWN, IDENTITY, bearer, folded, folded_name, spellings
 from tests.system.gateway_upgrades import HTTP2, UPGRADES, WEBSOCKET, upgraded
-from tests.system.page_lab import EMAIL, LOGIN, NAME, PAGE, SCRIPT, SECRET, PageSite, caddy, cookies_of, nginx, page_site
+from tests.system.page_lab import (
+    EMAIL,
+    LOGIN,
+    NAME,
+    PAGE,
+    SCRIPT,
+    SECRET,
+    PageSite,
+    caddy,
+    cookies_of,
+    nginx,
+    page_site,
+)
 from tests.system.page_models import envoy, traefik
 
 PREFLIGHT = {"Origin": "https://other.example", "Access-Control-Request-Method": "PUT", "Sec-Fetch-Mode": "cors"}
