@@ -417,6 +417,15 @@ def test_a_public_part_shows_its_users_to_the_backend(site: Client) -> None:
     assert unknown.headers["Cache-Control"] == "no-store"
 
 
+def test_the_gateway_is_told_what_no_cache_may_keep(site: Client) -> None:
+    """Also for refusals, which nginx answers itself."""
+    for path, status in (("/my/x", 200), ("/admin/x", 403)):
+        answer = ask(site, path, bearer())
+        assert (answer.status_code, answer.headers["X-Auth-Cache-Control"]) == (status, "no-store")
+    for headers in (bearer(), {}):
+        assert "X-Auth-Cache-Control" not in ask(site, "/open/x", headers).headers
+
+
 def test_a_public_part_stays_open_to_bad_sessions(site: Client, supabase: responses.RequestsMock) -> None:
     gives(supabase, left_s=-3000)
     headers = with_cookie(site)
