@@ -123,7 +123,8 @@ def test_the_next_steps_of_a_newcomer_work(data_dir: Path, tmp_path: Path) -> No
         assert "Set-Cookie" not in from_frontend.headers
         assert "access_token" not in from_page.json()
         assert from_page.headers["Set-Cookie"].startswith("velro_session=")
-        for step in (f"{gateway}/docs", " dev env)", " dev add-user "):
+        command = f" dev --data-dir {shlex.quote(str(data_dir))}"
+        for step in (f"{gateway}/docs", f"{command} env)", f"{command} add-user "):
             assert step in running.output
         variables = dict(shlex.split(line)[1].split("=", 1) for line in environment.stdout.splitlines())
         assert variables["AUTH_URL"] == gateway
