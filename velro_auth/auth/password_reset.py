@@ -220,8 +220,9 @@ class Confirmation:
         verified = self.proofs.check(proof, context)
         session = verified.session
         if session is None or password is None or proof.type not in OPENING:
-            is_unproven = session is not None and (verified.has_confirmed or proof.type == "signup")
-            return Confirmed(session, is_password_unproven=is_unproven)
+            # Who changes the address has logged in before, so the account is not one that the link confirmed.
+            is_opened = proof.type == "signup" or (verified.has_confirmed and proof.type != "email_change")
+            return Confirmed(session, is_password_unproven=session is not None and is_opened)
         try:
             return Confirmed(self.setter.replace(verified, password, context))
         except SamePassword:
