@@ -87,16 +87,10 @@ def _in_the_browser(page: Page, site: str) -> None:
     expect(page.get_by_text(DEMO_EMAIL).first).to_be_visible()
     page.get_by_role("button", name="Sign out").or_(page.get_by_role("button", name="Log out")).first.click()
     page.wait_for_url(re.compile("/login"))
-<<<<<<< HEAD
     # The browser remembers the page for members, but has to ask for it again.
     page.go_back()
     page.wait_for_url(re.compile(r"/login\?rd="))
-=======
-    # The page for members is asked about again, and not shown as it was.
-    page.go_back()
->>>>>>> fix3
     expect(page.get_by_role("heading", name="For members")).to_have_count(0)
-    page.wait_for_url(re.compile(r"/login\?rd="))
     page.goto(f"{site}/members/")
     page.wait_for_url(re.compile(r"/login\?rd="))
 
