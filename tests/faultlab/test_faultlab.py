@@ -19,20 +19,18 @@ from tests.faultlab.page import page, summary, with_summary
 from tests.faultlab.registry import Guard, Scenario, scenarios
 from tests.faultlab.runner import FAILED, NOT_RUN, PASSED, Row, read_rows, run, write_rows
 from tests.fixtures.programs import ROOT
+from tests.fixtures.standin import temporary_folder
 
 #: A machine that runs all tests at once takes its time.
 PATIENCE = 20.0
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    folder = tmp_path_factory.mktemp("faultlab")
-    folder.chmod(0o711)
-    for parent in list(folder.parents)[:3]:
-        parent.chmod(0o711)
-    made = Ground(folder)
-    yield made
-    made.close()
+def ground() -> Iterator[Ground]:
+    with temporary_folder() as folder:
+        made = Ground(folder)
+        yield made
+        made.close()
 
 
 def of(name: str) -> Scenario:
