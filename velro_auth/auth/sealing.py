@@ -63,7 +63,7 @@ class Sealer:
         ).encode()
         nonce, head = secrets.token_bytes(_NONCE_BYTES), _VERSION + self._first
         sealed = self._ciphers[self._first].encrypt(nonce, plain, head + bound_to.encode())
-        return base64.urlsafe_b64encode(head + nonce + sealed).rstrip(b"=").decode()
+        return _text(head + nonce + sealed)
 
     def open(self, text: str, *, bound_to: str = "") -> Mapping[str, Any]:
         """Return the value in *text*; raises as :meth:`open_until`."""
@@ -80,6 +80,9 @@ class Sealer:
             raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except (UnicodeEncodeError, binascii.Error):
             raise Sealed from None
+        # The last character has bits that mean nothing, and padding is none of ours: one value has one text.
+        if _text(raw) != text:
+            raise Sealed
         start = len(_VERSION) + _KEY_ID_BYTES
         head, nonce, sealed = raw[:start], raw[start : start + _NONCE_BYTES], raw[start + _NONCE_BYTES :]
         cipher = self._ciphers.get(head[len(_VERSION) :])
@@ -105,6 +108,10 @@ def sealing_keys(given: Sequence[str], *, secret: str) -> tuple[bytes, ...]:
     if given:
         return tuple(key.encode() for key in given)
     return (hmac.digest(secret.encode(), b"velro-auth sealing", "sha256"),)
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def _derive(key: bytes, purpose: str) -> bytes:

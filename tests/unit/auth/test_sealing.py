@@ -77,3 +77,13 @@ def test_the_default_key_is_made_from_the_supabase_key() -> None:
 def test_no_key_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one key"):
         Sealer((), "flow")
+
+
+def test_a_value_has_one_text() -> None:
+    text = sealer().seal({"kept": "12"}, good_for_s=60)
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    others = [text[:-1] + last for last in alphabet if last != text[-1]]
+
+    for other in (*others, text + "=", text + "=="):
+        with pytest.raises(Sealed):
+            sealer().open(other)
