@@ -10,11 +10,11 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from velro_auth.auth.access_rules import ALLOWS, AccessRule, AccessRules, check_host, check_method, check_path
 from velro_auth.auth.requirements import LEVELS, Requirements, roles_of
+from velro_auth.config.sources import UnreadableFile, read_text
 from velro_auth.config.validation import SettingError
 from velro_auth.errors import BadParameter
 
@@ -45,15 +45,9 @@ def read_rules_file(path: str) -> RulesFile:
     if not path:
         return RulesFile()
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        text = data.decode("utf-8-sig")
-    except OSError as error:
-        return _wrong(f"{path} cannot be read: {error.strerror}")
-    except ValueError:
-        return _wrong(f"{path} is no text in UTF-8")
-    if len(data) > MAX_BYTES:
-        return _wrong(f"{path} is larger than {MAX_BYTES // 1024} KiB")
+        text = read_text(path, MAX_BYTES)
+    except UnreadableFile as error:
+        return _wrong(str(error))
     return parsed(text, path)
 
 

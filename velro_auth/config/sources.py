@@ -36,20 +36,37 @@ class EnvFile:
     errors: Sequence[SettingError] = ()
 
 
+class UnreadableFile(ValueError):
+    """A file that a setting names cannot be used; the text says why, and quotes nothing of it."""
+
+
+def read_text(path: str, max_bytes: int) -> str:
+    """Return the text of the file at *path*, of at most *max_bytes*.
+
+    Raises:
+        UnreadableFile: It is missing, closed to this user, too large, or no text in UTF-8.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(max_bytes + 1)
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise UnreadableFile(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError:
+        raise UnreadableFile(f"{path} is no text in UTF-8") from None
+    if len(data) > max_bytes:
+        raise UnreadableFile(f"{path} is larger than {max_bytes // 1024} KiB")
+    return text
+
+
 def read_env_file(path: str) -> EnvFile:
     """Read the file at *path*. Never raises: see ``errors``. An empty path is no file."""
     if not path:
         return EnvFile()
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        text = data.decode("utf-8-sig")
-    except OSError as error:
-        return _wrong(f"{path} cannot be read: {error.strerror}")
-    except ValueError:
-        return _wrong(f"{path} is no text in UTF-8")
-    if len(data) > MAX_BYTES:
-        return _wrong(f"{path} is larger than {MAX_BYTES // 1024} KiB")
+        text = read_text(path, MAX_BYTES)
+    except UnreadableFile as error:
+        return _wrong(str(error))
     return _parsed(path, list(parse_stream(io.StringIO(text))))
 
 

@@ -34,13 +34,27 @@ def _again(request: Request) -> RawResponse:
 
 
 @dataclass(frozen=True)
-class SignUpPage:
-    """``/signup``: makes an account."""
+class _ScriptedPage:
+    """What these pages have in common.
+
+    Attributes:
+        site: What all pages share.
+    """
 
     site: Site
 
-    name: ClassVar = "page_signup"
     methods: ClassVar = ("GET", "HEAD", "POST")
+
+    def refused(self, request: Request, error: Exception) -> RawResponse:
+        """Answer with *error*."""
+        return show_error(self.site, request, error)
+
+
+@dataclass(frozen=True)
+class SignUpPage(_ScriptedPage):
+    """``/signup``: makes an account."""
+
+    name: ClassVar = "page_signup"
     paths: ClassVar = ("/signup",)
 
     def __call__(self, request: Request) -> RawResponse:
@@ -49,19 +63,12 @@ class SignUpPage:
             return _again(request)
         return self.site.renderer.page("signup", request, leads_to=self.site.leads_to(request.args.get("rd", "")))
 
-    def refused(self, request: Request, error: Exception) -> RawResponse:
-        """Answer with *error*."""
-        return show_error(self.site, request, error)
-
 
 @dataclass(frozen=True)
-class ForgotPage:
+class ForgotPage(_ScriptedPage):
     """``/forgot``: asks for a mail with which the password can be replaced."""
 
-    site: Site
-
     name: ClassVar = "page_forgot"
-    methods: ClassVar = ("GET", "HEAD", "POST")
     paths: ClassVar = ("/forgot",)
 
     def __call__(self, request: Request) -> RawResponse:
@@ -70,19 +77,12 @@ class ForgotPage:
             return _again(request)
         return self.site.renderer.page("forgot", request)
 
-    def refused(self, request: Request, error: Exception) -> RawResponse:
-        """Answer with *error*."""
-        return show_error(self.site, request, error)
-
 
 @dataclass(frozen=True)
-class ResetPage:
+class ResetPage(_ScriptedPage):
     """``/reset``: replaces the password, with a mailed link or code. Opening the link spends nothing."""
 
-    site: Site
-
     name: ClassVar = "page_reset"
-    methods: ClassVar = ("GET", "HEAD", "POST")
     paths: ClassVar = (RESET_PATH,)
 
     def __call__(self, request: Request) -> RawResponse:
@@ -92,19 +92,12 @@ class ResetPage:
         has_link = bool(request.args.get("token_hash") or request.args.get("code"))
         return self.site.renderer.page("reset", request, has_link=has_link)
 
-    def refused(self, request: Request, error: Exception) -> RawResponse:
-        """Answer with *error*."""
-        return show_error(self.site, request, error)
-
 
 @dataclass(frozen=True)
-class ConfirmPage:
+class ConfirmPage(_ScriptedPage):
     """``/confirm``: every other mailed link or code. Opening the link spends nothing: it is used after a click."""
 
-    site: Site
-
     name: ClassVar = "page_confirm"
-    methods: ClassVar = ("GET", "HEAD", "POST")
     paths: ClassVar = ("/confirm",)
 
     def __call__(self, request: Request) -> RawResponse:
@@ -121,27 +114,20 @@ class ConfirmPage:
             "confirm", request, has_link=has_link, kind=kind, takes_password=kind in OPENING and kind != "magiclink"
         )
 
-    def refused(self, request: Request, error: Exception) -> RawResponse:
-        """Answer with *error*."""
-        return show_error(self.site, request, error)
-
 
 @dataclass(frozen=True)
-class AccountPage:
+class AccountPage(_ScriptedPage):
     """``/account``: what users may change about themselves; and signing out, also without a script.
 
     Attributes:
-        site: What the pages share.
         sessions: Tells who the user is, and ends the session.
         cookies: Remove the session from the browser.
     """
 
-    site: Site
     sessions: Sessions
     cookies: SessionCookies
 
     name: ClassVar = "page_account"
-    methods: ClassVar = ("GET", "HEAD", "POST")
     paths: ClassVar = (ACCOUNT_PATH,)
     needs_token: ClassVar = True
 
@@ -165,7 +151,3 @@ class AccountPage:
             return see_other(LOGIN_PATH)
         claims = self.sessions.verify(token, context).claims
         return self.site.renderer.page("account", request, email=claims.email or "")
-
-    def refused(self, request: Request, error: Exception) -> RawResponse:
-        """Answer with *error*."""
-        return show_error(self.site, request, error)
