@@ -164,10 +164,10 @@ def test_neither_supabase_nor_an_extra_is_imported_by_a_login(standin: Standin, 
         "from werkzeug.test import Client\n"
         f"answer = Client(app).post('{LOGIN}', json={GOOD!r})\n"
         "assert answer.status_code == 200, answer.data\n"
-        "heavy = {'supabase', 'httpx', 'postgrest', 'pydantic', 'opentelemetry', 'sentry_sdk'}\n"
+        "heavy = {'supabase', 'httpx', 'postgrest', 'pydantic', 'opentelemetry', 'rich', 'sentry_sdk'}\n"
         "print(sorted(heavy & sys.modules.keys()))\n"
     )
-    for flag, imported in (("1", "[]"), ("0", "['httpx', 'postgrest', 'pydantic', 'supabase']")):
+    for flag, imported in (("1", "[]"), ("0", "['httpx', 'postgrest', 'pydantic', 'rich', 'supabase']")):
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", script],
             env=clean_environment(

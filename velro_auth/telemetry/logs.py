@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, Final
-
-import structlog
+from typing import Any, Final, cast
 
 from velro_auth.telemetry.sink import Sink, SinkHandler
+
+# structlog would load rich and Pygments for coloured tracebacks, which are never made here: 4 MiB a worker.
+_rich = sys.modules.pop("rich", None)
+sys.modules["rich"] = cast("Any", None)
+import structlog  # noqa: E402
+
+if _rich is None:
+    del sys.modules["rich"]
+else:
+    sys.modules["rich"] = _rich
 
 #: Loggers that are limited to a level. ``opentelemetry`` repeats every few seconds that the collector is away, and
 #: quotes variables that it cannot read; ``traces`` logs that once. Debug lines of the others may hold secrets.
