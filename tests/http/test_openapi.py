@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
 from werkzeug.test import Client
 
 from tests.asserts import assert_problem
-from tests.conftest import ENVIRONMENT, MakeClient
+from tests.conftest import ENVIRONMENT, GOOD_LOGIN, MakeClient
 from tests.upstream_double import UpstreamDouble
 from velro_auth.app import create_app
 from velro_auth.config.settings import Settings
@@ -141,3 +141,24 @@ def test_the_server_reads_the_body_of_every_operation_that_has_one(cookies: str)
     assert described
     assert described | {("POST", "/api/v1/auth/login")} <= service.body_limits.keys()
     assert not [route for route in service.body_limits if route[0] in {"GET", "HEAD"}]
+
+
+def test_cookie_mode_is_described_for_browsers(upstream: UpstreamDouble) -> None:
+    cookies = {"AUTH_COOKIE_SESSIONS": "1", "AUTH_PUBLIC_URL": "https://auth.example.com"}
+    from_here = {"Sec-Fetch-Site": "same-origin"}
+    client = Client(create_app(Settings.from_environment({**ENVIRONMENT, **cookies})))
+    document = client.get("/openapi.json").get_json()
+    paths = {path.removeprefix("/api/v1/auth"): operations for path, operations in document["paths"].items()}
+
+    answer = client.post("/api/v1/auth/login", json=GOOD_LOGIN, headers=from_here).get_json()
+
+    shapes = paths["/login"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]["anyOf"]
+    names = [shape["$ref"].rpartition("/")[2] for shape in shapes]
+    assert names == ["SessionAnswer", "BrowserSessionAnswer"]
+    of_browsers = document["components"]["schemas"]["BrowserSessionAnswer"]
+    assert set(of_browsers["required"]) <= answer.keys() <= of_browsers["properties"].keys()
+    assert document["components"]["securitySchemes"]["cookie"]["name"] == "__Host-velro_session"
+    assert paths["/me"]["get"]["security"] == paths["/verify"]["get"]["security"] == [{"token": []}, {"cookie": []}]
+    assert not paths["/refresh"]["post"]["requestBody"]["required"]
+    assert "`cross_site`" in paths["/logout"]["post"]["responses"]["403"]["description"]
+    assert "403" not in paths["/me"]["get"]["responses"]

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 REFRESH_BEFORE_S: Final = 60
 
 #: RFC 9110, 9.2.1. Requests with these methods change nothing.
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 #: The answer depends on these, beside ``Origin``, which every answer names.
 _VARY: Final = ("Vary", "Authorization, Cookie, Sec-Fetch-Site")
 #: These do not end the session: a later refresh may succeed.
@@ -119,6 +119,11 @@ class CookieEndpoint:
         return getattr(self.endpoint, "operations", {})
 
     @property
+    def cookie_name(self) -> str:
+        """The cookie's name."""
+        return self.rules.cookies.names[0]
+
+    @property
     def max_body_bytes(self) -> int:
         """Largest request body; 0 where no body is read."""
         return getattr(self.endpoint, "max_body_bytes", 0)
@@ -182,7 +187,7 @@ class CookieEndpoint:
             return True
         if self._is_verify and context.peer_is_trusted:
             methods = [environ[field] for field in METHOD_FIELDS if field in environ] or methods
-        return any(method.upper() not in _SAFE for method in methods)
+        return any(method.upper() not in SAFE for method in methods)
 
     def _keep(self, request: Request, context: RequestContext, session: Session) -> None:
         self._set(request, context, self.rules.cookies.keep(session, request))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -10,8 +11,16 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
 from velro_auth.endpoints import Endpoint
+from velro_auth.endpoints.cookie_sessions import SAFE, CookieEndpoint
 from velro_auth.endpoints.operation import BODY, TOKEN, UPSTREAM, Operation
-from velro_auth.endpoints.schemas import LoginBody, LogoutAnswer, LogoutBody, RefreshBody, SessionAnswer
+from velro_auth.endpoints.schemas import (
+    BrowserSessionAnswer,
+    LoginBody,
+    LogoutAnswer,
+    LogoutBody,
+    RefreshBody,
+    SessionAnswer,
+)
 from velro_auth.web.problems import ANSWERS, WEAK_REASONS, ProblemResponse
 
 #: Endpoint → description.
@@ -76,6 +85,12 @@ _PARAMETERS: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
         {"name": "role", "in": "query", "schema": {"type": "string"}, "description": "Any of these, comma separated."},
         {"name": "aal", "in": "query", "schema": {"type": "string", "enum": ["aal1", "aal2", "aal3"]}},
         {"name": "strict", "in": "query", "schema": {"type": "string", "enum": ["1"]}},
+        {
+            "name": "on_fail",
+            "in": "query",
+            "schema": {"type": "string", "enum": ["login"]},
+            "description": "Lead page loads without a session to the login: 303; for nginx 401 and X-Auth-Redirect.",
+        },
     ),
 }
 
@@ -157,6 +172,9 @@ def openapi(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
     spec.components.schema("Problem", _PROBLEM)
     # No OAuth 2 password flow: this is not an OAuth server (RFC 9700, 2.4).
     spec.components.security_scheme("token", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
+    endpoints = list(endpoints)
+    if cookie := next(filter(None, map(_cookie_of, endpoints)), None):
+        spec.components.security_scheme("cookie", {"type": "apiKey", "in": "cookie", "name": cookie})
     for endpoint in endpoints:
         described = {
             method.lower(): _described(endpoint, method, operation)
@@ -168,10 +186,27 @@ def openapi(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
     return spec.to_dict()
 
 
+def _cookie_of(endpoint: Endpoint) -> str | None:
+    """Return the name of the cookie that browsers send to an endpoint in place of a token; None if it takes none."""
+    inner: Endpoint | None = endpoint
+    while inner is not None and not isinstance(inner, CookieEndpoint):
+        inner = getattr(inner, "endpoint", None)
+    return None if inner is None else inner.cookie_name
+
+
 def _operation(endpoint: Endpoint, method: str) -> Operation | None:
     """Return the description of a method: the endpoint's own, else the one of the table above."""
     own: Mapping[str, Operation] = getattr(endpoint, "operations", {})
-    return own.get("GET" if method == "HEAD" else method) or OPERATIONS.get(endpoint.name)
+    operation = own.get("GET" if method == "HEAD" else method) or OPERATIONS.get(endpoint.name)
+    if operation is None or _cookie_of(endpoint) is None:
+        return operation
+    return dataclasses.replace(
+        operation,
+        takes_cookie=True,
+        # The cookie holds the refresh token.
+        is_body_optional=operation.is_body_optional or endpoint.name == "refresh",
+        codes=operation.codes if method in SAFE else (*operation.codes, "cross_site"),
+    )
 
 
 def _described(endpoint: Endpoint, method: str, operation: Operation) -> dict[str, Any]:
@@ -199,14 +234,16 @@ def _described(endpoint: Endpoint, method: str, operation: Operation) -> dict[st
             "content": {"application/json": {"schema": operation.body}},
         }
     if operation.needs_token:
-        described["security"] = [{"token": []}]
+        described["security"] = [{"token": []}, *([{"cookie": []}] if operation.takes_cookie else [])]
     return described
 
 
 def _outcome(meaning: str, operation: Operation) -> dict[str, Any]:
     if not operation.has_content:
         return {"description": meaning}
-    schema = operation.answer or {"type": "object"}
+    schema: Any = operation.answer or {"type": "object"}
+    if operation.takes_cookie and operation.answer and issubclass(operation.answer, SessionAnswer):
+        schema = {"anyOf": [operation.answer, BrowserSessionAnswer]}
     return {"description": meaning, "content": {operation.media_type: {"schema": schema}}}
 
 

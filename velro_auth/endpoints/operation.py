@@ -21,6 +21,7 @@ class Operation:
         success: Status and what it means.
         accepted: Schema and meaning of a 202 beside that.
         needs_token: Whether a bearer token is sent.
+        takes_cookie: Whether a browser may send the session cookie instead, and is answered without tokens.
         codes: Error codes of this endpoint, besides those of every route.
         media_type: Media type of the response.
         failure: Status and meaning of a response with the same schema that is no success.
@@ -35,6 +36,7 @@ class Operation:
     success: tuple[int, str] = (200, "All is well.")
     accepted: tuple[type[Schema], str] | None = None
     needs_token: bool = False
+    takes_cookie: bool = False
     codes: tuple[str, ...] = ()
     media_type: str = "application/json"
     failure: tuple[int, str] | None = None

@@ -100,6 +100,14 @@ class SessionAnswer(Schema):
     )
 
 
+class BrowserSessionAnswer(Schema):
+    """A session as the pages of a browser see it: the cookie keeps the tokens."""
+
+    expires_at = fields.Integer(required=True, metadata={"description": "Seconds since the epoch."})
+    user = fields.Nested(UserAnswer, required=True)
+    mfa = fields.Nested(MfaAnswer)
+
+
 class MeAnswer(Schema):
     """The user of a token: claims and profile row."""
 
