@@ -74,13 +74,23 @@ class Mailer:
         mailbox: Gets each mail that was sent.
         base: The address of the stand-in, for links.
         clock: Seconds since 1970.
+        after_commit: Calls something when the transaction with the code of a mail is committed.
     """
 
-    def __init__(self, config: StandinConfig, mailbox: Mailbox, *, base: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        config: StandinConfig,
+        mailbox: Mailbox,
+        *,
+        base: str,
+        clock: Callable[[], float],
+        after_commit: Callable[[Callable[[], object]], object],
+    ) -> None:
         self._config = config
         self._mailbox = mailbox
         self._base = base
         self._clock = clock
+        self._after_commit = after_commit
         hourly = config.mails_per_hour
         limit = None if hourly is None else RateLimit(burst=hourly, per_s=hourly / 3600)
         self._quota = Limiter(limit, clock=time.monotonic)
@@ -128,7 +138,8 @@ class Mailer:
         )
         time.sleep(self._config.mail_delay_ms / 1000)
         self._deliver(mail, trouble=template.trouble)
-        self._mailbox.add(mail)
+        # Who finds it there uses its code at once.
+        self._after_commit(lambda: self._mailbox.add(mail))
 
     def link(self, template: Template, token_hash: str, redirect_to: str) -> str:
         """Return the link of a mail, in the form that was set."""

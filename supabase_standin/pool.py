@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import psycopg
@@ -26,6 +26,7 @@ class Pool:
         self._lock = threading.Lock()
         self._idle: list[psycopg.Connection] = []
         self._is_closed = False
+        self._after = threading.local()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[psycopg.Connection]:
@@ -34,13 +35,22 @@ class Pool:
         Raises:
             psycopg.OperationalError: The database cannot be reached.
         """
+        outer, calls = getattr(self._after, "calls", None), []
+        self._after.calls = calls
         with self._slots:
             connection = self._take()
             try:
                 with connection.transaction():
                     yield connection
             finally:
+                self._after.calls = outer
                 self._give_back(connection)
+        for call in calls:
+            call()
+
+    def after_commit(self, call: Callable[[], object]) -> None:
+        """Call *call* when this thread's transaction is committed, never if it is rolled back."""
+        self._after.calls.append(call)
 
     def close(self) -> None:
         """Close the idle connections now and the lent ones when they come back."""

@@ -247,7 +247,7 @@ class Standin:
                 required=config.password_required_characters,
             ),
             limits=Limits(config, clock=time.monotonic),
-            mailer=Mailer(config, self.mailbox, base=self.url, clock=self._clock),
+            mailer=Mailer(config, self.mailbox, base=self.url, clock=self._clock, after_commit=auth.after_commit),
             provider=Provider(base=self.url, accounts=self.provider_accounts),
             clock=self._clock,
         )

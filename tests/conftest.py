@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import resource
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
@@ -51,6 +52,14 @@ ENVIRONMENT = {
     # "auto" asks Supabase a question of its own before the first login.
     "AUTH_CAPTCHA": "off",
 }
+
+# Hundreds of callers at once have their sockets in this process. Many systems give 1,024 files, and more to who asks.
+_FILES = 8192
+_soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+if resource.RLIM_INFINITY != _soft < _FILES:
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (_FILES if _hard == resource.RLIM_INFINITY else min(_FILES, _hard), _hard)
+    )
 
 # Both measure the machine that runs the tests, not the code.
 hypothesis.settings.register_profile(

@@ -200,7 +200,8 @@ def nginx(folder: Path, verify_port: int, backend_port: int, *, preflights: bool
         "/dev/shm/velro-auth-cache": str(folder / "cache"),  # noqa: S108 (replaced here)
         "default 0;": f"default {int(preflights)};",
         # Debian's own places belong to root.
-        "http {": "http {\n" + "".join(f"{place}_temp_path {folder}/{place};\n" for place in NGINX_PLACES),
+        "http {": "http {\naccess_log off;\n"
+        + "".join(f"{place}_temp_path {folder}/{place};\n" for place in NGINX_PLACES),
     }.items():
         assert ours in recipe, ours
         recipe = recipe.replace(ours, theirs, 1)

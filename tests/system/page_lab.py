@@ -151,7 +151,8 @@ def nginx(
             "listen 80;": f"listen 127.0.0.1:{port};",
             "server_name app.example.com;": "server_name 127.0.0.1;",
             "127.0.0.1:8080": f"127.0.0.1:{backend_port}",
-            "http {": "http {\n" + "".join(f"{place}_temp_path {folder}/{place};\n" for place in NGINX_PLACES),
+            "http {": "http {\naccess_log off;\n"
+            + "".join(f"{place}_temp_path {folder}/{place};\n" for place in NGINX_PLACES),
         }
     else:
         text = recipe.read_text()

@@ -25,7 +25,7 @@ HASH = "a" * 56
 
 def sender(mailbox: Mailbox, **options: Any) -> Mailer:
     config = StandinConfig(data_dir=Path(), site_url=SITE, **options)
-    return Mailer(config, mailbox, base=BASE, clock=lambda: 1_800_000_000.0)
+    return Mailer(config, mailbox, base=BASE, clock=lambda: 1_800_000_000.0, after_commit=lambda call: call())
 
 
 def send(given: Mailer, to: str = "ada@example.com", redirect_to: str = SITE) -> None:

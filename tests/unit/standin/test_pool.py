@@ -40,6 +40,28 @@ def test_a_good_end_commits_and_an_exception_rolls_back(pool: Pool) -> None:
     assert row == ("kept", None)
 
 
+def test_what_waits_for_the_commit_is_called_after_it_and_never_after_a_rollback(pool: Pool) -> None:
+    called: list[str] = []
+
+    with pool.transaction() as connection:
+        connection.execute("create table waited (n int)")
+        with pool.transaction():
+            pool.after_commit(lambda: called.append("inner"))
+        pool.after_commit(lambda: called.append(str(backend_sees(pool, "waited"))))
+        assert called == ["inner"]
+    with pytest.raises(ZeroDivisionError), pool.transaction():
+        pool.after_commit(lambda: called.append("rolled back"))
+        raise ZeroDivisionError
+
+    assert called == ["inner", "True"]
+
+
+def backend_sees(pool: Pool, table: str) -> bool:
+    with pool.transaction() as other:
+        found = other.execute("select to_regclass(%s) is not null", [table]).fetchone()
+    return bool(found and found[0])
+
+
 def test_never_more_connections_than_said_are_open(pool: Pool) -> None:
     lock, lent, most = threading.Lock(), 0, 0
 
