@@ -35,7 +35,8 @@ class Pool:
         Raises:
             psycopg.OperationalError: The database cannot be reached.
         """
-        outer, calls = getattr(self._after, "calls", None), []
+        outer = getattr(self._after, "calls", None)
+        calls: list[Callable[[], object]] = []
         self._after.calls = calls
         with self._slots:
             connection = self._take()
