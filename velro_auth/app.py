@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
-from werkzeug.wrappers import Response
+from werkzeug.wrappers import Request, Response
 
 from velro_auth.blueprints import AnyPath, blueprint
 from velro_auth.blueprints.auth import auth
@@ -79,6 +79,14 @@ class Service:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         return self._outermost(environ, start_response)
+
+    def answers_at_once(self, environ: WSGIEnvironment) -> bool:
+        """Return whether the answer to a request touches no network, no disk and no lock that a login holds.
+
+        ``velro_auth.server.worker`` asks for the requests whose path does not say it: ``verify`` of a known token.
+        """
+        verify = self._parts.verify
+        return is_below(environ["PATH_INFO"], verify.paths) and verify.answers_at_once(Request(environ))
 
     def start(self) -> None:
         """Start the threads; call it after a fork, because no thread survives one."""

@@ -17,7 +17,7 @@ from cachetools import TTLCache
 
 from velro_auth_client.core.auth.keys import CannotVerify, Key, Keys
 from velro_auth_client.core.auth.tokens import MAX_TOKEN_BYTES, ClaimRules, Claims, UnprovenToken, read_token
-from velro_auth_client.core.errors import SessionGone, TokenInvalid
+from velro_auth_client.core.errors import SessionGone, TokenError, TokenInvalid
 
 #: Algorithms of public keys that are verified here.
 ASYMMETRIC: Final = frozenset({"ES256", "RS256", "EdDSA"})
@@ -29,8 +29,13 @@ LEFT_TO_SUPABASE: Final = frozenset({"ES512", "RS512"})
 class Denied(Protocol):
     """Sessions that ended before their tokens did."""
 
-    def denies(self, claims: Claims) -> bool:
-        """Return whether the session of these claims was ended."""
+    def denies(self, claims: Claims, *, waits: bool = True) -> bool:
+        """Return whether the session of these claims was ended.
+
+        Args:
+            claims: The claims of a good token.
+            waits: Whether this may wait for another process. Without its answer the result is True.
+        """
 
 
 class _Verified(NamedTuple):
@@ -94,6 +99,18 @@ class TokenVerifier:
             self._rules.check_expiry(verified.claims)
         return self._admitted(verified.claims)
 
+    def known(self, token: str) -> Claims | None:
+        """Return the claims of a good token that is cached; None where only :meth:`verify` can tell. Never waits."""
+        try:
+            verified = self._remembered(token_digest(token), waits=False)
+            if verified is None:
+                return None
+            self._rules.check_expiry(verified.claims)
+        except TokenError:
+            return None
+        is_denied = self._denied is not None and self._denied.denies(verified.claims, waits=False)
+        return None if is_denied else verified.claims
+
     def check_claims(self, token: str) -> Claims:
         """Return the claims of a token whose signature Supabase checks.
 
@@ -141,10 +158,10 @@ class TokenVerifier:
             raise SessionGone("the session was ended")
         return claims
 
-    def _remembered(self, digest: bytes) -> _Verified | None:
+    def _remembered(self, digest: bytes, *, waits: bool = True) -> _Verified | None:
         with self._lock:
             verified = self._verified.get(digest)
-        if verified is None or verified.key is self._secret or self._keys.trusts(verified.key):
+        if verified is None or verified.key is self._secret or self._keys.trusts(verified.key, waits=waits):
             return verified
         return None
 
