@@ -86,7 +86,9 @@ class Service:
         ``velro_auth.server.worker`` asks for the requests whose path does not say it: ``verify`` of a known token.
         """
         verify = self._parts.verify
-        return is_below(environ["PATH_INFO"], verify.paths) and verify.answers_at_once(Request(environ))
+        if not is_below(environ["PATH_INFO"], verify.paths):
+            return False
+        return verify.answers_at_once(Request(environ, populate_request=False))
 
     def start(self) -> None:
         """Start the threads; call it after a fork, because no thread survives one."""

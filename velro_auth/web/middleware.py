@@ -127,6 +127,8 @@ class Middleware:
         context = self._context_of(environ)
         environ[CONTEXT] = context
         status, headers, body = self._response(environ, context)
+        # It holds the request, whose environment holds the context: they would live until a garbage collection.
+        context.keep_session = None
         took_ms = (self._clock() - started_s) * 1000
         headers += _security_headers(headers)
         headers += self._cors.headers(environ.get("HTTP_ORIGIN"))
