@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Response
 
 from velro_auth.blueprints import AnyPath, blueprint
 from velro_auth.blueprints.auth import auth
@@ -24,7 +24,7 @@ from velro_auth.endpoints.sessions import LoginEndpoint
 from velro_auth.endpoints.supabase_api.refusals import refuse
 from velro_auth.endpoints.supabase_api.routes import PREFIX
 from velro_auth.errors import MethodNotAllowed, NotFound, RequestError
-from velro_auth.fastlane import FastLane
+from velro_auth.fastlane import FastLane, FastRequest
 from velro_auth.telemetry.logs import set_level
 from velro_auth.web import problems
 from velro_auth.web.cors import Cors
@@ -88,7 +88,7 @@ class Service:
         verify = self._parts.verify
         if not is_below(environ["PATH_INFO"], verify.paths):
             return False
-        return verify.answers_at_once(Request(environ, populate_request=False))
+        return verify.answers_at_once(FastRequest(environ))
 
     def start(self) -> None:
         """Start the threads; call it after a fork, because no thread survives one."""

@@ -196,7 +196,7 @@ class DenyList(Protocol):
         """Refuse these tokens from now on."""
 
     def denies(self, claims: Claims, *, waits: bool = True) -> bool:
-        """Return whether the session of these claims was ended; not *waits*: True if another process has to tell."""
+        """Return whether the session was ended; without *waits*, also True where another process has to tell."""
 
     def mark(self) -> int:
         """Return a mark for :meth:`admits`; call this before Supabase is asked for a new session."""
@@ -263,7 +263,7 @@ class MemoryDenyList:
     def denies(self, claims: Claims, *, waits: bool = True) -> bool:  # noqa: ARG002 - memory never waits
         """Return whether the session of these claims was ended."""
         with self._lock:
-            entries = map(self._entries.get, subjects_of(claims))
+            entries = map(self._entries.get, subjects_of(claims)) if self._entries else ()
             return any(entry is not None and entry.denial.covers(claims) for entry in entries)
 
     def mark(self) -> int:

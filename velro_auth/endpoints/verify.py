@@ -26,6 +26,7 @@ from velro_auth.auth.requirements import (
     requirements_of_query,
 )
 from velro_auth.auth.sessions import Sessions
+from velro_auth.auth.tokens import Claims
 from velro_auth.context import RequestContext
 from velro_auth.endpoints.bodies import NO_STORE, PLAIN_TEXT, RawResponse
 from velro_auth.errors import BadParameter, TokenError
@@ -33,6 +34,15 @@ from velro_auth.errors import BadParameter, TokenError
 # Gateways send the same few texts again and again. Errors are not cached.
 _of_query: Final = functools.lru_cache(maxsize=128)(requirements_of_query)
 _of_header: Final = functools.lru_cache(maxsize=128)(requirements_of_header)
+
+
+@functools.lru_cache(maxsize=1024)
+def _identity(
+    sub: str, email: str | None, user_role: str | None, aal: str, session_id: str
+) -> Sequence[tuple[str, str]]:
+    claims = Claims(sub=sub, session_id=session_id, exp=0, email=email, user_role=user_role, aal=aal)
+    return tuple(identity_headers(claims).items())
+
 
 #: WSGI environ key: what was found by ``answers_at_once``, for the answer that follows.
 _KNOWN: Final = "velro_auth.known_token"
@@ -76,7 +86,9 @@ class VerifyEndpoint:
             required.check(result.claims)
         if context.required is not None:
             context.required.check(result.claims)
-        headers = [PLAIN_TEXT, NO_STORE, *identity_headers(result.claims).items()]
+        claims = result.claims
+        user = (claims.sub, claims.email, claims.user_role, claims.aal, claims.session_id)
+        headers = [PLAIN_TEXT, NO_STORE, *_identity(*user)]
         if result.degraded:
             headers.append(("X-Auth-Mode", "degraded"))
         return RawResponse(b"", headers)

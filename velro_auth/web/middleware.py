@@ -61,7 +61,10 @@ OnResponse: TypeAlias = Callable[[str, int, float, RequestContext, str], None]
 
 def is_below(path: str, prefixes: Iterable[str]) -> bool:
     """Return whether *path* is one of *prefixes*, or below one."""
-    return any(path == prefix or path.startswith(prefix + "/") for prefix in prefixes)
+    for prefix in prefixes:
+        if path.startswith(prefix) and (len(path) == len(prefix) or path[len(prefix)] == "/"):
+            return True
+    return False
 
 
 def _ignore(*_: object) -> None:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
-
-from cachetools import TTLCache
 
 from velro_auth_client.core.auth.keys import CannotVerify, Key, Keys
 from velro_auth_client.core.auth.tokens import MAX_TOKEN_BYTES, ClaimRules, Claims, UnprovenToken, read_token
@@ -41,6 +40,7 @@ class Denied(Protocol):
 class _Verified(NamedTuple):
     key: Key
     claims: Claims
+    until_s: float
 
 
 class TokenVerifier:
@@ -72,14 +72,17 @@ class TokenVerifier:
         self._rules = rules
         self._secret = secret
         self._denied = denied
-        self._verified: TTLCache[bytes, _Verified] = TTLCache(cache_size, cache_ttl_s, timer=clock)
+        self._cache_size, self._cache_ttl_s = cache_size, cache_ttl_s
+        self._clock = clock
+        # Oldest first. A cache of the library takes 3 µs a look-up, and a lock; here readers need none.
+        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
     def remembered(self) -> int:
         """How many verified tokens are cached; for a metric."""
         with self._lock:
-            # Needs the lock: even len() drops expired entries.
+            self._drop_expired()
             return len(self._verified)
 
     def verify(self, token: str) -> Claims:
@@ -130,7 +133,7 @@ class TokenVerifier:
             raise
         if not key.signed(unverified.signed_part, unverified.signature):
             raise TokenInvalid("the signature is wrong")
-        return _Verified(key, self._rules.check(unverified.claims))
+        return _Verified(key, self._rules.check(unverified.claims), self._clock() + self._cache_ttl_s)
 
     def _key_for(self, token: UnprovenToken) -> Key:
         """Return the key that must have signed this token.
@@ -159,16 +162,26 @@ class TokenVerifier:
         return claims
 
     def _remembered(self, digest: bytes, *, waits: bool = True) -> _Verified | None:
-        with self._lock:
-            verified = self._verified.get(digest)
-        if verified is None or verified.key is self._secret or self._keys.trusts(verified.key, waits=waits):
-            return verified
-        return None
+        verified = self._verified.get(digest)
+        if verified is None or verified.until_s <= self._clock():
+            return None
+        is_trusted = verified.key is self._secret or self._keys.trusts(verified.key, waits=waits)
+        return verified if is_trusted else None
 
     def _remember(self, digest: bytes, verified: _Verified) -> None:
-        if self._verified.maxsize:
-            with self._lock:
-                self._verified[digest] = verified
+        if not self._cache_size:
+            return
+        with self._lock:
+            self._drop_expired()
+            self._verified.pop(digest, None)
+            if len(self._verified) >= self._cache_size:
+                self._verified.popitem(last=False)
+            self._verified[digest] = verified
+
+    def _drop_expired(self) -> None:
+        now_s = self._clock()
+        while self._verified and next(iter(self._verified.values())).until_s <= now_s:
+            self._verified.popitem(last=False)
 
 
 def token_digest(token: str) -> bytes:

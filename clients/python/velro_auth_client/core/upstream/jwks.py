@@ -146,9 +146,10 @@ class KeyStore:
             waits: Whether this may wait for a key set that is being fetched.
         """
         try:
-            return self._usable(waits=waits).keys.get(key.kid) == key
+            found = self._usable(waits=waits).keys.get(key.kid)
         except CannotVerify:
             return False
+        return found is key or found == key
 
     def warm(self) -> None:
         """Start the first fetch without waiting for it. Call it in a worker, after the fork."""
