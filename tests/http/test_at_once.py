@@ -78,6 +78,11 @@ def status(service: Service, asked: dict[str, Any]) -> int:
     return int(run_wsgi_app(service, asked)[1][:3])
 
 
+def requests_in_memory() -> int:
+    # By type: isinstance() asks the proxies of other libraries.
+    return sum(type(one) in {RequestContext, FastRequest} for one in gc.get_objects())
+
+
 @pytest.mark.parametrize("made", [bearer, cookie])
 def test_only_a_token_that_was_verified_before_is_answered_at_once(
     service: Service, made: Callable[[str], dict[str, str]]
@@ -185,6 +190,7 @@ def test_a_request_is_freed_without_a_garbage_collection(
     for _ in range(2):
         assert status(service, environ(headers)) == 200
     gc.collect()
+    before = requests_in_memory()
     gc.disable()
     try:
         asked = environ(headers)
@@ -195,11 +201,11 @@ def test_a_request_is_freed_without_a_garbage_collection(
             asked["velro_auth.afterwards"].pop()()
         del asked
 
-        left = [one for one in gc.get_objects() if isinstance(one, RequestContext | FastRequest)]
+        left = requests_in_memory()
     finally:
         gc.enable()
 
-    assert left == []
+    assert left == before
 
 
 @pytest.mark.parametrize("lane", ["fast lane"], indirect=True)
@@ -207,14 +213,15 @@ def test_a_login_is_freed_too(service: Service, supabase: responses.RequestsMock
     """The context keeps how a session gets into the cookies of its request."""
     supabase.post(TOKEN, json=session(access_token=token()))
     gc.collect()
+    before = requests_in_memory()
     gc.disable()
     try:
         asked = environ({"Origin": PUBLIC}, "/api/v1/auth/login", method="POST", json=GOOD_LOGIN)
         list(service(asked, lambda *_: bytes))
         del asked
 
-        left = [one for one in gc.get_objects() if isinstance(one, RequestContext)]
+        left = requests_in_memory()
     finally:
         gc.enable()
 
-    assert left == []
+    assert left == before
