@@ -211,17 +211,16 @@ class Fleet:
     def _running(
         self, command: Sequence[str], cores: frozenset[int] | None, env: Mapping[str, str]
     ) -> Iterator[subprocess.Popen[bytes]]:
-        process = subprocess.Popen(  # noqa: S603 - our own programs, and nginx
-            command,
-            cwd=ROOT,
-            env=_without_authorities(inherited(**env)),
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            start_new_session=True,
-        )
-        if cores:
-            os.sched_setaffinity(process.pid, cores)
+        with _bound_to(cores):
+            process = subprocess.Popen(  # noqa: S603 - our own programs, and nginx
+                command,
+                cwd=ROOT,
+                env=_without_authorities(inherited(**env)),
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                start_new_session=True,
+            )
         try:
             yield process
         finally:
@@ -274,6 +273,24 @@ class Fleet:
     @property
     def _server_cores(self) -> frozenset[int] | None:
         return self._cores.server if self._cores else None
+
+
+@contextlib.contextmanager
+def _bound_to(cores: frozenset[int] | None) -> Iterator[None]:
+    """Start what is started on *cores*.
+
+    A process that is bound after its start has threads by then that are not: programs in Go took a second core in one
+    of two runs.
+    """
+    if not cores:
+        yield
+        return
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, own)
 
 
 def _command(contender: Contender, port: int, upstream: Upstream) -> list[str]:

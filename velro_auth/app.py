@@ -24,7 +24,7 @@ from velro_auth.endpoints.sessions import LoginEndpoint
 from velro_auth.endpoints.supabase_api.refusals import refuse
 from velro_auth.endpoints.supabase_api.routes import PREFIX
 from velro_auth.errors import MethodNotAllowed, NotFound, RequestError
-from velro_auth.fastlane import FastLane
+from velro_auth.fastlane import FastLane, FastRequest
 from velro_auth.telemetry.logs import set_level
 from velro_auth.web import problems
 from velro_auth.web.cors import Cors
@@ -79,6 +79,16 @@ class Service:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         return self._outermost(environ, start_response)
+
+    def answers_at_once(self, environ: WSGIEnvironment) -> bool:
+        """Return whether the answer to a request touches no network, no disk and no lock that a login holds.
+
+        ``velro_auth.server.worker`` asks for the requests whose path does not say it: ``verify`` of a known token.
+        """
+        verify = self._parts.verify
+        if not is_below(environ["PATH_INFO"], verify.paths):
+            return False
+        return verify.answers_at_once(FastRequest(environ))
 
     def start(self) -> None:
         """Start the threads; call it after a fork, because no thread survives one."""

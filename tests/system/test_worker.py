@@ -68,6 +68,13 @@ def test_a_probe_is_answered_on_the_main_thread_and_nothing_else_is(site: Served
             assert read_answer(client)[1].startswith(b"pool-"), other
 
 
+def test_what_the_application_answers_at_once_is_answered_on_the_main_thread(site: Served) -> None:
+    with site.connect() as client:
+        for path, thread in ((b"known", b"MainThread"), (b"unknown", b"pool-"), (b"known", b"MainThread")):
+            client.sendall(b"GET /" + path + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert read_answer(client)[1].startswith(thread)
+
+
 def test_probes_are_answered_while_every_thread_hangs(site: Served) -> None:
     """The reason for all this: a load balancer must not take a waiting process for a dead one."""
     threads = [in_background(site.ask, hang(3)) for _ in range(8)]

@@ -22,9 +22,13 @@ HEALTH: Final = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 class Application:
-    """``/health`` may be answered on the main thread; ``/hang`` is a login whose upstream never answers."""
+    """``/health`` and ``/known`` may be answered on the main thread; ``/hang`` is a login that gets no answer."""
 
     main_thread_paths = ("/health", "/broken")
+
+    def answers_at_once(self, environ: WSGIEnvironment) -> bool:
+        """Return whether ``/known`` is asked for."""
+        return bool(environ["PATH_INFO"] == "/known")
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer with the name of the thread that does."""

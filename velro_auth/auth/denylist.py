@@ -195,8 +195,8 @@ class DenyList(Protocol):
     def deny(self, denials: Iterable[Denial]) -> None:
         """Refuse these tokens from now on."""
 
-    def denies(self, claims: Claims) -> bool:
-        """Return whether the session of these claims was ended."""
+    def denies(self, claims: Claims, *, waits: bool = True) -> bool:
+        """Return whether the session was ended; without *waits*, also True where another process has to tell."""
 
     def mark(self) -> int:
         """Return a mark for :meth:`admits`; call this before Supabase is asked for a new session."""
@@ -260,10 +260,10 @@ class MemoryDenyList:
             if len(self._entries) > self._size or abs(self._now() - self._swept_s) > SWEEP_S:
                 self._sweep()
 
-    def denies(self, claims: Claims) -> bool:
+    def denies(self, claims: Claims, *, waits: bool = True) -> bool:  # noqa: ARG002 - memory never waits
         """Return whether the session of these claims was ended."""
         with self._lock:
-            entries = map(self._entries.get, subjects_of(claims))
+            entries = map(self._entries.get, subjects_of(claims)) if self._entries else ()
             return any(entry is not None and entry.denial.covers(claims) for entry in entries)
 
     def mark(self) -> int:

@@ -98,8 +98,13 @@ class Keys(Protocol):
             CannotVerify: No such key is known at the moment.
         """
 
-    def trusts(self, key: Key) -> bool:
-        """Return whether *key* is still one of the keys."""
+    def trusts(self, key: Key, *, waits: bool = True) -> bool:
+        """Return whether *key* is still one of the keys.
+
+        Args:
+            key: A key that was found earlier.
+            waits: Whether this may wait for keys that are being fetched. Without them the result is False.
+        """
 
 
 class NoKeys:
@@ -109,7 +114,7 @@ class NoKeys:
         """Raise CannotVerify: there are no keys."""
         raise CannotVerify(f"no signing keys are fetched, so the key {kid!r} is unknown")
 
-    def trusts(self, key: Key) -> bool:  # noqa: ARG002 (the protocol's signature)
+    def trusts(self, key: Key, *, waits: bool = True) -> bool:  # noqa: ARG002 (the protocol's signature)
         """Return False."""
         return False
 

@@ -27,7 +27,7 @@ from velro_auth.endpoints.oauth import CallbackEndpoint
 from velro_auth.endpoints.operation import Operation
 from velro_auth.endpoints.schemas import SessionAnswer
 from velro_auth.endpoints.sessions import LoginEndpoint, LogoutEndpoint, RefreshEndpoint, session_answer
-from velro_auth.endpoints.verify import VerifyEndpoint
+from velro_auth.endpoints.verify import KnownToken, VerifyEndpoint
 from velro_auth.errors import (
     CrossSite,
     SessionExpired,
@@ -50,6 +50,8 @@ REFRESH_BEFORE_S: Final = 60
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 #: The answer depends on these, beside ``Origin``, which every answer names.
 _VARY: Final = ("Vary", "Authorization, Cookie, Sec-Fetch-Site")
+#: WSGI environ key: the session of the cookie, where ``answers_at_once`` has read it.
+_KEPT: Final = "velro_auth.kept_session"
 #: These do not end the session: a later refresh may succeed.
 _PASSING: Final = (SessionRefused, Throttled, Unready, UpstreamError, UpstreamThrottled)
 
@@ -176,6 +178,18 @@ class CookieEndpoint:
         self._relay(environ, context)
         return answer
 
+    def answers_at_once(self, request: Request) -> bool:
+        """Return whether *request* can be answered without waiting; see ``VerifyEndpoint.answers_at_once``."""
+        if not isinstance(self.endpoint, VerifyEndpoint):
+            return False
+        if _has_bearer(request.environ) or not self.rules.cookies.is_sent(request):
+            return self.endpoint.answers_at_once(request)
+        kept = self.rules.cookies.find(request)
+        if kept is None or kept.expires_at - self.rules.now() < REFRESH_BEFORE_S:
+            return False
+        request.environ[_KEPT] = kept
+        return self.endpoint.answers_at_once(request, kept.access_token)
+
     @functools.cached_property
     def _is_verify(self) -> bool:
         return self.name == VerifyEndpoint.name
@@ -203,7 +217,7 @@ class CookieEndpoint:
 
     def _answer_with_cookie(self, request: Request, context: RequestContext, *, is_refresh: bool) -> WSGIApplication:
         """Answer a request whose cookie counts; *is_refresh*: its session is to be refreshed."""
-        kept = self.rules.cookies.find(request)
+        kept = request.environ.get(_KEPT) or self.rules.cookies.find(request)
         if kept is None:
             if is_refresh or self.name == LogoutEndpoint.name:
                 raise SessionExpired("there is no session cookie, or it cannot be opened")
@@ -227,7 +241,7 @@ class CookieEndpoint:
     def _fresh(self, request: Request, context: RequestContext, kept: KeptSession) -> str:
         """Return an access token that is good for a while; refresh the session if the one in the cookie is not."""
         left_s = kept.expires_at - self.rules.now()
-        if left_s >= REFRESH_BEFORE_S:
+        if left_s >= REFRESH_BEFORE_S or KnownToken.of(request.environ, kept.access_token):
             return kept.access_token
         try:
             session = self.rules.sessions.refresh(kept.refresh_token, context)

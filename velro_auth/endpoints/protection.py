@@ -19,6 +19,7 @@ from velro_auth.auth.requirements import NO_IDENTITY
 from velro_auth.context import RequestContext
 from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.bodies import NO_STORE, PLAIN_TEXT, RawResponse
+from velro_auth.endpoints.cookie_sessions import CookieEndpoint
 from velro_auth.endpoints.verify import VerifyEndpoint, requirements_of
 from velro_auth.errors import (
     AuthError,
@@ -124,6 +125,10 @@ class ProtectionEndpoint:
             if not isinstance(error, AuthError) or not any(each.leads_to_login for each in required):
                 raise
             return self._to_login(error, environ, asked)
+
+    def answers_at_once(self, request: Request) -> bool:
+        """Return whether *request* can be answered without waiting; see ``VerifyEndpoint.answers_at_once``."""
+        return isinstance(self.endpoint, VerifyEndpoint | CookieEndpoint) and self.endpoint.answers_at_once(request)
 
     def _asked(
         self, environ: Mapping[str, Any], context: RequestContext, *, is_needed: bool

@@ -13,11 +13,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 from werkzeug.wrappers import Request
 
 from velro_auth.auth.bearer import bearer_token
+from velro_auth.auth.introspection import Introspection
 from velro_auth.auth.requirements import (
     Requirements,
     identity_headers,
@@ -25,12 +26,39 @@ from velro_auth.auth.requirements import (
     requirements_of_query,
 )
 from velro_auth.auth.sessions import Sessions
+from velro_auth.auth.tokens import Claims
 from velro_auth.context import RequestContext
 from velro_auth.endpoints.bodies import NO_STORE, PLAIN_TEXT, RawResponse
+from velro_auth.errors import BadParameter, TokenError
 
 # Gateways send the same few texts again and again. Errors are not cached.
 _of_query: Final = functools.lru_cache(maxsize=128)(requirements_of_query)
 _of_header: Final = functools.lru_cache(maxsize=128)(requirements_of_header)
+
+
+@functools.lru_cache(maxsize=1024)
+def _identity(
+    sub: str, email: str | None, user_role: str | None, aal: str, session_id: str
+) -> Sequence[tuple[str, str]]:
+    claims = Claims(sub=sub, session_id=session_id, exp=0, email=email, user_role=user_role, aal=aal)
+    return tuple(identity_headers(claims).items())
+
+
+#: WSGI environ key: what was found by ``answers_at_once``, for the answer that follows.
+_KNOWN: Final = "velro_auth.known_token"
+
+
+class KnownToken(NamedTuple):
+    """A token that was found good before its request is answered."""
+
+    token: str
+    result: Introspection
+
+    @classmethod
+    def of(cls, environ: Mapping[str, Any], token: str) -> Introspection | None:
+        """Return what is known of *token*."""
+        known: KnownToken | None = environ.get(_KNOWN)
+        return known.result if known is not None and known.token == token else None
 
 
 @dataclass(frozen=True)
@@ -51,15 +79,50 @@ class VerifyEndpoint:
         # First, so that a misspelt requirement is reported whatever the token.
         requirements = requirements_of(environ, context, self.paths)
         token = bearer_token(environ.get("HTTP_AUTHORIZATION"))
-        result = self.sessions.verify(token, context, strict=any(required.strict for required in requirements))
+        strict, result = any(required.strict for required in requirements), KnownToken.of(environ, token)
+        if strict or result is None:
+            result = self.sessions.verify(token, context, strict=strict)
         for required in requirements:
             required.check(result.claims)
         if context.required is not None:
             context.required.check(result.claims)
-        headers = [PLAIN_TEXT, NO_STORE, *identity_headers(result.claims).items()]
+        claims = result.claims
+        user = (claims.sub, claims.email, claims.user_role, claims.aal, claims.session_id)
+        headers = [PLAIN_TEXT, NO_STORE, *_identity(*user)]
         if result.degraded:
             headers.append(("X-Auth-Mode", "degraded"))
         return RawResponse(b"", headers)
+
+    def answers_at_once(self, request: Request, token: str | None = None) -> bool:
+        """Return whether *request* can be answered without waiting for anything.
+
+        If so, the answer is made of what was found here: a moment later it might have to wait.
+
+        Args:
+            request: The request, before it has a context.
+            token: The token of its cookie; None to read ``Authorization``.
+        """
+        environ = request.environ
+        try:
+            if token is None:
+                token = bearer_token(environ.get("HTTP_AUTHORIZATION"))
+            if _may_be_strict(environ, self.paths):
+                return False
+        except (BadParameter, TokenError):
+            return False
+        result = self.sessions.known(token)
+        if result is None:
+            return False
+        environ[_KNOWN] = KnownToken(token, result)
+        return True
+
+
+def _may_be_strict(environ: Mapping[str, Any], paths: Collection[str]) -> bool:
+    """Return whether Supabase may have to be asked, by query or header, whoever sent that header."""
+    query, header = environ.get("QUERY_STRING"), environ.get("HTTP_X_AUTH_REQUIRE")
+    if query and environ["PATH_INFO"] in paths and _of_query(query).strict:
+        return True
+    return bool(header) and _of_header(header).strict
 
 
 def requirements_of(

@@ -28,6 +28,8 @@ _SERVER_FIELDS: Final = frozenset(
 _is_token: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-zA-Z]+").fullmatch
 #: RFC 9110, 5.5: printable ASCII, tabs and bytes above it. A line break would split the response.
 _is_value: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
+#: Several values, with a line break between two of them.
+_are_values: Final = re.compile(r"[\t\n\x20-\x7e\x80-\xff]*").fullmatch
 _is_length: Final = re.compile(r"[0-9]{1,18}").fullmatch
 _is_status: Final = re.compile(r"[0-9]{3}(?: [\t\x20-\x7e\x80-\xff]*)?").fullmatch
 #: Statuses without a body and without a length (RFC 9110, 8.6); a 304 may have a length.
@@ -71,38 +73,39 @@ def _written(
 ) -> tuple[bytes, bool]:
     if not _is_status(status):
         raise ValueError("invalid status")
-    fields, length = _checked(headers)
+    lines, length = _checked(headers)
     code, is_head = status[:3], environ["REQUEST_METHOD"] == "HEAD"
     if code in _NO_LENGTH:
-        fields, length, body = [field for field in fields if field[0].lower() != "content-length"], 0, b""
+        lines, length, body = [line for line in lines if not line.lower().startswith("content-length:")], 0, b""
     elif is_head or code == "304":
         body, length = b"", 0
     elif length is None:
         length = len(body)
-        fields.append(("Content-Length", str(length)))
+        lines.append(f"Content-Length: {length}\r\n")
     # A body that is shorter than it says cannot be followed by another response.
     keep = keep and len(body) >= (length or 0)
-    head = "".join([f"{name}: {value}\r\n" for name, value in fields])
     return (
         f"{environ['SERVER_PROTOCOL']} {status}\r\n{server}Date: {_date(int(time.time()))}\r\n"
-        f"Connection: {'keep-alive' if keep else 'close'}\r\n{head}\r\n"
+        f"Connection: {'keep-alive' if keep else 'close'}\r\n{''.join(lines)}\r\n"
     ).encode("latin-1") + body[:length], keep
 
 
-def _checked(headers: Fields) -> tuple[Fields, int | None]:
-    """Return the header fields that are sent, and the length that the application says.
+def _checked(headers: Fields) -> tuple[list[str], int | None]:
+    """Return the lines of the header fields that are sent, and the length that the application says.
 
     Raises:
         ValueError: A field could be read as more than itself.
         TypeError: It is no string.
     """
-    fields: Fields = []
+    # One pattern over all values: a pattern for each of twenty fields takes as long as the rest of a short response.
+    values = "\n".join([value for _, value in headers])
+    if not _are_values(values) or (headers and values.count("\n") != len(headers) - 1):
+        # The name only: the value may be a secret.
+        raise ValueError(f"invalid header field {next(name for name, value in headers if not _is_value(value))!r}")
+    lines: list[str] = []
     length = None
     for name, raw_value in headers:
-        if not _is_token(name) or not _is_value(raw_value):
-            # The name only: the value may be a secret.
-            raise ValueError(f"invalid header field {name!r}")
-        lower = name.lower()
+        lower = _lower(name)
         if lower in _SERVER_FIELDS:
             continue
         value = raw_value.strip(" \t")
@@ -110,8 +113,16 @@ def _checked(headers: Fields) -> tuple[Fields, int | None]:
             if length is not None or not _is_length(value):
                 raise ValueError("invalid length")
             length = int(value)
-        fields.append((name, value))
-    return fields, length
+        lines.append(f"{name}: {value}\r\n")
+    return lines, length
+
+
+@functools.lru_cache(maxsize=256)
+def _lower(name: str) -> str:
+    """Return the name of a field in lower case. Services have few names; an exception is not remembered."""
+    if not _is_token(name):
+        raise ValueError(f"invalid header field {name!r}")
+    return name.lower()
 
 
 @functools.lru_cache(maxsize=2)

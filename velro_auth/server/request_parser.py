@@ -33,6 +33,8 @@ logger = logging.getLogger("velro_auth.server")
 #: A probe with a longer head is answered by the thread pool.
 PROBE_BYTES: Final = 4 * 1024
 _END: Final = b"\r\n\r\n"
+#: In place of a parser whose request is read.
+_SPENT: Final = httptools.HttpRequestParser(None)
 #: Fields that a trailer may not hold (RFC 9110, 6.5.1). llhttp refuses a length and a coding.
 _NO_TRAILERS: Final = frozenset({b"authorization", b"host", b"te", b"trailer"})
 
@@ -93,6 +95,9 @@ class RequestParser:
             self._read(piece)
         if self.progress is Progress.PARTIAL and self.environ and self._limit == 0:
             self._finish(Progress.BODY_IGNORED)
+        if self.progress is not Progress.PARTIAL:
+            # It holds methods of this object. Such a cycle would keep the request until a garbage collection.
+            self._llhttp = _SPENT
         return self.progress
 
     def _end_in(self, inbox: bytearray) -> int:

@@ -12,8 +12,9 @@ from __future__ import annotations
 import os
 import selectors
 from collections import deque
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from velro_auth import errors
 from velro_auth.context import AFTERWARDS
@@ -25,10 +26,13 @@ from velro_auth.server.refusals import Refuser
 from velro_auth.server.request_parser import Progress
 from velro_auth.server.thread_pool import CallbackQueue, Pool
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
 #: How much is read of a connection that we have closed.
 LINGER_BYTES: Final = 64 * 1024
-#: Probes answered before the sockets are looked at again, so that many probes do not keep logins out; likewise
-#: refused requests, each of which takes ten times as long.
+#: Probes answered before the sockets are looked at again, so that many probes do not keep logins out; as many other
+#: requests that are answered at once; likewise refused requests, each of which takes ten times as long.
 PROBES_PER_TURN: Final = 16
 REFUSALS_PER_TURN: Final = 4
 #: How often the worker tells the master that it lives; the master waits for gunicorn's ``timeout``, 30 s here.
@@ -46,6 +50,7 @@ class Worker(AdmittingWorker):
     The application may have these attributes:
 
     * ``main_thread_paths``: paths whose answers are fast and never block.
+    * ``answers_at_once``: returns whether the answer to a complete request is fast and does not block.
     * ``body_limits``: (method, path) → largest body. A larger one is refused before it is read, and a body that is
       not named is not waited for.
     * ``answers_refusals``, ``refusal_fields``: see ``velro_auth.server.refusals``.
@@ -62,6 +67,8 @@ class Worker(AdmittingWorker):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._probes: deque[Connection] = deque()
+        self._prompt: deque[Connection] = deque()
+        self._answers_at_once: Callable[[WSGIEnvironment], bool] | None = None
         self._next_beat_s = 0.0
         self._max_idle = self._max_connections - self.cfg.threads
 
@@ -76,6 +83,7 @@ class Worker(AdmittingWorker):
         """Load the application, which writes the answers to refused requests."""
         super().load_wsgi()
         self._refuser = Refuser(self.wsgi)
+        self._answers_at_once = getattr(self.wsgi, "answers_at_once", None)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Begin to stop, on SIGTERM."""
@@ -118,11 +126,13 @@ class Worker(AdmittingWorker):
         return False
 
     def _turn(self, *, wait_s: float) -> None:
-        for key, _ in self.poller.select(0 if self._probes or self._refused else wait_s):
+        for key, _ in self.poller.select(0 if self._probes or self._prompt or self._refused else wait_s):
             key.data(key.fileobj)
-        for _ in range(min(len(self._probes), PROBES_PER_TURN)):
-            conn = self._probes.popleft()
-            self._send(conn, keep=self.handle(conn))
+        # Probes first.
+        for waiting in (self._probes, self._prompt):
+            for _ in range(min(len(waiting), PROBES_PER_TURN)):
+                conn = waiting.popleft()
+                self._send(conn, keep=self.handle(conn))
         for _ in range(min(len(self._refused), REFUSALS_PER_TURN)):
             self._answer_refused(*self._refused.popleft())
         while expired := self._queues.next_expired():
@@ -174,9 +184,19 @@ class Worker(AdmittingWorker):
         self._queues.remove(conn)
         if parser.is_probe:
             self._probes.append(conn)
+        elif progress is Progress.COMPLETE and self._is_prompt(parser.environ):
+            self._prompt.append(conn)
         else:
             self._unwatch(conn)
             self._pool.submit(self._work, conn)
+
+    def _is_prompt(self, environ: WSGIEnvironment) -> bool:
+        """Whether the main thread may answer: handing a request to a thread costs more than a short answer."""
+        try:
+            return self._answers_at_once is not None and self._answers_at_once(environ)
+        except Exception:
+            self.log.exception("a request could not be looked at; a thread answers it")
+            return False
 
     def _has_memory_for(self, conn: Connection) -> bool:
         """Whether what has arrived of a large body may be kept; the total is only added up for large bodies."""

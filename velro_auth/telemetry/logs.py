@@ -6,8 +6,10 @@ Workers write through ``sink.Sink``: a stdout that is not read blocks no request
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from velro_auth.telemetry.sink import Sink, SinkHandler
@@ -46,32 +48,47 @@ def _shorten(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.ty
     return event
 
 
-def _formatter(
-    *last: structlog.typing.Processor, time_format: str = "iso", is_utc: bool = True
-) -> structlog.stdlib.ProcessorFormatter:
+class _JsonFormatter(logging.Formatter):
+    """Formats a record as one JSON object. Each request has a line, so this takes half the time of structlog."""
+
+    #: What every record has; everything else was added by the caller or by a filter.
+    _OWN: Final = frozenset(vars(logging.makeLogRecord({})))
+    _encode: Final = staticmethod(json.JSONEncoder(default=repr).encode)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its end. A traceback is text: in the structured form, local variables show."""
+        line: dict[str, Any] = {
+            "logger": record.name,
+            "level": record.levelname.lower(),
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
+        }
+        own = self._OWN
+        line |= {name: value for name, value in vars(record).items() if name not in own}
+        if record.stack_info:
+            line["stack_info"] = record.stack_info
+        if record.exc_info and record.exc_info[1]:
+            line["exception"] = self.formatException(record.exc_info)
+        line["message"] = record.getMessage()
+        return self._encode(line)
+
+
+def _text_formatter() -> structlog.stdlib.ProcessorFormatter:
+    console = structlog.dev.ConsoleRenderer(colors=False, pad_event_to=36, timestamp_key="time", repr_native_str=True)
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
             structlog.stdlib.add_logger_name,
             structlog.stdlib.add_log_level,
-            structlog.processors.TimeStamper(fmt=time_format, utc=is_utc, key="time"),
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False, key="time"),
             structlog.stdlib.ExtraAdder(),
         ],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             # As text: the structured form prints local variables, and one of them may be a password.
             structlog.processors.format_exc_info,
-            *last,
+            _shorten,
+            console,
         ],
     )
-
-
-def _json_formatter() -> structlog.stdlib.ProcessorFormatter:
-    return _formatter(structlog.processors.EventRenamer("message"), structlog.processors.JSONRenderer())
-
-
-def _text_formatter() -> structlog.stdlib.ProcessorFormatter:
-    console = structlog.dev.ConsoleRenderer(colors=False, pad_event_to=36, timestamp_key="time", repr_native_str=True)
-    return _formatter(_shorten, console, time_format="%H:%M:%S", is_utc=False)
 
 
 def configuration(level: str = "info", style: str = "json") -> dict[str, Any]:
@@ -86,7 +103,7 @@ def configuration(level: str = "info", style: str = "json") -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"json": {"()": _json_formatter}, "text": {"()": _text_formatter}},
+        "formatters": {"json": {"()": _JsonFormatter}, "text": {"()": _text_formatter}},
         "handlers": {"stdout": {"()": SinkHandler, "formatter": "text" if is_text else "json"}},
         "root": {"handlers": ["stdout"], "level": level.upper()},
         "loggers": {

@@ -61,7 +61,10 @@ OnResponse: TypeAlias = Callable[[str, int, float, RequestContext, str], None]
 
 def is_below(path: str, prefixes: Iterable[str]) -> bool:
     """Return whether *path* is one of *prefixes*, or below one."""
-    return any(path == prefix or path.startswith(prefix + "/") for prefix in prefixes)
+    for prefix in prefixes:
+        if path.startswith(prefix) and (len(path) == len(prefix) or path[len(prefix)] == "/"):
+            return True
+    return False
 
 
 def _ignore(*_: object) -> None:
@@ -127,6 +130,8 @@ class Middleware:
         context = self._context_of(environ)
         environ[CONTEXT] = context
         status, headers, body = self._response(environ, context)
+        # It holds the request, whose environment holds the context: they would live until a garbage collection.
+        context.keep_session = None
         took_ms = (self._clock() - started_s) * 1000
         headers += _security_headers(headers)
         headers += self._cors.headers(environ.get("HTTP_ORIGIN"))

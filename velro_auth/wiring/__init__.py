@@ -21,6 +21,7 @@ from velro_auth.endpoints.operations import (
     ReadyEndpoint,
     VersionEndpoint,
 )
+from velro_auth.endpoints.protection import ProtectionEndpoint
 from velro_auth.endpoints.session_list import SessionEndpoint, SessionsEndpoint
 from velro_auth.endpoints.sessions import LoginEndpoint, LogoutEndpoint, RefreshEndpoint
 from velro_auth.endpoints.supabase_api.routes import SupabaseApiEndpoint
@@ -104,7 +105,7 @@ class Parts:
     """
 
     auth: tuple[Endpoint, ...]
-    verify: Endpoint
+    verify: ProtectionEndpoint
     supabase_api: Endpoint | None
     operations: tuple[Endpoint, ...]
     pages: tuple[Endpoint, ...]

@@ -8,7 +8,7 @@ from velro_auth.endpoints.protection import ProtectionEndpoint, SiteRules
 from velro_auth.web.redirects import allowed_redirect
 
 
-def protected(settings: Settings, verify: Endpoint) -> Endpoint:
+def protected(settings: Settings, verify: Endpoint) -> ProtectionEndpoint:
     """Return *verify* with the rules of the site and the way to the login."""
     site = SiteRules(
         access=settings.access_rules,

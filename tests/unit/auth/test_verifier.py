@@ -226,3 +226,41 @@ def test_a_project_without_published_keys_is_judged_by_its_secret(clock: HandClo
 def test_nonsense_is_refused_before_any_work(verifier: TokenVerifier, token: str) -> None:
     with pytest.raises(TokenInvalid):
         verifier.verify(token)
+
+
+def test_a_token_is_known_when_it_was_verified_before_and_still_holds(
+    verifier: TokenVerifier, keys: CountedKeys, clock: HandClock
+) -> None:
+    token, old = ONE.token(claims_at()), ONE.token(claims_at(exp=int(START_S) + 2))
+    assert verifier.known(token) is None
+    claims = verifier.verify(token)
+    verifier.verify(old)
+    finds = keys.finds
+
+    assert verifier.known(token) == claims
+    clock.advance(33)
+    assert [verifier.known(old), verifier.known("no token"), verifier.known("é")] == [None, None, None]
+    keys.publish(SigningKey("two"))
+    assert verifier.known(token) is None
+    assert keys.finds == finds
+
+
+def test_a_denied_token_is_not_known_and_nobody_is_asked(keys: CountedKeys, clock: HandClock) -> None:
+    class Denied:
+        is_denied = False
+        waited = False
+
+        def denies(self, _: Claims, *, waits: bool = True) -> bool:
+            self.waited |= waits
+            return self.is_denied
+
+    denied, token = Denied(), ONE.token(claims_at())
+    verifier = TokenVerifier(keys=keys, rules=rules(clock), denied=denied, clock=clock)
+    verifier.verify(token)
+    denied.waited = False
+    assert verifier.known(token) is not None
+
+    denied.is_denied = True
+
+    assert verifier.known(token) is None
+    assert not denied.waited

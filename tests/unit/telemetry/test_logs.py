@@ -59,6 +59,13 @@ def test_what_a_stranger_sends_cannot_break_a_line() -> None:
     assert line("%s", hostile, user_agent=hostile)["user_agent"] == hostile
 
 
+def test_a_line_holds_what_was_added_in_order_and_what_json_cannot_hold_as_text() -> None:
+    told = line("%s", "it", outcome="ok", held={1})
+
+    assert list(told) == ["logger", "level", "time", "outcome", "held", "message"]
+    assert told["held"] == "{1}"
+
+
 ANSWERED = {"request_id": "ab" * 16, "method": "POST", "path": "/x", "took_ms": 62.3, "user_agent": "curl/8"}
 
 

@@ -381,3 +381,17 @@ def test_a_closed_store_uses_what_it_has_and_fetches_no_more(
 def _unknown(store: KeyStore, name: str) -> None:
     with pytest.raises(CannotVerify):
         store.find(name)
+
+
+def test_whether_a_key_is_trusted_can_be_asked_without_waiting(store: KeyStore, publisher: Publisher) -> None:
+    key = store.find("one")
+    assert store.trusts(key, waits=False)
+    publisher.open.clear()
+    store.purge()
+
+    started_s = time.monotonic()
+
+    assert not store.trusts(key, waits=False)
+    assert time.monotonic() - started_s < 0.5
+    publisher.open.set()
+    eventually(lambda: store.trusts(key, waits=False))

@@ -138,12 +138,18 @@ class KeyStore:
             raise CannotVerify(f"the signing key {kid[:64]!r} is not known")
         return key
 
-    def trusts(self, key: Key) -> bool:
-        """Say whether *key* is still in the key set; False when there is no usable set."""
+    def trusts(self, key: Key, *, waits: bool = True) -> bool:
+        """Return whether *key* is still in the key set; False when there is no usable set.
+
+        Args:
+            key: A key that was found earlier.
+            waits: Whether this may wait for a key set that is being fetched.
+        """
         try:
-            return self._usable().keys.get(key.kid) == key
+            found = self._usable(waits=waits).keys.get(key.kid)
         except CannotVerify:
             return False
+        return found is key or found == key
 
     def warm(self) -> None:
         """Start the first fetch without waiting for it. Call it in a worker, after the fork."""
@@ -180,11 +186,11 @@ class KeyStore:
             failures=progress.failures,
         )
 
-    def _usable(self) -> _Snapshot:
+    def _usable(self, *, waits: bool = True) -> _Snapshot:
         """Return the key set in force, and see to it that a newer one is on its way when it ages.
 
         Raises:
-            CannotJudge: There is none.
+            CannotVerify: There is none.
         """
         snapshot = self._snapshot
         if snapshot is not None:
@@ -196,6 +202,8 @@ class KeyStore:
                 return snapshot
         else:
             fetching = self._start_fetch(self._times.eager_cooldown_s)
+        if not waits:
+            raise CannotVerify("the signing keys are being fetched")
         return self._awaited(fetching)
 
     def _awaited(self, fetching: threading.Event | None) -> _Snapshot:
