@@ -74,17 +74,8 @@ VERIFY: Final = translate.Question(
 
 #: ``PUT /user`` with a password.
 PASSWORD: Final = translate.Question(
-    codes={
-        **translate.BEARER.codes,
-        "weak_password": errors.WeakPassword,
-        "same_password": errors.SamePassword,
-        "insufficient_aal": errors.InsufficientAal,
-        "reauthentication_needed": errors.ReauthenticationNeeded,
-        "reauthentication_not_valid": errors.ReauthenticationNeeded,
-        "current_password_required": errors.ReauthenticationNeeded,
-        "current_password_invalid": errors.ReauthenticationNeeded,
-        "validation_failed": errors.InvalidRequest,
-    },
+    # No nonce is sent.
+    codes={**translate.PASSWORD_CODES, "reauthentication_not_valid": errors.ReauthenticationNeeded},
     refused=errors.TokenInvalid,
     fields={
         "weak_password": _WEAK,

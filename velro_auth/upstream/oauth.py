@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlencode
 
@@ -11,10 +9,8 @@ from velro_auth import errors
 from velro_auth.auth.models import Session
 from velro_auth.auth.oauth import WrongVerifier
 from velro_auth.context import RequestContext
-from velro_auth.upstream.answers import Owners, session_from
 from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.translate import ANYWHERE, Question
-from velro_auth.upstream.transport.transport import Reply
 
 #: ``POST /token?grant_type=pkce``. A ban, and a refusal of a hook, look like a wrong code.
 PKCE_GRANT: Final = Question(
@@ -56,14 +52,10 @@ class SupabaseCodes:
 
     Args:
         calls: Asks Supabase Auth.
-        owners: Learns which user a refresh token was given to.
-        clock: The current time, in seconds since the epoch.
     """
 
-    def __init__(self, calls: AuthCalls, *, owners: Owners, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, calls: AuthCalls) -> None:
         self._calls = calls
-        self._owners = owners
-        self._clock = clock
         self._grant = calls.prepare_public("POST", "/token?grant_type=pkce")
 
     def exchange(self, code: str, verifier: str, context: RequestContext) -> Session:
@@ -75,11 +67,5 @@ class SupabaseCodes:
             UpstreamThrottled: Supabase's rate limit is reached.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
-
-        def read(reply: Reply) -> Session:
-            return session_from(reply, self._clock())
-
         body = {"auth_code": code, "code_verifier": verifier}
-        session = self._calls.ask_public(self._grant, context, PKCE_GRANT, read, body)
-        self._owners.note(session.refresh_token, session.user.id)
-        return session
+        return self._calls.new_session(self._grant, context, PKCE_GRANT, body)
