@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from velro_auth.auth.models import Profiles
 from velro_auth.auth.sealing import sealing_keys
 from velro_auth.config.settings import Settings
+from velro_auth.guards.asking import CircuitBreaker
 from velro_auth.guards.upstream_rate_limit import OneAddress
 from velro_auth.telemetry.gauges import (
     Gauge,
@@ -27,16 +28,15 @@ from velro_auth.upstream.answers import Owners
 from velro_auth.upstream.captcha import Captcha, DemandedCaptcha, LearntCaptcha
 from velro_auth.upstream.probe import ForwardingProof, LoginPathCheck
 from velro_auth.upstream.profiles import SupabaseProfiles
+from velro_auth.upstream.sign_up_mode import LearntSignUpMode, MailSignUpMode
 from velro_auth.upstream.transport.keep_warm import KeepWarm
 from velro_auth.upstream.transport.tracing import Tracer
 from velro_auth.upstream.transport.transport import Transport
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
-from velro_auth.wiring.account import AccountState, open_account
 from velro_auth.wiring.guards import GuardState, open_guards
 from velro_auth.wiring.sessions import BackgroundTask, SessionState, open_sessions
 from velro_auth.wiring.telemetry import Tracing, slo_target, wire_sentry, wire_telemetry
-from velro_auth.wiring.user import UserState
 
 if TYPE_CHECKING:
     from velro_auth.stores.client import SharedStore
@@ -77,6 +77,27 @@ class Upstream:
     owners: Owners = dataclasses.field(default_factory=Owners)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AccountState:
+    """What the services of accounts and users share with those that replace them at a settings reload.
+
+    Attributes:
+        mode: Whether the project has new addresses confirmed by mail.
+        breaker: The circuit breaker of sign-ups, confirmations and resets.
+        changes: The one of calls that change a user.
+        factors: The one of proofs of second factors.
+        enrolments: The one of enrolments.
+        anonymous: The one of anonymous users.
+    """
+
+    mode: LearntSignUpMode | MailSignUpMode
+    breaker: CircuitBreaker = dataclasses.field(default_factory=CircuitBreaker)
+    changes: CircuitBreaker = dataclasses.field(default_factory=CircuitBreaker)
+    factors: CircuitBreaker = dataclasses.field(default_factory=CircuitBreaker)
+    enrolments: CircuitBreaker = dataclasses.field(default_factory=CircuitBreaker)
+    anonymous: CircuitBreaker = dataclasses.field(default_factory=CircuitBreaker)
+
+
 @dataclasses.dataclass
 class CurrentSettings:
     """The settings in force, for a task that goes on after a settings reload."""
@@ -94,8 +115,7 @@ class ApplicationState:
         store: Whether Redis works; None without Redis.
         guards: What the guards have counted.
         sessions: The deny-list, the signing keys and the caches.
-        account: What is known about the project's sign-ups.
-        user: The circuit breaker of calls that change a user.
+        account: What is known about the project's sign-ups, and the circuit breakers of calls for accounts.
         telemetry: Records every response.
         tracing: Traces requests and calls, if that is switched on.
         threads: The tasks that run beside the requests, in the order in which they stop. Those that report on others
@@ -108,7 +128,6 @@ class ApplicationState:
     guards: GuardState
     sessions: SessionState
     account: AccountState
-    user: UserState
     telemetry: Telemetry
     tracing: Tracing
     threads: Sequence[Threads]
@@ -157,8 +176,7 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
         store=store,
         guards=guards,
         sessions=sessions,
-        account=open_account(upstream.transport),
-        user=UserState(),
+        account=AccountState(mode=LearntSignUpMode(upstream.transport) if upstream.transport else MailSignUpMode()),
         telemetry=telemetry,
         tracing=tracing,
         threads=(
