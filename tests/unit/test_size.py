@@ -83,7 +83,6 @@ NEW = {
     "auth/pkce.py",
     "auth/account.py",
     "auth/mailing.py",
-    "auth/new_sessions.py",
     "auth/password_reset.py",
     "auth/proofs.py",
     "auth/anonymous.py",

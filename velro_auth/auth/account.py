@@ -12,6 +12,9 @@ from velro_auth.context import RequestContext
 #: What a mailed link or code is for; the words of Supabase.
 ProofType: TypeAlias = Literal["signup", "invite", "magiclink", "email", "recovery", "email_change"]
 
+#: What a mail is asked for: a confirmation again, a link and a code to sign in with, a forgotten password.
+MailKind: TypeAlias = Literal["confirmation", "code", "recovery"]
+
 #: Types whose links and codes open an account. Only with these may a password be set by ``confirm``.
 OPENING: Final[frozenset[ProofType]] = frozenset({"signup", "invite", "magiclink", "email"})
 
@@ -27,6 +30,7 @@ class MailRequest:
         redirect_to: Where the link leads to; None for the project's site URL. One of the addresses of the list.
         captcha_token: A solved captcha.
         challenge_method: The method of the challenge.
+        creates_user: Whether an address without an account gets one; only for a code.
     """
 
     email: str = field(repr=False)
@@ -34,6 +38,7 @@ class MailRequest:
     redirect_to: str | None = None
     captcha_token: str | None = field(default=None, repr=False)
     challenge_method: str = "s256"
+    creates_user: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,20 +119,8 @@ class Accounts(Protocol):
             Forbidden: A hook of the project refused this one.
         """
 
-    def resend(self, request: MailRequest, context: RequestContext, /) -> None:
-        """Have the mail of a sign-up sent again."""
-
-    def send_code(self, request: MailRequest, context: RequestContext, /, *, creates_user: bool) -> None:
-        """Have a mail sent with a link and a code to sign in with.
-
-        Args:
-            request: The request.
-            context: The request it came with.
-            creates_user: Whether an address without an account gets one.
-        """
-
-    def send_recovery(self, request: MailRequest, context: RequestContext, /) -> None:
-        """Have a mail sent with which a forgotten password can be replaced."""
+    def send_mail(self, kind: MailKind, request: MailRequest, context: RequestContext, /) -> None:
+        """Have a mail sent."""
 
     def verify(self, proof: Proof, context: RequestContext, /) -> Verified:
         """Return what a link or code leads to. It cannot be used again.

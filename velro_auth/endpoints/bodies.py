@@ -13,7 +13,8 @@ from marshmallow import Schema, ValidationError, fields
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Request, Response
 
-from velro_auth.errors import BadJson, InvalidRequest, TooLarge, UnsupportedCoding, UnsupportedMediaType
+from velro_auth.endpoints import path_value
+from velro_auth.errors import BadJson, InvalidRequest, NotFound, TooLarge, UnsupportedCoding, UnsupportedMediaType
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -39,6 +40,7 @@ MAX_SOLUTION_LENGTH: Final = 2048  # of a challenge; the widget makes about 600
 #: One @ between two parts without white space or control characters. Stricter patterns refuse real addresses;
 #: Supabase knows whether the address exists.
 _EMAIL: Final = re.compile(r"[^\s@\x00-\x1f\x7f]+@[^\s@\x00-\x1f\x7f]+")
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +115,22 @@ def validated(request: Request, schema: Schema, max_bytes: int) -> dict[str, Any
     Raises:
         InvalidRequest: A field is missing or wrong.
     """
-    try:
-        return cast("dict[str, Any]", schema.load(json_object(request, max_bytes)))
-    except ValidationError as error:
-        raise InvalidRequest(cast("dict[str, list[str]]", error.messages)) from None
+    return loaded(schema, json_object(request, max_bytes))
 
 
 def validated_if_any(request: Request, schema: Schema, max_bytes: int) -> dict[str, Any]:
     """Do the same as :func:`validated`, for a body that may be left out: that is an empty object."""
-    is_chunked = "chunked" in request.headers.get("Transfer-Encoding", "").lower()
-    if request.content_length or is_chunked:
-        return validated(request, schema, max_bytes)
+    return loaded(schema, {} if is_empty(request) else json_object(request, max_bytes))
+
+
+def loaded(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Load *values* with *schema*.
+
+    Raises:
+        InvalidRequest: A field is missing or wrong.
+    """
     try:
-        return cast("dict[str, Any]", schema.load({}))
+        return cast("dict[str, Any]", schema.load(values))
     except ValidationError as error:
         raise InvalidRequest(cast("dict[str, list[str]]", error.messages)) from None
 
@@ -163,6 +168,23 @@ def no_content() -> Response:
     response = Response(status=204, headers=[NO_STORE])
     del response.headers["Content-Type"]
     return response
+
+
+def is_uuid(value: str) -> bool:
+    """Return whether *value* is a UUID in lower case: fit to be a part of a path."""
+    return _UUID.fullmatch(value) is not None
+
+
+def uuid_in_path(request: Request, name: str) -> str:
+    """Return an id in the path, in lower case as tokens and Supabase spell it.
+
+    Raises:
+        NotFound: It is no UUID, so nothing has it.
+    """
+    value = path_value(request, name).lower()
+    if not is_uuid(value):
+        raise NotFound(f"{name} in the path is no UUID")
+    return value
 
 
 def _is_utf8(value: str) -> bool:

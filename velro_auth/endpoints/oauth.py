@@ -20,7 +20,7 @@ import marshmallow
 from werkzeug.wrappers import Request
 
 from velro_auth.auth.oauth import CodeExchange, HandoffCodes, is_supabase_code
-from velro_auth.auth.password_reset import ConfirmingExchange
+from velro_auth.auth.password_reset import PasswordSetter
 from velro_auth.auth.pkce import is_challenge
 from velro_auth.context import RequestContext
 from velro_auth.endpoints import path_value
@@ -247,12 +247,12 @@ class ExchangeEndpoint:
     """``POST /api/v1/auth/exchange``: a code for a session.
 
     Attributes:
-        exchange: Returns the session of a code, whose user may get a password, or raises one of our errors.
+        setter: Returns the session of a code, whose user may get a password.
         flows: The cookies of flows.
         max_body_bytes: Largest request body.
     """
 
-    exchange: ConfirmingExchange
+    setter: PasswordSetter
     flows: FlowCookies
     max_body_bytes: int
 
@@ -274,7 +274,7 @@ class ExchangeEndpoint:
         body = validated(request, _EXCHANGE, self.max_body_bytes)
         context = RequestContext.of(request.environ)
         flows = {flow.verifier: flow for flow in self.flows.all("mail", request)}
-        exchanged = self.exchange(body["code"], body["code_verifier"], list(flows), body["password"], context)
+        exchanged = self.setter.exchange(body["code"], body["code_verifier"], list(flows), body["password"], context)
         unproven = {"password_unproven": True} if exchanged.is_password_unproven else {}
         answer = session_answer(exchanged.session, context, **unproven)
         ended = flows.get(exchanged.verifier)

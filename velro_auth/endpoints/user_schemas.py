@@ -18,6 +18,7 @@ from velro_auth.endpoints.bodies import (
     a_password,
     a_solution,
     an_email,
+    is_uuid,
 )
 
 #: What an anonymous user brings along goes into every access token of theirs.
@@ -29,13 +30,7 @@ MAX_FACTOR_NAME_LENGTH: Final = 100
 
 _CODE: Final = re.compile(r"[0-9]{6,10}", re.ASCII)
 _NONCE: Final = re.compile(r"[!-~]{1,64}", re.ASCII)
-_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-
-
-def is_uuid(value: str) -> bool:
-    """Return whether *value* is a UUID in lower case: fit to be a part of a path."""
-    return _UUID.fullmatch(value) is not None
 
 
 def _a_text(value: str, most: int) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
-from velro_auth.auth.account import Link, MailRequest, Proof, SignUp, Verified
+from velro_auth.auth.account import Link, MailKind, MailRequest, Proof, SignUp, Verified
 from velro_auth.auth.confirming import has_confirmed
 from velro_auth.auth.models import Session
 from velro_auth.context import RequestContext
@@ -24,6 +24,8 @@ from velro_auth.upstream.answers import (
 )
 from velro_auth.upstream.calls import AuthCalls, PublicRequest
 from velro_auth.upstream.transport.transport import Reply
+
+_MAILS: Final[Mapping[MailKind, str]] = {"confirmation": "/resend", "code": "/otp", "recovery": "/recover"}
 
 
 class SupabaseAccounts:
@@ -53,17 +55,13 @@ class SupabaseAccounts:
             self._calls.owners.note(session.refresh_token, session.user.id)
         return session
 
-    def resend(self, request: MailRequest, context: RequestContext) -> None:
-        """Have the mail of a sign-up sent again."""
-        self._mail("/resend", request, context, type="signup")
-
-    def send_code(self, request: MailRequest, context: RequestContext, *, creates_user: bool) -> None:
-        """Have a mail sent with a link and a code to sign in with."""
-        self._mail("/otp", request, context, create_user=creates_user)
-
-    def send_recovery(self, request: MailRequest, context: RequestContext) -> None:
-        """Have a mail sent with which a forgotten password can be replaced."""
-        self._mail("/recover", request, context)
+    def send_mail(self, kind: MailKind, request: MailRequest, context: RequestContext) -> None:
+        """Have a mail sent; see ``Accounts``, also for what is raised."""
+        fields: dict[str, Any] = {"type": "signup"} if kind == "confirmation" else {}
+        if kind == "code":
+            fields = {"create_user": request.creates_user}
+        body = {"email": request.email, **fields, **_common(request)}
+        self._calls.ask_public(self._to(_MAILS[kind], request), context, questions.MAIL, json_object, body)
 
     def verify(self, proof: Proof, context: RequestContext) -> Verified:
         """Return what a link or code leads to; see ``Accounts``, also for what is raised."""
@@ -97,10 +95,6 @@ class SupabaseAccounts:
 
         body = {"password": password}
         return self._calls.ask(self._user, context, questions.PASSWORD, read, body=body, bearer=session.access_token)
-
-    def _mail(self, path: str, request: MailRequest, context: RequestContext, **fields: Any) -> None:
-        body = {"email": request.email, **fields, **_common(request)}
-        self._calls.ask_public(self._to(path, request), context, questions.MAIL, json_object, body)
 
     def _to(self, path: str, request: MailRequest) -> PublicRequest:
         query = f"?redirect_to={quote(request.redirect_to, safe='')}" if request.redirect_to else ""

@@ -104,7 +104,7 @@ QUESTIONS: Final[Mapping[Kind, translate.Question]] = {
 
 
 class SupabasePassing:
-    """Passes calls on; see ``auth.passing.Passing``."""
+    """Passes calls on; see ``auth.passing.Ask``."""
 
     def __init__(self, calls: AuthCalls) -> None:
         self._calls = calls
@@ -113,7 +113,7 @@ class SupabasePassing:
         self._public = functools.lru_cache(maxsize=_PREPARED)(calls.prepare_public)
 
     def ask(self, call: Call, context: RequestContext) -> Passed:
-        """Return Supabase's answer; see ``auth.passing.Passing``, also for what is raised."""
+        """Return Supabase's answer; see ``auth.passing.Ask``, also for what is raised."""
         question = QUESTIONS[call.kind]
 
         def read(reply: Reply) -> Passed:

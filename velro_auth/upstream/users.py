@@ -110,7 +110,7 @@ class SupabaseUsers:
         self._calls.ask(self._nonce, context, NONCE, read, bearer=access_token)
 
     def sign_up(self, wanted: NewAnonymous, context: RequestContext) -> Session:
-        """Return the session of a new anonymous user; see ``auth.anonymous.AnonymousSignUps``."""
+        """Return the session of a new anonymous user; see ``auth.anonymous.AnonymousSignUp``."""
         body: dict[str, Any] = {"data": dict(wanted.data)}
         if wanted.captcha_token is not None:
             body["gotrue_meta_security"] = {"captcha_token": wanted.captcha_token}

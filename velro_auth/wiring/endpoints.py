@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
-from velro_auth.auth.password_reset import Confirmation, ConfirmingExchange, PasswordReset
 from velro_auth.config.settings import Settings
 from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.account import ForgotEndpoint, OtpEndpoint, ResendEndpoint, SignUpEndpoint
@@ -75,11 +74,6 @@ def _callback(services: Services) -> CallbackEndpoint:
     )
 
 
-def _exchange(services: Services) -> ExchangeEndpoint:
-    exchange = ConfirmingExchange(exchange=services.exchange, setter=services.setter)
-    return ExchangeEndpoint(exchange, services.flows.cookies, services.max_body_bytes)
-
-
 #: The class of each endpoint that frontends call → how it is built.
 FRONTENDS: Final[Mapping[Any, Callable[[Services], Endpoint]]] = {
     LoginEndpoint: lambda its: LoginEndpoint(its.login, its.max_body_bytes),
@@ -95,16 +89,14 @@ FRONTENDS: Final[Mapping[Any, Callable[[Services], Endpoint]]] = {
     FactorVerifyEndpoint: lambda its: FactorVerifyEndpoint(its.factors, its.max_body_bytes),
     AnonymousEndpoint: lambda its: AnonymousEndpoint(its.anonymous, its.max_body_bytes),
     SignUpEndpoint: lambda its: SignUpEndpoint(its.sign_ups, its.flows, its.max_body_bytes),
-    ResendEndpoint: lambda its: ResendEndpoint(its.mails, its.flows, its.max_body_bytes),
-    OtpEndpoint: lambda its: OtpEndpoint(its.mails, its.flows, its.max_body_bytes),
-    ForgotEndpoint: lambda its: ForgotEndpoint(its.mails, its.flows, its.max_body_bytes),
-    ConfirmEndpoint: lambda its: ConfirmEndpoint(
-        Confirmation(proofs=its.proofs, setter=its.setter), its.max_body_bytes
-    ),
-    ResetEndpoint: lambda its: ResetEndpoint(PasswordReset(proofs=its.proofs, setter=its.setter), its.max_body_bytes),
+    ResendEndpoint: lambda its: ResendEndpoint(its.mailing, its.flows, its.max_body_bytes),
+    OtpEndpoint: lambda its: OtpEndpoint(its.mailing, its.flows, its.max_body_bytes),
+    ForgotEndpoint: lambda its: ForgotEndpoint(its.mailing, its.flows, its.max_body_bytes),
+    ConfirmEndpoint: lambda its: ConfirmEndpoint(its.setter, its.max_body_bytes),
+    ResetEndpoint: lambda its: ResetEndpoint(its.setter, its.max_body_bytes),
     AuthorizeEndpoint: _authorize,
     CallbackEndpoint: _callback,
-    ExchangeEndpoint: _exchange,
+    ExchangeEndpoint: lambda its: ExchangeEndpoint(its.setter, its.flows.cookies, its.max_body_bytes),
     SessionsEndpoint: lambda its: SessionsEndpoint(its.session_list),
     SessionEndpoint: lambda its: SessionEndpoint(its.session_list),
 }
@@ -129,7 +121,7 @@ def build_pages(services: Services, browsers: Browsers) -> tuple[Endpoint, ...]:
         ConfirmPage(site),
         AccountPage(site, sessions, cookies),
     )
-    return (*(PageEndpoint(page, browsers(page)) for page in pages), AssetEndpoint(assets))
+    return (*(PageEndpoint(browsers(page), page) for page in pages), AssetEndpoint(assets))
 
 
 def _site(services: Services) -> tuple[Site, Assets]:

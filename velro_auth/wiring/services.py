@@ -11,8 +11,7 @@ from velro_auth.auth.factors import Factors
 from velro_auth.auth.freshness import Freshness
 from velro_auth.auth.introspection import RemoteIntrospector, TokenIntrospector
 from velro_auth.auth.login import Login
-from velro_auth.auth.mailing import Mailing, MailRequests
-from velro_auth.auth.new_sessions import NewSessions
+from velro_auth.auth.mailing import Mailing
 from velro_auth.auth.oauth import CodeExchange, HandoffCodes
 from velro_auth.auth.passing import PassedCalls
 from velro_auth.auth.password_reset import PasswordSetter
@@ -160,13 +159,7 @@ class Services:
     @functools.cached_property
     def anonymous(self) -> Anonymous:
         """Makes anonymous users."""
-        return Anonymous(
-            sign_ups=self.users,
-            guards=self.guards,
-            breaker=self.state.account.anonymous,
-            denied=self.sessions.denied,
-            note_token=self.sessions.note_token,
-        )
+        return Anonymous(sign_up=self.users.sign_up, sessions=self.sessions, breaker=self.state.account.anonymous)
 
     @functools.cached_property
     def factors(self) -> Factors:
@@ -177,7 +170,6 @@ class Services:
             user=UserCalls(sessions=sessions, breaker=account.factors, kind="factors"),
             enrolling=UserCalls(sessions=sessions, breaker=account.enrolments, kind="factors"),
             freshness=self.freshness,
-            note_token=sessions.note_token,
         )
 
     @functools.cached_property
@@ -186,19 +178,9 @@ class Services:
         return SupabaseAccounts(self.calls)
 
     @functools.cached_property
-    def new_sessions(self) -> NewSessions:
-        """Records sessions that did not come from a password."""
-        return NewSessions(sessions=self.sessions)
-
-    @functools.cached_property
     def mailing(self) -> Mailing:
         """Guards requests that may send a mail."""
-        return Mailing(guards=self.guards, unusable=self._unusable)
-
-    @functools.cached_property
-    def mails(self) -> MailRequests:
-        """Sends the mails that people ask for."""
-        return MailRequests(accounts=self.accounts, mailing=self.mailing)
+        return Mailing(accounts=self.accounts, guards=self.guards, unusable=self._unusable)
 
     @functools.cached_property
     def sign_ups(self) -> SignUps:
@@ -206,22 +188,16 @@ class Services:
         account = self.state.account
         return SignUps(
             accounts=self.accounts,
-            guards=self.guards,
+            sessions=self.sessions,
             mailing=self.mailing,
             breaker=account.breaker,
-            new_sessions=self.new_sessions,
             mode=account.mode,
         )
 
     @functools.cached_property
     def proofs(self) -> Proofs:
         """Has mailed links and codes checked."""
-        return Proofs(
-            accounts=self.accounts,
-            guards=self.guards,
-            breaker=self.state.account.breaker,
-            new_sessions=self.new_sessions,
-        )
+        return Proofs(accounts=self.accounts, sessions=self.sessions, breaker=self.state.account.breaker)
 
     @functools.cached_property
     def setter(self) -> PasswordSetter:
@@ -234,8 +210,8 @@ class Services:
         return PasswordSetter(
             accounts=self.accounts,
             proofs=self.proofs,
+            codes=self.exchange,
             pass_factor=self.factors.verify,
-            new_sessions=self.new_sessions,
             tickets=tickets,
         )
 
@@ -243,20 +219,16 @@ class Services:
     def exchange(self) -> CodeExchange:
         """Exchanges codes for sessions."""
         return CodeExchange(
-            grant=SupabaseCodes(self.calls),
-            handoffs=HandoffCodes(self._keys),
-            guards=self.guards,
-            new_sessions=self.new_sessions,
+            grant=SupabaseCodes(self.calls).exchange, handoffs=HandoffCodes(self._keys), sessions=self.sessions
         )
 
     @functools.cached_property
     def passed(self) -> PassedCalls:
         """Passes calls of Supabase's own clients on."""
         return PassedCalls(
-            passing=SupabasePassing(self.calls),
-            guards=self.guards,
+            ask=SupabasePassing(self.calls).ask,
+            sessions=self.sessions,
             breaker=self.state.account.breaker,
-            new_sessions=self.new_sessions,
             readers=UserCalls(sessions=self.sessions, breaker=self.guards.checks, kind="me"),
             user=self.changing,
             freshness=self.freshness,

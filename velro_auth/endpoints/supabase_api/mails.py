@@ -111,7 +111,7 @@ class Mails:
         )
 
         def ask() -> Verified:
-            return Verified(self.calls.passing.ask(call, asked.context).session)
+            return Verified(self.calls.ask(call, asked.context).session)
 
         of_type = cast("ProofType", kind)
         code, link = Code(type=of_type, email=account, token=token), Link(type=of_type, token_hash=token_hash)
@@ -126,7 +126,7 @@ class Mails:
         answers: list[Passed] = []
 
         def ask() -> Verified:
-            answers.append(self.calls.passing.ask(call, asked.context))
+            answers.append(self.calls.ask(call, asked.context))
             if _is_refused(answers[0]):
                 raise LinkInvalid("the redirect has an error")
             return Verified(None)
@@ -143,7 +143,7 @@ class Mails:
         call = Call(kind="mail", method="POST", path=path, query=asked.mail_redirect_query(), body=only(body, *names))
 
         def ask(behind: RequestContext) -> None:
-            self.calls.passing.ask(call, behind)
+            self.calls.ask(call, behind)
 
         self.mailing.send(account, asked.context, ask, told=_TOLD)
         return json_answer({})

@@ -125,7 +125,7 @@ class Users:
         answers: list[Passed] = []
 
         def ask() -> float | None:
-            answers.append(self.calls.passing.ask(call, asked.context))
+            answers.append(self.calls.ask(call, asked.context))
             return answers[0].at_s
 
         self.changes.change_password_with(token, change, asked.context, ask)
@@ -139,7 +139,7 @@ class Users:
         answers: list[Passed] = []
 
         def ask(behind: RequestContext) -> None:
-            answers.append(self.calls.passing.ask(call, behind))
+            answers.append(self.calls.ask(call, behind))
 
         self.changes.change_address_with(token, str(body[name]), asked.context, ask)
         return answer_of(answers[0]) if answers else _pending(before, name, str(body[name]))
