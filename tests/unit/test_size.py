@@ -117,7 +117,6 @@ NEW = {
     "stores/budgets.py",
     "stores/report.py",
     "upstream/calls.py",
-    "upstream/sign_up_mode.py",
     "web/flow_cookies.py",
     "web/session_cookies.py",
     "endpoints/cookie_sessions.py",

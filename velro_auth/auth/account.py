@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
@@ -147,8 +147,9 @@ class Accounts(Protocol):
 class SignUpMode(Protocol):
     """Whether the project has the addresses of new accounts confirmed by mail, or confirms them by itself."""
 
-    def needs_mail(self) -> bool:
-        """Return whether a mail is needed, as far as that is known."""
+    @property
+    def needs_mail(self) -> Callable[[], bool]:
+        """Returns whether a mail is needed, as far as that is known."""
 
     def learn(self, *, needs_mail: bool) -> None:
         """Note what an answer to a sign-up showed."""

@@ -61,8 +61,8 @@ class Passed:
     at_s: float | None = None
 
 
-#: Asks Supabase on behalf of one of its own clients. Raises a VelroAuthError for a refusal, whose ``told`` has the words
-#: of Supabase; UpstreamThrottled, UpstreamError.
+#: Asks Supabase for one of its own clients. Raises a VelroAuthError for a refusal, whose ``told`` has the words of
+#: Supabase; UpstreamThrottled, UpstreamError.
 Ask: TypeAlias = Callable[[Call, RequestContext], Passed]
 
 
