@@ -101,7 +101,6 @@ NEW = {
     "endpoints/account_schemas.py",
     "endpoints/confirmation.py",
     "endpoints/oauth.py",
-    "endpoints/oauth_schemas.py",
     "endpoints/operation.py",
     "guards/budgets.py",
     "guards/codes.py",

@@ -60,13 +60,7 @@ class MailFlows:
 
 @dataclass(frozen=True)
 class SignUpEndpoint:
-    """``POST /api/v1/auth/signup``: a new account.
-
-    Attributes:
-        sign_up: Makes the account.
-        flows: Begins the flow.
-        max_body_bytes: Largest request body.
-    """
+    """``POST /api/v1/auth/signup``: a new account."""
 
     sign_up: SignUps
     flows: MailFlows
@@ -109,9 +103,6 @@ class _MailEndpoint:
     """A request for a mail.
 
     Attributes:
-        mailing: Asks for the mail.
-        flows: Begins the flow.
-        max_body_bytes: Largest request body.
         kind: What the mail is for.
         schema: Loads the body.
         status: The answer.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
@@ -195,6 +195,12 @@ def _is_utf8(value: str) -> bool:
     return True
 
 
+def is_storable(value: Any) -> bool:
+    """Return whether PostgreSQL can store all texts of JSON values: no NUL, no half of a surrogate pair."""
+    text = json.dumps(value, ensure_ascii=False)
+    return _is_utf8(text) and "\\u0000" not in text
+
+
 def an_email(value: str) -> None:
     """Check the form of a mail address."""
     # A NUL would reach PostgreSQL, which fails on it: anybody could cause a 500 of Supabase.
@@ -227,6 +233,11 @@ def a_refresh_token(value: str) -> None:
     # Supabase's tokens have 12 to 62 characters today; Supabase refuses wrong ones itself.
     if not 1 <= len(value) <= MAX_REFRESH_TOKEN_LENGTH or not value.isascii() or not value.isprintable():
         raise ValidationError("Not a refresh token.")
+
+
+def optional(check: Callable[[str], object], **metadata: Any) -> fields.String:
+    """Return the field of a text that may be missing or null: both are None."""
+    return fields.String(allow_none=True, load_default=None, validate=check, metadata=metadata)
 
 
 class EmailAddress(fields.String):

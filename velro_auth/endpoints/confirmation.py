@@ -37,12 +37,7 @@ _CODES: Final = (
 
 @dataclass(frozen=True)
 class ConfirmEndpoint:
-    """``POST /api/v1/auth/confirm``: a mailed link or code for a session.
-
-    Attributes:
-        setter: Has the link or code checked, and may set the password.
-        max_body_bytes: Largest request body.
-    """
+    """``POST /api/v1/auth/confirm``: a mailed link or code for a session."""
 
     setter: PasswordSetter
     max_body_bytes: int
@@ -74,12 +69,7 @@ class ConfirmEndpoint:
 
 @dataclass(frozen=True)
 class ResetEndpoint:
-    """``POST /api/v1/auth/password/reset``: a mailed link or code, and a new password, for a session.
-
-    Attributes:
-        setter: Sets the password.
-        max_body_bytes: Largest request body.
-    """
+    """``POST /api/v1/auth/password/reset``: a mailed link or code, and a new password, for a session."""
 
     setter: PasswordSetter
     max_body_bytes: int

@@ -38,11 +38,7 @@ _CALL: Final = (*TOKEN, *UPSTREAM, "too_many_attempts", "resting", "busy")
 
 @dataclass(frozen=True)
 class _OfFactors:
-    """What these endpoints have in common.
-
-    Attributes:
-        factors: The second factors of the user.
-    """
+    """What these endpoints have in common."""
 
     factors: Factors
 

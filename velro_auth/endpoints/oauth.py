@@ -24,9 +24,8 @@ from velro_auth.auth.password_reset import PasswordSetter
 from velro_auth.auth.pkce import is_challenge
 from velro_auth.context import RequestContext
 from velro_auth.endpoints import path_value
-from velro_auth.endpoints.account_schemas import ConfirmAnswer
+from velro_auth.endpoints.account_schemas import ConfirmAnswer, ExchangeBody
 from velro_auth.endpoints.bodies import NO_STORE, RawResponse, validated
-from velro_auth.endpoints.oauth_schemas import ExchangeBody
 from velro_auth.endpoints.operation import BODY, NEW_PASSWORD, UPSTREAM, Operation
 from velro_auth.endpoints.sessions import session_answer
 from velro_auth.errors import (
@@ -244,13 +243,7 @@ class CallbackEndpoint:
 
 @dataclass(frozen=True)
 class ExchangeEndpoint:
-    """``POST /api/v1/auth/exchange``: a code for a session.
-
-    Attributes:
-        setter: Returns the session of a code, whose user may get a password.
-        flows: The cookies of flows.
-        max_body_bytes: Largest request body.
-    """
+    """``POST /api/v1/auth/exchange``: a code for a session."""
 
     setter: PasswordSetter
     flows: FlowCookies

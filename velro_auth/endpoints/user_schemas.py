@@ -19,11 +19,11 @@ from velro_auth.endpoints.bodies import (
     a_solution,
     an_email,
     is_uuid,
+    optional,
 )
 
 #: What an anonymous user brings along goes into every access token of theirs.
 MAX_DATA_BYTES: Final = 4096
-#: Supabase's own limit is that of its column.
 #: Of an issuer. A QR code of level H holds 1,273 bytes (ISO/IEC 18004): the issuer twice, and an address of 762.
 MAX_ENCODED_ISSUER_LENGTH: Final = 120
 MAX_FACTOR_NAME_LENGTH: Final = 100
@@ -90,16 +90,9 @@ def _trimmed(data: dict[str, Any], *names: str) -> dict[str, Any]:
 class ProofBody(Schema):
     """What proves that it is still the user: not needed within ten minutes of a sign-in."""
 
-    current_password = fields.String(
-        allow_none=True,
-        load_default=None,
-        validate=a_password,
-        metadata={"format": "password", "maxLength": MAX_PASSWORD_BYTES},
-    )
-    captcha_token = fields.String(allow_none=True, load_default=None, validate=a_captcha_token)
-    challenge = fields.String(
-        allow_none=True, load_default=None, validate=a_solution, metadata={"maxLength": MAX_SOLUTION_LENGTH}
-    )
+    current_password = optional(a_password, format="password", maxLength=MAX_PASSWORD_BYTES)
+    captcha_token = optional(a_captcha_token)
+    challenge = optional(a_solution, maxLength=MAX_SOLUTION_LENGTH)
 
 
 class PasswordBody(ProofBody):
@@ -108,12 +101,7 @@ class PasswordBody(ProofBody):
     password = fields.String(
         required=True, validate=a_password, metadata={"format": "password", "maxLength": MAX_PASSWORD_BYTES}
     )
-    nonce = fields.String(
-        allow_none=True,
-        load_default=None,
-        validate=a_nonce,
-        metadata={"description": "The code that `POST /api/v1/auth/reauthenticate` mails; only passed on."},
-    )
+    nonce = optional(a_nonce, description="The code that `POST /api/v1/auth/reauthenticate` mails; only passed on.")
 
 
 class ProfileBody(ProofBody):
@@ -159,14 +147,9 @@ class FactorBody(ProofBody):
     """Body of an enrolment."""
 
     type = fields.String(load_default="totp", validate=validate.OneOf(["totp"]))
-    friendly_name = fields.String(
-        allow_none=True, load_default=None, validate=a_factor_name, metadata={"maxLength": MAX_FACTOR_NAME_LENGTH}
-    )
-    issuer = fields.String(
-        allow_none=True,
-        load_default=None,
-        validate=an_issuer,
-        metadata={"description": "What the authenticator shows; the host of the site by default.", "maxLength": 60},
+    friendly_name = optional(a_factor_name, maxLength=MAX_FACTOR_NAME_LENGTH)
+    issuer = optional(
+        an_issuer, description="What the authenticator shows; the host of the site by default.", maxLength=60
     )
 
 
@@ -174,12 +157,7 @@ class FactorCodeBody(Schema):
     """Body of a proof of a second factor."""
 
     code = fields.String(required=True, validate=a_factor_code, metadata={"maxLength": 10})
-    challenge_id = fields.String(
-        allow_none=True,
-        load_default=None,
-        validate=a_challenge_id,
-        metadata={"format": "uuid", "description": "Without it a challenge is made."},
-    )
+    challenge_id = optional(a_challenge_id, format="uuid", description="Without it a challenge is made.")
 
     @pre_load
     def normalise(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -199,7 +177,7 @@ class AnonymousBody(Schema):
         validate=some_data,
         metadata={"description": "Goes into `user_metadata`."},
     )
-    captcha_token = fields.String(allow_none=True, load_default=None, validate=a_captcha_token)
+    captcha_token = optional(a_captcha_token)
 
 
 class FactorAnswer(Schema):

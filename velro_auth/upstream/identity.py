@@ -10,6 +10,7 @@ from velro_auth.context import RequestContext
 from velro_auth.upstream import translate
 from velro_auth.upstream.answers import date_s, demand, same_address, same_phone, user_of
 from velro_auth.upstream.calls import AuthCalls
+from velro_auth.upstream.oauth import PKCE_GRANT
 from velro_auth.upstream.transport.transport import Reply
 
 
@@ -24,6 +25,7 @@ class SupabaseIdentity:
         self._calls = calls
         self._password_grant = calls.prepare_public("POST", "/token?grant_type=password")
         self._refresh_grant = calls.prepare_public("POST", "/token?grant_type=refresh_token")
+        self._code_grant = calls.prepare_public("POST", "/token?grant_type=pkce")
         self._user = calls.prepare("GET", "/user")
         self._logout = {scope: calls.prepare("POST", f"/logout?scope={scope}") for scope in get_args(Scope)}
 
@@ -48,6 +50,11 @@ class SupabaseIdentity:
 
         body = {"refresh_token": refresh_token}
         return self._calls.new_session(self._refresh_grant, context, translate.REFRESH_GRANT, body, check)
+
+    def exchange(self, code: str, verifier: str, context: RequestContext) -> Session:
+        """Return the session of an authorization code; see ``auth.oauth.CodeGrant``, also for what is raised."""
+        body = {"auth_code": code, "code_verifier": verifier}
+        return self._calls.new_session(self._code_grant, context, PKCE_GRANT, body)
 
     def check(self, access_token: str, context: RequestContext, *, deadline_s: float | None = None) -> None:
         """Return when Supabase says that the session and the user of *access_token* still exist."""

@@ -1,4 +1,4 @@
-"""Supabase Auth as an OAuth client: where a sign-in with a provider begins, and the grant that ends it."""
+"""Supabase Auth as an OAuth client: where a sign-in with a provider begins, and what refusals at its end mean."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from velro_auth import errors
-from velro_auth.auth.models import Session
 from velro_auth.auth.oauth import WrongVerifier
-from velro_auth.context import RequestContext
-from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.translate import ANYWHERE, Question
 
 #: ``POST /token?grant_type=pkce``. A ban, and a refusal of a hook, look like a wrong code.
@@ -45,27 +42,3 @@ def authorize_url(project_url: str, *, provider: str, redirect_to: str, challeng
         "code_challenge_method": "s256",
     }
     return f"{project_url.rstrip('/')}/auth/v1/authorize?{urlencode(query)}"
-
-
-class SupabaseCodes:
-    """Exchanges authorization codes for sessions.
-
-    Args:
-        calls: Asks Supabase Auth.
-    """
-
-    def __init__(self, calls: AuthCalls) -> None:
-        self._calls = calls
-        self._grant = calls.prepare_public("POST", "/token?grant_type=pkce")
-
-    def exchange(self, code: str, verifier: str, context: RequestContext) -> Session:
-        """Return the session of *code*.
-
-        Raises:
-            WrongVerifier: The code belongs to another verifier; it can still be used.
-            LinkInvalid: The code is unknown, used or expired, or its user is banned.
-            UpstreamThrottled: Supabase's rate limit is reached.
-            UpstreamError: Supabase could not be asked, or gave no usable answer.
-        """
-        body = {"auth_code": code, "code_verifier": verifier}
-        return self._calls.new_session(self._grant, context, PKCE_GRANT, body)

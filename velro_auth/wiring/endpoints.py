@@ -40,7 +40,6 @@ from velro_auth.endpoints.user import (
     AnonymousEndpoint,
     MeEndpoint,
     PasswordEndpoint,
-    ProfileChange,
     ProfileEndpoint,
     ReauthenticateEndpoint,
 )
@@ -50,10 +49,6 @@ from velro_auth.wiring.services import Services
 
 #: Returns an endpoint as browsers shall see it.
 Browsers: TypeAlias = Callable[[Endpoint], Endpoint]
-
-
-def _profile_change(services: Services) -> ProfileChange:
-    return ProfileChange(services.sessions, services.changes, services.max_body_bytes, services.flows)
 
 
 def _authorize(services: Services) -> AuthorizeEndpoint:
@@ -79,8 +74,8 @@ FRONTENDS: Final[Mapping[Any, Callable[[Services], Endpoint]]] = {
     LoginEndpoint: lambda its: LoginEndpoint(its.login, its.max_body_bytes),
     RefreshEndpoint: lambda its: RefreshEndpoint(its.sessions, its.max_body_bytes),
     LogoutEndpoint: lambda its: LogoutEndpoint(its.sessions, its.max_body_bytes),
-    MeEndpoint: lambda its: MeEndpoint(its.sessions, _profile_change(its)),
-    ProfileEndpoint: lambda its: ProfileEndpoint(_profile_change(its)),
+    MeEndpoint: lambda its: MeEndpoint(its.sessions, its.changes, its.flows, its.max_body_bytes),
+    ProfileEndpoint: lambda its: ProfileEndpoint(its.sessions, its.changes, its.flows, its.max_body_bytes),
     PasswordEndpoint: lambda its: PasswordEndpoint(its.changes, its.max_body_bytes),
     ReauthenticateEndpoint: lambda its: ReauthenticateEndpoint(its.changes),
     FactorsEndpoint: lambda its: FactorsEndpoint(its.factors, its.max_body_bytes),

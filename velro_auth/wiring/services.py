@@ -31,7 +31,6 @@ from velro_auth.upstream.accounts import SupabaseAccounts
 from velro_auth.upstream.calls import AuthCalls, RefusingCalls
 from velro_auth.upstream.factors import SupabaseFactors
 from velro_auth.upstream.identity import SupabaseIdentity
-from velro_auth.upstream.oauth import SupabaseCodes
 from velro_auth.upstream.passing import SupabasePassing
 from velro_auth.upstream.session_rows import SupabaseSessionRows
 from velro_auth.upstream.users import SupabaseUsers
@@ -73,6 +72,11 @@ class Services:
         )
 
     @functools.cached_property
+    def identity(self) -> SupabaseIdentity:
+        """Asks Supabase about users."""
+        return SupabaseIdentity(self.calls)
+
+    @functools.cached_property
     def guards(self) -> Guards:
         """The guards of calls to Supabase."""
         telemetry = self.state.telemetry
@@ -99,7 +103,7 @@ class Services:
             limits=ask_limits(self.settings), permit=guards.failure_delay.permit, state=state.introspection
         )
         return Sessions(
-            identity=SupabaseIdentity(self.calls),
+            identity=self.identity,
             guards=guards,
             refreshes=state.refreshes,
             verifier=state.verifier,
@@ -115,7 +119,7 @@ class Services:
         """Logs users in."""
         sessions = self.sessions
         return Login(
-            identity=sessions.identity,
+            identity=self.identity,
             guards=self.guards,
             denied=sessions.denied,
             profiles=None if self.settings.auth_fast_login else sessions.profiles,
@@ -137,7 +141,7 @@ class Services:
     @functools.cached_property
     def freshness(self) -> Freshness:
         """Demands a recent sign-in or the current password."""
-        return Freshness(identity=self.sessions.identity, guards=self.guards)
+        return Freshness(identity=self.identity, guards=self.guards)
 
     @functools.cached_property
     def changing(self) -> UserCalls:
@@ -218,9 +222,7 @@ class Services:
     @functools.cached_property
     def exchange(self) -> CodeExchange:
         """Exchanges codes for sessions."""
-        return CodeExchange(
-            grant=SupabaseCodes(self.calls).exchange, handoffs=HandoffCodes(self._keys), sessions=self.sessions
-        )
+        return CodeExchange(grant=self.identity.exchange, handoffs=HandoffCodes(self._keys), sessions=self.sessions)
 
     @functools.cached_property
     def passed(self) -> PassedCalls:

@@ -136,13 +136,7 @@ class LoginPage:
 
 @dataclass(frozen=True)
 class FactorPage:
-    """``/login/factor``: asks for the code of a second factor where one is due, and leads on.
-
-    Attributes:
-        site: What the pages share.
-        factors: The second factors of the user.
-        sessions: Tells who the user is.
-    """
+    """``/login/factor``: asks for the code of a second factor where one is due, and leads on."""
 
     site: Site
     factors: Factors
@@ -203,12 +197,7 @@ class FactorPage:
 
 @dataclass(frozen=True)
 class SignedIn:
-    """Tells whose session a browser has, without asking Supabase.
-
-    Attributes:
-        cookies: Read the session.
-        sessions: Verifies its token.
-    """
+    """Tells whose session a browser has, without asking Supabase."""
 
     cookies: SessionCookies
     sessions: Sessions

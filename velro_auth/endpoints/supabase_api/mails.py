@@ -40,15 +40,7 @@ _FIRST_OF_TWO: Final = {
 
 @dataclass(frozen=True)
 class Mails:
-    """The handlers.
-
-    Attributes:
-        sign_up: The sign-up service.
-        anonymous: Makes anonymous users.
-        mailing: Guards of requests that may send a mail.
-        proofs: Has links and codes checked.
-        calls: Passes calls on.
-    """
+    """The handlers."""
 
     sign_up: SignUps
     anonymous: Anonymous

@@ -26,13 +26,7 @@ _CHALLENGE: Final = ("code_challenge", "code_challenge_method")
 
 @dataclass(frozen=True)
 class Users:
-    """The handlers.
-
-    Attributes:
-        changes: Changes the user of a token.
-        factors: The second factors.
-        calls: Passes calls on.
-    """
+    """The handlers."""
 
     changes: UserChanges
     factors: Factors
