@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from velro_auth.auth.models import Session
@@ -17,6 +18,12 @@ MailKind: TypeAlias = Literal["confirmation", "code", "recovery"]
 
 #: Types whose links and codes open an account. Only with these may a password be set by ``confirm``.
 OPENING: Final[frozenset[ProofType]] = frozenset({"signup", "invite", "magiclink", "email"})
+
+#: How long Supabase may take between confirming an address and signing in, in seconds.
+ONE_CALL_S: Final = 5.0
+
+#: The same where an authorization code comes between, which is good for five minutes.
+ONE_CODE_S: Final = 300.0 + ONE_CALL_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +102,29 @@ class Verified:
 
     session: Session | None
     has_confirmed: bool = False
+
+
+def has_confirmed(user: Mapping[str, Any], *, within_s: float = ONE_CALL_S) -> bool:
+    """Return whether the address was confirmed by this sign-in: shortly before, and by a mail sent before that.
+
+    Args:
+        user: The user as Supabase describes them.
+        within_s: What "shortly" is, in seconds.
+    """
+    confirmed, signed_in, sent = (
+        _moment(user.get(name)) for name in ("email_confirmed_at", "last_sign_in_at", "recovery_sent_at")
+    )
+    if confirmed is None or signed_in is None or abs(signed_in - confirmed) >= within_s:
+        return False
+    return sent is None or sent <= confirmed
+
+
+def _moment(text: Any) -> float | None:
+    """Return a time of Supabase's in seconds since the epoch; None for anything else."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (TypeError, ValueError):
+        return None
 
 
 class Accounts(Protocol):

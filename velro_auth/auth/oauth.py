@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from velro_auth.auth.confirming import ONE_CODE_S, has_confirmed
+from velro_auth.auth.account import ONE_CODE_S, has_confirmed
 from velro_auth.auth.login import note_held
 from velro_auth.auth.models import Session
 from velro_auth.auth.pkce import proves

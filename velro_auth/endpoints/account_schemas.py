@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any, Final, get_args
 
 from marshmallow import Schema, ValidationError, fields, pre_load, validate, validates_schema
@@ -17,6 +16,7 @@ from velro_auth.endpoints.bodies import (
     a_password,
     a_solution,
     is_storable,
+    matching,
     optional,
 )
 from velro_auth.endpoints.schemas import SessionAnswer
@@ -31,14 +31,17 @@ MAX_NAME_LENGTH: Final = 100
 #: A hash of 56 characters, with or without a prefix.
 MAX_TOKEN_HASH_LENGTH: Final = 255
 
-_TOKEN_HASH: Final = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
 #: A sealed code has about 330 characters.
 MAX_CODE_LENGTH: Final = 1024
 
-_AUTHORIZATION_CODE: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
-#: Supabase lets a project choose 6 to 10 digits.
-_CODE: Final = re.compile(r"[0-9]{6,10}", re.ASCII)
-_FACTOR_ID: Final = re.compile(r"[0-9a-fA-F-]{36}", re.ASCII)
+#: The hash in a mailed link.
+a_token_hash: Final = matching(rf"[A-Za-z0-9_-]{{1,{MAX_TOKEN_HASH_LENGTH}}}", "Not the hash of a link.")
+#: A mailed code, or the code of a second factor. Supabase lets a project choose 6 to 10 digits.
+a_code: Final = matching("[0-9]{6,10}", "Not a code: it has six digits.")
+#: The id of a second factor.
+a_factor_id: Final = matching("[0-9a-fA-F-]{36}", "Not the id of a factor.")
+#: An authorization code, ours or Supabase's.
+an_authorization_code: Final = matching(rf"[A-Za-z0-9_-]{{1,{MAX_CODE_LENGTH}}}", "Not a code.")
 
 
 def a_new_password(value: str) -> None:
@@ -46,24 +49,6 @@ def a_new_password(value: str) -> None:
     a_password(value)
     if len(value.encode()) > MAX_NEW_PASSWORD_BYTES:
         raise ValidationError(f"Must be 1 to {MAX_NEW_PASSWORD_BYTES} bytes long.")
-
-
-def a_token_hash(value: str) -> None:
-    """Check the form of the hash in a mailed link."""
-    if not _TOKEN_HASH.fullmatch(value):
-        raise ValidationError("Not the hash of a link.")
-
-
-def a_code(value: str) -> None:
-    """Check the form of a mailed code, or of the code of a second factor."""
-    if not _CODE.fullmatch(value):
-        raise ValidationError("Not a code: it has six digits.")
-
-
-def a_factor_id(value: str) -> None:
-    """Check the form of the id of a second factor."""
-    if not _FACTOR_ID.fullmatch(value):
-        raise ValidationError("Not the id of a factor.")
 
 
 def some_data(value: dict[str, Any]) -> None:
@@ -174,12 +159,6 @@ class ResetBody(Schema):
                 a_code(data["token"])
             except ValidationError as error:
                 raise ValidationError({"token": error.messages}) from None
-
-
-def an_authorization_code(value: str) -> None:
-    """Check the form of an authorization code, ours or Supabase's."""
-    if len(value) > MAX_CODE_LENGTH or not _AUTHORIZATION_CODE.fullmatch(value):
-        raise ValidationError("Not a code.")
 
 
 def a_verifier(value: str) -> None:

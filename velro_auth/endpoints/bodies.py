@@ -40,7 +40,9 @@ MAX_SOLUTION_LENGTH: Final = 2048  # of a challenge; the widget makes about 600
 #: One @ between two parts without white space or control characters. Stricter patterns refuse real addresses;
 #: Supabase knows whether the address exists.
 _EMAIL: Final = re.compile(r"[^\s@\x00-\x1f\x7f]+@[^\s@\x00-\x1f\x7f]+")
-_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+#: In lower case.
+UUID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_UUID: Final = re.compile(UUID, re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +235,17 @@ def a_refresh_token(value: str) -> None:
     # Supabase's tokens have 12 to 62 characters today; Supabase refuses wrong ones itself.
     if not 1 <= len(value) <= MAX_REFRESH_TOKEN_LENGTH or not value.isascii() or not value.isprintable():
         raise ValidationError("Not a refresh token.")
+
+
+def matching(pattern: str, refusal: str) -> Callable[[str], None]:
+    """Return a check of the form of a whole text; *refusal* says what it is not."""
+    fits = re.compile(pattern, re.ASCII).fullmatch
+
+    def check(value: str) -> None:
+        if not fits(value):
+            raise ValidationError(refusal)
+
+    return check
 
 
 def optional(check: Callable[[str], object], **metadata: Any) -> fields.String:

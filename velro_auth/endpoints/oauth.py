@@ -37,7 +37,7 @@ from velro_auth.errors import (
     UpstreamMisconfigured,
     UpstreamThrottled,
 )
-from velro_auth.upstream.oauth import authorize_url
+from velro_auth.upstream.identity import authorize_url
 from velro_auth.web.flow_cookies import Flow, FlowCookies, Header
 from velro_auth.web.problems import answer_for
 from velro_auth.web.redirects import MAX_LENGTH, AllowedRedirect, is_allowed

@@ -14,11 +14,12 @@ from velro_auth.endpoints.bodies import (
     MAX_EMAIL_LENGTH,
     MAX_PASSWORD_BYTES,
     MAX_SOLUTION_LENGTH,
+    UUID,
     a_captcha_token,
     a_password,
     a_solution,
     an_email,
-    is_uuid,
+    matching,
     optional,
 )
 
@@ -28,9 +29,14 @@ MAX_DATA_BYTES: Final = 4096
 MAX_ENCODED_ISSUER_LENGTH: Final = 120
 MAX_FACTOR_NAME_LENGTH: Final = 100
 
-_CODE: Final = re.compile(r"[0-9]{6,10}", re.ASCII)
-_NONCE: Final = re.compile(r"[!-~]{1,64}", re.ASCII)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+#: A mailed code.
+a_nonce: Final = matching("[!-~]{1,64}", "Not a mailed code.")
+#: The code of a second factor.
+a_factor_code: Final = matching("[0-9]{6,10}", "Must be 6 to 10 digits.")
+#: The id of a factor's challenge.
+a_challenge_id: Final = matching(UUID, "Not the id of a challenge.")
 
 
 def _a_text(value: str, most: int) -> None:
@@ -53,24 +59,6 @@ def a_picture(value: str) -> None:
     is_clean = value.isascii() and value.isprintable() and " " not in value
     if not value.startswith("https://") or not is_clean or len(value) > MAX_PICTURE_LENGTH:
         raise ValidationError(f"Must be an https address of at most {MAX_PICTURE_LENGTH} characters.")
-
-
-def a_nonce(value: str) -> None:
-    """Check the form of a mailed code."""
-    if not _NONCE.fullmatch(value):
-        raise ValidationError("Not a mailed code.")
-
-
-def a_factor_code(value: str) -> None:
-    """Check the form of a second factor's code."""
-    if not _CODE.fullmatch(value):
-        raise ValidationError("Must be 6 to 10 digits.")
-
-
-def a_challenge_id(value: str) -> None:
-    """Check the id of a factor's challenge."""
-    if not is_uuid(value):
-        raise ValidationError("Not the id of a challenge.")
 
 
 def some_data(value: dict[str, Any]) -> None:

@@ -1,10 +1,11 @@
-"""What Supabase's refusals mean for sign-up, confirmation and recovery."""
+"""What Supabase's refusals mean for sign-up, confirmation, recovery and authorization codes."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from velro_auth import errors
+from velro_auth.auth.oauth import WrongVerifier
 from velro_auth.upstream import translate
 
 #: Codes that Supabase answers only where it would send a mail.
@@ -82,4 +83,20 @@ PASSWORD: Final = translate.Question(
         "same_password": _SAME,
         "validation_failed": ("password", "The authentication server does not accept this password."),
     },
+)
+
+#: ``POST /token?grant_type=pkce``. A ban, and a refusal of a hook, look like a wrong code.
+PKCE_GRANT: Final = translate.Question(
+    codes={
+        **translate.ANYWHERE,
+        "bad_code_verifier": WrongVerifier,
+        "flow_state_not_found": errors.LinkInvalid,
+        "flow_state_expired": errors.LinkInvalid,
+        "flow_state_already_used": errors.LinkInvalid,
+        "validation_failed": errors.LinkInvalid,
+        "user_banned": errors.LinkInvalid,
+        "user_not_found": errors.LinkInvalid,
+        "unknown": errors.LinkInvalid,
+    },
+    refused=errors.LinkInvalid,
 )

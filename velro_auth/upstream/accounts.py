@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from velro_auth.auth.account import Link, MailKind, MailRequest, Proof, SignUp, Verified
-from velro_auth.auth.confirming import has_confirmed
+from velro_auth.auth.account import Link, MailKind, MailRequest, Proof, SignUp, Verified, has_confirmed
 from velro_auth.auth.models import Session
 from velro_auth.context import RequestContext
 from velro_auth.errors import UpstreamFailed

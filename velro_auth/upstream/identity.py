@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from typing import Any, get_args
+from urllib.parse import urlencode
 
 from velro_auth.auth.denylist import Scope
 from velro_auth.auth.models import Credentials, Session
 from velro_auth.context import RequestContext
 from velro_auth.upstream import translate
+from velro_auth.upstream.account_questions import PKCE_GRANT
 from velro_auth.upstream.answers import date_s, demand, same_address, same_phone, user_of
 from velro_auth.upstream.calls import AuthCalls
-from velro_auth.upstream.oauth import PKCE_GRANT
 from velro_auth.upstream.transport.transport import Reply
 
 
@@ -72,6 +73,24 @@ class SupabaseIdentity:
             return date_s(reply)
 
         return self._calls.ask(self._logout[scope], context, translate.BEARER, read, bearer=access_token)
+
+
+def authorize_url(project_url: str, *, provider: str, redirect_to: str, challenge: str) -> str:
+    """Return the address at which Supabase begins a sign-in with *provider*.
+
+    Args:
+        project_url: Address of the project.
+        provider: Supabase's name of the provider.
+        redirect_to: Where Supabase sends the browser at the end. The project has to allow it.
+        challenge: Our PKCE challenge, by the method S256.
+    """
+    query = {
+        "provider": provider,
+        "redirect_to": redirect_to,
+        "code_challenge": challenge,
+        "code_challenge_method": "s256",
+    }
+    return f"{project_url.rstrip('/')}/auth/v1/authorize?{urlencode(query)}"
 
 
 def _is_of(session: Session, credentials: Credentials) -> bool:
