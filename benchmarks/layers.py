@@ -165,7 +165,7 @@ class Logins:
     def rows(self, times: int) -> list[Row]:
         """Measure each part, then the whole login."""
         given, reply = json.loads(self._body), self._asked()
-        session = session_from(reply, time.time())
+        session = session_from(reply)
         keyring, login_body, session_answer = Keyring(b"benchmark"), LoginBody(unknown="exclude"), SessionAnswer()
         parts: Mapping[str, Callable[[], object]] = {
             "the request, read by the worker itself": lambda: self._requests.ours(self._questions[1]),
@@ -173,7 +173,7 @@ class Logins:
             "names of the counters: HMAC of account and network": lambda: keyring.caller(given["email"], "198.18.0.1"),
             "throttle, failure delay, upstream rate limit, bulkhead, circuit breaker": self._guarded,
             "the call of Supabase by requests and urllib3, the kernel's part included": self._asked,
-            "the session, read from the answer": lambda: session_from(reply, time.time()),
+            "the session, read from the answer": lambda: session_from(reply),
             "the answer: schema and JSON": lambda: json.dumps(session_answer.dump(session)),
             "the line of the access log, written after the response": self._logged,
             "**all of it, without that line**": self.log_in,

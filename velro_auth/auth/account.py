@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from velro_auth.auth.models import Session
@@ -12,8 +13,17 @@ from velro_auth.context import RequestContext
 #: What a mailed link or code is for; the words of Supabase.
 ProofType: TypeAlias = Literal["signup", "invite", "magiclink", "email", "recovery", "email_change"]
 
+#: What a mail is asked for: a confirmation again, a link and a code to sign in with, a forgotten password.
+MailKind: TypeAlias = Literal["confirmation", "code", "recovery"]
+
 #: Types whose links and codes open an account. Only with these may a password be set by ``confirm``.
 OPENING: Final[frozenset[ProofType]] = frozenset({"signup", "invite", "magiclink", "email"})
+
+#: How long Supabase may take between confirming an address and signing in, in seconds.
+ONE_CALL_S: Final = 5.0
+
+#: The same where an authorization code comes between, which is good for five minutes.
+ONE_CODE_S: Final = 300.0 + ONE_CALL_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +37,7 @@ class MailRequest:
         redirect_to: Where the link leads to; None for the project's site URL. One of the addresses of the list.
         captcha_token: A solved captcha.
         challenge_method: The method of the challenge.
+        creates_user: Whether an address without an account gets one; only for a code.
     """
 
     email: str = field(repr=False)
@@ -34,6 +45,7 @@ class MailRequest:
     redirect_to: str | None = None
     captcha_token: str | None = field(default=None, repr=False)
     challenge_method: str = "s256"
+    creates_user: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +104,29 @@ class Verified:
     has_confirmed: bool = False
 
 
+def has_confirmed(user: Mapping[str, Any], *, within_s: float = ONE_CALL_S) -> bool:
+    """Return whether the address was confirmed by this sign-in: shortly before, and by a mail sent before that.
+
+    Args:
+        user: The user as Supabase describes them.
+        within_s: What "shortly" is, in seconds.
+    """
+    confirmed, signed_in, sent = (
+        _moment(user.get(name)) for name in ("email_confirmed_at", "last_sign_in_at", "recovery_sent_at")
+    )
+    if confirmed is None or signed_in is None or abs(signed_in - confirmed) >= within_s:
+        return False
+    return sent is None or sent <= confirmed
+
+
+def _moment(text: Any) -> float | None:
+    """Return a time of Supabase's in seconds since the epoch; None for anything else."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (TypeError, ValueError):
+        return None
+
+
 class Accounts(Protocol):
     """Asks Supabase about accounts.
 
@@ -114,20 +149,8 @@ class Accounts(Protocol):
             Forbidden: A hook of the project refused this one.
         """
 
-    def resend(self, request: MailRequest, context: RequestContext, /) -> None:
-        """Have the mail of a sign-up sent again."""
-
-    def send_code(self, request: MailRequest, context: RequestContext, /, *, creates_user: bool) -> None:
-        """Have a mail sent with a link and a code to sign in with.
-
-        Args:
-            request: The request.
-            context: The request it came with.
-            creates_user: Whether an address without an account gets one.
-        """
-
-    def send_recovery(self, request: MailRequest, context: RequestContext, /) -> None:
-        """Have a mail sent with which a forgotten password can be replaced."""
+    def send_mail(self, kind: MailKind, request: MailRequest, context: RequestContext, /) -> None:
+        """Have a mail sent."""
 
     def verify(self, proof: Proof, context: RequestContext, /) -> Verified:
         """Return what a link or code leads to. It cannot be used again.
@@ -154,8 +177,9 @@ class Accounts(Protocol):
 class SignUpMode(Protocol):
     """Whether the project has the addresses of new accounts confirmed by mail, or confirms them by itself."""
 
-    def needs_mail(self) -> bool:
-        """Return whether a mail is needed, as far as that is known."""
+    @property
+    def needs_mail(self) -> Callable[[], bool]:
+        """Returns whether a mail is needed, as far as that is known."""
 
     def learn(self, *, needs_mail: bool) -> None:
         """Note what an answer to a sign-up showed."""

@@ -14,13 +14,12 @@ live on. Two kinds of tokens are not told apart from others:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from velro_auth.auth.denylist import BEFORE_ALL, end_of_lower_sessions
 from velro_auth.auth.freshness import Freshness, Proof
-from velro_auth.auth.login import ignore_token
 from velro_auth.auth.models import Session
 from velro_auth.auth.tokens import Claims, claims_of_issued
 from velro_auth.auth.user_calls import UserCalls, guessing
@@ -140,14 +139,12 @@ class Factors:
         enrolling: The same for enrolments. Their circuit breaker is a separate one: what a user names a factor could
             make Supabase fail, and must not stop the proofs of others.
         freshness: Demands a recent sign-in or the current password.
-        note_token: Called with each issued access token; must not block.
     """
 
     calls: FactorCalls
     user: UserCalls
     enrolling: UserCalls
     freshness: Freshness
-    note_token: Callable[[str], None] = ignore_token
 
     def all(self, token: str, context: RequestContext) -> Sequence[Factor]:
         """Return the factors of the user; never their secrets."""
@@ -213,8 +210,8 @@ class Factors:
         return self._stepped_up(session, claims, at_s)
 
     def _stepped_up(self, session: Session, claims: Claims, at_s: float | None) -> Session:
-        self.note_token(session.access_token)
         sessions = self.user.sessions
+        sessions.note_token(session.access_token)
         at_s = sessions.now() if at_s is None else at_s
         sessions.denied.deny([end_of_lower_sessions(claims, at_s=at_s, until_s=sessions.last_end_s(claims))])
         issued = claims_of_issued(session.access_token)

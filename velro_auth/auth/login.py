@@ -18,6 +18,11 @@ def ignore_token(_token: str) -> None:
     """Do nothing with an issued token."""
 
 
+def note_held(context: RequestContext) -> Callable[[float], None]:
+    """Return what notes in the access log how long the answer to a request was held back, in seconds."""
+    return lambda held_s: context.log_fields.update(held_ms=round(held_s * 1000, 2))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Login:
     """Logs users in.
@@ -63,15 +68,12 @@ class Login:
         return session if self.profiles is None else self._with_profile(session, self.profiles)
 
     def _attempt(self, credentials: Credentials, context: RequestContext) -> Session:
-        def log_delay(held_s: float) -> None:
-            context.log_fields["held_ms"] = round(held_s * 1000, 2)
-
         try:
             with (
                 self.guards.throttle.attempt(
                     credentials.email, context.address, solution=credentials.challenge
                 ) as attempt,
-                self.guards.failure_delay.hold(context.arrived_s, on_held=log_delay),
+                self.guards.failure_delay.hold(context.arrived_s, on_held=note_held(context)),
             ):
                 context.allowance = attempt.allowance
                 if attempt.has_solved:

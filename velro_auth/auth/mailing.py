@@ -11,7 +11,8 @@ import logging
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from velro_auth.auth.account import Accounts, MailRequest
+from velro_auth.auth.account import Accounts, MailKind, MailRequest
+from velro_auth.auth.login import note_held
 from velro_auth.context import RequestContext
 from velro_auth.errors import (
     CaptchaRequired,
@@ -36,12 +37,18 @@ class Mailing:
     """Asks Supabase for mails, behind the mail budget and at fixed times.
 
     Attributes:
+        accounts: Asks Supabase for the mails of this service's own API.
         guards: Guards of the call.
         unusable: Why Supabase cannot be asked at all: what is wrong with the settings. Empty when it can.
     """
 
+    accounts: Accounts
     guards: Guards
     unusable: str = ""
+
+    def request(self, kind: MailKind, request: MailRequest, context: RequestContext) -> None:
+        """Ask for a mail of this kind; raises as :meth:`send`."""
+        self.send(request.email, context, lambda behind: self.accounts.send_mail(kind, request, behind))
 
     def send(
         self,
@@ -87,52 +94,14 @@ class Mailing:
                 logger.exception("unexpected error", extra={"request_id": context.request_id})
 
         failure = self.guards.mail_delay.run(
-            call, context.arrived_s, address=context.address, on_held=_noted_in(context)
+            call, context.arrived_s, address=context.address, on_held=note_held(context)
         )
         if failure is not None:
             raise failure
 
     def wait(self, context: RequestContext) -> None:
         """Return when an answer may leave that shows nothing; raises as :meth:`send`."""
-        self.guards.mail_delay.run(lambda: None, context.arrived_s, address=context.address, on_held=_noted_in(context))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MailRequests:
-    """Sends mails to people who signed up, who want to sign in with a code, or who forgot their password.
-
-    Each method returns when its answer may leave.
-
-    Raises:
-        InvalidRequest: Supabase does not take the address for one.
-        CaptchaRequired: A captcha is required, or was refused.
-        UpstreamMisconfigured: Our key or address is wrong.
-        Busy: Too many such requests are in progress.
-        CircuitOpen: Supabase fails.
-    """
-
-    accounts: Accounts
-    mailing: Mailing
-
-    def resend(self, request: MailRequest, context: RequestContext) -> None:
-        """Send the mail of a sign-up again."""
-        self.mailing.send(request.email, context, lambda behind: self.accounts.resend(request, behind))
-
-    def send_code(self, request: MailRequest, context: RequestContext, *, creates_user: bool) -> None:
-        """Send a link and a code to sign in with; *creates_user*: make an account where there is none."""
-
-        def ask(behind: RequestContext) -> None:
-            self.accounts.send_code(request, behind, creates_user=creates_user)
-
-        self.mailing.send(request.email, context, ask)
-
-    def send_recovery(self, request: MailRequest, context: RequestContext) -> None:
-        """Send a link and a code with which a forgotten password can be replaced."""
-        self.mailing.send(request.email, context, lambda behind: self.accounts.send_recovery(request, behind))
-
-
-def _noted_in(context: RequestContext) -> Callable[[float], None]:
-    return lambda held_s: context.log_fields.update(held_ms=round(held_s * 1000, 2))
+        self.guards.mail_delay.run(lambda: None, context.arrived_s, address=context.address, on_held=note_held(context))
 
 
 def _log_refused(error: VelroAuthError, request_id: str, account: str) -> None:

@@ -149,6 +149,7 @@ class Identity(Protocol):
             InvalidCredentials: Supabase refused the credentials.
             EmailNotConfirmed: The password is right, the address not confirmed.
             CaptchaRequired: A captcha is required, or was refused.
+            InvalidRequest: Supabase does not take the address for one.
         """
 
     def refresh(self, refresh_token: str, context: RequestContext, /) -> Session:

@@ -12,17 +12,17 @@ import re
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, TypeAlias
 
-from velro_auth.auth.confirming import ONE_CODE_S, has_confirmed
+from velro_auth.auth.account import ONE_CODE_S, has_confirmed
+from velro_auth.auth.login import note_held
 from velro_auth.auth.models import Session
-from velro_auth.auth.new_sessions import NewSessions
 from velro_auth.auth.pkce import proves
 from velro_auth.auth.sealing import Sealed, Sealer
+from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.tokens import claims_of_issued
 from velro_auth.context import RequestContext
 from velro_auth.errors import LinkInvalid
-from velro_auth.guards import Guards
 
 #: How long the frontend has to exchange a sealed code. It does so as soon as its page loads.
 HANDOFF_S: Final = 60
@@ -40,18 +40,9 @@ class WrongVerifier(LinkInvalid):
     """The code belongs to another flow than the verifier. It can still be used."""
 
 
-class CodeGrant(Protocol):
-    """Asks Supabase for the session of an authorization code."""
-
-    def exchange(self, code: str, verifier: str, context: RequestContext, /) -> Session:
-        """Return the session of *code*.
-
-        Raises:
-            WrongVerifier: The code belongs to another verifier.
-            LinkInvalid: The code is unknown, used or expired.
-            UpstreamThrottled: Supabase's rate limit is reached.
-            UpstreamError: Supabase could not be asked, or gave no usable answer.
-        """
+#: Asks Supabase for the session of a code, with its verifier. Raises WrongVerifier if the code belongs to another one;
+#: LinkInvalid if it is unknown, used or expired; UpstreamThrottled, UpstreamError.
+CodeGrant: TypeAlias = Callable[[str, str, RequestContext], Session]
 
 
 class HandoffCodes:
@@ -132,14 +123,12 @@ class CodeExchange:
     Attributes:
         grant: Asks Supabase.
         handoffs: Opens sealed codes.
-        guards: Guards of the call.
-        new_sessions: Records the new session.
+        sessions: Has the guards of the call, and records the new session.
     """
 
     grant: CodeGrant
     handoffs: HandoffCodes
-    guards: Guards
-    new_sessions: NewSessions
+    sessions: Sessions
 
     def __call__(self, code: str, proof: str, verifiers: Sequence[str], context: RequestContext) -> Exchanged:
         """Return the session of *code*. Every refusal is delayed by the failure delay.
@@ -159,20 +148,17 @@ class CodeExchange:
             UpstreamThrottled: Supabase's rate limit, or our copy of it, is reached.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
-
-        def log_delay(held_s: float) -> None:
-            context.log_fields["held_ms"] = round(held_s * 1000, 2)
-
+        guards = self.sessions.guards
         with (
-            self.guards.failure_delay.hold(context.arrived_s, on_held=log_delay, is_login=False),
-            self.guards.sessions.permit("proof", context.address),
+            guards.failure_delay.hold(context.arrived_s, on_held=note_held(context), is_login=False),
+            guards.sessions.permit("proof", context.address),
         ):
             if not is_supabase_code(code):
                 code, verifier = self.handoffs.open(code, proof)
                 verifiers = [verifier]
             exchanged = self._exchanged(code, verifiers, context)
         session = exchanged.session
-        context.log_fields["account"] = self.guards.throttle.name(session.user.email or session.user.id)
+        context.log_fields["account"] = guards.throttle.name(session.user.email or session.user.id)
         context.shows_upstream = True
         return exchanged
 
@@ -186,8 +172,9 @@ class CodeExchange:
         raise refusal
 
     def _ask(self, code: str, verifier: str, context: RequestContext) -> Session:
-        self.guards.rate_limit.acquire(is_known=False)
-        mark = self.new_sessions.mark()
-        with self.guards.asking():
-            session = self.grant.exchange(code, verifier, context)
-        return self.new_sessions.admit(session, mark)
+        guards = self.sessions.guards
+        guards.rate_limit.acquire(is_known=False)
+        mark = self.sessions.denied.mark()
+        with guards.asking():
+            session = self.grant(code, verifier, context)
+        return self.sessions.admit(session, mark)

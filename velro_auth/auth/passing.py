@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from velro_auth.auth.freshness import Freshness, Proof
 from velro_auth.auth.models import Session
-from velro_auth.auth.new_sessions import NewSessions
+from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.user_calls import UserCalls
 from velro_auth.context import RequestContext
-from velro_auth.guards import Guards
 from velro_auth.guards.asking import CircuitBreaker
 
 #: What kind of question a call is, which decides what a refusal means.
@@ -62,52 +61,42 @@ class Passed:
     at_s: float | None = None
 
 
-class Passing(Protocol):
-    """Asks Supabase on behalf of one of its own clients."""
-
-    def ask(self, call: Call, context: RequestContext, /) -> Passed:
-        """Return Supabase's answer.
-
-        Raises:
-            VelroAuthError: Supabase refused; ``told`` has its words.
-            UpstreamThrottled: Supabase's rate limit is reached.
-            UpstreamError: Supabase could not be asked, or gave no usable answer.
-        """
+#: Asks Supabase for one of its own clients. Raises a VelroAuthError for a refusal, whose ``told`` has the words of
+#: Supabase; UpstreamThrottled, UpstreamError.
+Ask: TypeAlias = Callable[[Call, RequestContext], Passed]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PassedCalls:
     """Passes calls on, past the guards.
 
-    Beside the errors of :class:`Passing`, each method raises Throttled for too many calls of one network, and Unready.
+    Beside the errors of :data:`Ask`, each method raises Throttled for too many calls of one network, and Unready.
 
     Attributes:
-        passing: Asks Supabase.
-        guards: Guards of the calls.
+        ask: Asks Supabase.
+        sessions: Has the guards of the calls, and records new sessions.
         breaker: The circuit breaker of calls without a user.
-        new_sessions: Records new sessions.
         readers: Verifies tokens, and guards the calls that only read.
         user: Does the same for calls that change a user.
         freshness: Demands a recent sign-in or the current password.
     """
 
-    passing: Passing
-    guards: Guards
+    ask: Ask
+    sessions: Sessions
     breaker: CircuitBreaker
-    new_sessions: NewSessions
     readers: UserCalls
     user: UserCalls
     freshness: Freshness
 
     def public(self, call: Call, context: RequestContext) -> Passed:
         """Pass on a call without a user."""
-        guards = self.guards
+        guards = self.sessions.guards
         with (
             guards.failure_delay.permit(),
             guards.sessions.permit("me", context.address),
             self.breaker.attempt(),
         ):
-            return self.passing.ask(call, context)
+            return self.ask(call, context)
 
     def grant(self, call: Call, context: RequestContext) -> Session:
         """Pass on a grant other than those with a password or a refresh token, and return the new session.
@@ -116,18 +105,18 @@ class PassedCalls:
             LinkInvalid, PassedOn: Supabase refused the proof; answered at a fixed time.
             Busy: The user's sessions are being ended.
         """
-        guards = self.guards
+        guards = self.sessions.guards
         with (
             guards.failure_delay.hold(context.arrived_s, is_login=False),
             guards.sessions.permit("proof", context.address),
         ):
             guards.rate_limit.acquire(is_known=False)
-            mark = self.new_sessions.mark()
+            mark = self.sessions.denied.mark()
             with guards.asking():
-                passed = self.passing.ask(call, context)
+                passed = self.ask(call, context)
         assert passed.session is not None, "the answer to a grant has a session"
         context.log_fields["account"] = guards.throttle.name(passed.session.user.email or passed.session.user.id)
-        return self.new_sessions.admit(passed.session, mark)
+        return self.sessions.admit(passed.session, mark)
 
     def read(self, call: Call, context: RequestContext) -> Passed:
         """Pass on a call that reads something of a user.
@@ -137,7 +126,7 @@ class PassedCalls:
         """
         self.readers.claims(call.bearer, context)
         with self.readers.asking(context):
-            return self.passing.ask(call, context)
+            return self.ask(call, context)
 
     def change(self, call: Call, context: RequestContext, *, proof: Proof | None = None) -> Passed:
         """Pass on a call that changes a user; with *proof*, after a proof of freshness.
@@ -150,4 +139,4 @@ class PassedCalls:
         if proof is not None:
             self.freshness.demand(claims, proof, context)
         with self.user.asking(context):
-            return self.passing.ask(call, context)
+            return self.ask(call, context)

@@ -16,10 +16,10 @@ from typing import TypeAlias
 
 from velro_auth.auth.account import OPENING, Accounts, Proof, Verified
 from velro_auth.auth.models import Session
-from velro_auth.auth.new_sessions import NewSessions
 from velro_auth.auth.oauth import CodeExchange, Exchanged, is_supabase_code
 from velro_auth.auth.proofs import Proofs
 from velro_auth.auth.tickets import Series, Ticket, Tickets
+from velro_auth.auth.tokens import claims_of_issued
 from velro_auth.context import RequestContext
 from velro_auth.errors import (
     CodeInvalid,
@@ -50,6 +50,20 @@ Key: TypeAlias = Proof | Ticket
 PassFactor: TypeAlias = Callable[[str, str, str, RequestContext], Session]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Confirmed:
+    """What a confirmation led to.
+
+    Attributes:
+        session: The new session; None for the first one of the two confirmations of a new address.
+        is_password_unproven: Whether the password of the account may be that of somebody else, who signed the address
+            up before its owner.
+    """
+
+    session: Session | None
+    is_password_unproven: bool = False
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PasswordSetter:
     """Sets the password of a user whose session came from a mailed link or code.
@@ -57,15 +71,15 @@ class PasswordSetter:
     Attributes:
         accounts: Asks Supabase.
         proofs: Has links and codes checked.
+        codes: Exchanges codes for sessions.
         pass_factor: Has the code of a second factor checked, with the budget that all such codes share.
-        new_sessions: Ends the other sessions.
         tickets: Makes tickets.
     """
 
     accounts: Accounts
     proofs: Proofs
+    codes: CodeExchange
     pass_factor: PassFactor
-    new_sessions: NewSessions
     tickets: Tickets
 
     def set(
@@ -104,7 +118,7 @@ class PasswordSetter:
             if isinstance(error, InsufficientAal) and session.mfa is not None:
                 error.members["factors"] = session.mfa["factors"]
             raise
-        self.new_sessions.end_others(changed, at_s)
+        self.proofs.sessions.end_others(claims_of_issued(changed.access_token), at_s)
         return changed
 
     def replace(
@@ -131,6 +145,75 @@ class PasswordSetter:
                 error.members = {**error.members, "password_unproven": True}
             raise
 
+    def reset(self, key: Key, password: str, context: RequestContext, *, factor: FactorCode | None = None) -> Session:
+        """Return a session of the user, whose password is *password* from now on; all other sessions end.
+
+        Raises:
+            LinkInvalid: The link, code or ticket is wrong, was used before, or has expired.
+            VelroAuthError: As ``Proofs.check``, ``PasswordSetter.set`` and ``PasswordSetter.replace`` raise.
+        """
+        if isinstance(key, Ticket):
+            tickets = self.tickets
+            with contextlib.ExitStack() as use:
+                with self.proofs.sessions.guards.failure_delay.hold(context.arrived_s, is_login=False):
+                    session, series = tickets.open(key)
+                    use.enter_context(tickets.using(series))
+                return self.set(session, password, context, factor=factor, series=series)
+        return self.replace(self.proofs.check(key, context), password, context, factor=factor)
+
+    def confirm(self, proof: Proof, password: str | None, context: RequestContext) -> Confirmed:
+        """Return the session of a link or code; *password* becomes the account's password.
+
+        Somebody else may have signed the address up, with a password of their own, before its owner did. So the owner
+        gives the password anew.
+
+        Raises:
+            VelroAuthError: As ``Proofs.check`` and :meth:`replace` raise.
+        """
+        verified = self.proofs.check(proof, context)
+        session = verified.session
+        if session is None or password is None or proof.type not in OPENING:
+            # Who changes the address has logged in before, so the account is not one that the link confirmed.
+            is_opened = proof.type == "signup" or (verified.has_confirmed and proof.type != "email_change")
+            return Confirmed(session, is_password_unproven=session is not None and is_opened)
+        try:
+            return Confirmed(self.replace(verified, password, context))
+        except SamePassword:
+            # Who signed up is who confirms.
+            return Confirmed(session)
+
+    def exchange(
+        self, code: str, proof: str, verifiers: Sequence[str], password: str | None, context: RequestContext
+    ) -> Exchanged:
+        """Return the session of *code*; *password* becomes the account's password, as in :meth:`confirm`.
+
+        Args:
+            code: As ``CodeExchange`` takes it.
+            proof: The same.
+            verifiers: The same.
+            password: The new password; only with the code of a mailed link.
+            context: The request.
+
+        Raises:
+            InvalidRequest: There is a password, and the code is that of a sign-in with a provider.
+            SamePassword: A forgotten password is to be replaced by itself; has a ticket.
+            VelroAuthError: As ``CodeExchange`` and :meth:`replace` raise.
+        """
+        if password is None:
+            return self.codes(code, proof, verifiers, context)
+        if not is_supabase_code(code):
+            raise InvalidRequest({"password": ["Only with the code of a mailed link."]})
+        exchanged = self.codes(code, proof, verifiers, context)
+        verified = Verified(exchanged.session, has_confirmed=exchanged.is_password_unproven)
+        try:
+            session = self.replace(verified, password, context)
+        except SamePassword:
+            if exchanged.is_recovery:
+                raise
+            # Who signed up is who confirms.
+            session = exchanged.session
+        return dataclasses.replace(exchanged, session=session, is_password_set=True)
+
     def _lock(self, session: Session, context: RequestContext) -> bool:
         """Give the account a password that nobody knows; return whether one of two tries worked."""
         unknown = f"aA1-{secrets.token_urlsafe(32)}"
@@ -149,130 +232,6 @@ class PasswordSetter:
             return self.pass_factor(session.access_token, factor_id, factor.code, context)
         except NotFound as error:
             raise CodeInvalid("the factor was removed") from error
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PasswordReset:
-    """Replaces a forgotten password.
-
-    Attributes:
-        proofs: Has links and codes checked.
-        setter: Sets the password.
-    """
-
-    proofs: Proofs
-    setter: PasswordSetter
-
-    def __call__(
-        self, key: Key, password: str, context: RequestContext, *, factor: FactorCode | None = None
-    ) -> Session:
-        """Return a session of the user, whose password is *password* from now on; all other sessions end.
-
-        Raises:
-            LinkInvalid: The link, code or ticket is wrong, was used before, or has expired.
-            VelroAuthError: As ``Proofs.check``, ``PasswordSetter.set`` and ``PasswordSetter.replace`` raise.
-        """
-        if isinstance(key, Ticket):
-            tickets = self.setter.tickets
-            with contextlib.ExitStack() as use:
-                with self.proofs.guards.failure_delay.hold(context.arrived_s, is_login=False):
-                    session, series = tickets.open(key)
-                    use.enter_context(tickets.using(series))
-                return self.setter.set(session, password, context, factor=factor, series=series)
-        return self.setter.replace(self.proofs.check(key, context), password, context, factor=factor)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Confirmed:
-    """What a confirmation led to.
-
-    Attributes:
-        session: The new session; None for the first one of the two confirmations of a new address.
-        is_password_unproven: Whether the password of the account may be that of somebody else, who signed the address
-            up before its owner.
-    """
-
-    session: Session | None
-    is_password_unproven: bool = False
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Confirmation:
-    """Confirms addresses, and signs in by mail.
-
-    Attributes:
-        proofs: Has links and codes checked.
-        setter: Sets the password.
-    """
-
-    proofs: Proofs
-    setter: PasswordSetter
-
-    def __call__(self, proof: Proof, password: str | None, context: RequestContext) -> Confirmed:
-        """Return the session of a link or code; *password* becomes the account's password.
-
-        Somebody else may have signed the address up, with a password of their own, before its owner did. So the owner
-        gives the password anew.
-
-        Raises:
-            VelroAuthError: As ``Proofs.check`` and ``PasswordSetter.replace`` raise.
-        """
-        verified = self.proofs.check(proof, context)
-        session = verified.session
-        if session is None or password is None or proof.type not in OPENING:
-            # Who changes the address has logged in before, so the account is not one that the link confirmed.
-            is_opened = proof.type == "signup" or (verified.has_confirmed and proof.type != "email_change")
-            return Confirmed(session, is_password_unproven=session is not None and is_opened)
-        try:
-            return Confirmed(self.setter.replace(verified, password, context))
-        except SamePassword:
-            # Who signed up is who confirms.
-            return Confirmed(session)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ConfirmingExchange:
-    """Exchanges codes for sessions, and sets the password where the code came from a mailed link.
-
-    Attributes:
-        exchange: Exchanges the code.
-        setter: Sets the password.
-    """
-
-    exchange: CodeExchange
-    setter: PasswordSetter
-
-    def __call__(
-        self, code: str, proof: str, verifiers: Sequence[str], password: str | None, context: RequestContext
-    ) -> Exchanged:
-        """Return the session of *code*; *password* becomes the account's password, as in :class:`Confirmation`.
-
-        Args:
-            code: As ``CodeExchange`` takes it.
-            proof: The same.
-            verifiers: The same.
-            password: The new password; only with the code of a mailed link.
-            context: The request.
-
-        Raises:
-            InvalidRequest: There is a password, and the code is that of a sign-in with a provider.
-            SamePassword: A forgotten password is to be replaced by itself; has a ticket.
-            VelroAuthError: As ``CodeExchange`` and ``PasswordSetter.replace`` raise.
-        """
-        if password is None:
-            return self.exchange(code, proof, verifiers, context)
-        if not is_supabase_code(code):
-            raise InvalidRequest({"password": ["Only with the code of a mailed link."]})
-        exchanged = self.exchange(code, proof, verifiers, context)
-        verified = Verified(exchanged.session, has_confirmed=exchanged.is_password_unproven)
-        try:
-            session = self.setter.replace(verified, password, context)
-        except SamePassword:
-            if exchanged.is_recovery:
-                raise
-            # Who signed up is who confirms.
-            session = exchanged.session
-        return dataclasses.replace(exchanged, session=session, is_password_set=True)
 
 
 def _demanded(verified: Verified) -> Session:

@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager
 from typing import Final
 
 from velro_auth.auth.account import Accounts, Code, Link, Proof, Verified
-from velro_auth.auth.new_sessions import NewSessions
+from velro_auth.auth.login import note_held
+from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.singleflight import SingleFlight
 from velro_auth.context import RequestContext
-from velro_auth.guards import Guards
 from velro_auth.guards.asking import CircuitBreaker
 
 #: How long a request waits for another one with the same link or code, in seconds: longer than a call may take.
@@ -25,17 +25,15 @@ class Proofs:
 
     Attributes:
         accounts: Asks Supabase.
-        guards: Guards of the call.
+        sessions: Has the guards of the call, and records the new session.
         breaker: Stops these calls while they fail. Not that of the logins: mails fail more often.
-        new_sessions: Records the new session.
         flights: Has each link or code checked once at a time. Supabase may accept the second one of a double click too,
             and then the first one's session is over.
     """
 
     accounts: Accounts
-    guards: Guards
+    sessions: Sessions
     breaker: CircuitBreaker
-    new_sessions: NewSessions
     flights: SingleFlight[Verified] = dataclasses.field(default_factory=lambda: SingleFlight(wait_s=FLIGHT_S))
 
     def check(self, proof: Proof, context: RequestContext) -> Verified:
@@ -59,26 +57,22 @@ class Proofs:
         return self.flights.do(
             (proof.type, secret),
             lambda: self.check_with(proof, context, lambda: self.accounts.verify(proof, context)),
-            permit=self.guards.failure_delay.permit,
+            permit=self.sessions.guards.failure_delay.permit,
         )
 
     def check_with(self, proof: Proof, context: RequestContext, ask: Callable[[], Verified]) -> Verified:
         """Do the same with *ask*, which asks Supabase. It is always called: callers need what else it returns."""
-        guards = self.guards
+        guards = self.sessions.guards
         with (
             self._budget(proof, context),
-            guards.failure_delay.hold(
-                context.arrived_s,
-                on_held=lambda held_s: context.log_fields.update(held_ms=round(held_s * 1000, 2)),
-                is_login=False,
-            ),
+            guards.failure_delay.hold(context.arrived_s, on_held=note_held(context), is_login=False),
             self.asking(context),
         ):
             guards.families.acquire(guards.families.proofs, context.address)
-            mark = self.new_sessions.mark()
+            mark = self.sessions.denied.mark()
             verified = ask()
         if verified.session is not None:
-            self.new_sessions.admit(verified.session, mark)
+            self.sessions.admit(verified.session, mark)
             email = verified.session.user.email or ""
             context.log_fields["account"] = guards.throttle.name(email)
             if email:
@@ -88,11 +82,11 @@ class Proofs:
     @contextlib.contextmanager
     def asking(self, context: RequestContext) -> Iterator[None]:
         """Ask Supabase within the block."""
-        with self.guards.sessions.permit("proof", context.address), self.breaker.attempt():
+        with self.sessions.guards.sessions.permit("proof", context.address), self.breaker.attempt():
             yield
 
     def _budget(self, proof: Proof, context: RequestContext) -> AbstractContextManager[None]:
-        guards = self.guards
+        guards = self.sessions.guards
         if isinstance(proof, Code):
             context.log_fields["account"] = guards.throttle.name(proof.email)
             return guards.codes.attempt(proof.email)

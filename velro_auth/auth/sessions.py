@@ -1,32 +1,17 @@
-"""What happens to a session after the login: refresh, verify, me and logout.
-
-What a logout does:
-
-============================================== =================================================================
-the access token                               the effect
-============================================== =================================================================
-verified here                                  its session is denied before Supabase is asked (not with
-                                               ``others``), the user's other sessions after Supabase confirmed
-not verifiable here                            everything is denied after Supabase confirmed
-denied                                         nothing: a dead token adds, widens and lifts no denial
-its session is gone or its user banned         only its own session is denied
-refused (expired, a revoked or foreign key)    the session may still exist: with its refresh token it is refreshed
-                                               once and then ended, without one the client gets an error
-============================================== =================================================================
-"""
+"""What happens to a session after the login: refresh, verify, me and logout."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from velro_auth.auth.denylist import BEFORE_ALL, DenyList, Scope, end_of_session, end_of_user, last_end_s
 from velro_auth.auth.introspection import Introspection, TokenIntrospector
-from velro_auth.auth.keys import CannotVerify
 from velro_auth.auth.login import ignore_token
+from velro_auth.auth.logout import Logout
 from velro_auth.auth.models import Identity, Profile, Profiles, Session
 from velro_auth.auth.refresh import Refreshes
 from velro_auth.auth.tokens import Claims, claims_of_issued
@@ -36,10 +21,7 @@ from velro_auth.errors import (
     Busy,
     SessionExpired,
     SessionGone,
-    SessionRefused,
     TokenError,
-    TokenExpired,
-    TokenInvalid,
     UpstreamThrottled,
     VelroAuthError,
 )
@@ -189,7 +171,7 @@ class Sessions:
         *,
         refresh_token: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """End the session of *token*, all sessions of the user, or all but this one; see the table of this module.
+        """End the session of *token*, all sessions of the user, or all but this one; see the table of ``auth.logout``.
 
         Args:
             token: The user's access token.
@@ -207,7 +189,7 @@ class Sessions:
             UpstreamThrottled: Supabase's rate limit; the same.
             UpstreamError: Supabase could not be asked; the same.
         """
-        logout = _Logout(self, scope, context)
+        logout = Logout(self, scope, context)
         try:
             logout.end(token)
         except TokenError as refusal:
@@ -230,66 +212,25 @@ class Sessions:
         """Return when all tokens of the user have expired, by the wall clock."""
         return last_end_s(claims, now_s=self.now(), longest_s=self.denied.longest_s)
 
+    def admit(self, session: Session, mark: int) -> Session:
+        """Return *session*, which did not come from a password, and began after *mark* of the deny-list.
 
-@dataclass
-class _Logout:
-    """One logout."""
-
-    sessions: Sessions
-    scope: Scope
-    context: RequestContext
-    _denied_here: set[str] = field(default_factory=set)
-
-    def end(self, token: str) -> None:
-        try:
-            claims, is_proven = self.sessions.verifier.verify(token), True
-        except CannotVerify:
-            claims, is_proven = self.sessions.verifier.check_claims(token), False
-        if self.sessions.denied.denies(claims):
-            return
-        if is_proven and self.scope != "others":
-            self._deny_own(claims)
-        self._sign_out(token, claims)
-
-    def end_refreshed(self, refresh_token: Callable[[], str | None], refusal: TokenError) -> None:
-        given = refresh_token()
-        if not given:
-            raise refusal
-        try:
-            session = self.sessions.spend(given, self.context)
-        except SessionRefused:
-            raise refusal from None
-        except SessionExpired:
-            # No session is left to end, and a refused token denies nothing.
-            return
+        Raises:
+            Busy: The user's sessions were ended in the same moment, perhaps this one too.
+        """
+        self.note_token(session.access_token)
         claims = claims_of_issued(session.access_token)
-        if claims is None:
-            raise refusal
-        if self.sessions.denied.denies(claims) and claims.session_id not in self._denied_here:
-            return
-        if self.scope != "others":
-            self._deny_own(claims)
-        self._sign_out(session.access_token, claims)
+        if claims is not None and not self.denied.admits(claims, mark):
+            raise Busy("the user's sessions are being ended", retry_after_s=1)
+        return session
 
-    def _sign_out(self, token: str, claims: Claims) -> None:
-        try:
-            at_s = self.sessions.sign_out(token, self.scope, self.context)
-        except SessionGone:
-            self._deny_own(claims)
-            return
-        except TokenInvalid as refusal:
-            if claims.exp <= self.sessions.now():
-                # We accept a token a little longer than Supabase does.
-                raise TokenExpired(refusal.reason) from refusal
-            raise
-        if self.scope != "others":
-            self._deny_own(claims)
-        if self.scope != "local":
-            until_s = self.sessions.last_end_s(claims)
-            at_s = self.sessions.now() if at_s is None else at_s
-            self.sessions.denied.deny([end_of_user(claims, self.scope, at_s=at_s, until_s=until_s)])
+    def end_others(self, claims: Claims | None, at_s: float | None) -> None:
+        """Deny the other sessions of the user of *claims*, which Supabase ended.
 
-    def _deny_own(self, claims: Claims) -> None:
-        if claims.session_id not in self._denied_here:
-            self._denied_here.add(claims.session_id)
-            self.sessions.deny(claims)
+        Args:
+            claims: Of the session that stays; None for those of a token that ``verify`` refuses anyway.
+            at_s: When they ended, by Supabase's clock; None if it did not say.
+        """
+        if claims is not None:
+            at_s = self.now() if at_s is None else at_s
+            self.denied.deny([end_of_user(claims, "others", at_s=at_s, until_s=self.last_end_s(claims))])

@@ -9,10 +9,9 @@ from typing import Final
 from velro_auth.auth.account import Accounts, SignUp, SignUpMode
 from velro_auth.auth.mailing import TOLD, Mailing
 from velro_auth.auth.models import Session
-from velro_auth.auth.new_sessions import NewSessions
+from velro_auth.auth.sessions import Sessions
 from velro_auth.context import RequestContext
 from velro_auth.errors import AlreadyRegistered, MailRefused, NotEnabled, UpstreamFailed, WrongAnswer
-from velro_auth.guards import Guards
 from velro_auth.guards.asking import CircuitBreaker
 
 logger = logging.getLogger(__name__)
@@ -30,18 +29,16 @@ class SignUps:
 
     Attributes:
         accounts: Asks Supabase.
-        guards: Guards of the call.
+        sessions: Has the guards of the call, and records the new session.
         mailing: Guards of sign-ups that may send a mail.
         breaker: Stops sign-ups while they fail. Not that of the logins: a sign-up may fail because of a trigger.
-        new_sessions: Records the new session.
         mode: Whether the project sends mails.
     """
 
     accounts: Accounts
-    guards: Guards
+    sessions: Sessions
     mailing: Mailing
     breaker: CircuitBreaker
-    new_sessions: NewSessions
     mode: SignUpMode
 
     def __call__(self, sign_up: SignUp, context: RequestContext) -> Session | None:
@@ -60,8 +57,8 @@ class SignUps:
         return self._by_mail(sign_up, context) if self.mode.needs_mail() else self._at_once(sign_up, context)
 
     def _at_once(self, sign_up: SignUp, context: RequestContext) -> Session | None:
-        context.log_fields["account"] = self.guards.throttle.name(sign_up.email)
-        mark, guards = self.new_sessions.mark(), self.guards
+        mark, guards = self.sessions.denied.mark(), self.sessions.guards
+        context.log_fields["account"] = guards.throttle.name(sign_up.email)
         session = None
         try:
             with (
@@ -76,7 +73,7 @@ class SignUps:
             logger.info("a sign-up was refused its mail", extra={"reason": error.reason})
         if session is not None:
             context.shows_upstream = True
-            return self.new_sessions.admit(session, mark)
+            return self.sessions.admit(session, mark)
         # The project began to send mails: from now on the answer must show nothing.
         self.mode.learn(needs_mail=True)
         self.mailing.wait(context)
@@ -95,7 +92,7 @@ class SignUps:
             return self.accounts.sign_up(sign_up, context)
 
     def _by_mail(self, sign_up: SignUp, context: RequestContext) -> Session | None:
-        mark = self.new_sessions.mark()
+        mark = self.sessions.denied.mark()
         opened: list[Session] = []
 
         def ask(behind: RequestContext) -> None:
@@ -111,4 +108,4 @@ class SignUps:
         self.mailing.send(sign_up.email, context, ask, told=_TOLD)
         # A session that comes later than the answer is lost, and its owner logs in. That happens only until the mode
         # is known: then such a project's sign-ups are waited for.
-        return self.new_sessions.admit(opened[0], mark) if opened else None
+        return self.sessions.admit(opened[0], mark) if opened else None

@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from velro_auth.auth.denylist import end_of_user
 from velro_auth.auth.freshness import Freshness, Proof
 from velro_auth.auth.models import Profile, Profiles
 from velro_auth.auth.tokens import Claims
@@ -147,9 +146,7 @@ class UserChanges:
         self.freshness.demand(claims, change.proof, context)
         with self._nonce_budget(claims, change), self.user.asking(context):
             at_s = ask()
-        sessions = self.user.sessions
-        at_s = sessions.now() if at_s is None else at_s
-        sessions.denied.deny([end_of_user(claims, "others", at_s=at_s, until_s=sessions.last_end_s(claims))])
+        self.user.sessions.end_others(claims, at_s)
 
     def change_profile(self, token: str, values: Mapping[str, str | None], context: RequestContext) -> Profile | None:
         """Write ``display_name`` or ``avatar_url`` to the profile row and to ``user_metadata``; None clears one.

@@ -7,7 +7,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import environs
 import marshmallow
@@ -21,6 +21,7 @@ from velro_auth.web.redirects import allowed_redirect, is_address
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 Spec: TypeAlias = dataclasses.Field[Any]
+T = TypeVar("T")
 
 #: 256 bits in hexadecimal have 64 characters, in base64 44.
 _SHORTEST_SEALING_KEY: Final = 32
@@ -72,6 +73,18 @@ def setting(
     return dataclasses.field(default=default, repr=not secret, metadata=metadata)
 
 
+def read_by(read: Callable[[str], T]) -> Callable[[str], T]:
+    """Return *read* with a ValidationError in place of its ValueError, so that all errors are reported together."""
+
+    def checked(text: str) -> T:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise marshmallow.ValidationError(str(error)) from None
+
+    return checked
+
+
 def between(low: float, high: float) -> Callable[[Any], Any]:
     """Return a check for numbers."""
     return marshmallow.validate.Range(low, high, error="must be between {min} and {max}")
@@ -82,20 +95,26 @@ def one_of(*choices: str) -> Callable[[Any], Any]:
     return marshmallow.validate.OneOf(choices, error="must be one of {choices}")
 
 
-def a_pattern(value: str) -> None:
-    """Check a regular expression for origins."""
-    try:
-        check_pattern(value)
-    except ValueError as error:
-        raise marshmallow.ValidationError(str(error)) from error
+def _pages_folder(value: str) -> None:
+    from velro_auth.endpoints.pages.folder import check_folder  # noqa: PLC0415 - loads Jinja, which few need here
+
+    check_folder(Path(value))
 
 
-def a_redis_address(value: str) -> None:
-    """Check the address of the shared store."""
-    try:
-        parse_address(value)
-    except ValueError as error:
-        raise marshmallow.ValidationError(str(error)) from None
+#: A regular expression for origins.
+a_pattern: Final = read_by(check_pattern)
+#: The address of the shared store.
+a_redis_address: Final = read_by(parse_address)
+#: An origin, in the form that browsers send.
+an_origin: Final = read_by(normal_origin)
+#: An address that ``redirect_to`` may name.
+a_redirect: Final = read_by(lambda text: str(allowed_redirect(text)))
+#: The folder with an operator's own files of the pages.
+a_pages_folder: Final = read_by(_pages_folder)
+#: The name of a header that pages may send.
+a_request_header: Final = read_by(header_name)
+#: An address or a network in CIDR notation.
+a_network: Final[Callable[[str], Network]] = read_by(lambda text: ipaddress.ip_network(text.strip(), strict=False))
 
 
 def a_header_with_an_address(value: str) -> None:
@@ -106,28 +125,9 @@ def a_header_with_an_address(value: str) -> None:
         raise marshmallow.ValidationError("Forwarded (RFC 7239) is not read: have the proxy send X-Forwarded-For too")
 
 
-def an_origin(text: str) -> str:
-    """Convert an origin into the form that browsers send."""
-    try:
-        return normal_origin(text)
-    except ValueError as error:
-        raise marshmallow.ValidationError(str(error)) from error
-
-
-def a_redirect(text: str) -> str:
-    """Convert an address that ``redirect_to`` may name."""
-    try:
-        return str(allowed_redirect(text))
-    except ValueError as error:
-        raise marshmallow.ValidationError(str(error)) from error
-
-
 def a_public_url(value: str) -> None:
     """Check the address at which browsers reach this service."""
-    try:
-        origin = normal_origin(value)
-    except ValueError as error:
-        raise marshmallow.ValidationError(str(error)) from error
+    origin = an_origin(value)
     if "*" in origin or not origin.startswith(("https://", "http://")):
         raise marshmallow.ValidationError("must be one address, such as https://auth.example.com")
 
@@ -163,16 +163,6 @@ def a_provider(text: str) -> str:
     if not _PROVIDER.fullmatch(name):
         raise marshmallow.ValidationError(f"{name!r} is not the name of a provider: write github, linkedin_oidc, …")
     return name
-
-
-def a_pages_folder(value: str) -> None:
-    """Check the folder with an operator's own files of the pages."""
-    from velro_auth.endpoints.pages.folder import check_folder  # noqa: PLC0415 - loads Jinja, which few need here
-
-    try:
-        check_folder(Path(value))
-    except ValueError as error:
-        raise marshmallow.ValidationError(str(error)) from error
 
 
 def a_brand_name(value: str) -> None:
@@ -211,22 +201,6 @@ def a_client_key(text: str) -> str:
     if opens_administration(key):
         raise marshmallow.ValidationError("has a secret key: list publishable keys only")
     return key
-
-
-def a_request_header(text: str) -> str:
-    """Convert the name of a header that pages may send."""
-    try:
-        return header_name(text)
-    except ValueError as error:
-        raise marshmallow.ValidationError(str(error)) from error
-
-
-def a_network(text: str) -> Network:
-    """Convert an address or a network in CIDR notation."""
-    try:
-        return ipaddress.ip_network(text.strip(), strict=False)
-    except ValueError as error:
-        raise marshmallow.ValidationError(str(error)) from error
 
 
 class Environment(environs.Env):

@@ -6,14 +6,14 @@ work with it: a publishable key in the secret variable logs users in, but forwar
 
 from __future__ import annotations
 
-import base64
 import ipaddress
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 from urllib.parse import urlsplit
+
+from velro_auth.auth.api_keys import claims_of
 
 Slot: TypeAlias = Literal["publishable", "secret"]
 
@@ -116,7 +116,7 @@ def _key_advice(slot: Slot, key: str) -> list[str]:
 
 
 def _legacy_advice(slot: Slot, key: str) -> list[str]:
-    claims = _claims(key)
+    claims = claims_of(key)
     if claims is None:
         return ["looks like a legacy key but cannot be read: copy it again"]
     if claims.get("role") != _LEGACY_ROLES[slot]:
@@ -126,21 +126,12 @@ def _legacy_advice(slot: Slot, key: str) -> list[str]:
 
 def _project_advice(key: str, url: str) -> list[str]:
     """Return what is wrong if a legacy key names another project; newer keys name none."""
-    ref = (_claims(key) or {}).get("ref") if key.startswith(LEGACY) else None
+    ref = (claims_of(key) or {}).get("ref") if key.startswith(LEGACY) else None
     host = _host(url)
     project = host.split(".")[0]
     if ref and host.endswith(".supabase.co") and project != ref:
         return [f"belongs to project {ref!r}, but SUPABASE_URL to {project!r}"]
     return []
-
-
-def _claims(key: str) -> Mapping[str, Any] | None:
-    try:
-        payload = key.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    except (IndexError, ValueError):
-        return None
-    return claims if isinstance(claims, dict) else None
 
 
 def _host(url: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from werkzeug.wrappers import Request
@@ -31,6 +32,32 @@ class Endpoint(Protocol):
 
     def __call__(self, request: Request, /) -> WSGIApplication:
         """Answer *request*, or raise one of our errors."""
+
+
+@dataclass(frozen=True)
+class Around:
+    """An endpoint around another one, under the same name, methods and paths.
+
+    Attributes:
+        endpoint: The other one.
+    """
+
+    endpoint: Endpoint
+
+    @property
+    def name(self) -> str:
+        """Its name in logs, metrics and the OpenAPI document."""
+        return self.endpoint.name
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods it answers."""
+        return self.endpoint.methods
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths it answers."""
+        return self.endpoint.paths
 
 
 def path_value(request: Request, name: str) -> str:

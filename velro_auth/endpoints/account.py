@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Final
 import marshmallow
 from werkzeug.wrappers import Request
 
-from velro_auth.auth.account import MailRequest, SignUp
-from velro_auth.auth.mailing import MailRequests
+from velro_auth.auth.account import MailKind, MailRequest, SignUp
+from velro_auth.auth.mailing import Mailing
 from velro_auth.auth.sign_up import SignUps
 from velro_auth.context import RequestContext
 from velro_auth.endpoints.account_schemas import MailBody, OtpBody, SentAnswer, SignUpBody
 from velro_auth.endpoints.bodies import RawResponse, json_answer, validated
-from velro_auth.endpoints.operation import BODY, Operation
+from velro_auth.endpoints.operation import BODY, UPSTREAM, Operation
 from velro_auth.endpoints.schemas import SessionAnswer
 from velro_auth.endpoints.sessions import session_answer
 from velro_auth.errors import InvalidRequest
@@ -60,13 +60,7 @@ class MailFlows:
 
 @dataclass(frozen=True)
 class SignUpEndpoint:
-    """``POST /api/v1/auth/signup``: a new account.
-
-    Attributes:
-        sign_up: Makes the account.
-        flows: Begins the flow.
-        max_body_bytes: Largest request body.
-    """
+    """``POST /api/v1/auth/signup``: a new account."""
 
     sign_up: SignUps
     flows: MailFlows
@@ -89,10 +83,7 @@ class SignUpEndpoint:
                 "not_enabled",
                 "forbidden",
                 "too_many_attempts",
-                "upstream_throttled",
-                "upstream_error",
-                "upstream_unavailable",
-                "upstream_timeout",
+                *UPSTREAM[:-1],
             ),
         )
     }
@@ -108,107 +99,68 @@ class SignUpEndpoint:
 
 
 @dataclass(frozen=True)
-class ResendEndpoint:
-    """``POST /api/v1/auth/signup/resend``: the mail of a sign-up once more.
+class _MailEndpoint:
+    """A request for a mail.
 
     Attributes:
-        mails: Asks for the mail.
-        flows: Begins the flow.
-        max_body_bytes: Largest request body.
+        kind: What the mail is for.
+        schema: Loads the body.
+        status: The answer.
     """
 
-    mails: MailRequests
+    mailing: Mailing
     flows: MailFlows
     max_body_bytes: int
 
-    name: ClassVar = "signup_resend"
     methods: ClassVar = ("POST",)
-    paths: ClassVar = ("/api/v1/auth/signup/resend",)
-    operations: ClassVar[Mapping[str, Operation]] = {
-        "POST": Operation(
-            summary="Send the mail of a sign-up again",
-            body=MailBody,
-            answer=SentAnswer,
-            success=(202, "A mail was sent, if one was due."),
-            codes=_MAIL_CODES,
-        )
-    }
+    kind: ClassVar[MailKind]
+    schema: ClassVar[marshmallow.Schema] = _MAIL
+    status: ClassVar[str]
 
     def __call__(self, request: Request) -> RawResponse:
-        """Answer a request for the mail of a sign-up."""
-        fields, cookies = self.flows.begin(request, validated(request, _MAIL, self.max_body_bytes))
-        self.mails.resend(MailRequest(**fields), RequestContext.of(request.environ))
-        return sent("confirmation_sent", cookies)
-
-
-@dataclass(frozen=True)
-class OtpEndpoint:
-    """``POST /api/v1/auth/otp``: a mail with a link and a code to sign in with.
-
-    Attributes:
-        mails: Asks for the mail.
-        flows: Begins the flow.
-        max_body_bytes: Largest request body.
-    """
-
-    mails: MailRequests
-    flows: MailFlows
-    max_body_bytes: int
-
-    name: ClassVar = "otp"
-    methods: ClassVar = ("POST",)
-    paths: ClassVar = ("/api/v1/auth/otp",)
-    operations: ClassVar[Mapping[str, Operation]] = {
-        "POST": Operation(
-            summary="Send a link and a code to sign in with",
-            body=OtpBody,
-            answer=SentAnswer,
-            success=(202, "A mail was sent, if the address has an account or may get one."),
-            codes=_MAIL_CODES,
-        )
-    }
-
-    def __call__(self, request: Request) -> RawResponse:
-        """Answer a request for a code."""
-        body = validated(request, _OTP, self.max_body_bytes)
+        """Answer that a mail is on its way, whether or not it is."""
+        body = validated(request, self.schema, self.max_body_bytes)
         fields, cookies = self.flows.begin(request, body)
-        context = RequestContext.of(request.environ)
-        self.mails.send_code(MailRequest(**fields), context, creates_user=body["create_user"])
-        return sent("code_sent", cookies)
+        mail = MailRequest(**fields, creates_user=body.get("create_user", False))
+        self.mailing.request(self.kind, mail, RequestContext.of(request.environ))
+        return sent(self.status, cookies)
 
 
-@dataclass(frozen=True)
-class ForgotEndpoint:
-    """``POST /api/v1/auth/password/forgot``: a mail with which a forgotten password can be replaced.
+def _mailing(summary: str, body: type[marshmallow.Schema], meaning: str) -> Mapping[str, Operation]:
+    return {"POST": Operation(summary=summary, body=body, answer=SentAnswer, success=(202, meaning), codes=_MAIL_CODES)}
 
-    Attributes:
-        mails: Asks for the mail.
-        flows: Begins the flow.
-        max_body_bytes: Largest request body.
-    """
 
-    mails: MailRequests
-    flows: MailFlows
-    max_body_bytes: int
+class ResendEndpoint(_MailEndpoint):
+    """``POST /api/v1/auth/signup/resend``: the mail of a sign-up once more."""
 
+    kind, status = "confirmation", "confirmation_sent"
+    name: ClassVar = "signup_resend"
+    paths: ClassVar = ("/api/v1/auth/signup/resend",)
+    operations: ClassVar = _mailing("Send the mail of a sign-up again", MailBody, "A mail was sent, if one was due.")
+
+
+class OtpEndpoint(_MailEndpoint):
+    """``POST /api/v1/auth/otp``: a mail with a link and a code to sign in with."""
+
+    kind, status, schema = "code", "code_sent", _OTP
+    name: ClassVar = "otp"
+    paths: ClassVar = ("/api/v1/auth/otp",)
+    operations: ClassVar = _mailing(
+        "Send a link and a code to sign in with",
+        OtpBody,
+        "A mail was sent, if the address has an account or may get one.",
+    )
+
+
+class ForgotEndpoint(_MailEndpoint):
+    """``POST /api/v1/auth/password/forgot``: a mail with which a forgotten password can be replaced."""
+
+    kind, status = "recovery", "recovery_sent"
     name: ClassVar = "password_forgot"
-    methods: ClassVar = ("POST",)
     paths: ClassVar = ("/api/v1/auth/password/forgot", "/api/v1/auth/password-reset")
-    operations: ClassVar[Mapping[str, Operation]] = {
-        "POST": Operation(
-            summary="Send a link to replace a forgotten password",
-            body=MailBody,
-            answer=SentAnswer,
-            success=(202, "A mail was sent, if the address has an account."),
-            codes=_MAIL_CODES,
-        )
-    }
-
-    def __call__(self, request: Request) -> RawResponse:
-        """Answer a request of somebody who forgot the password."""
-        fields, cookies = self.flows.begin(request, validated(request, _MAIL, self.max_body_bytes))
-        self.mails.send_recovery(MailRequest(**fields), RequestContext.of(request.environ))
-        return sent("recovery_sent", cookies)
+    operations: ClassVar = _mailing(
+        "Send a link to replace a forgotten password", MailBody, "A mail was sent, if the address has an account."
+    )
 
 
 def sent(status: str, cookies: Sequence[Header]) -> RawResponse:

@@ -1,15 +1,24 @@
-"""Schemas of sign-up, confirmation and recovery."""
+"""Schemas of sign-up, confirmation, recovery and the exchange of codes."""
 
 from __future__ import annotations
 
 import json
-import re
 from typing import Any, Final, get_args
 
 from marshmallow import Schema, ValidationError, fields, pre_load, validate, validates_schema
 
 from velro_auth.auth.account import OPENING, ProofType
-from velro_auth.endpoints.bodies import MAX_SOLUTION_LENGTH, EmailAddress, a_captcha_token, a_password, a_solution
+from velro_auth.auth.pkce import MAX_VERIFIER_LENGTH, MIN_VERIFIER_LENGTH, is_verifier
+from velro_auth.endpoints.bodies import (
+    MAX_SOLUTION_LENGTH,
+    EmailAddress,
+    a_captcha_token,
+    a_password,
+    a_solution,
+    is_storable,
+    matching,
+    optional,
+)
 from velro_auth.endpoints.schemas import SessionAnswer
 from velro_auth.web.redirects import MAX_LENGTH as MAX_REDIRECT_LENGTH
 
@@ -22,10 +31,17 @@ MAX_NAME_LENGTH: Final = 100
 #: A hash of 56 characters, with or without a prefix.
 MAX_TOKEN_HASH_LENGTH: Final = 255
 
-_TOKEN_HASH: Final = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
-#: Supabase lets a project choose 6 to 10 digits.
-_CODE: Final = re.compile(r"[0-9]{6,10}", re.ASCII)
-_FACTOR_ID: Final = re.compile(r"[0-9a-fA-F-]{36}", re.ASCII)
+#: A sealed code has about 330 characters.
+MAX_CODE_LENGTH: Final = 1024
+
+#: The hash in a mailed link.
+a_token_hash: Final = matching(rf"[A-Za-z0-9_-]{{1,{MAX_TOKEN_HASH_LENGTH}}}", "Not the hash of a link.")
+#: A mailed code, or the code of a second factor. Supabase lets a project choose 6 to 10 digits.
+a_code: Final = matching("[0-9]{6,10}", "Not a code: it has six digits.")
+#: The id of a second factor.
+a_factor_id: Final = matching("[0-9a-fA-F-]{36}", "Not the id of a factor.")
+#: An authorization code, ours or Supabase's.
+an_authorization_code: Final = matching(rf"[A-Za-z0-9_-]{{1,{MAX_CODE_LENGTH}}}", "Not a code.")
 
 
 def a_new_password(value: str) -> None:
@@ -35,34 +51,11 @@ def a_new_password(value: str) -> None:
         raise ValidationError(f"Must be 1 to {MAX_NEW_PASSWORD_BYTES} bytes long.")
 
 
-def a_token_hash(value: str) -> None:
-    """Check the form of the hash in a mailed link."""
-    if not _TOKEN_HASH.fullmatch(value):
-        raise ValidationError("Not the hash of a link.")
-
-
-def a_code(value: str) -> None:
-    """Check the form of a mailed code, or of the code of a second factor."""
-    if not _CODE.fullmatch(value):
-        raise ValidationError("Not a code: it has six digits.")
-
-
-def a_factor_id(value: str) -> None:
-    """Check the form of the id of a second factor."""
-    if not _FACTOR_ID.fullmatch(value):
-        raise ValidationError("Not the id of a factor.")
-
-
 def some_data(value: dict[str, Any]) -> None:
     """Check the user's own metadata: its size, and characters that PostgreSQL cannot store."""
-    text = json.dumps(value, ensure_ascii=False)
-    if "\\u0000" in text:
+    if not is_storable(value):
         raise ValidationError("Has characters that cannot be stored.")
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError:
-        raise ValidationError("Has characters that cannot be stored.") from None
-    if size > MAX_DATA_BYTES:
+    if len(json.dumps(value, ensure_ascii=False).encode()) > MAX_DATA_BYTES:
         raise ValidationError(f"Must be at most {MAX_DATA_BYTES} bytes long, as JSON.")
 
 
@@ -75,32 +68,28 @@ def a_name(value: str) -> None:
         raise ValidationError(f"Must be at most {MAX_NAME_LENGTH} characters long.")
 
 
-def _optional(check: Any, **metadata: Any) -> fields.String:
-    return fields.String(allow_none=True, load_default=None, validate=check, metadata=metadata)
-
-
 def new_password(*, required: bool) -> fields.String:
     """Return the field of a password that is to be set."""
     metadata = {"format": "password", "maxLength": MAX_NEW_PASSWORD_BYTES}
     if required:
         return fields.String(required=True, validate=a_new_password, metadata=metadata)
-    return _optional(a_new_password, **metadata)
+    return optional(a_new_password, **metadata)
 
 
 def _solution() -> fields.String:
     description = "The solution of the challenge that a 429 `challenge_required` gave for the same link."
-    return _optional(a_solution, description=description, maxLength=MAX_SOLUTION_LENGTH)
+    return optional(a_solution, description=description, maxLength=MAX_SOLUTION_LENGTH)
 
 
 class MailBody(Schema):
     """Body of a request for a mail."""
 
     email = EmailAddress(required=True)
-    redirect_to = _optional(
+    redirect_to = optional(
         validate.Length(max=MAX_REDIRECT_LENGTH),
         description="Where the link in the mail leads to; one of the addresses that the service allows.",
     )
-    captcha_token = _optional(a_captcha_token)
+    captcha_token = optional(a_captcha_token)
 
 
 class OtpBody(MailBody):
@@ -120,17 +109,17 @@ class SignUpBody(MailBody):
         validate=some_data,
         metadata={"description": f"The user's own metadata, at most {MAX_DATA_BYTES} bytes."},
     )
-    display_name = _optional(a_name, description="Taken into `data`.")
-    full_name = _optional(a_name, description="Another name of `display_name`.")
+    display_name = optional(a_name, description="Taken into `data`.")
+    full_name = optional(a_name, description="Another name of `display_name`.")
 
 
 class ConfirmBody(Schema):
     """Body of a confirmation: `token_hash` of a link, or `email` and `token` (the six digits)."""
 
     type = fields.String(required=True, validate=validate.OneOf(get_args(ProofType)))
-    token_hash = _optional(a_token_hash)
+    token_hash = optional(a_token_hash)
     email = EmailAddress(allow_none=True, load_default=None)
-    token = _optional(a_code)
+    token = optional(a_code)
     password = new_password(required=False)
     challenge = _solution()
 
@@ -146,12 +135,12 @@ class ResetBody(Schema):
     """Body of a reset: `token_hash`, or `email` and `token`, or the `ticket` of an earlier answer."""
 
     password = new_password(required=True)
-    token_hash = _optional(a_token_hash)
+    token_hash = optional(a_token_hash)
     email = EmailAddress(allow_none=True, load_default=None)
-    token = fields.String(allow_none=True, load_default=None, validate=a_token_hash)
+    token = optional(a_token_hash)
     ticket = fields.String(allow_none=True, load_default=None)
-    code = _optional(a_code, description="The code of a second factor.")
-    factor_id = _optional(a_factor_id, description="Which second factor; without it the first one.")
+    code = optional(a_code, description="The code of a second factor.")
+    factor_id = optional(a_factor_id, description="Which second factor; without it the first one.")
     challenge = _solution()
 
     @pre_load
@@ -170,6 +159,33 @@ class ResetBody(Schema):
                 a_code(data["token"])
             except ValidationError as error:
                 raise ValidationError({"token": error.messages}) from None
+
+
+def a_verifier(value: str) -> None:
+    """Check the form of a PKCE verifier."""
+    if not is_verifier(value):
+        raise ValidationError("Not a PKCE verifier.")
+
+
+class ExchangeBody(Schema):
+    """Body of an exchange. Other members are ignored."""
+
+    code = fields.String(
+        required=True,
+        validate=an_authorization_code,
+        metadata={"maxLength": MAX_CODE_LENGTH, "description": "What stands in `code` of the page's address."},
+    )
+    code_verifier = fields.String(
+        load_default="",
+        validate=a_verifier,
+        metadata={
+            "minLength": MIN_VERIFIER_LENGTH,
+            "maxLength": MAX_VERIFIER_LENGTH,
+            "description": "The verifier of the `code_challenge` that the sign-in began with. Not for the code of a"
+            " mailed link: there the browser has a cookie.",
+        },
+    )
+    password = new_password(required=False)
 
 
 class SentAnswer(Schema):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
@@ -13,7 +13,8 @@ from marshmallow import Schema, ValidationError, fields
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Request, Response
 
-from velro_auth.errors import BadJson, InvalidRequest, TooLarge, UnsupportedCoding, UnsupportedMediaType
+from velro_auth.endpoints import path_value
+from velro_auth.errors import BadJson, InvalidRequest, NotFound, TooLarge, UnsupportedCoding, UnsupportedMediaType
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -39,6 +40,9 @@ MAX_SOLUTION_LENGTH: Final = 2048  # of a challenge; the widget makes about 600
 #: One @ between two parts without white space or control characters. Stricter patterns refuse real addresses;
 #: Supabase knows whether the address exists.
 _EMAIL: Final = re.compile(r"[^\s@\x00-\x1f\x7f]+@[^\s@\x00-\x1f\x7f]+")
+#: In lower case.
+UUID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_UUID: Final = re.compile(UUID, re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +117,22 @@ def validated(request: Request, schema: Schema, max_bytes: int) -> dict[str, Any
     Raises:
         InvalidRequest: A field is missing or wrong.
     """
-    try:
-        return cast("dict[str, Any]", schema.load(json_object(request, max_bytes)))
-    except ValidationError as error:
-        raise InvalidRequest(cast("dict[str, list[str]]", error.messages)) from None
+    return loaded(schema, json_object(request, max_bytes))
 
 
 def validated_if_any(request: Request, schema: Schema, max_bytes: int) -> dict[str, Any]:
     """Do the same as :func:`validated`, for a body that may be left out: that is an empty object."""
-    is_chunked = "chunked" in request.headers.get("Transfer-Encoding", "").lower()
-    if request.content_length or is_chunked:
-        return validated(request, schema, max_bytes)
+    return loaded(schema, {} if is_empty(request) else json_object(request, max_bytes))
+
+
+def loaded(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Load *values* with *schema*.
+
+    Raises:
+        InvalidRequest: A field is missing or wrong.
+    """
     try:
-        return cast("dict[str, Any]", schema.load({}))
+        return cast("dict[str, Any]", schema.load(values))
     except ValidationError as error:
         raise InvalidRequest(cast("dict[str, list[str]]", error.messages)) from None
 
@@ -165,12 +172,35 @@ def no_content() -> Response:
     return response
 
 
+def is_uuid(value: str) -> bool:
+    """Return whether *value* is a UUID in lower case: fit to be a part of a path."""
+    return _UUID.fullmatch(value) is not None
+
+
+def uuid_in_path(request: Request, name: str) -> str:
+    """Return an id in the path, in lower case as tokens and Supabase spell it.
+
+    Raises:
+        NotFound: It is no UUID, so nothing has it.
+    """
+    value = path_value(request, name).lower()
+    if not is_uuid(value):
+        raise NotFound(f"{name} in the path is no UUID")
+    return value
+
+
 def _is_utf8(value: str) -> bool:
     try:
         value.encode()
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_storable(value: Any) -> bool:
+    """Return whether PostgreSQL can store all texts of JSON values: no NUL, no half of a surrogate pair."""
+    text = json.dumps(value, ensure_ascii=False)
+    return _is_utf8(text) and "\\u0000" not in text
 
 
 def an_email(value: str) -> None:
@@ -205,6 +235,22 @@ def a_refresh_token(value: str) -> None:
     # Supabase's tokens have 12 to 62 characters today; Supabase refuses wrong ones itself.
     if not 1 <= len(value) <= MAX_REFRESH_TOKEN_LENGTH or not value.isascii() or not value.isprintable():
         raise ValidationError("Not a refresh token.")
+
+
+def matching(pattern: str, refusal: str) -> Callable[[str], None]:
+    """Return a check of the form of a whole text; *refusal* says what it is not."""
+    fits = re.compile(pattern, re.ASCII).fullmatch
+
+    def check(value: str) -> None:
+        if not fits(value):
+            raise ValidationError(refusal)
+
+    return check
+
+
+def optional(check: Callable[[str], object], **metadata: Any) -> fields.String:
+    """Return the field of a text that may be missing or null: both are None."""
+    return fields.String(allow_none=True, load_default=None, validate=check, metadata=metadata)
 
 
 class EmailAddress(fields.String):

@@ -10,7 +10,7 @@ import marshmallow
 from werkzeug.wrappers import Request
 
 from velro_auth.auth.account import Code, Link, Proof, ProofType
-from velro_auth.auth.password_reset import Confirmation, FactorCode, Key, PasswordReset
+from velro_auth.auth.password_reset import FactorCode, Key, PasswordSetter
 from velro_auth.auth.tickets import Ticket
 from velro_auth.context import RequestContext
 from velro_auth.endpoints.account import sent
@@ -37,14 +37,9 @@ _CODES: Final = (
 
 @dataclass(frozen=True)
 class ConfirmEndpoint:
-    """``POST /api/v1/auth/confirm``: a mailed link or code for a session.
+    """``POST /api/v1/auth/confirm``: a mailed link or code for a session."""
 
-    Attributes:
-        confirm: Has the link or code checked.
-        max_body_bytes: Largest request body.
-    """
-
-    confirm: Confirmation
+    setter: PasswordSetter
     max_body_bytes: int
 
     name: ClassVar = "confirm"
@@ -65,7 +60,7 @@ class ConfirmEndpoint:
         """Answer a confirmation."""
         body = validated(request, _CONFIRM, self.max_body_bytes)
         context = RequestContext.of(request.environ)
-        confirmed = self.confirm(_proof(body, body["type"]), body["password"], context)
+        confirmed = self.setter.confirm(_proof(body, body["type"]), body["password"], context)
         if confirmed.session is None:
             return sent("confirmation_pending", ())
         unproven = {"password_unproven": True} if confirmed.is_password_unproven else {}
@@ -74,14 +69,9 @@ class ConfirmEndpoint:
 
 @dataclass(frozen=True)
 class ResetEndpoint:
-    """``POST /api/v1/auth/password/reset``: a mailed link or code, and a new password, for a session.
+    """``POST /api/v1/auth/password/reset``: a mailed link or code, and a new password, for a session."""
 
-    Attributes:
-        reset: Sets the password.
-        max_body_bytes: Largest request body.
-    """
-
-    reset: PasswordReset
+    setter: PasswordSetter
     max_body_bytes: int
 
     name: ClassVar = "password_reset"
@@ -103,7 +93,7 @@ class ResetEndpoint:
         context = RequestContext.of(request.environ)
         key: Key = _proof(body, "recovery") if body["ticket"] is None else Ticket(body["ticket"])
         factor = None if body["code"] is None else FactorCode(body["code"], body["factor_id"])
-        return session_answer(self.reset(key, body["password"], context, factor=factor), context)
+        return session_answer(self.setter.reset(key, body["password"], context, factor=factor), context)
 
 
 def _proof(body: Mapping[str, Any], kind: str) -> Proof:

@@ -21,7 +21,7 @@ from velro_auth.auth.bearer import bearer_token
 from velro_auth.auth.models import Session
 from velro_auth.auth.sessions import Sessions
 from velro_auth.context import RequestContext
-from velro_auth.endpoints import Endpoint
+from velro_auth.endpoints import Around
 from velro_auth.endpoints.bodies import is_empty
 from velro_auth.endpoints.oauth import CallbackEndpoint
 from velro_auth.endpoints.operation import Operation
@@ -89,31 +89,14 @@ class CookieRules:
 
 
 @dataclass(frozen=True)
-class CookieEndpoint:
+class CookieEndpoint(Around):
     """An endpoint whose sessions a cookie keeps, for browsers. Other clients see the endpoint as it is.
 
     Attributes:
-        endpoint: The endpoint itself.
         rules: Shared by all endpoints.
     """
 
-    endpoint: Endpoint
     rules: CookieRules
-
-    @property
-    def name(self) -> str:
-        """Its name in logs, metrics and the OpenAPI document."""
-        return self.endpoint.name
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """The methods it answers."""
-        return self.endpoint.methods
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The paths it answers."""
-        return self.endpoint.paths
 
     @property
     def operations(self) -> Mapping[str, Operation]:

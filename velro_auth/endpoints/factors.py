@@ -12,8 +12,7 @@ from werkzeug.wrappers import Request, Response
 from velro_auth.auth.bearer import bearer_token
 from velro_auth.auth.factors import Factors, NewFactor
 from velro_auth.context import RequestContext
-from velro_auth.endpoints import path_value
-from velro_auth.endpoints.bodies import RawResponse, json_answer, no_content, validated, validated_if_any
+from velro_auth.endpoints.bodies import RawResponse, json_answer, no_content, uuid_in_path, validated, validated_if_any
 from velro_auth.endpoints.operation import BODY, TOKEN, UPSTREAM, Operation
 from velro_auth.endpoints.schemas import SessionAnswer
 from velro_auth.endpoints.sessions import session_answer
@@ -25,9 +24,7 @@ from velro_auth.endpoints.user_schemas import (
     FactorCodeBody,
     FactorsAnswer,
     ProofBody,
-    is_uuid,
 )
-from velro_auth.errors import NotFound
 
 _PROOF: Final = ProofBody(unknown=marshmallow.EXCLUDE)
 _FACTOR: Final = FactorBody(unknown=marshmallow.EXCLUDE)
@@ -39,28 +36,17 @@ _CHALLENGE: Final = ChallengeAnswer()
 _CALL: Final = (*TOKEN, *UPSTREAM, "too_many_attempts", "resting", "busy")
 
 
-def _factor_id(request: Request) -> str:
-    """Return the id in the path, which becomes a part of a path at Supabase.
+@dataclass(frozen=True)
+class _OfFactors:
+    """What these endpoints have in common."""
 
-    Raises:
-        NotFound: It is no UUID, so no factor has it.
-    """
-    factor_id = path_value(request, "factor_id").lower()
-    if not is_uuid(factor_id):
-        raise NotFound("the id of a factor is no UUID")
-    return factor_id
+    factors: Factors
 
 
 @dataclass(frozen=True)
-class FactorsEndpoint:
-    """``/api/v1/auth/factors``: lists the second factors, or enrols one.
+class FactorsEndpoint(_OfFactors):
+    """``/api/v1/auth/factors``: lists the second factors, or enrols one."""
 
-    Attributes:
-        factors: The second factors of the user.
-        max_body_bytes: Largest request body.
-    """
-
-    factors: Factors
     max_body_bytes: int
 
     name: ClassVar = "factors"
@@ -103,15 +89,9 @@ class FactorsEndpoint:
 
 
 @dataclass(frozen=True)
-class FactorEndpoint:
-    """``DELETE /api/v1/auth/factors/<factor_id>``: removes a second factor.
+class FactorEndpoint(_OfFactors):
+    """``DELETE /api/v1/auth/factors/<factor_id>``: removes a second factor."""
 
-    Attributes:
-        factors: The second factors of the user.
-        max_body_bytes: Largest request body.
-    """
-
-    factors: Factors
     max_body_bytes: int
 
     name: ClassVar = "factor"
@@ -131,21 +111,14 @@ class FactorEndpoint:
 
     def __call__(self, request: Request) -> Response:
         """Answer that the factor is gone."""
-        token, factor_id = bearer_token(request.headers.get("Authorization")), _factor_id(request)
+        token, factor_id = bearer_token(request.headers.get("Authorization")), uuid_in_path(request, "factor_id")
         body = validated_if_any(request, _PROOF, self.max_body_bytes)
         self.factors.remove(token, factor_id, proof_of(body), RequestContext.of(request.environ))
         return no_content()
 
 
-@dataclass(frozen=True)
-class FactorChallengeEndpoint:
-    """``POST /api/v1/auth/factors/<factor_id>/challenge``: begins a proof. ``verify`` does it by itself.
-
-    Attributes:
-        factors: The second factors of the user.
-    """
-
-    factors: Factors
+class FactorChallengeEndpoint(_OfFactors):
+    """``POST /api/v1/auth/factors/<factor_id>/challenge``: begins a proof. ``verify`` does it by itself."""
 
     name: ClassVar = "factor_challenge"
     methods: ClassVar = ("POST",)
@@ -162,21 +135,15 @@ class FactorChallengeEndpoint:
 
     def __call__(self, request: Request) -> RawResponse:
         """Answer with the challenge."""
-        token, factor_id = bearer_token(request.headers.get("Authorization")), _factor_id(request)
+        token, factor_id = bearer_token(request.headers.get("Authorization")), uuid_in_path(request, "factor_id")
         made = self.factors.challenge(token, factor_id, RequestContext.of(request.environ))
         return json_answer(_CHALLENGE.dump(made))
 
 
 @dataclass(frozen=True)
-class FactorVerifyEndpoint:
-    """``POST /api/v1/auth/factors/<factor_id>/verify``: a right code for a session at ``aal2``.
+class FactorVerifyEndpoint(_OfFactors):
+    """``POST /api/v1/auth/factors/<factor_id>/verify``: a right code for a session at ``aal2``."""
 
-    Attributes:
-        factors: The second factors of the user.
-        max_body_bytes: Largest request body.
-    """
-
-    factors: Factors
     max_body_bytes: int
 
     name: ClassVar = "factor_verify"
@@ -195,7 +162,7 @@ class FactorVerifyEndpoint:
 
     def __call__(self, request: Request) -> RawResponse:
         """Answer with the session."""
-        token, factor_id = bearer_token(request.headers.get("Authorization")), _factor_id(request)
+        token, factor_id = bearer_token(request.headers.get("Authorization")), uuid_in_path(request, "factor_id")
         context = RequestContext.of(request.environ)
         body = validated(request, _CODE, self.max_body_bytes)
         session = self.factors.verify(token, factor_id, body["code"], context, challenge_id=body["challenge_id"])

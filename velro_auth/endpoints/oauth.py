@@ -20,13 +20,12 @@ import marshmallow
 from werkzeug.wrappers import Request
 
 from velro_auth.auth.oauth import CodeExchange, HandoffCodes, is_supabase_code
-from velro_auth.auth.password_reset import ConfirmingExchange
+from velro_auth.auth.password_reset import PasswordSetter
 from velro_auth.auth.pkce import is_challenge
 from velro_auth.context import RequestContext
 from velro_auth.endpoints import path_value
-from velro_auth.endpoints.account_schemas import ConfirmAnswer
+from velro_auth.endpoints.account_schemas import ConfirmAnswer, ExchangeBody
 from velro_auth.endpoints.bodies import NO_STORE, RawResponse, validated
-from velro_auth.endpoints.oauth_schemas import ExchangeBody
 from velro_auth.endpoints.operation import BODY, NEW_PASSWORD, UPSTREAM, Operation
 from velro_auth.endpoints.sessions import session_answer
 from velro_auth.errors import (
@@ -38,7 +37,7 @@ from velro_auth.errors import (
     UpstreamMisconfigured,
     UpstreamThrottled,
 )
-from velro_auth.upstream.oauth import authorize_url
+from velro_auth.upstream.identity import authorize_url
 from velro_auth.web.flow_cookies import Flow, FlowCookies, Header
 from velro_auth.web.problems import answer_for
 from velro_auth.web.redirects import MAX_LENGTH, AllowedRedirect, is_allowed
@@ -244,15 +243,9 @@ class CallbackEndpoint:
 
 @dataclass(frozen=True)
 class ExchangeEndpoint:
-    """``POST /api/v1/auth/exchange``: a code for a session.
+    """``POST /api/v1/auth/exchange``: a code for a session."""
 
-    Attributes:
-        exchange: Returns the session of a code, whose user may get a password, or raises one of our errors.
-        flows: The cookies of flows.
-        max_body_bytes: Largest request body.
-    """
-
-    exchange: ConfirmingExchange
+    setter: PasswordSetter
     flows: FlowCookies
     max_body_bytes: int
 
@@ -274,7 +267,7 @@ class ExchangeEndpoint:
         body = validated(request, _EXCHANGE, self.max_body_bytes)
         context = RequestContext.of(request.environ)
         flows = {flow.verifier: flow for flow in self.flows.all("mail", request)}
-        exchanged = self.exchange(body["code"], body["code_verifier"], list(flows), body["password"], context)
+        exchanged = self.setter.exchange(body["code"], body["code_verifier"], list(flows), body["password"], context)
         unproven = {"password_unproven": True} if exchanged.is_password_unproven else {}
         answer = session_answer(exchanged.session, context, **unproven)
         ended = flows.get(exchanged.verifier)

@@ -12,6 +12,7 @@ from velro_auth.endpoints.bodies import (
     a_password,
     a_refresh_token,
     a_solution,
+    optional,
 )
 
 
@@ -22,16 +23,12 @@ class LoginBody(Schema):
     password = fields.String(
         required=True, validate=a_password, metadata={"format": "password", "maxLength": MAX_PASSWORD_BYTES}
     )
-    captcha_token = fields.String(allow_none=True, load_default=None, validate=a_captcha_token)
-    challenge = fields.String(
-        allow_none=True,
-        load_default=None,
-        validate=a_solution,
-        metadata={
-            "description": "The solution of the challenge that a 429 `challenge_required` gave, as the widget of"
-            " ALTCHA makes it.",
-            "maxLength": MAX_SOLUTION_LENGTH,
-        },
+    captcha_token = optional(a_captcha_token)
+    challenge = optional(
+        a_solution,
+        description="The solution of the challenge that a 429 `challenge_required` gave, as the widget of"
+        " ALTCHA makes it.",
+        maxLength=MAX_SOLUTION_LENGTH,
     )
 
 
@@ -44,7 +41,7 @@ class RefreshBody(Schema):
 class LogoutBody(Schema):
     """Optional body of a logout, for a session whose access token has expired."""
 
-    refresh_token = fields.String(allow_none=True, load_default=None, validate=a_refresh_token)
+    refresh_token = optional(a_refresh_token)
 
 
 class LogoutAnswer(Schema):

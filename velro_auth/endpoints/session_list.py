@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
@@ -13,10 +12,8 @@ from werkzeug.wrappers import Request, Response
 from velro_auth.auth.bearer import bearer_token
 from velro_auth.auth.session_list import SessionList
 from velro_auth.context import RequestContext
-from velro_auth.endpoints import path_value
-from velro_auth.endpoints.bodies import NO_STORE, RawResponse, json_answer
+from velro_auth.endpoints.bodies import RawResponse, json_answer, no_content, uuid_in_path
 from velro_auth.endpoints.operation import TOKEN, UPSTREAM, Operation
-from velro_auth.errors import NotFound
 
 _CODES: Final = (*TOKEN, "insufficient_aal", "too_many_attempts", *UPSTREAM, "resting", "busy")
 
@@ -92,23 +89,6 @@ class SessionEndpoint:
     def __call__(self, request: Request) -> Response:
         """Answer when the session has ended."""
         token = bearer_token(request.headers.get("Authorization"))
-        session_id = _session_id(path_value(request, "session_id"))
+        session_id = uuid_in_path(request, "session_id")
         self.sessions.end(token, session_id, RequestContext.of(request.environ))
-        response = Response(status=204, headers=[NO_STORE])
-        del response.headers["Content-Type"]
-        return response
-
-
-def _session_id(text: str) -> str:
-    """Return a session id as tokens spell it.
-
-    Raises:
-        NotFound: The text is no UUID.
-    """
-    try:
-        session_id = str(uuid.UUID(text))
-    except ValueError:
-        raise NotFound("not a session id") from None
-    if session_id != text.lower():
-        raise NotFound("not a session id")
-    return session_id
+        return no_content()

@@ -55,12 +55,7 @@ class LoginEndpoint:
 
 @dataclass(frozen=True)
 class RefreshEndpoint:
-    """``POST /api/v1/auth/refresh``: a refresh token for a new session.
-
-    Attributes:
-        sessions: Refreshes the session.
-        max_body_bytes: Largest request body.
-    """
+    """``POST /api/v1/auth/refresh``: a refresh token for a new session."""
 
     sessions: Sessions
     max_body_bytes: int
@@ -84,12 +79,7 @@ class RefreshEndpoint:
 
 @dataclass(frozen=True)
 class LogoutEndpoint:
-    """``POST /api/v1/auth/logout``: ends this session, all sessions of the user, or all the others.
-
-    Attributes:
-        sessions: Ends the sessions.
-        max_body_bytes: Largest request body.
-    """
+    """``POST /api/v1/auth/logout``: ends this session, all sessions of the user, or all the others."""
 
     sessions: Sessions
     max_body_bytes: int

@@ -63,20 +63,18 @@ def _me_answer(claims: Claims, profile: Profile) -> RawResponse:
 
 
 @dataclass(frozen=True)
-class ProfileChange:
-    """Changes the profile; shared by the two routes that do.
-
-    Attributes:
-        sessions: Tells who the user is.
-        changes: Changes the user.
-        max_body_bytes: Largest request body.
-        flows: Begins the flow of a mail that confirms a new address.
-    """
+class ProfileEndpoint:
+    """``PUT /api/v1/auth/profile``: another name of ``PATCH /api/v1/auth/me``, for older frontends."""
 
     sessions: Sessions
     changes: UserChanges
-    max_body_bytes: int
     flows: MailFlows
+    max_body_bytes: int
+
+    name: ClassVar = "profile"
+    methods: ClassVar[tuple[str, ...]] = ("PUT",)
+    paths: ClassVar = ("/api/v1/auth/profile",)
+    operations: ClassVar[Mapping[str, Operation]] = {"PUT": _CHANGE}
 
     def __call__(self, request: Request) -> RawResponse:
         """Answer a change as ``GET`` answers, with the new values."""
@@ -110,17 +108,8 @@ class ProfileChange:
         return dataclasses.replace(answer, headers=[*answer.headers, *cookies])
 
 
-@dataclass(frozen=True)
-class MeEndpoint:
-    """``/api/v1/auth/me``: the user of the token, with the profile row.
-
-    Attributes:
-        sessions: Tells who the user is.
-        change: Changes the profile.
-    """
-
-    sessions: Sessions
-    change: ProfileChange
+class MeEndpoint(ProfileEndpoint):
+    """``/api/v1/auth/me``: the user of the token, with the profile row."""
 
     name: ClassVar = "me"
     methods: ClassVar = ("GET", "HEAD", "PATCH")
@@ -136,53 +125,18 @@ class MeEndpoint:
         "PATCH": _CHANGE,
     }
 
-    @property
-    def max_body_bytes(self) -> int:
-        """Largest request body."""
-        return self.change.max_body_bytes
-
     def __call__(self, request: Request) -> RawResponse:
         """Answer with the user."""
         if request.method == "PATCH":
-            return self.change(request)
+            return super().__call__(request)
         token = bearer_token(request.headers.get("Authorization"))
         claims, profile = self.sessions.me(token, RequestContext.of(request.environ))
         return _me_answer(claims, profile)
 
 
 @dataclass(frozen=True)
-class ProfileEndpoint:
-    """``PUT /api/v1/auth/profile``: another name of ``PATCH /api/v1/auth/me``, for older frontends.
-
-    Attributes:
-        change: Changes the profile.
-    """
-
-    change: ProfileChange
-
-    name: ClassVar = "profile"
-    methods: ClassVar = ("PUT",)
-    paths: ClassVar = ("/api/v1/auth/profile",)
-    operations: ClassVar[Mapping[str, Operation]] = {"PUT": _CHANGE}
-
-    @property
-    def max_body_bytes(self) -> int:
-        """Largest request body."""
-        return self.change.max_body_bytes
-
-    def __call__(self, request: Request) -> RawResponse:
-        """Answer a change."""
-        return self.change(request)
-
-
-@dataclass(frozen=True)
 class PasswordEndpoint:
-    """``PUT /api/v1/auth/password``: a new password, which ends all other sessions.
-
-    Attributes:
-        changes: Changes the user.
-        max_body_bytes: Largest request body.
-    """
+    """``PUT /api/v1/auth/password``: a new password, which ends all other sessions."""
 
     changes: UserChanges
     max_body_bytes: int
@@ -222,11 +176,7 @@ class PasswordEndpoint:
 
 @dataclass(frozen=True)
 class ReauthenticateEndpoint:
-    """``POST /api/v1/auth/reauthenticate``: mails a code, for projects that demand one with a new password.
-
-    Attributes:
-        changes: Has the code mailed.
-    """
+    """``POST /api/v1/auth/reauthenticate``: mails a code, for projects that demand one with a new password."""
 
     changes: UserChanges
 
@@ -252,12 +202,7 @@ class ReauthenticateEndpoint:
 
 @dataclass(frozen=True)
 class AnonymousEndpoint:
-    """``POST /api/v1/auth/anonymous``: a session of a new user without an address.
-
-    Attributes:
-        sign_up: Returns the session, or raises one of our errors.
-        max_body_bytes: Largest request body.
-    """
+    """``POST /api/v1/auth/anonymous``: a session of a new user without an address."""
 
     sign_up: Callable[[NewAnonymous, RequestContext], Session]
     max_body_bytes: int

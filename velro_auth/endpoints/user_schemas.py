@@ -14,28 +14,29 @@ from velro_auth.endpoints.bodies import (
     MAX_EMAIL_LENGTH,
     MAX_PASSWORD_BYTES,
     MAX_SOLUTION_LENGTH,
+    UUID,
     a_captcha_token,
     a_password,
     a_solution,
     an_email,
+    matching,
+    optional,
 )
 
 #: What an anonymous user brings along goes into every access token of theirs.
 MAX_DATA_BYTES: Final = 4096
-#: Supabase's own limit is that of its column.
 #: Of an issuer. A QR code of level H holds 1,273 bytes (ISO/IEC 18004): the issuer twice, and an address of 762.
 MAX_ENCODED_ISSUER_LENGTH: Final = 120
 MAX_FACTOR_NAME_LENGTH: Final = 100
 
-_CODE: Final = re.compile(r"[0-9]{6,10}", re.ASCII)
-_NONCE: Final = re.compile(r"[!-~]{1,64}", re.ASCII)
-_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
-
-def is_uuid(value: str) -> bool:
-    """Return whether *value* is a UUID in lower case: fit to be a part of a path."""
-    return _UUID.fullmatch(value) is not None
+#: A mailed code.
+a_nonce: Final = matching("[!-~]{1,64}", "Not a mailed code.")
+#: The code of a second factor.
+a_factor_code: Final = matching("[0-9]{6,10}", "Must be 6 to 10 digits.")
+#: The id of a factor's challenge.
+a_challenge_id: Final = matching(UUID, "Not the id of a challenge.")
 
 
 def _a_text(value: str, most: int) -> None:
@@ -60,24 +61,6 @@ def a_picture(value: str) -> None:
         raise ValidationError(f"Must be an https address of at most {MAX_PICTURE_LENGTH} characters.")
 
 
-def a_nonce(value: str) -> None:
-    """Check the form of a mailed code."""
-    if not _NONCE.fullmatch(value):
-        raise ValidationError("Not a mailed code.")
-
-
-def a_factor_code(value: str) -> None:
-    """Check the form of a second factor's code."""
-    if not _CODE.fullmatch(value):
-        raise ValidationError("Must be 6 to 10 digits.")
-
-
-def a_challenge_id(value: str) -> None:
-    """Check the id of a factor's challenge."""
-    if not is_uuid(value):
-        raise ValidationError("Not the id of a challenge.")
-
-
 def some_data(value: dict[str, Any]) -> None:
     """Check metadata of a new user: it must be small, because each access token repeats it."""
     try:
@@ -95,16 +78,9 @@ def _trimmed(data: dict[str, Any], *names: str) -> dict[str, Any]:
 class ProofBody(Schema):
     """What proves that it is still the user: not needed within ten minutes of a sign-in."""
 
-    current_password = fields.String(
-        allow_none=True,
-        load_default=None,
-        validate=a_password,
-        metadata={"format": "password", "maxLength": MAX_PASSWORD_BYTES},
-    )
-    captcha_token = fields.String(allow_none=True, load_default=None, validate=a_captcha_token)
-    challenge = fields.String(
-        allow_none=True, load_default=None, validate=a_solution, metadata={"maxLength": MAX_SOLUTION_LENGTH}
-    )
+    current_password = optional(a_password, format="password", maxLength=MAX_PASSWORD_BYTES)
+    captcha_token = optional(a_captcha_token)
+    challenge = optional(a_solution, maxLength=MAX_SOLUTION_LENGTH)
 
 
 class PasswordBody(ProofBody):
@@ -113,12 +89,7 @@ class PasswordBody(ProofBody):
     password = fields.String(
         required=True, validate=a_password, metadata={"format": "password", "maxLength": MAX_PASSWORD_BYTES}
     )
-    nonce = fields.String(
-        allow_none=True,
-        load_default=None,
-        validate=a_nonce,
-        metadata={"description": "The code that `POST /api/v1/auth/reauthenticate` mails; only passed on."},
-    )
+    nonce = optional(a_nonce, description="The code that `POST /api/v1/auth/reauthenticate` mails; only passed on.")
 
 
 class ProfileBody(ProofBody):
@@ -164,14 +135,9 @@ class FactorBody(ProofBody):
     """Body of an enrolment."""
 
     type = fields.String(load_default="totp", validate=validate.OneOf(["totp"]))
-    friendly_name = fields.String(
-        allow_none=True, load_default=None, validate=a_factor_name, metadata={"maxLength": MAX_FACTOR_NAME_LENGTH}
-    )
-    issuer = fields.String(
-        allow_none=True,
-        load_default=None,
-        validate=an_issuer,
-        metadata={"description": "What the authenticator shows; the host of the site by default.", "maxLength": 60},
+    friendly_name = optional(a_factor_name, maxLength=MAX_FACTOR_NAME_LENGTH)
+    issuer = optional(
+        an_issuer, description="What the authenticator shows; the host of the site by default.", maxLength=60
     )
 
 
@@ -179,12 +145,7 @@ class FactorCodeBody(Schema):
     """Body of a proof of a second factor."""
 
     code = fields.String(required=True, validate=a_factor_code, metadata={"maxLength": 10})
-    challenge_id = fields.String(
-        allow_none=True,
-        load_default=None,
-        validate=a_challenge_id,
-        metadata={"format": "uuid", "description": "Without it a challenge is made."},
-    )
+    challenge_id = optional(a_challenge_id, format="uuid", description="Without it a challenge is made.")
 
     @pre_load
     def normalise(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -204,7 +165,7 @@ class AnonymousBody(Schema):
         validate=some_data,
         metadata={"description": "Goes into `user_metadata`."},
     )
-    captcha_token = fields.String(allow_none=True, load_default=None, validate=a_captcha_token)
+    captcha_token = optional(a_captcha_token)
 
 
 class FactorAnswer(Schema):

@@ -11,7 +11,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from velro_auth.guards.asking import BulkheadState, CircuitBreaker, State
 from velro_auth.guards.failure_delay import FailureDelayState
-from velro_auth.guards.mail_delay import MailDelayState
 from velro_auth.telemetry.logs import dropped_lines
 from velro_auth.telemetry.shared import Table, Workers
 
@@ -134,35 +133,6 @@ def guard_gauges(
     )
 
 
-def mail_gauges(mail_delay: MailDelayState) -> Sequence[Gauge]:
-    """Return the gauges of requests that may send a mail."""
-    waiting, calls = mail_delay.waiting, mail_delay.calls
-    return (
-        Gauge("mail_places_taken", "Requests that may send a mail and wait for their answer.", lambda: waiting.count),
-        Gauge("mail_calls", "Calls for mails that are made or go on behind their answers.", lambda: calls.count),
-    )
-
-
-def mail_refusals(mail_delay: MailDelayState) -> Sequence[ExternalCounter]:
-    """Return the counters of requests that found no place to wait, and of those that found none for their call."""
-    waiting, calls = mail_delay.waiting, mail_delay.calls
-    withheld = "Mails that were not asked for, because too many calls went on behind their answers."
-    return (
-        ExternalCounter("mail_places_refusals", "Requests that found no place to wait.", lambda: waiting.refused),
-        ExternalCounter("mail_calls_withheld", withheld, lambda: calls.refused),
-    )
-
-
-def session_refusals(read: Callable[[], float]) -> ExternalCounter:
-    """Return the counter of session calls that were refused because of their network."""
-    return ExternalCounter("session_refusals", "Refreshes, logouts and me of networks that made too many.", read)
-
-
-def upstream_requests(read: Callable[[], float]) -> ExternalCounter:
-    """Return the counter of requests to Supabase."""
-    return ExternalCounter("upstream_requests", "Requests sent to Supabase.", read)
-
-
 def pool_gauges(
     *, idle: Callable[[], float], age_s: Callable[[], float], unused_s: Callable[[], float]
 ) -> Sequence[Gauge]:
@@ -190,23 +160,6 @@ def key_gauges(*, count: Callable[[], float], age_s: Callable[[], float]) -> Seq
         Gauge("signing_keys", "Signing keys that are known.", count, is_same_everywhere=True),
         Gauge("signing_keys_age_seconds", "Age of the oldest key set.", age_s, is_same_everywhere=True),
     )
-
-
-def one_address_gauge(is_proven: Callable[[], bool]) -> Gauge:
-    """Return the gauge of workers that saw a 429 prove that Supabase ignores the forwarded addresses."""
-    doc = "Workers for which Supabase counts all callers as one, although their addresses are passed on."
-    return Gauge("quota_one_address", doc, lambda: float(is_proven()))
-
-
-def store_gauge(is_degraded: Callable[[], bool]) -> Gauge:
-    """Return the gauge of workers that run without the shared store."""
-    return Gauge("store_degraded", "Workers that go on without the shared store.", lambda: float(is_degraded()))
-
-
-def processes_gauge(count: Callable[[], float]) -> Gauge:
-    """Return the gauge of the processes that share the store."""
-    about = "Processes of all instances that share the store."
-    return Gauge("fleet_processes", about, count, is_same_everywhere=True)
 
 
 def cache_gauge(cache: str, size: Callable[[], float]) -> Gauge:

@@ -154,15 +154,16 @@ class PrometheusMetrics:
         self._logins = self._counter("logins", "Logins by outcome.", outcome=dict.fromkeys([*outcomes, OTHER]))
         doc = "Time that logins took: our own share, the upstream's, and in total without deliberate waiting."
         self._shares = self._histogram("login_seconds", doc, "share", SHARES)
-        self._throttled = self._counter("throttle_refusals", "Logins refused, by limit.", scope=SCOPES)
-        self._challenges = self._counter("challenges", "Challenges of the throttle.", outcome=CHALLENGES)
+        # Each of these counts one by its label: a refusal by the limit, a challenge by its outcome, …
+        self.record_throttled = self._recorder("throttle_refusals", "Logins refused, by limit.", scope=SCOPES)
+        self.record_challenge = self._recorder("challenges", "Challenges of the throttle.", outcome=CHALLENGES)
         doc = "Codes, mails and sign-ups refused, by budget."
-        self._budgets = self._counter("budget_refusals", doc, budget=BUDGETS)
+        self.record_budget_refused = self._recorder("budget_refusals", doc, budget=BUDGETS)
         doc = "Requests that a limit would have refused (AUTH_GUARDS=report)."
-        self._reported = self._counter("report_refusals", doc, limit=LIMITS)
+        self.record_reported = self._recorder("report_refusals", doc, limit=LIMITS)
         doc = "Those of them that were good: a right password or code, or a sign-up that succeeded."
-        self._reported_good = self._counter("report_good", doc, limit=LIMITS)
-        self._events = self._counter("events", "Events that an operator should know of.", event=EVENTS)
+        self.record_reported_good = self._recorder("report_good", doc, limit=LIMITS)
+        self.record_event = self._recorder("events", "Events that an operator should know of.", event=EVENTS)
         self._table = Table(workers, self._families[-1].end)
         self._gauges = Gauges(workers, gauges, clock=clock)
         self._counters = ExternalCounters(workers, counters)
@@ -171,6 +172,17 @@ class PrometheusMetrics:
     def _counter(self, name: str, doc: str, **labels: Iterable[str]) -> CounterFamily:
         self._families.append(family := CounterFamily(name, doc, labels, start=self._next_offset()))
         return family
+
+    def _recorder(self, name: str, doc: str, **labels: Iterable[str]) -> Callable[[str], None]:
+        """Add a counter with one label; return what adds one to the series of a value."""
+        family = self._counter(name, doc, **labels)
+
+        def record(value: str) -> None:
+            row = self._table.own_row()
+            with self._table.lock:
+                family.add(row, value)
+
+        return record
 
     def _histogram(self, name: str, doc: str, label: str, values: Iterable[str]) -> HistogramFamily:
         self._families.append(family := HistogramFamily(name, doc, label, values, start=self._next_offset()))
@@ -196,35 +208,6 @@ class PrometheusMetrics:
         self._shares.observe(row, "total", response.took_ms / 1000)
         if context.upstream_ms:
             self._shares.observe(row, "upstream", context.upstream_ms / 1000)
-
-    def record_throttled(self, scope: str) -> None:
-        """Count a login that the throttle refused, by the limit that refused it."""
-        self._add(self._throttled, scope)
-
-    def record_challenge(self, outcome: str) -> None:
-        """Count a challenge by its outcome, one of ``CHALLENGES``."""
-        self._add(self._challenges, outcome)
-
-    def record_budget_refused(self, kind: str) -> None:
-        """Count a code, mail or sign-up that a budget refused, by the budget."""
-        self._add(self._budgets, kind)
-
-    def record_reported(self, limit: str) -> None:
-        """Count a request that was let through although *limit* would have refused it."""
-        self._add(self._reported, limit)
-
-    def record_reported_good(self, limit: str) -> None:
-        """Count such a request that turned out to be good."""
-        self._add(self._reported_good, limit)
-
-    def record_event(self, event: str) -> None:
-        """Count an event, one of ``EVENTS``."""
-        self._add(self._events, event)
-
-    def _add(self, family: CounterFamily, value: str) -> None:
-        row = self._table.own_row()
-        with self._table.lock:
-            family.add(row, value)
 
     def refresh(self) -> None:
         """Read the gauges and the external counters of this process; called every few seconds."""

@@ -1,10 +1,11 @@
-"""What Supabase's refusals mean for sign-up, confirmation and recovery."""
+"""What Supabase's refusals mean for sign-up, confirmation, recovery and authorization codes."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from velro_auth import errors
+from velro_auth.auth.oauth import WrongVerifier
 from velro_auth.upstream import translate
 
 #: Codes that Supabase answers only where it would send a mail.
@@ -74,21 +75,28 @@ VERIFY: Final = translate.Question(
 
 #: ``PUT /user`` with a password.
 PASSWORD: Final = translate.Question(
-    codes={
-        **translate.BEARER.codes,
-        "weak_password": errors.WeakPassword,
-        "same_password": errors.SamePassword,
-        "insufficient_aal": errors.InsufficientAal,
-        "reauthentication_needed": errors.ReauthenticationNeeded,
-        "reauthentication_not_valid": errors.ReauthenticationNeeded,
-        "current_password_required": errors.ReauthenticationNeeded,
-        "current_password_invalid": errors.ReauthenticationNeeded,
-        "validation_failed": errors.InvalidRequest,
-    },
+    # No nonce is sent.
+    codes={**translate.PASSWORD_CODES, "reauthentication_not_valid": errors.ReauthenticationNeeded},
     refused=errors.TokenInvalid,
     fields={
         "weak_password": _WEAK,
         "same_password": _SAME,
         "validation_failed": ("password", "The authentication server does not accept this password."),
     },
+)
+
+#: ``POST /token?grant_type=pkce``. A ban, and a refusal of a hook, look like a wrong code.
+PKCE_GRANT: Final = translate.Question(
+    codes={
+        **translate.ANYWHERE,
+        "bad_code_verifier": WrongVerifier,
+        "flow_state_not_found": errors.LinkInvalid,
+        "flow_state_expired": errors.LinkInvalid,
+        "flow_state_already_used": errors.LinkInvalid,
+        "validation_failed": errors.LinkInvalid,
+        "user_banned": errors.LinkInvalid,
+        "user_not_found": errors.LinkInvalid,
+        "unknown": errors.LinkInvalid,
+    },
+    refused=errors.LinkInvalid,
 )

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 from urllib.parse import quote
 
-from velro_auth.auth.account import Link, MailRequest, Proof, SignUp, Verified
-from velro_auth.auth.confirming import has_confirmed
+from velro_auth.auth.account import Link, MailKind, MailRequest, Proof, SignUp, Verified, has_confirmed
 from velro_auth.auth.models import Session
 from velro_auth.context import RequestContext
-from velro_auth.errors import UpstreamFailed, UpstreamUnavailable
+from velro_auth.errors import UpstreamFailed
 from velro_auth.upstream import account_questions as questions
 from velro_auth.upstream.answers import (
-    Owners,
-    content,
     date_s,
     demand,
+    json_object,
     same_address,
     same_phone,
     session_from,
@@ -27,22 +24,14 @@ from velro_auth.upstream.answers import (
 from velro_auth.upstream.calls import AuthCalls, PublicRequest
 from velro_auth.upstream.transport.transport import Reply
 
+_MAILS: Final[Mapping[MailKind, str]] = {"confirmation": "/resend", "code": "/otp", "recovery": "/recover"}
+
 
 class SupabaseAccounts:
-    """Asks Supabase Auth about accounts.
+    """Asks Supabase Auth about accounts."""
 
-    Args:
-        calls: Asks Supabase Auth.
-        owners: Which user a refresh token was given to.
-        clock: The current time, in seconds since the epoch.
-    """
-
-    def __init__(
-        self, calls: AuthCalls, *, owners: Owners | None = None, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, calls: AuthCalls) -> None:
         self._calls = calls
-        self._owners = owners or Owners()
-        self._clock = clock
         self._verify = calls.prepare_public("POST", "/verify")
         self._user = calls.prepare("PUT", "/user")
 
@@ -52,9 +41,9 @@ class SupabaseAccounts:
         body = {name: sign_up.email, "password": sign_up.password, "data": dict(sign_up.data), **_common(sign_up)}
 
         def read(reply: Reply) -> Session | None:
-            answer = _object(reply)
+            answer = json_object(reply)
             if "access_token" in answer:
-                session = session_from(reply, self._clock())
+                session = session_from(reply)
                 _demand_own(answer["user"], sign_up)
                 return session
             _demand_own(answer, sign_up)
@@ -62,41 +51,37 @@ class SupabaseAccounts:
 
         session = self._calls.ask_public(self._to("/signup", sign_up), context, questions.SIGN_UP, read, body)
         if session is not None:
-            self._owners.note(session.refresh_token, session.user.id)
+            self._calls.owners.note(session.refresh_token, session.user.id)
         return session
 
-    def resend(self, request: MailRequest, context: RequestContext) -> None:
-        """Have the mail of a sign-up sent again."""
-        self._mail("/resend", request, context, type="signup")
-
-    def send_code(self, request: MailRequest, context: RequestContext, *, creates_user: bool) -> None:
-        """Have a mail sent with a link and a code to sign in with."""
-        self._mail("/otp", request, context, create_user=creates_user)
-
-    def send_recovery(self, request: MailRequest, context: RequestContext) -> None:
-        """Have a mail sent with which a forgotten password can be replaced."""
-        self._mail("/recover", request, context)
+    def send_mail(self, kind: MailKind, request: MailRequest, context: RequestContext) -> None:
+        """Have a mail sent; see ``Accounts``, also for what is raised."""
+        fields: dict[str, Any] = {"type": "signup"} if kind == "confirmation" else {}
+        if kind == "code":
+            fields = {"create_user": request.creates_user}
+        body = {"email": request.email, **fields, **_common(request)}
+        self._calls.ask_public(self._to(_MAILS[kind], request), context, questions.MAIL, json_object, body)
 
     def verify(self, proof: Proof, context: RequestContext) -> Verified:
         """Return what a link or code leads to; see ``Accounts``, also for what is raised."""
         asked = None if isinstance(proof, Link) or proof.type == "email_change" else proof.email
 
         def read(reply: Reply) -> Verified:
-            answer = _object(reply)
+            answer = json_object(reply)
             if "access_token" not in answer:
                 if proof.type != "email_change":
                     raise UpstreamFailed("200 without a session")
                 return Verified(None)
-            session = session_from(reply, self._clock())
+            session = session_from(reply)
             if asked is not None:
                 _demand_address(session.user.email, asked)
             return Verified(session, has_confirmed=has_confirmed(answer["user"]))
 
-        fields = {"token_hash": proof.token_hash} if isinstance(proof, Link) else _code(proof.email, proof.token)
-        body = {"type": proof.type, **fields}
+        names = ("type", "token_hash") if isinstance(proof, Link) else ("type", "email", "token")
+        body = {name: getattr(proof, name) for name in names}
         verified = self._calls.ask_public(self._verify, context, questions.VERIFY, read, body)
         if verified.session is not None:
-            self._owners.note(verified.session.refresh_token, verified.session.user.id)
+            self._calls.owners.note(verified.session.refresh_token, verified.session.user.id)
         return verified
 
     def set_password(self, session: Session, password: str, context: RequestContext) -> tuple[Session, float | None]:
@@ -110,13 +95,6 @@ class SupabaseAccounts:
         body = {"password": password}
         return self._calls.ask(self._user, context, questions.PASSWORD, read, body=body, bearer=session.access_token)
 
-    def _mail(self, path: str, request: MailRequest, context: RequestContext, **fields: Any) -> None:
-        def read(reply: Reply) -> None:
-            _object(reply)
-
-        body = {"email": request.email, **fields, **_common(request)}
-        self._calls.ask_public(self._to(path, request), context, questions.MAIL, read, body)
-
     def _to(self, path: str, request: MailRequest) -> PublicRequest:
         query = f"?redirect_to={quote(request.redirect_to, safe='')}" if request.redirect_to else ""
         return self._calls.prepare_public("POST", path + query)
@@ -129,17 +107,6 @@ def _common(request: MailRequest) -> dict[str, Any]:
     if request.captcha_token is not None:
         fields["gotrue_meta_security"] = {"captcha_token": request.captcha_token}
     return fields
-
-
-def _code(email: str, token: str) -> dict[str, str]:
-    return {"email": email, "token": token}
-
-
-def _object(reply: Reply) -> Mapping[str, Any]:
-    body = content(reply)
-    if not isinstance(body, dict):
-        raise UpstreamUnavailable("200 without a JSON object")
-    return body
 
 
 def _demand_address(told: Any, asked: str) -> None:

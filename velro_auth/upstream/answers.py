@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -45,6 +46,18 @@ def content(reply: Reply) -> Any:
         return json.loads(reply.body)
     except (ValueError, RecursionError):
         return NO_JSON
+
+
+def json_object(reply: Reply) -> dict[str, Any]:
+    """Return the JSON object of a successful answer.
+
+    Raises:
+        UpstreamUnavailable: There is none: somebody else answered.
+    """
+    body = content(reply)
+    if not isinstance(body, dict):
+        raise UpstreamUnavailable("200 without a JSON object")
+    return body
 
 
 def same_address(one: str, other: str) -> bool:
@@ -106,7 +119,7 @@ def _name(refresh_token: str) -> bytes:
     return hashlib.sha256(refresh_token.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
-def session_from(reply: Reply, now_s: float) -> Session:
+def session_from(reply: Reply) -> Session:
     """Read a session from a successful answer of the token endpoint.
 
     Lenient about what is beside the point, strict about both tokens and the user's id. Where a hook changed the
@@ -127,7 +140,7 @@ def session_from(reply: Reply, now_s: float) -> Session:
         raise UpstreamFailed("200 without both tokens and a user")
     claims = claims_of(access_token)
     demand(is_right=claims.get("sub", user["id"]) == user["id"], what="the subject of the access token")
-    expires_in, expires_at = _lifetime(body, claims, now_s)
+    expires_in, expires_at = _lifetime(body, claims, time.time())
     return Session(
         access_token=access_token,
         refresh_token=refresh_token,
@@ -189,6 +202,20 @@ def user_from(reply: Reply, access_token: str) -> User:
         raise UpstreamFailed("200 without a user")
     demand(is_right=claims.get("sub", user["id"]) == user["id"], what="the subject of the token")
     return _user(user, claims)
+
+
+def user_of(access_token: str, reply: Reply) -> Mapping[str, Any]:
+    """Return the user object of a successful answer.
+
+    Raises:
+        UpstreamUnavailable: Not JSON, or no user: somebody else answered.
+        WrongAnswer: It is another user than that of *access_token*.
+    """
+    user = content(reply)
+    if not isinstance(user, dict) or not is_text(user.get("id")):
+        raise UpstreamUnavailable("200 without a user")
+    demand(is_right=user["id"] == claims_of(access_token).get("sub"), what="the subject of the token")
+    return user
 
 
 def claims_of(token: str) -> Mapping[str, Any]:

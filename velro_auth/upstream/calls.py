@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeAlias
 
 from requests import PreparedRequest
 
+from velro_auth.auth.models import Session
 from velro_auth.context import RequestContext
 from velro_auth.errors import CaptchaRequired, UpstreamMisconfigured, WrongAnswer
 from velro_auth.upstream import translate
+from velro_auth.upstream.answers import Owners, session_from
 from velro_auth.upstream.captcha import Captcha
 from velro_auth.upstream.transport.transport import Read, Reply, Transport
 
@@ -45,9 +48,18 @@ class AuthCalls:
             and not this service. Supabase listens only to secret keys.
         captcha: Whether the project demands a captcha. Then calls without a user's token go with the publishable
             key, and without the caller's address. None for never.
+        owners: Which user a refresh token was given to, where others know it already.
     """
 
-    def __init__(self, transport: Transport, *, forwards_address: bool, captcha: Captcha | None = None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        forwards_address: bool,
+        captcha: Captcha | None = None,
+        owners: Owners | None = None,
+    ) -> None:
+        self.owners = owners or Owners()
         self._transport = transport
         self._forwards_address = forwards_address
         self._captcha = captcha
@@ -79,6 +91,25 @@ class AuthCalls:
                 self._captcha.demanded()
             raise
 
+    def new_session(
+        self,
+        request: PublicRequest,
+        context: RequestContext,
+        question: translate.Question,
+        body: Body,
+        check: Callable[[Session], None] = lambda _: None,
+    ) -> Session:
+        """Return the session in the answer; raises as :meth:`ask`, and what *check* raises for that of another user."""
+
+        def read(reply: Reply) -> Session:
+            session = session_from(reply)
+            check(session)
+            return session
+
+        session = self.ask_public(request, context, question, read, body)
+        self.owners.note(session.refresh_token, session.user.id)
+        return session
+
     def ask(
         self,
         request: PreparedRequest,
@@ -108,24 +139,18 @@ class AuthCalls:
             UpstreamThrottled: Supabase's rate limit is reached.
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
-
-        def judged(reply: Reply) -> tuple[Read] | Reply:
-            return (read(reply),) if reply.status in question.successes else reply
-
         headers = self._headers(context, forwards_address=forwards_address)
         if bearer:
             headers["Authorization"] = f"Bearer {bearer}"
         if isinstance(body, bytes):
             headers |= _FORM
         payload = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        started_s = time.perf_counter()
-        try:
+
+        def judged(reply: Reply) -> tuple[Read] | Reply:
+            return (read(reply),) if reply.status in question.successes else reply
+
+        with timed(context):
             answer = self._transport.ask(request, judged, payload, headers, deadline_s=deadline_s)
-        except WrongAnswer as error:
-            logger.error("Supabase's answer is about another user", extra={"what": error.reason})  # noqa: TRY400 - ours
-            raise
-        finally:
-            context.upstream_ms += (time.perf_counter() - started_s) * 1000
         if isinstance(answer, Reply):
             raise translate.refusal(answer, question)
         return answer[0]
@@ -139,6 +164,19 @@ class AuthCalls:
         return headers
 
 
+@contextlib.contextmanager
+def timed(context: RequestContext) -> Iterator[None]:
+    """Add the time of the call within the block to its request, and log an answer that is about another user."""
+    started_s = time.perf_counter()
+    try:
+        yield
+    except WrongAnswer as error:
+        logger.error("Supabase's answer is about another user", extra={"what": error.reason})  # noqa: TRY400 - ours
+        raise
+    finally:
+        context.upstream_ms += (time.perf_counter() - started_s) * 1000
+
+
 class RefusingCalls(AuthCalls):
     """Stands in for the calls while the settings are wrong: refuses each and says which variable to set.
 
@@ -147,6 +185,7 @@ class RefusingCalls(AuthCalls):
     """
 
     def __init__(self, reason: str) -> None:
+        self.owners = Owners()
         self._reason = reason
 
     def prepare(self, method: str, path: str) -> PreparedRequest:  # noqa: ARG002 (as in the base class)

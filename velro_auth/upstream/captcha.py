@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from requests import PreparedRequest
 
@@ -21,13 +21,15 @@ from velro_auth.upstream import translate
 from velro_auth.upstream.answers import content
 from velro_auth.upstream.transport.transport import Transport
 
+T = TypeVar("T")
+
 logger = logging.getLogger("velro_auth.upstream")
 
 #: How long an answer is believed. Each question costs one of the calls that Supabase allows this service's address.
 FRESH_S: Final = 60.0
 #: How soon it is asked again after there was no answer.
 RETRY_S: Final = 5.0
-#: How long the answer may take: a login waits for it.
+#: How long the answer may take: a login or a sign-up waits for it.
 DEADLINE_S: Final = 1.0
 
 _UNAUTHORIZED: Final = 401
@@ -36,6 +38,49 @@ _SERVER_CLASS: Final = 500
 
 
 Answer: TypeAlias = Literal["demanded", "not demanded", "key refused", "unknown"]
+
+
+class Learnt(Generic[T]):
+    """An answer of the project, asked for again when it is too old. While one caller asks, others go by the former one.
+
+    Args:
+        ask: Returns the answer; None where there is none now.
+        first: What is believed before the first answer.
+        fresh_s: How long an answer is believed.
+        clock: A clock that never jumps, in seconds.
+    """
+
+    def __init__(
+        self, ask: Callable[[], T | None], first: T, *, fresh_s: float = FRESH_S, clock: Callable[[], float]
+    ) -> None:
+        self._ask, self._answer = ask, first
+        self._fresh_s, self._clock = fresh_s, clock
+        self._asking = threading.Lock()
+        self._lock = threading.Lock()
+        self._fresh_until_s = -1.0
+
+    def __call__(self) -> T:
+        """Return the answer, asking when it is too old."""
+        if self._is_stale() and self._asking.acquire(blocking=False):
+            try:
+                # Somebody else may have asked between the look and the lock.
+                if self._is_stale():
+                    self.note(self._ask())
+            finally:
+                self._asking.release()
+        with self._lock:
+            return self._answer
+
+    def note(self, answer: T | None) -> None:
+        """Take *answer* for the newest; None for a question without one."""
+        with self._lock:
+            self._fresh_until_s = self._clock() + (RETRY_S if answer is None else self._fresh_s)
+            if answer is not None:
+                self._answer = answer
+
+    def _is_stale(self) -> bool:
+        with self._lock:
+            return self._clock() >= self._fresh_until_s
 
 
 class Captcha(Protocol):
@@ -89,8 +134,7 @@ def ask(transport: Transport, request: PreparedRequest) -> Answer:
 class LearntCaptcha:
     """Asks Supabase with the publishable key, at most once a minute, and shares the answer; per process.
 
-    While it is not known, one is demanded: the publishable key is right in any project. While one caller asks, the
-    others go by the former answer.
+    While it is not known, one is demanded: the publishable key is right in any project.
 
     Args:
         transport: The way to the project.
@@ -101,44 +145,26 @@ class LearntCaptcha:
     def __init__(self, transport: Transport, *, key: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.key = key
         self._transport = transport
-        self._clock = clock
         self._request = question(transport, key)
-        self._asking = threading.Lock()
-        self._lock = threading.Lock()
-        self._is_demanded = True
-        self._fresh_until_s = -1.0
+        self._learnt: Learnt[Answer] = Learnt(self._ask, "demanded", clock=clock)
         self._is_key_refused = False
 
     def is_demanded(self) -> bool:
         """Return whether the project demands a captcha, asking when the answer is too old."""
-        if self._is_stale() and self._asking.acquire(blocking=False):
-            try:
-                # Somebody else may have asked between the look and the lock.
-                if self._is_stale():
-                    self._learn(ask(self._transport, self._request))
-            finally:
-                self._asking.release()
-        with self._lock:
-            return self._is_demanded
+        return self._learnt() == "demanded"
 
     def demanded(self) -> None:
         """Note that Supabase demanded one, or refused one: no question tells it better."""
-        self._learn("demanded")
+        self._is_key_refused = False
+        self._learnt.note("demanded")
 
-    def _is_stale(self) -> bool:
-        with self._lock:
-            return self._clock() >= self._fresh_until_s
-
-    def _learn(self, answer: Answer) -> None:
-        with self._lock:
-            self._fresh_until_s = self._clock() + (RETRY_S if answer == "unknown" else FRESH_S)
-            if answer != "unknown":
-                self._is_demanded = answer == "demanded"
-            is_news = answer == "key refused" and not self._is_key_refused
-            self._is_key_refused = answer == "key refused"
-        if is_news:
+    def _ask(self) -> Answer | None:
+        answer = ask(self._transport, self._request)
+        if answer == "key refused" and not self._is_key_refused:
             # As without a publishable key: a mistyped one must not end all logins.
             logger.error(
                 "SUPABASE_PUBLISHABLE_KEY is refused, so nothing tells whether the project demands a captcha, and the"
                 " secret key skips it"
             )
+        self._is_key_refused = answer == "key refused"
+        return None if answer == "unknown" else answer

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from velro_auth import errors
@@ -11,10 +10,9 @@ from velro_auth.auth.factors import Enrolment, Factor, FactorChallenge, NewFacto
 from velro_auth.auth.models import Session
 from velro_auth.context import RequestContext
 from velro_auth.upstream import translate
-from velro_auth.upstream.answers import Owners, claims_of, content, date_s, demand, is_text, session_from
+from velro_auth.upstream.answers import claims_of, date_s, demand, is_text, json_object, session_from, user_of
 from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.transport.transport import Reply
-from velro_auth.upstream.users import user_of
 
 _FACTOR_CODES: Final[translate.Codes] = {
     **translate.BEARER.codes,
@@ -66,20 +64,10 @@ VERIFY: Final = translate.Question(
 
 
 class SupabaseFactors:
-    """Asks Supabase Auth about second factors; see ``auth.factors.FactorCalls``.
+    """Asks Supabase Auth about second factors; see ``auth.factors.FactorCalls``."""
 
-    Args:
-        calls: Asks Supabase Auth.
-        owners: Which user a refresh token was given to.
-        clock: The current time, in seconds since the epoch.
-    """
-
-    def __init__(
-        self, calls: AuthCalls, *, owners: Owners | None = None, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, calls: AuthCalls) -> None:
         self._calls = calls
-        self._owners = owners or Owners()
-        self._clock = clock
         self._user = calls.prepare("GET", "/user")
         self._enrol = calls.prepare("POST", "/factors")
 
@@ -115,7 +103,7 @@ class SupabaseFactors:
         own = claims_of(access_token)
 
         def read(reply: Reply) -> tuple[Session, float | None]:
-            session = session_from(reply, self._clock())
+            session = session_from(reply)
             demand(is_right=session.user.id == own.get("sub"), what="the subject of the token")
             same = claims_of(session.access_token).get("session_id") == own.get("session_id")
             demand(is_right=same, what="the session of the token")
@@ -123,7 +111,7 @@ class SupabaseFactors:
 
         body = {"challenge_id": challenge_id, "code": code}
         session, at_s = self._calls.ask(request, context, VERIFY, read, body=body, bearer=access_token)
-        self._owners.note(session.refresh_token, session.user.id)
+        self._calls.owners.note(session.refresh_token, session.user.id)
         return session, at_s
 
     def remove(self, access_token: str, factor_id: str, context: RequestContext) -> None:
@@ -131,20 +119,13 @@ class SupabaseFactors:
         request = self._calls.prepare("DELETE", f"/factors/{factor_id}")
 
         def read(reply: Reply) -> None:
-            demand(is_right=_object(reply).get("id") == factor_id, what="the id of the factor")
+            demand(is_right=json_object(reply).get("id") == factor_id, what="the id of the factor")
 
         self._calls.ask(request, context, FACTOR, read, bearer=access_token)
 
 
-def _object(reply: Reply) -> Mapping[str, Any]:
-    body = content(reply)
-    if not isinstance(body, dict):
-        raise errors.UpstreamUnavailable("200 without a JSON object")
-    return body
-
-
 def _enrolment(reply: Reply) -> Enrolment:
-    body = _object(reply)
+    body = json_object(reply)
     totp = body.get("totp")
     qr_code, secret, uri = (totp.get(name) if isinstance(totp, dict) else None for name in ("qr_code", "secret", "uri"))
     if not is_text(body.get("id")) or not is_text(qr_code) or not is_text(secret) or not is_text(uri):
@@ -161,7 +142,7 @@ def _enrolment(reply: Reply) -> Enrolment:
 
 
 def _challenge(reply: Reply) -> FactorChallenge:
-    body = _object(reply)
+    body = json_object(reply)
     expires_at = body.get("expires_at")
     if not is_text(body.get("id")) or not isinstance(expires_at, int):
         raise errors.UpstreamFailed("200 without a challenge")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -16,7 +15,6 @@ from velro_auth.context import RequestContext
 from velro_auth.upstream import account_questions, translate
 from velro_auth.upstream.answers import (
     NO_JSON,
-    Owners,
     claims_of,
     content,
     date_s,
@@ -26,10 +24,10 @@ from velro_auth.upstream.answers import (
     same_address,
     same_phone,
     session_from,
+    user_of,
 )
 from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.transport.transport import Reply
-from velro_auth.upstream.users import user_of
 
 #: Headers of Supabase's answers that go on to the client. Its ``sb-auth-…`` headers name users and sessions.
 _HEADERS: Final = ("Content-Type", "Cache-Control", "Location")
@@ -54,18 +52,11 @@ _PUBLIC: Final = translate.Question(
 
 _USER: Final = translate.Question(
     codes={
-        **translate.BEARER.codes,
+        **translate.PASSWORD_CODES,
         **_SWITCHED_OFF,
         "validation_failed": errors.PassedOn,
-        "weak_password": errors.WeakPassword,
-        "same_password": errors.SamePassword,
-        "insufficient_aal": errors.InsufficientAal,
         "email_exists": errors.AlreadyRegistered,
         "phone_exists": errors.AlreadyRegistered,
-        "reauthentication_needed": errors.ReauthenticationNeeded,
-        "reauthentication_not_valid": errors.LinkInvalid,
-        "current_password_required": errors.ReauthenticationNeeded,
-        "current_password_invalid": errors.ReauthenticationNeeded,
     },
     refused=errors.PassedOn,
     otherwise=errors.PassedOn,
@@ -113,26 +104,16 @@ QUESTIONS: Final[Mapping[Kind, translate.Question]] = {
 
 
 class SupabasePassing:
-    """Passes calls on; see ``auth.passing.Passing``.
+    """Passes calls on; see ``auth.passing.Ask``."""
 
-    Args:
-        calls: Asks Supabase Auth.
-        owners: Which user a refresh token was given to.
-        clock: The current time, in seconds since the epoch.
-    """
-
-    def __init__(
-        self, calls: AuthCalls, *, owners: Owners | None = None, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, calls: AuthCalls) -> None:
         self._calls = calls
         # What is asked for all the time is prepared once.
         self._prepare = functools.lru_cache(maxsize=_PREPARED)(calls.prepare)
         self._public = functools.lru_cache(maxsize=_PREPARED)(calls.prepare_public)
-        self._owners = owners or Owners()
-        self._clock = clock
 
     def ask(self, call: Call, context: RequestContext) -> Passed:
-        """Return Supabase's answer; see ``auth.passing.Passing``, also for what is raised."""
+        """Return Supabase's answer; see ``auth.passing.Ask``, also for what is raised."""
         question = QUESTIONS[call.kind]
 
         def read(reply: Reply) -> Passed:
@@ -151,7 +132,7 @@ class SupabasePassing:
             )
             passed = self._calls.ask_public(public, context, question, read, call.body)
         if passed.session is not None:
-            self._owners.note(passed.session.refresh_token, passed.session.user.id)
+            self._calls.owners.note(passed.session.refresh_token, passed.session.user.id)
         return passed
 
     def _read(self, call: Call, reply: Reply) -> Passed:
@@ -170,7 +151,7 @@ class SupabasePassing:
             if call.kind == "grant":
                 raise errors.UpstreamFailed("200 without a session")
             return None
-        session = session_from(reply, self._clock())
+        session = session_from(reply)
         if call.account is not None:
             user = session.raw["user"]
             is_right = _is(user.get("email"), call.account) or same_phone(user.get("phone"), call.account)

@@ -7,23 +7,23 @@ e-mail logins are switched off, so the project's settings are read as well.
 from __future__ import annotations
 
 import secrets
-import threading
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from velro_auth.errors import UpstreamError, UpstreamMisconfigured, UpstreamThrottled
 from velro_auth.health_checks import Finding
 from velro_auth.upstream import translate
 from velro_auth.upstream.answers import content
+from velro_auth.upstream.captcha import DEADLINE_S, Learnt
 from velro_auth.upstream.transport.transport import Transport
 
 #: What an empty login is answered when all is well: refused before any account is looked at. With the publishable key
 #: a captcha may be demanded first.
 _HEALTHY: Final = frozenset({"validation_failed", "captcha_failed"})
 
-#: How long the answer of :class:`ForwardingProof` may take: a refused login waits for it.
-PROOF_DEADLINE_S: Final = 1.0
+#: Shortest time between two empty logins of :class:`LoginPathCheck`, in seconds.
+EVERY_S: Final = 30.0
 
 _TOO_MANY: Final = 429
 
@@ -38,39 +38,47 @@ MAIL_LOGINS_ARE_OFF: Final = Finding(
 )
 
 
-class LoginPathCheck:
-    """Asks for a login without an address and for the project's settings, at most once per *every_s*.
-
-    Each empty login costs one of the logins that Supabase allows this address, hence the interval. All callers share
-    the answer; while one asks, the others get the former one.
+class ProjectSettings:
+    """Reads the public settings of the project.
 
     Args:
         transport: The way to the project.
-        every_s: Shortest time between two questions, in seconds.
+        deadline_s: How long the answer may take; None for as long as any other.
+    """
+
+    def __init__(self, transport: Transport, *, deadline_s: float | None = None) -> None:
+        self._transport, self._deadline_s = transport, deadline_s
+        self._request = transport.prepare("GET", SETTINGS)
+
+    def __call__(self) -> Mapping[str, Any]:
+        """Return the settings; empty where they cannot be read."""
+        try:
+            told = content(self._transport.send(self._request, deadline_s=self._deadline_s))
+        except UpstreamError:
+            return {}
+        return told if isinstance(told, dict) else {}
+
+
+class LoginPathCheck:
+    """Asks for a login without an address and for the project's settings, at most once per ``EVERY_S``.
+
+    Each empty login costs one of the logins that Supabase allows this address, hence the interval.
+
+    Args:
+        transport: The way to the project.
         clock: A clock that never jumps.
     """
 
-    def __init__(
-        self, transport: Transport, *, every_s: float = 30.0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, transport: Transport, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._transport = transport
-        self._every_s = every_s
-        self._clock = clock
-        self._asking = threading.Lock()
-        self._finding = Finding("warn", "Supabase was not asked yet")
-        self._fresh_until_s = -1.0
+        first = Finding("warn", "Supabase was not asked yet")
+        self._learnt = Learnt(self._ask, first, fresh_s=EVERY_S, clock=clock)
         self._request = transport.prepare("POST", "/auth/v1/token?grant_type=password")
-        self._settings_request = transport.prepare("GET", SETTINGS)
+        self._settings = ProjectSettings(transport)
 
     def __call__(self) -> Finding:
         """Return the newest finding, asking when it is too old."""
-        if self._clock() >= self._fresh_until_s and self._asking.acquire(blocking=False):
-            try:
-                self._finding = self._ask()
-                self._fresh_until_s = self._clock() + self._every_s
-            finally:
-                self._asking.release()
-        return self._finding
+        return self._learnt()
 
     def _ask(self) -> Finding:
         try:
@@ -88,12 +96,33 @@ class LoginPathCheck:
 
     def _takes_no_mail_logins(self) -> bool:
         """Whether the project says so. Settings that cannot be read say nothing: its logins may work all the same."""
-        try:
-            told = content(self._transport.send(self._settings_request))
-        except UpstreamError:
-            return False
-        ways = told.get("external") if isinstance(told, dict) else None
+        ways = self._settings().get("external")
         return isinstance(ways, dict) and ways.get("email") is False
+
+
+class LearntSignUpMode:
+    """Whether the project has the addresses of new accounts confirmed by mail: asked at most once a minute.
+
+    Its public settings say so (``mailer_autoconfirm``), and so does every answer to a sign-up. While it is not known, a
+    mail is needed: then the answer to a sign-up shows nothing.
+
+    Args:
+        transport: The way to the project; None for a service without a project.
+        clock: A clock that never jumps, in seconds.
+    """
+
+    def __init__(self, transport: Transport | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = ProjectSettings(transport, deadline_s=DEADLINE_S) if transport is not None else dict
+        #: Returns whether a mail is needed, asking when the answer is too old.
+        self.needs_mail: Final = Learnt(self._ask, first=True, clock=clock)
+
+    def learn(self, *, needs_mail: bool) -> None:
+        """Note what an answer to a sign-up showed: nothing shows it better."""
+        self.needs_mail.note(needs_mail)
+
+    def _ask(self) -> bool | None:
+        confirms = self._settings().get("mailer_autoconfirm")
+        return not confirms if isinstance(confirms, bool) else None
 
 
 class ForwardingProof:
@@ -114,7 +143,7 @@ class ForwardingProof:
         """Return whether all callers count as one; None where Supabase cannot be asked."""
         headers = {"Sb-Forwarded-For": _unheard_of()}
         try:
-            return self._transport.send(self._request, b"{}", headers, deadline_s=PROOF_DEADLINE_S).status == _TOO_MANY
+            return self._transport.send(self._request, b"{}", headers, deadline_s=DEADLINE_S).status == _TOO_MANY
         except UpstreamError:
             return None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,9 +14,10 @@ from velro_auth import errors
 from velro_auth.auth.session_list import ListedSession
 from velro_auth.auth.tokens import Claims
 from velro_auth.context import RequestContext
-from velro_auth.errors import UpstreamFailed, UpstreamMisconfigured, VelroAuthError, WrongAnswer
+from velro_auth.errors import UpstreamFailed, UpstreamMisconfigured, VelroAuthError
 from velro_auth.upstream import translate
 from velro_auth.upstream.answers import content, demand
+from velro_auth.upstream.calls import timed
 from velro_auth.upstream.transport.transport import USER_AGENT, Read, Reply, Transport
 
 logger = logging.getLogger("velro_auth.upstream")
@@ -114,14 +114,8 @@ class SupabaseSessionRows:
         headers = {"Authorization": f"Bearer {token}"}
         if context.traceparent:
             headers["traceparent"] = context.traceparent
-        started_s = time.perf_counter()
-        try:
+        with timed(context):
             answer = self._transport.ask(request, judged, json.dumps(arguments).encode(), headers)
-        except WrongAnswer as error:
-            logger.error("Supabase's answer is about another user", extra={"what": error.reason})  # noqa: TRY400 - ours
-            raise
-        finally:
-            context.upstream_ms += (time.perf_counter() - started_s) * 1000
         if isinstance(answer, Reply):
             raise _refusal(answer)
         return answer[0]

@@ -112,6 +112,19 @@ BEARER: Final = Question(
     refused=errors.TokenInvalid,
 )
 
+#: Codes of ``PUT /user`` with a password.
+PASSWORD_CODES: Final[Codes] = {
+    **BEARER.codes,
+    "weak_password": errors.WeakPassword,
+    "same_password": errors.SamePassword,
+    "insufficient_aal": errors.InsufficientAal,
+    "reauthentication_needed": errors.ReauthenticationNeeded,
+    "reauthentication_not_valid": errors.LinkInvalid,
+    "current_password_required": errors.ReauthenticationNeeded,
+    "current_password_invalid": errors.ReauthenticationNeeded,
+    "validation_failed": errors.InvalidRequest,
+}
+
 _WRONG_ADDRESS: Final = ("email", "The authentication server does not accept this address.")
 
 _UNAUTHORIZED: Final = 401

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -15,23 +14,13 @@ from velro_auth.auth.models import Session
 from velro_auth.auth.user_changes import NewAddress, NewPassword
 from velro_auth.context import RequestContext
 from velro_auth.upstream import translate
-from velro_auth.upstream.answers import Owners, claims_of, content, date_s, demand, is_text, session_from
+from velro_auth.upstream.answers import content, date_s, demand, user_of
 from velro_auth.upstream.calls import AuthCalls
 from velro_auth.upstream.transport.transport import Reply
 
 #: ``PUT /user`` with a password. An unknown refusal is not about the token.
 PASSWORD_CHANGE: Final = translate.Question(
-    codes={
-        **translate.BEARER.codes,
-        "weak_password": errors.WeakPassword,
-        "same_password": errors.SamePassword,
-        "validation_failed": errors.InvalidRequest,
-        "insufficient_aal": errors.InsufficientAal,
-        "reauthentication_needed": errors.ReauthenticationNeeded,
-        "reauthentication_not_valid": errors.LinkInvalid,
-        "current_password_required": errors.ReauthenticationNeeded,
-        "current_password_invalid": errors.ReauthenticationNeeded,
-    },
+    codes=translate.PASSWORD_CODES,
     refused=errors.UpstreamRefused,
     fields={
         "weak_password": ("password", "Too weak: too short, too common, or with too few kinds of characters."),
@@ -76,20 +65,10 @@ ANONYMOUS: Final = translate.Question(
 
 
 class SupabaseUsers:
-    """Changes users with their own access tokens, and makes anonymous ones.
+    """Changes users with their own access tokens, and makes anonymous ones."""
 
-    Args:
-        calls: Asks Supabase Auth.
-        owners: Which user a refresh token was given to.
-        clock: The current time, in seconds since the epoch.
-    """
-
-    def __init__(
-        self, calls: AuthCalls, *, owners: Owners | None = None, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, calls: AuthCalls) -> None:
         self._calls = calls
-        self._owners = owners or Owners()
-        self._clock = clock
         self._change = calls.prepare("PUT", "/user")
         self._nonce = calls.prepare("GET", "/reauthenticate")
         self._sign_up = calls.prepare_public("POST", "/signup")
@@ -131,19 +110,15 @@ class SupabaseUsers:
         self._calls.ask(self._nonce, context, NONCE, read, bearer=access_token)
 
     def sign_up(self, wanted: NewAnonymous, context: RequestContext) -> Session:
-        """Return the session of a new anonymous user; see ``auth.anonymous.AnonymousSignUps``."""
+        """Return the session of a new anonymous user; see ``auth.anonymous.AnonymousSignUp``."""
         body: dict[str, Any] = {"data": dict(wanted.data)}
         if wanted.captcha_token is not None:
             body["gotrue_meta_security"] = {"captcha_token": wanted.captcha_token}
 
-        def read(reply: Reply) -> Session:
-            session = session_from(reply, self._clock())
+        def check(session: Session) -> None:
             demand(is_right=session.user.is_anonymous and not session.user.email, what="that it is anonymous")
-            return session
 
-        session = self._calls.ask_public(self._sign_up, context, ANONYMOUS, read, body)
-        self._owners.note(session.refresh_token, session.user.id)
-        return session
+        return self._calls.new_session(self._sign_up, context, ANONYMOUS, body, check)
 
     def _change_user(
         self,
@@ -157,17 +132,3 @@ class SupabaseUsers:
             user_of(access_token, reply)
 
         self._calls.ask(request, context, question, read, body=body, bearer=access_token)
-
-
-def user_of(access_token: str, reply: Reply) -> Mapping[str, Any]:
-    """Return the user object of a successful answer.
-
-    Raises:
-        UpstreamUnavailable: Not JSON, or no user: somebody else answered.
-        WrongAnswer: It is another user than that of *access_token*.
-    """
-    user = content(reply)
-    if not isinstance(user, dict) or not is_text(user.get("id")):
-        raise errors.UpstreamUnavailable("200 without a user")
-    demand(is_right=user["id"] == claims_of(access_token).get("sub"), what="the subject of the token")
-    return user

@@ -157,17 +157,17 @@ def build_guards(
     enforcement, copy = _shared_report(settings, state, enforcement), rate_limits.mail_rate_limit(settings, state)
     attempts, keyring = _attempts(settings, state), Keyring(_secret(settings, state))
     budgets, rate_limit = _budgets(settings, state), rate_limits.login_rate_limit(settings, state)
-    codes = CodeBudget(budgets=budgets, keyring=keyring, enforcement=enforcement)
+    failure_delay, is_challenging = _failure_delay(settings, state), settings.auth_challenge == "auto"
     mails = MailBudget(
         budgets=budgets, keyring=keyring, attempts=attempts, copy=copy, enforcement=enforcement, on_withheld=on_withheld
     )
     return Guards(
-        failure_delay=_failure_delay(settings, state),
+        failure_delay=failure_delay,
         throttle=Throttle(
             attempts=attempts,
             keyring=keyring,
             challenges=state.challenges,
-            is_challenging=settings.auth_challenge == "auto",
+            is_challenging=is_challenging,
             on_refused=on_refused,
             on_challenge=on_challenge,
             enforcement=enforcement,
@@ -178,34 +178,34 @@ def build_guards(
         sessions=_session_calls(settings, state),
         checks=state.checks,
         data=state.data,
-        codes=codes,
-        links=_links(settings, state, codes, attempts, on_challenge),
+        codes=CodeBudget(budgets=budgets, keyring=keyring, enforcement=enforcement),
+        links=_links(state, mails, on_challenge, is_challenging=is_challenging),
         factors=FactorBudget(budgets=budgets, keyring=keyring, attempts=attempts, enforcement=enforcement),
         mails=mails,
         sign_ups=SignUpLimit(budgets=budgets, keyring=keyring, enforcement=enforcement),
-        mail_delay=_mail_delay(settings, state, mails),
+        mail_delay=_mail_delay(settings, state, mails, failure_delay),
     )
 
 
 def _links(
-    settings: Settings, state: GuardState, codes: CodeBudget, attempts: Attempts, on_challenge: Callable[[str], None]
+    state: GuardState, mails: MailBudget, on_challenge: Callable[[str], None], *, is_challenging: bool
 ) -> LinkBudget:
     return LinkBudget(
-        budgets=codes.budgets,
-        keyring=codes.keyring,
-        attempts=attempts,
+        budgets=mails.budgets,
+        keyring=mails.keyring,
+        attempts=mails.attempts,
         challenges=state.challenges,
-        is_challenging=settings.auth_challenge == "auto",
+        is_challenging=is_challenging,
         on_challenge=on_challenge,
-        enforcement=codes.enforcement,
+        enforcement=mails.enforcement,
     )
 
 
-def _mail_delay(settings: Settings, state: GuardState, mails: MailBudget) -> MailDelay:
+def _mail_delay(settings: Settings, state: GuardState, mails: MailBudget, permits: FailureDelay) -> MailDelay:
     return MailDelay(
         delay_ms=settings.auth_mail_delay_ms,
         places=settings.mail_waiting_permits,
-        permits=_failure_delay(settings, state),
+        permits=permits,
         is_acquainted=mails.is_acquainted,
         state=state.mail_delay,
     )

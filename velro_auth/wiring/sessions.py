@@ -9,24 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from velro_auth.auth.denylist import DenyList, MemoryDenyList
-from velro_auth.auth.introspection import AskLimits, IntrospectionState, RemoteIntrospector, TokenIntrospector
+from velro_auth.auth.introspection import AskLimits, IntrospectionState
 from velro_auth.auth.keys import Key, Keys, NoKeys, secret_key
-from velro_auth.auth.models import Identity, Profiles, Session, dump_session, load_session
+from velro_auth.auth.models import Session, dump_session, load_session
 from velro_auth.auth.refresh import Refreshes, Relay
-from velro_auth.auth.session_list import SessionList
-from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.token_check import IssuedTokenCheck
 from velro_auth.auth.tokens import ClaimRules
 from velro_auth.auth.verifier import Denied, TokenVerifier
 from velro_auth.config.settings import Settings
-from velro_auth.guards import Guards
 from velro_auth.guards.keys import REDIS_PREFIX
 from velro_auth.health_checks import Check, Finding
 from velro_auth.telemetry.gauges import Gauge, cache_gauge, key_gauges
 from velro_auth.upstream.jwks import KeyState, KeyStore
 from velro_auth.upstream.jwks_http import HttpKeySet
-from velro_auth.upstream.session_rows import SupabaseSessionRows
-from velro_auth.upstream.transport.transport import Transport
 
 if TYPE_CHECKING:
     from velro_auth.stores.client import SharedStore
@@ -79,7 +74,7 @@ def open_sessions(settings: Settings, *, store: SharedStore | None, instance_key
     keys: Keys = key_store or NoKeys()
     denied, relay, background = _shared(settings, store, instance_key)
     refreshes = Refreshes[Session](relay=relay, wait_s=_longest_refresh_s(settings))
-    introspected, introspection = _verifier(settings, keys, denied), IntrospectionState(_ask_limits(settings))
+    introspected, introspection = _verifier(settings, keys, denied), IntrospectionState(ask_limits(settings))
     gauges = [
         cache_gauge("verified_tokens", lambda: introspected.remembered),
         cache_gauge("checked_tokens", lambda: introspection.remembered),
@@ -104,61 +99,8 @@ def open_sessions(settings: Settings, *, store: SharedStore | None, instance_key
     )
 
 
-def build_sessions(
-    settings: Settings,
-    state: SessionState,
-    *,
-    identity: Identity,
-    guards: Guards,
-    profiles: Profiles | None,
-    note_token: Callable[[str], None],
-) -> Sessions:
-    """Build the sessions service.
-
-    Args:
-        settings: The settings in force.
-        state: Shared with the earlier service, which still serves the requests under way.
-        identity: Asks Supabase about users.
-        guards: The guards of these calls.
-        profiles: Reads the profile row; None while the settings are wrong.
-        note_token: Called with each issued access token.
-    """
-    remote = RemoteIntrospector(
-        limits=_ask_limits(settings), permit=guards.failure_delay.permit, state=state.introspection
-    )
-    return Sessions(
-        identity=identity,
-        guards=guards,
-        refreshes=state.refreshes,
-        verifier=state.verifier,
-        introspector=TokenIntrospector(verifier=state.introspected, remote=remote),
-        denied=state.denied,
-        profiles=profiles,
-        is_strict=settings.auth_verify_mode == "strict",
-        note_token=note_token,
-    )
-
-
-def build_session_list(
-    settings: Settings, sessions: Sessions, *, transport: Transport | None, one_address: Callable[[], bool]
-) -> SessionList:
-    """Build the service that lists and ends sessions.
-
-    Args:
-        settings: The settings in force.
-        sessions: Verifies the tokens.
-        transport: The way to the project; None while the settings are wrong.
-        one_address: Whether Supabase takes all callers for one, although their addresses are forwarded.
-    """
-
-    def shows_address() -> bool:
-        return settings.forwards_client_ip and not one_address()
-
-    rows = SupabaseSessionRows(transport, shows_address=shows_address) if transport is not None else None
-    return SessionList(sessions=sessions, rows=rows)
-
-
-def _ask_limits(settings: Settings) -> AskLimits:
+def ask_limits(settings: Settings) -> AskLimits:
+    """Return the limits of questions about tokens."""
     return AskLimits(good_for_s=settings.auth_verify_cache_s, wait_s=settings.upstream_deadline_s + 1)
 
 

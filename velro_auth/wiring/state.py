@@ -9,34 +9,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 from velro_auth.auth.models import Profiles
 from velro_auth.auth.sealing import sealing_keys
 from velro_auth.config.settings import Settings
+from velro_auth.guards.asking import CircuitBreaker
 from velro_auth.guards.upstream_rate_limit import OneAddress
-from velro_auth.telemetry.gauges import (
-    Gauge,
-    guard_gauges,
-    mail_gauges,
-    mail_refusals,
-    one_address_gauge,
-    pool_gauges,
-    processes_gauge,
-    session_refusals,
-    store_gauge,
-    upstream_requests,
-)
+from velro_auth.telemetry.gauges import ExternalCounter, Gauge, guard_gauges, pool_gauges
 from velro_auth.telemetry.telemetry import Routes, Telemetry
 from velro_auth.upstream.answers import Owners
 from velro_auth.upstream.captcha import Captcha, DemandedCaptcha, LearntCaptcha
-from velro_auth.upstream.probe import ForwardingProof, LoginPathCheck
+from velro_auth.upstream.probe import ForwardingProof, LearntSignUpMode, LoginPathCheck
 from velro_auth.upstream.profiles import SupabaseProfiles
 from velro_auth.upstream.transport.keep_warm import KeepWarm
 from velro_auth.upstream.transport.tracing import Tracer
 from velro_auth.upstream.transport.transport import Transport
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
-from velro_auth.wiring.account import AccountState, open_account
 from velro_auth.wiring.guards import GuardState, open_guards
 from velro_auth.wiring.sessions import BackgroundTask, SessionState, open_sessions
 from velro_auth.wiring.telemetry import Tracing, slo_target, wire_sentry, wire_telemetry
-from velro_auth.wiring.user import UserState
 
 if TYPE_CHECKING:
     from velro_auth.stores.client import SharedStore
@@ -68,13 +56,34 @@ class Upstream:
         owners: The user that each refresh token was issued to.
     """
 
-    transport: Transport | None
-    login_path: LoginPathCheck | None
-    keep_warm: KeepWarm[Any] | None
-    profiles: Profiles | None
-    captcha: Captcha | None
-    one_address: OneAddress
+    transport: Transport | None = None
+    login_path: LoginPathCheck | None = None
+    keep_warm: KeepWarm[Any] | None = None
+    profiles: Profiles | None = None
+    captcha: Captcha | None = None
+    one_address: OneAddress = dataclasses.field(default_factory=OneAddress)
     owners: Owners = dataclasses.field(default_factory=Owners)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AccountState:
+    """What the services of accounts and users share with those that replace them at a settings reload.
+
+    Attributes:
+        mode: Whether the project has new addresses confirmed by mail.
+        breaker: The circuit breaker of sign-ups, confirmations and resets.
+        changes: The one of calls that change a user.
+        factors: The one of proofs of second factors.
+        enrolments: The one of enrolments.
+        anonymous: The one of anonymous users.
+    """
+
+    mode: LearntSignUpMode
+    breaker: CircuitBreaker = dataclasses.field(default_factory=CircuitBreaker)
+    changes: CircuitBreaker = dataclasses.field(default_factory=CircuitBreaker)
+    factors: CircuitBreaker = dataclasses.field(default_factory=CircuitBreaker)
+    enrolments: CircuitBreaker = dataclasses.field(default_factory=CircuitBreaker)
+    anonymous: CircuitBreaker = dataclasses.field(default_factory=CircuitBreaker)
 
 
 @dataclasses.dataclass
@@ -94,8 +103,7 @@ class ApplicationState:
         store: Whether Redis works; None without Redis.
         guards: What the guards have counted.
         sessions: The deny-list, the signing keys and the caches.
-        account: What is known about the project's sign-ups.
-        user: The circuit breaker of calls that change a user.
+        account: What is known about the project's sign-ups, and the circuit breakers of calls for accounts.
         telemetry: Records every response.
         tracing: Traces requests and calls, if that is switched on.
         threads: The tasks that run beside the requests, in the order in which they stop. Those that report on others
@@ -108,7 +116,6 @@ class ApplicationState:
     guards: GuardState
     sessions: SessionState
     account: AccountState
-    user: UserState
     telemetry: Telemetry
     tracing: Tracing
     threads: Sequence[Threads]
@@ -141,11 +148,7 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
         target=lambda: slo_target(current.settings),
         routes=routes,
         gauges=[*_gauges(guards, upstream, store), *sessions.gauges],
-        counters=[
-            session_refusals(lambda: guards.session_calls.refused),
-            *mail_refusals(guards.mail_delay),
-            upstream_requests(lambda: upstream.transport.sent if upstream.transport else 0),
-        ],
+        counters=_counters(guards, upstream.transport),
         check_token=sessions.token_check.refused,
     )
     warm = [upstream.keep_warm] if upstream.keep_warm else []
@@ -157,8 +160,7 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
         store=store,
         guards=guards,
         sessions=sessions,
-        account=open_account(upstream.transport),
-        user=UserState(),
+        account=AccountState(mode=LearntSignUpMode(upstream.transport)),
         telemetry=telemetry,
         tracing=tracing,
         threads=(
@@ -188,14 +190,7 @@ def _shared_store(settings: Settings) -> SharedStore | None:
 
 def _upstream(settings: Settings, tracer: Tracer | None) -> Upstream:
     if settings.errors:
-        return Upstream(
-            transport=None,
-            login_path=None,
-            keep_warm=None,
-            profiles=None,
-            captcha=None,
-            one_address=OneAddress(),
-        )
+        return Upstream()
     transport = Transport(
         settings.supabase_url,
         key=settings.upstream_key,
@@ -236,8 +231,32 @@ def _gauges(guards: GuardState, upstream: Upstream, store: SharedStore | None) -
             age_s=lambda: max((one.age_s for one in keep_warm.ages()), default=0.0),
             unused_s=lambda: max((one.idle_s for one in keep_warm.ages()), default=0.0),
         )
-    gauges += [one_address_gauge(lambda: one_address.is_proven), *mail_gauges(guards.mail_delay)]
-    if store and guards.replicas:
-        replicas = guards.replicas
-        gauges += [store_gauge(store.is_degraded), processes_gauge(lambda: replicas.processes)]
+    one_address_doc = "Workers for which Supabase counts all callers as one, although their addresses are passed on."
+    waiting, calls = guards.mail_delay.waiting, guards.mail_delay.calls
+    gauges += [
+        Gauge("quota_one_address", one_address_doc, lambda: float(one_address.is_proven)),
+        Gauge("mail_places_taken", "Requests that may send a mail and wait for their answer.", lambda: waiting.count),
+        Gauge("mail_calls", "Calls for mails that are made or go on behind their answers.", lambda: calls.count),
+    ]
+    if store and (replicas := guards.replicas):
+        degraded, shared = (
+            "Workers that go on without the shared store.",
+            "Processes of all instances that share the store.",
+        )
+        gauges += [
+            Gauge("store_degraded", degraded, lambda: float(store.is_degraded())),
+            Gauge("fleet_processes", shared, lambda: replicas.processes, is_same_everywhere=True),
+        ]
     return gauges
+
+
+def _counters(guards: GuardState, transport: Transport | None) -> list[ExternalCounter]:
+    sessions, waiting, calls = guards.session_calls, guards.mail_delay.waiting, guards.mail_delay.calls
+    refused = "Refreshes, logouts and me of networks that made too many."
+    withheld = "Mails that were not asked for, because too many calls went on behind their answers."
+    return [
+        ExternalCounter("session_refusals", refused, lambda: sessions.refused),
+        ExternalCounter("mail_places_refusals", "Requests that found no place to wait.", lambda: waiting.refused),
+        ExternalCounter("mail_calls_withheld", withheld, lambda: calls.refused),
+        ExternalCounter("upstream_requests", "Requests sent to Supabase.", lambda: transport.sent if transport else 0),
+    ]

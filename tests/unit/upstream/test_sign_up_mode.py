@@ -10,7 +10,7 @@ import responses
 
 from tests.fixtures.tokens import HandClock
 from tests.upstream_double import PROJECT
-from velro_auth.upstream.sign_up_mode import LearntSignUpMode
+from velro_auth.upstream.probe import LearntSignUpMode
 from velro_auth.upstream.transport.transport import Transport
 
 SETTINGS = f"{PROJECT}/auth/v1/settings"

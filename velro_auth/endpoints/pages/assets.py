@@ -78,11 +78,7 @@ class Assets:
 
 @dataclass(frozen=True)
 class AssetEndpoint:
-    """``/static/<version>/<name>``: a file of the pages.
-
-    Attributes:
-        assets: The files.
-    """
+    """``/static/<version>/<name>``: a file of the pages."""
 
     assets: Assets
 

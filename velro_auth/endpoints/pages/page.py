@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Request
 
-from velro_auth.endpoints import Endpoint
+from velro_auth.endpoints import Around, Endpoint
 from velro_auth.endpoints.bodies import RawResponse
 from velro_auth.endpoints.pages.rendering import Renderer, problem_of, see_other
 from velro_auth.errors import BadJson, RequestError, SessionExpired, TokenError, TooLarge, UnsupportedMediaType
@@ -76,58 +76,26 @@ class Site:
             return {}
 
 
-class Page(Protocol):
+class Page(Endpoint, Protocol):
     """A page, as an endpoint that can also show an error."""
 
     @property
     def site(self) -> Site:
         """What the pages share."""
 
-    @property
-    def name(self) -> str:
-        """Its name in logs and metrics."""
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """The methods it answers."""
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The paths it answers."""
-
-    def __call__(self, request: Request, /) -> RawResponse:
-        """Answer *request*, or raise one of our errors."""
-
     def refused(self, request: Request, error: Exception, /) -> RawResponse:
         """Answer *request* with a page that shows *error*."""
 
 
 @dataclass(frozen=True)
-class PageEndpoint:
+class PageEndpoint(Around):
     """A page whose errors are pages as well.
 
     Attributes:
-        page: The page.
-        endpoint: The page with cookie sessions around it, which may raise errors of their own.
+        page: The page; ``endpoint`` is the page with cookie sessions around it, which may raise errors of their own.
     """
 
     page: Page
-    endpoint: Endpoint
-
-    @property
-    def name(self) -> str:
-        """Its name in logs and metrics."""
-        return self.page.name
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """The methods it answers."""
-        return self.page.methods
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The paths it answers."""
-        return self.page.paths
 
     @property
     def max_body_bytes(self) -> int:

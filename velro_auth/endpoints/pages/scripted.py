@@ -35,11 +35,7 @@ def _again(request: Request) -> RawResponse:
 
 @dataclass(frozen=True)
 class _ScriptedPage:
-    """What these pages have in common.
-
-    Attributes:
-        site: What all pages share.
-    """
+    """What these pages have in common."""
 
     site: Site
 
@@ -117,12 +113,7 @@ class ConfirmPage(_ScriptedPage):
 
 @dataclass(frozen=True)
 class AccountPage(_ScriptedPage):
-    """``/account``: what users may change about themselves; and signing out, also without a script.
-
-    Attributes:
-        sessions: Tells who the user is, and ends the session.
-        cookies: Remove the session from the browser.
-    """
+    """``/account``: what users may change about themselves; and signing out, also without a script."""
 
     sessions: Sessions
     cookies: SessionCookies

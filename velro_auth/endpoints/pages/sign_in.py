@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, cast
+from typing import ClassVar, Final
 from urllib.parse import urlencode
 
 import marshmallow
@@ -19,15 +19,15 @@ from velro_auth.auth.keys import CannotVerify
 from velro_auth.auth.models import STEPPED_UP, Credentials, Session
 from velro_auth.auth.sessions import Sessions
 from velro_auth.context import RequestContext
-from velro_auth.endpoints.bodies import RawResponse
+from velro_auth.endpoints.bodies import RawResponse, is_uuid, loaded
 from velro_auth.endpoints.factors import FactorVerifyEndpoint
 from velro_auth.endpoints.oauth import AUTHORIZE_PATH
 from velro_auth.endpoints.pages.page import ACCOUNT_PATH, FACTOR_PATH, LOGIN_PATH, PROVIDER_ERRORS, Site
 from velro_auth.endpoints.pages.rendering import Problem, problem_of, see_other
 from velro_auth.endpoints.schemas import LoginBody
 from velro_auth.endpoints.sessions import LoginEndpoint
-from velro_auth.endpoints.user_schemas import FactorCodeBody, is_uuid
-from velro_auth.errors import CrossSite, InvalidRequest, NotFound, SessionExpired, TokenError
+from velro_auth.endpoints.user_schemas import FactorCodeBody
+from velro_auth.errors import CrossSite, NotFound, SessionExpired, TokenError
 from velro_auth.web.session_cookies import SessionCookies
 
 _LOGIN: Final = LoginBody(unknown=marshmallow.EXCLUDE)
@@ -96,7 +96,7 @@ class LoginPage:
         if context.keep_session is None:
             raise CrossSite("the form was not sent by a browser")
         fields = self.site.form(request)
-        credentials = Credentials(**_loaded(_LOGIN, {name: fields.get(name, "") for name in ("email", "password")}))
+        credentials = Credentials(**loaded(_LOGIN, {name: fields.get(name, "") for name in ("email", "password")}))
         session = self.log_in(credentials, context)
         context.keep_session(session)
         return see_other(self._next(request, session, self.site.leads_to(fields.get("rd", ""))))
@@ -136,13 +136,7 @@ class LoginPage:
 
 @dataclass(frozen=True)
 class FactorPage:
-    """``/login/factor``: asks for the code of a second factor where one is due, and leads on.
-
-    Attributes:
-        site: What the pages share.
-        factors: The second factors of the user.
-        sessions: Tells who the user is.
-    """
+    """``/login/factor``: asks for the code of a second factor where one is due, and leads on."""
 
     site: Site
     factors: Factors
@@ -177,7 +171,7 @@ class FactorPage:
         factor_id = fields.get("factor", "")
         if not is_uuid(factor_id):
             raise NotFound("the id of a factor is no UUID")
-        code = _loaded(_CODE, {"code": fields.get("code", "")})["code"]
+        code = loaded(_CODE, {"code": fields.get("code", "")})["code"]
         context.keep_session(self.factors.verify(token, factor_id, code, context))
         return see_other(self.site.leads_to(fields.get("rd", "")) or ACCOUNT_PATH)
 
@@ -203,12 +197,7 @@ class FactorPage:
 
 @dataclass(frozen=True)
 class SignedIn:
-    """Tells whose session a browser has, without asking Supabase.
-
-    Attributes:
-        cookies: Read the session.
-        sessions: Verifies its token.
-    """
+    """Tells whose session a browser has, without asking Supabase."""
 
     cookies: SessionCookies
     sessions: Sessions
@@ -228,15 +217,3 @@ class SignedIn:
 def _factor_path(leads_to: str, lang: str) -> str:
     query = {name: value for name, value in (("rd", leads_to), ("lang", lang)) if value}
     return f"{FACTOR_PATH}?{urlencode(query)}" if query else FACTOR_PATH
-
-
-def _loaded(schema: marshmallow.Schema, values: dict[str, str]) -> dict[str, Any]:
-    """Load the fields of a form as the API loads those of its body.
-
-    Raises:
-        InvalidRequest: One is missing or wrong.
-    """
-    try:
-        return cast("dict[str, Any]", schema.load(values))
-    except marshmallow.ValidationError as error:
-        raise InvalidRequest(cast("dict[str, list[str]]", error.messages)) from None

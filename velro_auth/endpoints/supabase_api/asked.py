@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -12,7 +11,13 @@ from werkzeug.wrappers import Request
 
 from velro_auth.auth.bearer import bearer_token
 from velro_auth.context import RequestContext
-from velro_auth.endpoints.bodies import MAX_CAPTCHA_TOKEN_LENGTH, MAX_PASSWORD_BYTES, a_password, json_object
+from velro_auth.endpoints.bodies import (
+    MAX_CAPTCHA_TOKEN_LENGTH,
+    MAX_PASSWORD_BYTES,
+    a_password,
+    is_storable,
+    json_object,
+)
 from velro_auth.errors import InvalidRequest, TokenMissing
 from velro_auth.web.redirects import AllowedRedirect, is_allowed, is_allowed_in_mail
 
@@ -169,13 +174,3 @@ def captcha_of(body: Mapping[str, Any]) -> str | None:
 def only(body: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """Return the members of a body that go on to Supabase."""
     return {name: body[name] for name in names if name in body}
-
-
-def is_storable(value: Any) -> bool:
-    """Return whether PostgreSQL can store all texts of JSON values: no NUL, no half of a surrogate pair."""
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\\u0000" not in text

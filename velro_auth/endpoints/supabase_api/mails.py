@@ -40,15 +40,7 @@ _FIRST_OF_TWO: Final = {
 
 @dataclass(frozen=True)
 class Mails:
-    """The handlers.
-
-    Attributes:
-        sign_up: The sign-up service.
-        anonymous: Makes anonymous users.
-        mailing: Guards of requests that may send a mail.
-        proofs: Has links and codes checked.
-        calls: Passes calls on.
-    """
+    """The handlers."""
 
     sign_up: SignUps
     anonymous: Anonymous
@@ -111,7 +103,7 @@ class Mails:
         )
 
         def ask() -> Verified:
-            return Verified(self.calls.passing.ask(call, asked.context).session)
+            return Verified(self.calls.ask(call, asked.context).session)
 
         of_type = cast("ProofType", kind)
         code, link = Code(type=of_type, email=account, token=token), Link(type=of_type, token_hash=token_hash)
@@ -126,7 +118,7 @@ class Mails:
         answers: list[Passed] = []
 
         def ask() -> Verified:
-            answers.append(self.calls.passing.ask(call, asked.context))
+            answers.append(self.calls.ask(call, asked.context))
             if _is_refused(answers[0]):
                 raise LinkInvalid("the redirect has an error")
             return Verified(None)
@@ -143,7 +135,7 @@ class Mails:
         call = Call(kind="mail", method="POST", path=path, query=asked.mail_redirect_query(), body=only(body, *names))
 
         def ask(behind: RequestContext) -> None:
-            self.calls.passing.ask(call, behind)
+            self.calls.ask(call, behind)
 
         self.mailing.send(account, asked.context, ask, told=_TOLD)
         return json_answer({})

@@ -25,11 +25,7 @@ _MAX_FIELDS: Final = 64
 
 @dataclass(frozen=True)
 class PassedOnRoutes:
-    """The handlers.
-
-    Attributes:
-        calls: Passes calls on.
-    """
+    """The handlers."""
 
     calls: PassedCalls
 

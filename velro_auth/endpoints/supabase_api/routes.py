@@ -11,8 +11,8 @@ from typing import ClassVar, Final, TypeAlias
 from werkzeug.wrappers import Request
 
 from velro_auth.context import RequestContext
-from velro_auth.endpoints.bodies import RawResponse
-from velro_auth.endpoints.supabase_api.asked import Asked, is_storable
+from velro_auth.endpoints.bodies import RawResponse, is_storable
+from velro_auth.endpoints.supabase_api.asked import Asked
 from velro_auth.endpoints.supabase_api.client_keys import ClientKeys
 from velro_auth.endpoints.supabase_api.mails import Mails
 from velro_auth.endpoints.supabase_api.passed import PassedOnRoutes

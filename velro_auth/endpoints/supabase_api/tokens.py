@@ -31,14 +31,7 @@ _ID_TOKEN: Final = ("provider", "client_id", "id_token", "access_token", "nonce"
 
 @dataclass(frozen=True)
 class Tokens:
-    """The handlers.
-
-    Attributes:
-        log_in: The login service.
-        sessions: The sessions service.
-        exchange: Exchanges authorization codes.
-        calls: Passes the grants on that have no service of their own.
-    """
+    """The handlers."""
 
     log_in: Login
     sessions: Sessions

@@ -26,13 +26,7 @@ _CHALLENGE: Final = ("code_challenge", "code_challenge_method")
 
 @dataclass(frozen=True)
 class Users:
-    """The handlers.
-
-    Attributes:
-        changes: Changes the user of a token.
-        factors: The second factors.
-        calls: Passes calls on.
-    """
+    """The handlers."""
 
     changes: UserChanges
     factors: Factors
@@ -125,7 +119,7 @@ class Users:
         answers: list[Passed] = []
 
         def ask() -> float | None:
-            answers.append(self.calls.passing.ask(call, asked.context))
+            answers.append(self.calls.ask(call, asked.context))
             return answers[0].at_s
 
         self.changes.change_password_with(token, change, asked.context, ask)
@@ -139,7 +133,7 @@ class Users:
         answers: list[Passed] = []
 
         def ask(behind: RequestContext) -> None:
-            answers.append(self.calls.passing.ask(call, behind))
+            answers.append(self.calls.ask(call, behind))
 
         self.changes.change_address_with(token, str(body[name]), asked.context, ask)
         return answer_of(answers[0]) if answers else _pending(before, name, str(body[name]))
