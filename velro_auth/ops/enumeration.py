@@ -42,13 +42,9 @@ class Route:
     """A route that takes an address.
 
     Attributes:
-        path: Its path at the gateway.
         direct: The path of the same at Supabase Auth.
-        kinds: Kinds of addresses to tell apart.
         status: How the gateway answers all of them.
         direct_status: The same for its ``/auth/v1``.
-        body: Returns a body for an address.
-        direct_body: The same for Supabase Auth.
         prepare: The route that is called once for the existing address before the measurement: ``forgot`` gives it a
             code that can be guessed, ``signup`` makes an address that is not confirmed yet.
         is_mailing: Whether the answer comes at a fixed time, so that many requests can wait at once.
@@ -110,10 +106,7 @@ class Target:
 
     Attributes:
         base_url: The address before the route's path.
-        route: What is asked.
-        is_direct: Whether this is Supabase Auth itself.
         is_supabase_api: Whether this is ``/auth/v1`` of the gateway.
-        headers: Sent with every request.
         metrics_token: Opens the gateway's metrics, which count the requests that reached Supabase.
     """
 

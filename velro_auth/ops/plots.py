@@ -89,14 +89,8 @@ def timeline(
 ) -> str:
     """Draw lines over time; the vertical axis is logarithmic.
 
-    Args:
-        xs: Times of the values, ascending.
-        lines: Each has a value for each time.
-        span: End of the horizontal axis, which starts at 0.
-        bands: Shaded intervals.
-        marks: Time and title of each vertical line.
-        x_label: Name of the horizontal axis.
-        y_label: Name of the vertical axis.
+    *xs* are ascending, and each line has a value for each of them; the horizontal axis goes from 0 to *span*. A mark is
+    a time with its title.
     """
     columns = [[None if one is None else _rounded(max(_LEAST, one)) for one in line.values] for line in lines]
     return _figure(

@@ -66,11 +66,7 @@ class SessionRow:
 
 @dataclass(frozen=True)
 class UserRows:
-    """Users and sessions in the database.
-
-    Attributes:
-        connection: The database, as the role ``postgres``.
-    """
+    """Users and sessions in the database."""
 
     connection: Connection
 
@@ -98,12 +94,7 @@ class UserRows:
 
 
 class Administration:
-    """Supabase Auth's calls for administrators.
-
-    Args:
-        transport: The way to the project, with its secret key.
-        key: The secret key.
-    """
+    """Supabase Auth's calls for administrators."""
 
     def __init__(self, transport: Transport, *, key: str) -> None:
         self._transport = transport
@@ -208,12 +199,6 @@ def deny_user(
     """Have all running processes refuse every token of a user that was issued until now.
 
     The denial lasts as long as the longest token that Supabase can issue.
-
-    Args:
-        settings: With the Redis that the processes share.
-        user_id: The user.
-        now: The wall clock.
-        sleep: How to wait for the processes.
 
     Returns:
         How many processes have it.

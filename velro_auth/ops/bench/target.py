@@ -36,9 +36,6 @@ class Target:
     Args:
         url: Address of the service, without a path.
         emails: Existing accounts. Good logins and wrong passwords use them in turn.
-        password: The password of all of them.
-        timeout_s: Time limit for one answer.
-        connections: Maximum number of connections in the pool.
         spreads_addresses: Whether to send a client address (``X-Real-IP``): a new network for each login that will be
             refused, a few known networks for good logins. Otherwise the throttle of the service would block all of
             them. Only a service that trusts this machine reads the header.

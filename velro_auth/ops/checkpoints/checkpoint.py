@@ -38,7 +38,6 @@ class Fingerprint:
 
     Attributes:
         changed: Variables that differ from their default → a hash of the value; without secrets.
-        secrets: Variables of secrets that were set.
     """
 
     changed: Mapping[str, str]
@@ -75,8 +74,6 @@ class AppliedMigration:
     """A migration that was applied.
 
     Attributes:
-        version: Its fourteen digits.
-        label: Version and name.
         checksum: The SHA-256 of the SQL that was run; empty where the Supabase CLI ran it, which keeps none.
     """
 
@@ -90,13 +87,9 @@ class Checkpoint:
     """The state of a deployment at one moment. Holds no secret.
 
     Attributes:
-        commit: The commit that was checked out.
-        release: The version of velro-auth.
         at: When, in UTC.
-        settings: The fingerprint of the settings.
         deployment_id: The platform's id of the deployment; None where it was not known.
         migrations: What was applied, in order; None when it was made without a database.
-        note: The user's note, on one line.
         before_rollback_to: The target of the rollback that made this checkpoint first; else None.
     """
 

@@ -135,10 +135,7 @@ def _refuse_failed(done: subprocess.CompletedProcess[str], command: str, error: 
 class Found:
     """A tag with a checkpoint.
 
-    Attributes:
-        tag: Its name.
-        checkpoint: The checkpoint; None where it is damaged.
-        damage: What is wrong with it; empty where it is not damaged.
+    *checkpoint* is None where it is damaged; *damage* says how.
     """
 
     tag: str

@@ -98,8 +98,6 @@ class Database:
     """The database of a deployment. Each method may raise ``DatabaseError``.
 
     Args:
-        dsn: Its address, as the role that owns our objects.
-        on_notice: Called with each warning of the server, as one line.
         migrations: The migrations of this release; the shipped ones when None.
     """
 

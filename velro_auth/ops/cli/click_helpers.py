@@ -75,9 +75,7 @@ def address_or_none(context: click.Context, parameter: click.Parameter, url: str
 def console(*, stderr: bool = False, wide: bool = False) -> Console:
     """Return where a command prints text that may be coloured.
 
-    Args:
-        stderr: Print to standard error, as remarks beside a result are.
-        wide: A table: 120 columns where the output is no terminal.
+    *stderr* is for remarks beside a result. *wide* is for tables: 120 columns where the output is no terminal.
     """
     stream = sys.stderr if stderr else sys.stdout
     root = context.find_root() if (context := click.get_current_context(silent=True)) else None

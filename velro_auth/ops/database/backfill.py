@@ -29,10 +29,7 @@ class Progress:
 
     Attributes:
         scanned: Users read since it began, in earlier runs too.
-        total: Number of users when this run began.
-        written: Rows of ``public.users`` inserted or updated.
         failed: Rows that could not be written, because of a constraint of the project's own.
-        finished: Whether all users were read.
         problem: The database's message for the last failed row; empty where none failed in this run.
     """
 

@@ -44,8 +44,6 @@ class Difference:
 
     Attributes:
         subject: What differs: a function's body, a policy, the rights of a role, users without a row.
-        expected: What the migrations create.
-        found: What the database has.
         is_remark: Worth knowing, but not wrong: it belongs to the project.
     """
 
@@ -66,8 +64,7 @@ def snapshot(connection: Connection) -> dict[str, str]:
 def expected(options: Collection[str] = ()) -> dict[str, str]:
     """Return the recorded snapshot of a new project after all migrations, with those optional ones.
 
-    Args:
-        options: Labels of the optional migrations that are applied.
+    *options* are the labels of those that are applied.
     """
     recorded = _recorded("catalogue")
     for label, more in _recorded("catalogue_optional").items():

@@ -102,9 +102,7 @@ def connected(dsn: str, on_notice: Callable[[str], None]) -> Iterator[Connection
 
     It prepares no statement and sets nothing for the session, so it works through a transaction pooler.
 
-    Args:
-        dsn: The address of the database.
-        on_notice: Called with each warning of the server, as one line.
+    *on_notice* is called with each warning of the server, as one line.
 
     Raises:
         BadDatabaseUrl: The address cannot be used.
@@ -148,12 +146,6 @@ class Transactions:
 
     The advisory lock belongs to the transaction (``pg_advisory_xact_lock``), not to the session. So it works through
     a transaction pooler, and the server releases it when the runner is killed.
-
-    Attributes:
-        lock_timeout_ms: How long one try may wait for a lock.
-        pauses_s: How long to pause before each further try.
-        advisory_lock_timeout_ms: How long to wait for another runner.
-        sleep: How to pause.
     """
 
     lock_timeout_ms: int = LOCK_TIMEOUT_MS

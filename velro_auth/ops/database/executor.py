@@ -58,10 +58,6 @@ class Executor:
 
     Each method may raise ``MigrationRefused`` (a migration refused what it found), ``MigrationFailed`` (it failed, and
     was rolled back) or ``LockNotObtained`` (another session held a lock through all tries).
-
-    Attributes:
-        connection: The database.
-        transactions: How each transaction is run and repeated.
     """
 
     connection: Connection
@@ -72,10 +68,8 @@ class Executor:
     ) -> tuple[Rehearsal, Rehearsal]:
         """Return what works for a user before and after *migrations*; everything is rolled back.
 
-        Args:
-            migrations: What is rehearsed; empty to rehearse the present state only.
-            adopt: Triggers of the project that shall fire before ours.
-            shows_warnings: Pass on the warnings of the migrations.
+        Without *migrations*, the present state is rehearsed only. *adopt*: triggers of the project that shall fire
+        before ours.
         """
         try:
             return self._rehearse(migrations, adopt, shows_warnings=shows_warnings, in_one_call=True)
@@ -138,10 +132,7 @@ class Executor:
     def apply(self, migration: Migration, *, again: bool = False, adopt: Sequence[str] = ()) -> bool:
         """Apply *migration* and return True; False where another runner has applied it meanwhile.
 
-        Args:
-            migration: What is applied.
-            again: Apply it even if it is applied already.
-            adopt: Triggers of the project that shall fire before ours.
+        With *again*, even if it is applied already.
         """
 
         def body() -> bool:

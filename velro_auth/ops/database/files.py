@@ -22,10 +22,6 @@ class Migration:
 
     Attributes:
         version: Fourteen digits, the order of application; the Supabase CLI uses the same form.
-        name: The rest of the file's name.
-        up_sql: The SQL that applies it.
-        down_sql: The SQL that rolls it back.
-        is_optional: Whether it is applied only when it is asked for by name.
     """
 
     version: str

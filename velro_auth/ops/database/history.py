@@ -45,12 +45,9 @@ class Applied:
     """A row of the history.
 
     Attributes:
-        version: Its fourteen digits.
-        name: Its name.
         checksum: The SHA-256 of the SQL that was run; empty where it is unknown.
         down_sql: The SQL that rolls it back, as it was when the migration was applied.
         applied_at: When; None where the Supabase CLI applied it, which stores no time.
-        applied_by: The role, or ``supabase cli``.
     """
 
     version: str

@@ -55,10 +55,7 @@ class Step:
 class MigrationPlan:
     """The migration files and what the database records.
 
-    Attributes:
-        migrations: The files, in order.
-        history: The rows of our own history, by version.
-        cli_versions: What the Supabase CLI has applied; it stores versions only.
+    Of what the Supabase CLI has applied, only the versions are known.
     """
 
     migrations: Sequence[Migration]
@@ -103,10 +100,7 @@ class MigrationPlan:
     def to_apply(self, *, to: str | None, wanted: Collection[str], again: bool) -> list[Migration]:
         """Return what ``up`` applies, in order.
 
-        Args:
-            to: The last version; all when None.
-            wanted: Names of optional migrations.
-            again: The applied ones as well.
+        *to* is the last version, *wanted* are names of optional migrations; with *again*, the applied ones as well.
 
         Raises:
             UnknownMigration: There is no such version or name.

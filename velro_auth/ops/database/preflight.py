@@ -23,10 +23,6 @@ _ERRORS: Final[dict[str, type[DatabaseError]]] = {
 def check(connection: Connection, *, changes: bool = True) -> None:
     """Check that the migrations can be applied here, or at least be read.
 
-    Args:
-        connection: The database.
-        changes: Whether something shall be changed, which needs more rights.
-
     Raises:
         WrongDatabase: Not the database of a Supabase project, a read-only copy, or too old.
         AnotherRole: The schema velro_auth belongs to another role.
@@ -52,10 +48,7 @@ class Preflight:
     """What ``plan`` and ``up`` check before the first change.
 
     Attributes:
-        executor: Runs the rehearsal.
-        migrations: What is to be applied.
         adopts: Whether triggers of the project may be adopted: renamed, so that they fire before ours.
-        shows_warnings: Pass on the warnings of the migrations in the rehearsal.
     """
 
     executor: Executor
@@ -66,9 +59,7 @@ class Preflight:
     def run(self, *, rehearse: bool, on_notice: Callable[[str], None]) -> list[str]:
         """Return the triggers that have to be adopted.
 
-        Args:
-            rehearse: Whether to rehearse; else only the catalogue is read.
-            on_notice: Called with the reason where the role cannot rehearse.
+        Without *rehearse*, only the catalogue is read. *on_notice* is told why a role cannot rehearse.
 
         Raises:
             MigrationRefused: Something conflicts with the migrations; the sentence names it and what to do.

@@ -40,8 +40,6 @@ class Runner:
 
     Args:
         dsn: The database, as the role that owns (or shall own) our objects: ``postgres``.
-        migrations: What to apply; the shipped ones when None.
-        transactions: How transactions are run and repeated.
         on_notice: Called with each warning of the server, as one line.
     """
 
@@ -88,13 +86,9 @@ class Runner:
         Before the first change it rehearses, in a transaction that is rolled back: the migrations, and before and
         after them a sign-up, a profile update and a deletion.
 
-        Args:
-            to: The last version to apply; all when None.
-            dry_run: Only check and rehearse, and return the steps.
-            again: Run the applied ones once more too, which repairs what was changed by hand.
-            adopt: Let conflicting triggers of the project fire before ours.
-            rehearse: Whether to rehearse; without it only the catalogue is read.
-            wanted: Names of optional migrations to apply too.
+        *to* is the last version to apply. With *dry_run* it only checks and rehearses; with *again*, the applied ones
+        run once more too, which repairs what was changed by hand; with *adopt*, conflicting triggers of the project
+        fire before ours.
 
         Raises:
             MigrationEdited: A file was changed after it was applied.
@@ -130,12 +124,8 @@ class Runner:
         It runs the SQL that was stored when the migration was applied, so an older release can roll back what a
         newer one applied.
 
-        Args:
-            steps: How many.
-            to: Roll back everything newer than this version, whatever *steps* says.
-            only: Roll back this optional migration, whatever the others say.
-            drop_data: Drop our tables, columns and types; else they stay, closed to the data API.
-            dry_run: Only return the steps.
+        *to* rolls back everything newer than it, *only* this optional migration, whatever *steps* says. With
+        *drop_data* our tables, columns and types are dropped; else they stay, closed to the data API.
 
         Raises:
             UnknownMigration: *to* is not applied.
@@ -165,8 +155,7 @@ class Runner:
     def verify(self, *, rehearse: bool = True) -> list[Difference]:
         """Return the differences between the live database and the migrations.
 
-        Args:
-            rehearse: Whether to rehearse a sign-up too, in a transaction that is rolled back.
+        With *rehearse*, a sign-up is rehearsed too, in a transaction that is rolled back.
         """
         with self._connected() as connection:
             found = differences(connection, self._plan(connection).statuses())

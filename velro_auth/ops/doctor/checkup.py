@@ -25,10 +25,7 @@ class Check:
 
     Attributes:
         name: A stable identifier, ``group.thing``.
-        what: What it examines, as one sentence.
-        why: Why it matters.
         fix: How to fix a failure; a finding may have a more exact fix.
-        run: Examines it, and returns the finding.
         needs: Checks that must not fail or be skipped, or this one is skipped.
     """
 
@@ -50,11 +47,6 @@ class Result:
     """The result of one check.
 
     Attributes:
-        check: The check.
-        status: Its grade, or that it was skipped.
-        found: What was found, or why it was skipped.
-        fix: What to do about it.
-        took_ms: How long it took.
         give: The missing setting or option because of which it was skipped; else empty.
     """
 

@@ -29,9 +29,6 @@ class Answer:
     """What the gateway answered.
 
     Attributes:
-        status: The HTTP status.
-        headers: The headers; names in any case find them.
-        body: The body.
         at_s: When it came, in seconds since the epoch.
     """
 
@@ -65,10 +62,6 @@ class GatewayClient:
     Attributes:
         url: The gateway's address, without a path.
         key: The publishable key that apps send; empty for none. A secret key is never sent.
-        origin: The origin of a page that calls the gateway; empty for none.
-        redirect_to: An address that a sign-in is to lead to; empty for none.
-        account: An account to log in with; None for none.
-        timeout_s: How long one answer may take.
         tls: The trusted certificates; the usual authorities when None.
         now: The current time, in seconds since the epoch.
     """
@@ -94,13 +87,8 @@ class GatewayClient:
     ) -> Answer:
         """Send one request, and follow no redirect.
 
-        Args:
-            method: The method.
-            path: The path with its query.
-            body: JSON values.
-            key: The API key; the client's own when None, none when empty.
-            token: The user's access token; the key is sent in its place without one, as supabase-js does.
-            headers: Further headers.
+        *key* is the client's own when None, none when empty. It is sent in place of a missing *token*, as supabase-js
+        does.
 
         Raises:
             urllib3.exceptions.HTTPError: There was no answer.

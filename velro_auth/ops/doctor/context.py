@@ -47,11 +47,7 @@ class NotApplicable(VelroAuthError):
 
 
 class NotGiven(NotApplicable):
-    """The check would apply, but a setting or option for it is missing.
-
-    Attributes:
-        give: The missing setting or option.
-    """
+    """The check would apply, but a setting or option for it is missing."""
 
     def __init__(self, reason: str, *, give: str) -> None:
         super().__init__(f"{reason}: give {give}")
@@ -74,14 +70,10 @@ class DiagnosticContext:
     """One gateway and all it depends on. Several checks share its results, each of which is fetched once.
 
     Attributes:
-        settings: The settings of the gateway.
-        gateway_url: Address of a running gateway; empty for none.
-        account: An account to log in with; None for none.
         now: The current time, in seconds since the epoch.
         tls: The trusted certificates; the usual authorities when None.
         resolve: Resolves a host and a port within a time limit in seconds.
         disk_free: Returns the free and the total bytes of a folder's disk.
-        cores: How many processor cores there are.
         rehearses: Whether a sign-up is rehearsed in the database, in a transaction that is rolled back.
         client: Calls a gateway as Supabase's own clients do; None without ``--client``.
     """

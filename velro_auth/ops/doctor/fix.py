@@ -63,8 +63,6 @@ class FixResult:
     """What ``--fix`` did.
 
     Attributes:
-        changes: What was changed, one line each.
-        remarks: What was not fixed, and what to do about it.
         rollback_file: The undo file; None where nothing was changed.
     """
 
@@ -211,11 +209,7 @@ _Image: TypeAlias = Mapping[UUID, tuple[object, ...]]
 class _Rows:
     """The changes to rows.
 
-    Attributes:
-        made: How many were inserted.
-        changed: How many were brought up to date.
-        remark: Why some were not changed; else empty.
-        undo: The statements that restore them.
+    *undo* are the statements that restore them, *remark* why some were not changed.
     """
 
     made: int = 0

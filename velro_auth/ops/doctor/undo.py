@@ -106,8 +106,6 @@ class Item:
     """An object in the database, with the statements that restore and remove it.
 
     Attributes:
-        kind: Function, policy, trigger, …
-        name: Its name, in full.
         restore: Restores its present state; None where that is not possible.
         remove: Removes it; None where it is removed with another object.
         function: For triggers and rights: the function they belong to.

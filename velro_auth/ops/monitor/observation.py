@@ -35,11 +35,7 @@ class Observation:
 
     Attributes:
         at_s: When it was due, in seconds since the epoch.
-        target: One of ``TARGETS``.
-        took_ms: From due to done.
         status: HTTP status; None without an answer.
-        failure: Why there was no usable answer.
-        code: The error's code.
         note: The build that answered, or the checks that readiness reports as failed.
         own_ms: The service's own share of the time, if the answer contains it.
     """

@@ -62,11 +62,7 @@ _FAILURES: Final[tuple[tuple[Failure, tuple[type[BaseException], ...]], ...]] = 
 class Answer:
     """An HTTP answer. Not printable, because the body of a login contains tokens.
 
-    Attributes:
-        status: HTTP status; None without a complete answer.
-        failure: Why there was none.
-        headers: Case-insensitive.
-        body: The JSON object in the body; empty if there is none.
+    Without a complete one, *failure* says why; *body* is empty unless it is a JSON object.
     """
 
     status: int | None
