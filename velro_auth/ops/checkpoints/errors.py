@@ -6,31 +6,7 @@ from velro_auth.errors import VelroAuthError
 
 
 class CheckpointError(VelroAuthError):
-    """The base class of these errors."""
-
-
-class GitMissing(CheckpointError):
-    """Git is not installed."""
-
-
-class GitFailed(CheckpointError):
-    """Git failed, with its message."""
-
-
-class NoIdentity(GitFailed):
-    """Git has no name and mail address for the author of a tag."""
-
-
-class NotARepository(GitFailed):
-    """The folder is not in a git repository."""
-
-
-class NothingCommitted(CheckpointError):
-    """The repository has no commit yet."""
-
-
-class NoCheckpoint(CheckpointError):
-    """There is no such checkpoint, or none at all."""
+    """A checkpoint cannot be made, found or restored."""
 
 
 class ForeignTag(CheckpointError):
@@ -39,11 +15,3 @@ class ForeignTag(CheckpointError):
 
 class DamagedCheckpoint(CheckpointError):
     """The checkpoint is incomplete or edited, or its tag was moved."""
-
-
-class NoDatabasePart(CheckpointError):
-    """The checkpoint was made without the database, so it names no migrations."""
-
-
-class CannotRestore(CheckpointError):
-    """The database cannot be brought to the migrations of the checkpoint."""

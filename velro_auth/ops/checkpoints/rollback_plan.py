@@ -113,7 +113,7 @@ class Database:
         """The name of the database and its host.
 
         Raises:
-            BadDatabaseUrl: The address cannot be used.
+            DatabaseError: The address cannot be used.
         """
         return describe(self._dsn)
 

@@ -21,7 +21,6 @@ from velro_auth.ops.checkpoints import (
     RollbackPlan,
     Tags,
 )
-from velro_auth.ops.checkpoints.errors import CannotRestore, NoDatabasePart
 from velro_auth.ops.checkpoints.guide import git_lines, railway_lines
 from velro_auth.ops.cli.click_helpers import OneSentence, database_option, json_option, print_json, warn
 from velro_auth.ops.cli.db import HOOK, HOOK_WARNING
@@ -73,7 +72,8 @@ def rollback(
             click.echo("The users from before are not mirrored yet: velro-auth db backfill")
         plan = database.plan_rollback(then)
     if plan.blockers or not plan.is_empty:
-        raise CannotRestore(f"The database is not as {tag} says: " + "; ".join(plan.blockers or ("others changed it",)))
+        reasons = "; ".join(plan.blockers or ("others changed it",))
+        raise CheckpointError(f"The database is not as {tag} says: {reasons}")
 
 
 def _document(tags: Tags, tag: str, checkpoint: Checkpoint, database: Database, *, drop_data: bool) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def _as_far_as_possible(lines: Iterator[str]) -> Iterator[str]:
 
 def _migrations(checkpoint: Checkpoint, tag: str) -> tuple[AppliedMigration, ...]:
     if checkpoint.migrations is None:
-        raise NoDatabasePart(f"{tag} was made without DATABASE_URL, so it names no migrations; use velro-auth db down")
+        raise CheckpointError(f"{tag} was made without DATABASE_URL, so it names no migrations; use velro-auth db down")
     return checkpoint.migrations
 
 

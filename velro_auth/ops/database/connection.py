@@ -12,7 +12,7 @@ import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 
-from velro_auth.ops.database.errors import BadDatabaseUrl, DatabaseUnreachable, LockNotObtained, StatementFailed
+from velro_auth.ops.database.errors import DatabaseError
 
 Connection = psycopg.Connection[tuple[object, ...]]
 Result = TypeVar("Result")
@@ -63,23 +63,23 @@ def parse_url(dsn: str) -> dict[str, str]:
     """Return the parts of a database address.
 
     Raises:
-        BadDatabaseUrl: It is empty, another kind of address, or malformed.
+        DatabaseError: It is empty, another kind of address, or malformed.
     """
     if not dsn.strip():
-        raise BadDatabaseUrl("DATABASE_URL is not set; Supabase shows it under Connect")
+        raise DatabaseError("DATABASE_URL is not set; Supabase shows it under Connect")
     if dsn.startswith(("http://", "https://")):
-        raise BadDatabaseUrl(
+        raise DatabaseError(
             "DATABASE_URL is a web address; the database's begins with postgresql:// (Supabase shows it under Connect)"
         )
     if "[YOUR-PASSWORD]" in dsn:
-        raise BadDatabaseUrl("DATABASE_URL still contains the placeholder [YOUR-PASSWORD]")
+        raise DatabaseError("DATABASE_URL still contains the placeholder [YOUR-PASSWORD]")
     # The parser's own message is not shown: it may quote a part of the password.
     with suppress(psycopg.Error):
         parts = {name: str(value) for name, value in conninfo_to_dict(dsn).items()}
         # An unescaped @ or / in the password moves a part of it into the host or the port.
         if "@" not in parts.get("host", "") and parts.get("port", "0").replace(",", "").isdigit():
             return parts
-    raise BadDatabaseUrl(
+    raise DatabaseError(
         "DATABASE_URL is not a PostgreSQL address; special characters in the password must be"
         " percent-encoded (@ as %40, / as %2F, % as %25)"
     )
@@ -89,7 +89,7 @@ def describe(dsn: str) -> str:
     """Return the name of the database and its host, without the password.
 
     Raises:
-        BadDatabaseUrl: The address cannot be used.
+        DatabaseError: The address cannot be used.
     """
     parts = parse_url(dsn)
     host, database = parts.get("host", "the local server"), parts.get("dbname", "its default database")
@@ -105,9 +105,8 @@ def connected(dsn: str, on_notice: Callable[[str], None]) -> Iterator[Connection
     *on_notice* is called with each warning of the server, as one line.
 
     Raises:
-        BadDatabaseUrl: The address cannot be used.
-        DatabaseUnreachable: The connection failed or broke.
-        StatementFailed: The server refused a statement, and the block did not handle the error.
+        DatabaseError: The address cannot be used; the connection failed or broke; the server refused a statement, and
+            the block did not handle the error.
     """
     name = describe(dsn)
     try:
@@ -119,7 +118,7 @@ def connected(dsn: str, on_notice: Callable[[str], None]) -> Iterator[Connection
             fallback_application_name="velro-auth",
         )
     except psycopg.OperationalError as error:
-        raise DatabaseUnreachable(f"No connection to {name}: {_explain(str(error))}") from error
+        raise DatabaseError(f"No connection to {name}: {_explain(str(error))}") from error
 
     def pass_warning(diagnostic: errors.Diagnostic) -> None:
         if diagnostic.severity_nonlocalized == "WARNING":
@@ -131,13 +130,13 @@ def connected(dsn: str, on_notice: Callable[[str], None]) -> Iterator[Connection
             yield connection
         except psycopg.Error as error:
             if connection.broken:
-                raise DatabaseUnreachable(
+                raise DatabaseError(
                     f"The connection to {name} broke; what was committed is recorded, so run the command again"
                 ) from error
             if error.sqlstate is None:
                 raise  # a defect of ours, not an answer of the server
             # Without the detail, which may quote personal data.
-            raise StatementFailed(f"{name}: {error.diag.message_primary} ({error.sqlstate})") from error
+            raise DatabaseError(f"{name}: {error.diag.message_primary} ({error.sqlstate})") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +156,7 @@ class Transactions:
         """Call *body* in a transaction and return its result.
 
         Raises:
-            LockNotObtained: Another session held a lock through all tries.
+            DatabaseError: Another session held a lock through all tries.
         """
         for pause_s in self.pauses_s:
             try:
@@ -168,7 +167,7 @@ class Transactions:
             return self._once(connection, body)
         except TRANSIENT as error:
             row = connection.execute(_LOCK_HOLDERS).fetchone()
-            raise LockNotObtained(
+            raise DatabaseError(
                 f"A lock was not obtained in {len(self.pauses_s) + 1} tries, and nothing was changed; locks on the"
                 f" tables of users are held by: {(row and row[0]) or 'no session any more'}"
             ) from error
@@ -186,7 +185,7 @@ class Transactions:
         try:
             connection.execute("select pg_advisory_xact_lock(%s)", (ADVISORY_LOCK_KEY,))
         except errors.LockNotAvailable:
-            raise LockNotObtained(
+            raise DatabaseError(
                 f"Another run of the migrations did not end within {self.advisory_lock_timeout_ms / 1000:.0f} s"
             ) from None
 

@@ -57,7 +57,7 @@ class Executor:
     """Runs migrations on a connection.
 
     Each method may raise ``MigrationRefused`` (a migration refused what it found), ``MigrationFailed`` (it failed, and
-    was rolled back) or ``LockNotObtained`` (another session held a lock through all tries).
+    was rolled back) or ``DatabaseError`` (another session held a lock through all tries).
     """
 
     connection: Connection

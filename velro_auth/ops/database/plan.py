@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from velro_auth.ops.database.errors import MigrationEdited, UnknownMigration
+from velro_auth.ops.database.errors import DatabaseError
 from velro_auth.ops.database.files import Migration, named, upto
 from velro_auth.ops.database.history import SUPABASE_CLI, Applied
 
@@ -84,11 +84,11 @@ class MigrationPlan:
         """Check that each applied file is unchanged.
 
         Raises:
-            MigrationEdited: At least one was changed.
+            DatabaseError: At least one was changed.
         """
         edited = [one.label for one in self.statuses() if one.state is State.EDITED]
         if edited:
-            raise MigrationEdited(
+            raise DatabaseError(
                 f"Edited after it was applied: {', '.join(edited)}. Restore the file and put the change into a"
                 " migration of its own"
             )
@@ -103,7 +103,7 @@ class MigrationPlan:
         *to* is the last version, *wanted* are names of optional migrations; with *again*, the applied ones as well.
 
         Raises:
-            UnknownMigration: There is no such version or name.
+            DatabaseError: There is no such version or name.
         """
         chosen = {one.version for one in named(self.migrations, wanted)}
         states = {State.PENDING, State.APPLIED} if again else {State.PENDING}
@@ -118,7 +118,7 @@ class MigrationPlan:
         """Return the optional migration of this name as it was applied; empty where it is not applied.
 
         Raises:
-            UnknownMigration: There is no such name.
+            DatabaseError: There is no such name.
         """
         versions = {one.version for one in named(self.migrations, [option])}
         return [one for one in self._newest_first() if one.version in versions]
@@ -131,11 +131,11 @@ class MigrationPlan:
         """Return the applied migrations newer than *version*, newest first.
 
         Raises:
-            UnknownMigration: *version* itself is not applied.
+            DatabaseError: *version* itself is not applied.
         """
         applied = self._newest_first()
         if version not in {one.version for one in applied}:
-            raise UnknownMigration(f"Migration {version} is not applied, so the database cannot be rolled back to it")
+            raise DatabaseError(f"Migration {version} is not applied, so the database cannot be rolled back to it")
         return [one for one in applied if one.version > version]
 
     def _newest_first(self) -> list[Applied]:

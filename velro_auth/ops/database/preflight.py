@@ -4,43 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from velro_auth.ops.database import rehearsal
 from velro_auth.ops.database.connection import Connection
-from velro_auth.ops.database.errors import AnotherRole, DatabaseError, MigrationRefused, MissingRights, WrongDatabase
+from velro_auth.ops.database.errors import DatabaseError, MigrationRefused
 from velro_auth.ops.database.executor import MIRROR, Executor
 from velro_auth.ops.database.files import Migration, package_sql
 from velro_auth.ops.database.rehearsal import Regression, Rehearsal, Trigger
-
-_ERRORS: Final[dict[str, type[DatabaseError]]] = {
-    "wrong": WrongDatabase,
-    "rights": MissingRights,
-    "role": AnotherRole,
-}
 
 
 def check(connection: Connection, *, changes: bool = True) -> None:
     """Check that the migrations can be applied here, or at least be read.
 
     Raises:
-        WrongDatabase: Not the database of a Supabase project, a read-only copy, or too old.
-        AnotherRole: The schema velro_auth belongs to another role.
-        MissingRights: The role lacks a right that the migrations need.
+        DatabaseError: Not the database of a Supabase project, a read-only copy, or too old; the schema velro_auth
+            belongs to another role; the role lacks a right that the migrations need.
     """
-    for kind, sentence, prevents in _problems(connection):
+    for sentence, prevents in _problems(connection):
         if prevents == "all" or (changes and prevents == "changes"):
-            raise _ERRORS[kind](sentence)
+            raise DatabaseError(sentence)
 
 
 def rehearsal_blocker(connection: Connection) -> str:
     """Return why this role cannot rehearse the migrations, as a sentence; empty where it can."""
-    return next((sentence for _, sentence, _ in _problems(connection)), "")
+    return next((sentence for sentence, _ in _problems(connection)), "")
 
 
-def _problems(connection: Connection) -> list[tuple[str, str, str]]:
+def _problems(connection: Connection) -> list[tuple[str, str]]:
     rows = connection.execute(package_sql("requirements").encode())
-    return [(str(kind), str(sentence), str(prevents)) for kind, sentence, prevents in rows]
+    return [(str(sentence), str(prevents)) for sentence, prevents in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +56,7 @@ class Preflight:
         Raises:
             MigrationRefused: Something conflicts with the migrations; the sentence names it and what to do.
             MigrationFailed: A migration would fail.
-            LockNotObtained: Another session held a lock through all tries.
+            DatabaseError: Another session held a lock through all tries.
         """
         triggers = self._conflicting_triggers()
         if not rehearse or not (self.migrations or self.adopts):

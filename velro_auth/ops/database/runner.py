@@ -91,10 +91,9 @@ class Runner:
         fire before ours.
 
         Raises:
-            MigrationEdited: A file was changed after it was applied.
+            DatabaseError: A file was changed after it was applied; another session held a lock for too long.
             MigrationRefused: A migration refused what it found, or a sign-up would fail afterwards.
             MigrationFailed: A migration failed and was rolled back.
-            LockNotObtained: Another session held a lock for too long.
         """
         with self._connected(changes=not dry_run) as connection:
             plan = self._plan(connection)
@@ -128,9 +127,8 @@ class Runner:
         *drop_data* our tables, columns and types are dropped; else they stay, closed to the data API.
 
         Raises:
-            UnknownMigration: *to* is not applied.
+            DatabaseError: *to* is not applied; another session held a lock for too long.
             MigrationFailed: A migration could not be rolled back; it stays applied.
-            LockNotObtained: Another session held a lock for too long.
         """
         with self._connected() as connection:
             plan = self._plan(connection)
@@ -176,8 +174,8 @@ class Runner:
         """Mirror ``auth.users`` into ``public.users``; an interrupted run is continued.
 
         Raises:
-            UnknownMigration: The migration that creates the back-fill is not applied.
-            LockNotObtained: Another session held a lock for too long.
+            DatabaseError: The migration that creates the back-fill is not applied; another session held a lock for too
+                long.
         """
         with self._connected() as connection:
             return backfill(connection, self._transactions, batch_size=batch_size, on_progress=on_progress)
@@ -189,7 +187,7 @@ class Runner:
         *wanted*.
 
         Raises:
-            UnknownMigration: There is no optional migration of such a name.
+            DatabaseError: There is no optional migration of such a name.
         """
         chosen = files.named(self._migrations, wanted)
         directory.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from psycopg import sql
 from velro_auth.ops.database import Difference, files, history, preflight
 from velro_auth.ops.database.catalogue import differences
 from velro_auth.ops.database.connection import TRANSIENT, Connection, Transactions, connected
-from velro_auth.ops.database.errors import MigrationRefused, UnknownMigration
+from velro_auth.ops.database.errors import DatabaseError, MigrationRefused
 from velro_auth.ops.database.executor import translated_errors
 from velro_auth.ops.database.files import Migration
 from velro_auth.ops.database.plan import MigrationPlan, State
@@ -94,12 +94,11 @@ def apply(
     """Fix the database of *dsn*, and write the undo file into *folder*.
 
     Raises:
-        CannotWrite: The file cannot be written; nothing was changed.
-        MigrationEdited: A file was changed after it was applied.
+        DatabaseError: The file cannot be written; nothing was changed; a file was changed after it was applied; another
+            session held a lock through all tries; nothing was changed; the database cannot be reached or refuses this
+            role; or no migration is applied.
         MigrationRefused: A migration refused what it found; nothing was changed.
         MigrationFailed: A migration failed; nothing was changed.
-        LockNotObtained: Another session held a lock through all tries; nothing was changed.
-        DatabaseError: The database cannot be reached or refuses this role; or no migration is applied.
     """
     file = UndoFile(folder.absolute() / f"doctor_rollback_{now():%Y%m%d_%H%M%S}.sql")
     with connected(dsn, lambda _: None) as connection, file.kept_if_committed(connection):
@@ -167,7 +166,7 @@ def _plan(connection: Connection) -> MigrationPlan:
 def _applied(plan: MigrationPlan) -> list[Migration]:
     found = [one for one in plan.migrations if plan.state_of(one.version).is_applied]
     if not found:
-        raise UnknownMigration("No migration is applied, so there is nothing to fix; run velro-auth db up")
+        raise DatabaseError("No migration is applied, so there is nothing to fix; run velro-auth db up")
     return found
 
 

@@ -20,10 +20,6 @@ _HEAD: Final = """\
 """
 
 
-class CannotWrite(DatabaseError):
-    """The undo file cannot be written, so nothing was changed."""
-
-
 class UndoFile:
     """A new file of SQL that only its owner may read."""
 
@@ -35,7 +31,7 @@ class UndoFile:
         """Write it to the disk, as one transaction; again where the transaction is repeated.
 
         Raises:
-            CannotWrite: It cannot be written, or exists already.
+            DatabaseError: It cannot be written, or exists already.
         """
         body = ";\n\n".join(("begin", *statements, "commit"))
         try:
@@ -48,7 +44,7 @@ class UndoFile:
                 os.fsync(file.fileno())
             _sync(self.path.parent)
         except OSError as error:
-            raise CannotWrite(f"{self.path} cannot be written ({error.strerror}), so nothing was changed") from error
+            raise DatabaseError(f"{self.path} cannot be written ({error.strerror}), so nothing was changed") from error
 
     @contextmanager
     def kept_if_committed(self, connection: Connection) -> Iterator[None]:
