@@ -3,13 +3,12 @@
 from velro_auth.ops.checkpoints.checkpoint import AppliedMigration, Checkpoint, Fingerprint
 from velro_auth.ops.checkpoints.errors import CheckpointError
 from velro_auth.ops.checkpoints.git import Found, Repository, Tags
-from velro_auth.ops.checkpoints.rollback_plan import Database, RollbackPlan
+from velro_auth.ops.checkpoints.rollback_plan import RollbackPlan
 
 __all__ = [
     "AppliedMigration",
     "Checkpoint",
     "CheckpointError",
-    "Database",
     "Fingerprint",
     "Found",
     "Repository",

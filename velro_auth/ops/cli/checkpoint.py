@@ -9,8 +9,10 @@ from typing import Any, Final
 import click
 
 from velro_auth.config.settings import Settings
-from velro_auth.ops.checkpoints import Database, Found, Repository, Tags
+from velro_auth.ops.checkpoints import Found, Repository, Tags
+from velro_auth.ops.checkpoints.rollback_plan import applied_now
 from velro_auth.ops.cli.click_helpers import OneSentenceGroup, database_option, json_option, print_json, warn
+from velro_auth.ops.database import Runner
 
 NO_DATABASE: Final = (
     "DATABASE_URL is not set: the checkpoint has no database part, so a rollback to it cannot include the database"
@@ -40,7 +42,7 @@ def checkpoint(context: click.Context, message: str, deployment_id: str | None, 
     tag = Tags(repository).make(
         settings=Settings.from_environment(),
         deployment_id=deployment_id,
-        migrations=Database(database_url, on_notice=warn).applied() if database_url else None,
+        migrations=applied_now(Runner(database_url, on_notice=warn).status()) if database_url else None,
         note=message,
     )
     click.echo(f"made {tag}\nto share it:  git push origin {tag}\nto roll back: velro-auth rollback {tag}")

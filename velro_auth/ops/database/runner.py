@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, cast
 
@@ -32,29 +33,22 @@ def _ignore(_event: object) -> None:
     """Do nothing with a notice or a progress report."""
 
 
+@dataclass(frozen=True, slots=True)
 class Runner:
     """The migrations of one database.
 
     Each method opens its own connection, checks the database and the role, and closes the connection. Each may raise
     ``DatabaseError``: the database cannot be reached, is the wrong one, or refuses this role.
 
-    Args:
+    Attributes:
         dsn: The database, as the role that owns (or shall own) our objects: ``postgres``.
         on_notice: Called with each warning of the server, as one line.
     """
 
-    def __init__(
-        self,
-        dsn: str,
-        *,
-        migrations: Sequence[Migration] | None = None,
-        transactions: Transactions | None = None,
-        on_notice: Callable[[str], None] = _ignore,
-    ) -> None:
-        self._dsn = dsn
-        self._migrations = tuple(files.load_all(files.shipped()) if migrations is None else migrations)
-        self._transactions = transactions or Transactions()
-        self._on_notice = on_notice
+    dsn: str = field(repr=False)
+    migrations: Sequence[Migration] = field(default_factory=lambda: files.load_all(files.shipped()))
+    transactions: Transactions = field(default_factory=Transactions)
+    on_notice: Callable[[str], None] = _ignore
 
     def status(self) -> list[Status]:
         """Return the status of each migration, in order."""
@@ -99,9 +93,9 @@ class Runner:
             plan = self._plan(connection)
             plan.refuse_edited()
             chosen = plan.to_apply(to=to, wanted=wanted, again=again)
-            executor = Executor(connection, self._transactions)
+            executor = Executor(connection, self.transactions)
             checks = Preflight(executor, tuple(chosen), adopt, shows_warnings=dry_run)
-            adopted = checks.run(rehearse=rehearse, on_notice=self._on_notice)
+            adopted = checks.run(rehearse=rehearse, on_notice=self.on_notice)
             if not dry_run:
                 executor.record_cli_migrations(plan.only_in_cli_history())
                 chosen = [one for one in chosen if executor.apply(one, again=again, adopt=adopted)]
@@ -137,7 +131,7 @@ class Runner:
             else:
                 chosen = plan.newest_applied(steps) if to is None else plan.applied_after(to)
             if not dry_run:
-                executor = Executor(connection, self._transactions)
+                executor = Executor(connection, self.transactions)
                 executor.record_cli_migrations(plan.only_in_cli_history())
                 chosen = [applied for applied in chosen if executor.roll_back(applied, drop_data=drop_data)]
             return [Step(one.version, one.label, one.down_sql) for one in chosen]
@@ -158,7 +152,7 @@ class Runner:
         with self._connected() as connection:
             found = differences(connection, self._plan(connection).statuses())
             if rehearse and not preflight.rehearsal_blocker(connection):
-                now, _ = Executor(connection, self._transactions).rehearse(())
+                now, _ = Executor(connection, self.transactions).rehearse(())
                 found += [
                     Difference(f"{one.step} (rehearsed)", "goes through", one.found, is_remark=not one.is_ours)
                     for one in now.failures()
@@ -178,7 +172,7 @@ class Runner:
                 long.
         """
         with self._connected() as connection:
-            return backfill(connection, self._transactions, batch_size=batch_size, on_progress=on_progress)
+            return backfill(connection, self.transactions, batch_size=batch_size, on_progress=on_progress)
 
     def export(self, directory: Path, *, wanted: Collection[str] = ()) -> list[Path]:
         """Write the up files into *directory*, for the Supabase CLI, and return their paths.
@@ -189,10 +183,10 @@ class Runner:
         Raises:
             DatabaseError: There is no optional migration of such a name.
         """
-        chosen = files.named(self._migrations, wanted)
+        chosen = files.named(self.migrations, wanted)
         directory.mkdir(parents=True, exist_ok=True)
         written = []
-        for migration in self._migrations:
+        for migration in self.migrations:
             if migration.is_optional and migration not in chosen:
                 continue
             path = directory / f"{migration.label}.sql"
@@ -202,12 +196,12 @@ class Runner:
 
     @contextmanager
     def _connected(self, *, changes: bool = True) -> Iterator[Connection]:
-        with connected(self._dsn, self._on_notice) as connection:
+        with connected(self.dsn, self.on_notice) as connection:
             preflight.check(connection, changes=changes)
             yield connection
 
     def _plan(self, connection: Connection) -> MigrationPlan:
-        return MigrationPlan(self._migrations, history.read(connection), history.cli_versions(connection))
+        return MigrationPlan(self.migrations, history.read(connection), history.cli_versions(connection))
 
 
 def _count(connection: Connection) -> int:
