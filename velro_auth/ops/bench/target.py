@@ -17,6 +17,7 @@ from urllib3.exceptions import TimeoutError as PoolTimeoutError
 from velro_auth.ops.bench.openloop import Answer, own_share_ms
 from velro_auth.ops.bench.schedule import Arrival, Kind
 from velro_auth.ops.verdict import NotMeasured
+from velro_auth.upstream.answers import json_object
 
 _LOGIN: Final = "/api/v1/auth/login"
 _VERSION: Final = "/__version"
@@ -113,10 +114,9 @@ class Target:
     def _build(self) -> Mapping[str, Any]:
         try:
             response = self._pool.urlopen("GET", _VERSION, redirect=False)
-            build = json.loads(response.data) if response.status == _OK else {}
-        except (HTTPError, ValueError):
-            build = {}
-        return build if isinstance(build, dict) else {}
+        except HTTPError:
+            return {}
+        return json_object(response.data) if response.status == _OK else {}
 
     def _credentials(self, kind: Kind) -> dict[str, str]:
         if kind == "unknown_user":
@@ -155,11 +155,5 @@ def _is_local(family: int, address: tuple[Any, ...]) -> bool:
 
 
 def _code(status: int, body: bytes) -> str:
-    if status < _FIRST_ERROR:
-        return ""
-    try:
-        problem = json.loads(body)
-    except ValueError:
-        return ""
-    code = problem.get("code") if isinstance(problem, dict) else None
+    code = json_object(body).get("code") if status >= _FIRST_ERROR else None
     return code if isinstance(code, str) else ""

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from velro_auth.config.settings import Settings, shown, specs
 from velro_auth.ops.checkpoints.errors import DamagedCheckpoint, ForeignTag
+from velro_auth.upstream.answers import json_object
 
 FORMAT: Final = 1
 
@@ -188,11 +189,7 @@ def one_line(text: str) -> str:
 def _block(tag: str, message: str) -> dict[str, Any]:
     # A signature may follow.
     text, end, _ = message.rpartition(_BEGIN)[2].partition(_END)
-    try:
-        block = json.loads(text) if end else None
-    except ValueError:
-        block = None
-    if not isinstance(block, dict):
+    if not (block := json_object(text.encode()) if end else {}):
         raise DamagedCheckpoint(
             f"The checkpoint {tag} is incomplete: its end or a part of it is missing; name another one"
         )

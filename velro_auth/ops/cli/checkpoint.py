@@ -11,7 +11,7 @@ import click
 from velro_auth.config.settings import Settings
 from velro_auth.ops.checkpoints import Found, Repository, Tags
 from velro_auth.ops.checkpoints.rollback_plan import applied_now
-from velro_auth.ops.cli.click_helpers import OneSentenceGroup, database_option, json_option, print_json, warn
+from velro_auth.ops.cli.click_helpers import database_option, json_option, print_json, warn
 from velro_auth.ops.database import Runner
 
 NO_DATABASE: Final = (
@@ -20,7 +20,7 @@ NO_DATABASE: Final = (
 DIRTY: Final = "there are changes that are not committed; the tag does not hold them"
 
 
-@click.group(cls=OneSentenceGroup, invoke_without_command=True)
+@click.group(invoke_without_command=True)
 @click.option("--message", metavar="TEXT", default="", help="A note.")
 @click.option("--deployment-id", metavar="ID", help="The deployment that runs now; RAILWAY_DEPLOYMENT_ID if not given.")
 @database_option

@@ -6,37 +6,15 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeVar
+from collections.abc import Iterator
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import click
 from rich.console import Console
 
-from velro_auth.errors import VelroAuthError
-from velro_auth.ops.verdict import NotMeasured
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-#: Exit status of ``bench`` and ``monitor`` when nothing could be measured; 0, 1 and 2 are grades.
-NOT_MEASURED: Final = 3
 #: Columns of a table that is printed to a file or a log.
 LOG_WIDTH: Final = 120
-
-
-class OneSentence(click.Command):
-    """A command that prints our errors as one sentence and exits with 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run it."""
-        try:
-            return super().invoke(ctx)
-        except VelroAuthError as error:
-            raise click.ClickException(str(error)) from error
-
-
-class OneSentenceGroup(OneSentence, click.Group):
-    """The same for a group of commands."""
 
 
 class Duration(click.ParamType[float]):
@@ -120,15 +98,9 @@ password_option = click.option(
 )
 
 
-def database_option(command: Command) -> Command:
-    """Add the option that names the database."""
-    return click.option(
-        "--database-url",
-        envvar="DATABASE_URL",
-        show_envvar=True,
-        default="",
-        help="The database, as the role postgres.",
-    )(command)
+database_option = click.option(
+    "--database-url", envvar="DATABASE_URL", show_envvar=True, default="", help="The database, as the role postgres."
+)
 
 
 def password_or_prompt(given: str | None) -> str:
@@ -142,16 +114,6 @@ def password_or_prompt(given: str | None) -> str:
     if not sys.stdin.isatty():
         raise click.UsageError("The password of --email is missing: set AUTH_BENCH_PASSWORD.")
     return str(click.prompt("Password", hide_input=True, err=True))
-
-
-@contextlib.contextmanager
-def exit_if_not_measured() -> Iterator[None]:
-    """Print a ``NotMeasured`` error and exit with its status."""
-    try:
-        yield
-    except NotMeasured as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(NOT_MEASURED)
 
 
 def warn(message: str) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from velro_auth.ops.cli.click_helpers import (
-    OneSentenceGroup,
     console,
     database_option,
     json_option,
@@ -36,7 +36,7 @@ CHECK: Final = "session_check"
 CHECK_WARNING: Final = "Requests of the data API may fail for a moment, until it has read its configuration anew."
 
 
-@click.group(cls=OneSentenceGroup)
+@click.group()
 @database_option
 @click.option(
     "--lock-timeout-ms",
@@ -67,6 +67,7 @@ _database_option = click.option(
 )
 _rehearsal_option = click.option(
     "--rehearsal/--no-rehearsal",
+    "rehearse",
     default=True,
     help="Rehearse a sign-up in a transaction that is rolled back. Your triggers run in it.",
 )
@@ -86,12 +87,10 @@ _adopt_option = click.option(
 @_database_option
 @json_option
 @click.pass_obj
-def plan(
-    runner: Runner, *, to: str | None, wanted: tuple[str, ...], adopt: bool, rehearsal: bool, as_json: bool
-) -> None:
+def plan(runner: Runner, /, *, as_json: bool, **how: Any) -> None:
     """Show what `up` would apply, or why it would refuse."""
     with working("Asking the database"):
-        steps = runner.plan(to=to, adopt=adopt, rehearse=rehearsal, wanted=wanted)
+        steps = runner.plan(**how)
     if as_json:
         print_json([step.label for step in steps])
         return
@@ -111,20 +110,10 @@ def plan(
 @_rehearsal_option
 @_database_option
 @click.pass_obj
-def up(
-    runner: Runner,
-    *,
-    to: str | None,
-    dry_run: bool,
-    again: bool,
-    no_backfill: bool,
-    wanted: tuple[str, ...],
-    adopt: bool,
-    rehearsal: bool,
-) -> None:
+def up(runner: Runner, /, *, dry_run: bool, no_backfill: bool, **how: Any) -> None:
     """Apply the migrations, then mirror the existing users."""
     with working("Applying the migrations"):
-        steps = runner.up(to=to, dry_run=dry_run, again=again, adopt=adopt, rehearse=rehearsal, wanted=wanted)
+        steps = runner.up(dry_run=dry_run, **how)
     for step in steps:
         click.echo(step.sql if dry_run else f"applied {step.label}")
     if dry_run:
@@ -145,20 +134,11 @@ def up(
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_database_option
 @click.pass_obj
-def down(
-    runner: Runner,
-    *,
-    steps: int,
-    to: str | None,
-    everything: bool,
-    only: str | None,
-    drop_data: bool,
-    dry_run: bool,
-    yes: bool,
-) -> None:
+def down(runner: Runner, /, *, everything: bool, drop_data: bool, dry_run: bool, yes: bool, **which: Any) -> None:
     """Roll back the newest migrations; data stays unless asked."""
-    count = len(runner.status()) if everything else steps
-    planned = runner.down(steps=count, to=to, only=only, dry_run=True)
+    if everything:
+        which["steps"] = len(runner.status())
+    planned = runner.down(dry_run=True, **which)
     if not planned:
         click.echo("Nothing to roll back.")
         return
@@ -169,7 +149,7 @@ def down(
         return
     if not yes:
         click.confirm("Go on?", abort=True)
-    for step in runner.down(steps=count, to=to, only=only, drop_data=drop_data):
+    for step in runner.down(drop_data=drop_data, **which):
         click.echo(f"rolled back {step.label}")
 
 
@@ -215,17 +195,13 @@ def status(runner: Runner, *, as_json: bool) -> None:
 @_database_option
 @json_option
 @click.pass_context
-def verify(context: click.Context, *, rehearsal: bool, as_json: bool) -> None:
+def verify(context: click.Context, *, rehearse: bool, as_json: bool) -> None:
     """Compare the live database with the migrations, and rehearse a sign-up; exit status 1 if it differs."""
     runner: Runner = context.obj
     with working("Comparing"):
-        found = runner.verify(rehearse=rehearsal)
+        found = runner.verify(rehearse=rehearse)
     if as_json:
-        rows = [
-            {"subject": one.subject, "expected": one.expected, "found": one.found, "is_remark": one.is_remark}
-            for one in found
-        ]
-        print_json(rows)
+        print_json([dataclasses.asdict(one) for one in found])
         context.exit(0 if all(one.is_remark for one in found) else 1)
     for one in found:
         mark = "remark" if one.is_remark else "differs"

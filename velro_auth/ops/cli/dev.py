@@ -20,6 +20,7 @@ import requests
 
 from velro_auth.config.settings import Settings, inherited
 from velro_auth.ops.cli.click_helpers import json_option, print_json
+from velro_auth.ops.cli.help_texts import texts
 from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject, mail_options
 from velro_auth.ops.cli.ports import LAST_PORT, free_port_beside, require_free
 from velro_auth.ops.cli.processes import Stopped, StopRequest, await_end, start, stop, stop_on_signals
@@ -259,26 +260,13 @@ def welcome(port: int, project: LocalProject, data_dir: Path) -> str:
         if public_url == project.gateway_url
         else f"{public_url}/   (AUTH_PUBLIC_URL: what browsers shall reach)\n  panel     {panel}"
     )
-    return f"""\
-  Open      {opened}
-  sign in   {public_url}/login   (as {DEMO_EMAIL}, with {DEMO_PASSWORD})
-  gateway   {project.gateway_url}   (what it can do: {project.gateway_url}/docs)
-  Supabase  {project.url}
-  mailbox   {project.mailbox_url}   (every mail it sends)
-  database  {project.database_dsn}
-
-Log in:
-
-  curl -i http://localhost:{port}/api/v1/auth/login \\
-    -H 'Content-Type: application/json' \\
-    -d '{{"email": "{DEMO_EMAIL}", "password": "{DEMO_PASSWORD}"}}'
-
-Add a user:                    {program} dev{folder} add-user ada@example.com
-Keys and addresses, in a shell: eval "$({program} dev{folder} env)"
-A frontend on http://localhost:* may call it and gets tokens; only the pages of the gateway itself get a cookie.
-AUTH_COOKIE_SESSIONS=1 CORS_ORIGINS=http://localhost:5173 make run gives that frontend a cookie too.
-AUTH_DEV_CONFIRM=mail make run has sign-ups confirmed by a mail; by default they confirm by themselves.
-10 mails an hour from this machine, 2 for one address; AUTH_THROTTLE_SCALE=100 lifts it. No answer says it.
-
-Stop with Ctrl-C.
-"""
+    text: str = texts()["dev"]["welcome"]
+    return text.format(
+        opened=opened,
+        public_url=public_url,
+        email=DEMO_EMAIL,
+        password=DEMO_PASSWORD,
+        project=project,
+        port=port,
+        command=f"{program} dev{folder}",
+    )

@@ -18,7 +18,6 @@ from velro_auth.config.settings import Settings
 from velro_auth.ops.bench.target import is_this_machine
 from velro_auth.ops.cli.click_helpers import (
     Duration,
-    exit_if_not_measured,
     json_option,
     password_option,
     password_or_prompt,
@@ -97,9 +96,8 @@ def monitor(ctx: click.Context, /, **options: Any) -> None:
     as_json: bool = options["as_json"]
     console = make_console(stderr=as_json, wide=True)
     aggregate = Aggregate()
-    with exit_if_not_measured():
-        path, unreadable = _run(options, aggregate, console)
-        _finish(aggregate, path, unreadable, console, as_json=as_json)
+    path, unreadable = _run(options, aggregate, console)
+    _finish(aggregate, path, unreadable, console, as_json=as_json)
 
 
 @monitor.command(name="report")
@@ -107,12 +105,11 @@ def monitor(ctx: click.Context, /, **options: Any) -> None:
 @json_option
 def make_report(file: Path, *, as_json: bool) -> None:
     """Make the report of FILE (observe_<timestamp>.jsonl) again, from the file alone."""
-    with exit_if_not_measured():
-        aggregate = Aggregate()
-        unreadable = document.load(aggregate, file)
-        if not aggregate.runs:
-            raise NotMeasured(f"{file} is no observation file: it holds no run")
-        _finish(aggregate, file, unreadable, make_console(stderr=as_json), as_json=as_json)
+    aggregate = Aggregate()
+    unreadable = document.load(aggregate, file)
+    if not aggregate.runs:
+        raise NotMeasured(f"{file} is no observation file: it holds no run")
+    _finish(aggregate, file, unreadable, make_console(stderr=as_json), as_json=as_json)
 
 
 def _run(options: Mapping[str, Any], aggregate: Aggregate, console: Console) -> tuple[Path, int]:

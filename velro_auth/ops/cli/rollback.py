@@ -21,13 +21,13 @@ from velro_auth.ops.checkpoints import (
 )
 from velro_auth.ops.checkpoints.guide import git_lines, railway_lines
 from velro_auth.ops.checkpoints.rollback_plan import applied_now, plan_rollback, run_rollback
-from velro_auth.ops.cli.click_helpers import OneSentence, database_option, json_option, print_json, warn
+from velro_auth.ops.cli.click_helpers import database_option, json_option, print_json, warn
 from velro_auth.ops.cli.db import HOOK, HOOK_WARNING
 from velro_auth.ops.database import DatabaseError, Runner
 from velro_auth.ops.database.connection import describe
 
 
-@click.command(cls=OneSentence)
+@click.command()
 @click.argument("tag", required=False)
 @database_option
 @click.option("--apply-database", is_flag=True, help="Roll back the database, and nothing else.")

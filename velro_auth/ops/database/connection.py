@@ -13,6 +13,7 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 
 from velro_auth.ops.database.errors import DatabaseError
+from velro_auth.ops.database.files import package_sql
 
 Connection = psycopg.Connection[tuple[object, ...]]
 Result = TypeVar("Result")
@@ -48,15 +49,6 @@ _HINTS: Final = {
     "certificate": "the server's certificate was not accepted",
     "too many": "all connections are taken",
 }
-
-_LOCK_HOLDERS: Final = """
-select string_agg(distinct format('%s (pid %s)', coalesce(a.usename, a.backend_type, 'the server itself'), a.pid), ', ')
-from pg_locks l join pg_stat_activity a on a.pid = l.pid
-where l.granted and l.pid <> pg_backend_pid() and l.mode not in ('AccessShareLock', 'RowShareLock')
-  and l.database = (select oid from pg_database where datname = current_database())
-  and l.relation in (select c.oid from pg_class c where c.relname = 'users'
-                     and c.relnamespace in (to_regnamespace('auth'), to_regnamespace('public')))
-"""
 
 
 def parse_url(dsn: str) -> dict[str, str]:
@@ -97,7 +89,7 @@ def describe(dsn: str) -> str:
 
 
 @contextmanager
-def connected(dsn: str, on_notice: Callable[[str], None]) -> Iterator[Connection]:
+def connected(dsn: str, on_notice: Callable[[str], None] = lambda _: None) -> Iterator[Connection]:
     """Open a connection, in autocommit, for the length of a block.
 
     It prepares no statement and sets nothing for the session, so it works through a transaction pooler.
@@ -166,7 +158,7 @@ class Transactions:
         try:
             return self._once(connection, body)
         except TRANSIENT as error:
-            row = connection.execute(_LOCK_HOLDERS).fetchone()
+            row = connection.execute(package_sql("database/lock_holders").encode()).fetchone()
             raise DatabaseError(
                 f"A lock was not obtained in {len(self.pauses_s) + 1} tries, and nothing was changed; locks on the"
                 f" tables of users are held by: {(row and row[0]) or 'no session any more'}"

@@ -118,7 +118,7 @@ class Executor:
         """Return the SQL of *migration*, after the preparation that depends on the project."""
         preparation = ""
         if migration.version == USERS:
-            preparation = package_sql("keep_column_grants") + ";\n"
+            preparation = package_sql("database/keep_column_grants") + ";\n"
         elif migration.version == MIRROR:
             preparation = _adoption_sql(self.connection, adopt)
         return f"{preparation}{migration.up_sql}\n;\n"
@@ -199,7 +199,7 @@ def _adoption_sql(connection: Connection, triggers: Sequence[str]) -> str:
 
 
 def _rename_sql(connection: Connection, former: str, wanted: str) -> str:
-    text = package_sql("rename_trigger")
+    text = package_sql("database/rename_trigger")
     for token, name in (("$former$", former), ("$wanted$", wanted)):
         text = text.replace(token, sql.Literal(name).as_string(connection))
     return text

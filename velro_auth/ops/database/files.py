@@ -1,4 +1,4 @@
-"""The migration files: ``<14 digits>_<name>.sql`` with its ``.down.sql``; and the SQL files of this package."""
+"""The migration files: ``<14 digits>_<name>.sql`` with its ``.down.sql``; and the SQL files of ``velro_auth.ops``."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Migration:
 
 
 def package_sql(name: str) -> str:
-    """Return the text of the file ``<name>.sql`` of this package."""
-    return resources.files("velro_auth.ops.database").joinpath(f"{name}.sql").read_text("utf-8")
+    """Return the text of the file ``<name>.sql`` of ``velro_auth.ops``, such as ``database/triggers``."""
+    return resources.files("velro_auth.ops").joinpath(f"{name}.sql").read_text("utf-8")
 
 
 def shipped() -> Traversable:

@@ -31,7 +31,7 @@ def rehearsal_blocker(connection: Connection) -> str:
 
 
 def _problems(connection: Connection) -> list[tuple[str, str]]:
-    rows = connection.execute(package_sql("requirements").encode())
+    rows = connection.execute(package_sql("database/requirements").encode())
     return [(str(sentence), str(prevents)) for sentence, prevents in rows]
 
 
@@ -81,7 +81,7 @@ class Preflight:
             connection.execute("set local search_path = ''")
             conflicts = [
                 str(sentence)
-                for version, sentence in connection.execute(package_sql("conflicts").encode())
+                for version, sentence in connection.execute(package_sql("database/conflicts").encode())
                 if version in versions
             ]
             triggers = rehearsal.triggers(connection) if MIRROR in versions else []

@@ -146,7 +146,7 @@ class Rehearsal:
 
 def prepare(connection: Connection) -> None:
     """Create the functions of a rehearsal, for the length of the transaction."""
-    connection.execute(package_sql("rehearsal").encode())
+    connection.execute(package_sql("database/rehearsal").encode())
 
 
 def rehearse(connection: Connection, *, first: str = "") -> Rehearsal:
@@ -174,5 +174,5 @@ def triggers(connection: Connection) -> list[Trigger]:
     """Return the project's own triggers on ``auth.users``."""
     return [
         Trigger(str(name), str(function), bool(inserts_our_row))
-        for name, function, inserts_our_row in connection.execute(package_sql("triggers").encode())
+        for name, function, inserts_our_row in connection.execute(package_sql("database/triggers").encode())
     ]

@@ -17,6 +17,7 @@ from urllib3.exceptions import HTTPError
 from velro_auth.auth.api_keys import opens_administration
 from velro_auth.auth.models import Credentials
 from velro_auth.endpoints.supabase_api.refusals import NEW_FORMAT
+from velro_auth.upstream.answers import json_object
 
 PREFIX: Final = "/auth/v1"
 
@@ -40,11 +41,7 @@ class Answer:
     @property
     def document(self) -> dict[str, Any]:
         """The body as a JSON object; empty where it is none."""
-        try:
-            document = json.loads(self.body)
-        except ValueError:
-            return {}
-        return document if isinstance(document, dict) else {}
+        return json_object(self.body)
 
     def header(self, name: str) -> str:
         """Return a header; empty where it is missing."""

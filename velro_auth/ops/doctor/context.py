@@ -162,7 +162,7 @@ class DiagnosticContext:
         Raises:
             DatabaseError: The database cannot be reached.
         """
-        with connected(self.settings.database_url, lambda _: None) as connection:
+        with connected(self.settings.database_url) as connection:
             row = connection.execute(
                 "select host(ip) from auth.sessions where id = %s", (self.claims.get("session_id"),)
             ).fetchone()

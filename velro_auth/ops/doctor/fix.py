@@ -21,7 +21,7 @@ from velro_auth.ops.database.catalogue import differences
 from velro_auth.ops.database.connection import TRANSIENT, Connection, Transactions, connected
 from velro_auth.ops.database.errors import DatabaseError, MigrationRefused
 from velro_auth.ops.database.executor import translated_errors
-from velro_auth.ops.database.files import Migration
+from velro_auth.ops.database.files import Migration, package_sql
 from velro_auth.ops.database.plan import MigrationPlan, State
 from velro_auth.ops.doctor import undo
 from velro_auth.ops.doctor.schema import topic
@@ -34,14 +34,6 @@ _ROWS: Final = frozenset({"database.missing_rows", "database.outdated_rows"})
 #: A label cannot be used in the transaction that adds it.
 _LABEL: Final = "label viewer of public.user_role"
 
-#: Our triggers that are switched off, with their function, and whether this role may change their table.
-_SWITCHED_OFF: Final = """
-select t.tgname, t.tgrelid::regclass::text, t.tgfoid::regprocedure::text, pg_has_role(c.relowner, 'usage')
-from pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_proc p on p.oid = t.tgfoid
-join pg_namespace n on n.oid = p.pronamespace
-where not t.tgisinternal and t.tgenabled <> 'O' and t.tgname = any (%s)
-  and (n.nspname = 'velro_auth' or p.proname = 'handle_new_auth_user')
-"""
 _TRIGGERS: Final = (
     "on_auth_user_created",
     "on_auth_user_changed",
@@ -77,7 +69,7 @@ def preview(dsn: str) -> list[Difference]:
     Raises:
         DatabaseError: The database cannot be reached or refuses this role; or no migration is applied.
     """
-    with connected(dsn, lambda _: None) as connection:
+    with connected(dsn) as connection:
         preflight.check(connection)
         plan = _plan(connection)
         _applied(plan)
@@ -101,7 +93,7 @@ def apply(
         MigrationFailed: A migration failed; nothing was changed.
     """
     file = UndoFile(folder.absolute() / f"doctor_rollback_{now():%Y%m%d_%H%M%S}.sql")
-    with connected(dsn, lambda _: None) as connection, file.kept_if_committed(connection):
+    with connected(dsn) as connection, file.kept_if_committed(connection):
         preflight.check(connection)
         plan = _plan(connection)
         plan.refuse_edited()
@@ -151,7 +143,9 @@ def _switch_on(connection: Connection) -> Iterator[str]:
     Only the owner of auth.users can switch its triggers on. But this role may drop their function with them, and the
     migrations create both again.
     """
-    for name, table, function, is_ours in list(connection.execute(_SWITCHED_OFF, (list(_TRIGGERS),))):
+    for name, table, function, is_ours in list(
+        connection.execute(package_sql("doctor/switched_off").encode(), (list(_TRIGGERS),))
+    ):
         if is_ours:
             connection.execute(f'alter table {table} enable trigger "{name}"'.encode())
         else:
@@ -193,14 +187,6 @@ BACKFILL: Final = "run 'velro-auth db backfill', which fixes rows in batches and
 #: The columns that the mirror may change in an existing row.
 _COLUMNS: Final = ("email", "display_name", "avatar_url", "is_active", "updated_at")
 
-_MISSING_OR_OUTDATED: Final = """
-select a.id from auth.users a left join public.users u on u.id = a.id
-where u.id is null
-   or (a.deleted_at is null and u.email::text is distinct from a.email::text)
-   or (a.deleted_at is not null and num_nonnulls(u.email, u.display_name, u.avatar_url) > 0)
-order by a.id limit %s
-"""
-
 _Image: TypeAlias = Mapping[UUID, tuple[object, ...]]
 
 
@@ -221,7 +207,7 @@ def _mirror_rows(connection: Connection) -> _Rows:
     """Mirror the users whose rows are missing or outdated, inside the caller's transaction."""
     # No other session can write until the end, so new rows are ours.
     connection.execute("lock table public.users in share row exclusive mode")
-    ids = [row[0] for row in connection.execute(_MISSING_OR_OUTDATED, (MOST_ROWS + 1,))]
+    ids = [row[0] for row in connection.execute(package_sql("doctor/missing_or_outdated").encode(), (MOST_ROWS + 1,))]
     if not ids:
         return _Rows()
     if len(ids) > MOST_ROWS:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from urllib3.exceptions import HTTPError
 
 from velro_auth.health_checks import Finding
 from velro_auth.ops.doctor.checkup import Run
 from velro_auth.ops.doctor.context import DiagnosticContext, NotApplicable, NotGiven
+from velro_auth.upstream.answers import json_object
 
 _OK: Final = 200
 _NOT_FOUND: Final = 404
@@ -28,7 +28,7 @@ def _health(context: DiagnosticContext) -> Finding:
         status, body = context.ask_gateway("/health")
     except (HTTPError, ValueError) as error:
         return Finding("fail", f"no answer ({type(error).__name__})")
-    is_ours = _object(body).get("status") == "healthy"
+    is_ours = json_object(body).get("status") == "healthy"
     if status != _OK or not is_ours:
         return Finding("fail", f"/health answers {status}" + ("" if is_ours else ", and not as this service does"))
     return Finding("pass", "healthy")
@@ -36,7 +36,7 @@ def _health(context: DiagnosticContext) -> Finding:
 
 def _ready(context: DiagnosticContext) -> Finding:
     _, body = context.ask_gateway("/health/ready")
-    answer = _object(body)
+    answer = json_object(body)
     status, entries = answer.get("status"), answer.get("checks")
     if status not in {"pass", "warn", "fail"} or not isinstance(entries, dict):
         return Finding("fail", "/health/ready says nothing that can be read")
@@ -60,14 +60,6 @@ def _pool(context: DiagnosticContext) -> Finding:
     said = f"{idle:.0f} idle, the oldest opened {age_s:.0f} s ago, the longest unused for {unused_s:.0f} s"
     is_stuck = age_s > _OLDEST_S + _SLACK_S or unused_s > settings.upstream_warm_every_s + _SLACK_S
     return Finding("warn" if not idle or is_stuck else "pass", said)
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(body)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 CHECKS: Final[Mapping[str, Run]] = {

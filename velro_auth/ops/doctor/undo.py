@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
 from velro_auth.ops.database.connection import Connection
 from velro_auth.ops.database.errors import DatabaseError
+from velro_auth.ops.database.files import package_sql
 from velro_auth.ops.database.history import exists
 
 _HEAD: Final = """\
@@ -86,16 +86,6 @@ _RESTORED: Final = (
     "note",
 )
 
-#: The rows of velro_auth.undo, with the statements that insert and delete them.
-_NOTES: Final = """
-select 'note', format('%L of %L', u.subject, u.migration),
-       format('insert into velro_auth.undo (position, migration, subject, statement, drops_data)'
-              ' values (%s, %L, %L, %L, %L) on conflict do nothing',
-              u.position, u.migration, u.subject, u.statement, u.drops_data),
-       format('delete from velro_auth.undo where migration = %L and subject = %L', u.migration, u.subject), null
-from velro_auth.undo u
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -124,10 +114,9 @@ Snapshot: TypeAlias = Mapping[str, Item]
 
 def snapshot(connection: Connection) -> Snapshot:
     """Return the present objects: title → item. Needs an empty search_path."""
-    query = resources.files("velro_auth.ops.doctor").joinpath("state.sql").read_bytes()
-    rows = list(connection.execute(query))
+    rows = list(connection.execute(package_sql("doctor/state").encode()))
     if exists(connection, "velro_auth", "undo"):
-        rows += connection.execute(_NOTES)
+        rows += connection.execute(package_sql("doctor/undo_notes").encode())
     items = [Item(*cast("tuple[str, str, str | None, str | None, str | None]", row)) for row in rows]
     return {item.title: item for item in items}
 

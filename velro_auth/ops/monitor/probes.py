@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import re
 import socket
 import ssl
@@ -19,6 +18,7 @@ from urllib3.util import Timeout
 from velro_auth import __version__
 from velro_auth.ops.bench.openloop import own_share_ms
 from velro_auth.ops.monitor.observation import Failure, Observation
+from velro_auth.upstream.answers import json_object
 from velro_auth.upstream.transport.transport import Adapter
 
 _OK: Final = 200
@@ -113,7 +113,7 @@ class Client:
         finally:
             # Closes the connection even if the server keeps it open.
             adapter.close()
-        return Answer(response.status_code, "", response.headers, _object(text))
+        return Answer(response.status_code, "", response.headers, json_object(text))
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -128,14 +128,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     for link in [*error.args, getattr(error, "reason", None)]:
         if isinstance(link, BaseException) and link is not error:
             yield from _causes(link)
-
-
-def _object(text: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)
