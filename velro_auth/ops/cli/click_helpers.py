@@ -6,12 +6,14 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import click
 from rich.console import Console
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: Columns of a table that is printed to a file or a log.
 LOG_WIDTH: Final = 120
@@ -77,6 +79,11 @@ def working(what: str) -> Iterator[None]:
         yield
 
 
+def option(*names: str, **how: Any) -> Callable[[Command], Command]:
+    """Return click's option, whose help shows its default and its variable."""
+    return click.option(*names, show_default=how.get("default") not in {None, ""}, show_envvar=True, **how)
+
+
 #: ``--json`` of a command that reports: the parameter is ``as_json``.
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -86,20 +93,17 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
 
 
-url_option = click.option(
-    "--url", default="http://127.0.0.1:8000", show_default=True, callback=address, help="Address of the service."
-)
+url_option = option("--url", default="http://127.0.0.1:8000", callback=address, help="Address of the service.")
 
-password_option = click.option(
+password_option = option(
     "--password",
     envvar="AUTH_BENCH_PASSWORD",
-    show_envvar=True,
     help="Its password. Better in the variable: every user of a machine sees its command lines.",
 )
 
 
-database_option = click.option(
-    "--database-url", envvar="DATABASE_URL", show_envvar=True, default="", help="The database, as the role postgres."
+database_option = option(
+    "--database-url", envvar="DATABASE_URL", default="", help="The database, as the role postgres."
 )
 
 

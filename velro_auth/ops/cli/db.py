@@ -14,6 +14,7 @@ from velro_auth.ops.cli.click_helpers import (
     console,
     database_option,
     json_option,
+    option,
     print_json,
     warn,
     working,
@@ -38,11 +39,10 @@ CHECK_WARNING: Final = "Requests of the data API may fail for a moment, until it
 
 @click.group()
 @database_option
-@click.option(
+@option(
     "--lock-timeout-ms",
     type=click.IntRange(1),
     default=LOCK_TIMEOUT_MS,
-    show_default=True,
     help="How long one try may wait for a lock, and hold up a sign-up.",
 )
 @click.pass_context
@@ -125,7 +125,7 @@ def up(runner: Runner, /, *, dry_run: bool, no_backfill: bool, **how: Any) -> No
 
 
 @db.command()
-@click.option("--steps", type=click.IntRange(1), default=1, show_default=True, help="How many to roll back.")
+@option("--steps", type=click.IntRange(1), default=1, help="How many to roll back.")
 @click.option("--to", metavar="VERSION", help="Roll back everything newer than this one.")
 @click.option("--all", "everything", is_flag=True, help="Roll back all of them.")
 @click.option("--only", metavar="NAME", help="Roll back this optional migration only.")
@@ -212,7 +212,7 @@ def verify(context: click.Context, *, rehearse: bool, as_json: bool) -> None:
 
 
 @db.command()
-@click.option("--batch-size", type=click.IntRange(1), default=BATCH_SIZE, show_default=True, help="Users at a time.")
+@option("--batch-size", type=click.IntRange(1), default=BATCH_SIZE, help="Users at a time.")
 @_database_option
 @click.pass_obj
 def backfill(runner: Runner, batch_size: int) -> None:

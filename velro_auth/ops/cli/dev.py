@@ -19,7 +19,7 @@ import click
 import requests
 
 from velro_auth.config.settings import Settings, inherited
-from velro_auth.ops.cli.click_helpers import json_option, print_json
+from velro_auth.ops.cli.click_helpers import json_option, option, print_json
 from velro_auth.ops.cli.help_texts import texts
 from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject, mail_options
 from velro_auth.ops.cli.ports import LAST_PORT, free_port_beside, require_free
@@ -49,20 +49,13 @@ _data_dir_option = click.option("--data-dir", type=_DATA_DIR, help="The same opt
 
 
 @click.group(invoke_without_command=True)
-@click.option("--port", type=click.IntRange(1, LAST_PORT), envvar="PORT", default=8000, show_default=True)
-@click.option(
-    "--data-dir",
-    type=_DATA_DIR,
-    default=DATA_DIR,
-    show_default=True,
-    help="Where the local database is kept between runs.",
-)
-@click.option(
+@option("--port", type=click.IntRange(1, LAST_PORT), envvar="PORT", default=8000)
+@option("--data-dir", type=_DATA_DIR, default=DATA_DIR, help="Where the local database is kept between runs.")
+@option(
     "--confirm",
     type=click.Choice(["auto", "mail"]),
     envvar="AUTH_DEV_CONFIRM",
     default="auto",
-    show_default=True,
     help="Whether a new account is confirmed at once or by a mail.",
 )
 @click.pass_context

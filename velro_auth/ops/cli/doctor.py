@@ -16,7 +16,7 @@ import click
 
 from velro_auth.auth.models import Credentials
 from velro_auth.config.settings import Settings
-from velro_auth.ops.cli.click_helpers import address_or_none, console, json_option, password_option, working
+from velro_auth.ops.cli.click_helpers import address_or_none, console, json_option, option, password_option, working
 from velro_auth.ops.database import DatabaseError
 from velro_auth.ops.doctor import fix, report
 from velro_auth.ops.doctor.checks import CHECKS, CLIENT_CHECKS
@@ -34,8 +34,8 @@ _FOLDER: Final = click.Path(file_okay=False, path_type=Path)
 @json_option
 @click.option("--fix", is_flag=True, help="Fix the database first, and write an undo file.")
 @click.option("--dry-run", is_flag=True, help="With --fix: show what would be fixed, and change nothing.")
-@click.option("--rollback-dir", type=_FOLDER, default=Path(), show_default=True, help="The folder of the undo file.")
-@click.option("--email", envvar="AUTH_BENCH_EMAIL", show_envvar=True, help="An account to log in with.")
+@option("--rollback-dir", type=_FOLDER, default=Path(), help="The folder of the undo file.")
+@option("--email", envvar="AUTH_BENCH_EMAIL", help="An account to log in with.")
 @password_option
 @click.option(
     "--rehearsal/--no-rehearsal",

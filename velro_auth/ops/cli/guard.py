@@ -19,7 +19,7 @@ from velro_auth.guards.budgets import MemoryBudgets
 from velro_auth.guards.keys import UNKNOWN_NETWORK, Keyring, network_of, throttle_secret
 from velro_auth.guards.limits import Limits
 from velro_auth.ops.attack import budget, exact_budgets, length_of
-from velro_auth.ops.cli.click_helpers import address_or_none, json_option, print_json, working
+from velro_auth.ops.cli.click_helpers import address_or_none, json_option, option, print_json, working
 from velro_auth.stores.attempts import RedisAttempts
 from velro_auth.stores.budgets import RedisBudgets
 from velro_auth.stores.client import FAILURES, StoreBackoff, connect
@@ -98,7 +98,7 @@ def release(who: str) -> None:
 
 
 @guard.command(name="budget")
-@click.option("--clients", default=500, show_default=True, help="Attackers at once, each in a network of its own.")
+@option("--clients", default=500, help="Attackers at once, each in a network of its own.")
 @click.option("--replicas", type=int, help="Instances of the service; the setting AUTH_REPLICAS, or 1, if not given.")
 @json_option
 def print_budget(clients: int, replicas: int | None, *, as_json: bool) -> None:

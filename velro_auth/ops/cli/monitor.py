@@ -19,6 +19,7 @@ from velro_auth.ops.bench.target import is_this_machine
 from velro_auth.ops.cli.click_helpers import (
     Duration,
     json_option,
+    option,
     password_option,
     password_or_prompt,
     print_json,
@@ -49,39 +50,33 @@ _SETTINGS: Final = ("AUTH_P95_WARNING", "AUTH_P95_CRITICAL", "AUTH_SUCCESS_RATE_
 
 @click.group(invoke_without_command=True)
 @url_option
-@click.option(
-    "--interval",
-    type=click.FloatRange(0.1, 300),
-    default=5,
-    show_default=True,
-    help="Seconds between two requests to a target.",
-)
+@option("--interval", type=click.FloatRange(0.1, 300), default=5, help="Seconds between two requests to a target.")
 @click.option("--duration", type=Duration(), help="How long: 90, 30m, 24h, 7d. Default: until Ctrl-C or SIGTERM.")
-@click.option("--timeout", type=click.FloatRange(0.1, 60), default=5, show_default=True, help="Seconds for one answer.")
-@click.option(
-    "--email", envvar="AUTH_BENCH_EMAIL", show_envvar=True, help="An account to log in with. Default: no logins."
-)
+@option("--timeout", type=click.FloatRange(0.1, 60), default=5, help="Seconds for one answer.")
+@option("--email", envvar="AUTH_BENCH_EMAIL", help="An account to log in with. Default: no logins.")
 @password_option
-@click.option(
+@option(
     "--login-every",
     type=click.FloatRange(0.1, 3600),
     default=10,
-    show_default=True,
     help="Seconds between two logins, if --interval is not more. At least 4 unless the service is on this machine.",
 )
-@click.option(
-    "--raise-after", type=click.FloatRange(0, 3600), default=10, show_default=True,
+@option(
+    "--raise-after",
+    type=click.FloatRange(0, 3600),
+    default=10,
     help="Seconds that a problem lasts before it is announced.",
-)  # fmt: skip
-@click.option(
-    "--clear-after", type=click.FloatRange(0, 3600), default=30, show_default=True,
+)
+@option(
+    "--clear-after",
+    type=click.FloatRange(0, 3600),
+    default=30,
     help="Seconds that it has to be over before the all clear.",
-)  # fmt: skip
-@click.option(
+)
+@option(
     "--output-dir",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("logs"),
-    show_default=True,
     help="Where the files go; created if necessary.",
 )
 @click.option(

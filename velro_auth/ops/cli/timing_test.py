@@ -16,7 +16,7 @@ import click
 import requests
 
 from velro_auth.config.settings import Settings, inherited
-from velro_auth.ops.cli.click_helpers import address, json_option, print_json, working
+from velro_auth.ops.cli.click_helpers import address, json_option, option, print_json, working
 from velro_auth.ops.cli.dev import await_health
 from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject
 from velro_auth.ops.cli.ports import free_port_beside
@@ -55,10 +55,8 @@ def prove() -> None:
 
 
 @prove.command()
-@click.option(
-    "--route", type=click.Choice(list(ROUTES)), default="login", show_default=True, help="Which requests to compare."
-)
-@click.option("--samples", default=1000, show_default=True, help="Requests of each kind.")
+@option("--route", type=click.Choice(list(ROUTES)), default="login", help="Which requests to compare.")
+@option("--samples", default=1000, help="Requests of each kind.")
 @click.option(
     "--url",
     callback=lambda context, option, value: value and address(context, option, value),
@@ -67,8 +65,8 @@ def prove() -> None:
 )
 @click.option("--direct", is_flag=True, help="Ask Supabase itself (SUPABASE_URL): it does tell accounts apart.")
 @click.option("--supabase-api", is_flag=True, help="Ask /auth/v1 of the gateway, as Supabase's own clients do.")
-@click.option("--existing", default="demo@example.com", show_default=True, help="An account that exists.")
-@click.option("--banned", default="banned@example.com", show_default=True, help="An account that is banned.")
+@option("--existing", default="demo@example.com", help="An account that exists.")
+@option("--banned", default="banned@example.com", help="An account that is banned.")
 @click.option("--parallel", type=int, help="Requests at once. Default: 4, or 16 where each one waits.")
 @click.option("--data-dir", type=click.Path(path_type=Path), default=Path(".velro"), help="Of the local Supabase.")
 @json_option
