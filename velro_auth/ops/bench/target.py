@@ -6,7 +6,7 @@ import itertools
 import json
 import secrets
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -15,7 +15,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as PoolTimeoutError
 
 from velro_auth.ops.bench.openloop import Answer, own_share_ms
-from velro_auth.ops.bench.schedule import Arrival, Kind
+from velro_auth.ops.bench.schedule import KINDS, Arrival, Kind
 from velro_auth.ops.verdict import NotMeasured
 from velro_auth.upstream.answers import json_object
 
@@ -57,18 +57,11 @@ class Target:
             url, maxsize=connections, timeout=urllib3.Timeout(total=timeout_s), retries=False
         )
         self._emails = tuple(emails)
-        self._account_numbers: Mapping[Kind, Iterator[int]] = {
-            "good": itertools.count(),
-            "wrong_password": itertools.count(),
-        }
         self._password = password
         self._spreads_addresses = spreads_addresses
-        refusals = itertools.count()
-        self._network_numbers: Mapping[Kind, Iterator[int]] = {
-            "good": itertools.count(),
-            "wrong_password": refusals,
-            "unknown_user": refusals,
-        }
+        self._account_numbers = {kind: itertools.count() for kind in KINDS}
+        #: Those that are refused share one row of numbers.
+        self._network_numbers = {is_good: itertools.count() for is_good in (False, True)}
 
     @property
     def connections_opened(self) -> int:
@@ -127,7 +120,7 @@ class Target:
     def _origin(self, kind: Kind) -> dict[str, str]:
         if not self._spreads_addresses:
             return {}
-        number = next(self._network_numbers[kind])
+        number = next(self._network_numbers[kind == "good"])
         network = (
             number % _KNOWN_NETWORKS if kind == "good" else _KNOWN_NETWORKS + number % (_NETWORKS - _KNOWN_NETWORKS)
         )

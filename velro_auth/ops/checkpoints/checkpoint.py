@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from velro_auth.config.settings import Settings, shown, specs
-from velro_auth.ops.checkpoints.errors import DamagedCheckpoint, ForeignTag
+from velro_auth.errors import VelroAuthError
 from velro_auth.upstream.answers import json_object
 
 FORMAT: Final = 1
@@ -28,6 +28,18 @@ _WORD: Final = re.compile(r"[\w.+-]{1,100}", re.ASCII)
 #: Railway sets these for each deployment; they differ every time.
 _PLATFORM_PREFIX: Final = "RAILWAY_"
 _HASH_DIGITS: Final = 16
+
+
+class CheckpointError(VelroAuthError):
+    """A checkpoint cannot be made, found or restored; the message is one sentence that says what to do."""
+
+
+class ForeignTag(CheckpointError):
+    """The tag exists, but it is not a checkpoint."""
+
+
+class DamagedCheckpoint(CheckpointError):
+    """The checkpoint is incomplete or edited, or its tag was moved."""
 
 
 @dataclass(frozen=True, slots=True)

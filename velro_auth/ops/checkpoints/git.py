@@ -12,11 +12,14 @@ from typing import Final
 
 from velro_auth import __version__
 from velro_auth.config.settings import Settings, inherited
-from velro_auth.ops.checkpoints.checkpoint import AppliedMigration, Checkpoint, Fingerprint, one_line
-from velro_auth.ops.checkpoints.errors import (
+from velro_auth.ops.checkpoints.checkpoint import (
+    AppliedMigration,
+    Checkpoint,
     CheckpointError,
     DamagedCheckpoint,
+    Fingerprint,
     ForeignTag,
+    one_line,
 )
 
 _PATTERN: Final = "rollback-*"

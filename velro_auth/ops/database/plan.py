@@ -114,29 +114,21 @@ class MigrationPlan:
             or (state is State.NOT_ASKED_FOR and one.version in chosen)
         ]
 
-    def applied_named(self, option: str) -> list[Applied]:
-        """Return the optional migration of this name as it was applied; empty where it is not applied.
+    def to_roll_back(self, *, steps: int = 1, to: str | None = None, only: str | None = None) -> list[Applied]:
+        """Return what ``down`` rolls back, newest first: see ``Runner.down``.
 
         Raises:
-            DatabaseError: There is no such name.
-        """
-        versions = {one.version for one in named(self.migrations, [option])}
-        return [one for one in self._newest_first() if one.version in versions]
-
-    def newest_applied(self, count: int) -> list[Applied]:
-        """Return the newest *count* applied migrations, newest first."""
-        return self._newest_first()[:count]
-
-    def applied_after(self, version: str) -> list[Applied]:
-        """Return the applied migrations newer than *version*, newest first.
-
-        Raises:
-            DatabaseError: *version* itself is not applied.
+            DatabaseError: *to* itself is not applied, or there is no optional migration *only*.
         """
         applied = self._newest_first()
-        if version not in {one.version for one in applied}:
-            raise DatabaseError(f"Migration {version} is not applied, so the database cannot be rolled back to it")
-        return [one for one in applied if one.version > version]
+        if only is not None:
+            versions = {one.version for one in named(self.migrations, [only])}
+            return [one for one in applied if one.version in versions]
+        if to is None:
+            return applied[:steps]
+        if to not in {one.version for one in applied}:
+            raise DatabaseError(f"Migration {to} is not applied, so the database cannot be rolled back to it")
+        return [one for one in applied if one.version > to]
 
     def _newest_first(self) -> list[Applied]:
         by_cli = [

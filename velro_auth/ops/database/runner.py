@@ -126,10 +126,7 @@ class Runner:
         """
         with self._connected() as connection:
             plan = self._plan(connection)
-            if only is not None:
-                chosen = plan.applied_named(only)
-            else:
-                chosen = plan.newest_applied(steps) if to is None else plan.applied_after(to)
+            chosen = plan.to_roll_back(steps=steps, to=to, only=only)
             if not dry_run:
                 executor = Executor(connection, self.transactions)
                 executor.record_cli_migrations(plan.only_in_cli_history())

@@ -86,11 +86,9 @@ def apply(
     """Fix the database of *dsn*, and write the undo file into *folder*.
 
     Raises:
-        DatabaseError: The file cannot be written; nothing was changed; a file was changed after it was applied; another
-            session held a lock through all tries; nothing was changed; the database cannot be reached or refuses this
-            role; or no migration is applied.
-        MigrationRefused: A migration refused what it found; nothing was changed.
-        MigrationFailed: A migration failed; nothing was changed.
+        DatabaseError: The file cannot be written, a migration's file was changed after it was applied, a migration
+            refused what it found or failed, another session held a lock through all tries, the database cannot be
+            reached or refuses this role, or no migration is applied. Nothing was changed.
     """
     file = UndoFile(folder.absolute() / f"doctor_rollback_{now():%Y%m%d_%H%M%S}.sql")
     with connected(dsn) as connection, file.kept_if_committed(connection):

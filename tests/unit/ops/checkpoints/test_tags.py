@@ -12,7 +12,7 @@ from tests.fixtures.checkout import Checkout
 from tests.unit.ops.checkpoints.samples import AT, applied
 from velro_auth.config.settings import Settings
 from velro_auth.ops.checkpoints import Repository, Tags
-from velro_auth.ops.checkpoints.errors import (
+from velro_auth.ops.checkpoints.checkpoint import (
     CheckpointError,
     DamagedCheckpoint,
     ForeignTag,
