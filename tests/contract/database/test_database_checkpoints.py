@@ -11,7 +11,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.contract.database.project import Project
 from tests.fixtures.checkout import Checkout
 from velro_auth.config.settings import Settings
-from velro_auth.ops.checkpoints import AppliedMigration, Tags
+from velro_auth.ops.checkpoints.checkpoint import AppliedMigration
+from velro_auth.ops.checkpoints.git import Tags
 from velro_auth.ops.checkpoints.rollback_plan import applied_now, plan_rollback, run_rollback
 from velro_auth.ops.cli import main
 from velro_auth.ops.database import State

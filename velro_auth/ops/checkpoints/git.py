@@ -132,7 +132,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """The checkpoints of a repository."""
+    """The checkpoints of a repository. Each method may raise ``CheckpointError``: there is no git or no repository."""
 
     repository: Repository
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -149,9 +149,6 @@ class Tags:
         """Create a checkpoint of the commit that is checked out, and return the name of its tag.
 
         The name is ``rollback-<YYYYMMDD-HHMM>``, with a number at its end if that tag exists.
-
-        Raises:
-            CheckpointError: There is no git, no repository or no commit, or git refused.
         """
         now = self.now()
         checkpoint = Checkpoint(
@@ -184,11 +181,7 @@ class Tags:
         raise CheckpointError(f"There is no tag {tag}; look at velro-auth checkpoint list, or fetch: git fetch --tags")
 
     def all(self) -> list[Found]:
-        """Return the checkpoints, newest first, without other tags of the same pattern.
-
-        Raises:
-            CheckpointError: There is no git or no repository.
-        """
+        """Return the checkpoints, newest first, without other tags of the same pattern."""
         found = []
         for tag in self.repository.tags(_PATTERN):
             try:
@@ -205,7 +198,7 @@ class Tags:
         A damaged one counts: skipping it would silently roll back further.
 
         Raises:
-            CheckpointError: There is none; there is no git or no repository.
+            CheckpointError: There is none.
         """
         for found in self.all():
             if found.checkpoint is None or found.checkpoint.before_rollback_to is None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from velro_auth.config.settings import Settings
-from velro_auth.ops.checkpoints import Found, Repository, Tags
+from velro_auth.ops.checkpoints.git import Found, Repository, Tags
 from velro_auth.ops.checkpoints.rollback_plan import applied_now
 from velro_auth.ops.cli.click_helpers import database_option, json_option, print_json, warn
 from velro_auth.ops.database import Runner

@@ -11,9 +11,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 import requests
@@ -178,9 +178,8 @@ def _create_accounts(project: LocalProject) -> None:
     project.add_user(BANNED_EMAIL, DEMO_PASSWORD, ban_duration="876000h")
 
 
-@contextlib.contextmanager
-def _gateway(port: int, project: LocalProject) -> Iterator[subprocess.Popen[str]]:
-    """Run the gateway as in production, but listen on this machine only."""
+def _gateway(port: int, project: LocalProject) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
+    """Run the gateway in front of the local Supabase."""
     click.echo("Starting the gateway …")
     if inherited().get("AUTH_ENV_FILE"):
         click.echo("AUTH_ENV_FILE is ignored here: its settings would win over those of the local Supabase.")
@@ -195,15 +194,25 @@ def _gateway(port: int, project: LocalProject) -> Iterator[subprocess.Popen[str]
         **inherited(
             # Settings in a file would win over these variables, and may name a real project.
             AUTH_ENV_FILE="",
-            PORT=str(port),
             SUPABASE_URL=project.url,
             SUPABASE_PUBLISHABLE_KEY=project.publishable_key,
             SUPABASE_SECRET_KEY=project.secret_key,
         ),
         **_panel(project).variables(),
     }
-    command = [*gunicorn("velro_auth.ops.panel.app:from_environment()"), "--bind", f"{LOOPBACK}:{port}"]
-    process = start(command, env=env)
+    return running_gateway(gunicorn("velro_auth.ops.panel.app:from_environment()"), port, env)
+
+
+@contextlib.contextmanager
+def running_gateway(
+    command: Sequence[str], port: int, env: Mapping[str, str], **options: Any
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a gateway as in production, but listen on this machine only; *options* are those of ``Popen``.
+
+    Raises:
+        CannotStart: The gateway ended, or did not answer within ``START_LIMIT_S``.
+    """
+    process = start([*command, "--bind", f"{LOOPBACK}:{port}"], env={**env, "PORT": str(port)}, **options)
     try:
         await_health(port, process)
         yield process
@@ -224,11 +233,7 @@ def _panel(project: LocalProject) -> PanelProject:
 
 
 def await_health(port: int, process: subprocess.Popen[str]) -> None:
-    """Wait until the gateway answers.
-
-    Raises:
-        CannotStart: The gateway ended, or did not answer within ``START_LIMIT_S``.
-    """
+    """Wait until the gateway answers."""
     ends_s = time.monotonic() + START_LIMIT_S
     while time.monotonic() < ends_s and process.poll() is None:
         # On a busy machine the first request may time out.

@@ -73,13 +73,10 @@ def doctor(*, url: str, fix: bool, dry_run: bool, client: bool, reference: bool,
         key = options["key"] or next(iter(settings.client_keys), "")
         caller = GatewayClient(url=url, key=key, origin=origin, redirect_to=redirect_to, account=account)
         _check(dataclasses.replace(context, client=caller), CLIENT_CHECKS, chosen, None, as_json=as_json)
-    echo = _silent if as_json else click.echo
+    # The JSON document has it all.
+    echo: Callable[[str], object] = (lambda _line: None) if as_json else click.echo
     fixed = _fix(settings.database_url, options["rollback_dir"], dry_run=dry_run, echo=echo) if fix else None
     _check(context, CHECKS, chosen, fixed, as_json=as_json)
-
-
-def _silent(_line: str) -> None:
-    """Print nothing: the JSON document has it all."""
 
 
 def _check(
@@ -106,7 +103,7 @@ def _check(
     sys.exit(report.EXIT[overall(results)])
 
 
-def _fix(dsn: str, folder: Path, *, dry_run: bool, echo: Callable[[str], None]) -> FixResult:
+def _fix(dsn: str, folder: Path, *, dry_run: bool, echo: Callable[[str], object]) -> FixResult:
     try:
         wanted = [one.subject for one in fix.preview(dsn)]
         if dry_run:

@@ -10,17 +10,10 @@ from pathlib import Path
 import click
 
 from velro_auth.config.settings import Settings
-from velro_auth.ops.checkpoints import (
-    AppliedMigration,
-    Checkpoint,
-    CheckpointError,
-    Fingerprint,
-    Repository,
-    RollbackPlan,
-    Tags,
-)
+from velro_auth.ops.checkpoints.checkpoint import AppliedMigration, Checkpoint, CheckpointError, Fingerprint
+from velro_auth.ops.checkpoints.git import Repository, Tags
 from velro_auth.ops.checkpoints.guide import git_lines, railway_lines
-from velro_auth.ops.checkpoints.rollback_plan import applied_now, plan_rollback, run_rollback
+from velro_auth.ops.checkpoints.rollback_plan import RollbackPlan, applied_now, plan_rollback, run_rollback
 from velro_auth.ops.cli.click_helpers import database_option, json_option, print_json, warn
 from velro_auth.ops.cli.db import HOOK, HOOK_WARNING
 from velro_auth.ops.database import DatabaseError, Runner

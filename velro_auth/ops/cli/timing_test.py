@@ -17,10 +17,9 @@ import requests
 
 from velro_auth.config.settings import Settings, inherited
 from velro_auth.ops.cli.click_helpers import address, json_option, option, print_json, working
-from velro_auth.ops.cli.dev import await_health
+from velro_auth.ops.cli.dev import running_gateway
 from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject
 from velro_auth.ops.cli.ports import free_port_beside
-from velro_auth.ops.cli.processes import start, stop
 from velro_auth.ops.cli.serve import GUNICORN
 from velro_auth.ops.enumeration import ROUTES, Sample, Target, gather, requests_of, upstream_requests
 from velro_auth.ops.timing_comparison import compare
@@ -36,7 +35,6 @@ _COMPARED: Final = ("status", "headers", "body")
 _OPEN: Final = "Open the throttle of the gateway under test: see --help."
 
 _FIRST_PORT: Final = 18400
-_STOP_LIMIT_S: Final = 20
 
 #: Settings of the gateway that the command starts: no limit stops the measurement.
 LIFTED: Final = {
@@ -156,14 +154,9 @@ def _own_gateway(variables: Mapping[str, str]) -> Iterator[str]:
     """Run a gateway with those *variables* on a free port of this machine."""
     port = free_port_beside(_FIRST_PORT)
     click.echo(f"Starting a gateway on port {port}, with all limits lifted …", err=True)
-    command = [*GUNICORN, "--bind", f"{LOOPBACK}:{port}"]
-    env = {"LOG_LEVEL": "error", **variables, "AUTH_ENV_FILE": "", "PORT": str(port)}
-    process = start(command, env=env, stdout=subprocess.DEVNULL)
-    try:
-        await_health(port, process)
+    env = {"LOG_LEVEL": "error", **variables, "AUTH_ENV_FILE": ""}
+    with running_gateway(GUNICORN, port, env, stdout=subprocess.DEVNULL):
         yield f"http://{LOOPBACK}:{port}"
-    finally:
-        stop(process, within_s=_STOP_LIMIT_S)
 
 
 def _require_upstream(target: Target, before: int | None, sent: int) -> None:

@@ -110,7 +110,11 @@ def connected(dsn: str, on_notice: Callable[[str], None] = lambda _: None) -> It
             fallback_application_name="velro-auth",
         )
     except psycopg.OperationalError as error:
-        raise DatabaseError(f"No connection to {name}: {_explain(str(error))}") from error
+        message = str(error)
+        meaning = next(
+            (meaning for part, meaning in _HINTS.items() if part in message), message.strip().splitlines()[-1]
+        )
+        raise DatabaseError(f"No connection to {name}: {meaning}") from error
 
     def pass_warning(diagnostic: errors.Diagnostic) -> None:
         if diagnostic.severity_nonlocalized == "WARNING":
@@ -144,19 +148,19 @@ class Transactions:
     advisory_lock_timeout_ms: int = ADVISORY_LOCK_TIMEOUT_MS
     sleep: Callable[[float], None] = time.sleep
 
-    def run(self, connection: Connection, body: Callable[[], Result]) -> Result:
-        """Call *body* in a transaction and return its result.
+    def run(self, connection: Connection, body: Callable[[], Result], *, force_rollback: bool = False) -> Result:
+        """Call *body* in a transaction and return its result; with *force_rollback*, nothing is kept.
 
         Raises:
             DatabaseError: Another session held a lock through all tries.
         """
         for pause_s in self.pauses_s:
             try:
-                return self._once(connection, body)
+                return self._once(connection, body, force_rollback)
             except TRANSIENT:
                 self.sleep(pause_s)
         try:
-            return self._once(connection, body)
+            return self._once(connection, body, force_rollback)
         except TRANSIENT as error:
             row = connection.execute(package_sql("database/lock_holders").encode()).fetchone()
             raise DatabaseError(
@@ -164,8 +168,8 @@ class Transactions:
                 f" tables of users are held by: {(row and row[0]) or 'no session any more'}"
             ) from error
 
-    def _once(self, connection: Connection, body: Callable[[], Result]) -> Result:
-        with connection.transaction():
+    def _once(self, connection: Connection, body: Callable[[], Result], force_rollback: bool) -> Result:  # noqa: FBT001
+        with connection.transaction(force_rollback=force_rollback):
             self._acquire_advisory_lock(connection)
             _set_local(connection, "lock_timeout", f"{self.lock_timeout_ms}ms")
             _set_local(connection, "search_path", "")
@@ -184,10 +188,3 @@ class Transactions:
 
 def _set_local(connection: Connection, name: str, value: str) -> None:
     connection.execute("select set_config(%s, %s, true)", (name, value))
-
-
-def _explain(message: str) -> str:
-    for part, meaning in _HINTS.items():
-        if part in message:
-            return meaning
-    return message.strip().splitlines()[-1]

@@ -44,14 +44,6 @@ on conflict (migration, subject) do nothing
 """
 
 
-class _RehearsalDone(Exception):
-    """Rolls the rehearsal back, and carries its results."""
-
-    def __init__(self, before: Rehearsal, after: Rehearsal) -> None:
-        super().__init__()
-        self.before, self.after = before, after
-
-
 @dataclass(frozen=True, slots=True)
 class Executor:
     """Runs migrations on a connection.
@@ -80,13 +72,13 @@ class Executor:
     def _rehearse(
         self, migrations: Sequence[Migration], adopt: Sequence[str], *, shows_warnings: bool, in_one_call: bool
     ) -> tuple[Rehearsal, Rehearsal]:
-        def body() -> None:
+        def body() -> tuple[Rehearsal, Rehearsal]:
             if migrations or adopt:
                 history.create(self.connection)
             rehearsal.prepare(self.connection)
             before = rehearsal.rehearse(self.connection)
             if not migrations and not adopt:
-                raise _RehearsalDone(before, before)
+                return before, before
             if shows_warnings:
                 self.connection.execute("set local client_min_messages = warning")
             deferred: list[str] = []
@@ -98,13 +90,9 @@ class Executor:
                         self.connection.execute(statements.encode())
             with translated_errors("the rehearsal"):
                 after = rehearsal.rehearse(self.connection, first="".join(deferred))
-            raise _RehearsalDone(before, after)
+            return before, after
 
-        try:
-            self.transactions.run(self.connection, body)
-        except _RehearsalDone as done:
-            return done.before, done.after
-        raise AssertionError("a rehearsal ends with its own exception")
+        return self.transactions.run(self.connection, body, force_rollback=True)
 
     def _rehearsed_sql(self, migrations: Sequence[Migration], adopt: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Yield a label and the SQL for each step of the rehearsal."""

@@ -1,4 +1,8 @@
-"""The migration files: ``<14 digits>_<name>.sql`` with its ``.down.sql``; and the SQL files of ``velro_auth.ops``."""
+"""The migration files: ``<14 digits>_<name>.sql`` with its ``.down.sql``; and the SQL files of ``velro_auth.ops``.
+
+Functions raise ``DatabaseError`` where a folder is missing or empty, an up file has no down file, or there is no
+migration of a name or version.
+"""
 
 from __future__ import annotations
 
@@ -55,9 +59,6 @@ def shipped() -> Traversable:
     """Return the folder of migrations of this release.
 
     A wheel holds it as ``velro_auth/migrations``; in a checkout it is next to the package.
-
-    Raises:
-        DatabaseError: It is in neither folder.
     """
     package = resources.files("velro_auth")
     for folder in (package / "migrations", Path(str(package)).parent / "migrations"):
@@ -67,11 +68,7 @@ def shipped() -> Traversable:
 
 
 def load(directory: Traversable) -> tuple[Migration, ...]:
-    """Return the migrations of a folder in their order, without the optional ones.
-
-    Raises:
-        DatabaseError: The folder is missing or empty, or an up file has no down file.
-    """
+    """Return the migrations of a folder in their order, without the optional ones."""
     if not directory.is_dir():
         raise DatabaseError(f"There is no folder {directory}")
     files = {file.name: file for file in directory.iterdir()}
@@ -82,21 +79,13 @@ def load(directory: Traversable) -> tuple[Migration, ...]:
 
 
 def load_all(directory: Traversable) -> tuple[Migration, ...]:
-    """Return the migrations of a folder with the optional ones in its folder ``optional``, in their order.
-
-    Raises:
-        DatabaseError: One of the folders is missing or empty, or an up file has no down file.
-    """
+    """Return the migrations of a folder with the optional ones in its folder ``optional``, in their order."""
     optional = (replace(one, is_optional=True) for one in load(directory / "optional"))
     return tuple(sorted((*load(directory), *optional), key=lambda one: one.version))
 
 
 def named(migrations: Sequence[Migration], options: Collection[str]) -> tuple[Migration, ...]:
-    """Return the optional migrations with these names.
-
-    Raises:
-        DatabaseError: None has one of the names.
-    """
+    """Return the optional migrations with these names."""
     known = {one.option: one for one in migrations if one.is_optional}
     unknown = sorted(set(options) - known.keys())
     if unknown:
@@ -107,11 +96,7 @@ def named(migrations: Sequence[Migration], options: Collection[str]) -> tuple[Mi
 
 
 def upto(migrations: Sequence[Migration], version: str) -> tuple[Migration, ...]:
-    """Return the migrations up to and including *version*.
-
-    Raises:
-        DatabaseError: None has that version.
-    """
+    """Return the migrations up to and including *version*."""
     versions = [migration.version for migration in migrations]
     if version not in versions:
         raise DatabaseError(f"There is no migration {version}; there are {', '.join(versions)}")

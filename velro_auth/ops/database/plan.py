@@ -55,7 +55,8 @@ class Step:
 class MigrationPlan:
     """The migration files and what the database records.
 
-    Of what the Supabase CLI has applied, only the versions are known.
+    Of what the Supabase CLI has applied, only the versions are known. Methods raise ``DatabaseError`` where there is no
+    migration of a version or name, or it is not applied.
     """
 
     migrations: Sequence[Migration]
@@ -101,9 +102,6 @@ class MigrationPlan:
         """Return what ``up`` applies, in order.
 
         *to* is the last version, *wanted* are names of optional migrations; with *again*, the applied ones as well.
-
-        Raises:
-            DatabaseError: There is no such version or name.
         """
         chosen = {one.version for one in named(self.migrations, wanted)}
         states = {State.PENDING, State.APPLIED} if again else {State.PENDING}
@@ -115,11 +113,7 @@ class MigrationPlan:
         ]
 
     def to_roll_back(self, *, steps: int = 1, to: str | None = None, only: str | None = None) -> list[Applied]:
-        """Return what ``down`` rolls back, newest first: see ``Runner.down``.
-
-        Raises:
-            DatabaseError: *to* itself is not applied, or there is no optional migration *only*.
-        """
+        """Return what ``down`` rolls back, newest first: see ``Runner.down``."""
         applied = self._newest_first()
         if only is not None:
             versions = {one.version for one in named(self.migrations, [only])}

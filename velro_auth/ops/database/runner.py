@@ -19,7 +19,6 @@ from velro_auth.ops.database.connection import Connection, Transactions, connect
 from velro_auth.ops.database.executor import MIRROR, Executor
 from velro_auth.ops.database.files import Migration
 from velro_auth.ops.database.plan import MigrationPlan, Status, Step
-from velro_auth.ops.database.preflight import Preflight
 
 #: Our objects that hold data, and whether it is the table whose rows are counted.
 _DATA: Final = """
@@ -38,7 +37,8 @@ class Runner:
     """The migrations of one database.
 
     Each method opens its own connection, checks the database and the role, and closes the connection. Each may raise
-    ``DatabaseError``: the database cannot be reached, is the wrong one, or refuses this role.
+    ``DatabaseError``: the database cannot be reached, is the wrong one, or refuses this role; a version or name is
+    unknown or not applied; a file was changed after it was applied; another session held a lock for too long.
 
     Attributes:
         dsn: The database, as the role that owns (or shall own) our objects: ``postgres``.
@@ -52,17 +52,13 @@ class Runner:
 
     def status(self) -> list[Status]:
         """Return the status of each migration, in order."""
-        with self._connected(changes=False) as connection:
-            return self._plan(connection).statuses()
+        with self.connected(changes=False) as connection:
+            return self.plan_on(connection).statuses()
 
     def plan(
         self, *, to: str | None = None, adopt: bool = False, rehearse: bool = True, wanted: Collection[str] = ()
     ) -> list[Step]:
-        """Return the steps that ``up`` would take; changes nothing, and needs read access only.
-
-        Raises:
-            DatabaseError: As for ``up``.
-        """
+        """Return the steps that ``up`` would take; changes nothing, and needs read access only."""
         return self.up(to=to, dry_run=True, adopt=adopt, rehearse=rehearse, wanted=wanted)
 
     def up(
@@ -85,21 +81,22 @@ class Runner:
         fire before ours.
 
         Raises:
-            DatabaseError: A file was changed after it was applied; another session held a lock for too long.
             MigrationRefused: A migration refused what it found, or a sign-up would fail afterwards.
             MigrationFailed: A migration failed and was rolled back.
         """
-        with self._connected(changes=not dry_run) as connection:
-            plan = self._plan(connection)
+        with self.connected(changes=not dry_run) as connection:
+            plan = self.plan_on(connection)
             plan.refuse_edited()
             chosen = plan.to_apply(to=to, wanted=wanted, again=again)
             executor = Executor(connection, self.transactions)
-            checks = Preflight(executor, tuple(chosen), adopt, shows_warnings=dry_run)
-            adopted = checks.run(rehearse=rehearse, on_notice=self.on_notice)
+            adopted = preflight.to_adopt(
+                executor, chosen, adopts=adopt, rehearse=rehearse, shows_warnings=dry_run, on_notice=self.on_notice
+            )
             if not dry_run:
                 executor.record_cli_migrations(plan.only_in_cli_history())
+                has_mirror = any(one.version == MIRROR for one in chosen)
                 chosen = [one for one in chosen if executor.apply(one, again=again, adopt=adopted)]
-                if adopted and all(one.version != MIRROR for one in checks.migrations):
+                if adopted and not has_mirror:
                     executor.adopt_triggers(adopted)
             return [Step(one.version, one.label, one.up_sql) for one in chosen]
 
@@ -121,11 +118,10 @@ class Runner:
         *drop_data* our tables, columns and types are dropped; else they stay, closed to the data API.
 
         Raises:
-            DatabaseError: *to* is not applied; another session held a lock for too long.
             MigrationFailed: A migration could not be rolled back; it stays applied.
         """
-        with self._connected() as connection:
-            plan = self._plan(connection)
+        with self.connected() as connection:
+            plan = self.plan_on(connection)
             chosen = plan.to_roll_back(steps=steps, to=to, only=only)
             if not dry_run:
                 executor = Executor(connection, self.transactions)
@@ -135,7 +131,7 @@ class Runner:
 
     def droppable_data(self, versions: Sequence[str]) -> list[str]:
         """Return what rolling back *versions* with *drop_data* would drop: our tables, columns and types."""
-        with self._connected() as connection:
+        with self.connected() as connection:
             if not history.exists(connection, "velro_auth", "undo"):
                 return []
             rows = list(connection.execute(_DATA, (list(versions),)))
@@ -146,8 +142,8 @@ class Runner:
 
         With *rehearse*, a sign-up is rehearsed too, in a transaction that is rolled back.
         """
-        with self._connected() as connection:
-            found = differences(connection, self._plan(connection).statuses())
+        with self.connected() as connection:
+            found = differences(connection, self.plan_on(connection).statuses())
             if rehearse and not preflight.rehearsal_blocker(connection):
                 now, _ = Executor(connection, self.transactions).rehearse(())
                 found += [
@@ -158,17 +154,12 @@ class Runner:
 
     def backfill_is_pending(self) -> bool:
         """Return whether the users from before the migrations still have to be mirrored."""
-        with self._connected(changes=False) as connection:
+        with self.connected(changes=False) as connection:
             return is_pending(connection)
 
     def backfill(self, *, batch_size: int = BATCH_SIZE, on_progress: Callable[[Progress], None] = _ignore) -> Progress:
-        """Mirror ``auth.users`` into ``public.users``; an interrupted run is continued.
-
-        Raises:
-            DatabaseError: The migration that creates the back-fill is not applied; another session held a lock for too
-                long.
-        """
-        with self._connected() as connection:
+        """Mirror ``auth.users`` into ``public.users``; an interrupted run is continued."""
+        with self.connected() as connection:
             return backfill(connection, self.transactions, batch_size=batch_size, on_progress=on_progress)
 
     def export(self, directory: Path, *, wanted: Collection[str] = ()) -> list[Path]:
@@ -176,9 +167,6 @@ class Runner:
 
         The down files are left out: the CLI would apply them as migrations. So are optional migrations that are not
         *wanted*.
-
-        Raises:
-            DatabaseError: There is no optional migration of such a name.
         """
         chosen = files.named(self.migrations, wanted)
         directory.mkdir(parents=True, exist_ok=True)
@@ -192,12 +180,14 @@ class Runner:
         return written
 
     @contextmanager
-    def _connected(self, *, changes: bool = True) -> Iterator[Connection]:
+    def connected(self, *, changes: bool = True) -> Iterator[Connection]:
+        """Open a connection for the length of a block, after a look at the database and the role."""
         with connected(self.dsn, self.on_notice) as connection:
             preflight.check(connection, changes=changes)
             yield connection
 
-    def _plan(self, connection: Connection) -> MigrationPlan:
+    def plan_on(self, connection: Connection) -> MigrationPlan:
+        """Return what the database records, beside the files."""
         return MigrationPlan(self.migrations, history.read(connection), history.cli_versions(connection))
 
 

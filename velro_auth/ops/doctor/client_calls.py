@@ -21,8 +21,8 @@ from velro_auth.upstream.answers import json_object
 
 PREFIX: Final = "/auth/v1"
 
-#: The largest answer that is read, in bytes; a session has a few thousand.
-_MAX_ANSWER_BYTES: Final = 256 * 1024
+#: The largest answer that is read, in bytes; the metrics have some ten thousand.
+_MAX_ANSWER_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import jwt
-import urllib3
 
 from velro_auth.auth.models import Credentials, Session
 from velro_auth.auth.token_check import IssuedTokenCheck
@@ -168,21 +167,16 @@ class DiagnosticContext:
             ).fetchone()
         return str(row[0]) if row else ""
 
-    def ask_gateway(self, path: str, *, token: str = "") -> tuple[int, bytes]:
-        """Send one GET request to the running gateway; return status and body.
+    @property
+    def gateway(self) -> GatewayClient:
+        """A client of the running gateway.
 
         Raises:
             NotGiven: None was named.
-            urllib3.exceptions.HTTPError: There was no answer.
         """
         if not self.gateway_url:
             raise NotGiven("no running gateway was named", give=GATEWAY)
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        with urllib3.PoolManager(
-            timeout=urllib3.Timeout(total=self.settings.upstream_deadline_s), retries=False, ssl_context=self.tls
-        ) as pool:
-            reply = pool.request("GET", self.gateway_url.rstrip("/") + path, headers=headers, redirect=False)
-        return reply.status, reply.data
+        return GatewayClient(url=self.gateway_url, timeout_s=self.settings.upstream_deadline_s, tls=self.tls)
 
     def close(self) -> None:
         """End the sessions of the test account, if there were any."""

@@ -16,9 +16,9 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from velro_auth.ops.database import Difference, files, history, preflight
+from velro_auth.ops.database import Difference, Runner
 from velro_auth.ops.database.catalogue import differences
-from velro_auth.ops.database.connection import TRANSIENT, Connection, Transactions, connected
+from velro_auth.ops.database.connection import TRANSIENT, Connection, Transactions
 from velro_auth.ops.database.errors import DatabaseError, MigrationRefused
 from velro_auth.ops.database.executor import translated_errors
 from velro_auth.ops.database.files import Migration, package_sql
@@ -69,9 +69,9 @@ def preview(dsn: str) -> list[Difference]:
     Raises:
         DatabaseError: The database cannot be reached or refuses this role; or no migration is applied.
     """
-    with connected(dsn) as connection:
-        preflight.check(connection)
-        plan = _plan(connection)
+    runner = Runner(dsn)
+    with runner.connected() as connection:
+        plan = runner.plan_on(connection)
         _applied(plan)
         return _fixable(connection, plan)
 
@@ -91,16 +91,14 @@ def apply(
             reached or refuses this role, or no migration is applied. Nothing was changed.
     """
     file = UndoFile(folder.absolute() / f"doctor_rollback_{now():%Y%m%d_%H%M%S}.sql")
-    with connected(dsn) as connection, file.kept_if_committed(connection):
-        preflight.check(connection)
-        plan = _plan(connection)
+    runner = Runner(dsn, transactions=transactions or Transactions())
+    with runner.connected() as connection, file.kept_if_committed(connection):
+        plan = runner.plan_on(connection)
         plan.refuse_edited()
         migrations = _applied(plan)
         try:
             with translated_errors("doctor --fix"):
-                return (transactions or Transactions()).run(
-                    connection, lambda: _fix(connection, plan, migrations, file)
-                )
+                return runner.transactions.run(connection, lambda: _fix(connection, plan, migrations, file))
         except _NothingToDo as nothing:
             file.discard()
             return FixResult(remarks=nothing.args)
@@ -149,10 +147,6 @@ def _switch_on(connection: Connection) -> Iterator[str]:
         else:
             yield from [str(row[0]) for row in connection.execute(_OTHERS, (function, name))]
             connection.execute(f"drop function {function} cascade".encode())
-
-
-def _plan(connection: Connection) -> MigrationPlan:
-    return MigrationPlan(files.load_all(files.shipped()), history.read(connection), history.cli_versions(connection))
 
 
 def _applied(plan: MigrationPlan) -> list[Migration]:

@@ -11,12 +11,12 @@ import pytest
 from tests.fixtures.checkout import Checkout
 from tests.unit.ops.checkpoints.samples import AT, applied
 from velro_auth.config.settings import Settings
-from velro_auth.ops.checkpoints import Repository, Tags
 from velro_auth.ops.checkpoints.checkpoint import (
     CheckpointError,
     DamagedCheckpoint,
     ForeignTag,
 )
+from velro_auth.ops.checkpoints.git import Repository, Tags
 
 SETTINGS = Settings.from_environment({"RAILWAY_DEPLOYMENT_ID": "of-the-platform"})
 
