@@ -11,7 +11,7 @@ import click
 from velro_auth.config.settings import Settings
 from velro_auth.ops.checkpoints.git import Found, Repository, Tags
 from velro_auth.ops.checkpoints.rollback_plan import applied_now
-from velro_auth.ops.cli.click_helpers import database_option, json_option, print_json, warn
+from velro_auth.ops.cli.click_helpers import database_option, json_option, print_found, warn
 from velro_auth.ops.database import Runner
 
 NO_DATABASE: Final = (
@@ -53,13 +53,8 @@ def checkpoint(context: click.Context, message: str, deployment_id: str | None, 
 def show(*, as_json: bool) -> None:
     """Show the checkpoints, newest first."""
     found = Tags(Repository(Path.cwd())).all()
-    if as_json:
-        print_json([_document(one) for one in found])
-        return
-    for one in found:
-        click.echo(_line(one))
-    if not found:
-        click.echo("There is no checkpoint.")
+    lines = list(map(_line, found))
+    print_found(list(map(_document, found)), lines or ["There is no checkpoint."], as_json=as_json)
 
 
 def _document(found: Found) -> dict[str, Any]:

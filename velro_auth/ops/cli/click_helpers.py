@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -91,6 +91,15 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 def print_json(document: Any) -> None:
     """Print what a command found, for programs."""
     click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+
+
+def print_found(document: Any, lines: Iterable[str], *, as_json: bool) -> None:
+    """Print what a command found, as one document for programs or as lines for people."""
+    if as_json:
+        print_json(document)
+    else:
+        for line in lines:
+            click.echo(line)
 
 
 url_option = option("--url", default="http://127.0.0.1:8000", callback=address, help="Address of the service.")

@@ -15,6 +15,7 @@ from velro_auth.ops.cli.click_helpers import (
     database_option,
     json_option,
     option,
+    print_found,
     print_json,
     warn,
     working,
@@ -91,13 +92,8 @@ def plan(runner: Runner, /, *, as_json: bool, **how: Any) -> None:
     """Show what `up` would apply, or why it would refuse."""
     with working("Asking the database"):
         steps = runner.plan(**how)
-    if as_json:
-        print_json([step.label for step in steps])
-        return
-    for step in steps:
-        click.echo(step.label)
-    if not steps:
-        click.echo("Nothing to do.")
+    labels = [step.label for step in steps]
+    print_found(labels, labels or ["Nothing to do."], as_json=as_json)
 
 
 @db.command()

@@ -19,7 +19,7 @@ import click
 import requests
 
 from velro_auth.config.settings import Settings, inherited
-from velro_auth.ops.cli.click_helpers import json_option, option, print_json
+from velro_auth.ops.cli.click_helpers import json_option, option, print_found
 from velro_auth.ops.cli.help_texts import texts
 from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject, mail_options
 from velro_auth.ops.cli.ports import LAST_PORT, free_port_beside, require_free
@@ -78,11 +78,9 @@ def dev(context: click.Context, port: int, data_dir: Path, confirm: str) -> None
 def env(dev_data_dir: Path, data_dir: Path | None, *, as_json: bool) -> None:
     """Print the keys and addresses of the running project, for a shell: eval "$(velro-auth dev env)"."""
     variables = LocalProject.running(data_dir or dev_data_dir).variables()
-    if as_json:
-        print_json(variables)
-        return
-    for name, value in variables.items():
-        click.echo(f"export {name}={shlex.quote(value)}")
+    print_found(
+        variables, (f"export {name}={shlex.quote(value)}" for name, value in variables.items()), as_json=as_json
+    )
 
 
 @dev.command("add-user")

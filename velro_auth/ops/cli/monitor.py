@@ -47,6 +47,9 @@ _MIN_REQUESTS_IN_WINDOW: Final = 30
 _WEBHOOK_TIMEOUT_S: Final = 10.0
 _SETTINGS: Final = ("AUTH_P95_WARNING", "AUTH_P95_CRITICAL", "AUTH_SUCCESS_RATE_MIN", "AUTH_SLO_WINDOW_S")
 
+_SECONDS: Final = click.FloatRange(0, 3600)
+_FOLDER: Final = click.Path(file_okay=False, path_type=Path)
+
 
 @click.group(invoke_without_command=True)
 @url_option
@@ -61,24 +64,9 @@ _SETTINGS: Final = ("AUTH_P95_WARNING", "AUTH_P95_CRITICAL", "AUTH_SUCCESS_RATE_
     default=10,
     help="Seconds between two logins, if --interval is not more. At least 4 unless the service is on this machine.",
 )
-@option(
-    "--raise-after",
-    type=click.FloatRange(0, 3600),
-    default=10,
-    help="Seconds that a problem lasts before it is announced.",
-)
-@option(
-    "--clear-after",
-    type=click.FloatRange(0, 3600),
-    default=30,
-    help="Seconds that it has to be over before the all clear.",
-)
-@option(
-    "--output-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("logs"),
-    help="Where the files go; created if necessary.",
-)
+@option("--raise-after", type=_SECONDS, default=10, help="Seconds that a problem lasts before it is announced.")
+@option("--clear-after", type=_SECONDS, default=30, help="Seconds that it has to be over before the all clear.")
+@option("--output-dir", type=_FOLDER, default=Path("logs"), help="Where the files go; created if necessary.")
 @click.option(
     "--resume", metavar="FILE|latest", help="Continue an earlier file; 'latest' starts a new one if there is none."
 )

@@ -181,7 +181,7 @@ def _not_measured(statuses: Sequence[int], route: str, target: Target) -> str:
     """Return why the samples prove nothing; empty if they do. Supabase itself may answer each kind as it likes."""
     if target.is_direct and route != "login":
         return ""
-    expected = target.status
+    expected = target.face.status
     if all(status == expected for status in statuses):
         return ""
     counts = ", ".join(f"{statuses.count(status)} times {status}" for status in sorted(set(statuses)))

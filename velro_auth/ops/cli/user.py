@@ -14,7 +14,7 @@ from velro_auth.ops.cli.click_helpers import (
     Duration,
     database_option,
     json_option,
-    print_json,
+    print_found,
     warn,
 )
 from velro_auth.ops.database.connection import connected
@@ -50,16 +50,12 @@ def sessions(who: str, database_url: str, *, as_json: bool) -> None:
     """List the sessions of a user, the one that was used last first."""
     with connected(database_url) as connection:
         listed = sessions_of(connection, find_user(connection, who))
-    if as_json:
-        print_json([dataclasses.asdict(one) for one in listed])
-        return
-    for one in listed:
-        click.echo(
-            f"{one.id}  began {one.created_at:%Y-%m-%d %H:%M}  last used {one.last_used_at:%Y-%m-%d %H:%M}"
-            f"  {one.aal}  {one.ip or '-'}  {one.user_agent or '-'}"
-        )
-    if not listed:
-        click.echo("No session.")
+    lines = [
+        f"{one.id}  began {one.created_at:%Y-%m-%d %H:%M}  last used {one.last_used_at:%Y-%m-%d %H:%M}"
+        f"  {one.aal}  {one.ip or '-'}  {one.user_agent or '-'}"
+        for one in listed
+    ]
+    print_found([dataclasses.asdict(one) for one in listed], lines or ["No session."], as_json=as_json)
 
 
 @user.command(name="end-sessions")

@@ -1,3 +1,5 @@
+-- The history of the migrations: what was applied, and the SQL that rolls it back.
+
 create schema if not exists velro_auth;
 create table if not exists velro_auth.schema_migrations (
     version text primary key,
