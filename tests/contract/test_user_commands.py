@@ -16,7 +16,7 @@ from tests.contract.test_login_against_the_standin import app_of
 from tests.fixtures.redis import RedisServer
 from tests.fixtures.standin import PASSWORD, Api, new_email
 from tests.upstream_double import PROJECT
-from velro_auth.ops.cli.user import user
+from velro_auth.ops.cli import main
 
 AUTH = "/api/v1/auth"
 
@@ -45,7 +45,7 @@ def run(migrated: Standin) -> Run:
             "REDIS_URL": "",
             **environment,
         }
-        return CliRunner().invoke(user, arguments, env=given)
+        return CliRunner().invoke(main, ["user", *arguments], env=given)
 
     return call
 

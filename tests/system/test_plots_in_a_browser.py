@@ -72,6 +72,11 @@ LOOK = """
 """
 
 
+def page_of(*figures: str) -> str:
+    """Return a report with these plots only."""
+    return report.page("report.html").replace("<noscript>", "".join(figures) + "<noscript>")
+
+
 @pytest.fixture
 def shown(page: Page, tmp_path: Path) -> Callable[[str], list[dict[str, Any]]]:
     """Return a function that opens a page from a file and returns its plots."""
@@ -139,7 +144,7 @@ def test_no_value_and_no_number_is_cut(page: Page, shown: Callable[[str], list[d
 
     for width in (1000, 320):
         page.set_viewport_size({"width": width, "height": 700})
-        drawn = shown(report.page("Plots", *scatters, *curves, *counts))
+        drawn = shown(page_of(*scatters, *curves, *counts))
 
         assert len(drawn) == 3 * len(LATENCIES)
         for times, scatter, curve, bars in zip(
@@ -170,8 +175,7 @@ def test_bands_marks_and_lone_values_of_a_line_are_drawn(shown: Callable[[str], 
 
     at_the_ends = [Band("c5", at, at, "") for at in (0.0, 600.0)]
     whole, lone, ends, nothing, bare = shown(
-        report.page(
-            "Plots",
+        page_of(
             timeline([20.0, 40.0, 20.0], bands=[]),
             timeline([None, 40.0, None], bands=[]),
             timeline([20.0, None, 20.0], bands=at_the_ends),
@@ -210,7 +214,7 @@ def test_a_plot_follows_the_colours_and_the_width_of_its_reader(
 ) -> None:
     series = [Series("good", "c1", [(0.0, 10.0), (1.0, 20.0)])]
     page.set_viewport_size({"width": 900, "height": 700})
-    [light] = shown(report.page("Plots", plots.scatter(series, x_label="s", y_label="ms")))
+    [light] = shown(page_of(plots.scatter(series, x_label="s", y_label="ms")))
 
     page.evaluate("document.querySelector('figure.plot').plot.isLight = true")
     page.emulate_media(color_scheme="dark")
@@ -230,7 +234,7 @@ def test_a_plot_follows_the_colours_and_the_width_of_its_reader(
 def test_the_titles_of_an_interval_are_told_at_the_cursor(page: Page, shown: Callable[[str], Any]) -> None:
     bands = [Band("c5", 20.0, 40.0, "no answer in time"), Band("c6", 80.0, 90.0, "not watched")]
     line = [Line("p50", "c1", [10.0, 12.0])]
-    shown(report.page("P", plots.timeline([0, 100], line, span=100, bands=bands, x_label="s", y_label="ms")))
+    shown(page_of(plots.timeline([0, 100], line, span=100, bands=bands, x_label="s", y_label="ms")))
 
     plot = page.locator("figure.plot .u-over")
     box = plot.bounding_box()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import requests
 
@@ -37,29 +37,26 @@ _VARYING: Final = re.compile(
 Body: TypeAlias = dict[str, Any]
 
 
+class Face(NamedTuple):
+    """How a service takes an address: where, how it answers all kinds of addresses, and the body for one."""
+
+    path: str
+    status: int
+    body: Callable[[str], Body]
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route that takes an address.
+    """A route that takes an address, of the gateway and of Supabase Auth.
 
     Attributes:
-        path: Its path at the gateway.
-        direct: The path of the same at Supabase Auth.
-        kinds: Kinds of addresses to tell apart.
-        status: How the gateway answers all of them.
-        direct_status: The same for its ``/auth/v1``.
-        body: Returns a body for an address.
-        direct_body: The same for Supabase Auth.
         prepare: The route that is called once for the existing address before the measurement: ``forgot`` gives it a
             code that can be guessed, ``signup`` makes an address that is not confirmed yet.
         is_mailing: Whether the answer comes at a fixed time, so that many requests can wait at once.
     """
 
-    path: str
-    direct: str
-    status: int
-    direct_status: int
-    body: Callable[[str], Body]
-    direct_body: Callable[[str], Body]
+    own: Face
+    supabase: Face
     kinds: tuple[str, ...] = ("unknown", "known")
     prepare: str = ""
     is_mailing: bool = True
@@ -79,28 +76,20 @@ def _code(email: str) -> Body:
 
 ROUTES: Final[Mapping[str, Route]] = {
     "login": Route(
-        "/login",
-        "/token?grant_type=password",
-        401,
-        400,
-        _credentials,
-        _credentials,
+        Face("/login", 401, _credentials),
+        Face("/token?grant_type=password", 400, _credentials),
         kinds=("unknown", "wrong", "banned"),
         is_mailing=False,
     ),
-    "signup": Route("/signup", "/signup", 202, 200, _credentials, _credentials),
-    "forgot": Route("/password/forgot", "/recover", 202, 200, _address, _address),
-    "otp": Route("/otp", "/otp", 202, 200, _address, lambda email: {"email": email, "create_user": False}),
+    "signup": Route(Face("/signup", 202, _credentials), Face("/signup", 200, _credentials)),
+    "forgot": Route(Face("/password/forgot", 202, _address), Face("/recover", 200, _address)),
+    "otp": Route(Face("/otp", 202, _address), Face("/otp", 200, lambda email: {"email": email, "create_user": False})),
     "resend": Route(
-        "/signup/resend",
-        "/resend",
-        202,
-        200,
-        _address,
-        lambda email: {"email": email, "type": "signup"},
+        Face("/signup/resend", 202, _address),
+        Face("/resend", 200, lambda email: {"email": email, "type": "signup"}),
         prepare="signup",
     ),
-    "confirm": Route("/confirm", "/verify", 401, 403, _code, _code, prepare="forgot", is_mailing=False),
+    "confirm": Route(Face("/confirm", 401, _code), Face("/verify", 403, _code), prepare="forgot", is_mailing=False),
 }
 
 
@@ -110,10 +99,7 @@ class Target:
 
     Attributes:
         base_url: The address before the route's path.
-        route: What is asked.
-        is_direct: Whether this is Supabase Auth itself.
         is_supabase_api: Whether this is ``/auth/v1`` of the gateway.
-        headers: Sent with every request.
         metrics_token: Opens the gateway's metrics, which count the requests that reached Supabase.
     """
 
@@ -125,23 +111,14 @@ class Target:
     metrics_token: str = field(default="", repr=False)
 
     @property
-    def speaks_supabase(self) -> bool:
-        """Whether it has Supabase's paths, bodies and statuses."""
-        return self.is_direct or self.is_supabase_api
+    def face(self) -> Face:
+        """Its paths, bodies and statuses: the gateway's own or Supabase's."""
+        return self.route.supabase if self.is_direct or self.is_supabase_api else self.route.own
 
     @property
     def url(self) -> str:
         """The whole address."""
-        return self.base_url + (self.route.direct if self.speaks_supabase else self.route.path)
-
-    @property
-    def status(self) -> int:
-        """How it answers all kinds of addresses."""
-        return self.route.direct_status if self.speaks_supabase else self.route.status
-
-    def body(self, email: str) -> Body:
-        """Return a body for *email*."""
-        return self.route.direct_body(email) if self.speaks_supabase else self.route.body(email)
+        return self.base_url + self.face.path
 
     def prepare(self, existing: str) -> str:
         """Ask what has to be asked before the measurement; return the address to measure as the existing one.
@@ -155,7 +132,7 @@ class Target:
         email = f"pending-{secrets.token_hex(6)}@{domain_of(existing)}" if is_new else existing
         before = dataclasses.replace(self, route=ROUTES[self.route.prepare])
         with open_session(before) as session:
-            session.post(before.url, json=before.body(email), timeout=TIMEOUT_S)
+            session.post(before.url, json=before.face.body(email), timeout=TIMEOUT_S)
         return email
 
 
@@ -244,7 +221,7 @@ def _unknown(domain: str) -> str:
 
 
 def _ask(session: requests.Session, target: Target, kind: str, email: str) -> Sample:
-    body = target.body(email)
+    body = target.face.body(email)
     # A browser would send the cookie of the answer before: every sample is a caller of its own.
     session.cookies.clear()
     started = time.perf_counter()

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from markupsafe import Markup
+
 Points: TypeAlias = Sequence[tuple[float, float]]
 #: The values of one series, one for each x; None where it has none.
 Values: TypeAlias = Sequence[float | None]
@@ -46,7 +48,7 @@ class Band:
     title: str
 
 
-def scatter(series: Sequence[Series], *, x_label: str, y_label: str) -> str:
+def scatter(series: Sequence[Series], *, x_label: str, y_label: str) -> Markup:
     """Draw a dot for each point; the vertical axis is logarithmic."""
     return _figure(
         x={"label": x_label},
@@ -56,7 +58,7 @@ def scatter(series: Sequence[Series], *, x_label: str, y_label: str) -> str:
     )
 
 
-def steps(series: Sequence[Series], *, x_label: str, y_label: str) -> str:
+def steps(series: Sequence[Series], *, x_label: str, y_label: str) -> Markup:
     """Draw a step line for each series, such as a cumulative distribution; the horizontal axis is logarithmic."""
     return _figure(
         x={"label": x_label, "log": True},
@@ -66,7 +68,7 @@ def steps(series: Sequence[Series], *, x_label: str, y_label: str) -> str:
     )
 
 
-def bars(name: str, buckets: Points, *, growth: float, x_label: str, y_label: str) -> str:
+def bars(name: str, buckets: Points, *, growth: float, x_label: str, y_label: str) -> Markup:
     """Draw a bar for each bucket (upper bound, count). *growth* is the ratio of a bound to the previous one."""
     filled = list(_filled(buckets, growth))
     return _figure(
@@ -86,17 +88,11 @@ def timeline(
     marks: Sequence[tuple[float, str]] = (),
     x_label: str,
     y_label: str,
-) -> str:
+) -> Markup:
     """Draw lines over time; the vertical axis is logarithmic.
 
-    Args:
-        xs: Times of the values, ascending.
-        lines: Each has a value for each time.
-        span: End of the horizontal axis, which starts at 0.
-        bands: Shaded intervals.
-        marks: Time and title of each vertical line.
-        x_label: Name of the horizontal axis.
-        y_label: Name of the vertical axis.
+    *xs* are ascending, and each line has a value for each of them; the horizontal axis goes from 0 to *span*. A mark is
+    a time with its title.
     """
     columns = [[None if one is None else _rounded(max(_LEAST, one)) for one in line.values] for line in lines]
     return _figure(
@@ -135,7 +131,7 @@ def _rounded(value: float) -> float:
     return round(value, _PLACES)
 
 
-def _figure(**plot: Any) -> str:
+def _figure(**plot: Any) -> Markup:
     # An element of this type is never run. Without "<" nothing in it can end it.
     described = json.dumps(plot, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    return f'<figure class="plot"><script type="application/json">{described}</script></figure>'
+    return Markup(f'<figure class="plot"><script type="application/json">{described}</script></figure>')  # noqa: S704

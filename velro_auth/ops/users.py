@@ -21,8 +21,8 @@ from psycopg.rows import class_row
 from velro_auth.auth.denylist import LEEWAY_S, LONGEST_LIFETIME_S, Cutoff, Denial
 from velro_auth.config.settings import Settings
 from velro_auth.errors import VelroAuthError
-from velro_auth.ops.database.connection import Connection, connected
-from velro_auth.stores.client import FAILURES, connect
+from velro_auth.ops.database.connection import Connection
+from velro_auth.stores.client import connect
 from velro_auth.stores.denylist_codec import DenialsInRedis
 from velro_auth.upstream.answers import content
 from velro_auth.upstream.transport.transport import Reply, Transport
@@ -64,46 +64,33 @@ class SessionRow:
     user_agent: str | None
 
 
-@dataclass(frozen=True)
-class UserRows:
-    """Users and sessions in the database.
+def find_user(connection: Connection, who: str) -> str:
+    """Return the id of the user with this mail address or id.
 
-    Attributes:
-        connection: The database, as the role ``postgres``.
+    Raises:
+        UserError: There is none, or more than one.
     """
+    if given := _as_id(who):
+        rows = connection.execute("select id from auth.users where id = %s", (given,)).fetchall()
+    else:
+        rows = connection.execute(_FIND, (who.strip(),)).fetchall()
+    return _only([str(row[0]) for row in rows])
 
-    connection: Connection
 
-    def find(self, who: str) -> str:
-        """Return the id of the user with this mail address or id.
+def sessions_of(connection: Connection, user_id: str) -> Sequence[SessionRow]:
+    """Return the sessions of a user, the one that was used last first."""
+    with connection.cursor(row_factory=class_row(SessionRow)) as cursor:
+        return cursor.execute(_SESSIONS, (user_id,)).fetchall()
 
-        Raises:
-            UserError: There is none, or more than one.
-        """
-        if given := _as_id(who):
-            rows = self.connection.execute("select id from auth.users where id = %s", (given,)).fetchall()
-        else:
-            rows = self.connection.execute(_FIND, (who.strip(),)).fetchall()
-        return _only([str(row[0]) for row in rows])
 
-    def sessions(self, user_id: str) -> Sequence[SessionRow]:
-        """Return the sessions of a user, the one that was used last first."""
-        with self.connection.cursor(row_factory=class_row(SessionRow)) as cursor:
-            return cursor.execute(_SESSIONS, (user_id,)).fetchall()
-
-    def end_sessions(self, user_id: str) -> int:
-        """Delete the sessions of a user with their refresh tokens; return how many there were."""
-        row = self.connection.execute(_END, (user_id,)).fetchone()
-        return cast("int", row[0]) if row else 0
+def end_sessions(connection: Connection, user_id: str) -> int:
+    """Delete the sessions of a user with their refresh tokens; return how many there were."""
+    row = connection.execute(_END, (user_id,)).fetchone()
+    return cast("int", row[0]) if row else 0
 
 
 class Administration:
-    """Supabase Auth's calls for administrators.
-
-    Args:
-        transport: The way to the project, with its secret key.
-        key: The secret key.
-    """
+    """Supabase Auth's calls for administrators. Each may raise ``UserError``: Supabase refused."""
 
     def __init__(self, transport: Transport, *, key: str) -> None:
         self._transport = transport
@@ -114,7 +101,7 @@ class Administration:
         """Return the id of the user with this mail address or id.
 
         Raises:
-            UserError: There is none, or more than one; or Supabase refused.
+            UserError: There is none, or more than one.
         """
         if given := _as_id(who):
             return str(self._call("GET", f"/{given}")["id"])
@@ -127,29 +114,17 @@ class Administration:
             page += 1
 
     def ban(self, user_id: str, duration_s: float | None) -> None:
-        """Ban a user for so many seconds; None ends the ban. Sessions stay; Supabase refuses their tokens meanwhile.
-
-        Raises:
-            UserError: Supabase refused.
-        """
+        """Ban a user for so many seconds; None ends the ban. Sessions stay; Supabase refuses their tokens meanwhile."""
         duration = "none" if duration_s is None else f"{int(duration_s)}s"
         self._call("PUT", f"/{user_id}", {"ban_duration": duration})
 
     def factors(self, user_id: str) -> Sequence[Mapping[str, Any]]:
-        """Return the second factors of a user: ``id``, ``factor_type``, ``friendly_name``, ``status``.
-
-        Raises:
-            UserError: Supabase refused.
-        """
+        """Return the second factors of a user: ``id``, ``factor_type``, ``friendly_name``, ``status``."""
         factors: Any = self._call("GET", f"/{user_id}").get("factors")
         return [one for one in factors or [] if isinstance(one, dict)]
 
     def remove_factor(self, user_id: str, factor_id: str) -> None:
-        """Remove a second factor.
-
-        Raises:
-            UserError: Supabase refused.
-        """
+        """Remove a second factor."""
         self._call("DELETE", f"/{user_id}/factors/{factor_id}")
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
@@ -187,17 +162,6 @@ def administration(settings: Settings) -> Iterator[Administration]:
         transport.close()
 
 
-@contextmanager
-def user_rows(database_url: str) -> Iterator[UserRows]:
-    """Open the database.
-
-    Raises:
-        DatabaseError: It cannot be reached, or refuses the role.
-    """
-    with connected(database_url, lambda _: None) as connection:
-        yield UserRows(connection)
-
-
 def deny_user(
     settings: Settings,
     user_id: str,
@@ -208,12 +172,6 @@ def deny_user(
     """Have all running processes refuse every token of a user that was issued until now.
 
     The denial lasts as long as the longest token that Supabase can issue.
-
-    Args:
-        settings: With the Redis that the processes share.
-        user_id: The user.
-        now: The wall clock.
-        sleep: How to wait for the processes.
 
     Returns:
         How many processes have it.
@@ -231,10 +189,6 @@ def deny_user(
         while (known := store.acknowledged(message_id)) < listeners and time.monotonic() < ends_s:
             sleep(0.01)
         return known
-
-
-#: What :func:`deny_user` raises where Redis cannot be asked.
-REDIS_ERRORS: Final = FAILURES
 
 
 def _as_id(who: str) -> str:

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+import click
 
-class NotMeasured(Exception):
-    """Nothing could be measured or reported; the message says why."""
+
+class NotMeasured(click.ClickException):
+    """Nothing could be measured or reported; the message says why. Its exit status is none of the grades."""
+
+    exit_code = 3
 
 
 class Grade(IntEnum):

@@ -60,6 +60,15 @@ def json_object(reply: Reply) -> dict[str, Any]:
     return body
 
 
+def object_in(data: bytes) -> dict[str, Any]:
+    """Return the JSON object in *data*; empty where there is none."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def same_address(one: str, other: str) -> bool:
     """Return whether two mail addresses differ in case at most."""
     return _folded(one) == _folded(other)

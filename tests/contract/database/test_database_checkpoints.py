@@ -11,7 +11,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.contract.database.project import Project
 from tests.fixtures.checkout import Checkout
 from velro_auth.config.settings import Settings
-from velro_auth.ops.checkpoints import AppliedMigration, Database, Tags
+from velro_auth.ops.checkpoints.checkpoint import AppliedMigration
+from velro_auth.ops.checkpoints.git import Tags
+from velro_auth.ops.checkpoints.rollback_plan import applied_now, plan_rollback, run_rollback
 from velro_auth.ops.cli import main
 from velro_auth.ops.database import State
 from velro_auth.ops.database.catalogue import snapshot
@@ -176,11 +178,12 @@ def test_what_cannot_be_brought_back_is_said_and_ends_with_status_1(
 def test_what_others_take_back_meanwhile_is_not_taken_back_twice(project: Project) -> None:
     """Nothing that the checkpoint has is rolled back in place of it."""
     project.migrated()
-    database = Database(project.dsn(), on_notice=print)
-    plan = database.plan_rollback(database.applied()[:3])
-    project.runner().down(steps=4)
+    runner = project.runner()
+    statuses = runner.status()
+    plan = plan_rollback(applied_now(statuses)[:3], statuses, runner.migrations)
+    runner.down(steps=4)
 
-    done = list(database.run(plan))
+    done = list(run_rollback(runner, plan))
 
     assert done == [f"rolled back {LABELS[3]}"]
     assert applied(project) == VERSIONS[:3]

@@ -8,14 +8,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.contract.database.project import Project
-from velro_auth.ops.cli.db import db
+from velro_auth.ops.cli import main
 from velro_auth.ops.database.files import load, shipped
 
 LABELS = [migration.label for migration in load(shipped())]
 
 
 def run(project: Project, *words: str, said: str = "") -> Result:
-    return CliRunner().invoke(db, words, input=said, env={"DATABASE_URL": project.dsn()})
+    return CliRunner().invoke(main, ["db", *words], input=said, env={"DATABASE_URL": project.dsn()})
 
 
 def test_from_nothing_there_and_back(project: Project) -> None:
@@ -212,34 +212,34 @@ def test_rows_that_failed_in_an_interrupted_run_are_named_by_another(migrated: P
 @pytest.mark.parametrize("variable", ["", "postgresql://postgres@nowhere.invalid/postgres"])
 def test_the_address_may_come_before_or_after_the_command(project: Project, variable: str) -> None:
     for words in (["--database-url", project.dsn(), "status"], ["status", "--database-url", project.dsn()]):
-        result = CliRunner().invoke(db, words, env={"DATABASE_URL": variable})
+        result = CliRunner().invoke(main, ["db", *words], env={"DATABASE_URL": variable})
 
         assert result.output.count("pending") == len(LABELS)
 
 
 def test_the_lock_timeout_holds_for_an_address_after_the_command(migrated: Project) -> None:
     words = ["--lock-timeout-ms", "0", "backfill", "--database-url", migrated.dsn()]
-    assert CliRunner().invoke(db, words, env={"DATABASE_URL": ""}).exit_code == 2
+    assert CliRunner().invoke(main, ["db", *words], env={"DATABASE_URL": ""}).exit_code == 2
 
     words[1] = "75"
-    assert CliRunner().invoke(db, words, env={"DATABASE_URL": ""}).exit_code == 0
+    assert CliRunner().invoke(main, ["db", *words], env={"DATABASE_URL": ""}).exit_code == 0
 
 
 def test_export_needs_no_database(tmp_path: Path) -> None:
-    result = CliRunner().invoke(db, ["export", str(tmp_path / "out")], env={"DATABASE_URL": ""})
+    result = CliRunner().invoke(main, ["db", "export", str(tmp_path / "out")], env={"DATABASE_URL": ""})
 
     assert [Path(line).stem for line in result.output.splitlines()] == LABELS
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence() -> None:
-    result = CliRunner().invoke(db, ["export", "/proc/out"])
+    result = CliRunner().invoke(main, ["db", "export", "/proc/out"])
 
     assert result.output == "Error: /proc/out cannot be written to (No such file or directory)\n"
 
 
 @pytest.mark.parametrize("address", ["", "https://project.supabase.co", "postgresql://postgres:s3cr/t@h:5432/postgres"])
 def test_a_bad_address_is_one_sentence(address: str) -> None:
-    result = CliRunner().invoke(db, ["status"], env={"DATABASE_URL": address})
+    result = CliRunner().invoke(main, ["db", "status"], env={"DATABASE_URL": address})
 
     assert result.exit_code == 1
     assert len(result.output.splitlines()) == 1

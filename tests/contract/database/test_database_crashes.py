@@ -13,7 +13,7 @@ from tests.contract.database.project import Project
 from velro_auth.ops.database import Runner, State
 from velro_auth.ops.database.connection import Transactions
 from velro_auth.ops.database.errors import (
-    LockNotObtained,
+    DatabaseError,
     MigrationFailed,
 )
 from velro_auth.ops.database.files import Migration, load, shipped
@@ -186,7 +186,7 @@ def test_a_lock_that_lasts_is_named_and_nothing_is_changed(project: Project) -> 
     with project.connected("supabase_auth_admin") as other, other.transaction():
         other.execute("lock table auth.users in row exclusive mode")
 
-        with pytest.raises(LockNotObtained, match=f"supabase_auth_admin .pid {other.info.backend_pid}."):
+        with pytest.raises(DatabaseError, match=f"supabase_auth_admin .pid {other.info.backend_pid}."):
             project.runner(transactions=IMPATIENT).up()
 
     assert states(project).count(State.APPLIED) == 3
@@ -215,5 +215,5 @@ def test_another_run_that_does_not_end_is_named(project: Project) -> None:
     with project.connected() as other, other.transaction():
         Transactions()._acquire_advisory_lock(other)
 
-        with pytest.raises(LockNotObtained, match="Another run of the migrations did not end"):
+        with pytest.raises(DatabaseError, match="Another run of the migrations did not end"):
             project.runner(transactions=IMPATIENT).up()

@@ -7,36 +7,30 @@ import pytest
 from tests.contract.database.project import OWN_TABLE, Project
 from velro_auth.ops.database import Runner
 from velro_auth.ops.database.errors import (
-    AnotherRole,
-    DatabaseUnreachable,
+    DatabaseError,
     MigrationFailed,
     MigrationRefused,
-    MissingRights,
-    StatementFailed,
-    WrongDatabase,
 )
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "sentence"),
+    ("change", "sentence"),
     [
-        ("drop schema auth cascade", WrongDatabase, "has no table auth.users"),
-        ("revoke trigger on auth.users from postgres", MissingRights, "lacks TRIGGER on auth.users"),
-        ("revoke references on auth.users from postgres", MissingRights, "lacks REFERENCES on auth.users"),
+        ("drop schema auth cascade", "has no table auth.users"),
+        ("revoke trigger on auth.users from postgres", "lacks TRIGGER on auth.users"),
+        ("revoke references on auth.users from postgres", "lacks REFERENCES on auth.users"),
         ("revoke usage on schema auth from postgres, anon, authenticated, service_role",
-         MissingRights, "lacks USAGE on the schema auth"),
-        ("create table public.users (id uuid)", MissingRights, "may not change the table public.users"),
-        ("create schema velro_auth", AnotherRole, "schema velro_auth, which belongs to supabase_admin"),
+         "lacks USAGE on the schema auth"),
+        ("create table public.users (id uuid)", "may not change the table public.users"),
+        ("create schema velro_auth", "schema velro_auth, which belongs to supabase_admin"),
         ("revoke all on schema public from postgres, public; alter schema public owner to supabase_admin",
-         MissingRights, "may not create anything in the schema public"),
+         "may not create anything in the schema public"),
     ],
 )  # fmt: skip
-def test_a_database_that_will_not_do_is_one_sentence(
-    project: Project, change: str, error: type[Exception], sentence: str
-) -> None:
+def test_a_database_that_will_not_do_is_one_sentence(project: Project, change: str, sentence: str) -> None:
     project.sql(change, user="supabase_admin")
 
-    with pytest.raises(error, match=sentence) as caught:
+    with pytest.raises(DatabaseError, match=sentence) as caught:
         project.runner().up()
 
     assert "\n" not in str(caught.value)
@@ -50,12 +44,12 @@ def test_a_role_that_row_level_security_binds_is_refused(project: Project) -> No
         connection.execute("alter role dashboard_user login password 'x'")
     dsn = project.dsn("dashboard_user")
 
-    with pytest.raises(MissingRights, match=r"Row level security hides auth\.users from the role dashboard_user"):
+    with pytest.raises(DatabaseError, match=r"Row level security hides auth\.users from the role dashboard_user"):
         Runner(replace_password(dsn)).up()
 
 
 def test_what_a_setting_of_the_role_forbids_is_one_sentence(migrated: Project) -> None:
-    with pytest.raises(StatementFailed, match=rf"^{migrated.name} on \S+: .*read-only transaction \(25006\)$"):
+    with pytest.raises(DatabaseError, match=rf"^{migrated.name} on \S+: .*read-only transaction \(25006\)$"):
         Runner(f"{migrated.dsn()}&options=-c%20default_transaction_read_only%3Don").backfill()
 
 
@@ -63,7 +57,7 @@ def test_a_question_that_the_server_cuts_off_is_one_sentence(migrated: Project) 
     with migrated.connected() as other, other.transaction():
         other.execute("lock table public.users in access exclusive mode")
 
-        with pytest.raises(StatementFailed, match=r"statement timeout \(57014\)$"):
+        with pytest.raises(DatabaseError, match=r"statement timeout \(57014\)$"):
             Runner(f"{migrated.dsn()}&options=-c%20statement_timeout%3D200").verify()
 
 
@@ -76,7 +70,7 @@ def test_a_wrong_password_is_one_sentence(project: Project) -> None:
     scheme, rest = project.dsn().split("://", 1)
     dsn = f"{scheme}://postgres:canary@{rest.split('@', 1)[1]}"
 
-    with pytest.raises(DatabaseUnreachable, match="the password or the user name is wrong") as caught:
+    with pytest.raises(DatabaseError, match="the password or the user name is wrong") as caught:
         Runner(dsn).up()
 
     assert "canary" not in str(caught.value)

@@ -10,8 +10,8 @@ from velro_auth.ops.database import Runner, State
 from velro_auth.ops.database.catalogue import snapshot
 from velro_auth.ops.database.connection import connected
 from velro_auth.ops.database.errors import (
+    DatabaseError,
     MigrationFailed,
-    UnknownMigration,
 )
 from velro_auth.ops.database.files import load, shipped
 
@@ -110,7 +110,7 @@ def test_down_to_a_version_takes_back_what_is_newer(project: Project) -> None:
     steps = project.runner().down(to=VERSIONS[2])
 
     assert [step.version for step in steps] == VERSIONS[:2:-1]
-    with pytest.raises(UnknownMigration):
+    with pytest.raises(DatabaseError, match=f"Migration {VERSIONS[4]} is not applied"):
         project.runner().down(to=VERSIONS[4])
 
 

@@ -12,7 +12,7 @@ from tests.contract.database.conftest import MakeProject
 from tests.contract.database.project import OWN_TABLE, Project
 from velro_auth.ops.database import Runner, State
 from velro_auth.ops.database.errors import (
-    MigrationEdited,
+    DatabaseError,
 )
 from velro_auth.ops.database.files import Migration, load, shipped
 
@@ -105,7 +105,7 @@ def test_an_edited_file_is_refused(project: Project) -> None:
     edited: Sequence[Migration] = [replace(FILES[0], up_sql=FILES[0].up_sql + "\n-- edited"), *FILES[1:]]
     runner = Runner(project.dsn(), migrations=edited)
 
-    with pytest.raises(MigrationEdited, match="20261122100000_ground"):
+    with pytest.raises(DatabaseError, match="20261122100000_ground"):
         runner.up()
 
     assert runner.status()[0].state is State.EDITED

@@ -38,8 +38,6 @@ class Answer:
 
     Attributes:
         status: HTTP status; None without an answer.
-        failure: Why there was no answer.
-        code: The error's code, empty on success.
         own_ms: The service's own share of the time, if the answer contains it.
     """
 
@@ -110,9 +108,7 @@ class OpenLoop:
     latency is measured.
 
     Args:
-        arrivals: What to send, in order of time.
         send: Sends one request and returns its answer; never raises for network errors.
-        threads: Maximum number of requests in flight.
         give_up_after_s: Requests not sent by then count as ``unsent``, so that a run against a slow service ends.
         clock: Monotonic clock, in seconds.
     """

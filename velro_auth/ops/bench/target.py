@@ -6,7 +6,7 @@ import itertools
 import json
 import secrets
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -15,8 +15,9 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as PoolTimeoutError
 
 from velro_auth.ops.bench.openloop import Answer, own_share_ms
-from velro_auth.ops.bench.schedule import Arrival, Kind
+from velro_auth.ops.bench.schedule import KINDS, Arrival, Kind
 from velro_auth.ops.verdict import NotMeasured
+from velro_auth.upstream.answers import object_in
 
 _LOGIN: Final = "/api/v1/auth/login"
 _VERSION: Final = "/__version"
@@ -36,9 +37,6 @@ class Target:
     Args:
         url: Address of the service, without a path.
         emails: Existing accounts. Good logins and wrong passwords use them in turn.
-        password: The password of all of them.
-        timeout_s: Time limit for one answer.
-        connections: Maximum number of connections in the pool.
         spreads_addresses: Whether to send a client address (``X-Real-IP``): a new network for each login that will be
             refused, a few known networks for good logins. Otherwise the throttle of the service would block all of
             them. Only a service that trusts this machine reads the header.
@@ -59,18 +57,11 @@ class Target:
             url, maxsize=connections, timeout=urllib3.Timeout(total=timeout_s), retries=False
         )
         self._emails = tuple(emails)
-        self._account_numbers: Mapping[Kind, Iterator[int]] = {
-            "good": itertools.count(),
-            "wrong_password": itertools.count(),
-        }
         self._password = password
         self._spreads_addresses = spreads_addresses
-        refusals = itertools.count()
-        self._network_numbers: Mapping[Kind, Iterator[int]] = {
-            "good": itertools.count(),
-            "wrong_password": refusals,
-            "unknown_user": refusals,
-        }
+        self._account_numbers = {kind: itertools.count() for kind in KINDS}
+        #: Those that are refused share one row of numbers.
+        self._network_numbers = {is_good: itertools.count() for is_good in (False, True)}
 
     @property
     def connections_opened(self) -> int:
@@ -116,10 +107,9 @@ class Target:
     def _build(self) -> Mapping[str, Any]:
         try:
             response = self._pool.urlopen("GET", _VERSION, redirect=False)
-            build = json.loads(response.data) if response.status == _OK else {}
-        except (HTTPError, ValueError):
-            build = {}
-        return build if isinstance(build, dict) else {}
+        except HTTPError:
+            return {}
+        return object_in(response.data) if response.status == _OK else {}
 
     def _credentials(self, kind: Kind) -> dict[str, str]:
         if kind == "unknown_user":
@@ -130,7 +120,7 @@ class Target:
     def _origin(self, kind: Kind) -> dict[str, str]:
         if not self._spreads_addresses:
             return {}
-        number = next(self._network_numbers[kind])
+        number = next(self._network_numbers[kind == "good"])
         network = (
             number % _KNOWN_NETWORKS if kind == "good" else _KNOWN_NETWORKS + number % (_NETWORKS - _KNOWN_NETWORKS)
         )
@@ -158,11 +148,5 @@ def _is_local(family: int, address: tuple[Any, ...]) -> bool:
 
 
 def _code(status: int, body: bytes) -> str:
-    if status < _FIRST_ERROR:
-        return ""
-    try:
-        problem = json.loads(body)
-    except ValueError:
-        return ""
-    code = problem.get("code") if isinstance(problem, dict) else None
+    code = object_in(body).get("code") if status >= _FIRST_ERROR else None
     return code if isinstance(code, str) else ""

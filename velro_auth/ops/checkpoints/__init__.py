@@ -1,18 +1,1 @@
 """Stores the state of a deployment in an annotated git tag, and plans the rollback to it."""
-
-from velro_auth.ops.checkpoints.checkpoint import AppliedMigration, Checkpoint, Fingerprint
-from velro_auth.ops.checkpoints.errors import CheckpointError
-from velro_auth.ops.checkpoints.git import Found, Repository, Tags
-from velro_auth.ops.checkpoints.rollback_plan import Database, RollbackPlan
-
-__all__ = [
-    "AppliedMigration",
-    "Checkpoint",
-    "CheckpointError",
-    "Database",
-    "Fingerprint",
-    "Found",
-    "Repository",
-    "RollbackPlan",
-    "Tags",
-]

@@ -11,7 +11,8 @@ from hashlib import sha256
 from typing import Any, Final
 
 from velro_auth.config.settings import Settings, shown, specs
-from velro_auth.ops.checkpoints.errors import DamagedCheckpoint, ForeignTag
+from velro_auth.errors import VelroAuthError
+from velro_auth.upstream.answers import object_in
 
 FORMAT: Final = 1
 
@@ -29,6 +30,18 @@ _PLATFORM_PREFIX: Final = "RAILWAY_"
 _HASH_DIGITS: Final = 16
 
 
+class CheckpointError(VelroAuthError):
+    """A checkpoint cannot be made, found or restored; the message is one sentence that says what to do."""
+
+
+class ForeignTag(CheckpointError):
+    """The tag exists, but it is not a checkpoint."""
+
+
+class DamagedCheckpoint(CheckpointError):
+    """The checkpoint is incomplete or edited, or its tag was moved."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
     """Which settings were set, without their values, so that everybody may read the tag.
@@ -38,7 +51,6 @@ class Fingerprint:
 
     Attributes:
         changed: Variables that differ from their default → a hash of the value; without secrets.
-        secrets: Variables of secrets that were set.
     """
 
     changed: Mapping[str, str]
@@ -75,8 +87,6 @@ class AppliedMigration:
     """A migration that was applied.
 
     Attributes:
-        version: Its fourteen digits.
-        label: Version and name.
         checksum: The SHA-256 of the SQL that was run; empty where the Supabase CLI ran it, which keeps none.
     """
 
@@ -90,13 +100,9 @@ class Checkpoint:
     """The state of a deployment at one moment. Holds no secret.
 
     Attributes:
-        commit: The commit that was checked out.
-        release: The version of velro-auth.
         at: When, in UTC.
-        settings: The fingerprint of the settings.
         deployment_id: The platform's id of the deployment; None where it was not known.
         migrations: What was applied, in order; None when it was made without a database.
-        note: The user's note, on one line.
         before_rollback_to: The target of the rollback that made this checkpoint first; else None.
     """
 
@@ -195,11 +201,7 @@ def one_line(text: str) -> str:
 def _block(tag: str, message: str) -> dict[str, Any]:
     # A signature may follow.
     text, end, _ = message.rpartition(_BEGIN)[2].partition(_END)
-    try:
-        block = json.loads(text) if end else None
-    except ValueError:
-        block = None
-    if not isinstance(block, dict):
+    if not (block := object_in(text.encode()) if end else {}):
         raise DamagedCheckpoint(
             f"The checkpoint {tag} is incomplete: its end or a part of it is missing; name another one"
         )

@@ -12,16 +12,14 @@ from typing import Final
 
 from velro_auth import __version__
 from velro_auth.config.settings import Settings, inherited
-from velro_auth.ops.checkpoints.checkpoint import AppliedMigration, Checkpoint, Fingerprint, one_line
-from velro_auth.ops.checkpoints.errors import (
+from velro_auth.ops.checkpoints.checkpoint import (
+    AppliedMigration,
+    Checkpoint,
+    CheckpointError,
     DamagedCheckpoint,
+    Fingerprint,
     ForeignTag,
-    GitFailed,
-    GitMissing,
-    NoCheckpoint,
-    NoIdentity,
-    NotARepository,
-    NothingCommitted,
+    one_line,
 )
 
 _PATTERN: Final = "rollback-*"
@@ -31,23 +29,17 @@ _PATTERN: Final = "rollback-*"
 class Repository:
     """The repository that a folder is in.
 
-    Each method may raise ``GitMissing``, ``NotARepository`` or ``GitFailed`` (git refused, or a commit is not here).
+    Each method may raise ``CheckpointError``: there is no git or no repository, git refused, or a commit is not here.
     """
 
     folder: Path
 
     def head(self) -> str:
-        """Return the commit that is checked out.
-
-        Raises:
-            GitMissing: There is no git.
-            NotARepository: This is no repository.
-            NothingCommitted: It has no commit yet.
-        """
-        self._output("rev-parse", "--git-dir", error=NotARepository)
+        """Return the commit that is checked out."""
+        self._output("rev-parse", "--git-dir")
         found = self._run("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
         if found.returncode:
-            raise NothingCommitted("Nothing is committed yet, so there is nothing to come back to")
+            raise CheckpointError("Nothing is committed yet, so there is nothing to come back to")
         return found.stdout.strip()
 
     def tree(self, commit: str) -> str:
@@ -59,22 +51,17 @@ class Repository:
         return bool(self._output("status", "--porcelain"))
 
     def add_tag(self, name: str, message: str) -> bool:
-        """Create an annotated tag of the commit that is checked out and return True; False if the name exists.
-
-        Raises:
-            NoIdentity: Git has no name or no mail address to sign with.
-            GitFailed: Git refused.
-        """
+        """Create an annotated tag of the commit that is checked out and return True; False if the name exists."""
         # Verbatim: git would drop lines that begin with # as comments.
         made = self._run("tag", "--annotate", "--cleanup=verbatim", "--file=-", name, "HEAD", given=message)
         if made.returncode and self.has_tag(name):
             return False
         if made.returncode and self._run("var", "GIT_COMMITTER_IDENT").returncode:
-            raise NoIdentity(
+            raise CheckpointError(
                 "Git does not know who makes the tag: git config user.name 'Your Name', and git config user.email"
                 " you@example.com"
             )
-        _refuse_failed(made, "tag", GitFailed)
+        _refuse_failed(made, "tag")
         return True
 
     def tag(self, name: str) -> tuple[str, str] | None:
@@ -92,7 +79,7 @@ class Repository:
     def tags(self, pattern: str) -> list[str]:
         """Return the names of the tags that match *pattern*, newest first."""
         asked = ("--sort=-version:refname", "--sort=-creatordate", "--format=%(refname:strip=2)")
-        return self._output("for-each-ref", *asked, f"refs/tags/{pattern}", error=NotARepository).splitlines()
+        return self._output("for-each-ref", *asked, f"refs/tags/{pattern}").splitlines()
 
     def commits(self, since: str, until: str) -> list[str]:
         """Return the commits of *until* that *since* does not contain, newest first, as hash and subject."""
@@ -102,9 +89,9 @@ class Repository:
         """Return whether there is a merge among those commits."""
         return bool(self._output("rev-list", "--merges", "--max-count=1", f"{since}..{until}", "--"))
 
-    def _output(self, *words: str, error: type[GitFailed] = GitFailed) -> str:
+    def _output(self, *words: str) -> str:
         done = self._run(*words)
-        _refuse_failed(done, words[0], error)
+        _refuse_failed(done, words[0])
         return done.stdout.strip()
 
     def _run(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
@@ -122,23 +109,20 @@ class Repository:
                 env=inherited(LC_ALL="C", GIT_TERMINAL_PROMPT="0"),
             )
         except FileNotFoundError as error:
-            raise GitMissing("git is not installed; checkpoints are git tags") from error
+            raise CheckpointError("git is not installed; checkpoints are git tags") from error
 
 
-def _refuse_failed(done: subprocess.CompletedProcess[str], command: str, error: type[GitFailed]) -> None:
+def _refuse_failed(done: subprocess.CompletedProcess[str], command: str) -> None:
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.strip()]
-        raise error(f"git {command}: {said[-1] if said else f'exit status {done.returncode}'}")
+        raise CheckpointError(f"git {command}: {said[-1] if said else f'exit status {done.returncode}'}")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """A tag with a checkpoint.
 
-    Attributes:
-        tag: Its name.
-        checkpoint: The checkpoint; None where it is damaged.
-        damage: What is wrong with it; empty where it is not damaged.
+    *checkpoint* is None where it is damaged; *damage* says how.
     """
 
     tag: str
@@ -148,7 +132,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """The checkpoints of a repository."""
+    """The checkpoints of a repository. Each method may raise ``CheckpointError``: there is no git or no repository."""
 
     repository: Repository
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -165,9 +149,6 @@ class Tags:
         """Create a checkpoint of the commit that is checked out, and return the name of its tag.
 
         The name is ``rollback-<YYYYMMDD-HHMM>``, with a number at its end if that tag exists.
-
-        Raises:
-            CheckpointError: There is no git, no repository or no commit, or git refused.
         """
         now = self.now()
         checkpoint = Checkpoint(
@@ -188,7 +169,7 @@ class Tags:
         """Return the checkpoint of *tag*.
 
         Raises:
-            NoCheckpoint: There is no such tag.
+            CheckpointError: There is no such tag.
             ForeignTag: It is not a checkpoint.
             DamagedCheckpoint: It is incomplete, edited or moved.
         """
@@ -197,14 +178,10 @@ class Tags:
             return Checkpoint.read(tag, *found)
         if self.repository.has_tag(tag):
             raise ForeignTag(f"The tag {tag} is no checkpoint: it is a plain mark without a message")
-        raise NoCheckpoint(f"There is no tag {tag}; look at velro-auth checkpoint list, or fetch: git fetch --tags")
+        raise CheckpointError(f"There is no tag {tag}; look at velro-auth checkpoint list, or fetch: git fetch --tags")
 
     def all(self) -> list[Found]:
-        """Return the checkpoints, newest first, without other tags of the same pattern.
-
-        Raises:
-            CheckpointError: There is no git or no repository.
-        """
+        """Return the checkpoints, newest first, without other tags of the same pattern."""
         found = []
         for tag in self.repository.tags(_PATTERN):
             try:
@@ -221,10 +198,9 @@ class Tags:
         A damaged one counts: skipping it would silently roll back further.
 
         Raises:
-            NoCheckpoint: There is none.
-            CheckpointError: There is no git or no repository.
+            CheckpointError: There is none.
         """
         for found in self.all():
             if found.checkpoint is None or found.checkpoint.before_rollback_to is None:
                 return found.tag
-        raise NoCheckpoint("There is no checkpoint; make one with velro-auth checkpoint, or fetch: git fetch --tags")
+        raise CheckpointError("There is no checkpoint; make one with velro-auth checkpoint, or fetch: git fetch --tags")

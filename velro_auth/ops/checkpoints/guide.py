@@ -21,7 +21,7 @@ def git_lines(repository: Repository, tag: str, checkpoint: Checkpoint) -> Itera
     """Yield how to roll back the code.
 
     Raises:
-        GitFailed: The commit of the checkpoint is not in this repository.
+        CheckpointError: The commit of the checkpoint is not in this repository.
     """
     name, head = shlex.quote(tag), repository.head()
     if repository.tree(head) == repository.tree(checkpoint.commit):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from velro_auth.ops.checkpoints.checkpoint import AppliedMigration
 from velro_auth.ops.database import Runner, State, Status
-from velro_auth.ops.database.connection import describe
-from velro_auth.ops.database.files import Migration, load_all, shipped
+from velro_auth.ops.database.files import Migration
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,62 +93,18 @@ def _remarks(
             yield f"{one.label}: the file here was edited after it was applied; what is applied stays as it was"
 
 
-class Database:
-    """The database of a deployment. Each method may raise ``DatabaseError``.
+def run_rollback(runner: Runner, plan: RollbackPlan, *, drop_data: bool = False) -> Iterator[str]:
+    """Run *plan* step by step, and yield each step that was done; keeps data unless *drop_data*.
 
-    Args:
-        dsn: Its address, as the role that owns our objects.
-        on_notice: Called with each warning of the server, as one line.
-        migrations: The migrations of this release; the shipped ones when None.
+    Nothing up to ``plan.latest_shared`` is rolled back, even if the database has changed since the plan was made.
+
+    Raises:
+        DatabaseError: A step failed; the steps that were yielded are done.
     """
-
-    def __init__(
-        self, dsn: str, *, on_notice: Callable[[str], None], migrations: Sequence[Migration] | None = None
-    ) -> None:
-        self._dsn, self._on_notice = dsn, on_notice
-        self._files = tuple(load_all(shipped()) if migrations is None else migrations)
-        self._runner = self._runner_of(self._files)
-
-    @property
-    def name(self) -> str:
-        """The name of the database and its host.
-
-        Raises:
-            BadDatabaseUrl: The address cannot be used.
-        """
-        return describe(self._dsn)
-
-    def applied(self) -> tuple[AppliedMigration, ...]:
-        """Return the applied migrations, in order."""
-        return applied_now(self._runner.status())
-
-    def plan_rollback(self, then: Sequence[AppliedMigration]) -> RollbackPlan:
-        """Return the plan that leads to the migrations *then*; changes nothing."""
-        return plan_rollback(then, self._runner.status(), self._files)
-
-    def droppable_data(self, plan: RollbackPlan) -> list[str]:
-        """Return what *plan* would drop with *drop_data*: tables, columns and types."""
-        return self._runner.droppable_data([one.version for one in plan.roll_back])
-
-    def run(self, plan: RollbackPlan, *, drop_data: bool = False) -> Iterator[str]:
-        """Run *plan* step by step, and yield each step that was done; keeps data unless *drop_data*.
-
-        Nothing up to ``plan.latest_shared`` is rolled back, even if the database has changed since the plan was made.
-
-        Raises:
-            DatabaseError: A step failed; the steps that were yielded are done.
-        """
-        if plan.roll_back:
-            down = self._runner.down(steps=len(plan.roll_back), to=plan.latest_shared or None, drop_data=drop_data)
-            yield from (f"rolled back {step.label}" for step in down)
-        if plan.apply:
-            # A runner of these files only: one of all files would refuse to run because of an edited other file.
-            asked_for = [replace(one, is_optional=False) for one in plan.apply]
-            yield from (f"applied {step.label}" for step in self._runner_of(asked_for).up())
-
-    def backfill_is_pending(self) -> bool:
-        """Return whether users from before the migrations still have to be mirrored."""
-        return self._runner.backfill_is_pending()
-
-    def _runner_of(self, migrations: Sequence[Migration]) -> Runner:
-        return Runner(self._dsn, migrations=migrations, on_notice=self._on_notice)
+    if plan.roll_back:
+        down = runner.down(steps=len(plan.roll_back), to=plan.latest_shared or None, drop_data=drop_data)
+        yield from (f"rolled back {step.label}" for step in down)
+    if plan.apply:
+        # A runner of these files only: one of all files would refuse to run because of an edited other file.
+        asked_for = [replace(one, is_optional=False) for one in plan.apply]
+        yield from (f"applied {step.label}" for step in replace(runner, migrations=asked_for).up())

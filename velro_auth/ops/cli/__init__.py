@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from velro_auth.config.settings import inherited
+from velro_auth.errors import VelroAuthError
 from velro_auth.ops.cli.help_texts import add_help
 
 #: Command → module and function, in the order of ``--help``.
@@ -39,7 +40,14 @@ COMMANDS: Final[Mapping[str, str]] = {
 
 
 class Commands(click.Group):
-    """A group that imports a command on first use."""
+    """A group that imports a command on first use, and prints our errors as one sentence."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except VelroAuthError as error:
+            raise click.ClickException(str(error)) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names of all commands."""

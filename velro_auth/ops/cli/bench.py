@@ -24,8 +24,8 @@ from velro_auth.ops.bench.schedule import KINDS, RATE_LIMIT_REASON, BenchPlan, K
 from velro_auth.ops.bench.target import Target, is_this_machine
 from velro_auth.ops.cli.click_helpers import console as make_console
 from velro_auth.ops.cli.click_helpers import (
-    exit_if_not_measured,
     json_option,
+    option,
     password_option,
     password_or_prompt,
     print_json,
@@ -63,64 +63,41 @@ _FOLDER: Final = click.Path(exists=True, file_okay=False, writable=True, path_ty
 
 @click.command()
 @url_option
-@click.option("--rps", type=_LEVELS, default="1,5,10", show_default=True, help="Requests a second, level by level.")
-@click.option(
-    "--duration", type=click.FloatRange(0.5, 600), default=30, show_default=True, help="Seconds for each level."
-)
-@click.option(
+@option("--rps", type=_LEVELS, default="1,5,10", help="Requests a second, level by level.")
+@option("--duration", type=click.FloatRange(0.5, 600), default=30, help="Seconds for each level.")
+@option(
     "--email",
     "emails",
     multiple=True,
     envvar="AUTH_BENCH_EMAIL",
-    show_envvar=True,
     help="An account that can log in; may be given several times. Default: the demo account of 'velro-auth dev'.",
 )
 @password_option
-@click.option(
-    "--mix",
-    type=_MIX,
-    default="8,1,1",
-    show_default=True,
-    help="Good logins, wrong passwords and unknown users, relative to each other.",
+@option(
+    "--mix", type=_MIX, default="8,1,1", help="Good logins, wrong passwords and unknown users, relative to each other."
 )
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the random schedule.")
-@click.option(
-    "--connections", type=click.IntRange(1, 256), default=64, show_default=True, help="Most requests in flight."
-)
-@click.option(
-    "--timeout", type=click.FloatRange(0.1, 60), default=10, show_default=True, help="Seconds for one answer."
-)
+@option("--seed", type=click.IntRange(0), default=1, help="Seed of the random schedule.")
+@option("--connections", type=click.IntRange(1, 256), default=64, help="Most requests in flight.")
+@option("--timeout", type=click.FloatRange(0.1, 60), default=10, help="Seconds for one answer.")
 @click.option(
     "--gently/--force",
     default=None,
     help="Stay below Supabase's rate limit, or do not. Default: gently unless the service, and SUPABASE_URL where it"
     " is set, are on this machine.",
 )
-@click.option(
-    "--p95-warning", type=float, envvar="AUTH_P95_WARNING", show_envvar=True, default=500, show_default=True,
-    help="Milliseconds.",
-)  # fmt: skip
-@click.option(
-    "--p95-critical", type=float, envvar="AUTH_P95_CRITICAL", show_envvar=True, default=1000, show_default=True,
-    help="Milliseconds.",
-)  # fmt: skip
-@click.option(
-    "--success-rate-min", type=float, envvar="AUTH_SUCCESS_RATE_MIN", show_envvar=True, default=99, show_default=True,
-    help="Percent of good logins.",
-)  # fmt: skip
+@option("--p95-warning", type=float, envvar="AUTH_P95_WARNING", default=500, help="Milliseconds.")
+@option("--p95-critical", type=float, envvar="AUTH_P95_CRITICAL", default=1000, help="Milliseconds.")
+@option("--success-rate-min", type=float, envvar="AUTH_SUCCESS_RATE_MIN", default=99, help="Percent of good logins.")
 @click.option("--compare", type=_EXISTING, help="An earlier file, to compare with.")
-@click.option(
-    "--margin", type=click.FloatRange(0), default=20, show_default=True, help="Percent of time that is no regression."
-)
+@option("--margin", type=click.FloatRange(0), default=20, help="Percent of time that is no regression.")
 @click.option("--html", is_flag=True, help="Write a report with plots, too.")
-@click.option("--output-dir", type=_FOLDER, default=Path(), show_default=True, help="Where the files go.")
+@option("--output-dir", type=_FOLDER, default=Path(), help="Where the files go.")
 @json_option
 def bench(**options: Any) -> None:
     """Measure logins with an open loop, and evaluate whether they are fast enough."""
     console = make_console(stderr=options["as_json"], wide=True)
-    with exit_if_not_measured():
-        before = files.read(options["compare"]) if options["compare"] else None
-        after, verdict = _measure(options, console)
+    before = files.read(options["compare"]) if options["compare"] else None
+    after, verdict = _measure(options, console)
     if before is not None:
         verdict = worst([verdict, _compare(before, after, options["margin"], console)])
     console.print(f"\nVerdict: {verdict.grade.name.lower()}")

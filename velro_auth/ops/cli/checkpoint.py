@@ -9,8 +9,10 @@ from typing import Any, Final
 import click
 
 from velro_auth.config.settings import Settings
-from velro_auth.ops.checkpoints import Database, Found, Repository, Tags
-from velro_auth.ops.cli.click_helpers import OneSentenceGroup, database_option, json_option, print_json, warn
+from velro_auth.ops.checkpoints.git import Found, Repository, Tags
+from velro_auth.ops.checkpoints.rollback_plan import applied_now
+from velro_auth.ops.cli.click_helpers import database_option, json_option, print_found, warn
+from velro_auth.ops.database import Runner
 
 NO_DATABASE: Final = (
     "DATABASE_URL is not set: the checkpoint has no database part, so a rollback to it cannot include the database"
@@ -18,7 +20,7 @@ NO_DATABASE: Final = (
 DIRTY: Final = "there are changes that are not committed; the tag does not hold them"
 
 
-@click.group(cls=OneSentenceGroup, invoke_without_command=True)
+@click.group(invoke_without_command=True)
 @click.option("--message", metavar="TEXT", default="", help="A note.")
 @click.option("--deployment-id", metavar="ID", help="The deployment that runs now; RAILWAY_DEPLOYMENT_ID if not given.")
 @database_option
@@ -40,7 +42,7 @@ def checkpoint(context: click.Context, message: str, deployment_id: str | None, 
     tag = Tags(repository).make(
         settings=Settings.from_environment(),
         deployment_id=deployment_id,
-        migrations=Database(database_url, on_notice=warn).applied() if database_url else None,
+        migrations=applied_now(Runner(database_url, on_notice=warn).status()) if database_url else None,
         note=message,
     )
     click.echo(f"made {tag}\nto share it:  git push origin {tag}\nto roll back: velro-auth rollback {tag}")
@@ -51,13 +53,8 @@ def checkpoint(context: click.Context, message: str, deployment_id: str | None, 
 def show(*, as_json: bool) -> None:
     """Show the checkpoints, newest first."""
     found = Tags(Repository(Path.cwd())).all()
-    if as_json:
-        print_json([_document(one) for one in found])
-        return
-    for one in found:
-        click.echo(_line(one))
-    if not found:
-        click.echo("There is no checkpoint.")
+    lines = list(map(_line, found))
+    print_found(list(map(_document, found)), lines or ["There is no checkpoint."], as_json=as_json)
 
 
 def _document(found: Found) -> dict[str, Any]:

@@ -6,37 +6,17 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import click
 from rich.console import Console
 
-from velro_auth.errors import VelroAuthError
-from velro_auth.ops.verdict import NotMeasured
-
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-#: Exit status of ``bench`` and ``monitor`` when nothing could be measured; 0, 1 and 2 are grades.
-NOT_MEASURED: Final = 3
 #: Columns of a table that is printed to a file or a log.
 LOG_WIDTH: Final = 120
-
-
-class OneSentence(click.Command):
-    """A command that prints our errors as one sentence and exits with 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run it."""
-        try:
-            return super().invoke(ctx)
-        except VelroAuthError as error:
-            raise click.ClickException(str(error)) from error
-
-
-class OneSentenceGroup(OneSentence, click.Group):
-    """The same for a group of commands."""
 
 
 class Duration(click.ParamType[float]):
@@ -75,9 +55,7 @@ def address_or_none(context: click.Context, parameter: click.Parameter, url: str
 def console(*, stderr: bool = False, wide: bool = False) -> Console:
     """Return where a command prints text that may be coloured.
 
-    Args:
-        stderr: Print to standard error, as remarks beside a result are.
-        wide: A table: 120 columns where the output is no terminal.
+    *stderr* is for remarks beside a result. *wide* is for tables: 120 columns where the output is no terminal.
     """
     stream = sys.stderr if stderr else sys.stdout
     root = context.find_root() if (context := click.get_current_context(silent=True)) else None
@@ -101,6 +79,11 @@ def working(what: str) -> Iterator[None]:
         yield
 
 
+def option(*names: str, **how: Any) -> Callable[[Command], Command]:
+    """Return click's option, whose help shows its default and its variable."""
+    return click.option(*names, show_default=how.get("default") not in {None, ""}, show_envvar=True, **how)
+
+
 #: ``--json`` of a command that reports: the parameter is ``as_json``.
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -110,27 +93,27 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
 
 
-url_option = click.option(
-    "--url", default="http://127.0.0.1:8000", show_default=True, callback=address, help="Address of the service."
-)
+def print_found(document: Any, lines: Iterable[str], *, as_json: bool) -> None:
+    """Print what a command found, as one document for programs or as lines for people."""
+    if as_json:
+        print_json(document)
+    else:
+        for line in lines:
+            click.echo(line)
 
-password_option = click.option(
+
+url_option = option("--url", default="http://127.0.0.1:8000", callback=address, help="Address of the service.")
+
+password_option = option(
     "--password",
     envvar="AUTH_BENCH_PASSWORD",
-    show_envvar=True,
     help="Its password. Better in the variable: every user of a machine sees its command lines.",
 )
 
 
-def database_option(command: Command) -> Command:
-    """Add the option that names the database."""
-    return click.option(
-        "--database-url",
-        envvar="DATABASE_URL",
-        show_envvar=True,
-        default="",
-        help="The database, as the role postgres.",
-    )(command)
+database_option = option(
+    "--database-url", envvar="DATABASE_URL", default="", help="The database, as the role postgres."
+)
 
 
 def password_or_prompt(given: str | None) -> str:
@@ -144,16 +127,6 @@ def password_or_prompt(given: str | None) -> str:
     if not sys.stdin.isatty():
         raise click.UsageError("The password of --email is missing: set AUTH_BENCH_PASSWORD.")
     return str(click.prompt("Password", hide_input=True, err=True))
-
-
-@contextlib.contextmanager
-def exit_if_not_measured() -> Iterator[None]:
-    """Print a ``NotMeasured`` error and exit with its status."""
-    try:
-        yield
-    except NotMeasured as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(NOT_MEASURED)
 
 
 def warn(message: str) -> None:

@@ -74,11 +74,12 @@ def reference() -> None:
 def table() -> str:
     """Return the reference page of all settings."""
     defaults = Settings()
-    rows = [
-        f"| `{spec.metadata['variable']}`{_aliases(spec.metadata['aliases'])} | {_default(shown(defaults, spec))} |"
-        f" {'SIGHUP' if spec.metadata['at_run_time'] else 'restart'} | {spec.metadata['doc']} |\n"
-        for spec in specs()
-    ]
+    rows = []
+    for spec in specs():
+        also = "".join(f" (also `{name}`)" for name in spec.metadata["aliases"])
+        default = f"`{value}`" if (value := shown(defaults, spec)) else "none"
+        takes = "SIGHUP" if spec.metadata["at_run_time"] else "restart"
+        rows.append(f"| `{spec.metadata['variable']}`{also} | {default} | {takes} | {spec.metadata['doc']} |\n")
     head = (
         "# Settings\n\nAll of them are environment variables, or lines of the file that `AUTH_ENV_FILE` names. The"
         " third column says what a new value takes: a SIGHUP, or a restart ([how](../how-to/change-settings.md)). Made"
@@ -94,11 +95,3 @@ def commands(context: click.Context) -> None:
     from velro_auth.ops.cli.command_page import command_page  # noqa: PLC0415 - imports every command
 
     print(command_page(context.find_root().command), end="")
-
-
-def _aliases(names: tuple[str, ...]) -> str:
-    return "".join(f" (also `{name}`)" for name in names)
-
-
-def _default(value: str) -> str:
-    return f"`{value}`" if value else "none"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from velro_auth.ops.cli.click_helpers import (
-    OneSentenceGroup,
     console,
     database_option,
     json_option,
+    option,
+    print_found,
     print_json,
     warn,
     working,
@@ -36,13 +38,12 @@ CHECK: Final = "session_check"
 CHECK_WARNING: Final = "Requests of the data API may fail for a moment, until it has read its configuration anew."
 
 
-@click.group(cls=OneSentenceGroup)
+@click.group()
 @database_option
-@click.option(
+@option(
     "--lock-timeout-ms",
     type=click.IntRange(1),
     default=LOCK_TIMEOUT_MS,
-    show_default=True,
     help="How long one try may wait for a lock, and hold up a sign-up.",
 )
 @click.pass_context
@@ -67,6 +68,7 @@ _database_option = click.option(
 )
 _rehearsal_option = click.option(
     "--rehearsal/--no-rehearsal",
+    "rehearse",
     default=True,
     help="Rehearse a sign-up in a transaction that is rolled back. Your triggers run in it.",
 )
@@ -86,19 +88,12 @@ _adopt_option = click.option(
 @_database_option
 @json_option
 @click.pass_obj
-def plan(
-    runner: Runner, *, to: str | None, wanted: tuple[str, ...], adopt: bool, rehearsal: bool, as_json: bool
-) -> None:
+def plan(runner: Runner, /, *, as_json: bool, **how: Any) -> None:
     """Show what `up` would apply, or why it would refuse."""
     with working("Asking the database"):
-        steps = runner.plan(to=to, adopt=adopt, rehearse=rehearsal, wanted=wanted)
-    if as_json:
-        print_json([step.label for step in steps])
-        return
-    for step in steps:
-        click.echo(step.label)
-    if not steps:
-        click.echo("Nothing to do.")
+        steps = runner.plan(**how)
+    labels = [step.label for step in steps]
+    print_found(labels, labels or ["Nothing to do."], as_json=as_json)
 
 
 @db.command()
@@ -111,20 +106,10 @@ def plan(
 @_rehearsal_option
 @_database_option
 @click.pass_obj
-def up(
-    runner: Runner,
-    *,
-    to: str | None,
-    dry_run: bool,
-    again: bool,
-    no_backfill: bool,
-    wanted: tuple[str, ...],
-    adopt: bool,
-    rehearsal: bool,
-) -> None:
+def up(runner: Runner, /, *, dry_run: bool, no_backfill: bool, **how: Any) -> None:
     """Apply the migrations, then mirror the existing users."""
     with working("Applying the migrations"):
-        steps = runner.up(to=to, dry_run=dry_run, again=again, adopt=adopt, rehearse=rehearsal, wanted=wanted)
+        steps = runner.up(dry_run=dry_run, **how)
     for step in steps:
         click.echo(step.sql if dry_run else f"applied {step.label}")
     if dry_run:
@@ -136,7 +121,7 @@ def up(
 
 
 @db.command()
-@click.option("--steps", type=click.IntRange(1), default=1, show_default=True, help="How many to roll back.")
+@option("--steps", type=click.IntRange(1), default=1, help="How many to roll back.")
 @click.option("--to", metavar="VERSION", help="Roll back everything newer than this one.")
 @click.option("--all", "everything", is_flag=True, help="Roll back all of them.")
 @click.option("--only", metavar="NAME", help="Roll back this optional migration only.")
@@ -145,20 +130,11 @@ def up(
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_database_option
 @click.pass_obj
-def down(
-    runner: Runner,
-    *,
-    steps: int,
-    to: str | None,
-    everything: bool,
-    only: str | None,
-    drop_data: bool,
-    dry_run: bool,
-    yes: bool,
-) -> None:
+def down(runner: Runner, /, *, everything: bool, drop_data: bool, dry_run: bool, yes: bool, **which: Any) -> None:
     """Roll back the newest migrations; data stays unless asked."""
-    count = len(runner.status()) if everything else steps
-    planned = runner.down(steps=count, to=to, only=only, dry_run=True)
+    if everything:
+        which["steps"] = len(runner.status())
+    planned = runner.down(dry_run=True, **which)
     if not planned:
         click.echo("Nothing to roll back.")
         return
@@ -169,7 +145,7 @@ def down(
         return
     if not yes:
         click.confirm("Go on?", abort=True)
-    for step in runner.down(steps=count, to=to, only=only, drop_data=drop_data):
+    for step in runner.down(drop_data=drop_data, **which):
         click.echo(f"rolled back {step.label}")
 
 
@@ -215,17 +191,13 @@ def status(runner: Runner, *, as_json: bool) -> None:
 @_database_option
 @json_option
 @click.pass_context
-def verify(context: click.Context, *, rehearsal: bool, as_json: bool) -> None:
+def verify(context: click.Context, *, rehearse: bool, as_json: bool) -> None:
     """Compare the live database with the migrations, and rehearse a sign-up; exit status 1 if it differs."""
     runner: Runner = context.obj
     with working("Comparing"):
-        found = runner.verify(rehearse=rehearsal)
+        found = runner.verify(rehearse=rehearse)
     if as_json:
-        rows = [
-            {"subject": one.subject, "expected": one.expected, "found": one.found, "is_remark": one.is_remark}
-            for one in found
-        ]
-        print_json(rows)
+        print_json([dataclasses.asdict(one) for one in found])
         context.exit(0 if all(one.is_remark for one in found) else 1)
     for one in found:
         mark = "remark" if one.is_remark else "differs"
@@ -236,7 +208,7 @@ def verify(context: click.Context, *, rehearsal: bool, as_json: bool) -> None:
 
 
 @db.command()
-@click.option("--batch-size", type=click.IntRange(1), default=BATCH_SIZE, show_default=True, help="Users at a time.")
+@option("--batch-size", type=click.IntRange(1), default=BATCH_SIZE, help="Users at a time.")
 @_database_option
 @click.pass_obj
 def backfill(runner: Runner, batch_size: int) -> None:

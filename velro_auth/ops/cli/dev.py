@@ -11,15 +11,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 import requests
 
 from velro_auth.config.settings import Settings, inherited
-from velro_auth.ops.cli.click_helpers import json_option, print_json
+from velro_auth.ops.cli.click_helpers import json_option, option, print_found
+from velro_auth.ops.cli.help_texts import texts
 from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject, mail_options
 from velro_auth.ops.cli.ports import LAST_PORT, free_port_beside, require_free
 from velro_auth.ops.cli.processes import Stopped, StopRequest, await_end, start, stop, stop_on_signals
@@ -48,20 +49,13 @@ _data_dir_option = click.option("--data-dir", type=_DATA_DIR, help="The same opt
 
 
 @click.group(invoke_without_command=True)
-@click.option("--port", type=click.IntRange(1, LAST_PORT), envvar="PORT", default=8000, show_default=True)
-@click.option(
-    "--data-dir",
-    type=_DATA_DIR,
-    default=DATA_DIR,
-    show_default=True,
-    help="Where the local database is kept between runs.",
-)
-@click.option(
+@option("--port", type=click.IntRange(1, LAST_PORT), envvar="PORT", default=8000)
+@option("--data-dir", type=_DATA_DIR, default=DATA_DIR, help="Where the local database is kept between runs.")
+@option(
     "--confirm",
     type=click.Choice(["auto", "mail"]),
     envvar="AUTH_DEV_CONFIRM",
     default="auto",
-    show_default=True,
     help="Whether a new account is confirmed at once or by a mail.",
 )
 @click.pass_context
@@ -84,11 +78,9 @@ def dev(context: click.Context, port: int, data_dir: Path, confirm: str) -> None
 def env(dev_data_dir: Path, data_dir: Path | None, *, as_json: bool) -> None:
     """Print the keys and addresses of the running project, for a shell: eval "$(velro-auth dev env)"."""
     variables = LocalProject.running(data_dir or dev_data_dir).variables()
-    if as_json:
-        print_json(variables)
-        return
-    for name, value in variables.items():
-        click.echo(f"export {name}={shlex.quote(value)}")
+    print_found(
+        variables, (f"export {name}={shlex.quote(value)}" for name, value in variables.items()), as_json=as_json
+    )
 
 
 @dev.command("add-user")
@@ -184,9 +176,8 @@ def _create_accounts(project: LocalProject) -> None:
     project.add_user(BANNED_EMAIL, DEMO_PASSWORD, ban_duration="876000h")
 
 
-@contextlib.contextmanager
-def _gateway(port: int, project: LocalProject) -> Iterator[subprocess.Popen[str]]:
-    """Run the gateway as in production, but listen on this machine only."""
+def _gateway(port: int, project: LocalProject) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
+    """Run the gateway in front of the local Supabase."""
     click.echo("Starting the gateway …")
     if inherited().get("AUTH_ENV_FILE"):
         click.echo("AUTH_ENV_FILE is ignored here: its settings would win over those of the local Supabase.")
@@ -201,15 +192,25 @@ def _gateway(port: int, project: LocalProject) -> Iterator[subprocess.Popen[str]
         **inherited(
             # Settings in a file would win over these variables, and may name a real project.
             AUTH_ENV_FILE="",
-            PORT=str(port),
             SUPABASE_URL=project.url,
             SUPABASE_PUBLISHABLE_KEY=project.publishable_key,
             SUPABASE_SECRET_KEY=project.secret_key,
         ),
         **_panel(project).variables(),
     }
-    command = [*gunicorn("velro_auth.ops.panel.app:from_environment()"), "--bind", f"{LOOPBACK}:{port}"]
-    process = start(command, env=env)
+    return running_gateway(gunicorn("velro_auth.ops.panel.app:from_environment()"), port, env)
+
+
+@contextlib.contextmanager
+def running_gateway(
+    command: Sequence[str], port: int, env: Mapping[str, str], **options: Any
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a gateway as in production, but listen on this machine only; *options* are those of ``Popen``.
+
+    Raises:
+        CannotStart: The gateway ended, or did not answer within ``START_LIMIT_S``.
+    """
+    process = start([*command, "--bind", f"{LOOPBACK}:{port}"], env={**env, "PORT": str(port)}, **options)
     try:
         await_health(port, process)
         yield process
@@ -230,11 +231,7 @@ def _panel(project: LocalProject) -> PanelProject:
 
 
 def await_health(port: int, process: subprocess.Popen[str]) -> None:
-    """Wait until the gateway answers.
-
-    Raises:
-        CannotStart: The gateway ended, or did not answer within ``START_LIMIT_S``.
-    """
+    """Wait until the gateway answers."""
     ends_s = time.monotonic() + START_LIMIT_S
     while time.monotonic() < ends_s and process.poll() is None:
         # On a busy machine the first request may time out.
@@ -259,26 +256,13 @@ def welcome(port: int, project: LocalProject, data_dir: Path) -> str:
         if public_url == project.gateway_url
         else f"{public_url}/   (AUTH_PUBLIC_URL: what browsers shall reach)\n  panel     {panel}"
     )
-    return f"""\
-  Open      {opened}
-  sign in   {public_url}/login   (as {DEMO_EMAIL}, with {DEMO_PASSWORD})
-  gateway   {project.gateway_url}   (what it can do: {project.gateway_url}/docs)
-  Supabase  {project.url}
-  mailbox   {project.mailbox_url}   (every mail it sends)
-  database  {project.database_dsn}
-
-Log in:
-
-  curl -i http://localhost:{port}/api/v1/auth/login \\
-    -H 'Content-Type: application/json' \\
-    -d '{{"email": "{DEMO_EMAIL}", "password": "{DEMO_PASSWORD}"}}'
-
-Add a user:                    {program} dev{folder} add-user ada@example.com
-Keys and addresses, in a shell: eval "$({program} dev{folder} env)"
-A frontend on http://localhost:* may call it and gets tokens; only the pages of the gateway itself get a cookie.
-AUTH_COOKIE_SESSIONS=1 CORS_ORIGINS=http://localhost:5173 make run gives that frontend a cookie too.
-AUTH_DEV_CONFIRM=mail make run has sign-ups confirmed by a mail; by default they confirm by themselves.
-10 mails an hour from this machine, 2 for one address; AUTH_THROTTLE_SCALE=100 lifts it. No answer says it.
-
-Stop with Ctrl-C.
-"""
+    text: str = texts()["dev"]["welcome"]
+    return text.format(
+        opened=opened,
+        public_url=public_url,
+        email=DEMO_EMAIL,
+        password=DEMO_PASSWORD,
+        project=project,
+        port=port,
+        command=f"{program} dev{folder}",
+    )

@@ -10,13 +10,13 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 
 from velro_auth.auth.models import Credentials
 from velro_auth.config.settings import Settings
-from velro_auth.ops.cli.click_helpers import address_or_none, console, json_option, working
+from velro_auth.ops.cli.click_helpers import address_or_none, console, json_option, option, password_option, working
 from velro_auth.ops.database import DatabaseError
 from velro_auth.ops.doctor import fix, report
 from velro_auth.ops.doctor.checks import CHECKS, CLIENT_CHECKS
@@ -34,14 +34,9 @@ _FOLDER: Final = click.Path(file_okay=False, path_type=Path)
 @json_option
 @click.option("--fix", is_flag=True, help="Fix the database first, and write an undo file.")
 @click.option("--dry-run", is_flag=True, help="With --fix: show what would be fixed, and change nothing.")
-@click.option("--rollback-dir", type=_FOLDER, default=Path(), show_default=True, help="The folder of the undo file.")
-@click.option("--email", envvar="AUTH_BENCH_EMAIL", show_envvar=True, help="An account to log in with.")
-@click.option(
-    "--password",
-    envvar="AUTH_BENCH_PASSWORD",
-    show_envvar=True,
-    help="Its password. Better in the variable: every user of a machine sees its command lines.",
-)
+@option("--rollback-dir", type=_FOLDER, default=Path(), help="The folder of the undo file.")
+@option("--email", envvar="AUTH_BENCH_EMAIL", help="An account to log in with.")
+@password_option
 @click.option(
     "--rehearsal/--no-rehearsal",
     default=True,
@@ -52,23 +47,7 @@ _FOLDER: Final = click.Path(file_okay=False, path_type=Path)
 @click.option("--origin", default="", callback=address_or_none, help="With --client: the origin of the app's page.")
 @click.option("--redirect-to", default="", help="With --client: an address that a sign-in is to lead to.")
 @click.option("--reference", is_flag=True, hidden=True, help="Print docs/reference/doctor.md.")
-def doctor(
-    *,
-    url: str,
-    only: str,
-    as_json: bool,
-    fix: bool,
-    dry_run: bool,
-    rollback_dir: Path,
-    email: str | None,
-    password: str | None,
-    rehearsal: bool,
-    client: bool,
-    key: str,
-    origin: str,
-    redirect_to: str,
-    reference: bool,
-) -> None:
+def doctor(*, url: str, fix: bool, dry_run: bool, client: bool, reference: bool, **options: Any) -> None:
     """Check everything that a login depends on.
 
     With --client: check from outside what an app meets that uses Supabase's own client. That needs no settings.
@@ -76,29 +55,28 @@ def doctor(
     if reference:
         click.echo(report.page((*CHECKS, *CLIENT_CHECKS)), nl=False)
         return
-    chosen = [name.strip() for name in only.split(",") if name.strip()]
+    as_json, origin, redirect_to = options["as_json"], options["origin"], options["redirect_to"]
+    chosen = [name.strip() for name in options["only"].split(",") if name.strip()]
     if (fix and chosen) or (dry_run and not fix):
         raise click.UsageError("--fix fixes all of the database, without --only; --dry-run belongs to --fix.")
-    if (client and (fix or not url)) or (not client and (key or origin or redirect_to)):
+    if (client and (fix or not url)) or (not client and (options["key"] or origin or redirect_to)):
         raise click.UsageError(
             "--client needs --url, and goes without --fix; --key, --origin, --redirect-to need --client."
         )
     # The checks report what the service would log.
     logging.getLogger("velro_auth").addHandler(logging.NullHandler())
     settings = Settings.from_environment()
+    email, password = options["email"], options["password"]
     account = Credentials(email, password) if email and password else None
-    context = DiagnosticContext(settings=settings, gateway_url=url, account=account, rehearses=rehearsal)
+    context = DiagnosticContext(settings=settings, gateway_url=url, account=account, rehearses=options["rehearsal"])
     if client:
-        key = key or next(iter(settings.client_keys), "")
+        key = options["key"] or next(iter(settings.client_keys), "")
         caller = GatewayClient(url=url, key=key, origin=origin, redirect_to=redirect_to, account=account)
         _check(dataclasses.replace(context, client=caller), CLIENT_CHECKS, chosen, None, as_json=as_json)
-    echo = _silent if as_json else click.echo
-    fixed = _fix(settings.database_url, rollback_dir, dry_run=dry_run, echo=echo) if fix else None
+    # The JSON document has it all.
+    echo: Callable[[str], object] = (lambda _line: None) if as_json else click.echo
+    fixed = _fix(settings.database_url, options["rollback_dir"], dry_run=dry_run, echo=echo) if fix else None
     _check(context, CHECKS, chosen, fixed, as_json=as_json)
-
-
-def _silent(_line: str) -> None:
-    """Print nothing: the JSON document has it all."""
 
 
 def _check(
@@ -125,7 +103,7 @@ def _check(
     sys.exit(report.EXIT[overall(results)])
 
 
-def _fix(dsn: str, folder: Path, *, dry_run: bool, echo: Callable[[str], None]) -> FixResult:
+def _fix(dsn: str, folder: Path, *, dry_run: bool, echo: Callable[[str], object]) -> FixResult:
     try:
         wanted = [one.subject for one in fix.preview(dsn)]
         if dry_run:

@@ -19,7 +19,7 @@ from velro_auth.guards.budgets import MemoryBudgets
 from velro_auth.guards.keys import UNKNOWN_NETWORK, Keyring, network_of, throttle_secret
 from velro_auth.guards.limits import Limits
 from velro_auth.ops.attack import budget, exact_budgets, length_of
-from velro_auth.ops.cli.click_helpers import address_or_none, json_option, print_json, working
+from velro_auth.ops.cli.click_helpers import address_or_none, json_option, option, print_found, print_json, working
 from velro_auth.stores.attempts import RedisAttempts
 from velro_auth.stores.budgets import RedisBudgets
 from velro_auth.stores.client import FAILURES, StoreBackoff, connect
@@ -98,7 +98,7 @@ def release(who: str) -> None:
 
 
 @guard.command(name="budget")
-@click.option("--clients", default=500, show_default=True, help="Attackers at once, each in a network of its own.")
+@option("--clients", default=500, help="Attackers at once, each in a network of its own.")
 @click.option("--replicas", type=int, help="Instances of the service; the setting AUTH_REPLICAS, or 1, if not given.")
 @json_option
 def print_budget(clients: int, replicas: int | None, *, as_json: bool) -> None:
@@ -108,13 +108,10 @@ def print_budget(clients: int, replicas: int | None, *, as_json: bool) -> None:
     with working("Simulating an attack"):
         passwords = budget(_limits(settings), clients=clients, processes=processes)
     found = {"passwords": passwords, **exact_budgets(budget_limits(settings))}
-    if as_json:
-        print_json(found)
-        return
-    for title, rows in found.items():
-        print(title)
-        for what, count in rows.items():
-            print(f"{count:>8,}  {what}")
+    lines = (
+        line for title, rows in found.items() for line in (title, *(f"{n:>8,}  {what}" for what, n in rows.items()))
+    )
+    print_found(found, lines, as_json=as_json)
 
 
 @guard.command()
@@ -134,16 +131,10 @@ def report(url: str, *, forget: bool, as_json: bool) -> None:
             since, rows = store.report.read()
             if forget:
                 store.report.forget()
-    if as_json:
-        limits = {limit: {"refused": row.refused, "good": row.good} for limit, row in rows.items()}
-        print_json(
-            {"limits": limits, "since": None if since is None else datetime.fromtimestamp(since, UTC).isoformat()}
-        )
-        return
-    for line in report_lines(rows):
-        print(line)
-    if since is not None:
-        print(f"Counted since {datetime.fromtimestamp(since, UTC):%Y-%m-%d %H:%M} UTC.")
+    began = None if since is None else datetime.fromtimestamp(since, UTC)
+    limits = {limit: {"refused": row.refused, "good": row.good} for limit, row in rows.items()}
+    lines = [*report_lines(rows), *([f"Counted since {began:%Y-%m-%d %H:%M} UTC."] if began else [])]
+    print_found({"limits": limits, "since": began and began.isoformat()}, lines, as_json=as_json)
 
 
 def report_lines(rows: Mapping[str, Row]) -> Iterator[str]:

@@ -28,9 +28,7 @@ def exit_statuses(path: str) -> str:
 def add_help(command: click.Command, path: str) -> None:
     """Add examples and exit statuses to the help of *command* and of all commands below it.
 
-    Args:
-        command: It is changed.
-        path: Its name with those above it, without ``velro-auth``: ``db up``.
+    *path* is its name with those above it, without ``velro-auth``: ``db up``.
     """
     found = texts().get(path or "velro-auth", {})
     # \b keeps click from filling the lines up.

@@ -15,7 +15,7 @@ import click
 
 from velro_auth.config import sources
 from velro_auth.config.settings import Settings, inherited
-from velro_auth.ops.cli.click_helpers import console
+from velro_auth.ops.cli.click_helpers import console, option
 from velro_auth.ops.cli.config import dotenv
 from velro_auth.ops.cli.serve import ENV_FILE
 from velro_auth.ops.doctor import report
@@ -40,14 +40,7 @@ _PLAIN: Final = re.compile(r"[\w.:/,@%+=*-]*", re.ASCII)
 
 
 @click.command()
-@click.option(
-    "--file",
-    "path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=ENV_FILE,
-    show_default=True,
-    help="The file to write.",
-)
+@option("--file", "path", type=click.Path(dir_okay=False, path_type=Path), default=ENV_FILE, help="The file to write.")
 @click.option("--yes", is_flag=True, help=f"Ask nothing: take {', '.join(QUESTIONS)} from the environment.")
 @click.option("--force", is_flag=True, help="Replace the file if there is one.")
 @click.option("--check/--no-check", default=True, show_default=True, help="Whether to ask the project if it is right.")

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 import click
 import requests
 
+from velro_auth.upstream.answers import object_in
+
 #: File in the data directory that contains the running project.
 FILE_NAME: Final = "running.json"
 
@@ -139,11 +141,8 @@ def mail_options(gateway_url: str, *, confirm: str) -> list[str]:
 
 
 def _reason(answer: requests.Response) -> str:
-    try:
-        body = answer.json()
-        return str(body.get("msg") or body.get("message") or answer.text)
-    except (ValueError, AttributeError):
-        return f"{answer.status_code} {answer.text}"
+    body = object_in(answer.content)
+    return str(body.get("msg") or body.get("message") or f"{answer.status_code} {answer.text}")
 
 
 def _listens(url: str) -> bool:

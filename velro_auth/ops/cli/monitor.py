@@ -18,8 +18,8 @@ from velro_auth.config.settings import Settings
 from velro_auth.ops.bench.target import is_this_machine
 from velro_auth.ops.cli.click_helpers import (
     Duration,
-    exit_if_not_measured,
     json_option,
+    option,
     password_option,
     password_or_prompt,
     print_json,
@@ -47,44 +47,26 @@ _MIN_REQUESTS_IN_WINDOW: Final = 30
 _WEBHOOK_TIMEOUT_S: Final = 10.0
 _SETTINGS: Final = ("AUTH_P95_WARNING", "AUTH_P95_CRITICAL", "AUTH_SUCCESS_RATE_MIN", "AUTH_SLO_WINDOW_S")
 
+_SECONDS: Final = click.FloatRange(0, 3600)
+_FOLDER: Final = click.Path(file_okay=False, path_type=Path)
+
 
 @click.group(invoke_without_command=True)
 @url_option
-@click.option(
-    "--interval",
-    type=click.FloatRange(0.1, 300),
-    default=5,
-    show_default=True,
-    help="Seconds between two requests to a target.",
-)
+@option("--interval", type=click.FloatRange(0.1, 300), default=5, help="Seconds between two requests to a target.")
 @click.option("--duration", type=Duration(), help="How long: 90, 30m, 24h, 7d. Default: until Ctrl-C or SIGTERM.")
-@click.option("--timeout", type=click.FloatRange(0.1, 60), default=5, show_default=True, help="Seconds for one answer.")
-@click.option(
-    "--email", envvar="AUTH_BENCH_EMAIL", show_envvar=True, help="An account to log in with. Default: no logins."
-)
+@option("--timeout", type=click.FloatRange(0.1, 60), default=5, help="Seconds for one answer.")
+@option("--email", envvar="AUTH_BENCH_EMAIL", help="An account to log in with. Default: no logins.")
 @password_option
-@click.option(
+@option(
     "--login-every",
     type=click.FloatRange(0.1, 3600),
     default=10,
-    show_default=True,
     help="Seconds between two logins, if --interval is not more. At least 4 unless the service is on this machine.",
 )
-@click.option(
-    "--raise-after", type=click.FloatRange(0, 3600), default=10, show_default=True,
-    help="Seconds that a problem lasts before it is announced.",
-)  # fmt: skip
-@click.option(
-    "--clear-after", type=click.FloatRange(0, 3600), default=30, show_default=True,
-    help="Seconds that it has to be over before the all clear.",
-)  # fmt: skip
-@click.option(
-    "--output-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("logs"),
-    show_default=True,
-    help="Where the files go; created if necessary.",
-)
+@option("--raise-after", type=_SECONDS, default=10, help="Seconds that a problem lasts before it is announced.")
+@option("--clear-after", type=_SECONDS, default=30, help="Seconds that it has to be over before the all clear.")
+@option("--output-dir", type=_FOLDER, default=Path("logs"), help="Where the files go; created if necessary.")
 @click.option(
     "--resume", metavar="FILE|latest", help="Continue an earlier file; 'latest' starts a new one if there is none."
 )
@@ -97,9 +79,8 @@ def monitor(ctx: click.Context, /, **options: Any) -> None:
     as_json: bool = options["as_json"]
     console = make_console(stderr=as_json, wide=True)
     aggregate = Aggregate()
-    with exit_if_not_measured():
-        path, unreadable = _run(options, aggregate, console)
-        _finish(aggregate, path, unreadable, console, as_json=as_json)
+    path, unreadable = _run(options, aggregate, console)
+    _finish(aggregate, path, unreadable, console, as_json=as_json)
 
 
 @monitor.command(name="report")
@@ -107,12 +88,11 @@ def monitor(ctx: click.Context, /, **options: Any) -> None:
 @json_option
 def make_report(file: Path, *, as_json: bool) -> None:
     """Make the report of FILE (observe_<timestamp>.jsonl) again, from the file alone."""
-    with exit_if_not_measured():
-        aggregate = Aggregate()
-        unreadable = document.load(aggregate, file)
-        if not aggregate.runs:
-            raise NotMeasured(f"{file} is no observation file: it holds no run")
-        _finish(aggregate, file, unreadable, make_console(stderr=as_json), as_json=as_json)
+    aggregate = Aggregate()
+    unreadable = document.load(aggregate, file)
+    if not aggregate.runs:
+        raise NotMeasured(f"{file} is no observation file: it holds no run")
+    _finish(aggregate, file, unreadable, make_console(stderr=as_json), as_json=as_json)
 
 
 def _run(options: Mapping[str, Any], aggregate: Aggregate, console: Console) -> tuple[Path, int]:

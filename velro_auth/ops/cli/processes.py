@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final
@@ -52,12 +52,8 @@ def stop_on_signals() -> Iterator[StopRequest]:
         request.is_made = True
         raise Stopped
 
-    before = {number: signal.signal(number, stop) for number in _STOP_SIGNALS}
-    try:
+    with _handled(_STOP_SIGNALS, stop):
         yield request
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -69,12 +65,21 @@ def deferred_signals() -> Iterator[StopRequest]:
         request.is_made = True
         signal.signal(number, before[signal.Signals(number)])
 
-    before = {number: signal.signal(number, defer) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _handled((signal.SIGINT, signal.SIGTERM), defer) as before:
         yield request
+
+
+@contextlib.contextmanager
+def _handled(
+    numbers: Sequence[signal.Signals], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[Mapping[signal.Signals, Any]]:
+    """Handle signals for the length of a block, which gets the handlers from before."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield before
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 def await_end(process: subprocess.Popen[str], request: StopRequest) -> int:

@@ -16,24 +16,25 @@ import click
 import requests
 
 from velro_auth.config.settings import Settings, inherited
-from velro_auth.ops.cli.click_helpers import address, json_option, print_json, working
-from velro_auth.ops.cli.dev import await_health
+from velro_auth.ops.cli.click_helpers import address, json_option, option, print_json, working
+from velro_auth.ops.cli.dev import running_gateway
 from velro_auth.ops.cli.local_project import LOOPBACK, CannotStart, LocalProject
 from velro_auth.ops.cli.ports import free_port_beside
-from velro_auth.ops.cli.processes import start, stop
 from velro_auth.ops.cli.serve import GUNICORN
 from velro_auth.ops.enumeration import ROUTES, Sample, Target, gather, requests_of, upstream_requests
-from velro_auth.ops.timing_comparison import TimingComparison, compare
+from velro_auth.ops.timing_comparison import compare
 
 _TOO_MANY_REQUESTS: Final = 429
 
 #: Status of a sign-up in a project that confirms by itself.
 _TOLD: Final = frozenset({200, 409})
 
+#: What an answer is compared by, beside its time.
+_COMPARED: Final = ("status", "headers", "body")
+
 _OPEN: Final = "Open the throttle of the gateway under test: see --help."
 
 _FIRST_PORT: Final = 18400
-_STOP_LIMIT_S: Final = 20
 
 #: Settings of the gateway that the command starts: no limit stops the measurement.
 LIFTED: Final = {
@@ -52,10 +53,8 @@ def prove() -> None:
 
 
 @prove.command()
-@click.option(
-    "--route", type=click.Choice(list(ROUTES)), default="login", show_default=True, help="Which requests to compare."
-)
-@click.option("--samples", default=1000, show_default=True, help="Requests of each kind.")
+@option("--route", type=click.Choice(list(ROUTES)), default="login", help="Which requests to compare.")
+@option("--samples", default=1000, help="Requests of each kind.")
 @click.option(
     "--url",
     callback=lambda context, option, value: value and address(context, option, value),
@@ -64,8 +63,8 @@ def prove() -> None:
 )
 @click.option("--direct", is_flag=True, help="Ask Supabase itself (SUPABASE_URL): it does tell accounts apart.")
 @click.option("--supabase-api", is_flag=True, help="Ask /auth/v1 of the gateway, as Supabase's own clients do.")
-@click.option("--existing", default="demo@example.com", show_default=True, help="An account that exists.")
-@click.option("--banned", default="banned@example.com", show_default=True, help="An account that is banned.")
+@option("--existing", default="demo@example.com", help="An account that exists.")
+@option("--banned", default="banned@example.com", help="An account that is banned.")
 @click.option("--parallel", type=int, help="Requests at once. Default: 4, or 16 where each one waits.")
 @click.option("--data-dir", type=click.Path(path_type=Path), default=Path(".velro"), help="Of the local Supabase.")
 @json_option
@@ -110,11 +109,12 @@ def enumeration(
             _require_upstream(target, before, requests_of(target, rounds=samples, parallel=at_once))
     except requests.RequestException as error:
         _give_up(f"The target cannot be asked: {type(error).__name__}")
+    document = _document(found, asked.kinds)
     if as_json:
-        document = _document(found, asked.kinds)
         print_json(document)
-        sys.exit(int(document["told_apart"]))
-    sys.exit(int(_report(found, asked.kinds)))
+    else:
+        _print(document, found, asked.kinds)
+    sys.exit(int(document["told_apart"]))
 
 
 def _environment(data_dir: Path) -> Mapping[str, str]:
@@ -154,14 +154,9 @@ def _own_gateway(variables: Mapping[str, str]) -> Iterator[str]:
     """Run a gateway with those *variables* on a free port of this machine."""
     port = free_port_beside(_FIRST_PORT)
     click.echo(f"Starting a gateway on port {port}, with all limits lifted …", err=True)
-    command = [*GUNICORN, "--bind", f"{LOOPBACK}:{port}"]
-    env = {"LOG_LEVEL": "error", **variables, "AUTH_ENV_FILE": "", "PORT": str(port)}
-    process = start(command, env=env, stdout=subprocess.DEVNULL)
-    try:
-        await_health(port, process)
+    env = {"LOG_LEVEL": "error", **variables, "AUTH_ENV_FILE": ""}
+    with running_gateway(GUNICORN, port, env, stdout=subprocess.DEVNULL):
         yield f"http://{LOOPBACK}:{port}"
-    finally:
-        stop(process, within_s=_STOP_LIMIT_S)
 
 
 def _require_upstream(target: Target, before: int | None, sent: int) -> None:
@@ -186,7 +181,7 @@ def _not_measured(statuses: Sequence[int], route: str, target: Target) -> str:
     """Return why the samples prove nothing; empty if they do. Supabase itself may answer each kind as it likes."""
     if target.is_direct and route != "login":
         return ""
-    expected = target.status
+    expected = target.face.status
     if all(status == expected for status in statuses):
         return ""
     counts = ", ".join(f"{statuses.count(status)} times {status}" for status in sorted(set(statuses)))
@@ -197,8 +192,8 @@ def _not_measured(statuses: Sequence[int], route: str, target: Target) -> str:
 
 
 def _document(found: Sequence[Sample], kinds: Sequence[str]) -> dict[str, Any]:
-    """Return what ``_report`` prints, for programs."""
-    differing = [what for what in ("status", "headers", "body") if _is_different(found, kinds, what)]
+    """Return the differences between the kinds."""
+    differing = [what for what in _COMPARED if len(set(map(frozenset, _values(found, kinds, what).values()))) > 1]
     times = {kind: [sample.took_s for sample in found if sample.kind == kind] for kind in kinds}
     pairs = []
     for first, second in combinations(kinds, 2):
@@ -208,33 +203,26 @@ def _document(found: Sequence[Sample], kinds: Sequence[str]) -> dict[str, Any]:
     return {"samples": len(found), "differing": differing, "times": pairs, "told_apart": told_apart}
 
 
-def _is_different(found: Sequence[Sample], kinds: Sequence[str], what: str) -> bool:
-    values_of = [{getattr(sample, what) for sample in found if sample.kind == kind} for kind in kinds]
-    return any(values - set[Any].intersection(*values_of) for values in values_of)
+def _values(found: Sequence[Sample], kinds: Sequence[str], what: str) -> dict[str, set[Any]]:
+    return {kind: {getattr(sample, what) for sample in found if sample.kind == kind} for kind in kinds}
 
 
-def _report(found: Sequence[Sample], kinds: Sequence[str]) -> bool:
-    """Print the differences; return whether the kinds differ."""
-    differs = [_report_equality(found, kinds, what) for what in ("status", "headers", "body")]
-    times = {kind: [sample.took_s for sample in found if sample.kind == kind] for kind in kinds}
+def _print(document: Mapping[str, Any], found: Sequence[Sample], kinds: Sequence[str]) -> None:
+    for what in _COMPARED:
+        differs = what in document["differing"]
+        print(f"{what:<20} {'DIFFERS' if differs else 'equal'}")
+        values_of = _values(found, kinds, what)
+        common = set[Any].intersection(*values_of.values())
+        for kind, values in values_of.items() if differs else ():
+            print(f"  {kind:<18} {' | '.join(_only(values - common, set().union(*values_of.values())))[:300]}")
     print(f"\n{'':<20} {'AUC':>7} {'may differ':>12} {'KS':>7} {'at most':>9}")
-    for first, second in combinations(kinds, 2):
-        comparison = compare(times[first], times[second])
-        print(_row(f"{first} / {second}", comparison))
-        differs.append(comparison.is_told_apart)
-    print(f"\n{'Told apart.' if any(differs) else 'Not told apart.'}")
-    return any(differs)
-
-
-def _report_equality(found: Sequence[Sample], kinds: Sequence[str], what: str) -> bool:
-    """Print whether all samples agree in *what*; return whether they differ."""
-    values_of = {kind: {getattr(sample, what) for sample in found if sample.kind == kind} for kind in kinds}
-    common = set[Any].intersection(*values_of.values())
-    differs = any(values - common for values in values_of.values())
-    print(f"{what:<20} {'DIFFERS' if differs else 'equal'}")
-    for kind, values in values_of.items() if differs else ():
-        print(f"  {kind:<18} {' | '.join(_only(values - common, set().union(*values_of.values())))[:300]}")
-    return differs
+    for row in document["times"]:
+        pair, margin = " / ".join(row["pair"]), f"0.5 ± {row['auc_margin']:.3f}"
+        print(
+            f"{pair:<20} {row['auc']:>7.3f} {margin:>12} {row['distance']:>7.3f} {row['most_distance']:>9.3f}"
+            f"  {'TOLD APART' if row['told_apart'] else 'alike'}"
+        )
+    print(f"\n{'Told apart.' if document['told_apart'] else 'Not told apart.'}")
 
 
 def _only(values: set[Any], of_all: set[Any]) -> list[str]:
@@ -243,11 +231,3 @@ def _only(values: set[Any], of_all: set[Any]) -> list[str]:
         return sorted(map(str, values))
     common = set[Any].intersection(*map(set, of_all))
     return sorted(str(sorted(set(value) - common)) for value in values)
-
-
-def _row(pair: str, comparison: TimingComparison) -> str:
-    margin = f"0.5 ± {comparison.auc_margin:.3f}"
-    return (
-        f"{pair:<20} {comparison.auc:>7.3f} {margin:>12} {comparison.distance:>7.3f}"
-        f" {comparison.most_distance:>9.3f}  {'TOLD APART' if comparison.is_told_apart else 'alike'}"
-    )

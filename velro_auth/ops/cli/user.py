@@ -9,22 +9,17 @@ from typing import Any, Final
 import click
 
 from velro_auth.config.settings import Settings
+from velro_auth.ops import users
 from velro_auth.ops.cli.click_helpers import (
     Duration,
-    OneSentenceGroup,
     database_option,
     json_option,
-    print_json,
+    print_found,
     warn,
 )
-from velro_auth.ops.users import (
-    REDIS_ERRORS,
-    Administration,
-    UserError,
-    administration,
-    deny_user,
-    user_rows,
-)
+from velro_auth.ops.database.connection import connected
+from velro_auth.ops.users import Administration, UserError, administration, deny_user, find_user, sessions_of
+from velro_auth.stores.client import FAILURES
 
 #: As long as Supabase's own dashboard bans: 100 years.
 FOREVER_S: Final = 876_000 * 3600.0
@@ -38,7 +33,7 @@ NO_REDIS: Final = f"REDIS_URL is not set, so the running processes do not know o
 _who = click.argument("who", metavar="EMAIL|ID")
 
 
-@click.group(cls=OneSentenceGroup)
+@click.group()
 def user() -> None:
     """Administer one user: sessions, bans, second factors.
 
@@ -53,18 +48,14 @@ def user() -> None:
 @json_option
 def sessions(who: str, database_url: str, *, as_json: bool) -> None:
     """List the sessions of a user, the one that was used last first."""
-    with user_rows(database_url) as rows:
-        listed = rows.sessions(rows.find(who))
-    if as_json:
-        print_json([dataclasses.asdict(one) for one in listed])
-        return
-    for one in listed:
-        click.echo(
-            f"{one.id}  began {one.created_at:%Y-%m-%d %H:%M}  last used {one.last_used_at:%Y-%m-%d %H:%M}"
-            f"  {one.aal}  {one.ip or '-'}  {one.user_agent or '-'}"
-        )
-    if not listed:
-        click.echo("No session.")
+    with connected(database_url) as connection:
+        listed = sessions_of(connection, find_user(connection, who))
+    lines = [
+        f"{one.id}  began {one.created_at:%Y-%m-%d %H:%M}  last used {one.last_used_at:%Y-%m-%d %H:%M}"
+        f"  {one.aal}  {one.ip or '-'}  {one.user_agent or '-'}"
+        for one in listed
+    ]
+    print_found([dataclasses.asdict(one) for one in listed], lines or ["No session."], as_json=as_json)
 
 
 @user.command(name="end-sessions")
@@ -72,9 +63,9 @@ def sessions(who: str, database_url: str, *, as_json: bool) -> None:
 @database_option
 def end_sessions(who: str, database_url: str) -> None:
     """End all sessions of a user."""
-    with user_rows(database_url) as rows:
-        user_id = rows.find(who)
-        _end(user_id, rows.end_sessions(user_id))
+    with connected(database_url) as connection:
+        user_id = find_user(connection, who)
+        _end(user_id, users.end_sessions(connection, user_id))
 
 
 @user.command()
@@ -91,8 +82,8 @@ def ban(who: str, duration_s: float | None, database_url: str) -> None:
         warn("DATABASE_URL is not set: the sessions stay, and work again when the ban ends")
         _tell_processes(user_id)
         return
-    with user_rows(database_url) as rows:
-        _end(user_id, rows.end_sessions(user_id))
+    with connected(database_url) as connection:
+        _end(user_id, users.end_sessions(connection, user_id))
 
 
 @user.command()
@@ -154,7 +145,7 @@ def _tell_processes(user_id: str) -> None:
         return
     try:
         known = deny_user(settings, user_id)
-    except REDIS_ERRORS as error:
+    except FAILURES as error:
         raise UserError(
             f"Redis cannot be asked ({type(error).__name__}), so {TOKENS_LIVE_ON}; run the command again when Redis"
             " answers"

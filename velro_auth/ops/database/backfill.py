@@ -11,7 +11,7 @@ from typing import Final, cast
 from psycopg.errors import Diagnostic
 
 from velro_auth.ops.database.connection import Connection, Transactions
-from velro_auth.ops.database.errors import UnknownMigration
+from velro_auth.ops.database.errors import DatabaseError
 from velro_auth.ops.database.history import exists
 
 #: Users per transaction: small enough that a concurrent sign-up waits only briefly for a core and the disk.
@@ -29,10 +29,7 @@ class Progress:
 
     Attributes:
         scanned: Users read since it began, in earlier runs too.
-        total: Number of users when this run began.
-        written: Rows of ``public.users`` inserted or updated.
         failed: Rows that could not be written, because of a constraint of the project's own.
-        finished: Whether all users were read.
         problem: The database's message for the last failed row; empty where none failed in this run.
     """
 
@@ -57,8 +54,7 @@ def backfill(
     alternate.
 
     Raises:
-        UnknownMigration: The migration that creates it is not applied.
-        LockNotObtained: Another session held a lock through all tries.
+        DatabaseError: The migration that creates it is not applied; another session held a lock through all tries.
     """
     total = _total(connection)
     progress = Progress(0, total, 0, 0, finished=False)
@@ -101,7 +97,7 @@ def _total(connection: Connection) -> int:
         " to_regprocedure('velro_auth.validate_users()')"
     ).fetchone()
     if row is None or None in row:
-        raise UnknownMigration("The migrations are not all applied; run velro-auth db up first")
+        raise DatabaseError("The migrations are not all applied; run velro-auth db up first")
     return cast("int", row[0])
 
 

@@ -20,16 +20,6 @@ _COLUMN: Final = "column public.users."
 
 _MISSING: Final = "missing"
 
-#: How many users or rows of each kind of _USER_KINDS there are.
-_USERS: Final = """
-select count(*) filter (where u.id is null),
-       count(*) filter (where a.id is null),
-       count(*) filter (where a.id is not null and u.id is not null and a.deleted_at is null
-                        and u.email::text is distinct from a.email::text),
-       count(*) filter (where a.id is not null and u.id is not null and a.deleted_at is not null
-                        and num_nonnulls(u.email, u.display_name, u.avatar_url) > 0)
-from auth.users a full join public.users u on u.id = a.id
-"""
 _USER_KINDS: Final = (
     "users without a row in public.users",
     "rows of public.users without a user in auth.users",
@@ -44,8 +34,6 @@ class Difference:
 
     Attributes:
         subject: What differs: a function's body, a policy, the rights of a role, users without a row.
-        expected: What the migrations create.
-        found: What the database has.
         is_remark: Worth knowing, but not wrong: it belongs to the project.
     """
 
@@ -59,15 +47,14 @@ def snapshot(connection: Connection) -> dict[str, str]:
     """Return our objects in the database: readable name → readable value."""
     with connection.transaction():
         connection.execute("set local search_path = ''")
-        rows = connection.execute(package_sql("catalogue").encode())
+        rows = connection.execute(package_sql("database/catalogue").encode())
         return {str(name): str(value) for name, value in rows}
 
 
 def expected(options: Collection[str] = ()) -> dict[str, str]:
     """Return the recorded snapshot of a new project after all migrations, with those optional ones.
 
-    Args:
-        options: Labels of the optional migrations that are applied.
+    *options* are the labels of those that are applied.
     """
     recorded = _recorded("catalogue")
     for label, more in _recorded("catalogue_optional").items():
@@ -111,5 +98,5 @@ def _migrations(statuses: Sequence[Status]) -> list[Difference]:
 
 
 def _users(connection: Connection) -> list[Difference]:
-    counts = connection.execute(_USERS).fetchone() or ()
+    counts = connection.execute(package_sql("database/users_compared").encode()).fetchone() or ()
     return [Difference(kind, "0", str(count)) for kind, count in zip(_USER_KINDS, counts, strict=True) if count]

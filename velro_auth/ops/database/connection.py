@@ -12,7 +12,8 @@ import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 
-from velro_auth.ops.database.errors import BadDatabaseUrl, DatabaseUnreachable, LockNotObtained, StatementFailed
+from velro_auth.ops.database.errors import DatabaseError
+from velro_auth.ops.database.files import package_sql
 
 Connection = psycopg.Connection[tuple[object, ...]]
 Result = TypeVar("Result")
@@ -49,37 +50,28 @@ _HINTS: Final = {
     "too many": "all connections are taken",
 }
 
-_LOCK_HOLDERS: Final = """
-select string_agg(distinct format('%s (pid %s)', coalesce(a.usename, a.backend_type, 'the server itself'), a.pid), ', ')
-from pg_locks l join pg_stat_activity a on a.pid = l.pid
-where l.granted and l.pid <> pg_backend_pid() and l.mode not in ('AccessShareLock', 'RowShareLock')
-  and l.database = (select oid from pg_database where datname = current_database())
-  and l.relation in (select c.oid from pg_class c where c.relname = 'users'
-                     and c.relnamespace in (to_regnamespace('auth'), to_regnamespace('public')))
-"""
-
 
 def parse_url(dsn: str) -> dict[str, str]:
     """Return the parts of a database address.
 
     Raises:
-        BadDatabaseUrl: It is empty, another kind of address, or malformed.
+        DatabaseError: It is empty, another kind of address, or malformed.
     """
     if not dsn.strip():
-        raise BadDatabaseUrl("DATABASE_URL is not set; Supabase shows it under Connect")
+        raise DatabaseError("DATABASE_URL is not set; Supabase shows it under Connect")
     if dsn.startswith(("http://", "https://")):
-        raise BadDatabaseUrl(
+        raise DatabaseError(
             "DATABASE_URL is a web address; the database's begins with postgresql:// (Supabase shows it under Connect)"
         )
     if "[YOUR-PASSWORD]" in dsn:
-        raise BadDatabaseUrl("DATABASE_URL still contains the placeholder [YOUR-PASSWORD]")
+        raise DatabaseError("DATABASE_URL still contains the placeholder [YOUR-PASSWORD]")
     # The parser's own message is not shown: it may quote a part of the password.
     with suppress(psycopg.Error):
         parts = {name: str(value) for name, value in conninfo_to_dict(dsn).items()}
         # An unescaped @ or / in the password moves a part of it into the host or the port.
         if "@" not in parts.get("host", "") and parts.get("port", "0").replace(",", "").isdigit():
             return parts
-    raise BadDatabaseUrl(
+    raise DatabaseError(
         "DATABASE_URL is not a PostgreSQL address; special characters in the password must be"
         " percent-encoded (@ as %40, / as %2F, % as %25)"
     )
@@ -89,7 +81,7 @@ def describe(dsn: str) -> str:
     """Return the name of the database and its host, without the password.
 
     Raises:
-        BadDatabaseUrl: The address cannot be used.
+        DatabaseError: The address cannot be used.
     """
     parts = parse_url(dsn)
     host, database = parts.get("host", "the local server"), parts.get("dbname", "its default database")
@@ -97,19 +89,16 @@ def describe(dsn: str) -> str:
 
 
 @contextmanager
-def connected(dsn: str, on_notice: Callable[[str], None]) -> Iterator[Connection]:
+def connected(dsn: str, on_notice: Callable[[str], None] = lambda _: None) -> Iterator[Connection]:
     """Open a connection, in autocommit, for the length of a block.
 
     It prepares no statement and sets nothing for the session, so it works through a transaction pooler.
 
-    Args:
-        dsn: The address of the database.
-        on_notice: Called with each warning of the server, as one line.
+    *on_notice* is called with each warning of the server, as one line.
 
     Raises:
-        BadDatabaseUrl: The address cannot be used.
-        DatabaseUnreachable: The connection failed or broke.
-        StatementFailed: The server refused a statement, and the block did not handle the error.
+        DatabaseError: The address cannot be used; the connection failed or broke; the server refused a statement, and
+            the block did not handle the error.
     """
     name = describe(dsn)
     try:
@@ -121,7 +110,11 @@ def connected(dsn: str, on_notice: Callable[[str], None]) -> Iterator[Connection
             fallback_application_name="velro-auth",
         )
     except psycopg.OperationalError as error:
-        raise DatabaseUnreachable(f"No connection to {name}: {_explain(str(error))}") from error
+        message = str(error)
+        meaning = next(
+            (meaning for part, meaning in _HINTS.items() if part in message), message.strip().splitlines()[-1]
+        )
+        raise DatabaseError(f"No connection to {name}: {meaning}") from error
 
     def pass_warning(diagnostic: errors.Diagnostic) -> None:
         if diagnostic.severity_nonlocalized == "WARNING":
@@ -133,13 +126,13 @@ def connected(dsn: str, on_notice: Callable[[str], None]) -> Iterator[Connection
             yield connection
         except psycopg.Error as error:
             if connection.broken:
-                raise DatabaseUnreachable(
+                raise DatabaseError(
                     f"The connection to {name} broke; what was committed is recorded, so run the command again"
                 ) from error
             if error.sqlstate is None:
                 raise  # a defect of ours, not an answer of the server
             # Without the detail, which may quote personal data.
-            raise StatementFailed(f"{name}: {error.diag.message_primary} ({error.sqlstate})") from error
+            raise DatabaseError(f"{name}: {error.diag.message_primary} ({error.sqlstate})") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +141,6 @@ class Transactions:
 
     The advisory lock belongs to the transaction (``pg_advisory_xact_lock``), not to the session. So it works through
     a transaction pooler, and the server releases it when the runner is killed.
-
-    Attributes:
-        lock_timeout_ms: How long one try may wait for a lock.
-        pauses_s: How long to pause before each further try.
-        advisory_lock_timeout_ms: How long to wait for another runner.
-        sleep: How to pause.
     """
 
     lock_timeout_ms: int = LOCK_TIMEOUT_MS
@@ -161,28 +148,28 @@ class Transactions:
     advisory_lock_timeout_ms: int = ADVISORY_LOCK_TIMEOUT_MS
     sleep: Callable[[float], None] = time.sleep
 
-    def run(self, connection: Connection, body: Callable[[], Result]) -> Result:
-        """Call *body* in a transaction and return its result.
+    def run(self, connection: Connection, body: Callable[[], Result], *, force_rollback: bool = False) -> Result:
+        """Call *body* in a transaction and return its result; with *force_rollback*, nothing is kept.
 
         Raises:
-            LockNotObtained: Another session held a lock through all tries.
+            DatabaseError: Another session held a lock through all tries.
         """
         for pause_s in self.pauses_s:
             try:
-                return self._once(connection, body)
+                return self._once(connection, body, force_rollback)
             except TRANSIENT:
                 self.sleep(pause_s)
         try:
-            return self._once(connection, body)
+            return self._once(connection, body, force_rollback)
         except TRANSIENT as error:
-            row = connection.execute(_LOCK_HOLDERS).fetchone()
-            raise LockNotObtained(
+            row = connection.execute(package_sql("database/lock_holders").encode()).fetchone()
+            raise DatabaseError(
                 f"A lock was not obtained in {len(self.pauses_s) + 1} tries, and nothing was changed; locks on the"
                 f" tables of users are held by: {(row and row[0]) or 'no session any more'}"
             ) from error
 
-    def _once(self, connection: Connection, body: Callable[[], Result]) -> Result:
-        with connection.transaction():
+    def _once(self, connection: Connection, body: Callable[[], Result], force_rollback: bool) -> Result:  # noqa: FBT001
+        with connection.transaction(force_rollback=force_rollback):
             self._acquire_advisory_lock(connection)
             _set_local(connection, "lock_timeout", f"{self.lock_timeout_ms}ms")
             _set_local(connection, "search_path", "")
@@ -194,17 +181,10 @@ class Transactions:
         try:
             connection.execute("select pg_advisory_xact_lock(%s)", (ADVISORY_LOCK_KEY,))
         except errors.LockNotAvailable:
-            raise LockNotObtained(
+            raise DatabaseError(
                 f"Another run of the migrations did not end within {self.advisory_lock_timeout_ms / 1000:.0f} s"
             ) from None
 
 
 def _set_local(connection: Connection, name: str, value: str) -> None:
     connection.execute("select set_config(%s, %s, true)", (name, value))
-
-
-def _explain(message: str) -> str:
-    for part, meaning in _HINTS.items():
-        if part in message:
-            return meaning
-    return message.strip().splitlines()[-1]

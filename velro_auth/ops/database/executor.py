@@ -44,24 +44,12 @@ on conflict (migration, subject) do nothing
 """
 
 
-class _RehearsalDone(Exception):
-    """Rolls the rehearsal back, and carries its results."""
-
-    def __init__(self, before: Rehearsal, after: Rehearsal) -> None:
-        super().__init__()
-        self.before, self.after = before, after
-
-
 @dataclass(frozen=True, slots=True)
 class Executor:
     """Runs migrations on a connection.
 
     Each method may raise ``MigrationRefused`` (a migration refused what it found), ``MigrationFailed`` (it failed, and
-    was rolled back) or ``LockNotObtained`` (another session held a lock through all tries).
-
-    Attributes:
-        connection: The database.
-        transactions: How each transaction is run and repeated.
+    was rolled back) or ``DatabaseError`` (another session held a lock through all tries).
     """
 
     connection: Connection
@@ -72,10 +60,8 @@ class Executor:
     ) -> tuple[Rehearsal, Rehearsal]:
         """Return what works for a user before and after *migrations*; everything is rolled back.
 
-        Args:
-            migrations: What is rehearsed; empty to rehearse the present state only.
-            adopt: Triggers of the project that shall fire before ours.
-            shows_warnings: Pass on the warnings of the migrations.
+        Without *migrations*, the present state is rehearsed only. *adopt*: triggers of the project that shall fire
+        before ours.
         """
         try:
             return self._rehearse(migrations, adopt, shows_warnings=shows_warnings, in_one_call=True)
@@ -86,13 +72,13 @@ class Executor:
     def _rehearse(
         self, migrations: Sequence[Migration], adopt: Sequence[str], *, shows_warnings: bool, in_one_call: bool
     ) -> tuple[Rehearsal, Rehearsal]:
-        def body() -> None:
+        def body() -> tuple[Rehearsal, Rehearsal]:
             if migrations or adopt:
                 history.create(self.connection)
             rehearsal.prepare(self.connection)
             before = rehearsal.rehearse(self.connection)
             if not migrations and not adopt:
-                raise _RehearsalDone(before, before)
+                return before, before
             if shows_warnings:
                 self.connection.execute("set local client_min_messages = warning")
             deferred: list[str] = []
@@ -104,13 +90,9 @@ class Executor:
                         self.connection.execute(statements.encode())
             with translated_errors("the rehearsal"):
                 after = rehearsal.rehearse(self.connection, first="".join(deferred))
-            raise _RehearsalDone(before, after)
+            return before, after
 
-        try:
-            self.transactions.run(self.connection, body)
-        except _RehearsalDone as done:
-            return done.before, done.after
-        raise AssertionError("a rehearsal ends with its own exception")
+        return self.transactions.run(self.connection, body, force_rollback=True)
 
     def _rehearsed_sql(self, migrations: Sequence[Migration], adopt: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Yield a label and the SQL for each step of the rehearsal."""
@@ -124,7 +106,7 @@ class Executor:
         """Return the SQL of *migration*, after the preparation that depends on the project."""
         preparation = ""
         if migration.version == USERS:
-            preparation = package_sql("keep_column_grants") + ";\n"
+            preparation = package_sql("database/keep_column_grants") + ";\n"
         elif migration.version == MIRROR:
             preparation = _adoption_sql(self.connection, adopt)
         return f"{preparation}{migration.up_sql}\n;\n"
@@ -138,10 +120,7 @@ class Executor:
     def apply(self, migration: Migration, *, again: bool = False, adopt: Sequence[str] = ()) -> bool:
         """Apply *migration* and return True; False where another runner has applied it meanwhile.
 
-        Args:
-            migration: What is applied.
-            again: Apply it even if it is applied already.
-            adopt: Triggers of the project that shall fire before ours.
+        With *again*, even if it is applied already.
         """
 
         def body() -> bool:
@@ -208,7 +187,7 @@ def _adoption_sql(connection: Connection, triggers: Sequence[str]) -> str:
 
 
 def _rename_sql(connection: Connection, former: str, wanted: str) -> str:
-    text = package_sql("rename_trigger")
+    text = package_sql("database/rename_trigger")
     for token, name in (("$former$", former), ("$wanted$", wanted)):
         text = text.replace(token, sql.Literal(name).as_string(connection))
     return text

@@ -7,34 +7,7 @@ from datetime import datetime
 from typing import Final, cast
 
 from velro_auth.ops.database.connection import Connection
-from velro_auth.ops.database.files import Migration
-
-_CREATE: Final = """
-create schema if not exists velro_auth;
-create table if not exists velro_auth.schema_migrations (
-    version text primary key,
-    name text not null,
-    checksum text not null,
-    down_sql text not null,
-    applied_at timestamptz not null default clock_timestamp(),
-    applied_by text not null
-);
-revoke all on velro_auth.schema_migrations from public, anon, authenticated, service_role;
-"""
-
-#: Drops the empty history, and the schema if nothing else is in it. Kept data keeps velro_auth.undo.
-_DROP_IF_EMPTY: Final = """
-do $$
-begin
-    if not exists (select from velro_auth.schema_migrations) then
-        drop table velro_auth.schema_migrations;
-        if not exists (select from pg_class where relnamespace = 'velro_auth'::regnamespace) then
-            drop schema velro_auth;
-        end if;
-    end if;
-end;
-$$
-"""
+from velro_auth.ops.database.files import Migration, package_sql
 
 #: The value of ``applied_by`` for migrations that the Supabase CLI applied.
 SUPABASE_CLI: Final = "supabase cli"
@@ -45,12 +18,9 @@ class Applied:
     """A row of the history.
 
     Attributes:
-        version: Its fourteen digits.
-        name: Its name.
         checksum: The SHA-256 of the SQL that was run; empty where it is unknown.
         down_sql: The SQL that rolls it back, as it was when the migration was applied.
         applied_at: When; None where the Supabase CLI applied it, which stores no time.
-        applied_by: The role, or ``supabase cli``.
     """
 
     version: str
@@ -88,7 +58,7 @@ def cli_versions(connection: Connection) -> frozenset[str]:
 
 def create(connection: Connection) -> None:
     """Create the table where it is missing."""
-    connection.execute(_CREATE)
+    connection.execute(package_sql("database/history_create").encode())
 
 
 def has(connection: Connection, version: str) -> bool:
@@ -109,7 +79,7 @@ def record(connection: Connection, migration: Migration, *, applied_by: str = ""
 def delete(connection: Connection, version: str) -> None:
     """Delete the row of *version*, and the table if it becomes empty."""
     connection.execute("delete from velro_auth.schema_migrations where version = %s", (version,))
-    connection.execute(_DROP_IF_EMPTY)
+    connection.execute(package_sql("database/history_drop").encode())
 
 
 def exists(connection: Connection, schema: str, table: str) -> bool:

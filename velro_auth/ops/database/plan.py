@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from velro_auth.ops.database.errors import MigrationEdited, UnknownMigration
+from velro_auth.ops.database.errors import DatabaseError
 from velro_auth.ops.database.files import Migration, named, upto
 from velro_auth.ops.database.history import SUPABASE_CLI, Applied
 
@@ -55,10 +55,8 @@ class Step:
 class MigrationPlan:
     """The migration files and what the database records.
 
-    Attributes:
-        migrations: The files, in order.
-        history: The rows of our own history, by version.
-        cli_versions: What the Supabase CLI has applied; it stores versions only.
+    Of what the Supabase CLI has applied, only the versions are known. Methods raise ``DatabaseError`` where there is no
+    migration of a version or name, or it is not applied.
     """
 
     migrations: Sequence[Migration]
@@ -87,11 +85,11 @@ class MigrationPlan:
         """Check that each applied file is unchanged.
 
         Raises:
-            MigrationEdited: At least one was changed.
+            DatabaseError: At least one was changed.
         """
         edited = [one.label for one in self.statuses() if one.state is State.EDITED]
         if edited:
-            raise MigrationEdited(
+            raise DatabaseError(
                 f"Edited after it was applied: {', '.join(edited)}. Restore the file and put the change into a"
                 " migration of its own"
             )
@@ -103,13 +101,7 @@ class MigrationPlan:
     def to_apply(self, *, to: str | None, wanted: Collection[str], again: bool) -> list[Migration]:
         """Return what ``up`` applies, in order.
 
-        Args:
-            to: The last version; all when None.
-            wanted: Names of optional migrations.
-            again: The applied ones as well.
-
-        Raises:
-            UnknownMigration: There is no such version or name.
+        *to* is the last version, *wanted* are names of optional migrations; with *again*, the applied ones as well.
         """
         chosen = {one.version for one in named(self.migrations, wanted)}
         states = {State.PENDING, State.APPLIED} if again else {State.PENDING}
@@ -120,29 +112,17 @@ class MigrationPlan:
             or (state is State.NOT_ASKED_FOR and one.version in chosen)
         ]
 
-    def applied_named(self, option: str) -> list[Applied]:
-        """Return the optional migration of this name as it was applied; empty where it is not applied.
-
-        Raises:
-            UnknownMigration: There is no such name.
-        """
-        versions = {one.version for one in named(self.migrations, [option])}
-        return [one for one in self._newest_first() if one.version in versions]
-
-    def newest_applied(self, count: int) -> list[Applied]:
-        """Return the newest *count* applied migrations, newest first."""
-        return self._newest_first()[:count]
-
-    def applied_after(self, version: str) -> list[Applied]:
-        """Return the applied migrations newer than *version*, newest first.
-
-        Raises:
-            UnknownMigration: *version* itself is not applied.
-        """
+    def to_roll_back(self, *, steps: int = 1, to: str | None = None, only: str | None = None) -> list[Applied]:
+        """Return what ``down`` rolls back, newest first: see ``Runner.down``."""
         applied = self._newest_first()
-        if version not in {one.version for one in applied}:
-            raise UnknownMigration(f"Migration {version} is not applied, so the database cannot be rolled back to it")
-        return [one for one in applied if one.version > version]
+        if only is not None:
+            versions = {one.version for one in named(self.migrations, [only])}
+            return [one for one in applied if one.version in versions]
+        if to is None:
+            return applied[:steps]
+        if to not in {one.version for one in applied}:
+            raise DatabaseError(f"Migration {to} is not applied, so the database cannot be rolled back to it")
+        return [one for one in applied if one.version > to]
 
     def _newest_first(self) -> list[Applied]:
         by_cli = [

@@ -31,8 +31,6 @@ class Trigger:
     """A trigger of the project on ``auth.users``.
 
     Attributes:
-        name: Its name.
-        function: The function that it calls.
         inserts_our_row: Whether it inserts into ``public.users`` on a sign-up, after our trigger made the row.
     """
 
@@ -52,7 +50,6 @@ class Problem:
 
     Attributes:
         message: The database's message, without the detail, which may quote a value.
-        sqlstate: Its code.
         table: The table that it names, with its schema; empty where it names none.
         context: Which functions were running, the innermost first.
     """
@@ -73,10 +70,6 @@ class Regression:
     """A step that fails after the migrations.
 
     Attributes:
-        step: What was rehearsed, with the kind of user.
-        reason: The database's message.
-        trigger: The trigger of the project that failed; None where none did.
-        is_ours: Whether our table or our functions take part in it.
         function: The function that failed, where no trigger of ``auth.users`` called it; else empty.
     """
 
@@ -116,7 +109,6 @@ class Rehearsal:
     Attributes:
         steps: Kind of user and step → its error; None where it succeeded.
         rows: Kind of user → the columns of its row in ``public.users`` that hold a value; None without a row.
-        triggers: The project's own triggers on ``auth.users`` at that moment.
     """
 
     steps: Mapping[str, Problem | None]
@@ -154,15 +146,13 @@ class Rehearsal:
 
 def prepare(connection: Connection) -> None:
     """Create the functions of a rehearsal, for the length of the transaction."""
-    connection.execute(package_sql("rehearsal").encode())
+    connection.execute(package_sql("database/rehearsal").encode())
 
 
 def rehearse(connection: Connection, *, first: str = "") -> Rehearsal:
     """Rehearse; needs ``prepare``, an open transaction and an empty search_path.
 
-    Args:
-        connection: The database, inside the transaction.
-        first: SQL to run before, in the same round trip: sign-ups wait while its locks are held.
+    *first* is SQL that runs before, in the same round trip: sign-ups wait while its locks are held.
     """
     cursor = connection.execute((first + _RUN).encode())
     row: tuple[object, ...] | None = None
@@ -184,5 +174,5 @@ def triggers(connection: Connection) -> list[Trigger]:
     """Return the project's own triggers on ``auth.users``."""
     return [
         Trigger(str(name), str(function), bool(inserts_our_row))
-        for name, function, inserts_our_row in connection.execute(package_sql("triggers").encode())
+        for name, function, inserts_our_row in connection.execute(package_sql("database/triggers").encode())
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, cast
 
@@ -18,7 +19,6 @@ from velro_auth.ops.database.connection import Connection, Transactions, connect
 from velro_auth.ops.database.executor import MIRROR, Executor
 from velro_auth.ops.database.files import Migration
 from velro_auth.ops.database.plan import MigrationPlan, Status, Step
-from velro_auth.ops.database.preflight import Preflight
 
 #: Our objects that hold data, and whether it is the table whose rows are counted.
 _DATA: Final = """
@@ -32,45 +32,33 @@ def _ignore(_event: object) -> None:
     """Do nothing with a notice or a progress report."""
 
 
+@dataclass(frozen=True, slots=True)
 class Runner:
     """The migrations of one database.
 
     Each method opens its own connection, checks the database and the role, and closes the connection. Each may raise
-    ``DatabaseError``: the database cannot be reached, is the wrong one, or refuses this role.
+    ``DatabaseError``: the database cannot be reached, is the wrong one, or refuses this role; a version or name is
+    unknown or not applied; a file was changed after it was applied; another session held a lock for too long.
 
-    Args:
+    Attributes:
         dsn: The database, as the role that owns (or shall own) our objects: ``postgres``.
-        migrations: What to apply; the shipped ones when None.
-        transactions: How transactions are run and repeated.
         on_notice: Called with each warning of the server, as one line.
     """
 
-    def __init__(
-        self,
-        dsn: str,
-        *,
-        migrations: Sequence[Migration] | None = None,
-        transactions: Transactions | None = None,
-        on_notice: Callable[[str], None] = _ignore,
-    ) -> None:
-        self._dsn = dsn
-        self._migrations = tuple(files.load_all(files.shipped()) if migrations is None else migrations)
-        self._transactions = transactions or Transactions()
-        self._on_notice = on_notice
+    dsn: str = field(repr=False)
+    migrations: Sequence[Migration] = field(default_factory=lambda: files.load_all(files.shipped()))
+    transactions: Transactions = field(default_factory=Transactions)
+    on_notice: Callable[[str], None] = _ignore
 
     def status(self) -> list[Status]:
         """Return the status of each migration, in order."""
-        with self._connected(changes=False) as connection:
-            return self._plan(connection).statuses()
+        with self.connected(changes=False) as connection:
+            return self.plan_on(connection).statuses()
 
     def plan(
         self, *, to: str | None = None, adopt: bool = False, rehearse: bool = True, wanted: Collection[str] = ()
     ) -> list[Step]:
-        """Return the steps that ``up`` would take; changes nothing, and needs read access only.
-
-        Raises:
-            DatabaseError: As for ``up``.
-        """
+        """Return the steps that ``up`` would take; changes nothing, and needs read access only."""
         return self.up(to=to, dry_run=True, adopt=adopt, rehearse=rehearse, wanted=wanted)
 
     def up(
@@ -88,31 +76,27 @@ class Runner:
         Before the first change it rehearses, in a transaction that is rolled back: the migrations, and before and
         after them a sign-up, a profile update and a deletion.
 
-        Args:
-            to: The last version to apply; all when None.
-            dry_run: Only check and rehearse, and return the steps.
-            again: Run the applied ones once more too, which repairs what was changed by hand.
-            adopt: Let conflicting triggers of the project fire before ours.
-            rehearse: Whether to rehearse; without it only the catalogue is read.
-            wanted: Names of optional migrations to apply too.
+        *to* is the last version to apply. With *dry_run* it only checks and rehearses; with *again*, the applied ones
+        run once more too, which repairs what was changed by hand; with *adopt*, conflicting triggers of the project
+        fire before ours.
 
         Raises:
-            MigrationEdited: A file was changed after it was applied.
             MigrationRefused: A migration refused what it found, or a sign-up would fail afterwards.
             MigrationFailed: A migration failed and was rolled back.
-            LockNotObtained: Another session held a lock for too long.
         """
-        with self._connected(changes=not dry_run) as connection:
-            plan = self._plan(connection)
+        with self.connected(changes=not dry_run) as connection:
+            plan = self.plan_on(connection)
             plan.refuse_edited()
             chosen = plan.to_apply(to=to, wanted=wanted, again=again)
-            executor = Executor(connection, self._transactions)
-            checks = Preflight(executor, tuple(chosen), adopt, shows_warnings=dry_run)
-            adopted = checks.run(rehearse=rehearse, on_notice=self._on_notice)
+            executor = Executor(connection, self.transactions)
+            adopted = preflight.to_adopt(
+                executor, chosen, adopts=adopt, rehearse=rehearse, shows_warnings=dry_run, on_notice=self.on_notice
+            )
             if not dry_run:
                 executor.record_cli_migrations(plan.only_in_cli_history())
+                has_mirror = any(one.version == MIRROR for one in chosen)
                 chosen = [one for one in chosen if executor.apply(one, again=again, adopt=adopted)]
-                if adopted and all(one.version != MIRROR for one in checks.migrations):
+                if adopted and not has_mirror:
                     executor.adopt_triggers(adopted)
             return [Step(one.version, one.label, one.up_sql) for one in chosen]
 
@@ -130,33 +114,24 @@ class Runner:
         It runs the SQL that was stored when the migration was applied, so an older release can roll back what a
         newer one applied.
 
-        Args:
-            steps: How many.
-            to: Roll back everything newer than this version, whatever *steps* says.
-            only: Roll back this optional migration, whatever the others say.
-            drop_data: Drop our tables, columns and types; else they stay, closed to the data API.
-            dry_run: Only return the steps.
+        *to* rolls back everything newer than it, *only* this optional migration, whatever *steps* says. With
+        *drop_data* our tables, columns and types are dropped; else they stay, closed to the data API.
 
         Raises:
-            UnknownMigration: *to* is not applied.
             MigrationFailed: A migration could not be rolled back; it stays applied.
-            LockNotObtained: Another session held a lock for too long.
         """
-        with self._connected() as connection:
-            plan = self._plan(connection)
-            if only is not None:
-                chosen = plan.applied_named(only)
-            else:
-                chosen = plan.newest_applied(steps) if to is None else plan.applied_after(to)
+        with self.connected() as connection:
+            plan = self.plan_on(connection)
+            chosen = plan.to_roll_back(steps=steps, to=to, only=only)
             if not dry_run:
-                executor = Executor(connection, self._transactions)
+                executor = Executor(connection, self.transactions)
                 executor.record_cli_migrations(plan.only_in_cli_history())
                 chosen = [applied for applied in chosen if executor.roll_back(applied, drop_data=drop_data)]
             return [Step(one.version, one.label, one.down_sql) for one in chosen]
 
     def droppable_data(self, versions: Sequence[str]) -> list[str]:
         """Return what rolling back *versions* with *drop_data* would drop: our tables, columns and types."""
-        with self._connected() as connection:
+        with self.connected() as connection:
             if not history.exists(connection, "velro_auth", "undo"):
                 return []
             rows = list(connection.execute(_DATA, (list(versions),)))
@@ -165,13 +140,12 @@ class Runner:
     def verify(self, *, rehearse: bool = True) -> list[Difference]:
         """Return the differences between the live database and the migrations.
 
-        Args:
-            rehearse: Whether to rehearse a sign-up too, in a transaction that is rolled back.
+        With *rehearse*, a sign-up is rehearsed too, in a transaction that is rolled back.
         """
-        with self._connected() as connection:
-            found = differences(connection, self._plan(connection).statuses())
+        with self.connected() as connection:
+            found = differences(connection, self.plan_on(connection).statuses())
             if rehearse and not preflight.rehearsal_blocker(connection):
-                now, _ = Executor(connection, self._transactions).rehearse(())
+                now, _ = Executor(connection, self.transactions).rehearse(())
                 found += [
                     Difference(f"{one.step} (rehearsed)", "goes through", one.found, is_remark=not one.is_ours)
                     for one in now.failures()
@@ -180,32 +154,24 @@ class Runner:
 
     def backfill_is_pending(self) -> bool:
         """Return whether the users from before the migrations still have to be mirrored."""
-        with self._connected(changes=False) as connection:
+        with self.connected(changes=False) as connection:
             return is_pending(connection)
 
     def backfill(self, *, batch_size: int = BATCH_SIZE, on_progress: Callable[[Progress], None] = _ignore) -> Progress:
-        """Mirror ``auth.users`` into ``public.users``; an interrupted run is continued.
-
-        Raises:
-            UnknownMigration: The migration that creates the back-fill is not applied.
-            LockNotObtained: Another session held a lock for too long.
-        """
-        with self._connected() as connection:
-            return backfill(connection, self._transactions, batch_size=batch_size, on_progress=on_progress)
+        """Mirror ``auth.users`` into ``public.users``; an interrupted run is continued."""
+        with self.connected() as connection:
+            return backfill(connection, self.transactions, batch_size=batch_size, on_progress=on_progress)
 
     def export(self, directory: Path, *, wanted: Collection[str] = ()) -> list[Path]:
         """Write the up files into *directory*, for the Supabase CLI, and return their paths.
 
         The down files are left out: the CLI would apply them as migrations. So are optional migrations that are not
         *wanted*.
-
-        Raises:
-            UnknownMigration: There is no optional migration of such a name.
         """
-        chosen = files.named(self._migrations, wanted)
+        chosen = files.named(self.migrations, wanted)
         directory.mkdir(parents=True, exist_ok=True)
         written = []
-        for migration in self._migrations:
+        for migration in self.migrations:
             if migration.is_optional and migration not in chosen:
                 continue
             path = directory / f"{migration.label}.sql"
@@ -214,13 +180,15 @@ class Runner:
         return written
 
     @contextmanager
-    def _connected(self, *, changes: bool = True) -> Iterator[Connection]:
-        with connected(self._dsn, self._on_notice) as connection:
+    def connected(self, *, changes: bool = True) -> Iterator[Connection]:
+        """Open a connection for the length of a block, after a look at the database and the role."""
+        with connected(self.dsn, self.on_notice) as connection:
             preflight.check(connection, changes=changes)
             yield connection
 
-    def _plan(self, connection: Connection) -> MigrationPlan:
-        return MigrationPlan(self._migrations, history.read(connection), history.cli_versions(connection))
+    def plan_on(self, connection: Connection) -> MigrationPlan:
+        """Return what the database records, beside the files."""
+        return MigrationPlan(self.migrations, history.read(connection), history.cli_versions(connection))
 
 
 def _count(connection: Connection) -> int:

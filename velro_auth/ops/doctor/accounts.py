@@ -30,7 +30,11 @@ def _token(context: DiagnosticContext) -> Finding:
     session = context.session
     token = session.access_token
     if refused := context.token_check.refused(token):
-        return Finding("fail", f"{refused.cause.sentence} ({refused.detail})", f"{_sentence(refused.cause.fix)}.")
+        return Finding(
+            "fail",
+            f"{refused.cause.sentence} ({refused.detail})",
+            f"{refused.cause.fix[:1].upper()}{refused.cause.fix[1:]}.",
+        )
     said = f"verify accepts it; {len(token):,} bytes of at most {MAX_TOKEN_BYTES:,}"
     if context.settings.has_session_cookies and not fits_into_cookies(session):
         return Finding(
@@ -46,10 +50,6 @@ def _token(context: DiagnosticContext) -> Finding:
             "Put less into app_metadata, user_metadata and the hook's claims, or raise the limit of the gateway.",
         )
     return Finding("pass", said)
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _claim(context: DiagnosticContext) -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from velro_auth.errors import VelroAuthError
@@ -25,10 +25,7 @@ class Check:
 
     Attributes:
         name: A stable identifier, ``group.thing``.
-        what: What it examines, as one sentence.
-        why: Why it matters.
         fix: How to fix a failure; a finding may have a more exact fix.
-        run: Examines it, and returns the finding.
         needs: Checks that must not fail or be skipped, or this one is skipped.
     """
 
@@ -50,19 +47,14 @@ class Result:
     """The result of one check.
 
     Attributes:
-        check: The check.
-        status: Its grade, or that it was skipped.
-        found: What was found, or why it was skipped.
-        fix: What to do about it.
-        took_ms: How long it took.
         give: The missing setting or option because of which it was skipped; else empty.
     """
 
     check: Check
     status: Status
     found: str
-    fix: str
-    took_ms: float
+    fix: str = ""
+    took_ms: float = 0.0
     give: str = ""
 
 
@@ -122,42 +114,29 @@ def _result_of(check: Check, context: DiagnosticContext, before: Mapping[str, Re
     if missing:
         # Empty where one of them failed: a setting or option would not help.
         gives = {before[name].give for name in missing}
-        return Result(check, "skip", f"needs {', '.join(missing)}", "", 0.0, give=min(gives))
+        return Result(check, "skip", f"needs {', '.join(missing)}", give=min(gives))
     started_s = time.perf_counter()
-    outcome = _within(limit_s, lambda: _run_one(check, context))
-    fix = (outcome.fix or check.fix) if outcome.status in {"warn", "fail"} else ""
-    took_ms = (time.perf_counter() - started_s) * 1000
-    return Result(check, outcome.status, outcome.found, fix, took_ms, give=outcome.give)
+    results: list[Result] = []
+    thread = threading.Thread(target=lambda: results.append(_run_one(check, context)), name="doctor", daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    # The thread of a check that takes too long goes on.
+    result = results[0] if results else Result(check, "fail", f"no end after {limit_s:g} s")
+    fix = (result.fix or check.fix) if result.status in {"warn", "fail"} else ""
+    return replace(result, fix=fix, took_ms=(time.perf_counter() - started_s) * 1000)
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    status: Status
-    found: str
-    fix: str = ""
-    give: str = ""
-
-
-def _run_one(check: Check, context: DiagnosticContext) -> _Outcome:
+def _run_one(check: Check, context: DiagnosticContext) -> Result:
     try:
         finding = check.run(context)
     except NotGiven as reason:
-        return _Outcome("skip", str(reason), give=reason.give)
+        return Result(check, "skip", str(reason), give=reason.give)
     except NotApplicable as reason:
-        return _Outcome("skip", str(reason))
+        return Result(check, "skip", str(reason))
     except VelroAuthError as error:
-        return _Outcome("fail", error.reason or type(error).__name__)
+        return Result(check, "fail", error.reason or type(error).__name__)
     except Exception as error:  # noqa: BLE001 - a defect of one check must not hide the others
         # Without its text, which may quote a secret.
         found = f"the check itself failed ({type(error).__name__})"
-        return _Outcome("fail", found, "Report it, with the output of --json.")
-    return _Outcome(finding.status, finding.output, finding.fix)
-
-
-def _within(limit_s: float, run_check: Callable[[], _Outcome]) -> _Outcome:
-    """Return the outcome of *run_check*; a failure when it takes too long, while its thread goes on."""
-    outcomes: list[_Outcome] = []
-    thread = threading.Thread(target=lambda: outcomes.append(run_check()), name="doctor", daemon=True)
-    thread.start()
-    thread.join(limit_s)
-    return outcomes[0] if outcomes else _Outcome("fail", f"no end after {limit_s:g} s")
+        return Result(check, "fail", found, "Report it, with the output of --json.")
+    return Result(check, finding.status, finding.output, finding.fix)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -40,12 +40,6 @@ _TOO_MANY: Final = 429
 _REDIRECTS: Final = frozenset({302, 303, 307})
 
 
-def _client(context: DiagnosticContext) -> GatewayClient:
-    if context.client is None:
-        raise NotGiven("no gateway was named", give=f"--client and {GATEWAY}")
-    return context.client
-
-
 def _refusal(answer: Answer) -> str:
     """Return a refusal in a few words: status, code, message and hint, whatever sent it."""
     told = answer.document
@@ -54,8 +48,7 @@ def _refusal(answer: Answer) -> str:
     return f"{answer.status} {code}: {' '.join(words)[:300]}" if words else f"{answer.status} {code}".rstrip()
 
 
-def _face(context: DiagnosticContext) -> Finding:
-    client = _client(context)
+def _face(client: GatewayClient) -> Finding:
     try:
         answer = client.ask("GET", f"{PREFIX}/settings", key="")
     except (HTTPError, ValueError) as error:
@@ -83,8 +76,7 @@ def _is_open_to_readers(url: str) -> bool:
     return parts.scheme != "https" and not is_near
 
 
-def _version(context: DiagnosticContext) -> Finding:
-    client = _client(context)
+def _version(client: GatewayClient) -> Finding:
     answer = client.ask("GET", f"{PREFIX}/user", key="")
     told = answer.document
     if not answer.header(_VERSION) or not answer.header("x-sb-error-code"):
@@ -99,8 +91,7 @@ def _version(context: DiagnosticContext) -> Finding:
     )
 
 
-def _preflight(context: DiagnosticContext) -> Finding:
-    client = _client(context)
+def _preflight(client: GatewayClient) -> Finding:
     if not client.origin:
         raise NotGiven("no page was named", give=ORIGIN)
     asked = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": ",".join(sorted(SENT))}
@@ -125,8 +116,7 @@ def _preflight(context: DiagnosticContext) -> Finding:
     return Finding("pass", f"pages of {client.origin} may call")
 
 
-def _key(context: DiagnosticContext) -> Finding:
-    client = _client(context)
+def _key(client: GatewayClient) -> Finding:
     if not client.key:
         raise NotGiven("no key of an app was given", give=KEY)
     if opens_administration(client.key):
@@ -151,8 +141,7 @@ def _link(client: GatewayClient, redirect_to: str = "") -> Answer:
     return answer
 
 
-def _redirect(context: DiagnosticContext) -> Finding:
-    client = _client(context)
+def _redirect(client: GatewayClient) -> Finding:
     answer = _link(client)
     target = urlsplit(answer.header("Location"))
     if answer.status not in _REDIRECTS or not target.netloc:
@@ -170,8 +159,7 @@ def _is_here(host: str | None) -> bool:
     return host in {"localhost", "127.0.0.1", "::1"}
 
 
-def _redirect_to(context: DiagnosticContext) -> Finding:
-    client = _client(context)
+def _redirect_to(client: GatewayClient) -> Finding:
     if not client.redirect_to:
         raise NotGiven("no address was named", give=REDIRECT_TO)
     target = _link(client, client.redirect_to).header("Location")
@@ -182,8 +170,7 @@ def _redirect_to(context: DiagnosticContext) -> Finding:
     return Finding("pass", "allowed")
 
 
-def _provider(context: DiagnosticContext) -> Finding:
-    client = _client(context)
+def _provider(client: GatewayClient) -> Finding:
     offered = client.ask("GET", f"{PREFIX}/settings").document.get("external")
     found = [name for name, is_on in (offered if isinstance(offered, dict) else {}).items() if is_on is True]
     providers = [name for name in found if name not in {"email", "phone", "anonymous_users"}]
@@ -201,8 +188,7 @@ def _provider(context: DiagnosticContext) -> Finding:
     return Finding("pass", f"{name} is at {target.netloc}" + (f", and leads back to {back}" if back else ""))
 
 
-def _login(context: DiagnosticContext) -> Finding:
-    client = _client(context)
+def _login(client: GatewayClient) -> Finding:
     if client.account is None:
         raise NotGiven("no test account", give=ACCOUNT)
     answer = client.login
@@ -218,8 +204,7 @@ def _login(context: DiagnosticContext) -> Finding:
     return Finding("pass", "logged in, and the user was read; the session ends with this run")
 
 
-def _refresh(context: DiagnosticContext) -> Finding:
-    client = _client(context)
+def _refresh(client: GatewayClient) -> Finding:
     first = client.login.document
     body = {"refresh_token": first.get("refresh_token")}
     answers = [client.grant("refresh_token", body) for _ in range(2)]
@@ -239,8 +224,7 @@ def _user_id(session: Mapping[str, Any]) -> Any:
     return user.get("id") if isinstance(user, dict) else None
 
 
-def _clock(context: DiagnosticContext) -> Finding:
-    client = _client(context)
+def _clock(client: GatewayClient) -> Finding:
     answer = client.ask("GET", f"{PREFIX}/health", key="")
     found = {"the gateway's": skew(date_s(answer.header("Date")), answer.at_s)}
     if client.can_log_in:
@@ -251,8 +235,8 @@ def _clock(context: DiagnosticContext) -> Finding:
     return Finding(worst(one.status for one in found.values()), said)
 
 
-def _data(context: DiagnosticContext) -> Finding:
-    answer = _client(context).ask("GET", "/rest/v1/")
+def _data(client: GatewayClient) -> Finding:
+    answer = client.ask("GET", "/rest/v1/")
     if answer.status != _NOT_FOUND:
         return Finding("pass", f"something serves data here: /rest/v1/ answers {answer.status}")
     hint = answer.document.get("hint")
@@ -261,16 +245,25 @@ def _data(context: DiagnosticContext) -> Finding:
     return Finding("pass", f"not here: {hint}")
 
 
+def _of_client(run: Callable[[GatewayClient], Finding]) -> Run:
+    def check(context: DiagnosticContext) -> Finding:
+        if context.client is None:
+            raise NotGiven("no gateway was named", give=f"--client and {GATEWAY}")
+        return run(context.client)
+
+    return check
+
+
 CHECKS: Final[Mapping[str, Run]] = {
-    "client.face": _face,
-    "client.version": _version,
-    "client.preflight": _preflight,
-    "client.key": _key,
-    "client.redirect": _redirect,
-    "client.redirect_to": _redirect_to,
-    "client.provider": _provider,
-    "client.login": _login,
-    "client.refresh": _refresh,
-    "client.clock": _clock,
-    "client.data": _data,
+    "client.face": _of_client(_face),
+    "client.version": _of_client(_version),
+    "client.preflight": _of_client(_preflight),
+    "client.key": _of_client(_key),
+    "client.redirect": _of_client(_redirect),
+    "client.redirect_to": _of_client(_redirect_to),
+    "client.provider": _of_client(_provider),
+    "client.login": _of_client(_login),
+    "client.refresh": _of_client(_refresh),
+    "client.clock": _of_client(_clock),
+    "client.data": _of_client(_data),
 }

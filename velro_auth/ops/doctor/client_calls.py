@@ -17,11 +17,12 @@ from urllib3.exceptions import HTTPError
 from velro_auth.auth.api_keys import opens_administration
 from velro_auth.auth.models import Credentials
 from velro_auth.endpoints.supabase_api.refusals import NEW_FORMAT
+from velro_auth.upstream.answers import object_in
 
 PREFIX: Final = "/auth/v1"
 
-#: The largest answer that is read, in bytes; a session has a few thousand.
-_MAX_ANSWER_BYTES: Final = 256 * 1024
+#: The largest answer that is read, in bytes; the metrics have some ten thousand.
+_MAX_ANSWER_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,6 @@ class Answer:
     """What the gateway answered.
 
     Attributes:
-        status: The HTTP status.
-        headers: The headers; names in any case find them.
-        body: The body.
         at_s: When it came, in seconds since the epoch.
     """
 
@@ -43,11 +41,7 @@ class Answer:
     @property
     def document(self) -> dict[str, Any]:
         """The body as a JSON object; empty where it is none."""
-        try:
-            document = json.loads(self.body)
-        except ValueError:
-            return {}
-        return document if isinstance(document, dict) else {}
+        return object_in(self.body)
 
     def header(self, name: str) -> str:
         """Return a header; empty where it is missing."""
@@ -65,10 +59,6 @@ class GatewayClient:
     Attributes:
         url: The gateway's address, without a path.
         key: The publishable key that apps send; empty for none. A secret key is never sent.
-        origin: The origin of a page that calls the gateway; empty for none.
-        redirect_to: An address that a sign-in is to lead to; empty for none.
-        account: An account to log in with; None for none.
-        timeout_s: How long one answer may take.
         tls: The trusted certificates; the usual authorities when None.
         now: The current time, in seconds since the epoch.
     """
@@ -94,13 +84,8 @@ class GatewayClient:
     ) -> Answer:
         """Send one request, and follow no redirect.
 
-        Args:
-            method: The method.
-            path: The path with its query.
-            body: JSON values.
-            key: The API key; the client's own when None, none when empty.
-            token: The user's access token; the key is sent in its place without one, as supabase-js does.
-            headers: Further headers.
+        *key* is the client's own when None, none when empty. It is sent in place of a missing *token*, as supabase-js
+        does.
 
         Raises:
             urllib3.exceptions.HTTPError: There was no answer.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from velro_auth.config.validation import LEGACY
-from velro_auth.health_checks import Finding
+from velro_auth.health_checks import Finding, Grade
 from velro_auth.ops.doctor.checkup import Run
 from velro_auth.ops.doctor.context import DiagnosticContext, NotApplicable
 from velro_auth.web.client_address import FORWARDED_FOR
@@ -98,28 +98,21 @@ def _header(context: DiagnosticContext) -> Finding:
     return Finding("pass", f"{header}, entry {hops} from the right" if is_list else header)
 
 
-def _draining(context: DiagnosticContext) -> Finding:
-    seconds = _seconds(context, context.settings.draining)
-    return Finding("pass" if seconds >= DRAINING_S else "fail", f"{_said(context.settings.draining)}; 30 s are needed")
+def _railway_check(name: str, least_s: float, grade: Grade, wanted: str) -> Callable[[DiagnosticContext], Finding]:
+    """Return a check of a setting of Railway in seconds, with the grade of less than *least_s*."""
 
+    def run(context: DiagnosticContext) -> Finding:
+        if not context.settings.environment:
+            raise NotApplicable("this is no Railway environment: run it there, as in 'railway ssh'")
+        text: str = getattr(context.settings, name)
+        try:
+            seconds = float(text or 0)
+        except ValueError:
+            seconds = 0.0
+        said = f"set to {text!r}" if text else "not set, which means 0 s"
+        return Finding("pass" if math.isfinite(seconds) and seconds >= least_s else grade, f"{said}; {wanted}")
 
-def _overlap(context: DiagnosticContext) -> Finding:
-    seconds = _seconds(context, context.settings.overlap)
-    return Finding("pass" if seconds >= OVERLAP_S else "warn", f"{_said(context.settings.overlap)}; 20 s are good")
-
-
-def _seconds(context: DiagnosticContext, text: str) -> float:
-    if not context.settings.environment:
-        raise NotApplicable("this is no Railway environment: run it there, as in 'railway ssh'")
-    try:
-        seconds = float(text or 0)
-    except ValueError:
-        return 0.0
-    return seconds if math.isfinite(seconds) else 0.0
-
-
-def _said(text: str) -> str:
-    return f"set to {text!r}" if text else "not set, which means 0 s"
+    return run
 
 
 def _disk(context: DiagnosticContext) -> Finding:
@@ -146,7 +139,7 @@ CHECKS: Final[Mapping[str, Run]] = {
     "gunicorn.workers": _workers,
     "proxy.trusted": _trusted,
     "proxy.header": _header,
-    "railway.drain": _draining,
-    "railway.overlap": _overlap,
+    "railway.drain": _railway_check("draining", DRAINING_S, "fail", "30 s are needed"),
+    "railway.overlap": _railway_check("overlap", OVERLAP_S, "warn", "20 s are good"),
     "disk.free": _disk,
 }

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import jwt
-import urllib3
 
 from velro_auth.auth.models import Credentials, Session
 from velro_auth.auth.token_check import IssuedTokenCheck
@@ -47,11 +46,7 @@ class NotApplicable(VelroAuthError):
 
 
 class NotGiven(NotApplicable):
-    """The check would apply, but a setting or option for it is missing.
-
-    Attributes:
-        give: The missing setting or option.
-    """
+    """The check would apply, but a setting or option for it is missing."""
 
     def __init__(self, reason: str, *, give: str) -> None:
         super().__init__(f"{reason}: give {give}")
@@ -74,14 +69,10 @@ class DiagnosticContext:
     """One gateway and all it depends on. Several checks share its results, each of which is fetched once.
 
     Attributes:
-        settings: The settings of the gateway.
-        gateway_url: Address of a running gateway; empty for none.
-        account: An account to log in with; None for none.
         now: The current time, in seconds since the epoch.
         tls: The trusted certificates; the usual authorities when None.
         resolve: Resolves a host and a port within a time limit in seconds.
         disk_free: Returns the free and the total bytes of a folder's disk.
-        cores: How many processor cores there are.
         rehearses: Whether a sign-up is rehearsed in the database, in a transaction that is rolled back.
         client: Calls a gateway as Supabase's own clients do; None without ``--client``.
     """
@@ -170,27 +161,22 @@ class DiagnosticContext:
         Raises:
             DatabaseError: The database cannot be reached.
         """
-        with connected(self.settings.database_url, lambda _: None) as connection:
+        with connected(self.settings.database_url) as connection:
             row = connection.execute(
                 "select host(ip) from auth.sessions where id = %s", (self.claims.get("session_id"),)
             ).fetchone()
         return str(row[0]) if row else ""
 
-    def ask_gateway(self, path: str, *, token: str = "") -> tuple[int, bytes]:
-        """Send one GET request to the running gateway; return status and body.
+    @property
+    def gateway(self) -> GatewayClient:
+        """A client of the running gateway.
 
         Raises:
             NotGiven: None was named.
-            urllib3.exceptions.HTTPError: There was no answer.
         """
         if not self.gateway_url:
             raise NotGiven("no running gateway was named", give=GATEWAY)
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        with urllib3.PoolManager(
-            timeout=urllib3.Timeout(total=self.settings.upstream_deadline_s), retries=False, ssl_context=self.tls
-        ) as pool:
-            reply = pool.request("GET", self.gateway_url.rstrip("/") + path, headers=headers, redirect=False)
-        return reply.status, reply.data
+        return GatewayClient(url=self.gateway_url, timeout_s=self.settings.upstream_deadline_s, tls=self.tls)
 
     def close(self) -> None:
         """End the sessions of the test account, if there were any."""

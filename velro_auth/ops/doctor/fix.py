@@ -16,12 +16,12 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from velro_auth.ops.database import Difference, files, history, preflight
+from velro_auth.ops.database import Difference, Runner
 from velro_auth.ops.database.catalogue import differences
-from velro_auth.ops.database.connection import TRANSIENT, Connection, Transactions, connected
-from velro_auth.ops.database.errors import MigrationRefused, UnknownMigration
+from velro_auth.ops.database.connection import TRANSIENT, Connection, Transactions
+from velro_auth.ops.database.errors import DatabaseError, MigrationRefused
 from velro_auth.ops.database.executor import translated_errors
-from velro_auth.ops.database.files import Migration
+from velro_auth.ops.database.files import Migration, package_sql
 from velro_auth.ops.database.plan import MigrationPlan, State
 from velro_auth.ops.doctor import undo
 from velro_auth.ops.doctor.schema import topic
@@ -34,14 +34,6 @@ _ROWS: Final = frozenset({"database.missing_rows", "database.outdated_rows"})
 #: A label cannot be used in the transaction that adds it.
 _LABEL: Final = "label viewer of public.user_role"
 
-#: Our triggers that are switched off, with their function, and whether this role may change their table.
-_SWITCHED_OFF: Final = """
-select t.tgname, t.tgrelid::regclass::text, t.tgfoid::regprocedure::text, pg_has_role(c.relowner, 'usage')
-from pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_proc p on p.oid = t.tgfoid
-join pg_namespace n on n.oid = p.pronamespace
-where not t.tgisinternal and t.tgenabled <> 'O' and t.tgname = any (%s)
-  and (n.nspname = 'velro_auth' or p.proname = 'handle_new_auth_user')
-"""
 _TRIGGERS: Final = (
     "on_auth_user_created",
     "on_auth_user_changed",
@@ -63,8 +55,6 @@ class FixResult:
     """What ``--fix`` did.
 
     Attributes:
-        changes: What was changed, one line each.
-        remarks: What was not fixed, and what to do about it.
         rollback_file: The undo file; None where nothing was changed.
     """
 
@@ -79,9 +69,9 @@ def preview(dsn: str) -> list[Difference]:
     Raises:
         DatabaseError: The database cannot be reached or refuses this role; or no migration is applied.
     """
-    with connected(dsn, lambda _: None) as connection:
-        preflight.check(connection)
-        plan = _plan(connection)
+    runner = Runner(dsn)
+    with runner.connected() as connection:
+        plan = runner.plan_on(connection)
         _applied(plan)
         return _fixable(connection, plan)
 
@@ -96,24 +86,19 @@ def apply(
     """Fix the database of *dsn*, and write the undo file into *folder*.
 
     Raises:
-        CannotWrite: The file cannot be written; nothing was changed.
-        MigrationEdited: A file was changed after it was applied.
-        MigrationRefused: A migration refused what it found; nothing was changed.
-        MigrationFailed: A migration failed; nothing was changed.
-        LockNotObtained: Another session held a lock through all tries; nothing was changed.
-        DatabaseError: The database cannot be reached or refuses this role; or no migration is applied.
+        DatabaseError: The file cannot be written, a migration's file was changed after it was applied, a migration
+            refused what it found or failed, another session held a lock through all tries, the database cannot be
+            reached or refuses this role, or no migration is applied. Nothing was changed.
     """
     file = UndoFile(folder.absolute() / f"doctor_rollback_{now():%Y%m%d_%H%M%S}.sql")
-    with connected(dsn, lambda _: None) as connection, file.kept_if_committed(connection):
-        preflight.check(connection)
-        plan = _plan(connection)
+    runner = Runner(dsn, transactions=transactions or Transactions())
+    with runner.connected() as connection, file.kept_if_committed(connection):
+        plan = runner.plan_on(connection)
         plan.refuse_edited()
         migrations = _applied(plan)
         try:
             with translated_errors("doctor --fix"):
-                return (transactions or Transactions()).run(
-                    connection, lambda: _fix(connection, plan, migrations, file)
-                )
+                return runner.transactions.run(connection, lambda: _fix(connection, plan, migrations, file))
         except _NothingToDo as nothing:
             file.discard()
             return FixResult(remarks=nothing.args)
@@ -154,7 +139,9 @@ def _switch_on(connection: Connection) -> Iterator[str]:
     Only the owner of auth.users can switch its triggers on. But this role may drop their function with them, and the
     migrations create both again.
     """
-    for name, table, function, is_ours in list(connection.execute(_SWITCHED_OFF, (list(_TRIGGERS),))):
+    for name, table, function, is_ours in list(
+        connection.execute(package_sql("doctor/switched_off").encode(), (list(_TRIGGERS),))
+    ):
         if is_ours:
             connection.execute(f'alter table {table} enable trigger "{name}"'.encode())
         else:
@@ -162,14 +149,10 @@ def _switch_on(connection: Connection) -> Iterator[str]:
             connection.execute(f"drop function {function} cascade".encode())
 
 
-def _plan(connection: Connection) -> MigrationPlan:
-    return MigrationPlan(files.load_all(files.shipped()), history.read(connection), history.cli_versions(connection))
-
-
 def _applied(plan: MigrationPlan) -> list[Migration]:
     found = [one for one in plan.migrations if plan.state_of(one.version).is_applied]
     if not found:
-        raise UnknownMigration("No migration is applied, so there is nothing to fix; run velro-auth db up")
+        raise DatabaseError("No migration is applied, so there is nothing to fix; run velro-auth db up")
     return found
 
 
@@ -196,14 +179,6 @@ BACKFILL: Final = "run 'velro-auth db backfill', which fixes rows in batches and
 #: The columns that the mirror may change in an existing row.
 _COLUMNS: Final = ("email", "display_name", "avatar_url", "is_active", "updated_at")
 
-_MISSING_OR_OUTDATED: Final = """
-select a.id from auth.users a left join public.users u on u.id = a.id
-where u.id is null
-   or (a.deleted_at is null and u.email::text is distinct from a.email::text)
-   or (a.deleted_at is not null and num_nonnulls(u.email, u.display_name, u.avatar_url) > 0)
-order by a.id limit %s
-"""
-
 _Image: TypeAlias = Mapping[UUID, tuple[object, ...]]
 
 
@@ -211,11 +186,7 @@ _Image: TypeAlias = Mapping[UUID, tuple[object, ...]]
 class _Rows:
     """The changes to rows.
 
-    Attributes:
-        made: How many were inserted.
-        changed: How many were brought up to date.
-        remark: Why some were not changed; else empty.
-        undo: The statements that restore them.
+    *undo* are the statements that restore them, *remark* why some were not changed.
     """
 
     made: int = 0
@@ -228,7 +199,7 @@ def _mirror_rows(connection: Connection) -> _Rows:
     """Mirror the users whose rows are missing or outdated, inside the caller's transaction."""
     # No other session can write until the end, so new rows are ours.
     connection.execute("lock table public.users in share row exclusive mode")
-    ids = [row[0] for row in connection.execute(_MISSING_OR_OUTDATED, (MOST_ROWS + 1,))]
+    ids = [row[0] for row in connection.execute(package_sql("doctor/missing_or_outdated").encode(), (MOST_ROWS + 1,))]
     if not ids:
         return _Rows()
     if len(ids) > MOST_ROWS:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from urllib3.exceptions import HTTPError
 
@@ -25,19 +24,20 @@ _POOL: Final = re.compile(rb"^velro_auth_pool_(\w+) ([0-9.e+-]+)$", re.MULTILINE
 
 def _health(context: DiagnosticContext) -> Finding:
     try:
-        status, body = context.ask_gateway("/health")
+        answer = context.gateway.ask("GET", "/health")
     except (HTTPError, ValueError) as error:
         return Finding("fail", f"no answer ({type(error).__name__})")
-    is_ours = _object(body).get("status") == "healthy"
-    if status != _OK or not is_ours:
-        return Finding("fail", f"/health answers {status}" + ("" if is_ours else ", and not as this service does"))
+    is_ours = answer.document.get("status") == "healthy"
+    if answer.status != _OK or not is_ours:
+        return Finding(
+            "fail", f"/health answers {answer.status}" + ("" if is_ours else ", and not as this service does")
+        )
     return Finding("pass", "healthy")
 
 
 def _ready(context: DiagnosticContext) -> Finding:
-    _, body = context.ask_gateway("/health/ready")
-    answer = _object(body)
-    status, entries = answer.get("status"), answer.get("checks")
+    document = context.gateway.ask("GET", "/health/ready").document
+    status, entries = document.get("status"), document.get("checks")
     if status not in {"pass", "warn", "fail"} or not isinstance(entries, dict):
         return Finding("fail", "/health/ready says nothing that can be read")
     bad = [f"{name} ({found[0].get('output', '')})" for name, found in entries.items() if found[0]["status"] != "pass"]
@@ -46,10 +46,11 @@ def _ready(context: DiagnosticContext) -> Finding:
 
 def _pool(context: DiagnosticContext) -> Finding:
     settings = context.settings
-    status, body = context.ask_gateway("/metrics", token=settings.metrics_token)
-    if status == _NOT_FOUND:
+    headers = {"Authorization": f"Bearer {settings.metrics_token}"} if settings.metrics_token else {}
+    answer = context.gateway.ask("GET", "/metrics", headers=headers)
+    if answer.status == _NOT_FOUND:
         raise NotGiven("/metrics of the gateway is closed", give="METRICS_TOKEN")
-    found = {name.decode(): float(value) for name, value in _POOL.findall(body)}
+    found = {name.decode(): float(value) for name, value in _POOL.findall(answer.body)}
     if "idle_connections" not in found:
         raise NotApplicable("the gateway shows no connections yet: it reports them after the first request")
     if not settings.upstream_warm_connections:
@@ -60,14 +61,6 @@ def _pool(context: DiagnosticContext) -> Finding:
     said = f"{idle:.0f} idle, the oldest opened {age_s:.0f} s ago, the longest unused for {unused_s:.0f} s"
     is_stuck = age_s > _OLDEST_S + _SLACK_S or unused_s > settings.upstream_warm_every_s + _SLACK_S
     return Finding("warn" if not idle or is_stuck else "pass", said)
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(body)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 CHECKS: Final[Mapping[str, Run]] = {

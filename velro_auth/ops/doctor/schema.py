@@ -55,9 +55,7 @@ def _migrations(context: DiagnosticContext) -> Finding:
 def _differences(name: str, *, remark: Grade = "pass") -> Callable[[DiagnosticContext], Finding]:
     """Return the check of one topic.
 
-    Args:
-        name: The topic, which is the check's name.
-        remark: The grade where there are remarks only.
+    *remark* is the grade where there are remarks only.
     """
 
     def run(context: DiagnosticContext) -> Finding:

@@ -15,7 +15,6 @@ from redis.cluster import RedisCluster
 
 from velro_auth.auth.denylist import Denial
 from velro_auth.auth.refresh import Outcome
-from velro_auth.config.validation import SettingError
 from velro_auth.guards.attempts import MemoryAttempts, Reservation
 from velro_auth.guards.budgets import BudgetLimits, Claim, MemoryBudgets, Taken
 from velro_auth.guards.enforcement import Enforcement
@@ -204,8 +203,8 @@ def _shared(context: DiagnosticContext) -> Finding:
 
 
 def _reachable(context: DiagnosticContext) -> Finding:
-    if wrong := _settings_error(context):
-        return Finding("fail", str(wrong))
+    if wrong := [str(one) for one in context.settings.errors if one.variable == "REDIS_URL"]:
+        return Finding("fail", wrong[0])
     if not context.settings.redis_url:
         raise NotApplicable("REDIS_URL is not set")
     try:
@@ -236,10 +235,6 @@ def _about(client: redis.Redis, section: str) -> list[dict[str, Any]]:
         return [client.info(section)]
     nodes = cast("RedisCluster", client).get_primaries()  # type: ignore[no-untyped-call]
     return [node.redis_connection.info(section) for node in nodes if node.redis_connection is not None]
-
-
-def _settings_error(context: DiagnosticContext) -> SettingError | None:
-    return next((one for one in context.settings.errors if one.variable == "REDIS_URL"), None)
 
 
 def _latency(context: DiagnosticContext) -> Finding:

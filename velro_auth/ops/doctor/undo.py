@@ -6,22 +6,18 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
 from velro_auth.ops.database.connection import Connection
 from velro_auth.ops.database.errors import DatabaseError
+from velro_auth.ops.database.files import package_sql
 from velro_auth.ops.database.history import exists
 
 _HEAD: Final = """\
 -- Rolls back what 'velro-auth doctor --fix' changed. Run it as the role postgres, in the SQL editor or with psql.
 -- It holds addresses of users where rows were changed: keep it as you keep the database.
 """
-
-
-class CannotWrite(DatabaseError):
-    """The undo file cannot be written, so nothing was changed."""
 
 
 class UndoFile:
@@ -35,7 +31,7 @@ class UndoFile:
         """Write it to the disk, as one transaction; again where the transaction is repeated.
 
         Raises:
-            CannotWrite: It cannot be written, or exists already.
+            DatabaseError: It cannot be written, or exists already.
         """
         body = ";\n\n".join(("begin", *statements, "commit"))
         try:
@@ -48,7 +44,7 @@ class UndoFile:
                 os.fsync(file.fileno())
             _sync(self.path.parent)
         except OSError as error:
-            raise CannotWrite(f"{self.path} cannot be written ({error.strerror}), so nothing was changed") from error
+            raise DatabaseError(f"{self.path} cannot be written ({error.strerror}), so nothing was changed") from error
 
     @contextmanager
     def kept_if_committed(self, connection: Connection) -> Iterator[None]:
@@ -90,24 +86,12 @@ _RESTORED: Final = (
     "note",
 )
 
-#: The rows of velro_auth.undo, with the statements that insert and delete them.
-_NOTES: Final = """
-select 'note', format('%L of %L', u.subject, u.migration),
-       format('insert into velro_auth.undo (position, migration, subject, statement, drops_data)'
-              ' values (%s, %L, %L, %L, %L) on conflict do nothing',
-              u.position, u.migration, u.subject, u.statement, u.drops_data),
-       format('delete from velro_auth.undo where migration = %L and subject = %L', u.migration, u.subject), null
-from velro_auth.undo u
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Item:
     """An object in the database, with the statements that restore and remove it.
 
     Attributes:
-        kind: Function, policy, trigger, …
-        name: Its name, in full.
         restore: Restores its present state; None where that is not possible.
         remove: Removes it; None where it is removed with another object.
         function: For triggers and rights: the function they belong to.
@@ -130,10 +114,9 @@ Snapshot: TypeAlias = Mapping[str, Item]
 
 def snapshot(connection: Connection) -> Snapshot:
     """Return the present objects: title → item. Needs an empty search_path."""
-    query = resources.files("velro_auth.ops.doctor").joinpath("state.sql").read_bytes()
-    rows = list(connection.execute(query))
+    rows = list(connection.execute(package_sql("doctor/state").encode()))
     if exists(connection, "velro_auth", "undo"):
-        rows += connection.execute(_NOTES)
+        rows += connection.execute(package_sql("doctor/undo_notes").encode())
     items = [Item(*cast("tuple[str, str, str | None, str | None, str | None]", row)) for row in rows]
     return {item.title: item for item in items}
 

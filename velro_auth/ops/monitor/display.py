@@ -68,14 +68,11 @@ class Display:
         alerts = {incident.target: incident for incident in self._aggregate.alerts.values()}
         for name, statistics in self._targets():
             now = statistics.tracker.current or alerts.get(name)
-            shown.add_row(name, _last(statistics), *_figures(reading(name)), _state(now))
+            assert statistics.last is not None
+            last = f"{statistics.last.outcome}, {statistics.last.took_ms:.0f} ms"
+            shown.add_row(name, last, *_figures(reading(name)), _state(now))
         shown.caption = f"{self._aggregate.answers} answers · watched for {self._aggregate.watched_s:.0f} s"
         return shown
-
-
-def _last(statistics: TargetStatistics) -> str:
-    assert statistics.last is not None
-    return f"{statistics.last.outcome}, {statistics.last.took_ms:.0f} ms"
 
 
 def _figures(reading: Reading) -> tuple[str, ...]:

@@ -35,11 +35,7 @@ class Observation:
 
     Attributes:
         at_s: When it was due, in seconds since the epoch.
-        target: One of ``TARGETS``.
-        took_ms: From due to done.
         status: HTTP status; None without an answer.
-        failure: Why there was no usable answer.
-        code: The error's code.
         note: The build that answered, or the checks that readiness reports as failed.
         own_ms: The service's own share of the time, if the answer contains it.
     """
@@ -84,19 +80,16 @@ class Observation:
 
     def record(self) -> dict[str, Any]:
         """Return it as a line of the file; empty members are left out."""
-        record = {
+        found = {"status": self.status, "failure": self.failure, "code": self.code, "note": self.note}
+        return {
             "kind": "observation",
             "at": round(self.at_s, 3),
             "target": self.target,
             "verdict": self.result,
             "took_ms": round(self.took_ms, 3),
-            "status": self.status,
-            "failure": self.failure or None,
-            "code": self.code or None,
-            "note": self.note or None,
-            "own_ms": None if self.own_ms is None else round(self.own_ms, 3),
+            **{name: value for name, value in found.items() if value},
+            **({} if self.own_ms is None else {"own_ms": round(self.own_ms, 3)}),
         }
-        return {name: value for name, value in record.items() if value is not None}
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Observation:

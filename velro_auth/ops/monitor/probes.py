@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import re
 import socket
 import ssl
@@ -19,6 +18,7 @@ from urllib3.util import Timeout
 from velro_auth import __version__
 from velro_auth.ops.bench.openloop import own_share_ms
 from velro_auth.ops.monitor.observation import Failure, Observation
+from velro_auth.upstream.answers import object_in
 from velro_auth.upstream.transport.transport import Adapter
 
 _OK: Final = 200
@@ -62,11 +62,7 @@ _FAILURES: Final[tuple[tuple[Failure, tuple[type[BaseException], ...]], ...]] = 
 class Answer:
     """An HTTP answer. Not printable, because the body of a login contains tokens.
 
-    Attributes:
-        status: HTTP status; None without a complete answer.
-        failure: Why there was none.
-        headers: Case-insensitive.
-        body: The JSON object in the body; empty if there is none.
+    Without a complete one, *failure* says why; *body* is empty unless it is a JSON object.
     """
 
     status: int | None
@@ -117,7 +113,7 @@ class Client:
         finally:
             # Closes the connection even if the server keeps it open.
             adapter.close()
-        return Answer(response.status_code, "", response.headers, _object(text))
+        return Answer(response.status_code, "", response.headers, object_in(text))
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -134,14 +130,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             yield from _causes(link)
 
 
-def _object(text: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 @dataclass(frozen=True)
 class GetProbe:
     """Requests a public target."""
@@ -153,17 +141,10 @@ class GetProbe:
     def __call__(self, due_s: float) -> Iterator[Observation]:
         """Send the request that is due at *due_s*."""
         answer = self.client("GET", PATHS[self.target])
+        took_ms = 1000 * (self.clock() - due_s)
+        note = _NOTES[self.target](answer.body) if self.target in _NOTES else ""
         # A proxy may answer any path with a page and status 200.
-        is_garbage = answer.status == _OK and not answer.body
-        yield Observation(
-            due_s,
-            self.target,
-            1000 * (self.clock() - due_s),
-            status=answer.status,
-            failure="garbage" if is_garbage else answer.failure,
-            code=answer.code,
-            note=_NOTES[self.target](answer.body) if self.target in _NOTES else "",
-        )
+        yield _observed(due_s, self.target, took_ms, answer, is_right=bool(answer.body), note=note)
 
 
 @dataclass(frozen=True)
@@ -178,25 +159,25 @@ class LoginProbe:
     def __call__(self, due_s: float) -> Iterator[Observation]:
         """Send the login that is due at *due_s*, and the logout if there is a session."""
         answer = self.client("POST", _LOGIN, body={"email": self.email, "password": self.password})
+        took_ms = 1000 * (self.clock() - due_s)
         token = answer.body.get("access_token") if answer.status == _OK else None
-        is_garbage = answer.status == _OK and not isinstance(token, str)
-        yield Observation(
-            due_s,
-            "login",
-            1000 * (self.clock() - due_s),
-            status=answer.status,
-            failure="garbage" if is_garbage else answer.failure,
-            code=answer.code,
-            own_ms=own_share_ms(answer.headers.get("Server-Timing", "")),
-        )
+        own_ms = own_share_ms(answer.headers.get("Server-Timing", ""))
+        yield _observed(due_s, "login", took_ms, answer, is_right=isinstance(token, str), own_ms=own_ms)
         if isinstance(token, str):
             yield self._log_out(token)
 
     def _log_out(self, token: str) -> Observation:
         sent_s = self.clock()
         answer = self.client("POST", _LOGOUT, bearer=token)
-        took_ms = 1000 * (self.clock() - sent_s)
-        return Observation(sent_s, "logout", took_ms, status=answer.status, failure=answer.failure, code=answer.code)
+        return _observed(sent_s, "logout", 1000 * (self.clock() - sent_s), answer)
+
+
+def _observed(
+    at_s: float, target: str, took_ms: float, answer: Answer, *, is_right: bool = True, **more: Any
+) -> Observation:
+    """Return the observation of an answer; one with 200 that is not *is_right* is garbage."""
+    failure: Failure = answer.failure if is_right or answer.status != _OK else "garbage"
+    return Observation(at_s, target, took_ms, status=answer.status, failure=failure, code=answer.code, **more)
 
 
 def _build(body: Mapping[str, Any]) -> str:

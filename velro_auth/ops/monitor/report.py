@@ -6,12 +6,11 @@ import datetime as dt
 import itertools
 import operator
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import Final
 
 from velro_auth.ops import plots
 from velro_auth.ops.monitor.document import Document
-from velro_auth.ops.report import bullets, graded, page, table
+from velro_auth.ops.report import page
 
 _STYLE: Final = """
 td { white-space: nowrap } td:last-child { white-space: normal }
@@ -26,69 +25,21 @@ _KEYS: Final = {
 }
 #: Column of a slice → name and colour of its line.
 _LINES: Final = {4: ("p50", "c1"), 5: ("p95", "c2"), 6: ("p99", "c3")}
-_TARGETS: Final = (
-    *("target", "seen", "failed", "429", "success", "available", "down"),
-    *("p50 ms", "p95 ms", "p99 ms", "answers"),
-)
-_INCIDENTS: Final = ("target", "kind", "grade", "began", "ended", "lasted", "what")
-
 #: Length of the time axis in seconds, from which on the unit is used → the unit.
 _UNITS: Final = ((3 * 86_400.0, 86_400.0, "days"), (3 * 3600.0, 3600.0, "hours"), (180.0, 60.0, "minutes"))
 
 
 def html(contents: Document) -> str:
     """Return the report as a page."""
-    verdict = contents["verdict"]
-    keys = "".join(f'<span class="key"><i class="{colour}"></i>{text}</span>' for colour, text in _KEYS.values())
     return page(
-        "Watch of a login gateway",
-        f"<h1>Watched: {graded(verdict['grade'])}</h1>{bullets(verdict['reasons'])}",
-        f"<p>{escape(_about(contents))}</p>",
-        table(_TARGETS, (_cells(name, row) for name, row in contents["targets"].items())),
-        "<h2>Incidents</h2>",
-        table(_INCIDENTS, map(_incident, contents["incidents"])) if contents["incidents"] else "<p>None.</p>",
-        _others(contents),
-        f"<h2>Over time</h2><p>{keys}</p>",
-        *(f"<h3>{escape(name)}</h3>{_plot(name, contents)}" for name in contents["targets"]),
+        "monitor.html",
         style=_STYLE,
+        **contents,
+        keys=list(_KEYS.values()),
+        plot=lambda name: _plot(name, contents),
+        clock=_clock,
+        span=_span,
     )
-
-
-def _about(contents: Document) -> str:
-    return (
-        f"{contents['url']}, from {_clock(contents['began_at'])} to {_clock(contents['ended_at'])} UTC;"
-        f" watched for {_span(contents['watched_s'])} in {len(contents['runs'])} run(s)."
-        " Success is the share of right answers, availability the share of the time without an incident;"
-        " latency includes the DNS look-up and the connect."
-    )
-
-
-def _cells(name: str, row: Document) -> Iterator[str]:
-    rate, times = row["success_percent"], row["latency_ms"] or {}
-    yield from (name, str(row["observations"]), str(row["failure"]), str(row["throttled"]))
-    yield "" if rate is None else f"{rate:.2f} %"
-    yield from (f"{row['available_percent']:.2f} %", _span(row["down_s"]))
-    yield from (f"{times[key]:.0f}" if key in times else "" for key in ("p50", "p95", "p99"))
-    yield ", ".join(f"{outcome}: {count}" for outcome, count in row["outcomes"].items())
-
-
-def _incident(one: Document) -> Iterator[str]:
-    yield from (one["target"], one["kind"], one["grade"], _clock(one["began_at"]))
-    yield _clock(one["ended_at"]) if one["ended_at"] else "not over"
-    yield _span(one["duration_s"])
-    answers = ", ".join(f"{outcome}: {count}" for outcome, count in one["outcomes"].items())
-    ending = "; not watched afterwards" if one["ended_by"] == "unwatched" else ""
-    yield one["what"] + (f" ({answers})" if answers else "") + ending
-
-
-def _others(contents: Document) -> str:
-    deploys = [f"{_clock(one['at'])}: {one['is']} instead of {one['was']}" for one in contents["deploys"]]
-    gaps = [f"{_clock(one['began_at'])}, for {_span(one['duration_s'])}" for one in contents["not_watched"]]
-    left_out = [f"{count} more {name} are left out" for name, count in contents["left_out"].items()]
-    if contents["unreadable_lines"]:
-        left_out.append(f"{contents['unreadable_lines']} lines of the file could not be read")
-    titled = {"Builds": deploys, "Not watched": gaps, "Not in this report": left_out}
-    return "".join(f"<h2>{title}</h2>{bullets(found)}" for title, found in titled.items() if found)
 
 
 def _plot(name: str, contents: Document) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import queue
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from velro_auth import __version__
@@ -53,22 +53,18 @@ class MonitorPlan:
 
     def record(self, at_s: float) -> dict[str, Any]:
         """Return it as the first line of a run."""
+        settings = asdict(self)
+        del settings["slo_target"], settings["duration_s"]
         return {
             "kind": "run",
             "schema": SCHEMA,
             "at": round(at_s, 3),
             "version": __version__,
-            "url": self.url,
             "targets": list(self.targets),
-            "interval_s": self.interval_s,
-            "timeout_s": self.timeout_s,
-            "login_every_s": self.login_every_s,
-            "window_s": self.window_s,
+            **settings,
             "p95_warning_ms": self.slo_target.p95_warning_ms,
             "p95_critical_ms": self.slo_target.p95_critical_ms,
             "success_rate_min_percent": self.slo_target.success_rate_min,
-            "raise_after_s": self.raise_after_s,
-            "clear_after_s": self.clear_after_s,
         }
 
 

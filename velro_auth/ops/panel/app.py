@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-import jinja2
-
 from velro_auth import __version__
 from velro_auth.app import Service, create_app
 from velro_auth.config.settings import Settings, inherited
@@ -33,7 +31,8 @@ def with_panel(settings: Settings, parts: Parts, *, project: PanelProject) -> Pa
     [index] = (endpoint for endpoint in parts.operations if "/" in endpoint.paths)
     faults = FaultSwitches(project.supabase_url, project.control_token)
     page = functools.partial(
-        render,
+        assets.render,
+        "panel.html",
         project=project,
         version=__version__,
         has_pages=any("/login" in endpoint.paths for endpoint in parts.endpoints),
@@ -45,9 +44,3 @@ def with_panel(settings: Settings, parts: Parts, *, project: PanelProject) -> Pa
     kept = (endpoint for endpoint in parts.operations if endpoint is not index)
     # The page asks for the state each second: as with probes, only some of those responses are logged.
     return dataclasses.replace(parts, operations=(*kept, *added), probes=(*parts.probes, state))
-
-
-def render(**values: object) -> str:
-    """Return the page with *values*; everything that they contain is escaped."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.from_string(assets.text("panel.html")).render(**values)

@@ -79,12 +79,7 @@ def require_own_page(environ: WSGIEnvironment) -> None:
 
 @dataclass(frozen=True)
 class PageEndpoint:
-    """``/``: the index page for browsers, and what stands there in production for everybody else.
-
-    Attributes:
-        page: Returns the page.
-        otherwise: The endpoint of production.
-    """
+    """``/``: the index page for browsers, and what stands there in production for everybody else."""
 
     page: Callable[[], str]
     otherwise: Endpoint
@@ -125,12 +120,7 @@ class AssetEndpoint:
 
 @dataclass(frozen=True)
 class StateEndpoint:
-    """``GET /dev/state``: what the live panel shows; the page asks each second.
-
-    Attributes:
-        readings: Returns the figures of the gateway.
-        faults: Knows which fault is on.
-    """
+    """``GET /dev/state``: what the live panel shows; the page asks each second."""
 
     readings: Callable[[], dict[str, Any]]
     faults: FaultSwitches
@@ -161,12 +151,7 @@ class FaultBody(marshmallow.Schema):
 
 @dataclass(frozen=True)
 class FaultEndpoint:
-    """``POST /dev/fault``: switches a fault of the local Supabase on, or all off.
-
-    Attributes:
-        faults: Switches them.
-        max_body_bytes: Largest request body.
-    """
+    """``POST /dev/fault``: switches a fault of the local Supabase on, or all off."""
 
     faults: FaultSwitches
     max_body_bytes: int = 1024

@@ -25,12 +25,7 @@ _NAMES: Final = {options["kind"]: name for name, options in FAULTS.items()}
 
 @dataclass(frozen=True)
 class FaultSwitches:
-    """Switches one fault at a time.
-
-    Attributes:
-        url: Address of the local Supabase.
-        token: What it demands.
-    """
+    """Switches one fault at a time."""
 
     url: str
     token: str = field(repr=False)

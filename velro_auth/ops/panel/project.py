@@ -13,17 +13,7 @@ VARIABLE: Final = "VELRO_DEV_PANEL"
 
 @dataclass(frozen=True, kw_only=True)
 class PanelProject:
-    """What the index page shows and uses of the local Supabase.
-
-    Attributes:
-        gateway_url: Address of the gateway.
-        supabase_url: Address of the local Supabase.
-        mailbox_url: The page with every mail that it sent.
-        control_token: Switches its faults.
-        email: Address of the demo account.
-        password: Password of the demo accounts.
-        banned_email: Address of the account that may not log in.
-    """
+    """What the index page shows and uses of the local Supabase."""
 
     gateway_url: str
     supabase_url: str

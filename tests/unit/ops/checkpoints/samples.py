@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from velro_auth.ops.checkpoints import AppliedMigration, Checkpoint, Fingerprint
+from velro_auth.ops.checkpoints.checkpoint import AppliedMigration, Checkpoint, Fingerprint
 
 COMMIT = "a1" * 20
 AT = datetime(2026, 11, 25, 21, 11, 5, tzinfo=UTC)

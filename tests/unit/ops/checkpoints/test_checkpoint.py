@@ -8,9 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.ops.checkpoints.samples import COMMIT, checkpoint
-from velro_auth.ops.checkpoints import Checkpoint
-from velro_auth.ops.checkpoints.checkpoint import _digest, one_line
-from velro_auth.ops.checkpoints.errors import DamagedCheckpoint, ForeignTag
+from velro_auth.ops.checkpoints.checkpoint import Checkpoint, DamagedCheckpoint, ForeignTag, _digest, one_line
 
 
 def read(message: str, commit: str = COMMIT) -> Checkpoint:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from velro_auth.config.settings import Settings, specs
-from velro_auth.ops.checkpoints import Fingerprint
+from velro_auth.ops.checkpoints.checkpoint import Fingerprint
 
 ENVIRONMENT = {"SUPABASE_URL": "https://abc.supabase.co", "LOG_LEVEL": "debug", "METRICS_TOKEN": "canary-of-metrics"}
 

@@ -10,7 +10,8 @@ import pytest
 from tests.fixtures.checkout import Checkout
 from tests.unit.ops.checkpoints.samples import AT, checkpoint
 from velro_auth.config.settings import Settings
-from velro_auth.ops.checkpoints import Fingerprint, Tags
+from velro_auth.ops.checkpoints.checkpoint import Fingerprint
+from velro_auth.ops.checkpoints.git import Tags
 from velro_auth.ops.checkpoints.guide import git_lines, railway_lines
 
 SETTINGS = Settings.from_environment({})

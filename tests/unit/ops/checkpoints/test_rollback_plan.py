@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import pytest
 
 from tests.unit.ops.checkpoints.samples import applied
-from velro_auth.ops.checkpoints import AppliedMigration, RollbackPlan
-from velro_auth.ops.checkpoints.rollback_plan import plan_rollback
+from velro_auth.ops.checkpoints.checkpoint import AppliedMigration
+from velro_auth.ops.checkpoints.rollback_plan import RollbackPlan, plan_rollback
 from velro_auth.ops.database import State, Status
 from velro_auth.ops.database.files import Migration
 

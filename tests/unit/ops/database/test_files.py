@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from velro_auth.ops.database.errors import BadMigrationFiles, UnknownMigration
+from velro_auth.ops.database.errors import DatabaseError
 from velro_auth.ops.database.files import load, load_all, named, shipped, upto
 
 
@@ -42,12 +42,12 @@ def test_an_unusable_folder_is_one_sentence(tmp_path: Path, names: list[str]) ->
     for name in names:
         (tmp_path / name).write_text("")
 
-    with pytest.raises(BadMigrationFiles):
+    with pytest.raises(DatabaseError, match=r"no migration in|has no 20260101000001_a\.down\.sql beside it"):
         load(tmp_path)
 
 
 def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(BadMigrationFiles, match="There is no folder"):
+    with pytest.raises(DatabaseError, match="There is no folder"):
         load(tmp_path / "nowhere")
 
 
@@ -55,7 +55,7 @@ def test_up_to_a_version_includes_it() -> None:
     migrations = load(shipped())
 
     assert upto(migrations, migrations[1].version) == migrations[:2]
-    with pytest.raises(UnknownMigration, match=migrations[0].version):
+    with pytest.raises(DatabaseError, match=migrations[0].version):
         upto(migrations, "1")
 
 
@@ -68,7 +68,7 @@ def test_optional_migrations_come_from_their_own_folder_and_are_called_by_name()
     assert named(every, ["session-check"]) == (check,)
     assert named(every, []) == ()
     for name in ("session_check", "users"):
-        with pytest.raises(UnknownMigration, match=f"no optional migration {name}; there are: session-check"):
+        with pytest.raises(DatabaseError, match=f"no optional migration {name}; there are: session-check"):
             named(every, [name])
 
 

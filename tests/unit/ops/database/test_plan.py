@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from velro_auth.ops.database.errors import MigrationEdited, UnknownMigration
+from velro_auth.ops.database.errors import DatabaseError
 from velro_auth.ops.database.files import Migration
 from velro_auth.ops.database.history import Applied
 from velro_auth.ops.database.plan import MigrationPlan, State
@@ -56,8 +56,8 @@ def test_an_optional_migration_is_applied_only_when_it_is_named() -> None:
     assert plan.to_apply(to=None, wanted=["m2"], again=False) == [OPTIONAL, THREE]
     assert plan.to_apply(to=None, wanted=(), again=True) == [ONE, THREE]
     assert plan.to_apply(to=ONE.version, wanted=["m2"], again=False) == []
-    assert plan.applied_named("m2") == []
-    with pytest.raises(UnknownMigration, match="m3"):
+    assert plan.to_roll_back(only="m2") == []
+    with pytest.raises(DatabaseError, match="m3"):
         plan.to_apply(to=None, wanted=["m3"], again=False)
 
 
@@ -66,14 +66,14 @@ def test_an_optional_migration_that_is_applied_is_like_the_others() -> None:
 
     assert plan.to_apply(to=None, wanted=["m2"], again=False) == []
     assert plan.to_apply(to=None, wanted=(), again=True) == [ONE, OPTIONAL, THREE]
-    assert [one.version for one in plan.applied_named("m2")] == [OPTIONAL.version]
-    assert [one.version for one in plan.newest_applied(2)] == [THREE.version, OPTIONAL.version]
+    assert [one.version for one in plan.to_roll_back(only="m2")] == [OPTIONAL.version]
+    assert [one.version for one in plan.to_roll_back(steps=2)] == [THREE.version, OPTIONAL.version]
 
 
 def test_an_edited_file_is_refused_by_name() -> None:
     plan = MigrationPlan([replace(ONE, up_sql="another")], history(ONE), frozenset())
 
-    with pytest.raises(MigrationEdited, match="20260101000001_m1"):
+    with pytest.raises(DatabaseError, match="20260101000001_m1"):
         plan.refuse_edited()
 
 
@@ -81,17 +81,17 @@ def test_what_the_supabase_cli_applied_can_be_adopted_and_taken_back() -> None:
     plan = MigrationPlan([ONE, TWO], history(ONE), frozenset({TWO.version, "20200101000000"}))
 
     assert plan.only_in_cli_history() == [TWO]
-    assert [one.version for one in plan.newest_applied(9)] == [TWO.version, ONE.version]
+    assert [one.version for one in plan.to_roll_back(steps=9)] == [TWO.version, ONE.version]
     assert plan.statuses()[1].applied_by == "supabase cli"
 
 
 def test_the_way_back_is_newest_first() -> None:
     plan = MigrationPlan([ONE, TWO, THREE], history(ONE, TWO, THREE), frozenset())
 
-    assert [one.version for one in plan.newest_applied(2)] == [THREE.version, TWO.version]
-    assert [one.version for one in plan.applied_after(ONE.version)] == [THREE.version, TWO.version]
+    assert [one.version for one in plan.to_roll_back(steps=2)] == [THREE.version, TWO.version]
+    assert [one.version for one in plan.to_roll_back(to=ONE.version)] == [THREE.version, TWO.version]
 
 
 def test_there_is_no_way_back_to_what_was_never_applied() -> None:
-    with pytest.raises(UnknownMigration):
-        MigrationPlan([ONE, TWO], history(ONE), frozenset()).applied_after(TWO.version)
+    with pytest.raises(DatabaseError, match=f"Migration {TWO.version} is not applied"):
+        MigrationPlan([ONE, TWO], history(ONE), frozenset()).to_roll_back(to=TWO.version)
