@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from tests.fixtures.checkout import checkout
 from tests.fixtures.redis import own_redis, redis_server
 from tests.fixtures.redis_cluster import cluster_group, redis_cluster
 from tests.fixtures.redis_sentinel import sentinel_group
+from tests.fixtures.routes import compile_routes_once
 from tests.fixtures.rude import rude
 from tests.fixtures.standin import (
     auth_database,
@@ -58,6 +60,8 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("any machine")
 
+compile_routes_once()
+
 __all__ = [
     "auth_database",
     "authority",
@@ -83,6 +87,16 @@ __all__ = [
 ]
 
 MakeClient: TypeAlias = Callable[..., Client]
+
+
+def pytest_collection_finish() -> None:
+    """Leave the modules and the list of all tests out of the garbage collections.
+
+    They stay to the end. Measured: each full collection walked through them for 0.4 s, once for thirty tests.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
 
 
 @pytest.fixture
