@@ -96,7 +96,7 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000)
+    gc.set_threshold(2_000)
 
 
 @pytest.fixture
