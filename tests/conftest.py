@@ -50,6 +50,7 @@ ENVIRONMENT = {
     "CORS_ORIGINS": "https://app.example.com",
     "LOG_PROBES_EVERY": "1",
     "AUTH_FAILURE_FLOOR_MS": "0",
+    "AUTH_MAIL_DELAY_MS": "0",
     # "auto" asks Supabase a question of its own before the first login.
     "AUTH_CAPTCHA": "off",
 }
