@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from tests.fixtures.programs import ROOT, Program, clean_environment, free_port, program
-from tests.fixtures.standin import place_of_clusters, temporary_folder
+from tests.fixtures.standin import fast_place, temporary_folder
 from velro_auth.auth.pkce import challenge_of, new_verifier
 
 DEMO = {"email": "demo@example.com", "password": "correct-horse-battery-staple"}
@@ -27,7 +27,7 @@ DEMO = {"email": "demo@example.com", "password": "correct-horse-battery-staple"}
 @pytest.fixture(scope="module")
 def data_dir() -> Iterator[Path]:
     """A place that the account PostgreSQL runs as can reach."""
-    with temporary_folder(place_of_clusters()) as folder:
+    with temporary_folder(fast_place()) as folder:
         yield folder / "data"
 
 

@@ -17,7 +17,7 @@ from playwright.sync_api import Page, expect
 
 from tests.fixtures.axe import violations
 from tests.fixtures.programs import Program, free_port, program
-from tests.fixtures.standin import place_of_clusters, temporary_folder
+from tests.fixtures.standin import fast_place, temporary_folder
 from tests.waiting import PATIENCE_S, eventually
 
 #: A folder for screenshots; by default none is made.
@@ -30,7 +30,7 @@ PATIENCE_MS = PATIENCE_S * 1000
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """A running ``velro-auth dev``."""
     # The account that PostgreSQL runs as has to reach the data.
-    with temporary_folder(place_of_clusters()) as place:
+    with temporary_folder(fast_place()) as place:
         command = ["-m", "velro_auth", "dev", "--port", str(port := free_port()), "--data-dir", f"{place}/data"]
         with program(command, tmp_path_factory.mktemp("dev") / "log") as running:
             running.wait_for("Stop with Ctrl-C.")

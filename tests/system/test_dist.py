@@ -15,12 +15,14 @@ import sys
 import tarfile
 import venv
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import velro_auth
 from tests.fixtures.programs import ROOT
+from tests.fixtures.standin import fast_place, temporary_folder
 from tests.fixtures.typescript import COMPILER, needs_compiler, node
 from tools.dist import build, constraints
 from tools.npm_package import pack
@@ -39,9 +41,10 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def python(tmp_path: Path) -> Path:
-    venv.create(tmp_path / "venv", with_pip=not HAS_PIP)
-    return tmp_path / "venv" / "bin" / "python"
+def python() -> Iterator[Path]:
+    with temporary_folder(fast_place()) as folder:
+        venv.create(folder / "venv", with_pip=not HAS_PIP)
+        yield folder / "venv" / "bin" / "python"
 
 
 def names(wheel: Path) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.programs import ROOT, clean_environment, free_port, program
-from tests.fixtures.standin import place_of_clusters, temporary_folder
+from tests.fixtures.standin import fast_place, temporary_folder
 from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="needs bash and curl")
@@ -44,7 +44,7 @@ STEPS = [
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
     """A place that the account PostgreSQL runs as can reach."""
-    with temporary_folder(place_of_clusters()) as folder:
+    with temporary_folder(fast_place()) as folder:
         yield folder / "data"
 
 

@@ -19,7 +19,7 @@ import requests
 
 from supabase_standin import Standin
 from tests.fixtures.programs import Program, await_health, clean_environment, free_port
-from tests.fixtures.standin import place_of_clusters, temporary_folder
+from tests.fixtures.standin import fast_place, temporary_folder
 from tests.waiting import PATIENCE_S, eventually
 from tools.dist import build
 from velro_auth.ops.cli.dev import DEMO_EMAIL, DEMO_PASSWORD
@@ -169,7 +169,7 @@ def test_the_configuration_is_printed_and_nothing_is_started(command: Path, fold
 def test_the_local_project_runs_in_an_empty_folder_too(command: Path, folder: Path) -> None:
     port = free_port()
     # The account that PostgreSQL runs as has to reach the data.
-    with temporary_folder(place_of_clusters()) as place:
+    with temporary_folder(fast_place()) as place:
         words = ("dev", "--port", str(port), "--data-dir", f"{place}/data")
         with started(command, folder, *words) as running:
             running.wait_for("Stop with Ctrl-C.")

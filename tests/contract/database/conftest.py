@@ -16,7 +16,7 @@ import pytest
 from supabase_standin import schema
 from supabase_standin.postgres import Postgres
 from tests.contract.database.project import Project
-from tests.fixtures.standin import place_of_clusters, temporary_folder
+from tests.fixtures.standin import fast_place, temporary_folder
 from velro_auth.ops.database import Runner
 
 MakeProject = Callable[[str], Project]
@@ -64,7 +64,7 @@ class Cluster:
 def clusters() -> Iterator[Callable[[int], Cluster]]:
     """Return a function that starts the server of a version, once."""
     started: dict[int, Cluster] = {}
-    with temporary_folder(place_of_clusters()) as folder, ExitStack() as stack:
+    with temporary_folder(fast_place()) as folder, ExitStack() as stack:
 
         def start(major: int) -> Cluster:
             if major not in started:

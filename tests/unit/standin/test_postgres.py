@@ -18,7 +18,7 @@ import pytest
 from supabase_standin import binaries, schema
 from supabase_standin.accounts import Account
 from supabase_standin.postgres import Postgres, PostgresError
-from tests.fixtures.standin import place_of_clusters, temporary_folder
+from tests.fixtures.standin import fast_place, temporary_folder
 from tests.unit.standin.conftest import needs_root
 from tests.waiting import eventually
 
@@ -71,7 +71,7 @@ def child(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], int, str]]:
 @pytest.fixture(scope="module")
 def new_cluster() -> Iterator[Path]:
     """The folder of a server that was started once and stopped."""
-    with temporary_folder(place_of_clusters()) as folder:
+    with temporary_folder(fast_place()) as folder:
         with Postgres(data_dir=folder / "data", durable=False):
             pass
         yield folder / "data"
