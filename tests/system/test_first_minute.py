@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fixtures.standin import temporary_folder
+from tests.fixtures.standin import fast_place, temporary_folder
 from tools.first_minute import first_minute
 
 
 @pytest.mark.slow
 def test_from_the_wheels_to_a_login_in_empty_folders() -> None:
     """Times are printed by `make first-minute`; here the machine may be busy."""
-    with temporary_folder() as folder:
+    with temporary_folder(fast_place()) as folder:
         # What is not compiled here is compiled when it is imported.
         times = first_minute(folder, pip_options=["--no-compile"])
 

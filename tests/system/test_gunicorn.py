@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
@@ -31,17 +32,33 @@ def account(standin_with: Callable[..., Standin]) -> dict[str, str]:
     return GOOD
 
 
-@pytest.fixture
-def running(standin: Standin, account: dict[str, str], tmp_path: Path) -> Iterator[Program]:
+@contextlib.contextmanager
+def deployed(standin: Standin, folder: Path) -> Iterator[Program]:
     with gateway(
-        tmp_path / "gateway.log",
+        folder / "gateway.log",
         SUPABASE_URL=standin.url,
         SUPABASE_SECRET_KEY=standin.secret_key,
         UPSTREAM_DEADLINE_S="2",
         # One account logs in many times at once here, which else looks like guessing.
         AUTH_THROTTLE_SCALE="1000",
-        PYTHONPATH=str(without_greenlet(tmp_path)),
+        PYTHONPATH=str(without_greenlet(folder)),
     ) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def running(
+    standin_with: Callable[..., Standin], account: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Program]:
+    """One service for all tests that leave it as it was."""
+    with deployed(standin_with(), tmp_path_factory.mktemp("gateway")) as service:
+        yield service
+
+
+@pytest.fixture
+def own(standin: Standin, account: dict[str, str], tmp_path: Path) -> Iterator[Program]:
+    """A service of the test's own, which it may stop, or whose worker it looks at."""
+    with deployed(standin, tmp_path) as service:
         yield service
 
 
@@ -127,18 +144,18 @@ def test_wrong_settings_do_not_keep_it_from_starting(tmp_path: Path) -> None:
         }
 
 
-def test_sigterm_lets_accepted_logins_finish(running: Program, standin: Standin) -> None:
+def test_sigterm_lets_accepted_logins_finish(own: Program, standin: Standin) -> None:
     standin.faults.on("latency", path="/auth/v1/token", seconds=1.0)
     answers: list[int] = []
 
     def log_in() -> None:
-        answers.append(requests.post(running.url + LOGIN, json=GOOD, timeout=10).status_code)
+        answers.append(requests.post(own.url + LOGIN, json=GOOD, timeout=10).status_code)
 
     threads = [threading.Thread(target=log_in) for _ in range(10)]
     for thread in threads:
         thread.start()
     eventually(lambda: len(standin.requests.of("/auth/v1/token")) == 10)
-    status = running.stop(signal.SIGTERM)
+    status = own.stop(signal.SIGTERM)
     for thread in threads:
         thread.join()
 
@@ -146,10 +163,10 @@ def test_sigterm_lets_accepted_logins_finish(running: Program, standin: Standin)
     assert status == 0
 
 
-def test_a_login_worker_is_small_and_has_no_client_library_in_it(running: Program) -> None:
+def test_a_login_worker_is_small_and_has_no_client_library_in_it(own: Program) -> None:
     for _ in range(5):
-        requests.post(running.url + LOGIN, json=GOOD, timeout=10)
-    (worker,) = _children(running.process.pid)
+        requests.post(own.url + LOGIN, json=GOOD, timeout=10)
+    (worker,) = _children(own.process.pid)
 
     assert _resident_mib(worker) <= 60
     # Compiled parts of what supabase and httpx would bring along.

@@ -11,23 +11,29 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.fixtures.dockerfile import ROOT, of, stages
 from tests.fixtures.programs import Program, clean_environment, free_port
+from tests.fixtures.standin import fast_place, temporary_folder
 from tests.waiting import PATIENCE_S, eventually
 
 BUILD, FINAL = stages()
 
 
 @pytest.fixture
-def prefix(tmp_path: Path) -> Path:
+def prefix() -> Iterator[Path]:
     """A folder in place of the image's root, in which the build stage has run."""
-    root = tmp_path / "image"
-    source = root / "src"
-    source.mkdir(parents=True)
+    with temporary_folder(fast_place()) as root:
+        _build(root)
+        yield root
+
+
+def _build(root: Path) -> None:
+    (source := root / "src").mkdir()
     for name, rest in BUILD:
         if name == "COPY":
             for path in rest.split()[:-1]:
@@ -39,7 +45,6 @@ def prefix(tmp_path: Path) -> Path:
                 command, cwd=source, env=clean_environment(), capture_output=True, text=True, check=False, timeout=280
             )
             assert done.returncode == 0, f"{rest}\n{done.stdout}{done.stderr}"
-    return root
 
 
 def _copy(path: Path, folder: Path) -> None:

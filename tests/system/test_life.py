@@ -6,13 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.fixtures.programs import ROOT, clean_environment, free_port, program
+from tests.fixtures.standin import fast_place, temporary_folder
 from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="needs bash and curl")
@@ -44,9 +44,8 @@ STEPS = [
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
     """A place that the account PostgreSQL runs as can reach."""
-    with tempfile.TemporaryDirectory(prefix="velro-life-", dir="/tmp") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder) / "data"
+    with temporary_folder(fast_place()) as folder:
+        yield folder / "data"
 
 
 @pytest.mark.parametrize("fast_login", ["on", "off"])

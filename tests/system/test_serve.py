@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sysconfig
-import tempfile
 import threading
 import venv
 import zipfile
@@ -20,6 +19,7 @@ import requests
 
 from supabase_standin import Standin
 from tests.fixtures.programs import Program, await_health, clean_environment, free_port
+from tests.fixtures.standin import fast_place, temporary_folder
 from tests.waiting import PATIENCE_S, eventually
 from tools.dist import build
 from velro_auth.ops.cli.dev import DEMO_EMAIL, DEMO_PASSWORD
@@ -168,9 +168,8 @@ def test_the_configuration_is_printed_and_nothing_is_started(command: Path, fold
 
 def test_the_local_project_runs_in_an_empty_folder_too(command: Path, folder: Path) -> None:
     port = free_port()
-    with tempfile.TemporaryDirectory(prefix="velro-dev-", dir="/tmp") as place:
-        # The account that PostgreSQL runs as has to reach the data.
-        Path(place).chmod(0o711)
+    # The account that PostgreSQL runs as has to reach the data.
+    with temporary_folder(fast_place()) as place:
         words = ("dev", "--port", str(port), "--data-dir", f"{place}/data")
         with started(command, folder, *words) as running:
             running.wait_for("Stop with Ctrl-C.")

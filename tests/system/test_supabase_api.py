@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -23,7 +24,7 @@ from tests.contract.test_face_client_calls import DIFFERENT
 from tests.contract.test_standin_client_calls import JS, MET, NEEDS_NODE, TIMEOUT_S
 from tests.fixtures.client_calls import PythonCalls
 from tests.fixtures.programs import Program, gateway
-from tests.fixtures.redis import RedisServer
+from tests.fixtures.redis import RedisServer, running_redis
 from tests.fixtures.standin import PASSWORD, new_email
 from tests.system.test_guards import FREE_GUESSES, log_in, redis_lines, somewhere
 from tests.waiting import eventually
@@ -34,17 +35,31 @@ def project(standin_with: Callable[..., Standin]) -> Standin:
     return standin_with(mail_interval_s=0.0)
 
 
-@pytest.fixture
-def program(project: Standin, own_redis: RedisServer, tmp_path: Path) -> Iterator[Program]:
+@contextlib.contextmanager
+def two_processes(project: Standin, redis: RedisServer, folder: Path) -> Iterator[Program]:
     environment = {
         **ENVIRONMENT,
         "SUPABASE_URL": project.url,
         "SUPABASE_PUBLISHABLE_KEY": project.publishable_key,
         "SUPABASE_SECRET_KEY": project.secret_key,
-        "REDIS_URL": own_redis.url,
+        "REDIS_URL": redis.url,
         "WEB_CONCURRENCY": "2",
     }
-    with gateway(tmp_path / "gateway.log", **environment) as started:
+    with gateway(folder / "gateway.log", **environment) as started:
+        yield started
+
+
+@pytest.fixture
+def program(project: Standin, own_redis: RedisServer, tmp_path: Path) -> Iterator[Program]:
+    with two_processes(project, own_redis, tmp_path) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def unharmed(standin_with: Callable[..., Standin], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """One service for all tests that leave it as it was."""
+    folder = tmp_path_factory.mktemp("gateway")
+    with running_redis() as redis, two_processes(standin_with(mail_interval_s=0.0), redis, folder) as started:
         yield started
 
 
@@ -174,10 +189,10 @@ def test_bodies_of_one_to_sixteen_kib_pass_whole(project: Standin, program: Prog
         "GET /auth/v1/settings\\..\\admin",
     ],
 )
-def test_hostile_request_lines_reach_nothing(line: str, project: Standin, program: Program) -> None:
+def test_hostile_request_lines_reach_nothing(line: str, project: Standin, unharmed: Program) -> None:
     """As bytes, because clients would tidy them up."""
     project.requests.clear()
-    port = int(program.url.rpartition(":")[2])
+    port = int(unharmed.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
         head = f"{line} HTTP/1.1\r\nHost: a\r\napikey: {project.publishable_key}\r\nConnection: close\r\n\r\n"
         raw.sendall(head.encode())

@@ -98,6 +98,71 @@ test("two tabs without Web Locks refresh once", async (t) => {
   assert.equal(storage.getItem("velro-auth:auth.example.com:lease"), null);
 });
 
+/** The storage of one origin as its tabs see it: what another tab wrote shows *laterMs* after it was written. */
+class SlowlySharedStorage {
+  #views = [];
+  constructor(laterMs) {
+    this.laterMs = laterMs;
+  }
+
+  /** The storage of a further tab. */
+  view() {
+    const mine = new MemoryStorage();
+    const others = () => this.#views.filter((view) => view !== mine);
+    const write = (change) => {
+      change(mine);
+      setTimeout(() => others().forEach(change), this.laterMs);
+    };
+    this.#views.push(mine);
+    return {
+      getItem: (key) => mine.getItem(key),
+      setItem: (key, value) => write((view) => view.setItem(key, value)),
+      removeItem: (key) => write((view) => view.removeItem(key)),
+    };
+  }
+}
+
+/** Gives this program the Web Locks of a browser: one holder at a time; the next one follows at once. */
+function webLocks(t) {
+  let last = Promise.resolve();
+  const locks = {
+    granted: 0,
+    request: (_name, _options, work) => {
+      const held = last.then(() => {
+        locks.granted += 1;
+        return work();
+      });
+      last = held.catch(() => undefined);
+      return held;
+    },
+  };
+  const before = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+  Object.defineProperty(globalThis, "navigator", { configurable: true, value: { locks } });
+  t.after(() => {
+    delete globalThis.navigator;
+    if (before) Object.defineProperty(globalThis, "navigator", before);
+  });
+  return locks;
+}
+
+test("two tabs with Web Locks refresh once, though what one wrote reaches the other after the lock", async (t) => {
+  const locks = webLocks(t);
+  const shared = new SlowlySharedStorage(10);
+  const views = [shared.view(), shared.view()];
+  const { auth, gateway } = await signedIn(t, { storage: views[0] });
+  const other = tab(gateway, views[1]);
+  t.after(() => other.auth.close());
+  await eventually(() => kept(views[1]));
+  mock.timers.tick(HOUR_MS);
+  locks.granted = 0;
+
+  const tokens = await Promise.all([auth.accessToken(), other.auth.accessToken()]);
+
+  assert.equal(tokens[0], tokens[1]);
+  assert.equal(gateway.count("POST /refresh"), 1);
+  assert.equal(locks.granted, 2);
+});
+
 const KEEP = {
   "503 busy": (gateway) => gateway.problem(503, "busy", {}, { "Retry-After": "7" }),
   "429 of a proxy": () => [429, "<html>", { "Retry-After": "7" }],

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ import pytest
 from supabase_standin import schema
 from supabase_standin.postgres import Postgres
 from tests.contract.database.project import Project
+from tests.fixtures.standin import fast_place, temporary_folder
 from velro_auth.ops.database import Runner
 
 MakeProject = Callable[[str], Project]
@@ -65,10 +64,7 @@ class Cluster:
 def clusters() -> Iterator[Callable[[int], Cluster]]:
     """Return a function that starts the server of a version, once."""
     started: dict[int, Cluster] = {}
-    folder = Path(tempfile.mkdtemp(prefix="velro-db-", dir="/tmp"))
-    folder.chmod(0o711)  # the server runs under another account when we are root
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    with temporary_folder(fast_place()) as folder, ExitStack() as stack:
 
         def start(major: int) -> Cluster:
             if major not in started:

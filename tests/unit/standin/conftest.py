@@ -10,7 +10,7 @@ import pytest
 
 from supabase_standin import accounts
 from supabase_standin.accounts import Account
-from tests.fixtures.standin import temporary_folder
+from tests.fixtures.standin import fast_place, temporary_folder
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can step down to another account")
 
@@ -18,7 +18,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can step do
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A fresh folder that everybody may pass through."""
-    with temporary_folder() as folder:
+    with temporary_folder(fast_place()) as folder:
         yield folder
 
 

@@ -18,6 +18,7 @@ import pytest
 from supabase_standin import binaries, schema
 from supabase_standin.accounts import Account
 from supabase_standin.postgres import Postgres, PostgresError
+from tests.fixtures.standin import fast_place, temporary_folder
 from tests.unit.standin.conftest import needs_root
 from tests.waiting import eventually
 
@@ -67,6 +68,22 @@ def child(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], int, str]]:
             process.kill()
 
 
+@pytest.fixture(scope="module")
+def new_cluster() -> Iterator[Path]:
+    """The folder of a server that was started once and stopped."""
+    with temporary_folder(fast_place()) as folder:
+        with Postgres(data_dir=folder / "data", durable=False):
+            pass
+        yield folder / "data"
+
+
+@pytest.fixture
+def made(place: Path, new_cluster: Path) -> Path:
+    """A fresh folder with a copy of that in ``data``: for tests that start a server, and not the first time."""
+    subprocess.run(["cp", "-a", new_cluster, place / "data"], check=True)
+    return place
+
+
 @pytest.fixture(params=["wheel", "system"])
 def bin_dir(request: pytest.FixtureRequest) -> Path:
     """The programs of either supplier; the system's are of another major version, mostly."""
@@ -109,17 +126,17 @@ def test_a_second_start_makes_nothing_anew(place: Path) -> None:
         assert said == ["starting PostgreSQL"]
 
 
-def test_stopping_leaves_neither_socket_nor_lock(place: Path) -> None:
-    with Postgres(data_dir=place / "data", durable=False) as server:
+def test_stopping_leaves_neither_socket_nor_lock(made: Path) -> None:
+    with Postgres(data_dir=made / "data", durable=False) as server:
         pid = server.pid
 
-    assert {path.name for path in (place / "data").iterdir()} == {"pgdata", "password", "postgres.log"}
+    assert {path.name for path in (made / "data").iterdir()} == {"pgdata", "password", "postgres.log"}
     assert pid is not None
     assert not is_alive(pid)
 
 
-def test_stopping_twice_does_no_harm(place: Path) -> None:
-    server = Postgres(data_dir=place / "data", durable=False)
+def test_stopping_twice_does_no_harm(made: Path) -> None:
+    server = Postgres(data_dir=made / "data", durable=False)
     server.start()
 
     server.stop()
@@ -156,9 +173,9 @@ def test_nobody_else_reads_password_data_or_socket(place: Path) -> None:
 
 
 @pytest.mark.parametrize(("durable", "fsync"), [(True, "on"), (False, "off")])
-def test_only_tests_may_forget(place: Path, durable: bool, fsync: str) -> None:
+def test_only_tests_may_forget(made: Path, durable: bool, fsync: str) -> None:
     with (
-        Postgres(data_dir=place / "data", durable=durable) as server,
+        Postgres(data_dir=made / "data", durable=durable) as server,
         psycopg.connect(server.dsn()) as connection,
     ):
         assert connection.execute("show fsync").fetchone() == (fsync,)
@@ -172,8 +189,8 @@ def test_what_takes_a_moment_is_said(place: Path) -> None:
     assert said == [f"creating the database in {place / 'data'}", "starting PostgreSQL"]
 
 
-def test_rows_survive_a_killed_server(place: Path) -> None:
-    server = Postgres(data_dir=place / "data")
+def test_rows_survive_a_killed_server(made: Path) -> None:
+    server = Postgres(data_dir=made / "data")
     server.start()
     write_a_note(server)
     assert server.pid is not None
@@ -184,8 +201,8 @@ def test_rows_survive_a_killed_server(place: Path) -> None:
         assert rows(server) == [("kept",)]
 
 
-def test_a_server_that_does_not_listen_is_killed_and_recovers(place: Path) -> None:
-    server = Postgres(data_dir=place / "data", stop_timeout_s=0.1)
+def test_a_server_that_does_not_listen_is_killed_and_recovers(made: Path) -> None:
+    server = Postgres(data_dir=made / "data", stop_timeout_s=0.1)
     server.start()
     write_a_note(server)
     pid = server.pid
@@ -199,52 +216,52 @@ def test_a_server_that_does_not_listen_is_killed_and_recovers(place: Path) -> No
         assert rows(server) == [("kept",)]
 
 
-def test_a_second_owner_is_told_who_the_first_is(place: Path) -> None:
-    with child(place / "data") as (process, _, _), pytest.raises(PostgresError) as caught:
-        Postgres(data_dir=place / "data").start()
+def test_a_second_owner_is_told_who_the_first_is(made: Path) -> None:
+    with child(made / "data") as (process, _, _), pytest.raises(PostgresError) as caught:
+        Postgres(data_dir=made / "data").start()
 
-    assert f"already runs in {place / 'data'} (process {process.pid})" in str(caught.value)
+    assert f"already runs in {made / 'data'} (process {process.pid})" in str(caught.value)
 
 
-def test_a_second_owner_in_the_same_process_is_refused(place: Path) -> None:
+def test_a_second_owner_in_the_same_process_is_refused(made: Path) -> None:
     with (
-        Postgres(data_dir=place / "data", durable=False),
+        Postgres(data_dir=made / "data", durable=False),
         pytest.raises(PostgresError, match="already runs"),
     ):
-        Postgres(data_dir=place / "data").start()
+        Postgres(data_dir=made / "data").start()
 
 
-def test_the_server_ends_with_its_killed_parent(place: Path) -> None:
-    with child(place / "data") as (process, pid, _):
+def test_the_server_ends_with_its_killed_parent(made: Path) -> None:
+    with child(made / "data") as (process, pid, _):
         assert is_alive(pid)
         process.kill()
         eventually(lambda: not is_alive(pid))
 
-    assert not (place / "data" / "pgdata" / "postmaster.pid").exists()
+    assert not (made / "data" / "pgdata" / "postmaster.pid").exists()
 
 
-def test_a_server_that_lost_parent_and_guard_is_ended_by_the_next(place: Path) -> None:
-    with child(place / "data") as (process, pid, _):
+def test_a_server_that_lost_parent_and_guard_is_ended_by_the_next(made: Path) -> None:
+    with child(made / "data") as (process, pid, _):
         os.kill(pid, signal.SIGSTOP)  # it cannot follow the guard's order yet
         process.kill()
         process.wait()
     resumed = subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -CONT {pid}"])
 
-    with Postgres(data_dir=place / "data", durable=False) as server:
+    with Postgres(data_dir=made / "data", durable=False) as server:
         assert server.pid != pid
         assert not is_alive(pid)
 
     resumed.wait()
 
 
-def test_a_stale_lock_file_of_a_living_stranger_is_no_obstacle(place: Path, account: Account) -> None:
+def test_a_stale_lock_file_of_a_living_stranger_is_no_obstacle(made: Path, account: Account) -> None:
     """PostgreSQL itself would refuse to start: the process id of the dead server was used again."""
-    server = Postgres(data_dir=place / "data", durable=False)
+    server = Postgres(data_dir=made / "data", durable=False)
     with server:
-        lock_file = (place / "data" / "pgdata" / "postmaster.pid").read_text()
+        lock_file = (made / "data" / "pgdata" / "postmaster.pid").read_text()
     stranger = subprocess.Popen(["sleep", "30"], cwd="/", **account.popen_arguments())
     stale = "\n".join([str(stranger.pid), *lock_file.splitlines()[1:]])
-    (place / "data" / "pgdata" / "postmaster.pid").write_text(stale)
+    (made / "data" / "pgdata" / "postmaster.pid").write_text(stale)
 
     try:
         with server:
@@ -293,32 +310,32 @@ def test_the_remains_of_an_attempt_that_was_cut_off_are_no_obstacle(place: Path)
         assert server.pid
 
 
-def test_another_version_than_the_cluster_s_is_refused(place: Path) -> None:
-    server = Postgres(data_dir=place / "data", durable=False)
+def test_another_version_than_the_cluster_s_is_refused(made: Path) -> None:
+    server = Postgres(data_dir=made / "data", durable=False)
     with server:
         pass
-    (place / "data" / "pgdata" / "PG_VERSION").write_text("9.6\n")
+    (made / "data" / "pgdata" / "PG_VERSION").write_text("9.6\n")
 
     with pytest.raises(PostgresError, match=r"made by PostgreSQL 9\.6"):
         server.start()
 
 
-def test_a_server_that_ends_at_once_says_why(place: Path) -> None:
-    server = Postgres(data_dir=place / "data", durable=False)
+def test_a_server_that_ends_at_once_says_why(made: Path) -> None:
+    server = Postgres(data_dir=made / "data", durable=False)
     with server:
         pass
-    with (place / "data" / "pgdata" / "postgresql.conf").open("a") as file:
+    with (made / "data" / "pgdata" / "postgresql.conf").open("a") as file:
         file.write("no_such_setting = on\n")
 
     with pytest.raises(PostgresError, match="no_such_setting"):
         server.start()
 
 
-def test_a_failed_start_leaves_the_folder_free(place: Path) -> None:
-    server = Postgres(data_dir=place / "data", durable=False)
+def test_a_failed_start_leaves_the_folder_free(made: Path) -> None:
+    server = Postgres(data_dir=made / "data", durable=False)
     with server:
         pass
-    conf = place / "data" / "pgdata" / "postgresql.conf"
+    conf = made / "data" / "pgdata" / "postgresql.conf"
     good = conf.read_text()
     conf.write_text(good + "no_such_setting = on\n")
     with pytest.raises(PostgresError):
