@@ -171,10 +171,13 @@ def test_a_night_with_an_outage_a_restart_and_a_crash(standin: Standin, pager: P
     alerts = [json.loads(body) for _, body in pager.calls]
     assert any(alert["alert"].startswith("login_") and alert["level"] == "critical" for alert in alerts)
     assert all(is_signed(headers, body) for headers, body in pager.calls)
-    # Each login was followed by its logout; one that an outage or the kill cut off may have left its session.
-    logins = sum(line.get("target") == "login" and line.get("status") == 200 for line in lines(night.folder))
-    assert observed(lines(night.folder), "logout") >= logins - 5
-    assert sessions(standin, email) <= 5 < logins
+    # Each login was followed by its logout. One that an outage or the kill cut off may have left its session, as may
+    # one that Supabase answered after the gateway's deadline.
+    records = lines(night.folder)
+    logins = sum(line.get("target") == "login" and line.get("status") == 200 for line in records)
+    logouts = sum(line.get("target") == "logout" and line.get("status") == 200 for line in records)
+    assert logouts >= logins - 5 > 15
+    assert sessions(standin, email) <= observed(records, "login") + 1 - logouts
     written = "".join(one.read_text("utf-8", "replace") for one in tmp_path.rglob("*") if one.is_file())
     written += night.resumed.stdout + night.resumed.stderr
     assert CANARY not in written
@@ -185,7 +188,9 @@ def test_a_night_with_an_outage_a_restart_and_a_crash(standin: Standin, pager: P
 def _assert_the_outages(night: Night) -> None:
     assert night.resumed.returncode == 2, night.resumed.stdout + night.resumed.stderr
     # Supabase hung: logins failed, and nothing else did.
-    hung = next(one for one in night.outages("login") if one["what"] == "answered 503 upstream_timeout")
+    # What comes first depends on how busy the machine is: the deadline, the gate or the circuit breaker.
+    hung = next(one for one in night.outages("login") if one["what"].startswith("answered 503 "))
+    assert "upstream_timeout" in {line.get("code") for line in night.during if line.get("target") == "login"}
     assert {line.get("status") for line in night.during if line.get("target") in {"health", "ping"}} <= {200, None}
     assert hung["ended_by"] == "recovery"
     assert hung["duration_s"] > 0

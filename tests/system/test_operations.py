@@ -143,7 +143,7 @@ def test_a_drill(environment: dict[str, str], email: str, standin: Standin, page
     """Supabase hangs: log, metric, webhook and readiness say critical; it heals: all clear, once."""
     settings = {
         **environment,
-        "UPSTREAM_DEADLINE_S": "0.5",
+        "UPSTREAM_DEADLINE_S": "1",
         "AUTH_SLO_WINDOW_S": "10",
         "ALERT_WEBHOOK_URL": f"{pager.url}/canary-in-the-address",
         "ALERT_WEBHOOK_SECRET": SECRET,
