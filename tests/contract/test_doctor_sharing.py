@@ -104,8 +104,8 @@ def test_a_replica(own_redis: RedisServer, admin: redis.Redis) -> None:
 
 def test_a_redis_that_is_full(own_redis: RedisServer, admin: redis.Redis) -> None:
     admin.config_set("maxmemory-policy", "noeviction")
-    admin.config_set("maxmemory", "1mb")
     admin.set("filler", b"x")
+    admin.config_set("maxmemory", "1mb")
 
     result = look("redis.sharing", own_redis.url)
 

@@ -273,7 +273,7 @@ def _await(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 
 def program_of(name: str, *places: str) -> str:
-    found = shutil.which(name) or next((place for place in places if Path(place).exists()), None)
+    found = next(filter(None, map(shutil.which, (name, *places))), None)
     if found is None:
         reason = f"no {name}: install the Debian package of that name"
         if os.environ.get("CI"):

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.fixtures.page_blocks import ROOT, Block, Runner, blocks, parsed
+from tests.fixtures.page_blocks import ROOT, Block, Runner, blocks, node_binary, parsed
 from tests.fixtures.programs import clean_environment, free_port, program
 from tests.fixtures.standin import temporary_folder
 
@@ -45,11 +44,7 @@ RUN = sorted(
 
 
 def _parse_js(code: str) -> None:
-    node = shutil.which("node")
-    if node is None:
-        assert "CI" not in os.environ, "node is missing: make system-packages"
-        pytest.skip("node is not installed: make system-packages")
-    command = [node, "--input-type=module", "--check"]
+    command = [node_binary(), "--input-type=module", "--check"]
     done = subprocess.run(command, input=code, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
 
