@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,6 +130,38 @@ def test_strict_mode_is_left_to_a_thread(make_client: MakeClient, supabase: resp
 @pytest.mark.parametrize("headers", [{}, bearer("x"), bearer("a b"), {"Cookie": "__Host-velro_session=x"}])
 def test_a_request_without_a_good_token_is_left_to_a_thread(service: Service, headers: dict[str, str]) -> None:
     assert not service.answers_at_once(environ(headers))
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        (VERIFY, "X-Original-URL"),
+        (VERIFY, "X-Forwarded-Uri"),
+        (f"{VERIFY}/{'a;' * 512}", ""),
+    ],
+)
+def test_a_long_address_is_compared_with_the_rules_by_a_thread(
+    make_client: MakeClient, supabase: responses.RequestsMock, tmp_path: Path, path: str, field: str
+) -> None:
+    """Many rules take 25 ms for an address of 8 KiB; in that time no probe would be answered."""
+    assert supabase
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[rules]]\npath = "/**"\nallow = "signed-in"\n')
+    service = make_client(AUTH_RULES_FILE=str(rules), TRUSTED_PROXIES="127.0.0.1").application
+    assert isinstance(service, Service)
+    good, long = bearer(token()), {field: f"https://a/{'a;' * 512}"} if field else {}
+    asked = {**good, "X-Original-URL": "https://a/", "X-Original-Method": "GET"}
+    assert status(service, environ(asked, environ_overrides={"REMOTE_ADDR": "127.0.0.1"})) == 200
+    assert service.answers_at_once(environ(asked))
+
+    assert not service.answers_at_once(environ({**good, **long}, path))
+
+
+def test_without_rules_an_address_of_any_length_is_answered_at_once(service: Service) -> None:
+    good = bearer(token())
+    assert status(service, environ(good)) == 200
+
+    assert service.answers_at_once(environ({**good, "X-Original-URL": f"https://a/{'a' * 4096}"}))
 
 
 def test_a_session_that_has_to_be_refreshed_is_left_to_a_thread(service: Service) -> None:
