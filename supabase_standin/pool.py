@@ -37,9 +37,9 @@ class Pool:
         """
         outer = getattr(self._after, "calls", None)
         calls: list[Callable[[], object]] = []
-        self._after.calls = calls
         with self._slots:
             connection = self._take()
+            self._after.calls = calls
             try:
                 with connection.transaction():
                     yield connection

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from velro_auth.app import Service
 from velro_auth.auth.models import Session, User
 from velro_auth.auth.sealing import sealing_keys
 from velro_auth.context import RequestContext
-from velro_auth.endpoints import cookie_sessions
+from velro_auth.endpoints import cookie_sessions, verify
 from velro_auth.fastlane import FastRequest
 from velro_auth.web.session_cookies import SessionCookies
 
@@ -117,6 +118,17 @@ def test_what_may_have_to_be_asked_of_supabase_is_left_to_a_thread(
     assert not service.answers_at_once(environ({**good, **headers}, path))
 
 
+def test_what_strangers_require_is_not_read(service: Service) -> None:
+    """It takes a millisecond for 8 KiB, and what gateways require would be forgotten for it."""
+    known = verify._of_header.cache_info(), verify._of_query.cache_info()
+
+    for number in range(3):
+        headers = {**bearer("x"), "X-Auth-Require": f"role=stranger-{number}"}
+        assert not service.answers_at_once(environ(headers, f"{VERIFY}?role=stranger-{number}"))
+
+    assert (verify._of_header.cache_info(), verify._of_query.cache_info()) == known
+
+
 def test_strict_mode_is_left_to_a_thread(make_client: MakeClient, supabase: responses.RequestsMock) -> None:
     assert supabase
     service, good = make_client(AUTH_VERIFY_MODE="strict").application, bearer(token())
@@ -129,6 +141,38 @@ def test_strict_mode_is_left_to_a_thread(make_client: MakeClient, supabase: resp
 @pytest.mark.parametrize("headers", [{}, bearer("x"), bearer("a b"), {"Cookie": "__Host-velro_session=x"}])
 def test_a_request_without_a_good_token_is_left_to_a_thread(service: Service, headers: dict[str, str]) -> None:
     assert not service.answers_at_once(environ(headers))
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        (VERIFY, "X-Original-URL"),
+        (VERIFY, "X-Forwarded-Uri"),
+        (f"{VERIFY}/{'a;' * 512}", ""),
+    ],
+)
+def test_a_long_address_is_compared_with_the_rules_by_a_thread(
+    make_client: MakeClient, supabase: responses.RequestsMock, tmp_path: Path, path: str, field: str
+) -> None:
+    """Many rules take 25 ms for an address of 8 KiB; in that time no probe would be answered."""
+    assert supabase
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[rules]]\npath = "/**"\nallow = "signed-in"\n')
+    service = make_client(AUTH_RULES_FILE=str(rules), TRUSTED_PROXIES="127.0.0.1").application
+    assert isinstance(service, Service)
+    good, long = bearer(token()), {field: f"https://a/{'a;' * 512}"} if field else {}
+    asked = {**good, "X-Original-URL": "https://a/", "X-Original-Method": "GET"}
+    assert status(service, environ(asked, environ_overrides={"REMOTE_ADDR": "127.0.0.1"})) == 200
+    assert service.answers_at_once(environ(asked))
+
+    assert not service.answers_at_once(environ({**good, **long}, path))
+
+
+def test_without_rules_an_address_of_any_length_is_answered_at_once(service: Service) -> None:
+    good = bearer(token())
+    assert status(service, environ(good)) == 200
+
+    assert service.answers_at_once(environ({**good, "X-Original-URL": f"https://a/{'a' * 4096}"}))
 
 
 def test_a_session_that_has_to_be_refreshed_is_left_to_a_thread(service: Service) -> None:

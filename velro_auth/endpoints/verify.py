@@ -106,12 +106,11 @@ class VerifyEndpoint:
         try:
             if token is None:
                 token = bearer_token(environ.get("HTTP_AUTHORIZATION"))
-            if _may_be_strict(environ, self.paths):
+            result = self.sessions.known(token)
+            # After that, so that nobody without a good token has it read.
+            if result is None or _may_be_strict(environ, self.paths):
                 return False
         except (BadParameter, TokenError):
-            return False
-        result = self.sessions.known(token)
-        if result is None:
             return False
         environ[_KNOWN] = KnownToken(token, result)
         return True

@@ -57,6 +57,16 @@ def test_what_waits_for_the_commit_is_called_after_it_and_never_after_a_rollback
     assert called == ["inner", "True"]
 
 
+def test_without_a_transaction_nothing_waits_for_a_commit() -> None:
+    """Nobody would call it: the mail would be lost without a word."""
+    unreachable = Pool("host=127.0.0.1 port=1", size=1)
+    with pytest.raises(psycopg.OperationalError), unreachable.transaction():
+        pass
+
+    with pytest.raises(AttributeError):
+        unreachable.after_commit(lambda: None)
+
+
 def backend_sees(pool: Pool, table: str) -> bool:
     with pool.transaction() as other:
         found = other.execute("select to_regclass(%s) is not null", [table]).fetchone()
