@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-
 #: What an authority's key is for. From 3.13 on, Python demands this and the identifiers of keys (RFC 5280, 4.2.1).
 _SIGNS: Final = x509.KeyUsage(
     key_cert_sign=True,
