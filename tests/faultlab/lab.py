@@ -37,6 +37,9 @@ PLUGIN: Final = Path(__file__).parent / "plugin"
 PASSWORD: Final = f"{CANARY}correct-horse-battery"
 WRONG: Final = f"{CANARY}wrong-password"
 _TEMPLATE: Final = "faultlab"
+#: How an instance is watched until it has started all of its threads.
+_BETWEEN_LOOKS_S: Final = 0.5
+_MOST_LOOKS: Final = 20
 
 
 class CannotRun(Exception):
@@ -355,9 +358,14 @@ class Lab:
         return Load(ask, rps=rps, seed=self.random.getrandbits(32), threads=threads)
 
     def settled(self) -> None:
-        """Note what the instances use now: the start that G4 compares with."""
+        """Note what the instances use now, once all of their threads have started: G4 compares with it."""
         for each in self.gateways:
             each.start = use_of(each.pids)
+            for _ in range(_MOST_LOOKS):
+                time.sleep(_BETWEEN_LOOKS_S)
+                before, each.start = each.start, use_of(each.pids)
+                if before.threads == each.start.threads and each.start.mib < before.mib + 1:
+                    break
 
     # The end.
 

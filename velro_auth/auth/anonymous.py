@@ -55,7 +55,7 @@ class Anonymous:
         with guards.sign_ups.attempt(context.address), guards.failure_delay.permit():
             guards.families.acquire(guards.families.anonymous, context.address)
             mark = self.sessions.denied.mark()
-            with guards.asking.bulkhead.permit(), self.breaker.attempt():
+            with guards.asking.bulkhead.permit(context), self.breaker.attempt():
                 session = self.sign_up(wanted, context)
         # The user is new, so only a defective deny-list refuses the session.
         self.sessions.admit(session, mark)

@@ -114,7 +114,7 @@ class Freshness:
                 self.guards.failure_delay.hold(context.arrived_s),
             ):
                 self.guards.rate_limit.acquire(is_known=attempt.is_known)
-                with self.guards.asking():
+                with self.guards.asking(context):
                     session = self.identity.sign_in(credentials, context)
                 if session.user.id != claims.sub:
                     # The address was changed after the token was issued, and now is another user's.
@@ -127,7 +127,7 @@ class Freshness:
     def _end(self, session: Session, context: RequestContext) -> None:
         """End the session that the check began. Its tokens were given to nobody."""
         try:
-            with self.guards.failure_delay.permit(), self.guards.asking():
+            with self.guards.failure_delay.permit(), self.guards.asking(context):
                 self.identity.sign_out(session.access_token, "local", context)
         except SessionGone:
             return

@@ -88,7 +88,7 @@ class Login:
         for _ in range(2):
             self.guards.rate_limit.acquire(is_known=is_known)
             mark = self.denied.mark()
-            with self.guards.asking():
+            with self.guards.asking(context):
                 session = self.identity.sign_in(credentials, context)
             claims = claims_of_issued(session.access_token)
             if claims is None or self.denied.admits(claims, mark):

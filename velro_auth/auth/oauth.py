@@ -175,6 +175,6 @@ class CodeExchange:
         guards = self.sessions.guards
         guards.rate_limit.acquire(is_known=False)
         mark = self.sessions.denied.mark()
-        with guards.asking():
+        with guards.asking(context):
             session = self.grant(code, verifier, context)
         return self.sessions.admit(session, mark)

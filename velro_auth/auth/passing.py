@@ -112,7 +112,7 @@ class PassedCalls:
         ):
             guards.rate_limit.acquire(is_known=False)
             mark = self.sessions.denied.mark()
-            with guards.asking():
+            with guards.asking(context):
                 passed = self.ask(call, context)
         assert passed.session is not None, "the answer to a grant has a session"
         context.log_fields["account"] = guards.throttle.name(passed.session.user.email or passed.session.user.id)

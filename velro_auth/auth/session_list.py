@@ -117,7 +117,7 @@ class SessionList:
             with (
                 guards.sessions.permit("sessions", context.address),
                 guards.failure_delay.permit(),
-                guards.asking.bulkhead.permit(),
+                guards.asking.bulkhead.permit(context),
                 guards.data.attempt(),
             ):
                 yield self.rows

@@ -93,7 +93,7 @@ class Sessions:
             with self.guards.sessions.permit("refresh", context.address):
                 # A user with a session is known. Supabase counts refreshes and logins together.
                 self.guards.rate_limit.acquire(is_known=True)
-                with self.guards.asking():
+                with self.guards.asking(context):
                     session = self.identity.refresh(refresh_token, context)
             self.note_token(session.access_token)
             return session
@@ -159,7 +159,7 @@ class Sessions:
         with (
             self.guards.sessions.permit("me", context.address),
             self.guards.failure_delay.permit(),
-            self.guards.asking.bulkhead.permit(),
+            self.guards.asking.bulkhead.permit(context),
         ):
             return claims, self.profiles.of(token, claims.sub) or Profile()
 
@@ -200,7 +200,7 @@ class Sessions:
         with (
             self.guards.sessions.permit("logout", context.address),
             self.guards.failure_delay.permit(),
-            self.guards.asking(),
+            self.guards.asking(context),
         ):
             return self.identity.sign_out(token, scope, context)
 

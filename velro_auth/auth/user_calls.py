@@ -81,7 +81,7 @@ class UserCalls:
         guards = self.sessions.guards
         with (
             guards.sessions.permit(self.kind, context.address),
-            guards.asking.bulkhead.permit(),
+            guards.asking.bulkhead.permit(context),
             self.breaker.attempt(),
         ):
             yield

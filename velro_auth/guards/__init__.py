@@ -31,7 +31,7 @@ class Guards:
         failure_delay: Answers refused logins at fixed times.
         rate_limit: Keeps the calls below Supabase's own rate limit.
         families: Does the same for the routes that Supabase counts apart from logins.
-        asking: Bulkhead and circuit breaker: ``with guards.asking():`` around each call of Supabase.
+        asking: Bulkhead and circuit breaker: ``with guards.asking(context):`` around each call of Supabase.
         sessions: Limits the calls of users with a session, of each network.
         checks: The circuit breaker of token checks. It is a separate one, so that a failing ``GET /user`` does not
             stop logins. It opens sooner, because most tokens can be verified without Supabase.

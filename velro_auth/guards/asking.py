@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from velro_auth.context import RequestContext
 from velro_auth.errors import Busy, CircuitOpen, UpstreamError, UpstreamThrottled, VelroAuthError
 from velro_auth.guards.upstream_rate_limit import RateLimitBucket
 
@@ -89,30 +90,39 @@ class Bulkhead:
         return len(self.state.waiting)
 
     @contextlib.contextmanager
-    def permit(self) -> Iterator[None]:
+    def permit(self, context: RequestContext | None = None) -> Iterator[None]:
         """Hold a permit for the duration of the block.
+
+        Args:
+            context: The request that this serves. The time that it waits is noted there: it counts towards the
+                deadline of the call.
 
         Raises:
             Busy: No permit became free in time, or too many calls wait already.
         """
-        self._acquire()
+        waited_s = self._acquire()
+        if context is not None:
+            context.waited_s += waited_s
         try:
             yield
         finally:
             self._release()
 
-    def _acquire(self) -> None:
+    def _acquire(self) -> float:
+        """Acquire a permit; return how long that took, in seconds."""
         state = self.state
         with state.lock:
             # While calls wait, all permits are in use: a released one is passed on under this lock.
             if state.in_use < state.permits:
                 state.in_use += 1
-                return
+                return 0.0
             if len(state.waiting) >= self._max_waiting:
                 raise Busy("all login permits are in use and the queue is full", retry_after_s=self._wait_s)
             granted = threading.Event()
             state.waiting.append(granted)
+        began_s = time.monotonic()
         self._wait(granted)
+        return time.monotonic() - began_s
 
     def _wait(self, granted: threading.Event) -> None:
         is_granted = False
@@ -232,8 +242,11 @@ class CircuitBreaker:
         if generation <= self._opened_generation:
             return  # the call began before the breaker opened: out of date
         if is_failure:
-            if generation == self._probe:
-                self._probe, self._next_probe_s = None, self._clock() + OPEN_S
+            now = self._clock()
+            # One that hung until its deadline was given up before, and another caller may probe: it says nothing about
+            # Supabase's present state.
+            if generation == self._probe and now < self._next_probe_s:
+                self._probe, self._next_probe_s = None, now + OPEN_S
             return
         # The late answer of a probe that was given up closes the breaker too.
         self._generation += 1
@@ -276,15 +289,15 @@ class Asking:
     rate_limit: RateLimitBucket
 
     @contextlib.contextmanager
-    def __call__(self) -> Iterator[None]:
-        """Ask Supabase within the block.
+    def __call__(self, context: RequestContext | None = None) -> Iterator[None]:
+        """Ask Supabase within the block, for the request of *context*.
 
         Raises:
             Busy: No permit became free in time.
             CircuitOpen: The circuit breaker is open.
         """
         try:
-            with self.bulkhead.permit(), self.breaker.attempt():
+            with self.bulkhead.permit(context), self.breaker.attempt():
                 yield
         except UpstreamThrottled:
             self.rate_limit.upstream_refused()

@@ -150,7 +150,9 @@ class AuthCalls:
             return (read(reply),) if reply.status in question.successes else reply
 
         with timed(context):
-            answer = self._transport.ask(request, judged, payload, headers, deadline_s=deadline_s)
+            answer = self._transport.ask(
+                request, judged, payload, headers, deadline_s=deadline_s, waited_s=context.waited_s
+            )
         if isinstance(answer, Reply):
             raise translate.refusal(answer, question)
         return answer[0]

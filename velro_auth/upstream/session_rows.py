@@ -115,7 +115,8 @@ class SupabaseSessionRows:
         if context.traceparent:
             headers["traceparent"] = context.traceparent
         with timed(context):
-            answer = self._transport.ask(request, judged, json.dumps(arguments).encode(), headers)
+            payload = json.dumps(arguments).encode()
+            answer = self._transport.ask(request, judged, payload, headers, waited_s=context.waited_s)
         if isinstance(answer, Reply):
             raise _refusal(answer)
         return answer[0]

@@ -140,7 +140,7 @@ def spray(lab: Lab) -> None:
     began_s = time.monotonic()
     noticed_s = 0.0
     with lab.load(log_in, rps=10) as load, lab.load(guess, rps=200) as storm:
-        while time.monotonic() < began_s + max(8.0, 0.7 * lab.seconds):
+        while time.monotonic() < began_s + max(20.0, 0.7 * lab.seconds):
             time.sleep(0.5)
             took_s = time.monotonic() - began_s
             if not noticed_s and gateway.metric("velro_auth_throttle_refusals_total") > 300:

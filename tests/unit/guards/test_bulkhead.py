@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.waiting import eventually
+from velro_auth.context import RequestContext
 from velro_auth.errors import Busy, InvalidCredentials, UpstreamTimeout
 from velro_auth.guards.asking import Bulkhead
 
@@ -116,6 +118,20 @@ def test_a_login_beyond_the_queue_is_busy_at_once() -> None:
 
         assert time.monotonic() - started < 0.1
         assert (crowded.in_use, crowded.waiting) == (1, 2)
+
+
+def test_the_time_that_a_call_waits_counts_towards_the_deadline_of_its_request() -> None:
+    crowded = bulkhead(1, wait_s=10)
+    context = RequestContext(request_id="1", address="192.0.2.1", arrived_s=0.0)
+    with crowded.permit(context):
+        assert context.waited_s == 0.0
+        waiter = threading.Thread(target=lambda: contextlib.ExitStack().enter_context(crowded.permit(context)))
+        waiter.start()
+        eventually(lambda: crowded.waiting)
+        time.sleep(0.05)
+    waiter.join(10)
+
+    assert 0.05 <= context.waited_s < 5
 
 
 def test_a_permit_that_becomes_free_as_the_wait_ends_is_not_lost() -> None:

@@ -228,6 +228,19 @@ def test_a_probe_that_was_given_up_may_still_bring_good_news(upstream: Upstream,
     assert upstream.state == "closed"
 
 
+def test_a_probe_that_ends_after_it_was_given_up_keeps_nobody_from_probing(
+    upstream: Upstream, clock: HandClock
+) -> None:
+    upstream.fail_until_open()
+    clock.advance(OPEN_S)
+    with pytest.raises(UpstreamTimeout), upstream.breaker.attempt():
+        clock.advance(PROBE_S + 1)
+        raise UpstreamTimeout
+
+    assert upstream.call()
+    assert upstream.state == "closed"
+
+
 def test_a_probe_that_was_given_up_brings_no_bad_news(upstream: Upstream, clock: HandClock) -> None:
     upstream.fail_until_open()
     clock.advance(OPEN_S)

@@ -185,6 +185,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         *,
         deadline_s: float | None = None,
+        waited_s: float = 0.0,
     ) -> Read:
         """Send a copy of *prepared* and return what *read* returns for the answer.
 
@@ -200,6 +201,7 @@ class Transport:
             body: The body.
             headers: Header fields beside the prepared ones, or instead of them, in the same spelling.
             deadline_s: Limit for the whole call, where it is less than usual.
+            waited_s: How much of the limit is used up already. The call has at least half of it all the same.
 
         Raises:
             UpstreamUnavailable: No connection, a broken one, or an answer beyond the cap.
@@ -213,7 +215,8 @@ class Transport:
             request.headers["Content-Length"] = str(len(body))
         with self._counting:
             self.sent += 1
-        ends_s = self._clock() + min(self._deadline_s, deadline_s or self._deadline_s)
+        limit_s = min(self._deadline_s, deadline_s or self._deadline_s)
+        ends_s = self._clock() + max(limit_s - waited_s, limit_s / 2)
         try:
             try:
                 return self._ask(request, read, ends_s)
