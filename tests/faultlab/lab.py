@@ -353,8 +353,8 @@ class Lab:
 
         return self.load(ask, rps=rps)
 
-    def load(self, ask: Callable[[int, float], Reply], *, rps: float, threads: int = 48) -> Load:
-        """Return a load with this lab's seed."""
+    def load(self, ask: Callable[[int, float], Reply], *, rps: float, threads: int = 160) -> Load:
+        """Return a load with this lab's seed; with fewer threads than callers it would wait for itself."""
         return Load(ask, rps=rps, seed=self.random.getrandbits(32), threads=threads)
 
     def settled(self) -> None:

@@ -94,35 +94,32 @@ class Bulkhead:
         """Hold a permit for the duration of the block.
 
         Args:
-            context: The request that this serves. The time that it waits is noted there: it counts towards the
-                deadline of the call.
+            context: The request that this serves. Its wait counts towards the deadline of the call.
 
         Raises:
             Busy: No permit became free in time, or too many calls wait already.
         """
-        waited_s = self._acquire()
+        began_s = time.monotonic()
+        self._acquire()
         if context is not None:
-            context.waited_s += waited_s
+            context.waited_s += time.monotonic() - began_s
         try:
             yield
         finally:
             self._release()
 
-    def _acquire(self) -> float:
-        """Acquire a permit; return how long that took, in seconds."""
+    def _acquire(self) -> None:
         state = self.state
         with state.lock:
             # While calls wait, all permits are in use: a released one is passed on under this lock.
             if state.in_use < state.permits:
                 state.in_use += 1
-                return 0.0
+                return
             if len(state.waiting) >= self._max_waiting:
                 raise Busy("all login permits are in use and the queue is full", retry_after_s=self._wait_s)
             granted = threading.Event()
             state.waiting.append(granted)
-        began_s = time.monotonic()
         self._wait(granted)
-        return time.monotonic() - began_s
 
     def _wait(self, granted: threading.Event) -> None:
         is_granted = False
@@ -242,11 +239,9 @@ class CircuitBreaker:
         if generation <= self._opened_generation:
             return  # the call began before the breaker opened: out of date
         if is_failure:
-            now = self._clock()
-            # One that hung until its deadline was given up before, and another caller may probe: it says nothing about
-            # Supabase's present state.
-            if generation == self._probe and now < self._next_probe_s:
-                self._probe, self._next_probe_s = None, now + OPEN_S
+            # One that hung until its deadline was given up before: it says nothing about Supabase's present state.
+            if generation == self._probe and self._clock() < self._next_probe_s:
+                self._probe, self._next_probe_s = None, self._clock() + OPEN_S
             return
         # The late answer of a probe that was given up closes the breaker too.
         self._generation += 1

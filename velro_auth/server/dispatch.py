@@ -97,32 +97,38 @@ def _checked(headers: Fields) -> tuple[list[str], int | None]:
         ValueError: A field could be read as more than itself.
         TypeError: It is no string.
     """
+    values = [value for _, value in headers]
     # One pattern over all values: a pattern for each of twenty fields takes as long as the rest of a short response.
-    values = "\n".join([value for _, value in headers])
-    if not _are_values(values) or (headers and values.count("\n") != len(headers) - 1):
+    together = "\n".join(values)
+    if not _are_values(together) or (headers and together.count("\n") != len(headers) - 1):
         # The name only: the value may be a secret.
         raise ValueError(f"invalid header field {next(name for name, value in headers if not _is_value(value))!r}")
-    lines: list[str] = []
-    length = None
-    for name, raw_value in headers:
-        lower = _lower(name)
-        if lower in _SERVER_FIELDS:
-            continue
-        value = raw_value.strip(" \t")
-        if lower == "content-length":
-            if length is not None or not _is_length(value):
-                raise ValueError("invalid length")
-            length = int(value)
-        lines.append(f"{name}: {value}\r\n")
-    return lines, length
+    beginnings, lengths = _beginnings(tuple([name for name, _ in headers]))
+    stripped = [value.strip(" \t") for value in values]
+    lines = [f"{begins}{value}\r\n" for begins, value in zip(beginnings, stripped, strict=True) if begins]
+    if not lengths:
+        return lines, None
+    length = stripped[lengths[0]]
+    if len(lengths) > 1 or not _is_length(length):
+        raise ValueError("invalid length")
+    return lines, int(length)
 
 
 @functools.lru_cache(maxsize=256)
-def _lower(name: str) -> str:
-    """Return the name of a field in lower case. Services have few names; an exception is not remembered."""
-    if not _is_token(name):
-        raise ValueError(f"invalid header field {name!r}")
-    return name.lower()
+def _beginnings(names: tuple[str, ...]) -> tuple[list[str], list[int]]:
+    """Return how the line of each field begins, empty for one that is not sent, and which fields are the length.
+
+    A service has few kinds of responses, and their names never vary. An exception is not remembered.
+
+    Raises:
+        ValueError: A name could be read as more than itself.
+    """
+    for name in names:
+        if not _is_token(name):
+            raise ValueError(f"invalid header field {name!r}")
+    lower = [name.lower() for name in names]
+    beginnings = [f"{name}: " if low not in _SERVER_FIELDS else "" for name, low in zip(names, lower, strict=True)]
+    return beginnings, [at for at, name in enumerate(lower) if name == "content-length"]
 
 
 @functools.lru_cache(maxsize=2)

@@ -6,13 +6,16 @@ Workers write through ``sink.Sink``: a stdout that is not read blocks no request
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import sys
+import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
-from velro_auth.telemetry.sink import Sink, SinkHandler
+from velro_auth.telemetry.sink import GATHER_S, Sink
 
 # structlog would load rich and Pygments for coloured tracebacks, which are never made here: 4 MiB a worker.
 _rich = sys.modules.pop("rich", None)
@@ -40,12 +43,59 @@ _DETAILS: Final = frozenset(
 )
 
 
+class SinkHandler(logging.Handler):
+    """Writes log records to a sink: by default to stdout."""
+
+    def __init__(self, sink: Sink | None = None) -> None:
+        super().__init__()
+        self.sink: Final = sink or Sink(gather_s=GATHER_S)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Format and write a record."""
+        try:
+            self.sink.write(self.format(record))
+        except Exception:  # noqa: BLE001 - logging's own rule: a line that cannot be formatted raises nothing
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Wait a short time for the last lines; logging calls this when the process ends."""
+        self.sink.flush()
+
+
+_access_log: Final = logging.getLogger("velro_auth.access")
+
+
+class _AccessRecord(logging.LogRecord):
+    """A record of the access log.
+
+    ``logging`` would find out which line of code logs, in which thread, process and task: nobody asks, and it takes as
+    long as all else about a line.
+    """
+
+    _usual: Final = vars(logging.makeLogRecord({"name": _access_log.name}))
+
+    def __init__(self, level: int, message: str, fields: Mapping[str, Any]) -> None:
+        now_s, name = time.time(), logging.getLevelName(level)
+        vars(self).update(self._usual, msg=message, levelno=level, levelname=name, created=now_s, **fields)
+
+
+def log_access(level: int, message: str, fields: Mapping[str, Any]) -> None:
+    """Log one request, with *fields* as further attributes of the record."""
+    if _access_log.isEnabledFor(level):
+        _access_log.handle(_AccessRecord(level, message, fields))
+
+
 def _shorten(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Escape control characters in every message, and remove the details from lines that report nothing wrong."""
     event["event"] = "".join(char if char.isprintable() else repr(char)[1:-1] for char in event["event"])
     if event["level"] in {"debug", "info"}:
         return {name: value for name, value in event.items() if name not in _DETAILS}
     return event
+
+
+@functools.lru_cache(maxsize=4)
+def _to_the_second(time_s: int) -> str:
+    return datetime.fromtimestamp(time_s, UTC).isoformat().removesuffix("+00:00")
 
 
 class _JsonFormatter(logging.Formatter):
@@ -60,7 +110,7 @@ class _JsonFormatter(logging.Formatter):
         line: dict[str, Any] = {
             "logger": record.name,
             "level": record.levelname.lower(),
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
+            "time": f"{_to_the_second(int(record.created))}.{int(record.created % 1 * 1_000_000):06d}Z",
         }
         own = self._OWN
         line |= {name: value for name, value in vars(record).items() if name not in own}

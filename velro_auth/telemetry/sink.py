@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 import os
 import select
 import threading
@@ -22,6 +21,10 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 
 #: How long the process that built a sink waits for room before it drops a line, in seconds.
 MAX_WAIT_S: Final = 0.05
+
+#: For so long after a line that was written at once, further lines wait and are then written together, in seconds. To
+#: write a line into a pipe and to wake its reader takes longer than all else about a token check (measured).
+GATHER_S: Final = 0.005
 
 #: How long the end of a process waits for its last lines, in seconds.
 FLUSH_S: Final = 2.0
@@ -53,17 +56,20 @@ class _Line(bytes):
 class Sink:
     """Writes lines to a descriptor.
 
-    In a forked process (a worker) the thread that has a line writes it, if no other line waits and the system accepts
-    it at once: waking another thread costs more than the line. Otherwise the line is queued for a thread, which is
-    started with the first line. No caller ever waits, and lines beyond the bounds are dropped and counted. The process
-    that built the sink (gunicorn's master, a command) has no threads and few lines: it writes itself, and drops a
-    line that cannot be written within ``MAX_WAIT_S``. One line reports the dropped lines as soon as there is room.
+    In a forked process (a worker) the thread that has a line writes it, if no other line waits, the last one was not
+    written a moment ago, and the system accepts it at once: waking another thread costs more than the line. Otherwise
+    the line is queued for a thread, which is started with the first line. No caller ever waits, and lines beyond the
+    bounds are dropped and counted. The process that built the sink (gunicorn's master, a command) has no threads and
+    few lines: it writes itself, and drops a line that cannot be written within ``MAX_WAIT_S``. One line reports the
+    dropped lines as soon as there is room.
 
     Args:
         open_descriptor: Opens the output; called once in each process, with the first line.
         max_lines: Bound of the queue in lines.
         max_bytes: Bound of the queue in bytes.
+        gather_s: For so long lines may wait for others after one was written at once, in seconds.
         wall_clock: Unix time in seconds.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(
@@ -72,11 +78,13 @@ class Sink:
         *,
         max_lines: int = MAX_LINES,
         max_bytes: int = MAX_BYTES,
+        gather_s: float = 0.0,
         wall_clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._open = open_descriptor
-        self._max_lines, self._max_bytes = max_lines, max_bytes
-        self._wall_clock = wall_clock
+        self._max_lines, self._max_bytes, self._gather_s = max_lines, max_bytes, gather_s
+        self._wall_clock, self._clock = wall_clock, clock
         self._is_forked = False
         self._begin()
         after_fork(self)
@@ -92,6 +100,10 @@ class Sink:
         # The last line in the output is unfinished.
         self._is_torn = False
         self._can_write_at_once = bool(_NOWAIT)
+        self._next_at_once_s = 0.0
+        # The thread lets lines gather. It need not be woken for each.
+        self._is_gathering = False
+        self._is_urgent = False
         self._thread: threading.Thread | None = None
         # Reentrant: a signal handler may log while its thread is in here.
         self._changed = threading.Condition(threading.RLock())
@@ -120,6 +132,8 @@ class Sink:
     def flush(self, within_s: float = FLUSH_S) -> bool:
         """Wait until all lines are written, at most *within_s*; return whether they are."""
         with self._changed:
+            self._is_urgent = True
+            self._changed.notify_all()
             return self._changed.wait_for(lambda: not self._lines and not self._is_writing, within_s)
 
     def _queue(self, data: _Line) -> bool:
@@ -128,10 +142,15 @@ class Sink:
         self._start()
         if not self._can_write_at_once or self._lines or self._is_writing or self._unreported or self._is_torn:
             self._lines.append(data)
+        elif not self._gather_s:
+            data = self._write_at_once(data)
+        elif (now_s := self._clock()) < self._next_at_once_s:
+            self._lines.append(data)
         else:
+            self._next_at_once_s = now_s + self._gather_s
             data = self._write_at_once(data)
         self._bytes += len(data)
-        if self._lines and not self._is_writing:
+        if self._lines and not self._is_writing and not self._is_gathering:
             self._changed.notify_all()
         return True
 
@@ -165,13 +184,17 @@ class Sink:
         return rest
 
     def _run(self) -> None:
+        is_rest = False
         while True:
             with self._changed:
                 self._is_writing = False
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._lines)
+                if not is_rest:
+                    self._gather()
                 self._is_writing = True
                 batch = self._next_batch()
+                is_rest = bool(self._lines)
             written = self._write_all(batch)
             complete = sum(end <= written for end in itertools.accumulate(map(len, batch)))
             lost = batch[complete:]
@@ -180,6 +203,13 @@ class Sink:
             with self._changed:
                 self.dropped += sum(not line.reports for line in lost)
                 self._unreported += sum(line.reports or 1 for line in lost)
+
+    def _gather(self) -> None:
+        """Wait a moment for further lines, unless somebody waits for those that there are."""
+        if self._gather_s and self._can_write_at_once and len(self._lines) < self._max_lines // 2:
+            self._is_gathering = True
+            self._changed.wait_for(lambda: self._is_urgent, self._gather_s)
+            self._is_gathering = self._is_urgent = False
 
     def _next_batch(self) -> list[_Line]:
         """Take as many lines as the kernel writes in one piece: more could mix with another worker's lines."""
@@ -247,25 +277,6 @@ class Sink:
         if self._fd is None:
             self._fd = self._open()
         return self._fd
-
-
-class SinkHandler(logging.Handler):
-    """Writes log records to a sink: by default to stdout."""
-
-    def __init__(self, sink: Sink | None = None) -> None:
-        super().__init__()
-        self.sink: Final = sink or Sink()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Format and write a record."""
-        try:
-            self.sink.write(self.format(record))
-        except Exception:  # noqa: BLE001 - logging's own rule: a line that cannot be formatted raises nothing
-            self.handleError(record)
-
-    def flush(self) -> None:
-        """Wait a short time for the last lines; logging calls this when the process ends."""
-        self.sink.flush()
 
 
 def _write_some(fd: int, data: bytes) -> int:

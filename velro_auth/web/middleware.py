@@ -11,7 +11,7 @@ import functools
 import itertools
 import logging
 import math
-import os
+import random
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from werkzeug.wrappers import Response
 
 from velro_auth.context import AFTERWARDS, CONTEXT, REFUSED, RequestContext
+from velro_auth.telemetry.logs import log_access
 from velro_auth.web import problems
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 logger = logging.getLogger("velro_auth.web.middleware")
-access_log = logging.getLogger("velro_auth.access")
 
 #: ASVS 3.4. HSTS: one year, subdomains too.
 SECURITY_HEADERS: Final = (
@@ -39,8 +39,6 @@ SECURITY_HEADERS: Final = (
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
-
-_SECURITY_NAMES: Final = frozenset(name.lower() for name, _ in SECURITY_HEADERS)
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: W3C Trace Context, version 00; all zeros are no identifiers.
@@ -133,7 +131,7 @@ class Middleware:
         # It holds the request, whose environment holds the context: they would live until a garbage collection.
         context.keep_session = None
         took_ms = (self._clock() - started_s) * 1000
-        headers += _security_headers(headers)
+        headers += _security_headers(tuple([name for name, _ in headers]))
         headers += self._cors.headers(environ.get("HTTP_ORIGIN"))
         headers += [("X-Request-ID", context.request_id), ("Server-Timing", _server_timing(context, took_ms))]
         headers += _rate_limit(context)
@@ -151,7 +149,8 @@ class Middleware:
         given = environ.get("HTTP_X_REQUEST_ID", "")
         traceparent = environ.get("HTTP_TRACEPARENT", "")
         context = RequestContext(
-            request_id=given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex(),
+            # No secret, only a name: Python's generator starts anew in each forked process.
+            request_id=given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}",
             address=self._addresses.of(environ),
             arrived_s=time.monotonic(),
             peer_is_trusted=peer_is_trusted,
@@ -216,7 +215,7 @@ def _log(environ: WSGIEnvironment, context: RequestContext, status: int, took_ms
     if context.traceparent:
         fields["traceparent"] = context.traceparent
     level = logging.ERROR if status == _SERVER_ERROR else logging.WARNING if status > _SERVER_ERROR else logging.INFO
-    access_log.log(level, "%s %s %d", fields["method"], path, status, extra=fields | context.log_fields)
+    log_access(level, f"{fields['method']} {path} {status}", fields | context.log_fields)
 
 
 def _run(app: WSGIApplication, environ: WSGIEnvironment) -> tuple[str, list[tuple[str, str]], bytes]:
@@ -238,12 +237,11 @@ def _run(app: WSGIApplication, environ: WSGIEnvironment) -> tuple[str, list[tupl
     return status, headers, body
 
 
-def _security_headers(headers: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
-    """Return the security headers that the response lacks."""
-    present = {name.lower() for name, _ in headers}
-    if present.isdisjoint(_SECURITY_NAMES):
-        return SECURITY_HEADERS
-    return [header for header in SECURITY_HEADERS if header[0].lower() not in present]
+@functools.lru_cache(maxsize=256)
+def _security_headers(present: tuple[str, ...]) -> Sequence[tuple[str, str]]:
+    """Return the security headers that a response with the fields *present* lacks."""
+    names = {name.lower() for name in present}
+    return [header for header in SECURITY_HEADERS if header[0].lower() not in names]
 
 
 def _server_timing(context: RequestContext, took_ms: float) -> str:

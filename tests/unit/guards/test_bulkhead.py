@@ -124,7 +124,6 @@ def test_the_time_that_a_call_waits_counts_towards_the_deadline_of_its_request()
     crowded = bulkhead(1, wait_s=10)
     context = RequestContext(request_id="1", address="192.0.2.1", arrived_s=0.0)
     with crowded.permit(context):
-        assert context.waited_s == 0.0
         waiter = threading.Thread(target=lambda: contextlib.ExitStack().enter_context(crowded.permit(context)))
         waiter.start()
         eventually(lambda: crowded.waiting)

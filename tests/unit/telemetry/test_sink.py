@@ -18,8 +18,8 @@ import pytest
 
 from tests.unit.telemetry.answers import Child
 from tests.waiting import eventually
-from velro_auth.telemetry.logs import configuration, dropped_lines
-from velro_auth.telemetry.sink import MAX_WAIT_S, Sink, SinkHandler
+from velro_auth.telemetry.logs import SinkHandler, configuration, dropped_lines
+from velro_auth.telemetry.sink import MAX_WAIT_S, Sink
 
 Fork = Callable[[Callable[[], object]], Child]
 
@@ -71,9 +71,11 @@ def pipe() -> Iterator[Pipe]:
     pipe.close()
 
 
-def sink_of_a_worker(pipe: Pipe, *, max_lines: int = 1000, max_bytes: int = 1_000_000) -> Sink:
+def sink_of_a_worker(pipe: Pipe, *, max_lines: int = 1000, max_bytes: int = 1_000_000, gather_s: float = 0.0) -> Sink:
     """Return a sink as a forked worker has it."""
-    sink = Sink(lambda: pipe.writing, max_lines=max_lines, max_bytes=max_bytes, wall_clock=lambda: 0.0)
+    sink = Sink(
+        lambda: pipe.writing, max_lines=max_lines, max_bytes=max_bytes, gather_s=gather_s, wall_clock=lambda: 0.0
+    )
     sink.after_fork()
     pipe.sinks.append(sink)
     return sink
@@ -168,6 +170,39 @@ def test_a_line_for_which_there_is_room_needs_no_other_thread(pipe: Pipe) -> Non
         assert sink.write("one")
         assert sink.write("two")
         assert pipe.lines_in_it() == [b"one", b"two"]
+
+
+@pytest.mark.usefixtures("_at_once")
+def test_lines_that_follow_one_another_go_out_together(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To write a line, and to wake who reads it, takes longer than to answer a token check."""
+    sink, write = sink_of_a_worker(pipe, gather_s=3600), os.write
+    written: list[bytes] = []
+
+    def noted(fd: int, data: bytes) -> int:
+        written.append(bytes(data))
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", noted)
+
+    for line in ("one", "two", "three"):
+        assert sink.write(line)
+
+    assert pipe.lines_in_it() == [b"one"]
+    # As at the end of the process.
+    assert sink.flush(10.0)
+    assert written == [b"two\nthree\n"]
+
+
+@pytest.mark.usefixtures("_at_once")
+def test_lines_that_were_gathered_come_by_themselves_and_in_order(pipe: Pipe) -> None:
+    sink = sink_of_a_worker(pipe, gather_s=0.01)
+
+    for number in range(300):
+        assert sink.write(f"{number} {LINE}")
+    sink.write("end")
+
+    lines = pipe.read_until(b"end\n")[:-1]
+    assert [int(line.split()[0]) for line in lines] == list(range(300))
 
 
 @pytest.mark.usefixtures("_at_once")

@@ -55,6 +55,7 @@ class RequestContext:
         queue_ms: How long it waited between the platform's proxy and us; None if the proxy does not say.
         lane: The part that answered: ``fast`` lane, ``flask``, ``edge`` (the middleware) or ``server`` (the worker).
         upstream_ms: Time spent waiting for Supabase.
+        waited_s: Time spent waiting for permission to ask Supabase. It counts towards the deadline of a call.
         shows_upstream: Whether the response may contain ``upstream_ms``. Not for refused logins, because Supabase's
             time would reveal whether the account exists.
         outcome: The error code of the response, or ``ok``.
@@ -77,6 +78,7 @@ class RequestContext:
     queue_ms: float | None = None
     lane: Lane = "flask"
     upstream_ms: float = 0.0
+    waited_s: float = 0.0
     shows_upstream: bool = False
     outcome: str = "ok"
     allowance: Allowance | None = None
