@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import uuid
@@ -16,6 +17,8 @@ from tests.asserts import assert_problem
 from tests.conftest import GOOD_LOGIN, MakeClient
 from tests.fixtures.tokens import USER_ID, SigningKey, claims_at, document, hmac_token
 from tests.upstream_double import PROJECT, TOKEN, session
+from velro_auth.app import Service
+from velro_auth.errors import Busy
 from velro_auth.guards.asking import MIN_CALLS
 
 LOGIN = "/api/v1/auth/login"
@@ -110,6 +113,26 @@ def test_me_holds_a_permit_while_the_profile_is_read(make_client: MakeClient, su
     assert_problem(answers[0], 503, "busy")
     assert asked(supabase, "/auth/v1/user") == 0
     assert client.get(VERIFY, headers=bearer(unproven)).status_code == 200
+
+
+def test_guesses_from_everywhere_leave_permits_to_those_who_log_in_at_home(
+    make_client: MakeClient, supabase: responses.RequestsMock
+) -> None:
+    client = make_client()
+    supabase.post(TOKEN, json=session())
+    home, elsewhere = {"REMOTE_ADDR": "203.0.113.7"}, {"REMOTE_ADDR": "198.51.100.7"}
+    assert client.post(LOGIN, json=GOOD_LOGIN, environ_base=home).status_code == 200
+    service = client.application
+    assert isinstance(service, Service)
+    delay = service._parts.guards.failure_delay
+
+    with contextlib.ExitStack() as guesses:
+        with contextlib.suppress(Busy):
+            while True:
+                guesses.enter_context(delay.hold(0.0, is_known=False))
+
+        assert_problem(client.post(LOGIN, json=GOOD_LOGIN, environ_base=elsewhere), 503, "busy")
+        assert client.post(LOGIN, json=GOOD_LOGIN, environ_base=home).status_code == 200
 
 
 @pytest.mark.parametrize("answer", [{"json": session()}, {"json": {"code": "invalid_credentials"}, "status": 400}])

@@ -111,7 +111,7 @@ class Freshness:
         try:
             with (
                 self.guards.throttle.attempt(claims.email, context.address, solution=proof.challenge) as attempt,
-                self.guards.failure_delay.hold(context.arrived_s),
+                self.guards.failure_delay.hold(context.arrived_s, is_known=attempt.is_known),
             ):
                 self.guards.rate_limit.acquire(is_known=attempt.is_known)
                 with self.guards.asking(context):

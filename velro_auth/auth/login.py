@@ -73,7 +73,9 @@ class Login:
                 self.guards.throttle.attempt(
                     credentials.email, context.address, solution=credentials.challenge
                 ) as attempt,
-                self.guards.failure_delay.hold(context.arrived_s, on_held=note_held(context)),
+                self.guards.failure_delay.hold(
+                    context.arrived_s, on_held=note_held(context), is_known=attempt.is_known
+                ),
             ):
                 context.allowance = attempt.allowance
                 if attempt.has_solved:

@@ -56,6 +56,8 @@ class FailureDelay:
         delay_ms: The delay; 0 switches it off.
         permits: How many requests may wait for Supabase, delayed ones included. Fewer than the worker's threads.
         reserved: How many of the permits only logins may use.
+        known_reserved: How many of them only logins from networks may use from which the account logged in before.
+            One password tried at thousands of accounts would otherwise use all of them.
         clock: The clock of ``arrived``: monotonic, in seconds.
         sleep: Waits for a number of seconds.
         state: The state of the failure delay before, at a settings reload; permits in use stay in use.
@@ -67,6 +69,7 @@ class FailureDelay:
         delay_ms: float = DELAY_MS,
         permits: int,
         reserved: int = 0,
+        known_reserved: int = 0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         state: FailureDelayState | None = None,
@@ -74,7 +77,7 @@ class FailureDelay:
         self._delay_s = delay_ms / 1000
         self._clock = clock
         self._sleep = sleep
-        self._reserved = reserved
+        self._reserved, self._known_reserved = reserved, known_reserved
         self.state: Final = state or FailureDelayState()
         with self.state.lock:
             self.state.permits = permits
@@ -86,7 +89,12 @@ class FailureDelay:
 
     @contextlib.contextmanager
     def hold(
-        self, arrived: float, *, on_held: Callable[[float], None] = lambda _held_s: None, is_login: bool = True
+        self,
+        arrived: float,
+        *,
+        on_held: Callable[[float], None] = lambda _held_s: None,
+        is_login: bool = True,
+        is_known: bool = True,
     ) -> Iterator[None]:
         """Try a login within the block, with a permit; delay the exit if the login was refused.
 
@@ -94,11 +102,12 @@ class FailureDelay:
             arrived: When the request arrived, on the clock of this object.
             on_held: Called with the seconds for which a refusal is delayed.
             is_login: Whether a permit may be used that is reserved for logins.
+            is_known: Whether a login may use one that is reserved for known networks.
 
         Raises:
             Busy: No permit is free; Supabase was not asked.
         """
-        self._acquire(reserved=0 if is_login else self._reserved)
+        self._acquire(reserved=self._reserved if not is_login else 0 if is_known else self._known_reserved)
         try:
             yield
         except AuthError:

@@ -97,6 +97,11 @@ class Connection:
         self.parser = RequestParser(self._settings, self._environ)
         self._was_continued = False
 
+    def take_afterwards(self) -> list[Callable[[], object]]:
+        """Return the callbacks of the last request, which run once."""
+        jobs, self.afterwards = self.afterwards, []
+        return jobs
+
     def half_close(self) -> bool:
         """Tell the client that nothing more comes (FIN); False when it is gone."""
         try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import selectors
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -128,11 +128,15 @@ class Worker(AdmittingWorker):
     def _turn(self, *, wait_s: float) -> None:
         for key, _ in self.poller.select(0 if self._probes or self._prompt or self._refused else wait_s):
             key.data(key.fileobj)
-        # Probes first.
+        # Probes first. All are answered before any is logged: nobody waits for a line, and it takes less time.
+        jobs: list[Callable[[], object]] = []
         for waiting in (self._probes, self._prompt):
             for _ in range(min(len(waiting), PROBES_PER_TURN)):
                 conn = waiting.popleft()
-                self._send(conn, keep=self.handle(conn))
+                keep = self._answer(conn)
+                jobs += conn.take_afterwards()
+                self._send(conn, keep=keep)
+        self._call(jobs)
         for _ in range(min(len(self._refused), REFUSALS_PER_TURN)):
             self._answer_refused(*self._refused.popleft())
         while expired := self._queues.next_expired():
@@ -213,7 +217,12 @@ class Worker(AdmittingWorker):
             self._callbacks.defer(partial(self._send, conn, keep=keep))
 
     def handle(self, conn: Connection) -> bool:
-        """Answer one request; True when the connection may be kept."""
+        """Answer one request, and run its callbacks; True when the connection may be kept."""
+        keep = self._answer(conn)
+        self._call(conn.take_afterwards())
+        return keep
+
+    def _answer(self, conn: Connection) -> bool:
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
             self.log.info("Autorestarting worker after current request.")
@@ -232,7 +241,6 @@ class Worker(AdmittingWorker):
         except OSError:
             # The main thread sends the rest, and notices that the client is gone.
             keep = False
-        self._run_afterwards(conn)
         return keep
 
     def _refusal(self, conn: Connection, error: Exception) -> bytes:
@@ -247,12 +255,12 @@ class Worker(AdmittingWorker):
     def _answer_refused(self, conn: Connection, error: errors.VelroAuthError) -> None:
         conn.outbox += self._refusal(conn, error)
         self._send(conn, keep=False)
-        self._run_afterwards(conn)
+        self._call(conn.take_afterwards())
 
-    def _run_afterwards(self, conn: Connection) -> None:
-        while conn.afterwards:
+    def _call(self, jobs: Iterable[Callable[[], object]]) -> None:
+        for job in jobs:
             try:
-                conn.afterwards.pop(0)()
+                job()
             except Exception:
                 # The response is sent; the connection is not the reason.
                 self.log.exception("a callback after a response failed")

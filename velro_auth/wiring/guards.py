@@ -216,6 +216,7 @@ def _failure_delay(settings: Settings, state: GuardState) -> FailureDelay:
         delay_ms=settings.auth_failure_floor_ms,
         permits=settings.waiting_permits,
         reserved=settings.waiting_permits - settings.session_waiting_permits,
+        known_reserved=settings.waiting_permits // 8,
         state=state.failure_delay,
     )
 

@@ -159,6 +159,16 @@ def test_other_requests_that_wait_for_supabase_share_the_permits() -> None:
     assert failure_delay.free == 2
 
 
+def test_logins_from_unknown_networks_leave_some_permits_to_those_at_home(clock: HandClock) -> None:
+    failure_delay = FailureDelay(permits=3, known_reserved=2, clock=clock, sleep=clock.advance)
+
+    with failure_delay.hold(clock(), is_known=False):
+        with pytest.raises(Busy), failure_delay.hold(clock(), is_known=False):
+            pass
+        with failure_delay.hold(clock()), failure_delay.hold(clock()):
+            assert failure_delay.free == 0
+
+
 def test_other_calls_leave_the_reserved_permits_to_the_logins(clock: HandClock) -> None:
     failure_delay = FailureDelay(permits=3, reserved=2, clock=clock, sleep=clock.advance)
 
