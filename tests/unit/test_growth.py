@@ -7,8 +7,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks.growth.__main__ import RATES, level
+from benchmarks.growth.__main__ import RATES, compared, level
 from benchmarks.growth.drawing import Curve, log_log
+from benchmarks.growth.measured import Run
 from benchmarks.growth.simulation import Costs, Machine
 
 MS = 0.001
@@ -48,6 +49,17 @@ def test_a_wait_without_a_core_takes_none() -> None:
     took_s = machine.opened(Costs(1 * MS, 0.0, wait_s=0.07), processes=1, per_s=100, logins=2000)
 
     assert 0.07 < sum(took_s) / len(took_s) < 0.073
+
+
+def test_the_round_with_the_median_difference_counts() -> None:
+    """In one of three rounds something else used the machine while two processes were measured."""
+    costs = Costs(2 * MS, 0.0)
+    turns = [[Run(1, 500.0, costs, {}), Run(2, per_s, costs, {})] for per_s in (980.0, 300.0, 1010.0)]
+
+    runs, says = compared(turns, 4)
+
+    assert [run.per_s for run in runs] == [500.0, 980.0]
+    assert says == pytest.approx({1: 500, 2: 1000}, rel=0.02)
 
 
 def test_more_logins_need_more_of_everything() -> None:
