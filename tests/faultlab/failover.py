@@ -296,8 +296,11 @@ def _await(is_so: Callable[[], bool]) -> bool:
 
 
 @contextlib.contextmanager
-def running_lab(mode: str) -> Iterator[Lab]:
-    """Run everything."""
+def running_labs(mode: str) -> Iterator[Callable[[], contextlib.AbstractContextManager[Lab]]]:
+    """Run the store and the local Supabase; return what runs a gateway beside them.
+
+    Each failover has a gateway of its own: one that lost its store a minute ago waits longer before it asks again.
+    """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="velro-failover-")))
         folder.chmod(0o711)
@@ -316,8 +319,13 @@ def running_lab(mode: str) -> Iterator[Lab]:
             "WEB_CONCURRENCY": str(PROCESSES),
             "REDIS_URL": group.url,
         }
-        running = stack.enter_context(gateway(folder / "gateway.log", **environment))
-        yield Lab(running, group, supabase)
+
+        @contextlib.contextmanager
+        def running_lab() -> Iterator[Lab]:
+            with gateway(folder / "gateway.log", **environment) as running:
+                yield Lab(running, group, supabase)
+
+        yield running_lab
 
 
 def _say(line: str) -> None:
@@ -335,14 +343,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="a file for the rows")
     given = parser.parse_args(arguments)
     rows = []
-    with running_lab(given.mode) as lab:
+    with running_labs(given.mode) as running_lab:
         for number in range(1, given.times + 1):
-            row = fail_over(lab, number, rate=given.rate, fault=given.fault)
+            with running_lab() as lab:
+                row = fail_over(lab, number, rate=given.rate, fault=given.fault)
+                told = [line for line in lab.running.output.splitlines() if "the shared store" in line]
             rows.append(row)
             figures = "  ".join(f"{name} {value}" for name, value in asdict(row).items())
             _say(f"{'pass' if row.passed else 'FAIL'}  {figures}")
-        if not all(row.passed for row in rows):
-            _say("\n".join(line for line in lab.running.output.splitlines() if "the shared store" in line)[-4000:])
+            if not row.passed:
+                _say("\n".join(told)[-4000:])
     _say(
         f"{sum(row.passed for row in rows)} of {len(rows)} passed: {given.mode}, {given.fault}, {given.rate:g} a second"
     )
