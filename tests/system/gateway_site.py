@@ -78,6 +78,14 @@ def spellings(name: str) -> dict[str, str]:
     return dict.fromkeys(sorted(names), "forged")
 
 
+def taken(ask: Callable[[dict[str, str]], requests.Response], headers: dict[str, str]) -> requests.Response:
+    """Ask with *headers*; without ``Connection`` where a proxy refuses it: Envoy, if it names ``X-Forwarded-…``."""
+    answer = ask(headers)
+    if answer.status_code != 400:
+        return answer
+    return ask({name: value for name, value in headers.items() if name != "Connection"})
+
+
 def folded_name(name: str) -> str:
     """Return the variable of a field's name, as CGI, WSGI and PHP have it between them."""
     return "HTTP_" + re.sub("[^A-Z0-9]", "_", name.upper())

@@ -23,6 +23,7 @@ from tests.system.gateway_lab import (
     backend_server,
     free_port,
     program_of,
+    running_envoy,
     running_proxy,
     serving,
     verify_server,
@@ -193,6 +194,25 @@ def caddy(
     }
     start = [binary, "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
     with running_proxy(start, port, folder, environment):
+        yield port
+
+
+@contextmanager
+def envoy(
+    folder: Path, verify_port: int, backend_port: int, *, recipe: Path | None = None, relay: bool = True
+) -> Iterator[int]:
+    """Run Envoy with the recipe; give the port. Only addresses are changed, and the secret is written into it."""
+    assert recipe is None
+    text = (PAGES / "envoy.yaml").read_text()
+    if relay:
+        option = '#- {key: x-velro-relay, value: "write-the-secret-here"}'
+        assert option in text
+        text = text.replace(option, f'- {{key: x-velro-relay, value: "{SECRET}"}}')
+    port = free_port()
+    host = 'domains: ["app.example.com"]'
+    assert host in text
+    text = text.replace(host, f'domains: ["127.0.0.1:{port}"]')
+    with running_envoy(text, folder, verify_port, backend_port, port=port):
         yield port
 
 

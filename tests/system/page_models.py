@@ -1,12 +1,10 @@
-"""Traefik and Envoy as their documentation says they act on our recipes for pages: what they would send is sent.
+"""Traefik as its documentation says it acts on our recipe for pages: what it would send is sent.
 
-Neither program can be had as a package of the system. Each model knows only what its recipe uses, and refuses the rest.
+The program cannot be had as a package. The model knows only what the recipe uses, and refuses the rest.
 """
 
 from __future__ import annotations
 
-import posixpath
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,8 +19,6 @@ from tests.system.gateway_lab import serving
 from tests.system.gateway_models import (
     HOP_BY_HOP,
     Asked,
-    envoy_upgrade,
-    removed_on_match,
     traefik_matches,
     traefik_upgrade,
     without_aliases,
@@ -107,90 +103,6 @@ def _with_cookies(answer: Fields, names: Sequence[str]) -> Callable[[Fields], Fi
     return lambda fields: [*(field for field in fields if not is_named(field)), *filter(is_named, answer)]
 
 
-class Envoy:
-    """Envoy's HTTP connection manager with one ext_authz filter over HTTP."""
-
-    def __init__(self, recipe: Any, send: Send) -> None:
-        listener = recipe["static_resources"]["listeners"][0]
-        self._manager, self._send = listener["filter_chains"][0]["filters"][0]["typed_config"], send
-
-    def answer(self, asked: Asked) -> tuple[int, Fields, bytes]:
-        if re.search("%2f|%5c", asked.path, re.IGNORECASE):
-            assert self._manager["path_with_escaped_slashes_action"] == "UNESCAPE_AND_REDIRECT"
-            return 307, [("Location", re.sub("%2f|%5c", "/", asked.path, flags=re.IGNORECASE))], b""
-        assert self._manager["normalize_path"]
-        assert self._manager["merge_slashes"]
-        path = re.sub("%2e", ".", asked.path, flags=re.IGNORECASE)
-        asked.path = re.sub("/+", "/", posixpath.normpath(path) + "/" * path.endswith("/"))
-        if envoy_upgrade(asked.headers, self._manager):
-            return 403, [], b"upgrade_failed"
-        assert self._manager["common_http_protocol_options"] == {"headers_with_underscores_action": "DROP_HEADER"}
-        asked.headers = {name: value for name, value in asked.headers.items() if "_" not in name}
-        (early,) = self._manager["early_header_mutation_extensions"]
-        for mutation in early["typed_config"]["mutations"]:
-            self._mutate(asked, mutation)
-        asked.headers.setdefault("x-forwarded-proto", "http")
-        config = self._manager["route_config"]
-        route = next(route for route in config["virtual_hosts"][0]["routes"] if _envoy_matches(route["match"], asked))
-        asking, router = self._manager["http_filters"]
-        assert router["name"] == "envoy.filters.http.router"
-        on_success: Fields = []
-        if not route.get("typed_per_filter_config", {}).get(asking["name"], {}).get("disabled"):
-            status, fields, body = self._ask(asked, asking["typed_config"])
-            if status != 200:
-                return status, fields, body
-            on_success = fields
-        if "direct_response" in route:
-            return route["direct_response"]["status"], [], b""
-        cluster = route["route"]["cluster"].replace("_", "-")
-        status, fields, body = self._send(cluster, asked.method, asked.target, asked.forwarded, asked.body)
-        added = {of["header"]["key"]: of["header"]["value"] for of in route.get("response_headers_to_add", ())}
-        fields = _with({**dict.fromkeys(config["response_headers_to_remove"], ""), **added})(fields)
-        return status, [*fields, *on_success], body
-
-    @staticmethod
-    def _mutate(asked: Asked, mutation: Mapping[str, Any]) -> None:
-        if "remove_on_match" in mutation:
-            asked.headers = removed_on_match(asked.headers, mutation["remove_on_match"])
-            return
-        if "remove" in mutation:
-            asked.headers.pop(mutation["remove"], None)
-            return
-        header = mutation["append"]["header"]
-        assert header["value"] == "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"
-        asked.headers[header["key"]] = "127.0.0.1"
-
-    def _ask(self, asked: Asked, config: Mapping[str, Any]) -> tuple[int, Fields, bytes]:
-        """Return the answer of velro-auth: of a refusal what the client gets, of a success what is added to it."""
-        assert config["failure_mode_allow"] is False
-        service = config["http_service"]
-        allowed: dict[str, str] = {
-            name: asked.headers[name] for name in ("host", "authorization") if name in asked.headers
-        }
-        allowed |= {name: value for name, value in asked.headers.items() if _is_named(config["allowed_headers"], name)}
-        allowed |= {added["key"]: added["value"] for added in service["authorization_request"]["headers_to_add"] or ()}
-        allowed["content-length"] = "0"
-        target = service["path_prefix"] + asked.target
-        status, fields, body = self._send("velro-auth", asked.method, target, allowed, b"")
-        rules = service["authorization_response"]
-        if status != 200:
-            return status, [field for field in fields if _is_named(rules["allowed_client_headers"], field[0])], body
-        asked.headers |= {name.lower(): of for name, of in fields if _is_named(rules["allowed_upstream_headers"], name)}
-        return 200, [f for f in fields if _is_named(rules["allowed_client_headers_on_success"], f[0])], body
-
-
-def _is_named(matcher: Mapping[str, Any], name: str) -> bool:
-    patterns = [item for pattern in matcher["patterns"] for item in pattern.items()]
-    assert {kind for kind, _ in patterns} <= {"exact", "prefix"}
-    return any(name.lower() == text if kind == "exact" else name.lower().startswith(text) for kind, text in patterns)
-
-
-def _envoy_matches(match: Mapping[str, Any], asked: Asked) -> bool:
-    if "safe_regex" in match:
-        return bool(re.fullmatch(match["safe_regex"]["regex"], asked.path))
-    return asked.path.startswith(match["prefix"])
-
-
 @contextmanager
 def _running(model: Callable[[Asked], tuple[int, Fields, bytes]]) -> Iterator[int]:
     class Handler(BaseHTTPRequestHandler):
@@ -240,20 +152,4 @@ def traefik(
     if relay:
         read["http"]["middlewares"]["without-forgeries"]["headers"]["customRequestHeaders"]["X-Velro-Relay"] = SECRET
     with _running(Traefik(read, _to({"velro-auth": verify_port, "backend": backend_port})).answer) as port:
-        yield port
-
-
-@contextmanager
-def envoy(
-    _: Path, verify_port: int, backend_port: int, *, recipe: Path | None = None, relay: bool = True
-) -> Iterator[int]:
-    """Serve a model of Envoy with the recipe; give the port."""
-    assert recipe is None
-    text = (PAGES / "envoy.yaml").read_text()
-    if relay:
-        option = '#- {key: x-velro-relay, value: "write-the-secret-here"}'
-        assert option in text
-        text = text.replace(option, f'- {{key: x-velro-relay, value: "{SECRET}"}}')
-    ports = {"velro-auth": verify_port, "backend": backend_port}
-    with _running(Envoy(yaml.safe_load(text), _to(ports)).answer) as port:
         yield port

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tests.fixtures.tokens import SESSION_ID, USER_ID, claims_at
-from tests.system.gateway_lab import VerifyEndpoint, caddy, nginx
-from tests.system.gateway_models import envoy, traefik
+from tests.system.gateway_lab import VerifyEndpoint, caddy, envoy, nginx
+from tests.system.gateway_models import traefik
 from tests.system.gateway_site import IDENTITY, KEY, Site, bearer, site_behind
 
 
-@pytest.fixture(params=[nginx, caddy, traefik, envoy], ids=["nginx", "caddy", "traefik (model)", "envoy (model)"])
+@pytest.fixture(params=[nginx, caddy, envoy, traefik], ids=["nginx", "caddy", "envoy", "traefik (model)"])
 def site(request: pytest.FixtureRequest, verify: VerifyEndpoint, tmp_path: Path) -> Iterator[Site]:
     with site_behind(request.param, verify, tmp_path) as running:
         yield running

@@ -148,7 +148,7 @@ class Counting(Worker):
 
     answered = 0
 
-    def handle(self, conn: Connection) -> bool:
+    def _answer(self, _: Connection) -> bool:
         self.answered += 1
         return True
 
