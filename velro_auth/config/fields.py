@@ -183,6 +183,8 @@ def a_logo(value: str) -> None:
         size = Path(value).stat().st_size
     except OSError as error:
         raise marshmallow.ValidationError(f"{value} cannot be read: {error.strerror}") from error
+    except ValueError:
+        raise marshmallow.ValidationError("is no path of a file") from None
     if size > MAX_LOGO_BYTES:
         raise marshmallow.ValidationError(f"has {size} bytes: at most {MAX_LOGO_BYTES} are shown")
 
@@ -236,7 +238,7 @@ class Environment(environs.Env):
     def _read_list(self, name: str, spec: Spec) -> tuple[Any, ...] | None:
         """Read a list, comma separated or in JSON."""
         text = self._get_value(name, "")
-        entries = self.json(name, []) if text.startswith("[") else text.split(",")
+        entries = self._read_json(name) if text.startswith("[") else text.split(",")
         if not text or entries is None:
             return None
         values, wrong = [], []
@@ -250,6 +252,15 @@ class Environment(environs.Env):
         if wrong:
             self._errors[name] += wrong
         return None if wrong else tuple(values)
+
+    def _read_json(self, name: str) -> Any:
+        """Return the JSON in a variable; None, with an error, where there is none."""
+        try:
+            return self.json(name, [])
+        except (ValueError, RecursionError):
+            # Nested too deep, or a number with thousands of digits.
+            self._errors[name].append("Not valid JSON.")
+            return None
 
 
 _METHODS: Final[Mapping[Any, str]] = {str: "str", int: "int", float: "float", bool: "bool"}

@@ -33,7 +33,7 @@ PARTS: Final[tuple[type[Part], ...]] = (
     RedirectsPart,
 )
 #: Longest input that is printed; ``--at`` makes it again.
-_PRINTED: Final = 2000
+_PRINTED: Final = 600
 
 
 @click.command()

@@ -91,8 +91,8 @@ class Answers(Part):
         return {
             "check": lambda its: identity.check(token, its),
             "logout": lambda its: identity.sign_out(token, "local", its),
-            "password": lambda its: users.change_password(token, NewPassword("p"), its),
-            "address": lambda its: users.change_address(token, NewAddress(_EMAIL), its),
+            "password": lambda its: users.change_password(token, NewPassword(password="p"), its),
+            "address": lambda its: users.change_address(token, NewAddress(email=_EMAIL), its),
             "metadata": lambda its: users.change_metadata(token, {"a": "b"}, its),
             "nonce": lambda its: users.mail_nonce(token, its),
             "factors": lambda its: factors.all(token, its),

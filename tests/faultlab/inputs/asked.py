@@ -90,10 +90,10 @@ class Asked(NamedTuple):
 
 
 class Asking:
-    """Makes requests, with tokens that *double* knows."""
+    """Makes requests, with tokens that *double* knows; *paths* has a real path for what no chance would hit."""
 
-    def __init__(self, double: Double) -> None:
-        self._double = double
+    def __init__(self, double: Double, paths: Mapping[str, str]) -> None:
+        self._double, self._paths = double, paths
         self._cookies = SessionCookies([KEY.encode()], public_url=PUBLIC)
         self._flows = FlowCookies([KEY.encode()], public_url=PUBLIC)
         self._handoffs = HandoffCodes([KEY.encode()])
@@ -102,7 +102,8 @@ class Asking:
     def make(self, chance: random.Random, route: Route) -> Asked:
         """Return a request for *route*."""
         method = route.method if chance.random() < 0.93 else chance.choice(METHODS)
-        path = re.sub("<[a-z_]+>", lambda _: _segment(chance), route.path)
+        path = self._paths.get(route.path, route.path) if chance.random() < 0.7 else route.path
+        path = re.sub("<[a-z_]+>", lambda _: _segment(chance), path)
         if chance.random() < 0.05:
             path = "/" + hurt(chance, path, "/.%;a-~")[1:]
         secret = f"{CANARY}{chance.getrandbits(60):015x}"

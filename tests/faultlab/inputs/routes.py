@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from typing import Any, Final
 from unittest import mock
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tests.faultlab.client import Reply
 from tests.faultlab.inputs.asked import CANARY, KEY, METHODS, Asked, Asking, Route
@@ -31,6 +31,7 @@ from velro_auth.server.request_head import ParserSettings
 from velro_auth.server.request_parser import Progress, RequestParser
 from velro_auth.upstream.jwks_http import HttpKeySet
 from velro_auth.upstream.transport.transport import Transport
+from velro_auth.web.middleware import is_below
 from velro_auth.wiring import Parts
 
 _SETTINGS: Final = {
@@ -68,7 +69,7 @@ class Routes(Part):
     name = "routes"
     share = 120
     parsers = ((Service, "__call__"),)
-    wanted = frozenset({"200", "204", "303", "400", "401", "403", "404", "405", "413", "415", "422", "503"})
+    wanted = frozenset({"200", "204", "303", "400", "401", "403", "404", "405", "422", "503"})
 
     def __init__(self) -> None:
         key = signing_key()
@@ -92,7 +93,10 @@ class Routes(Part):
         self._refuser = refusals.Refuser(self._service)
         paths = self._service.main_thread_paths
         self._parser = ParserSettings(SERVER, paths, lambda: self._service.body_limits)
-        self._asking = Asking(self._double)
+        file = re.search(rb'"(/static/[^"]+)"', self._answer(b"GET /login HTTP/1.1\r\nHost: a\r\n\r\n").body)
+        assert file is not None
+        self._asking = Asking(self._double, {"/static/<version>/<name>": file[1].decode()})
+        self._pages = {"/docs", *(route.path for route in self._routes if route.is_page)}
         self._seen: dict[Route, Counter[int]] = {route: Counter() for route in self._routes}
         self._document = json.loads(self._answer(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n").body)
         self._contract = Contract()
@@ -161,12 +165,16 @@ class Routes(Part):
         if method == "HEAD":
             return "" if not reply.body and "x-request-id" in reply.headers else "a body for HEAD, or no request id"
         if is_html:
-            return "" if path == "/docs" or (route and route.is_page) else "HTML that is no page"
+            # Below the prefix it may be Supabase's own.
+            is_passed_on = is_below(path, (PREFIX,)) and self._double.mood == "garbled"
+            return "" if path.removesuffix("/") in self._pages or is_passed_on else "HTML that is no page"
         if reply.status >= 400 and (CANARY.encode() in reply.body or b"eyJhbGci" in reply.body):
             return "the error repeats a secret"
-        if path.startswith((PREFIX, *ELSEWHERE)) and reply.status >= 400:
-            told = reply.json
-            return "" if isinstance(told, dict) and {"msg", "message"} & told.keys() else "no error of Supabase"
+        path = unquote(path, "latin-1")
+        if is_below(path, (PREFIX, *ELSEWHERE)) and reply.status >= 400:
+            # What the server itself refuses, it refuses outside of the prefix in the service's own format.
+            is_supabase = isinstance(reply.json, dict) and not {"msg", "message"}.isdisjoint(reply.json)
+            return "" if is_supabase or not is_below(path, (PREFIX,)) else "no error of Supabase"
         return self._contract(method, _documented(route.path) if route else path, reply)
 
     def _needs_session(self, route: Route) -> bool:
@@ -183,7 +191,7 @@ class Routes(Part):
         return told + [
             f"no input got to {route.method} {route.path}: {dict(seen)}"
             for route, seen in self._seen.items()
-            if seen.total() >= _TRIES and seen.keys() <= {404, 405}
+            if seen.total() >= _TRIES and seen.keys() <= {404, 405} and route.path not in {PREFIX, *ELSEWHERE}
         ]
 
     def close(self) -> None:
@@ -208,7 +216,7 @@ def routes_of(parts: Parts) -> list[Route]:
         Route(method, path, path in pages)
         for endpoint in parts.endpoints
         for path in endpoint.paths
-        for method in endpoint.methods or METHODS
+        for method in endpoint.methods or (METHODS if path not in ELSEWHERE else ("GET", "POST"))
     ]
     found += [Route(method, f"{path}/a/b") for path in parts.verify.paths for method in METHODS]
     assert isinstance(parts.supabase_api, SupabaseApiEndpoint)

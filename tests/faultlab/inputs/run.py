@@ -67,7 +67,7 @@ def _verdict(its: Part, given: Any) -> str:
     verdict = its.judge(given)
     for record in its.records:
         if record.exc_info:
-            raise Wrong("a defect is logged: " + "; ".join(_notes(None, [record])))
+            raise Wrong("a defect is logged: " + "; ".join(_defects([record])))
     return verdict
 
 
@@ -127,13 +127,16 @@ def place_of(error: BaseException) -> str:
     """Return the class of an error, and the line of ours that it came from."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
     ours = [frame for frame in frames if "velro_auth" in Path(frame.filename).parts] or frames
-    return f"{type(error).__name__} in {Path(ours[-1].filename).name}, {ours[-1].name}: {str(error)[:80]}"
+    return f"{type(error).__name__} in {Path(ours[-1].filename).name}, {ours[-1].name}"
 
 
-def _notes(error: Exception | None, records: Sequence[logging.LogRecord]) -> list[str]:
-    """Return what helps to understand a failure: the notes of the error, and the defects in the log."""
-    logged = [record.exc_info[1] for record in records if record.exc_info and record.exc_info[1]]
-    return [*getattr(error, "__notes__", ()), *map(place_of, logged)]
+def _notes(error: Exception, records: Sequence[logging.LogRecord]) -> list[str]:
+    """Return what helps to understand a failure: the text and the notes of the error, and the defects in the log."""
+    return [str(error), *getattr(error, "__notes__", ()), *_defects(records)]
+
+
+def _defects(records: Sequence[logging.LogRecord]) -> list[str]:
+    return [place_of(record.exc_info[1]) for record in records if record.exc_info and record.exc_info[1]]
 
 
 def is_good(row: Row) -> bool:
