@@ -144,7 +144,8 @@ class SupabasePassing:
         if told is NO_JSON and reply.body and is_json(reply):
             raise errors.UpstreamUnavailable(f"{reply.status} with a part of a JSON document")
         session = self._session(call, reply, told)
-        if call.bearer and isinstance(told, dict) and call.path == "/user":
+        if call.bearer and call.path == "/user":
+            # Whatever else it is, nobody could say whose it is.
             user_of(call.bearer, reply)
         headers = [(name, _checked(value)) for name in _HEADERS if (value := reply.headers.get(name))]
         content_ = None if told is NO_JSON else told

@@ -172,9 +172,10 @@ class Routes(Part):
             return "the error repeats a secret"
         path = unquote(path, "latin-1")
         if is_below(path, (PREFIX, *ELSEWHERE)) and reply.status >= 400:
-            # What the server itself refuses, it refuses outside of the prefix in the service's own format.
+            # What the server itself refuses outside of the prefix, or with no known method, has our own format.
             is_supabase = isinstance(reply.json, dict) and not {"msg", "message"}.isdisjoint(reply.json)
-            return "" if is_supabase or not is_below(path, (PREFIX,)) else "no error of Supabase"
+            is_due = is_below(path, (PREFIX,)) and method != "PROPFIND"
+            return "" if is_supabase or not is_due else "no error of Supabase"
         return self._contract(method, _documented(route.path) if route else path, reply)
 
     def _needs_session(self, route: Route) -> bool:
