@@ -130,8 +130,11 @@ class Asking:
             left_s = chance.choice((3000, 30, -30))
             cookies.append(self._session_cookie(token, secret, int(time.time()) + left_s))
         elif luck < 0.7:
-            bad = hurt(chance, token, "abcXYZ019-_.")
-            shown = (f"Bearer {bad}", f"Bearer {bad}, {token}", bad, "Basic YTpi")
+            # Damaged, or with the signature of another one.
+            other = self._double.token(chance).rpartition(".")[2]
+            swapped = f"{token.rpartition('.')[0]}.{other}"
+            bad = swapped if chance.random() < 0.5 else hurt(chance, token, "abcXYZ019-_.")
+            shown = (f"Bearer {bad}", f"Bearer {bad}", f"Bearer {bad}, {token}", bad, "Basic YTpi")
             fields.append(("Authorization", chance.choice(shown)))
         elif luck < 0.8:
             cookies.append(f"{self._cookies.names[0]}={secret}{chance.choice(('', '=', 'AA'))}")

@@ -93,7 +93,7 @@ class Tokens(Part):
         claims = self._claims(chance)
         if kind < 0.75:
             return Given(forging.forged(claims, kid=chance.choice(("key-1", "key-2", ""))), is_good=False)
-        name = chance.choice(("iss", "aud", "sub", "session_id", "exp", "iat", "nbf", "client_id", "role"))
+        name = chance.choice(("iss", "aud", "sub", "session_id", "exp", "exp", "iat", "nbf", "client_id", "role"))
         late_s = time.time() + chance.choice((60, 3600, 10**9, 10**13))
         wrong = {"iat": late_s, "nbf": late_s, "client_id": "x", "role": "service_role"}.get(name, _no_claim(chance))
         return Given(self._key.token({**claims, name: wrong}), is_good=False)
@@ -228,9 +228,9 @@ class SealedValues(Part):
     def make(self, chance: random.Random) -> Given:
         """Return a good value, one that is wrong as a whole, or damage a good one."""
         kind, luck = chance.choice(_Sealer.KINDS), chance.random()
-        if luck < 0.05:
+        if luck < 0.1:
             return Given(chance.choice(self._good[kind]), is_good=True, kind=kind)
-        if luck < 0.15:
+        if luck < 0.25:
             return Given(chance.choice(self._wrong[kind]), is_good=False, kind=kind)
         texts = dict(chance.choice(self._good[kind]))
         name = chance.choice(list(texts))

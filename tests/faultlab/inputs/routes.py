@@ -151,7 +151,7 @@ class Routes(Part):
         where = f"{method} {route.path if is_own else '(another path)'}"
         has_failed = bool(self._double.replies) and given.mood != "right"
         if reply.status >= 500 and not (reply.status == 503 and (has_failed or path in _READINESS)):
-            raise Wrong(f"{reply.status} {reply.code or reply.body[:80]!r}: {where}")
+            raise Wrong(f"{reply.status} {reply.code}: {where}")
         if reply.status < 300 and is_own and not given.has_session and self._needs_session(route):
             raise Wrong(f"accepted without a session: {where}")
         if found := _SECRET.search(repr([vars(record) for record in self.records])):

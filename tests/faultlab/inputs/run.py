@@ -16,7 +16,7 @@ from unittest import mock
 from tests.faultlab.inputs.part import Part, Wrong
 
 #: Fewest inputs of a part, however few there are in all.
-FLOOR: Final = 300
+FLOOR: Final = 1000
 #: Kinds of failures that are kept with their first input.
 MAX_KINDS: Final = 20
 #: One part's result, as the file holds it.

@@ -100,7 +100,7 @@ class SettingsPart(Part):
         return Given(
             {**ENVIRONMENT, **({} if is_good else changed)},
             is_good=is_good,
-            kind=chance.choice(("environment",) * 9 + ("service",)),
+            kind=chance.choice(("environment",) * 4 + ("service",)),
         )
 
     def judge(self, given: Given) -> str:
@@ -229,9 +229,9 @@ class RedirectsPart(Part):
         """Return an address or an origin, as it is or damaged."""
         alphabet = "/\\.:@?#%&;*\t\r\n \0\u3002\uff0e\u00adae0[]-"
         if chance.random() < 0.3:
-            origin = chance.choice((APP, "https://x.preview.example.com", *self._origins))
+            origin = chance.choice((*[APP] * 5, "https://x.preview.example.com", *self._origins))
             return Given(
-                origin if chance.random() < 0.2 else hurt(chance, origin, alphabet), is_good=False, kind="origin"
+                origin if chance.random() < 0.4 else hurt(chance, origin, alphabet), is_good=False, kind="origin"
             )
         if (luck := chance.random()) < 0.05:
             return Given(chance.choice(GOOD), is_good=True, kind="redirect")
