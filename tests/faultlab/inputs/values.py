@@ -198,7 +198,7 @@ class AddressesPart(Part):
             return "refused"
         named = {environ.get(f"HTTP_{name}") for name in ("X_ORIGINAL_METHOD", "X_FORWARDED_METHOD")} - {None}
         parts = (request.scheme in {"http", "https"}, request.target.startswith("/"), len(named) <= 1)
-        if not all(parts) or re.search(r"[/?#\\@\s,]", request.authority):
+        if not all(parts) or re.search(r"[/?#\\@\s,]", request.authority, re.ASCII):
             raise Wrong("an unclear description of a request is taken")
         assert self._rules is not None
         self._rules.decide(request.method, request.authority, request.target)
