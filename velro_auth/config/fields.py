@@ -215,6 +215,9 @@ class Environment(environs.Env):
     def read(self, spec: Spec, kind: Any) -> Any:
         """Return the value of a field of type *kind*; its default where the value is missing or wrong."""
         name = self.name_of(spec) or spec.metadata["variable"]
+        if not _is_utf8(self._get_value(name, "")):
+            self._errors[name].append("has bytes that are no UTF-8: write it again")
+            return spec.default
         method = _METHODS.get(kind)
         value = self._read_list(name, spec) if method is None else self._read_one(method, name, spec)
         return spec.default if value is None else value
@@ -261,6 +264,15 @@ class Environment(environs.Env):
             # Nested too deep, or a number with thousands of digits.
             self._errors[name].append("Not valid JSON.")
             return None
+
+
+def _is_utf8(text: str) -> bool:
+    """Return whether a variable was UTF-8. Python keeps other bytes as halves of surrogate pairs."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 _METHODS: Final[Mapping[Any, str]] = {str: "str", int: "int", float: "float", bool: "bool"}

@@ -46,7 +46,7 @@ https://\u00ad https://xn--\uff0e.example https://*.example.com http://localhost
 """
 _PATTERN_PIECES: Final = [*_OF_PATTERNS.split(), "x" * 200, "\u0660", "(" * 500, "\n"]
 _STORE_PIECES: Final = _OF_STORES.split()
-_BY_HAND: Final = ("", " ", "\0.svg", "\udcff", "9" * 5000, "a" * 3000, "[" * 60_000, f"[{'9' * 5000}]")
+_BY_HAND: Final = ("", " ", "\0.svg", "\udcff", "\udcff" * 40, "9" * 5000, "a" * 3000, "[" * 60_000, f"[{'9' * 5000}]")
 _WORDS: Final = [*_VALUES.split(), *_BY_HAND, *ENVIRONMENT.values()]
 
 

@@ -116,6 +116,13 @@ def test_the_older_key_names_are_taken() -> None:
     assert not settings.forwards_client_ip
 
 
+def test_an_older_key_with_bytes_that_no_client_can_send_is_none() -> None:
+    settings = Settings.from_environment({**GOOD, "SUPABASE_ANON_KEY": "\udcff" * 40})
+
+    assert settings.client_keys == (GOOD["SUPABASE_PUBLISHABLE_KEY"],)
+    assert not settings.errors
+
+
 def test_the_newer_name_wins() -> None:
     settings = Settings.from_environment({**GOOD, "SUPABASE_ANON_KEY": "older" * 8})
 
@@ -158,6 +165,8 @@ def test_the_newer_name_wins() -> None:
         ("CORS_ORIGINS", "[" * 60_000, "Not valid JSON"),
         ("AUTH_COOKIE_KEYS", f"[{'9' * 5000}]", "Not valid JSON"),
         ("AUTH_BRAND_LOGO", "\0.svg", "is no path of a file"),
+        ("AUTH_COOKIE_KEYS", "\udcff" * 40, "no UTF-8"),
+        ("METRICS_TOKEN", "canary\udcff", "no UTF-8"),
         ("AUTH_PAGES_DIR", "a" * 3000, "is not a folder that can be read"),
     ],
 )
@@ -204,6 +213,8 @@ def test_a_comma_too_many_is_no_error() -> None:
         "\0.svg",
         "a" * 3000,
         "a{99999999999}",
+        # A byte that is no UTF-8, as Python shows it.
+        "\udcff" * 40,
     ],
     ids=lambda value: repr(value[:20]),
 )
