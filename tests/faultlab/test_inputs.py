@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from click.testing import CliRunner
@@ -141,7 +141,7 @@ class Reading(Part):
 
     name = "reading"
     share = 1
-    parsers = ((Words, "read"),)
+    parsers: ClassVar[Sequence[tuple[Any, str]]] = ((Words, "read"),)
     wanted = frozenset({"a", "b"})
 
     def make(self, chance: random.Random) -> str:

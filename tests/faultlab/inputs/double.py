@@ -25,7 +25,7 @@ Mood: TypeAlias = Literal["right", "refusing", "garbled", "another user"]
 _CASES: Final = json.loads((VECTORS / "supabase-auth-errors.json").read_text("utf-8"))
 _JSON: Final = {"Content-Type": "application/json", "Date": "Thu, 26 Nov 2026 22:00:00 GMT"}
 _EARLY: Final = "0001-01-01T00:00:00+14:00"
-_ODD: Final = (
+_ODD: Final[tuple[Any, ...]] = (
     *map(float, ("nan", "inf", "-inf")),
     10**400,
     -1,

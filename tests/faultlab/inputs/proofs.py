@@ -274,7 +274,7 @@ class Solutions(Part):
         challenge = dict(issuer.issue(caller, failures=0))
         solution = altcha.solve_challenge(altcha.Challenge.from_dict(challenge))
         assert solution is not None
-        payload = {"challenge": challenge, "solution": solution.to_dict()}
+        payload: dict[str, Any] = {"challenge": challenge, "solution": solution.to_dict()}
         is_good = 0.2 < luck < 0.3
         if 0.3 <= luck < 0.95:
             place = chance.choice((payload, challenge, challenge["parameters"], payload["solution"]))
