@@ -150,7 +150,7 @@ class Routes(Part):
             self._seen[route][reply.status] += 1
         where = f"{method} {route.path if is_own else '(another path)'}"
         has_failed = bool(self._double.replies) and given.mood != "right"
-        if reply.status >= 500 and not (reply.status == 503 and (has_failed or path in _READINESS)):
+        if reply.status >= 500 and not (reply.status == 503 and (has_failed or path.removesuffix("/") in _READINESS)):
             raise Wrong(f"{reply.status} {reply.code}: {where}")
         if reply.status < 300 and is_own and not given.has_session and self._needs_session(route):
             raise Wrong(f"accepted without a session: {where}")

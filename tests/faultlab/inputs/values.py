@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import ipaddress
 import json
 import random
@@ -126,6 +127,8 @@ class SettingsPart(Part):
         if given.kind == "service":
             # It starts whatever its settings say, and tells what is wrong with them.
             app.create_app(found).stop()
+            # Else what it leaves is collected while a later input has used up the stack.
+            gc.collect()
         return given.kind
 
     @staticmethod
