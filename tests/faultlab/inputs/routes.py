@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import random
@@ -74,14 +75,22 @@ class Routes(Part):
     def __init__(self) -> None:
         key = signing_key()
         self._double = Double(key)
-        self._patches: list[Any] = [
+        patches: list[Any] = [
             mock.patch.object(Transport, "ask", lambda _, *given, **named: self._double.ask(*given, **named)),
             mock.patch.object(HttpKeySet, "__call__", return_value=document([key])),
             # Answers that are garbled on purpose must not open the circuit breaker: then no input would get through.
             mock.patch.object(errors.UpstreamError, "is_outage", new=False),
         ]
-        for patch in self._patches:
-            patch.start()
+        self._ends = contextlib.ExitStack()
+        with self._ends:
+            for patch in patches:
+                self._ends.enter_context(patch)
+            self._begin()
+            # Kept until close(), unless the beginning failed.
+            self._ends = self._ends.pop_all()
+
+    def _begin(self) -> None:
+        """Build the service, and learn its routes and its document."""
         found: list[Parts] = []
 
         def extend(_: Settings, parts: Parts) -> Parts:
@@ -89,6 +98,7 @@ class Routes(Part):
             return parts
 
         self._service = create_app(Settings.from_environment(_SETTINGS), extend=extend)
+        self._ends.callback(self._service.stop)
         self._routes = routes_of(found[0])
         self._refuser = refusals.Refuser(self._service)
         paths = self._service.main_thread_paths
@@ -98,6 +108,9 @@ class Routes(Part):
         self._asking = Asking(self._double, {"/static/<version>/<name>": file[1].decode()})
         self._pages = {"/docs", *(route.path for route in self._routes if route.is_page)}
         self._seen: dict[Route, Counter[int]] = {route: Counter() for route in self._routes}
+        # The signing keys are fetched with the first token.
+        token = self._double.token(random.Random())  # noqa: S311
+        self._answer(f"GET /api/v1/auth/verify HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
         self._document = json.loads(self._answer(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n").body)
         self._contract = Contract()
         self._contract.learn(self._document)
@@ -197,9 +210,7 @@ class Routes(Part):
 
     def close(self) -> None:
         """End the service, and put back what stood in its way."""
-        self._service.stop()
-        for patch in self._patches:
-            patch.stop()
+        self._ends.close()
 
 
 def _leads_away(given: Asked, reply: Reply) -> str:

@@ -45,7 +45,9 @@ def clock() -> HandClock:
     return HandClock()
 
 
-def ask(clock: HandClock, *errors: Exception, deadline_s: float | None = None, waited_s: float = 0.0) -> FailingAdapter:
+def ask(
+    clock: HandClock, *errors: Exception, deadline_s: float | None = None, waited_s: float = 0.0
+) -> FailingAdapter:
     """Send one request whose tries end with *errors*; return what was sent."""
     transport = Transport(PROJECT, key="k" * 20, pool_size=1, deadline_s=5.0, clock=clock)
     adapter = FailingAdapter(clock, *errors)
@@ -68,7 +70,9 @@ def test_a_call_has_its_own_deadline_if_that_is_shorter(
 
 
 @pytest.mark.parametrize(("waited_s", "given_s"), [(0.25, 4.75), (2.0, 3.0), (60.0, 2.5)])
-def test_a_call_has_less_time_where_it_waited_for_permission(clock: HandClock, waited_s: float, given_s: float) -> None:
+def test_a_call_has_less_time_where_it_waited_for_permission(
+    clock: HandClock, waited_s: float, given_s: float
+) -> None:
     assert ask(clock, TimeoutError(), waited_s=waited_s).given_s == pytest.approx([given_s])
 
 
