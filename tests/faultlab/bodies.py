@@ -96,10 +96,11 @@ def _damaged(chance: random.Random, number: int) -> Body:
 
 
 def _wrong(chance: random.Random, number: int) -> Body:
-    return Body(f"wrong {number}", json.dumps({"email": _value(chance, 0), "password": _value(chance, 0)}).encode())
+    return Body(f"wrong {number}", json.dumps({"email": value(chance), "password": value(chance)}).encode())
 
 
-def _value(chance: random.Random, depth: int) -> Any:
+def value(chance: random.Random, depth: int = 0) -> Any:
+    """Return a made-up value of JSON."""
     # No address: there is no @ in it.
     letters = string.ascii_letters + string.digits + '\u00e4\u202e\u0000\ud83d\n\t"\\'
     text = "".join(chance.choices(letters, k=chance.randint(0, 40))).encode("utf-8", "replace").decode()
@@ -107,5 +108,5 @@ def _value(chance: random.Random, depth: int) -> Any:
     plain = [None, True, False, chance.randint(-(10**30), 10**30), number, text]
     if depth >= MAX_DEPTH or chance.random() < 0.7:
         return chance.choice(plain)
-    values = [_value(chance, depth + 1) for _ in range(chance.randint(0, 4))]
-    return chance.choice((values, {str(number): value for number, value in enumerate(values)}))
+    values = [value(chance, depth + 1) for _ in range(chance.randint(0, 4))]
+    return chance.choice((values, {str(number): each for number, each in enumerate(values)}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,15 +23,19 @@ _USUAL: Final = frozenset({"health p99", "machine p99"})
 
 _TEMPLATE: Final = Path(__file__).with_name("page.md")
 _TABLES: Final = "<!-- tables -->\n"
+_INPUTS: Final = "<!-- inputs -->\n"
+#: Verdicts that are named in a row; the file has all.
+_NAMED: Final = 6
 
 
-def page(rows: Sequence[Row], off: Sequence[Row], known: Sequence[Scenario]) -> str:
+def page(rows: Sequence[Row], off: Sequence[Row], known: Sequence[Scenario], inputs: Row | None = None) -> str:
     """Return the page.
 
     Args:
         rows: The results of scenarios.
         off: The same with their guards off.
         known: All scenarios.
+        inputs: The result of the generated inputs; None if none is recorded.
     """
     by_id, by_id_off = {row["id"]: row for row in rows}, {row["id"]: row for row in off}
     alone = [each for each in known if not each.is_of_the_fleet]
@@ -38,7 +43,29 @@ def page(rows: Sequence[Row], off: Sequence[Row], known: Sequence[Scenario]) -> 
     parts = [_machine(rows), "## One thing at a time\n\n", _table(alone, by_id)]
     parts += ["\n## Several replicas\n\n", _table(fleet, by_id)]
     parts += ["\n## With the guard switched off\n\n", _off_table(known, by_id_off)]
-    return _TEMPLATE.read_text("utf-8").replace(_TABLES, "".join(parts))
+    return _TEMPLATE.read_text("utf-8").replace(_TABLES, "".join(parts)).replace(_INPUTS, _inputs_table(inputs))
+
+
+def _inputs_table(told: Row | None) -> str:
+    if told is None:
+        return "No run is recorded.\n"
+    parts = told["parts"]
+    failed = sum(failure["count"] for part in parts for failure in part["failures"])
+    count = sum(part["inputs"] for part in parts)
+    where = f"{told['at'][:10]}, {told['machine']}"
+    what = f"{count:,} inputs with `--seed {told['seed']}` in {told['took_s']:,} s, of which {failed:,} went wrong"
+    lines = [
+        f"Recorded: {where}: {what}.",
+        "",
+        "| part | inputs | what came of them | seconds |",
+        "| --- | --- | --- | --- |",
+    ]
+    for part in parts:
+        verdicts = [f"{count:,} {verdict}" for verdict, count in part["verdicts"].items()]
+        rest = [f"{len(verdicts) - _NAMED} other kinds"] if len(verdicts) > _NAMED else []
+        cells = (part["part"], f"{part['inputs']:,}", ", ".join(verdicts[:_NAMED] + rest), f"{part['took_s']:.0f}")
+        lines.append("| " + " | ".join(map(_cell, cells)) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def summary(rows: Sequence[Row], known: Sequence[Scenario]) -> str:
@@ -113,10 +140,15 @@ def with_summary(readme: str, line: str) -> str:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True), default=Path("docs/explanation/fault-table.json"))
 def main(file: Path) -> None:
-    """Write the page and the line from the rows of FILE; those with the guards off are in FILE's sibling -off."""
+    """Write the page and the line from the rows of FILE.
+
+    Those with the guards off are in FILE's sibling -off, the result of the generated inputs in its sibling bad-inputs.
+    """
     rows, off = read_rows(file), read_rows(file.with_stem(f"{file.stem}-off"))
+    of_inputs = file.with_stem("bad-inputs")
+    inputs = json.loads(of_inputs.read_text("utf-8")) if of_inputs.exists() else None
     known = scenarios()
-    PAGE.write_text(page(rows, off, known), "utf-8")
+    PAGE.write_text(page(rows, off, known, inputs), "utf-8")
     README.write_text(with_summary(README.read_text("utf-8"), summary(rows, known)), "utf-8")
 
 

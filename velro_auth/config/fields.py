@@ -183,6 +183,8 @@ def a_logo(value: str) -> None:
         size = Path(value).stat().st_size
     except OSError as error:
         raise marshmallow.ValidationError(f"{value} cannot be read: {error.strerror}") from error
+    except ValueError:
+        raise marshmallow.ValidationError("is no path of a file") from None
     if size > MAX_LOGO_BYTES:
         raise marshmallow.ValidationError(f"has {size} bytes: at most {MAX_LOGO_BYTES} are shown")
 
@@ -213,6 +215,9 @@ class Environment(environs.Env):
     def read(self, spec: Spec, kind: Any) -> Any:
         """Return the value of a field of type *kind*; its default where the value is missing or wrong."""
         name = self.name_of(spec) or spec.metadata["variable"]
+        if not _is_utf8(self._get_value(name, "")):
+            self._errors[name].append("has bytes that are no UTF-8: write it again")
+            return spec.default
         method = _METHODS.get(kind)
         value = self._read_list(name, spec) if method is None else self._read_one(method, name, spec)
         return spec.default if value is None else value
@@ -236,7 +241,7 @@ class Environment(environs.Env):
     def _read_list(self, name: str, spec: Spec) -> tuple[Any, ...] | None:
         """Read a list, comma separated or in JSON."""
         text = self._get_value(name, "")
-        entries = self.json(name, []) if text.startswith("[") else text.split(",")
+        entries = self._read_json(name) if text.startswith("[") else text.split(",")
         if not text or entries is None:
             return None
         values, wrong = [], []
@@ -250,6 +255,24 @@ class Environment(environs.Env):
         if wrong:
             self._errors[name] += wrong
         return None if wrong else tuple(values)
+
+    def _read_json(self, name: str) -> Any:
+        """Return the JSON in a variable; None, with an error, where there is none."""
+        try:
+            return self.json(name, [])
+        except (ValueError, RecursionError):
+            # Nested too deep, or a number with thousands of digits.
+            self._errors[name].append("Not valid JSON.")
+            return None
+
+
+def _is_utf8(text: str) -> bool:
+    """Return whether a variable was UTF-8. Python keeps other bytes as halves of surrogate pairs."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 _METHODS: Final[Mapping[Any, str]] = {str: "str", int: "int", float: "float", bool: "bool"}

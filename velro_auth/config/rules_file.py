@@ -57,6 +57,8 @@ def parsed(text: str, path: str) -> RulesFile:
         content = tomllib.loads(text.replace("\r\n", "\n"))
     except tomllib.TOMLDecodeError as error:
         return _wrong(f"{path} is not TOML: {error}")
+    except (ValueError, RecursionError):
+        return _wrong(f"{path} has a number with thousands of digits, or lists within thousands of lists")
     entries = content.get("rules")
     if content.keys() != {"rules"} or not isinstance(entries, list) or not entries:
         other = ", ".join(sorted(content.keys() - {"rules"}))

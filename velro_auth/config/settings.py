@@ -757,6 +757,8 @@ class Settings:
         origins = {variable: _origin(name, file.variables) for variable, name in names.items()}
         retired = tuple(name for name in RETIRED if variables.get(name, "").strip())
         anon_key = variables.get("SUPABASE_ANON_KEY", "").strip()
+        # Without an entry in the errors: another key counts where both are set, and no client can send this one.
+        anon_key = anon_key if anon_key.isascii() else ""
         return dataclasses.replace(
             settings,
             errors=errors,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 import threading
 import time
@@ -19,6 +20,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeGuard
 
 from velro_auth.auth.models import Session, User, profile_of
+from velro_auth.auth.tokens import MAX_DATE_S
 from velro_auth.errors import UpstreamFailed, UpstreamUnavailable, WrongAnswer
 from velro_auth.upstream.transport.transport import Reply
 
@@ -147,6 +149,9 @@ def session_from(reply: Reply) -> Session:
     access_token, refresh_token = body.get("access_token"), body.get("refresh_token")
     if not is_text(access_token) or not is_text(refresh_token) or not is_text(user.get("id")):
         raise UpstreamFailed("200 without both tokens and a user")
+    if not all(token.isascii() and token.isprintable() for token in (access_token, refresh_token)):
+        # Neither a header field nor a client could carry it.
+        raise UpstreamFailed("200 with a token that is none")
     claims = claims_of(access_token)
     demand(is_right=claims.get("sub", user["id"]) == user["id"], what="the subject of the access token")
     expires_in, expires_at = _lifetime(body, claims, time.time())
@@ -171,14 +176,20 @@ def date_s(reply: Reply) -> float | None:
 
 
 def _lifetime(body: Mapping[str, Any], claims: Mapping[str, Any], now_s: float) -> tuple[int, int]:
-    expires_in, expires_at, exp = body.get("expires_in"), body.get("expires_at"), claims.get("exp")
-    if isinstance(exp, int | float) and int(exp) != expires_at:
-        return max(0, int(exp) - int(now_s)), int(exp)
-    if isinstance(expires_in, int):
-        return expires_in, expires_at if isinstance(expires_at, int) else int(now_s) + expires_in
-    if isinstance(expires_at, int):
+    expires_in, expires_at, exp = _seconds(body.get("expires_in")), _seconds(body.get("expires_at")), claims.get("exp")
+    exp = _seconds(int(exp) if isinstance(exp, float) and math.isfinite(exp) else exp)
+    if exp is not None and exp != expires_at:
+        return max(0, exp - int(now_s)), exp
+    if expires_in is not None:
+        return expires_in, int(now_s) + expires_in if expires_at is None else expires_at
+    if expires_at is not None:
         return max(0, expires_at - int(now_s)), expires_at
     raise UpstreamFailed("200 without a lifetime")
+
+
+def _seconds(value: Any) -> int | None:
+    """Return a time in whole seconds; None for what is none, or lies beyond the year 9999."""
+    return value if type(value) is int and 0 <= value < MAX_DATE_S else None
 
 
 def _user(user: Mapping[str, Any], claims: Mapping[str, Any]) -> User:

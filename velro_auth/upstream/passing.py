@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from velro_auth import errors
 from velro_auth.auth.models import Session
@@ -34,6 +35,9 @@ _HEADERS: Final = ("Content-Type", "Cache-Control", "Location")
 
 #: Requests without a query that are kept prepared; a path with an id of a user is used some few times only.
 _PREPARED: Final = 64
+
+#: RFC 9110, 5.5.
+_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
@@ -140,9 +144,10 @@ class SupabasePassing:
         if told is NO_JSON and reply.body and is_json(reply):
             raise errors.UpstreamUnavailable(f"{reply.status} with a part of a JSON document")
         session = self._session(call, reply, told)
-        if call.bearer and isinstance(told, dict) and call.path == "/user":
+        if call.bearer and call.path == "/user":
+            # Whatever else it is, nobody could say whose it is.
             user_of(call.bearer, reply)
-        headers = [(name, value) for name in _HEADERS if (value := reply.headers.get(name))]
+        headers = [(name, _checked(value)) for name in _HEADERS if (value := reply.headers.get(name))]
         content_ = None if told is NO_JSON else told
         return Passed(reply.status, headers, reply.body, content_, session, date_s(reply))
 
@@ -160,6 +165,21 @@ class SupabasePassing:
             same = claims_of(call.bearer).get("sub") == session.user.id
             demand(is_right=same, what="the subject of the token")
         return session
+
+
+def _checked(value: str) -> str:
+    """Return the value of a header field that goes on to the client, if every reader can read it.
+
+    Raises:
+        UpstreamUnavailable: It has a control character, or an address in it cannot be read.
+    """
+    try:
+        urlsplit(value)
+    except ValueError:
+        raise errors.UpstreamUnavailable("a header field with half an address") from None
+    if not _VALUE.fullmatch(value):
+        raise errors.UpstreamUnavailable("a header field with a control character")
+    return value
 
 
 def _with_query(call: Call) -> tuple[str, str]:

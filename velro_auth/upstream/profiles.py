@@ -138,6 +138,7 @@ def _only_rows_of(wanted: str, reply: Reply) -> Reply:
         WrongAnswer: It is about another user.
     """
     rows = content(reply) if reply.status == _OK else []
-    ids = {row.get("id") for row in rows if isinstance(row, dict)} if isinstance(rows, list) else {None}
+    # No set: an id that is a list cannot be in one.
+    ids = [row.get("id") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else [None]
     demand(is_right=all(f"eq.{row_id}" == wanted for row_id in ids), what="the id of the row")
     return reply

@@ -134,7 +134,7 @@ class SupabaseSessionRows:
                 address=row.get("ip") if is_direct or self._shows_address() else None,
                 user_agent=agent if is_direct else None,
             )
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, OverflowError) as error:
             raise UpstreamFailed("a session without its fields") from error
 
 

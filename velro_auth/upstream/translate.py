@@ -171,7 +171,8 @@ def refusal(reply: Reply, question: Question) -> VelroAuthError:
         error: VelroAuthError = kind({name: [text]})
     else:
         error = kind(reason, retry_after_s=_retry_after_s(reply))
-    if isinstance(body, dict) and code is not None:
+    if isinstance(body, dict) and code is not None and code == named:
+        # It becomes a header field of the answer.
         error.told = _told(reply.status, code, body)
     return error
 

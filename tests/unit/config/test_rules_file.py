@@ -146,3 +146,11 @@ def test_a_file_of_windows_is_read_alike() -> None:
     text = EXAMPLE.read_text("utf-8")
 
     assert parsed(text.replace("\n", "\r\n"), "x").rules == parsed(text, "x").rules
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 3000, "[" * 3000 + "]" * 3000])
+def test_what_python_itself_cannot_read_is_a_mistake_too(value: str) -> None:
+    found = parsed(HEAD + f'path = "/b"\nallow = {value}\n', "rules.toml")
+
+    assert found.rules is None
+    assert [str(error).partition(" has ")[0] for error in found.errors] == ["AUTH_RULES_FILE: rules.toml"]

@@ -116,6 +116,13 @@ def test_the_older_key_names_are_taken() -> None:
     assert not settings.forwards_client_ip
 
 
+def test_an_older_key_with_bytes_that_no_client_can_send_is_none() -> None:
+    settings = Settings.from_environment({**GOOD, "SUPABASE_ANON_KEY": "\udcff" * 40})
+
+    assert settings.client_keys == (GOOD["SUPABASE_PUBLISHABLE_KEY"],)
+    assert not settings.errors
+
+
 def test_the_newer_name_wins() -> None:
     settings = Settings.from_environment({**GOOD, "SUPABASE_ANON_KEY": "older" * 8})
 
@@ -155,6 +162,12 @@ def test_the_newer_name_wins() -> None:
         ("CORS_ORIGINS", "https://[", "is not an origin"),
         ("CORS_ORIGINS", "https://app.example.com/path", "is not an origin"),
         ("AUTH_FORWARD_CLIENT_IP", "always", "must be one of auto, on, off"),
+        ("CORS_ORIGINS", "[" * 60_000, "Not valid JSON"),
+        ("AUTH_COOKIE_KEYS", f"[{'9' * 5000}]", "Not valid JSON"),
+        ("AUTH_BRAND_LOGO", "\0.svg", "is no path of a file"),
+        ("AUTH_COOKIE_KEYS", "\udcff" * 40, "no UTF-8"),
+        ("METRICS_TOKEN", "canary\udcff", "no UTF-8"),
+        ("AUTH_PAGES_DIR", "a" * 3000, "is not a folder that can be read"),
     ],
 )
 def test_a_mistake_says_what_to_do(variable: str, value: str, words: str) -> None:
@@ -178,6 +191,7 @@ def test_a_comma_too_many_is_no_error() -> None:
     assert not settings.errors
 
 
+@pytest.mark.filterwarnings("ignore:Possible nested set:FutureWarning")
 @pytest.mark.parametrize("is_alone", [True, False], ids=["the address", "every variable"])
 @pytest.mark.parametrize(
     "value",
@@ -194,7 +208,15 @@ def test_a_comma_too_many_is_no_error() -> None:
         "redis://a:b",
         "http://[",
         "https://*.a",
+        "[" * 60_000,
+        f"[{'9' * 5000}]",
+        "\0.svg",
+        "a" * 3000,
+        "a{99999999999}",
+        # A byte that is no UTF-8, as Python shows it.
+        "\udcff" * 40,
     ],
+    ids=lambda value: repr(value[:20]),
 )
 def test_no_value_keeps_the_service_from_starting(
     value: str, is_alone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

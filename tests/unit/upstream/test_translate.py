@@ -45,6 +45,16 @@ def test_429_is_a_limit_whatever_its_code_says(name: str, code: str | None) -> N
     assert meaning(429, {"code": code}, QUESTIONS[name]) is errors.UpstreamThrottled
 
 
+@pytest.mark.parametrize(
+    ("code", "is_told"), [("a_code", True), ("a\r\nX-Evil: 1", False), ("\ud800", False), ("\x01", False)]
+)
+def test_only_what_looks_like_a_code_is_told_on(code: str, is_told: bool) -> None:
+    """It becomes a header field."""
+    reply = Reply(400, {"Content-Type": "application/json"}, json.dumps({"code": code}).encode())
+
+    assert (translate.refusal(reply, translate.BEARER).told is not None) is is_told
+
+
 @pytest.mark.parametrize("question", [account_questions.SIGN_UP, account_questions.MAIL])
 def test_a_limit_of_mails_is_no_limit_of_calls_where_mails_are_asked_for(question: translate.Question) -> None:
     """Else a flood of forgotten passwords would hold back the logins."""

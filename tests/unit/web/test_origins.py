@@ -237,6 +237,13 @@ def test_a_pattern_that_takes_little_time_is_taken(pattern: str) -> None:
         ("(?P<x>a+){2}", "in place of"),
         ("(?i:a+){2,}", "in place of"),
         (r"[a]+.*\d{2,}[^b]*", "more than 3"),
+        ("a{99999999999}", "is not a regular expression"),
+        ("(" * 2000 + ")" * 2000, "is not a regular expression"),
+        # The blank hides that the group is repeated.
+        ("(?x)(a|b) +", "write it without"),
+        ("(?s-ix:(a|b) +)", "write it without"),
+        ("(?x)#)", "write it without"),
+        ("(?#[)(a|b)*(?#])", "write it without"),
     ],
 )
 def test_a_pattern_that_a_stranger_can_make_slow_is_refused(pattern: str, advice: str) -> None:

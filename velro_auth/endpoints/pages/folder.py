@@ -15,7 +15,12 @@ def check_folder(folder: Path) -> None:
     Raises:
         ValueError: One of them cannot; the message names the file and says why.
     """
-    if not folder.is_dir():
+    try:
+        is_folder = folder.is_dir()
+    except OSError as error:
+        # For instance a name that is too long.
+        raise ValueError(f"it is not a folder that can be read: {error.strerror}") from error
+    if not is_folder:
         raise ValueError(f"{folder} is not a folder that can be read")
     Languages.shipped(folder)
     environment = jinja2.Environment(autoescape=True)
