@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
@@ -23,7 +24,7 @@ from tests.fixtures.standin import new_email
 from tests.waiting import eventually
 
 
-def add_factor(page: Page) -> str:
+def add_factor(page: Page, code_of: Callable[[str], str] = code_of) -> str:
     """Add an authenticator app on the account's page; return its key."""
     field(page, "Name of the app or device").fill("phone")
     press(page, "Add an authenticator app")

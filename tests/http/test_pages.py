@@ -273,6 +273,15 @@ def test_an_odd_form_is_answered_with_the_page(
     assert upstream.asked == []
 
 
+@pytest.mark.parametrize(
+    ("rd", "aim"), [("/x?a=1", "%2Fx%3Fa%3D1"), ("https://evil.example/", "%2Faccount"), ("", "%2Faccount")]
+)
+def test_a_code_that_is_sent_without_a_session_leads_to_the_sign_in_and_on(pages: Client, rd: str, aim: str) -> None:
+    answer = pages.post("/login/factor", data={"code": "123456", "rd": rd}, headers=OURS)
+
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/login?rd={aim}")
+
+
 @pytest.mark.parametrize("path", ["/account", "/login/factor?rd=%2Fx"])
 def test_without_a_session_a_page_leads_to_the_sign_in(pages: Client, path: str) -> None:
     wanted = {"/account": "/login?rd=%2Faccount", "/login/factor?rd=%2Fx": "/login?rd=%2Fx"}[path]

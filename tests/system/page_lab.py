@@ -70,11 +70,13 @@ class Project:
         lifetime_s: How long its tokens are good for.
         claims: Further claims of them.
         refreshes: The refresh tokens that it was given.
+        is_over: Whether its sessions have ended, so that nothing is refreshed.
     """
 
     lifetime_s: int = 3600
     claims: dict[str, Any] = field(default_factory=dict)
     refreshes: list[str] = field(default_factory=list)
+    is_over: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,6 +124,8 @@ def project_server(project: Project) -> Iterator[str]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)) or "{}")
             if "/logout" in self.path:
                 self._send(b"", 204)
+            elif project.is_over and "grant_type=refresh_token" in self.path:
+                self._send(b'{"code": "refresh_token_not_found", "message": "Invalid Refresh Token"}', 400)
             else:
                 self._send(json.dumps(project.answer(self.path, body)).encode())
 

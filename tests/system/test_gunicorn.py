@@ -101,7 +101,9 @@ def test_a_worker_never_collects_garbage_among_what_is_loaded(tmp_path: Path) ->
     settings = tmp_path / "telling.conf.py"
     settings.write_text(TELLING_START.format(path=str(ROOT / "gunicorn.conf.py")), "utf-8")
     with gateway(tmp_path / "gateway.log", "--config", str(settings), AUTH_ENV_FILE="") as service:
-        frozen = re.search(r"frozen: (\d+)", service.output)
+        service.wait_for("frozen: ")
+        service.stop()
+        frozen = re.search(r"frozen: (\d+)\n", service.output)
 
     assert frozen is not None
     assert int(frozen[1]) > 10_000
@@ -140,7 +142,7 @@ def test_wrong_settings_do_not_keep_it_from_starting(tmp_path: Path) -> None:
 
         assert (response.status_code, response.json()["code"]) == (503, "upstream_misconfigured")
         assert {"SUPABASE_URL", "SUPABASE_SECRET_KEY", "GUNICORN_THREADS"} <= {
-            json.loads(line).get("variable") for line in service.output.splitlines()
+            json.loads(line).get("variable") for line in service.whole_lines
         }
 
 

@@ -54,7 +54,7 @@ class ProcessRecords:
         return sorted(map(int, Path(f"/proc/{self.master}/task/{self.master}/children").read_text().split()))
 
     def lines(self, message: str) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.program.output.splitlines() if line.endswith("}")]
+        lines = [json.loads(line) for line in self.program.whole_lines if line.endswith("}")]
         return [line for line in lines if message in line["message"]]
 
     def reload(self, text: str) -> None:

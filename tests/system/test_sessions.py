@@ -119,7 +119,7 @@ def test_redis_may_come_and_go(
         assert time.monotonic() < ends_s
         time.sleep(0.1)
     for program in pair:
-        assert not [line for line in map(json.loads, program.output.splitlines()) if line.get("status", 0) >= 500]
+        assert not [line for line in map(json.loads, program.whole_lines) if line.get("status", 0) >= 500]
 
 
 def test_the_official_python_client_goes_on_with_our_tokens(

@@ -113,10 +113,16 @@ class PageEndpoint(Around):
             return self.endpoint(request)
         except (TokenError, SessionExpired):
             # The page is for people who are signed in. They come back to it.
-            path = request.path if request.method in {"GET", "HEAD"} else ACCOUNT_PATH
-            return see_other(to_login(request, path))
+            return see_other(to_login(request, self._aim(request)))
         except Exception as error:  # noqa: BLE001 - problem_of() logs what it does not know
             return self.page.refused(request, error)
+
+    def _aim(self, request: Request) -> str:
+        """Return where the person of *request* comes back to: the page, or where its form leads to."""
+        if request.method in {"GET", "HEAD"}:
+            return request.path
+        site = self.page.site
+        return site.leads_to(site.form_again(request).get("rd", "")) or ACCOUNT_PATH
 
 
 def to_login(request: Request, path: str) -> str:

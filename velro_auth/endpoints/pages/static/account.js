@@ -1,4 +1,5 @@
 import { ask, busy, button, clear, fill, onSubmit, pageAt, publicUrl, say, show, texts } from "./core.js"
+import { loadAll, loader } from "./loading.js"
 
 const part = (name) => document.querySelector(`[data-part="${name}"], form[data-form="${name}"]`)
 const factors = part("factors")
@@ -18,8 +19,10 @@ function leave() {
 
 async function call(method, path, body) {
   const answer = await ask(method, path, body)
-  if (ENDED.includes(answer.code)) leave()
-  return answer
+  if (!ENDED.includes(answer.code)) return answer
+  leave()
+  // Nothing may touch the page any more.
+  return new Promise(() => {})
 }
 
 /** Ask for the password where the last sign-in is too long ago; return whether that is so. */
@@ -35,9 +38,20 @@ function asksForPassword(form, answer) {
   return true
 }
 
+const nameField = part("profile").elements.display_name
+/** Whether the field holds what is not saved yet. */
+let isTyped = false
+nameField.addEventListener("input", () => (isTyped = true))
+
 onSubmit(part("profile"), async ({ display_name }) => {
   const answer = await call("PATCH", "me", { display_name })
-  answer.ok ? say(part("profile"), texts.script.saved) : show(part("profile"), answer)
+  if (!answer.ok) return show(part("profile"), answer)
+  if (nameField.value === display_name) isTyped = false
+  say(part("profile"), texts.script.saved)
+})
+
+loader(part("profile"), () => call("GET", "me"), ({ display_name }) => {
+  if (!isTyped) nameField.value = display_name ?? ""
 })
 
 onSubmit(part("address"), async (fields) => {
@@ -79,11 +93,9 @@ async function mailCode(form) {
   mailed.querySelector("input").focus()
 }
 
-async function listFactors() {
-  const answer = await call("GET", "factors")
+const listFactors = loader(factors, () => call("GET", "factors"), (data) => {
   const list = document.querySelector("[data-list=factors]")
-  if (!answer.ok) return show(factors, answer)
-  const verified = answer.data.factors.filter((factor) => factor.status === "verified")
+  const verified = data.factors.filter((factor) => factor.status === "verified")
   list.hidden = !verified.length
   list.replaceChildren(
     ...verified.map((factor) => {
@@ -93,7 +105,7 @@ async function listFactors() {
       return item(name, fill(texts.script.since, { time: when(factor.created_at) }), remove)
     }),
   )
-}
+})
 
 async function removeFactor(factor, pressed) {
   if (pressed.getAttribute("aria-disabled")) return
@@ -154,16 +166,13 @@ document.querySelector("[data-action=cancel-factor]").addEventListener("click", 
   await call("DELETE", `factors/${id}`)
 })
 
-async function listSessions() {
-  const answer = await call("GET", "sessions")
+const endOthers = document.querySelector("[data-action=end-others]")
+
+const listSessions = loader(sessions, () => call("GET", "sessions"), (data) => {
   const list = document.querySelector("[data-list=sessions]")
-  if (!answer.ok) {
-    document.querySelector("[data-action=end-others]").hidden = true
-    return show(sessions, answer)
-  }
   list.hidden = false
   list.replaceChildren(
-    ...answer.data.sessions.map((session) => {
+    ...data.sessions.map((session) => {
       const name = device(session.user_agent) || fill(texts.script.signed_in, { time: when(session.created_at) })
       const used = fill(texts.script.last_used, { time: when(session.last_used_at) })
       const detail = [session.address, used].filter(Boolean).join(" · ")
@@ -175,8 +184,8 @@ async function listSessions() {
       return item(name, detail, end)
     }),
   )
-  document.querySelector("[data-action=end-others]").hidden = answer.data.sessions.length < 2
-}
+  endOthers.hidden = data.sessions.length < 2
+})
 
 async function endSession(session, pressed) {
   if (pressed.getAttribute("aria-disabled")) return
@@ -189,7 +198,7 @@ async function endSession(session, pressed) {
   document.getElementById("sessions-title").focus()
 }
 
-document.querySelector("[data-action=end-others]").addEventListener("click", async ({ currentTarget }) => {
+endOthers.addEventListener("click", async ({ currentTarget }) => {
   if (currentTarget.getAttribute("aria-disabled")) return
   const restore = busy(currentTarget)
   const answer = await call("POST", "logout?scope=others")
@@ -236,10 +245,4 @@ function device(agent) {
   return [browser, system].filter(Boolean).join(" · ")
 }
 
-async function load() {
-  const [me] = await Promise.all([call("GET", "me"), listFactors(), listSessions()])
-  if (!me.ok) return show(part("profile"), me)
-  part("profile").elements.display_name.value = me.data.display_name ?? ""
-}
-
-load()
+loadAll()

@@ -6,6 +6,8 @@ export const publicUrl = document.body.dataset.publicUrl
 
 const API = "/api/v1/auth/"
 const MOST_CHALLENGES = 3
+/** Longer than the service ever takes. A connection that died while the device slept may never say so. */
+const DEADLINE_MS = 30_000
 const keep = new URLSearchParams(location.search).get("lang")
 
 /** Return the address of another page, in the language that was chosen. */
@@ -33,7 +35,7 @@ export async function ask(method, path, body, { onSolving } = {}) {
 }
 
 async function once(method, path, body) {
-  let response
+  let response, text
   try {
     response = await fetch(API + path, {
       method,
@@ -41,13 +43,25 @@ async function once(method, path, body) {
       cache: "no-store",
       headers: body === undefined ? {} : { "Content-Type": "application/json" },
       body: body === undefined ? undefined : JSON.stringify(body),
+      signal: AbortSignal.timeout(DEADLINE_MS),
     })
+    // The connection may end in the middle of it.
+    text = await response.text()
   } catch {
-    return { ok: false, status: 0, code: "offline", data: {} }
+    return { ok: false, status: 0, code: "offline", data: {}, retryAfter: 0 }
   }
-  const data = await response.json().catch(() => ({}))
+  const data = parsed(text)
   const retryAfter = Number(response.headers.get("Retry-After")) || 0
   return { ok: response.ok, status: response.status, code: data.code ?? "other", data, retryAfter }
+}
+
+/** Return the object that *text* is; an empty one if it is none, as a proxy's own error page. */
+function parsed(text) {
+  try {
+    return JSON.parse(text) ?? {}
+  } catch {
+    return {}
+  }
 }
 
 /** Solve a proof of work beside the page, in a worker; null where that is not possible. */
@@ -99,6 +113,8 @@ export function show(box, answer, ...more) {
   }
   alert.append(...more)
   if ([429, 503].includes(answer.status) && answer.retryAfter) count(alert, line, answer.retryAfter)
+  // Once the device is online again, this is no longer true.
+  if (answer.code === "offline") addEventListener("online", () => (line.textContent = texts.script.again_now), { once: true })
   focusOn(box, answer)
 }
 
@@ -107,9 +123,11 @@ function count(alert, line, seconds) {
   const shown = Object.assign(document.createElement("span"), { className: "count" })
   const heard = Object.assign(document.createElement("span"), { className: "quiet" })
   shown.setAttribute("aria-hidden", "true")
+  // The clock may be put back, and the steady one may stand still while the device sleeps.
   const ends = Date.now() + seconds * 1000
+  const endsSteady = performance.now() + seconds * 1000
   const update = () => {
-    const left = Math.ceil((ends - Date.now()) / 1000)
+    const left = Math.ceil(Math.min(ends - Date.now(), endsSteady - performance.now()) / 1000)
     if (left > 0) {
       shown.textContent = fill(texts.script.again_in, { seconds: left })
       return
