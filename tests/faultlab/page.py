@@ -61,7 +61,7 @@ def _inputs_table(told: Row | None) -> str:
         "| --- | --- | --- | --- |",
     ]
     for part in parts:
-        verdicts = [f"{count:,} {verdict}" for verdict, count in part["verdicts"].items()]
+        verdicts = [f"{verdict}: {count:,}" for verdict, count in part["verdicts"].items()]
         rest = [f"{len(verdicts) - _NAMED} other kinds"] if len(verdicts) > _NAMED else []
         cells = (part["part"], f"{part['inputs']:,}", ", ".join(verdicts[:_NAMED] + rest), f"{part['took_s']:.0f}")
         lines.append("| " + " | ".join(map(_cell, cells)) + " |")

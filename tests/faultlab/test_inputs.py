@@ -287,5 +287,5 @@ def test_the_page_has_the_numbers_of_a_run() -> None:
     text = page([], [], [], told)
 
     assert "2026-11-27, 2 cores: 1,200 inputs with `--seed 5` in 300 s, of which 2 went wrong." in text
-    assert "| routes | 1,200 | 100 200, 100 201, 100 202, 100 203, 100 204, 100 205, 3 other kinds | 3 |" in text
+    assert "| routes | 1,200 | 200: 100, 201: 100, 202: 100, 203: 100, 204: 100, 205: 100, 3 other kinds | 3 |" in text
     assert "No run is recorded.\n\n## How to read it" in page([], [], [])
