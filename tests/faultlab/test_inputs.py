@@ -213,8 +213,8 @@ def test_one_input_can_be_tried_again() -> None:
 
     again = run_part(Accepting, 1, 7, at=failure["at"])
 
-    assert failure["input"] == "'b'"
-    assert [(each["at"], each["input"]) for each in again["failures"]] == [(failure["at"], "'b'")]
+    assert (failure["at"], failure["input"]) == (7, "'b'")
+    assert [(each["at"], each["input"]) for each in again["failures"]] == [(7, "'b'")]
 
 
 def test_the_seed_makes_the_inputs() -> None:
