@@ -35,13 +35,7 @@ AbortSignal.timeout = (ms) => whole(ms / 30)
 
 @dataclass
 class Night:
-    """A gateway with pages and a Supabase whose clocks the tests move.
-
-    Attributes:
-        site: The site.
-        clock: What both clocks are ahead of the real one.
-        ahead_s: The same, in seconds.
-    """
+    """A gateway with pages and a Supabase, whose clocks are *ahead_s* seconds ahead of the real one."""
 
     site: Site
     clock: Clock
