@@ -24,6 +24,9 @@ GATEWAYS_OWN = (*IDENTITY, "X-Auth-Require", "X-Auth-Mode", "X-Real-IP", "X-Forw
 #: What else than letters, digits and "-" stands in the name of a field (RFC 9110, 5.6.2).
 _MARKS = "_.!#$%&'*+^`|~"
 
+#: Names the gateway's own fields. Envoy answers 400 where ``Connection`` names ten fields or more.
+CONNECTIONS = [f"close, {', '.join(names)}" for names in (GATEWAYS_OWN[:5], GATEWAYS_OWN[5:])]
+
 Proxy = Callable[..., AbstractContextManager[int]]
 
 
@@ -76,14 +79,6 @@ def spellings(name: str) -> dict[str, str]:
     mixes += [[*["-"] * (len(parts) - 2), mark] for mark in _MARKS]
     names = {"".join(itertools.chain(*zip(parts, [*mix, ""], strict=True))) for mix in mixes}
     return dict.fromkeys(sorted(names), "forged")
-
-
-def taken(ask: Callable[[dict[str, str]], requests.Response], headers: dict[str, str]) -> requests.Response:
-    """Ask with *headers*; without ``Connection`` where a proxy refuses it: Envoy, if it names ``X-Forwarded-…``."""
-    answer = ask(headers)
-    if answer.status_code != 400:
-        return answer
-    return ask({name: value for name, value in headers.items() if name != "Connection"})
 
 
 def folded_name(name: str) -> str:

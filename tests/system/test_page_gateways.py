@@ -12,7 +12,7 @@ import requests
 
 from tests.fixtures.tokens import SESSION_ID, USER_ID
 from tests.system.gateway_lab import Asked
-from tests.system.gateway_site import GATEWAYS_OWN, IDENTITY, bearer, folded, folded_name, spellings, taken
+from tests.system.gateway_site import CONNECTIONS, GATEWAYS_OWN, IDENTITY, bearer, folded, folded_name, spellings
 from tests.system.gateway_upgrades import HTTP2, UPGRADES, WEBSOCKET, upgraded
 from tests.system.page_lab import (
     EMAIL,
@@ -190,25 +190,33 @@ def test_nothing_that_only_a_gateway_says_comes_from_a_client(site: PageSite, sp
 def test_no_spelling_passes_that_a_backend_takes_for_the_same(site: PageSite, name: str) -> None:
     """With what the client says about its connection: the gateway's own field must not go and leave the forged one."""
     cookie = site.log_in(user_role="editor", session_id=SESSION_ID)
-    headers = {**PAGE, "Cookie": cookie, **spellings(name), "Connection": f"close, {', '.join(GATEWAYS_OWN)}"}
+    public = folded(site.ask("/open/x", {**PAGE, **spellings(name), "Connection": name}))
+    identity = [[USER_ID], [EMAIL], ["editor"], ["aal1"], [SESSION_ID]]
+    for connection in CONNECTIONS:
+        told = folded(site.ask("/my/x", {**PAGE, "Cookie": cookie, **spellings(name), "Connection": connection}))
 
-    told = folded(taken(lambda sent: site.ask("/my/x", sent), headers))
-    public = folded(taken(lambda sent: site.ask("/open/x", sent), {**PAGE, **spellings(name), "Connection": name}))
-
-    assert "forged" not in {value for values in (*told.values(), *public.values()) for value in values}
-    assert [told.get(folded_name(of)) for of in IDENTITY] == [[USER_ID], [EMAIL], ["editor"], ["aal1"], [SESSION_ID]]
-    assert told["HTTP_X_REAL_IP"] == ["127.0.0.1"]
+        assert "forged" not in {value for values in (*told.values(), *public.values()) for value in values}
+        assert [told.get(folded_name(of)) for of in IDENTITY] == identity
+        assert told["HTTP_X_REAL_IP"] == ["127.0.0.1"]
     assert all("forged" not in asked.headers.values() for asked in site.verify.requests)
 
 
 def test_no_client_hides_its_address_from_a_login(site: PageSite) -> None:
     form = {"email": EMAIL, "password": "correct horse battery staple"}
-    headers = {**SCRIPT, "Connection": "close, X-Real-IP, X-Forwarded-For", "X_Real-IP": "forged"}
+    statuses = [
+        site.ask(
+            "/api/v1/auth/login",
+            {**SCRIPT, "Connection": f"close, {named}", "X_Real-IP": "forged"},
+            method="POST",
+            json=form,
+        ).status_code
+        for named in ("X-Real-IP", "X-Real-IP, X-Forwarded-For")
+    ]
 
-    taken(lambda sent: site.ask("/api/v1/auth/login", sent, method="POST", json=form), headers)
-
-    [login] = [asked for asked in site.verify.requests if asked.path == "/api/v1/auth/login"]
-    assert login.headers["X_REAL_IP"] == "127.0.0.1"
+    logins = [asked for asked in site.verify.requests if asked.path == "/api/v1/auth/login"]
+    # Envoy takes no request that names X-Forwarded-For there.
+    assert len(logins) == 2 - statuses.count(400) >= 1
+    assert {login.headers["X_REAL_IP"] for login in logins} == {"127.0.0.1"}
 
 
 def test_only_the_backend_gets_the_access_token(site: PageSite) -> None:
