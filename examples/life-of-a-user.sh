@@ -34,9 +34,17 @@ get() { python3 -c 'import functools,json,sys
 step = lambda value, name: value[int(name) if isinstance(value, list) else name]
 print(functools.reduce(step, sys.argv[1:], json.load(sys.stdin)))' "$@"; }
 
-# mail ADDRESS TYPE MEMBER: prints a member of the newest mail of that type.
-mail() { curl -sS "$SUPABASE_URL/mailbox.json?to=$1" | python3 -c 'import json,sys
-print(next(mail for mail in json.load(sys.stdin) if mail["type"] == sys.argv[1])[sys.argv[2]])' "$2" "$3"; }
+# mail ADDRESS TYPE MEMBER: prints a member of the newest mail of that type, which may take a moment to come.
+mail() {
+  for _ in {1..120}; do
+    curl -sS "$SUPABASE_URL/mailbox.json?to=$1" | python3 -c 'import json,sys
+mails = [mail for mail in json.load(sys.stdin) if mail["type"] == sys.argv[1]]
+sys.exit(print(mails[0][sys.argv[2]]) if mails else 1)' "$2" "$3" && return
+    sleep 0.5
+  done
+  echo "no mail of type $2 for $1" >&2
+  return 1
+}
 
 # code SECRET: prints the code of an authenticator app now (RFC 6238).
 code() { python3 -c 'import base64,hashlib,hmac,struct,sys,time
@@ -54,6 +62,7 @@ if [ "$confirms" = True ]; then
   exit 1
 fi
 call 202 POST /signup -d "{\"email\": \"$email\", \"password\": \"$password\", \"full_name\": \"Ada\"}" >/dev/null
+mail "$email" signup token_hash >/dev/null
 login 401 "$email" "$password" | get code
 
 echo "2. Read the mail, confirm"

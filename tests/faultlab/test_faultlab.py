@@ -21,8 +21,8 @@ from tests.faultlab.runner import FAILED, NOT_RUN, PASSED, Row, read_rows, run, 
 from tests.fixtures.programs import ROOT
 from tests.fixtures.standin import temporary_folder
 
-#: A machine that runs all tests at once takes its time.
-PATIENCE = 20.0
+#: No time is judged here: other tests use the machine.
+PATIENCE = 1000.0
 
 
 @pytest.fixture(scope="module")

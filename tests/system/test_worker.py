@@ -408,6 +408,9 @@ def refuses(site: Served) -> bool:
         site.connect().close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        # The listener was closed in this moment.
+        return False
     return False
 
 

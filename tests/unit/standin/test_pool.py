@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +11,7 @@ import psycopg
 import pytest
 
 from supabase_standin.pool import Pool
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -75,6 +75,7 @@ def backend_sees(pool: Pool, table: str) -> bool:
 
 def test_never_more_connections_than_said_are_open(pool: Pool) -> None:
     lock, lent, most = threading.Lock(), 0, 0
+    three = threading.Barrier(3, timeout=PATIENCE_S)
 
     def use(_: int) -> int:
         nonlocal lent, most
@@ -82,7 +83,7 @@ def test_never_more_connections_than_said_are_open(pool: Pool) -> None:
             with lock:
                 lent += 1
                 most = max(most, lent)
-            time.sleep(0.005)
+            three.wait()
             with lock:
                 lent -= 1
             return connection.info.backend_pid
