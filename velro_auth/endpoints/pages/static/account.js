@@ -11,10 +11,14 @@ const brand = document.querySelector(".brand span").textContent
 const issuer = encodeURIComponent(brand).length <= 120 ? { issuer: brand } : {}
 const ENDED = ["session_expired", "token_missing", "token_invalid", "token_expired"]
 
-/** Leave a page that shows what only its user may see. */
-function leave() {
+let isLeaving = false
+
+/** Leave a page that shows what only its user may see. Several parts may notice the end; a second try stops the first. */
+function leave(target = "/login?rd=%2Faccount") {
+  if (isLeaving) return
+  isLeaving = true
   document.querySelector("main").replaceChildren()
-  location.replace(pageAt("/login?rd=%2Faccount"))
+  location.replace(pageAt(target))
 }
 
 async function call(method, path, body) {
@@ -214,12 +218,11 @@ part("log-out").addEventListener("submit", async (event) => {
   const answer = await ask("POST", "logout?scope=local")
   if (!answer.ok && !ENDED.includes(answer.code)) return show(part("profile"), answer)
   tabs.postMessage("signed out")
-  document.querySelector("main").replaceChildren()
-  location.replace(pageAt("/login"))
+  leave("/login")
 })
 
 // Another tab signed out, or the browser shows the page from its memory after that.
-tabs.addEventListener("message", leave)
+tabs.addEventListener("message", () => leave())
 addEventListener("pageshow", (event) => event.persisted && location.reload())
 
 function item(name, detail, control) {
