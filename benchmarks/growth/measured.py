@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,11 @@ from tests.fixtures.redis import RedisServer, running_redis
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 CLIENTS: Final = 16
+#: GUNICORN_THREADS, and how long workers may take to start them.
+_POOL_THREADS: Final = 32
+_START_S: Final = 30.0
+#: Between two loads.
+_BETWEEN_S: Final = 0.5
 #: Calls per login that are worth a row: those of the background are fewer.
 _LEAST: Final = 0.01
 
@@ -85,7 +91,11 @@ def measure(fleet: Fleet, processes: int, *, seconds: float) -> Run:
     with deployment(fleet, processes) as (server, upstream, store), store.client() as client:
         assert server.process is not None
         questions = users()
+        # All workers have to be there before the first client: a kept connection never moves to another one.
+        _await_workers(server, processes)
         closed_loop(server.port, questions, connections=CLIENTS, duration_s=min(1.0, seconds))
+        # Connections that are not closed yet would count as a worker's.
+        time.sleep(_BETWEEN_S)
         gateways = children(server.process.pid)
         upstreams = listeners(upstream.port)
         client.config_resetstat()
@@ -101,6 +111,24 @@ def measure(fleet: Fleet, processes: int, *, seconds: float) -> Run:
     }
     costs = Costs(spent["gateway"], spent["redis"], spent["upstream"], spent["generator"])
     return Run(processes, found.per_s, costs, {name: each for name, each in commands.items() if each >= _LEAST})
+
+
+def _await_workers(server: Server, processes: int) -> None:
+    """Wait until each worker has its pool of threads.
+
+    Raises:
+        TimeoutError: One of them has not.
+    """
+    assert server.process is not None
+    ends_s = time.monotonic() + _START_S
+    while [_threads(pid) > _POOL_THREADS for pid in children(server.process.pid)] != [True] * processes:
+        if time.monotonic() > ends_s:
+            raise TimeoutError(f"{processes} workers did not start within {_START_S} s")
+        time.sleep(0.05)
+
+
+def _threads(pid: int) -> int:
+    return sum(1 for _ in Path(f"/proc/{pid}/task").iterdir())
 
 
 def _used(gateways: list[int], upstreams: list[int], client: redis.Redis) -> dict[str, float]:

@@ -1,4 +1,7 @@
-"""Accepts clients, lets their connections wait in the selector, and closes the oldest when there is no room."""
+"""Accepts clients, lets their connections wait in the selector, and closes the oldest when there is no room.
+
+A worker that has more connections than another one leaves new clients to the others for a moment.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from gunicorn.workers.base import Worker as GunicornWorker
 
 from velro_auth import errors
 from velro_auth.server.connection import Connection, DeadlineQueue, DeadlineQueues
+from velro_auth.server.connection_share import LEFT_TO_OTHERS_S, ConnectionShare
 from velro_auth.server.request_head import ParserSettings
 
 #: Clients accepted before the other sockets are looked at again.
@@ -24,7 +28,11 @@ _NO_CLIENT: Final = frozenset({errno.EAGAIN, errno.ECONNABORTED, errno.EPERM, er
 
 
 class AdmittingWorker(GunicornWorker, abc.ABC):  # type: ignore[misc] # gunicorn has no types
-    """A worker whose clients wait in its selector, in bounded number and for a bounded time."""
+    """A worker whose clients wait in its selector, in bounded number and for a bounded time.
+
+    Attributes:
+        connection_share: Knows the connections of all workers. The master sets it before the fork.
+    """
 
     poller: selectors.BaseSelector
     alive: bool
@@ -32,6 +40,8 @@ class AdmittingWorker(GunicornWorker, abc.ABC):  # type: ignore[misc] # gunicorn
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._clock = time.monotonic
+        self.connection_share = ConnectionShare(1)
+        self._left_until_s = 0.0
         self._refused: deque[tuple[Connection, errors.VelroAuthError]] = deque()
         self._queues = DeadlineQueues(idle_s=self.cfg.keepalive, clock=self._clock)
         self._max_connections: int = self.cfg.worker_connections
@@ -48,6 +58,11 @@ class AdmittingWorker(GunicornWorker, abc.ABC):  # type: ignore[misc] # gunicorn
             lambda: getattr(self.wsgi, "body_limits", None),
         )
 
+    def notify(self) -> None:
+        """Tell the master that this worker lives, and the other workers how many connections it has."""
+        super().notify()
+        self._count(0)
+
     def _set_accepting(self, *, accepting: bool) -> None:
         if accepting != self._is_accepting:
             self._is_accepting = accepting
@@ -58,11 +73,45 @@ class AdmittingWorker(GunicornWorker, abc.ABC):  # type: ignore[misc] # gunicorn
                 else:
                     self.poller.unregister(listener)
 
+    def _look_for_clients(self) -> float:
+        """Watch the listeners while there is room; return how long the selector may wait, in seconds."""
+        if self._left_until_s:
+            left_s = self._left_until_s - self._clock()
+            if left_s > 0:
+                return left_s
+            self._left_until_s = 0.0
+            # The others had time enough for a client that is still there.
+            for listener in self.sockets if self._has_room else ():
+                self._accept_one(listener)
+        self._set_accepting(accepting=self._has_room)
+        return 1.0
+
+    @property
+    def _has_room(self) -> bool:
+        return self.connection_count < self._max_connections
+
     def _accept(self, listener: Any) -> None:
         """Accept several clients: an honest client may stand behind many that are not."""
         for _ in range(CLIENTS_PER_TURN):
-            if self.connection_count >= self._max_connections or not self._accept_one(listener):
+            if self.connection_share.has_more_than_another(self.connection_count):
+                self._set_accepting(accepting=False)
+                self._left_until_s = self._clock() + LEFT_TO_OTHERS_S
                 return
+            if not self._has_room or not self._accept_one(listener):
+                return
+
+    def _stop_accepting(self) -> None:
+        """Accept the clients that are connected already; then new clients are refused at once."""
+        self._set_accepting(accepting=False)
+        # Also where the master is gone.
+        self.alive = False
+        self.connection_share.leave()
+        for listener in self.sockets:
+            listener.settimeout(0)
+            while self._accept_one(listener):
+                pass
+            listener.close()
+        self._queues.shorten_for_shutdown()
 
     def _accept_one(self, listener: Any) -> bool:
         """Accept one client, which waits in the selector; False when there was none."""
@@ -74,8 +123,8 @@ class AdmittingWorker(GunicornWorker, abc.ABC):  # type: ignore[misc] # gunicorn
             if error.errno not in _NO_CLIENT:
                 raise
             return False
-        self.connection_count += 1
-        if self.connection_count >= self._max_connections:
+        self._count(+1)
+        if not self._has_room:
             self._evict_one()
         self._wait(Connection(sock, client, listener.getsockname(), self._parser_settings), self._queues.silent)
         return True
@@ -109,7 +158,12 @@ class AdmittingWorker(GunicornWorker, abc.ABC):  # type: ignore[misc] # gunicorn
         self._queues.remove(conn)
         self._unwatch(conn)
         conn.sock.close()
-        self.connection_count -= 1
+        self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self.connection_count += change
+        if self.alive:
+            self.connection_share.report(self.connection_count)
 
     def _linger(self, conn: Connection) -> None:
         """Close our side and wait in the selector for the client to close its own."""

@@ -9,6 +9,7 @@ import socket as _socket
 from typing import Any as _Any
 
 from velro_auth.config.settings import Settings as _Settings
+from velro_auth.server.connection_share import ConnectionShare as _ConnectionShare
 from velro_auth.server.process_records import ProcessRecords as _ProcessRecords
 from velro_auth.server.process_records import folder_of as _folder_of
 from velro_auth.server.process_records import ports_of as _ports_of
@@ -57,6 +58,7 @@ limit_request_fields = 64
 limit_request_field_size = 16 * 1024 + 64
 
 _records = _ProcessRecords(_folder_of(_settings.auth_run_dir))
+_connection_share = _ConnectionShare(workers)
 _affinity = _Affinity(workers=workers) if _settings.worker_cpu_affinity else None
 
 
@@ -72,7 +74,8 @@ def when_ready(server: _Any) -> None:
 
 
 def pre_fork(server: _Any, worker: _Any) -> None:
-    """Choose the worker's core in the master, which knows all workers."""
+    """Give the worker what the master knows of all workers: their connections, and their cores."""
+    worker.connection_share = _connection_share
     if _affinity:
         worker.core = _affinity.choose(_core_of(sibling) for sibling in server.WORKERS.values())
 

@@ -97,8 +97,7 @@ class Worker(AdmittingWorker):
         """Serve until told to stop, then finish the accepted requests."""
         self.poller.register(self._callbacks, selectors.EVENT_READ, self._callbacks.run)
         while self.alive and self._beat():
-            self._set_accepting(accepting=self.connection_count < self._max_connections)
-            self._turn(wait_s=1.0)
+            self._turn(wait_s=self._look_for_clients())
         self._stop_accepting()
         ends_s = self._clock() + self.cfg.graceful_timeout
         while self.connection_count and self._clock() < ends_s:
@@ -144,16 +143,6 @@ class Worker(AdmittingWorker):
                 self._refuse(expired, errors.RequestTimeout("did not arrive in time"))
             else:
                 self._close(expired)
-
-    def _stop_accepting(self) -> None:
-        """Accept the clients that are connected already; then new clients are refused at once."""
-        self._set_accepting(accepting=False)
-        for listener in self.sockets:
-            listener.settimeout(0)
-            while self._accept_one(listener):
-                pass
-            listener.close()
-        self._queues.shorten_for_shutdown()
 
     # -- requests ---------------------------------------------------------------------------------------------------
 
