@@ -8,6 +8,7 @@ import selectors
 import socket
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -90,7 +91,7 @@ def worker(clock: HandClock) -> Iterator[Worker]:
         made.tmp.close()
 
 
-def config_of_parser() -> object:
+def config_of_parser() -> Any:
     return SimpleNamespace(environ_of=lambda *_: {})
 
 
