@@ -97,18 +97,20 @@ def _checked(headers: Fields) -> tuple[list[str], int | None]:
         ValueError: A field could be read as more than itself.
         TypeError: It is no string.
     """
+    names = tuple([name for name, _ in headers])
     values = [value for _, value in headers]
     # One pattern over all values: a pattern for each of twenty fields takes as long as the rest of a short response.
     together = "\n".join(values)
     if not _are_values(together) or (headers and together.count("\n") != len(headers) - 1):
         # The name only: the value may be a secret.
         raise ValueError(f"invalid header field {next(name for name, value in headers if not _is_value(value))!r}")
-    beginnings, lengths = _beginnings(tuple([name for name, _ in headers]))
-    stripped = [value.strip(" \t") for value in values]
-    lines = [f"{begins}{value}\r\n" for begins, value in zip(beginnings, stripped, strict=True) if begins]
+    if any(space in f"\n{together}\n" for space in ("\n ", " \n", "\t")):
+        values = [value.strip(" \t") for value in values]
+    beginnings, lengths = _beginnings(names)
+    lines = [f"{begins}{value}\r\n" for begins, value in zip(beginnings, values, strict=True) if begins]
     if not lengths:
         return lines, None
-    length = stripped[lengths[0]]
+    length = values[lengths[0]]
     if len(lengths) > 1 or not _is_length(length):
         raise ValueError("invalid length")
     return lines, int(length)

@@ -81,8 +81,24 @@ class _AccessRecord(logging.LogRecord):
 
 def log_access(level: int, message: str, fields: Mapping[str, Any]) -> None:
     """Log one request, with *fields* as further attributes of the record."""
-    if _access_log.isEnabledFor(level):
+    if not _access_log.isEnabledFor(level):
+        return
+    if level == logging.INFO and (sink := _only_sink()):
+        # Half of the time of a record that goes through all loggers and handlers (measured).
+        sink.write(_json_line(_access_log.name, "info", time.time(), {**fields, "message": message}))
+    else:
         _access_log.handle(_AccessRecord(level, message, fields))
+
+
+def _only_sink() -> Sink | None:
+    """Return where lines of the access log go, if nothing else sees them and they are JSON; None otherwise."""
+    handlers = logging.root.handlers
+    if len(handlers) != 1 or _access_log.handlers or _access_log.filters or not _access_log.propagate:
+        return None
+    (handler,) = handlers
+    if type(handler) is not SinkHandler or type(handler.formatter) is not _JsonFormatter or handler.filters:
+        return None
+    return handler.sink
 
 
 def _shorten(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -98,28 +114,32 @@ def _to_the_second(time_s: int) -> str:
     return datetime.fromtimestamp(time_s, UTC).isoformat().removesuffix("+00:00")
 
 
+_encode: Final = json.JSONEncoder(default=repr).encode
+
+
+def _json_line(name: str, level: str, created_s: float, fields: Mapping[str, Any]) -> str:
+    """Return a line of the log, without its end."""
+    second = int(created_s)
+    time_ = f"{_to_the_second(second)}.{int((created_s - second) * 1_000_000):06d}Z"
+    return _encode({"logger": name, "level": level, "time": time_, **fields})
+
+
 class _JsonFormatter(logging.Formatter):
     """Formats a record as one JSON object. Each request has a line, so this takes half the time of structlog."""
 
     #: What every record has; everything else was added by the caller or by a filter.
     _OWN: Final = frozenset(vars(logging.makeLogRecord({})))
-    _encode: Final = staticmethod(json.JSONEncoder(default=repr).encode)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its end. A traceback is text: in the structured form, local variables show."""
-        line: dict[str, Any] = {
-            "logger": record.name,
-            "level": record.levelname.lower(),
-            "time": f"{_to_the_second(int(record.created))}.{int(record.created % 1 * 1_000_000):06d}Z",
-        }
         own = self._OWN
-        line |= {name: value for name, value in vars(record).items() if name not in own}
+        fields = {name: value for name, value in vars(record).items() if name not in own}
         if record.stack_info:
-            line["stack_info"] = record.stack_info
+            fields["stack_info"] = record.stack_info
         if record.exc_info and record.exc_info[1]:
-            line["exception"] = self.formatException(record.exc_info)
-        line["message"] = record.getMessage()
-        return self._encode(line)
+            fields["exception"] = self.formatException(record.exc_info)
+        fields["message"] = record.getMessage()
+        return _json_line(record.name, record.levelname.lower(), record.created, fields)
 
 
 def _text_formatter() -> structlog.stdlib.ProcessorFormatter:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from typing import Any
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, cast
 from unittest.mock import Mock
 
 import pytest
 
-from velro_auth.telemetry.logs import configuration
+from velro_auth.telemetry.logs import SinkHandler, configuration, log_access, set_level
+from velro_auth.telemetry.sink import Sink
 
 
 def formatted(style: str, level: int, message: str, *args: object, **extra: Any) -> str:
@@ -100,3 +103,89 @@ def test_a_terminal_gets_text_and_a_pipe_gets_json(
     monkeypatch.setattr(sys, "stdout", Mock(isatty=lambda: is_terminal))
 
     assert configuration(style="auto")["handlers"]["stdout"]["formatter"] == style
+
+
+class _ListSink:
+    """Keeps the lines that it is given."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def write(self, text: str) -> bool:
+        self.lines.append(text)
+        return True
+
+    def flush(self) -> None:
+        """Wait for nothing."""
+
+
+@pytest.fixture(autouse=True)
+def same_level() -> Iterator[None]:
+    level = logging.root.level
+    yield
+    logging.root.setLevel(level)
+
+
+def be_the_only_handler(monkeypatch: pytest.MonkeyPatch) -> SinkHandler:
+    """Return the only handler of the root logger, as in production. Called in a test: pytest adds its own before it."""
+    settings = configuration()
+    handler = SinkHandler(cast("Sink", _ListSink()))
+    handler.setFormatter(settings["formatters"]["json"]["()"]())
+    monkeypatch.setattr(logging.root, "handlers", [handler])
+    set_level("info")
+    return handler
+
+
+def access_lines(handler: SinkHandler) -> list[dict[str, Any]]:
+    return [dict(json.loads(text)) for text in cast("_ListSink", handler.sink).lines]
+
+
+def without_time(line_: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in line_.items() if name != "time"]
+
+
+def test_a_line_of_the_access_log_is_the_same_on_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A filter takes the line the long way, as that of the traces does."""
+    handler = be_the_only_handler(monkeypatch)
+    fields = {"status": 200, "path": "/é", "user_agent": 'a"b', "took_ms": 1.5}
+
+    def add_field(record: logging.LogRecord) -> bool:
+        record.trace_id = "added"
+        return True
+
+    log_access(logging.INFO, "GET /é 200", fields)
+    handler.addFilter(add_field)
+    log_access(logging.INFO, "GET /é 200", fields)
+
+    short, long = access_lines(handler)
+    assert long.pop("trace_id") == "added"
+    assert without_time(short) == without_time(long)
+    assert datetime.fromisoformat(short["time"]) <= datetime.fromisoformat(long["time"])
+
+
+def test_whatever_else_hears_of_a_request_goes_on_hearing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = be_the_only_handler(monkeypatch)
+    heard: list[str] = []
+
+    class Second(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record.getMessage())
+
+    second = Second()
+    for logger in (logging.root, logging.getLogger("velro_auth.access")):
+        logger.addHandler(second)
+        log_access(logging.INFO, "GET / 200", {})
+        logger.removeHandler(second)
+    log_access(logging.ERROR, "GET / 500", {})
+
+    assert heard == ["GET / 200", "GET / 200"]
+    assert [told["level"] for told in access_lines(handler)] == ["info", "info", "error"]
+
+
+def test_a_level_that_is_not_logged_is_not_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = be_the_only_handler(monkeypatch)
+    set_level("warning")
+
+    log_access(logging.INFO, "GET / 200", {})
+
+    assert access_lines(handler) == []
