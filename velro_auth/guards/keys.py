@@ -10,6 +10,7 @@ import ipaddress
 import re
 import unicodedata
 import uuid
+from collections import Counter
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -172,6 +173,27 @@ def wider_networks_of(address: str) -> tuple[str, ...]:
     if parsed is None or parsed.version == 4:  # noqa: PLR2004 - the name of the protocol
         return ()
     return tuple(_around(parsed, prefix) for prefix in WIDER_PREFIXES)
+
+
+def uses_up(in_use: Counter[str], address: str, limit: int) -> bool:
+    """Return whether a network of *address* has used up its share.
+
+    Of IPv6, the /56 and the /48 around the address have a share too: whoever has a /48 has 65,536 networks. A /64 in
+    it gets two thirds of that, so that it does not use up the share of its neighbours.
+
+    Args:
+        in_use: Network → what it uses.
+        address: The caller's address.
+        limit: The share of a network.
+    """
+    network, *wider = networks_of(address)
+    own = max(1, limit * 2 // 3) if wider else limit
+    return in_use[network] >= own or any(in_use[around] >= limit for around in wider)
+
+
+def networks_of(address: str) -> tuple[str, ...]:
+    """Return all networks that *address* is counted under, the smallest one first."""
+    return network_of(address), *wider_networks_of(address)
 
 
 def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

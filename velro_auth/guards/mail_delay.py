@@ -14,7 +14,7 @@ from typing import Final
 
 from velro_auth.errors import Busy, VelroAuthError
 from velro_auth.guards.failure_delay import FailureDelay
-from velro_auth.guards.keys import network_of
+from velro_auth.guards.keys import networks_of, uses_up
 
 logger = logging.getLogger("velro_auth.guards")
 
@@ -35,7 +35,7 @@ class InUse:
 
     Attributes:
         count: How many.
-        networks: Network → how many of them are its own; empty text for requests without an address.
+        networks: Network → how many of them are its own, for each network around an address.
         refused: How often no place was free; for a metric.
         changed: Held to read or change the others; notified when a place becomes free.
     """
@@ -45,29 +45,32 @@ class InUse:
         self.networks: Counter[str] = Counter()
         self.changed = threading.Condition()
 
-    def take(self, network: str, *, places: int, per_network: int) -> bool:
-        """Take a place if fewer than *places* are in use, and fewer than *per_network* by this network."""
+    def take(self, address: str, *, places: int, per_network: int) -> bool:
+        """Take a place if fewer than *places* are in use, and no network around *address* has used up its share."""
         with self.changed:
-            is_full = bool(network) and self.networks[network] >= per_network
-            if is_full or self.count >= places:
+            if self.count >= places or (address and uses_up(self.networks, address, per_network)):
                 return False
             self.count += 1
-            self.networks[network] += 1
+            self.networks.update(_around(address))
             return True
 
-    def leave(self, network: str) -> None:
+    def leave(self, address: str) -> None:
         """Give a place back."""
         with self.changed:
             self.count -= 1
-            self.networks[network] -= 1
-            if not self.networks[network]:
-                del self.networks[network]
+            self.networks.subtract(_around(address))
+            # Without those that have none.
+            self.networks = +self.networks
             self.changed.notify_all()
 
     def refuse(self) -> None:
         """Count a refusal."""
         with self.changed:
             self.refused += 1
+
+
+def _around(address: str) -> tuple[str, ...]:
+    return networks_of(address) if address else ()
 
 
 class MailDelayState:
@@ -95,9 +98,9 @@ class MailDelay:
 
     A waiting request occupies a thread of the server and holds a permit of the failure delay, but never one that is
     reserved for logins. There are fewer places than permits, so a flood of such requests does not stop the sessions
-    either. One network gets half of the places, and a third is kept for networks that logged in before: a flood from
-    many networks does not stop their mails. A place is free again when the answer leaves. So which requests are
-    refused depends on nothing that Supabase does either.
+    either. One network gets half of the places (of IPv6 a /56 or a /48 too, and a /64 a third), and a third is kept
+    for networks that logged in before: a flood from many networks does not stop their mails. A place is free again
+    when the answer leaves. So which requests are refused depends on nothing that Supabase does either.
 
     Calls have places of their own, several times as many, with the same shares. A request that finds none of them free
     is answered as if its mail had been sent, and Supabase is not asked: a refusal would tell how long calls take.
@@ -154,47 +157,47 @@ class MailDelay:
         Raises:
             Busy: No place or thread was free; the call was not made.
         """
-        waiting, network = self.state.waiting, network_of(address) if address else ""
+        waiting = self.state.waiting
         with self._permits.permit():
-            if not self._take(waiting, address, network, self._places):
+            if not self._take(waiting, address, self._places):
                 waiting.refuse()
                 raise Busy("too many requests that may send a mail", retry_after_s=1.0)
             try:
-                return self._run(call, arrived_s, (address, network), on_held)
+                return self._run(call, arrived_s, address, on_held)
             finally:
-                waiting.leave(network)
+                waiting.leave(address)
 
-    def _take(self, kind: InUse, address: str, network: str, places: int) -> bool:
-        if kind.take(network, places=places - places // 3, per_network=max(1, places // 2)):
+    def _take(self, kind: InUse, address: str, places: int) -> bool:
+        if kind.take(address, places=places - places // 3, per_network=max(1, places // 2)):
             return True
         # Not under the lock: it may ask Redis.
-        return self._is_acquainted(address) and kind.take(network, places=places, per_network=max(1, places // 2))
+        return self._is_acquainted(address) and kind.take(address, places=places, per_network=max(1, places // 2))
 
     def _run(
         self,
         call: Callable[[], None],
         arrived_s: float,
-        origin: tuple[str, str],
+        address: str,
         on_held: Callable[[float], None],
     ) -> BaseException | None:
         if self._delay_s <= 0:
             return _outcome(call)
         now = self._clock()
         answer_at = arrived_s + (math.floor((now - arrived_s) / self._delay_s) + 1) * self._delay_s
-        running = self._start(call, *origin)
+        running = self._start(call, address)
         held_s = max(0.0, answer_at - self._clock())
         on_held(held_s)
         self._sleep(held_s)
         return running.answered() if running else None
 
-    def _start(self, call: Callable[[], None], address: str, network: str) -> _Call | None:
+    def _start(self, call: Callable[[], None], address: str) -> _Call | None:
         calls = self.state.calls
-        if not self._take(calls, address, network, self._places * CALLS_PER_PLACE):
+        if not self._take(calls, address, self._places * CALLS_PER_PLACE):
             calls.refuse()
             # The answer does not show it, so a developer would look for the mail in vain.
             logger.warning("a mail was withheld: too many calls go on behind their answers")
             return None
-        running = _Call(call, calls, network)
+        running = _Call(call, calls, address)
         running.start()
         return running
 
@@ -202,8 +205,8 @@ class MailDelay:
 class _Call:
     """A call on a thread of its own, and its place."""
 
-    def __init__(self, call: Callable[[], None], calls: InUse, network: str) -> None:
-        self._call, self._calls, self._network = call, calls, network
+    def __init__(self, call: Callable[[], None], calls: InUse, address: str) -> None:
+        self._call, self._calls, self._address = call, calls, address
         self._lock = threading.Lock()
         self._failure: BaseException | None = None
         self._is_answered = False
@@ -219,7 +222,7 @@ class _Call:
             run = functools.partial(contextvars.copy_context().run, self._run)
             threading.Thread(target=run, name="mail", daemon=True).start()
         except RuntimeError as error:
-            self._calls.leave(self._network)
+            self._calls.leave(self._address)
             raise Busy("the system has no thread for the call", retry_after_s=1.0) from error
 
     def answered(self) -> BaseException | None:
@@ -236,7 +239,7 @@ class _Call:
             if failure is not None and is_late:
                 _log(failure)
         finally:
-            self._calls.leave(self._network)
+            self._calls.leave(self._address)
 
 
 def _outcome(call: Callable[[], None]) -> Exception | None:

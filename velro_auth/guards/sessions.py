@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 
 from velro_auth.errors import Busy, Throttled
 from velro_auth.guards.asking import Bulkhead
-from velro_auth.guards.keys import network_of
+from velro_auth.guards.keys import networks_of, uses_up
 
 Kind: TypeAlias = Literal["refresh", "logout", "me", "change", "factors", "sessions", "sign_up", "proof"]
 
@@ -64,7 +64,8 @@ class SessionCalls:
     """Limits the session calls of each network (/24, or /64 of IPv6); per process.
 
     A made-up refresh token costs Supabase a call, and costs this process a permit. Each network has two limits: how
-    many calls are in flight, all kinds together, and how many come per second, each kind separately. All networks
+    many calls are in flight, all kinds together, and how many come per second, each kind separately. The calls in
+    flight of a /56 and a /48 are limited too, since one subscriber may have it (RFC 6177). All networks
     together share a bulkhead with fewer permits than that of the logins, so that logins always have the rest. Only
     calls that ask Supabase count: an answer shared with another call is free.
 
@@ -101,8 +102,7 @@ class SessionCalls:
                 on that (contract, section 7). Or no permit became free in time, for a call of any kind.
             Throttled: The network made too many calls of another kind.
         """
-        network = network_of(address)
-        wait_s = self._enter(kind, network)
+        wait_s = self._enter(kind, address)
         if wait_s > 0:
             error = Busy if kind == "refresh" else Throttled
             raise error(f"too many calls of {kind} from one network", retry_after_s=wait_s)
@@ -110,17 +110,18 @@ class SessionCalls:
             with self.bulkhead.permit():
                 yield
         finally:
-            self._leave(network)
+            self._leave(address)
 
-    def _enter(self, kind: Kind, network: str) -> float:
+    def _enter(self, kind: Kind, address: str) -> float:
         """Count one call in flight and return 0, or return for how many seconds the caller has to wait."""
         state = self.state
         with state.lock:
-            wait_s = _RETRY_S if state.in_flight[network] >= self._max_in_flight else self._wait_s(kind, network)
+            is_full = uses_up(state.in_flight, address, self._max_in_flight)
+            wait_s = _RETRY_S if is_full else self._wait_s(kind, networks_of(address)[0])
             if wait_s > 0:
                 state.refused += 1
             else:
-                state.in_flight[network] += 1
+                state.in_flight.update(networks_of(address))
             return wait_s
 
     def _wait_s(self, kind: Kind, network: str) -> float:
@@ -134,9 +135,9 @@ class SessionCalls:
             buckets.popitem(last=False)
         return wait_s
 
-    def _leave(self, network: str) -> None:
-        in_flight = self.state.in_flight
-        with self.state.lock:
-            in_flight[network] -= 1
-            if not in_flight[network]:
-                del in_flight[network]
+    def _leave(self, address: str) -> None:
+        state = self.state
+        with state.lock:
+            state.in_flight.subtract(networks_of(address))
+            # Without those that have none.
+            state.in_flight = +state.in_flight

@@ -265,6 +265,33 @@ def test_one_network_takes_no_more_than_half_of_the_places(requests: Requests) -
     assert not requests.state.waiting.networks
 
 
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        pytest.param(["2001:db8:1:101::1", "2001:db8:1:102::1", "2001:db8:1:103::1"], id="one /56"),
+        pytest.param(["2001:db8:1:101::1", "2001:db8:1:201::1", "2001:db8:1:301::1"], id="one /48"),
+    ],
+)
+def test_the_networks_of_one_subscriber_take_no_more_than_half_of_the_places(
+    requests: Requests, addresses: list[str]
+) -> None:
+    with in_progress(requests, 3, addresses) as wake:
+        with pytest.raises(Busy):
+            requests.delay.run(nothing, requests.clock.now, address="2001:db8:1:1ff::1")
+        wake()
+        requests.delay.run(nothing, requests.clock.now, address="2001:db8:2::1")
+
+    assert not requests.state.waiting.networks
+
+
+def test_a_network_of_ipv6_leaves_a_place_to_its_neighbours(requests: Requests) -> None:
+    with in_progress(requests, 2, ["2001:db8:1:101::1"]) as wake:
+        with pytest.raises(Busy):
+            requests.delay.run(nothing, requests.clock.now, address="2001:db8:1:101::2")
+        wake()
+        requests.delay.run(nothing, requests.clock.now, address="2001:db8:1:102::1")
+
+
 def test_a_flood_from_many_networks_leaves_places_for_those_that_logged_in_before(requests: Requests) -> None:
     with in_progress(requests, 4, ["203.0.113.1", "198.51.100.1"]) as wake:
         with pytest.raises(Busy):

@@ -56,6 +56,33 @@ def test_a_network_with_too_many_calls_under_way_is_refused_and_others_are_not(c
     assert calls.state.refused == 1
 
 
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        pytest.param(["2001:db8:1:101::1", "2001:db8:1:102::1", "2001:db8:1:103::1"], id="one /56"),
+        pytest.param(["2001:db8:1:101::1", "2001:db8:1:201::1", "2001:db8:1:301::1"], id="one /48"),
+    ],
+)
+def test_the_networks_of_one_subscriber_are_refused_together(clock: HandClock, addresses: list[str]) -> None:
+    calls = new_calls(clock, in_flight=3)
+    with under_way(calls, *addresses):
+        with pytest.raises(Busy), calls.permit("refresh", "2001:db8:1:1ff::1"):
+            pass
+        with calls.permit("refresh", "2001:db8:2::1"):
+            pass
+
+    assert calls.state.in_flight == {}
+
+
+def test_a_network_of_ipv6_leaves_a_call_to_its_neighbours(clock: HandClock) -> None:
+    calls = new_calls(clock, in_flight=3)
+    with under_way(calls, "2001:db8:1:101::1", "2001:db8:1:101::2"):
+        with pytest.raises(Busy), calls.permit("refresh", "2001:db8:1:101::3"):
+            pass
+        with calls.permit("refresh", "2001:db8:1:102::1"):
+            pass
+
+
 @pytest.mark.parametrize(("kind", "error"), [("refresh", Busy), ("logout", Throttled), ("me", Throttled)])
 def test_only_a_refresh_is_told_busy_because_clients_end_the_session_on_429(
     clock: HandClock, kind: Kind, error: type[Exception]
