@@ -78,8 +78,8 @@ def client(make: MakeClient, supabase: AccountDouble) -> Client:
     return make()
 
 
-def post(client: Client, path: str, **body: Any) -> TestResponse:
-    return client.post(AUTH + path, json=body)
+def post(client: Client, path: str, *, address: str = "", **body: Any) -> TestResponse:
+    return client.post(AUTH + path, json=body, environ_overrides={"REMOTE_ADDR": address} if address else {})
 
 
 def ask(client: Client, route: str, email: str = EMAIL, **body: Any) -> TestResponse:
@@ -223,6 +223,28 @@ def test_nothing_is_asked_when_the_mail_budget_is_used_up(
 
     assert len(answers) == 1
     assert supabase.paths() == [MAILING[route][0]] * 2
+
+
+@every_mail_route
+def test_what_is_kept_for_accounts_that_logged_in_here_tells_nothing_of_them(
+    make: MakeClient, supabase: AccountDouble, route: str
+) -> None:
+    """Strangers used up the mails of two addresses, one of which logged in from the caller's network before."""
+    client, path, other, home = make(AUTH_THROTTLE_SCALE="1"), MAILING[route][0], "other@example.com", "90.1.2.3"
+    supabase.answers("/token", SESSION)
+    assert post(client, "/login", email=EMAIL, password=PASSWORD, address=home).status_code == 200
+    for number in range(4):
+        for email in (EMAIL, other):
+            ask(client, route, email, address=f"9{number}.{len(email)}.0.1")
+    supabase.asked.clear()
+    supabase.answers(path, {"code": "captcha_failed"}, status=400)
+
+    known, unknown = (ask(client, route, email, address=home) for email in (EMAIL, other))
+
+    assert supabase.paths() == [path]
+    assert (known.status_code, known.data) == (202, unknown.data)
+    # A first mail of another address is told as always.
+    assert_problem(ask(client, route, "third@example.com", address=home), 400, "captcha_required")
 
 
 @every_mail_route

@@ -22,6 +22,7 @@ from velro_auth.errors import (
     VelroAuthError,
 )
 from velro_auth.guards import Guards
+from velro_auth.guards.mails import MailPermit
 
 logger = logging.getLogger(__name__)
 
@@ -83,12 +84,12 @@ class Mailing:
 
         def call() -> None:
             try:
-                with self.guards.mails.attempt(email, context.address) as may_send:
-                    if may_send:
+                with self.guards.mails.attempt(email, context.address) as permit:
+                    if permit is not MailPermit.WITHHELD:
                         ask(behind)
-            except told:
-                raise
             except VelroAuthError as error:
+                if isinstance(error, told) and permit is MailPermit.ALLOWED:
+                    raise
                 _log_refused(error, context.request_id, str(account))
             except Exception:
                 logger.exception("unexpected error", extra={"request_id": context.request_id})

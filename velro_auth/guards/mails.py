@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import enum
 import logging
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from velro_auth.errors import NotEnabled, RequestError, Unready, UpstreamError, UpstreamThrottled
-from velro_auth.guards.attempts import Attempts
+from velro_auth.guards.attempts import Attempts, Known
 from velro_auth.guards.budgets import Budgets, Claim, Spent, Taken
 from velro_auth.guards.codes import BudgetSpent, of_networks
 from velro_auth.guards.enforcement import ENFORCED, Enforcement
@@ -20,6 +21,18 @@ logger = logging.getLogger("velro_auth.guards")
 
 #: The limit that withholds mails because Supabase's own one would be reached.
 UPSTREAM: Final = "mail_upstream"
+
+
+class MailPermit(enum.Enum):
+    """Whether Supabase may be asked for a mail."""
+
+    #: Ask for no mail, and answer as if it had been sent.
+    WITHHELD = enum.auto()
+    #: Ask, but answer as if the mail had been sent, whatever Supabase says. The mail is one of those that are kept for
+    #: accounts that logged in from the caller's network before. Anybody else's would be withheld now, so an error would
+    #: tell that this address has an account.
+    KEPT = enum.auto()
+    ALLOWED = enum.auto()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,38 +55,39 @@ class MailBudget:
     enforcement: Enforcement = ENFORCED
     on_withheld: Callable[[str, str, str], None] = lambda _limit, _account, _address: None
 
-    def take(self, account: str, address: str) -> bool:
+    def take(self, account: str, address: str) -> MailPermit:
         """Count one mail to *account*, asked for from *address*; return whether Supabase may be asked to send it.
 
-        False: ask for no mail, and answer as if it had been sent. A mail is never given back, however the call ends:
-        Supabase may have sent it. Never raises.
+        A mail is never given back, however the call ends: Supabase may have sent it. Never raises.
         """
-        return self._take(account, address) is not None
+        return self._take(account, address)[1]
 
     @contextlib.contextmanager
-    def attempt(self, account: str, address: str) -> Iterator[bool]:
-        """Have Supabase asked for the mail within the block, if the value is true; see :meth:`take`.
+    def attempt(self, account: str, address: str) -> Iterator[MailPermit]:
+        """Have Supabase asked for the mail within the block, as the value says; see :meth:`take`.
 
         A mail is given back only if Supabase refused the request for what is in it, such as a weak password: it sends
         no mail for that, whoever has an account. Where Supabase counts all callers as one, it stays counted: Supabase
         counted the call, and callers could use up everybody's calls with such requests.
         """
-        taken = self._take(account, address)
+        taken, permit = self._take(account, address)
         try:
-            yield taken is not None
+            yield permit
         except (RequestError, NotEnabled):
             if isinstance(taken, Taken) and not self.copy.is_in_force:
                 self.budgets.give_back(taken)
             raise
 
-    def _take(self, account: str, address: str) -> Taken | Spent | None:
-        """Return what was taken, what would have been refused if that is only reported, or None for no mail."""
+    def _take(self, account: str, address: str) -> tuple[Taken | Spent | None, MailPermit]:
+        """Return what was taken, or what would have been refused if that is only reported, and the permit."""
         caller = self.keyring.caller(account, address)
-        taken = self.budgets.take(self._claims(caller))
+        known = self.attempts.knows(caller)
+        permit = MailPermit.KEPT if known.pair and self._is_used_up(caller) else MailPermit.ALLOWED
+        taken = self.budgets.take(_claims(caller, known))
         if isinstance(taken, Spent):
             if self.enforcement.is_on:
                 self._withhold(taken.kind, caller, address)
-                return None
+                return None, MailPermit.WITHHELD
             self.enforcement.report(taken.kind, account=caller.account)
         try:
             self.copy.acquire_for(lambda: self.is_acquainted(address))
@@ -82,8 +96,17 @@ class MailBudget:
             if isinstance(taken, Taken):
                 self.budgets.give_back(taken)
             self._withhold(UPSTREAM, caller, address)
-            return None
-        return taken
+            return None, MailPermit.WITHHELD
+        return taken, permit
+
+    def _is_used_up(self, caller: Caller) -> bool:
+        """Return whether this mail would be withheld if the account had never logged in from this network."""
+        if not self.enforcement.is_on:
+            return False
+        taken = self.budgets.take(_not_for_known_pairs(caller))
+        if isinstance(taken, Taken):
+            self.budgets.give_back(taken)
+        return isinstance(taken, Spent)
 
     def _withhold(self, limit: str, caller: Caller, address: str) -> None:
         self.enforcement.on_refused(limit)
@@ -95,20 +118,24 @@ class MailBudget:
         """Return whether anybody logged in from the network of *address* before."""
         return self.attempts.knows(Caller("", self.keyring.network(address))).network
 
-    def _claims(self, caller: Caller) -> list[Claim]:
-        known = self.attempts.knows(caller)
-        claims = [
-            Claim("mail_pair", f"{caller.account}:{caller.network}"),
-            Claim("mail_account", caller.account),
-            *of_networks("mail_network", caller),
-            Claim("mail_service"),
-        ]
-        if not known.pair:
-            # What is kept for known pairs cannot be used up by others: neither the owner's mails nor the service's.
-            claims += [Claim("mail_account_strangers", caller.account), Claim("mail_service_acquainted")]
-            if not known.network:
-                claims.append(Claim("mail_service_strangers"))
-        return claims
+
+def _claims(caller: Caller, known: Known) -> list[Claim]:
+    claims = [
+        Claim("mail_pair", f"{caller.account}:{caller.network}"),
+        Claim("mail_account", caller.account),
+        *of_networks("mail_network", caller),
+        Claim("mail_service"),
+    ]
+    if not known.pair:
+        claims += _not_for_known_pairs(caller)
+        if not known.network:
+            claims.append(Claim("mail_service_strangers"))
+    return claims
+
+
+def _not_for_known_pairs(caller: Caller) -> list[Claim]:
+    """What is kept for known pairs cannot be used up by others: neither the owner's mails nor the service's."""
+    return [Claim("mail_account_strangers", caller.account), Claim("mail_service_acquainted")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from velro_auth.guards.attempts import MemoryAttempts
 from velro_auth.guards.budgets import BudgetLimits, MemoryBudgets
 from velro_auth.guards.keys import Keyring
 from velro_auth.guards.limits import Limits
-from velro_auth.guards.mails import MailBudget, SignUpLimit
+from velro_auth.guards.mails import MailBudget, MailPermit, SignUpLimit
 from velro_auth.guards.upstream_rate_limit import MAIL_REFILL_S, RateLimitBucket
 
 ADA = "ada@example.com"
@@ -42,7 +42,8 @@ class Mails:
 
     def ask(self, account: str = ADA, address: str = HOME, times: int = 1) -> int:
         """Ask for mails; return how many are sent."""
-        return sum(self.budget.take(account, address) for _ in range(times))
+        permits = [self.budget.take(account, address) for _ in range(times)]
+        return sum(permit is not MailPermit.WITHHELD for permit in permits)
 
     def knows(self, account: str = ADA, address: str = HOME) -> None:
         self.attempts.remember(KEYRING.caller(account, address))
@@ -194,8 +195,8 @@ def test_refused_requests_are_given_back_unless_supabase_counts_them_for_all(
     mails = Mails(clock, BudgetLimits.with_mails(100_000), copy)
 
     for _ in range(20):
-        with contextlib.suppress(type(error)), mails.budget.attempt(ADA, HOME) as may_send:
-            if may_send:
+        with contextlib.suppress(type(error)), mails.budget.attempt(ADA, HOME) as permit:
+            if permit is MailPermit.ALLOWED:
                 raise error
 
     assert mails.ask(times=10) == (0 if is_counted else 2)
@@ -238,3 +239,19 @@ def test_a_sign_up_that_says_who_exists_stays_counted(mails: Mails) -> None:
             raise InvalidRequest({"email": ["taken"]})
 
     assert not sign_up(mails, HOME)
+
+
+def test_a_mail_that_is_kept_for_known_pairs_is_marked_as_such(mails: Mails) -> None:
+    mails.knows()
+    assert mails.budget.take(ADA, HOME) is MailPermit.ALLOWED
+    for number in range(4):
+        assert mails.ask(address=f"198.51.{number}.1") == 1
+
+    assert mails.budget.take(ADA, HOME) is MailPermit.KEPT
+
+
+def test_to_look_whether_others_would_get_a_mail_costs_none(mails: Mails) -> None:
+    mails.knows()
+    mails.ask(times=2)
+
+    assert sum(mails.ask(address=f"198.51.{number}.1") for number in range(6)) == 4
