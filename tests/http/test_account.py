@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import altcha
@@ -21,6 +22,7 @@ from tests.upstream_double import SESSION
 from tests.waiting import eventually
 from velro_auth.app import create_app
 from velro_auth.auth.sealing import Sealer, sealing_keys
+from velro_auth.auth.singleflight import SingleFlight
 from velro_auth.config.settings import Settings
 from velro_auth.telemetry.audit import security_event
 
@@ -440,6 +442,41 @@ def test_an_unproven_password_is_told(client: Client, supabase: AccountDouble) -
     assert confirmed(0.1, recovery_sent_at=moment(60))
     assert not confirmed(3600)
     assert not confirmed(1, recovery_sent_at=moment(0.5))
+
+
+def is_in(thread: threading.Thread, function: Callable[..., object]) -> bool:
+    """Return whether *thread* is in a call of *function*."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None and frame.f_code is not function.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+
+@pytest.mark.parametrize("second", [PASSWORD, "another password"])
+def test_a_link_that_is_used_twice_at_once_sets_one_password(
+    client: Client, supabase: AccountDouble, second: str
+) -> None:
+    """Two clicks on one button are one; somebody else with the same link is refused."""
+    answers: list[TestResponse] = []
+    other = threading.Thread(target=lambda: answers.append(reset(client, password=second)))
+
+    def verify(_: Any) -> Any:
+        if other.ident is None:
+            other.start()
+            eventually(lambda: not other.is_alive() or is_in(other, SingleFlight._wait))
+        return 200, proven()
+
+    supabase.answers("/verify", verify)
+    assert reset(client).status_code == 200
+    other.join()
+
+    passwords = [body["password"] for path, body, _ in supabase.asked if path == "/user"]
+    if second == PASSWORD:
+        assert [answers[0].status_code, set(passwords)] == [200, {PASSWORD}]
+    else:
+        assert_problem(answers[0], 401, "link_invalid")
+        assert passwords == [PASSWORD]
+    assert supabase.paths().count("/verify") == 1
 
 
 def test_a_weak_password_leaves_the_account_with_none_that_anybody_knows(

@@ -159,7 +159,7 @@ class PasswordSetter:
                     session, series = tickets.open(key)
                     use.enter_context(tickets.using(series))
                 return self.set(session, password, context, factor=factor, series=series)
-        return self.replace(self.proofs.check(key, context), password, context, factor=factor)
+        return self.replace(self.proofs.check(key, context, password=password), password, context, factor=factor)
 
     def confirm(self, proof: Proof, password: str | None, context: RequestContext) -> Confirmed:
         """Return the session of a link or code; *password* becomes the account's password.
@@ -170,7 +170,7 @@ class PasswordSetter:
         Raises:
             VelroAuthError: As ``Proofs.check`` and :meth:`replace` raise.
         """
-        verified = self.proofs.check(proof, context)
+        verified = self.proofs.check(proof, context, password=password or "")
         session = verified.session
         if session is None or password is None or proof.type not in OPENING:
             # Who changes the address has logged in before, so the account is not one that the link confirmed.

@@ -13,6 +13,7 @@ from velro_auth.auth.login import note_held
 from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.singleflight import SingleFlight
 from velro_auth.context import RequestContext
+from velro_auth.errors import LinkInvalid
 from velro_auth.guards.asking import CircuitBreaker
 
 #: How long a request waits for another one with the same link or code, in seconds: longer than a call may take.
@@ -34,16 +35,20 @@ class Proofs:
     accounts: Accounts
     sessions: Sessions
     breaker: CircuitBreaker
-    flights: SingleFlight[Verified] = dataclasses.field(default_factory=lambda: SingleFlight(wait_s=FLIGHT_S))
+    flights: SingleFlight[tuple[Verified, str]] = dataclasses.field(
+        default_factory=lambda: SingleFlight(wait_s=FLIGHT_S)
+    )
 
-    def check(self, proof: Proof, context: RequestContext) -> Verified:
+    def check(self, proof: Proof, context: RequestContext, *, password: str = "") -> Verified:
         """Return what a good link or code leads to.
+
+        Requests at the same time with the same link or code get the same answer, if they want the same password.
 
         A code counts against the code budget of its address. The hash of a link can be guessed too, but does not tell
         its address: so a refused link counts against the budgets of its network. Refusals are answered at fixed times.
 
         Raises:
-            LinkInvalid: It is wrong, was used before, or has expired.
+            LinkInvalid: It is wrong, was used before, or has expired. Or it is being used with another password.
             InvalidRequest: Supabase does not take the address for one.
             Throttled: The code budget of the address is used up, or this network made too many calls or sent too many
                 wrong links.
@@ -54,11 +59,14 @@ class Proofs:
             UpstreamError: Supabase could not be asked, or gave no usable answer.
         """
         secret = proof.token_hash if isinstance(proof, Link) else f"{proof.email} {proof.token}"
-        return self.flights.do(
+        verified, used_with = self.flights.do(
             (proof.type, secret),
-            lambda: self.check_with(proof, context, lambda: self.accounts.verify(proof, context)),
+            lambda: (self.check_with(proof, context, lambda: self.accounts.verify(proof, context)), password),
             permit=self.sessions.guards.failure_delay.permit,
         )
+        if used_with != password:
+            raise LinkInvalid("it is being used with another password")
+        return verified
 
     def check_with(self, proof: Proof, context: RequestContext, ask: Callable[[], Verified]) -> Verified:
         """Do the same with *ask*, which asks Supabase. It is always called: callers need what else it returns."""
