@@ -118,6 +118,19 @@ def test_a_key_that_is_not_listed_is_refused(key: str, face: Client, supabase: S
     assert ("secret key" in answer.get_json()["hint"]) == is_secret
 
 
+@pytest.mark.parametrize("key", [SECRET_KEY, SERVICE_ROLE])
+@pytest.mark.parametrize("path", [f"{TOKEN}password", "/auth/v1/otp", "/auth/v1/settings", "/auth/v1/user"])
+def test_a_secret_key_as_bearer_token_is_refused_too(path: str, key: str, face: Client, supabase: Supabase) -> None:
+    headers = {**KEYS, "Authorization": f"Bearer {key}"}
+    method = "POST" if path.startswith((TOKEN, "/auth/v1/otp")) else "GET"
+
+    answer = face.open(path, method=method, headers=headers, json={"email": EMAIL} if method == "POST" else None)
+
+    assert (answer.status_code, answer.headers["x-sb-error-code"]) == (401, "invalid_api_key")
+    assert "secret key" in answer.get_json()["hint"]
+    assert supabase.asked == []
+
+
 @pytest.mark.parametrize("key", [PUBLISHABLE_KEY, OTHER_KEY])
 def test_a_listed_key_is_taken_from_the_header_or_the_query(key: str, face: Client) -> None:
     assert log_in(face, headers={"apikey": key}).status_code == 200

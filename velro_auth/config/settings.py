@@ -14,8 +14,9 @@ import dataclasses
 import functools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, get_type_hints
+from urllib.parse import urlsplit
 
 from velro_auth.auth.access_rules import AccessRules
 from velro_auth.config import sources
@@ -48,7 +49,7 @@ from velro_auth.config.rules_file import read_rules_file
 from velro_auth.config.validation import LEGACY, RETIRED, SettingError, project_errors
 from velro_auth.guards.keys import project_prefix
 from velro_auth.web.client_address import PRIVATE, REAL_IP
-from velro_auth.web.origins import has_bare_dot, normal_origin
+from velro_auth.web.origins import OWN_MACHINE, has_bare_dot, normal_origin
 
 MASKED_CHARACTERS: Final = 6
 
@@ -714,9 +715,26 @@ class Settings:
         found += self._secret_advice()
         if has_bare_dot(self.cors_origin_regex):
             found.append(SettingError("CORS_ORIGIN_REGEX", r"a bare '.' matches any character: write '\.' for a dot"))
-        if self.otel_endpoint and not self.otel_endpoint.startswith(("http://", "https://")):
-            found.append(SettingError("OTEL_EXPORTER_OTLP_ENDPOINT", "must start with http:// or https://"))
+        for variable, url in (
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", self.otel_endpoint),
+            ("ALERT_WEBHOOK_URL", self.alert_webhook_url),
+        ):
+            if url and not url.startswith(("http://", "https://")):
+                found.append(SettingError(variable, "must start with http:// or https://"))
+        found += self._browser_advice()
         return found + [SettingError(name, RETIRED[name]) for name in self.retired]
+
+    def _browser_advice(self) -> Iterator[SettingError]:
+        """Say what lets callers choose their address, and what keeps browsers from keeping a cookie."""
+        if any(network.prefixlen == 0 for network in self.trusted_proxies):
+            yield SettingError(
+                "TRUSTED_PROXIES",
+                "trusts every caller, so each may name any client address and pass all limits: list the networks of"
+                " your proxies",
+            )
+        url = urlsplit(self.auth_public_url)
+        if self.auth_cookie_sessions and url.scheme == "http" and url.hostname not in OWN_MACHINE:
+            yield SettingError("AUTH_PUBLIC_URL", "browsers keep the session cookie with https:// only: use https://")
 
     def _secret_advice(self) -> Sequence[SettingError]:
         """Return what to set because there is no secret key, from which the service makes its other secrets."""

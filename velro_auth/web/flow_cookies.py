@@ -23,6 +23,7 @@ from werkzeug.wrappers import Request
 
 from velro_auth.auth.pkce import challenge_of, new_verifier
 from velro_auth.auth.sealing import Sealed, Sealer
+from velro_auth.web.origins import OWN_MACHINE
 
 Purpose: TypeAlias = Literal["oauth", "mail"]
 Header: TypeAlias = tuple[str, str]
@@ -38,8 +39,6 @@ MAX_CHARACTERS: Final = 6144
 _BASE_NAME: Final = "velro_flow"
 _ID_BYTES: Final = 12
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{16}", re.ASCII)
-#: Browsers keep cookies of these hosts without TLS (W3C Secure Contexts, 3.1), but some only without ``Secure``.
-_OWN_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ class FlowCookies:
 
     def __init__(self, keys: Sequence[bytes], *, public_url: str = "", now: Callable[[], float] = time.time) -> None:
         parts = urlsplit(public_url)
-        self._is_secure = not (parts.scheme == "http" and parts.hostname in _OWN_MACHINE)
+        self._is_secure = not (parts.scheme == "http" and parts.hostname in OWN_MACHINE)
         self._sealer = Sealer(keys, "flow", now=now)
         self._now = now
 

@@ -13,6 +13,8 @@ from typing import Final
 
 import idna
 
+#: Browsers keep cookies of these hosts without TLS (W3C Secure Contexts, 3.1), but some only without ``Secure``.
+OWN_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 #: Scheme → default port, which browsers leave out.
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 #: Pages of these schemes have the origin ``null`` (RFC 6454, 4; WHATWG URL, "origin").

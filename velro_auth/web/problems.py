@@ -92,7 +92,7 @@ ANSWERS: Final[Mapping[type[Exception], ProblemResponse]] = {
     errors.ChallengeRequired: ProblemResponse(
         429, "challenge_required", "Too many attempts by others. Solve the challenge and try again, or wait.", 30
     ),
-    errors.UpstreamThrottled: ProblemResponse(429, "upstream_throttled", "Too many logins at once. Wait a little.", 5),
+    errors.UpstreamThrottled: ProblemResponse(429, "upstream_throttled", "Too many requests. Wait a little.", 5),
     errors.UpstreamError: ProblemResponse(503, "upstream_error", "The authentication server failed. Try again.", 5),
     errors.UpstreamUnavailable: ProblemResponse(
         503, "upstream_unavailable", "The authentication server cannot be reached. Try again.", 5
@@ -103,9 +103,9 @@ ANSWERS: Final[Mapping[type[Exception], ProblemResponse]] = {
     errors.UpstreamMisconfigured: ProblemResponse(
         503, "upstream_misconfigured", "This service is not set up correctly. Tell its operator.", 60
     ),
-    errors.Unready: ProblemResponse(503, "busy", "Too many logins at once. Try again.", 1),
+    errors.Unready: ProblemResponse(503, "busy", "Too many requests at once. Try again.", 1),
     errors.CircuitOpen: ProblemResponse(503, "resting", "The authentication server is recovering. Try again.", 5),
-    errors.Busy: ProblemResponse(503, "busy", "Too many logins at once. Try again.", 1),
+    errors.Busy: ProblemResponse(503, "busy", "Too many requests at once. Try again.", 1),
     errors.Stopping: ProblemResponse(503, "stopping", "This instance is stopping. Try again.", 1),
     Exception: ProblemResponse(500, "internal_error", "Something went wrong here. It has been logged."),
 }

@@ -22,6 +22,7 @@ from werkzeug.wrappers import Request
 from velro_auth.auth.models import Session
 from velro_auth.auth.sealing import Sealed, Sealer
 from velro_auth.errors import UpstreamMisconfigured
+from velro_auth.web.origins import OWN_MACHINE
 
 Header: TypeAlias = tuple[str, str]
 
@@ -40,8 +41,6 @@ _CHUNK: Final = 2520
 #: WSGI environ key: our cookies, once they are read.
 _SENT: Final = "velro_auth.session_cookies"
 _BASE_NAME: Final = "velro_session"
-#: Browsers keep cookies of these hosts without TLS (W3C Secure Contexts, 3.1), but some only without ``Secure``.
-_OWN_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _SEPARATOR: Final = "\n"
 
 
@@ -72,7 +71,7 @@ class SessionCookies:
 
     def __init__(self, keys: Sequence[bytes], *, public_url: str = "", now: Callable[[], float] = time.time) -> None:
         parts = urlsplit(public_url)
-        self._is_secure = not (parts.scheme == "http" and parts.hostname in _OWN_MACHINE)
+        self._is_secure = not (parts.scheme == "http" and parts.hostname in OWN_MACHINE)
         name = f"{'__Host-' if self._is_secure else ''}{_BASE_NAME}"
         self.names: Final = (name, f"{name}_2")
         self._sealer = Sealer(keys, "session", now=now)

@@ -369,6 +369,24 @@ def test_what_works_but_could_be_better_is_advice() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("changes", "variable"),
+    [
+        ({"TRUSTED_PROXIES": "10.0.0.0/8,0.0.0.0/0"}, "TRUSTED_PROXIES"),
+        ({"TRUSTED_PROXIES": "::/0"}, "TRUSTED_PROXIES"),
+        ({"AUTH_COOKIE_SESSIONS": "1", "AUTH_PUBLIC_URL": "http://auth.example.com"}, "AUTH_PUBLIC_URL"),
+        ({"AUTH_COOKIE_SESSIONS": "1", "AUTH_PUBLIC_URL": "http://localhost:8000"}, None),
+        ({"AUTH_COOKIE_SESSIONS": "1", "AUTH_PUBLIC_URL": "https://auth.example.com"}, None),
+        ({"ALERT_WEBHOOK_URL": "ftp://hooks.example.com"}, "ALERT_WEBHOOK_URL"),
+        ({"ALERT_WEBHOOK_URL": "https://hooks.example.com"}, None),
+    ],
+)
+def test_what_opens_a_hole_or_cannot_work_is_advised(changes: dict[str, str], variable: str | None) -> None:
+    found = [advice.variable for advice in Settings.from_environment({**GOOD, **changes}).advice]
+
+    assert found == ([variable] if variable else [])
+
+
 def test_without_a_secret_key_other_secrets_are_advised() -> None:
     def advice(**changes: str) -> list[str]:
         changes = {**GOOD, "SUPABASE_SECRET_KEY": "", "AUTH_UPSTREAM_QUOTA": "off", **changes}

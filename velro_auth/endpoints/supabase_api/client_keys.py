@@ -38,9 +38,21 @@ class ClientKeys:
         found = [hmac.compare_digest(sent, accepted.encode()) for accepted in self.accepted]
         if key and any(found):
             return
+        self.check_bearer(f"bearer {key}")
         reason, hint = ("no API key", _MISSING) if not key else ("an unknown API key", _UNKNOWN)
-        if opens_administration(key):
-            reason, hint = "a secret API key", _ADMINISTRATION
-        error = ClientKeyRefused(reason)
-        error.members = {"hint": hint}
-        raise error
+        raise _refused(reason, hint)
+
+    def check_bearer(self, authorization: str) -> None:
+        """Return if *authorization* holds no secret key. It would count for nothing, but it must not be in an app.
+
+        Raises:
+            ClientKeyRefused: It does.
+        """
+        if opens_administration(authorization.strip(" ").partition(" ")[2].strip(" ")):
+            raise _refused("a secret API key", _ADMINISTRATION)
+
+
+def _refused(reason: str, hint: str) -> ClientKeyRefused:
+    error = ClientKeyRefused(reason)
+    error.members = {"hint": hint}
+    return error

@@ -146,6 +146,7 @@ class SupabaseApiEndpoint:
         key = query.get("apikey", "") if header is None else header
         if route.needs_key:
             self.keys.check(key)
+        self.keys.check_bearer(request.headers.get("Authorization", ""))
         context = RequestContext.of(request.environ)
         context.operation = _GRANTS.get(query.get("grant_type", "")) if route.path == "/token" else route.operation
         return route.handler(Asked(request, context, parts, query, key, self.redirects, self.max_body_bytes))
