@@ -162,7 +162,7 @@ def _path(mode: Mode, path: str) -> tuple[str, str]:
     else:
         service = ""
     if len(parts) > 1:
-        raise ValueError("has too many parts after the hosts")
+        raise ValueError("has too many parts after the hosts; write a / in a password as %2F")
     return service, parts[0] if parts else ""
 
 
