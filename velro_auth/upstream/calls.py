@@ -82,7 +82,10 @@ class AuthCalls:
         body: Body | None,
     ) -> Read:
         """Ask without a user's token: with the publishable key where a captcha is demanded. Raises as :meth:`ask`."""
+        began_s = time.monotonic()
         is_public = self._captcha is not None and self._captcha.is_demanded()
+        # That may have asked Supabase, and waited for an answer.
+        context.waited_s += time.monotonic() - began_s
         chosen = request.public if is_public else request.privileged
         try:
             return self.ask(chosen, context, question, read, body=body, forwards_address=not is_public)

@@ -14,8 +14,12 @@ import urllib3.exceptions
 
 from tests.fixtures.tokens import HandClock
 from tests.upstream_double import PROJECT, TOKEN
+from velro_auth.context import RequestContext
 from velro_auth.errors import UpstreamTimeout, UpstreamUnavailable
+from velro_auth.upstream.calls import AuthCalls
+from velro_auth.upstream.captcha import DemandedCaptcha
 from velro_auth.upstream.probe import LoginPathCheck
+from velro_auth.upstream.translate import PASSWORD_GRANT
 from velro_auth.upstream.transport.connection import Connection, StaleConnection
 from velro_auth.upstream.transport.resolver import Resolver
 from velro_auth.upstream.transport.transport import Transport
@@ -146,3 +150,21 @@ def test_a_login_path_that_does_not_answer_is_not_healthy(
 
     assert found.status == "fail"
     assert "does not answer" in found.output
+
+
+def test_the_question_whether_a_captcha_is_demanded_counts_towards_the_deadline(clock: HandClock) -> None:
+    class SlowCaptcha(DemandedCaptcha):
+        def is_demanded(self) -> bool:
+            time.sleep(0.05)
+            return True
+
+    transport = Transport(PROJECT, key="k" * 20, pool_size=1, deadline_s=5.0, clock=clock)
+    adapter = FailingAdapter(clock, TimeoutError())
+    transport._adapter = adapter  # type: ignore[assignment]
+    calls = AuthCalls(transport, forwards_address=False, captcha=SlowCaptcha("p" * 20))
+    context = RequestContext("id", "192.0.2.1", 0.0)
+
+    with pytest.raises(UpstreamTimeout):
+        calls.ask_public(calls.prepare_public("POST", "/token"), context, PASSWORD_GRANT, lambda reply: reply, {})
+
+    assert adapter.given_s[0] <= 4.95
