@@ -21,6 +21,8 @@ KEY = SigningKey("one")
 IDENTITY = ("X-Auth-User-Id", "X-Auth-User-Email", "X-Auth-User-Role", "X-Auth-Aal", "X-Auth-Session-Id")
 #: What a gateway writes for the backend and for velro-auth, and no client may write or take away.
 GATEWAYS_OWN = (*IDENTITY, "X-Auth-Require", "X-Auth-Mode", "X-Real-IP", "X-Forwarded-Method", "X-Forwarded-Uri")
+#: What a backend may believe about its own address.
+FOR_LINKS = ("X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix", "Forwarded")
 #: What else than letters, digits and "-" stands in the name of a field (RFC 9110, 5.6.2).
 _MARKS = "_.!#$%&'*+^`|~"
 

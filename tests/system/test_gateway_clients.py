@@ -16,6 +16,7 @@ from tests.system.gateway_lab import VerifyEndpoint, backend_server, caddy, envo
 from tests.system.gateway_models import traefik
 from tests.system.gateway_site import (
     CONNECTIONS,
+    FOR_LINKS,
     GATEWAYS_OWN,
     IDENTITY,
     KEY,
@@ -124,6 +125,13 @@ def test_no_client_makes_up_its_address(site: Site, name: str) -> None:
     assert "203.0.113.66" not in told.values()
     assert told["x-real-ip"] == "127.0.0.1"
     assert {asked.headers.get("X_REAL_IP") for asked in site.verify.requests} == {"127.0.0.1"}
+
+
+@PROXIES
+@pytest.mark.parametrize("name", FOR_LINKS)
+def test_no_client_says_under_which_address_the_backend_is_reached(site: Site, name: str) -> None:
+    """Backends build links of these, such as those of mails."""
+    assert "forged.example.com" not in site.told(headers={**bearer(), name: "forged.example.com"}).values()
 
 
 @PROXIES

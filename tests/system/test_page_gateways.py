@@ -12,7 +12,16 @@ import requests
 
 from tests.fixtures.tokens import SESSION_ID, USER_ID
 from tests.system.gateway_lab import Asked
-from tests.system.gateway_site import CONNECTIONS, GATEWAYS_OWN, IDENTITY, bearer, folded, folded_name, spellings
+from tests.system.gateway_site import (
+    CONNECTIONS,
+    FOR_LINKS,
+    GATEWAYS_OWN,
+    IDENTITY,
+    bearer,
+    folded,
+    folded_name,
+    spellings,
+)
 from tests.system.gateway_upgrades import HTTP2, UPGRADES, WEBSOCKET, upgraded
 from tests.system.page_lab import (
     EMAIL,
@@ -184,6 +193,14 @@ def test_nothing_that_only_a_gateway_says_comes_from_a_client(site: PageSite, sp
     assert all("forged" not in asked.headers.values() for asked in site.verify.requests)
     refused = site.ask("/admin/x", {**forged, "X-Auth-User-Role": "admin"})
     assert refused.status_code == 401
+
+
+@pytest.mark.parametrize("name", FOR_LINKS)
+def test_no_client_says_under_which_address_the_backend_is_reached(site: PageSite, name: str) -> None:
+    """Backends build links of these, such as those of mails."""
+    told = site.told("/open/x", {**PAGE, name: "forged.example.com"})
+
+    assert "forged.example.com" not in told.values()
 
 
 @pytest.mark.parametrize("name", [*GATEWAYS_OWN, "X-Velro-Relay", "X-Original-Method"])
