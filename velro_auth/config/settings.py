@@ -721,6 +721,14 @@ class Settings:
         ):
             if url and not url.startswith(("http://", "https://")):
                 found.append(SettingError(variable, "must start with http:// or https://"))
+        if self.web_concurrency > 1 and not self.redis_url:
+            found.append(
+                SettingError(
+                    "REDIS_URL",
+                    "without it no process knows of a logout at another one, so the token stays good there until it"
+                    " expires: set it, or WEB_CONCURRENCY=1",
+                )
+            )
         found += self._browser_advice()
         return found + [SettingError(name, RETIRED[name]) for name in self.retired]
 

@@ -379,6 +379,8 @@ def test_what_works_but_could_be_better_is_advice() -> None:
         ({"AUTH_COOKIE_SESSIONS": "1", "AUTH_PUBLIC_URL": "https://auth.example.com"}, None),
         ({"ALERT_WEBHOOK_URL": "ftp://hooks.example.com"}, "ALERT_WEBHOOK_URL"),
         ({"ALERT_WEBHOOK_URL": "https://hooks.example.com"}, None),
+        ({"WEB_CONCURRENCY": "2"}, "REDIS_URL"),
+        ({"WEB_CONCURRENCY": "2", "REDIS_URL": "redis://127.0.0.1:6379"}, None),
     ],
 )
 def test_what_opens_a_hole_or_cannot_work_is_advised(changes: dict[str, str], variable: str | None) -> None:
