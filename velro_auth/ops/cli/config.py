@@ -9,6 +9,7 @@ import click
 
 from velro_auth.config.settings import Settings, shown, specs
 from velro_auth.ops.cli.click_helpers import json_option, print_json
+from velro_auth.ops.cli.serve import settings_here
 
 
 @click.group()
@@ -20,7 +21,7 @@ def config() -> None:
 @json_option
 def check(*, as_json: bool) -> None:
     """Print every setting, where it came from, its value (secrets masked), and every error."""
-    settings = Settings.from_environment()
+    settings = settings_here()
     if as_json:
         print_json(_document(settings))
         sys.exit(1 if settings.errors else 0)

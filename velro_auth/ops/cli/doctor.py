@@ -15,8 +15,8 @@ from typing import Any, Final, NoReturn
 import click
 
 from velro_auth.auth.models import Credentials
-from velro_auth.config.settings import Settings
 from velro_auth.ops.cli.click_helpers import address_or_none, console, json_option, option, password_option, working
+from velro_auth.ops.cli.serve import settings_here
 from velro_auth.ops.database import DatabaseError
 from velro_auth.ops.doctor import fix, report
 from velro_auth.ops.doctor.checks import CHECKS, CLIENT_CHECKS
@@ -65,7 +65,7 @@ def doctor(*, url: str, fix: bool, dry_run: bool, client: bool, reference: bool,
         )
     # The checks report what the service would log.
     logging.getLogger("velro_auth").addHandler(logging.NullHandler())
-    settings = Settings.from_environment()
+    settings = settings_here()
     email, password = options["email"], options["password"]
     account = Credentials(email, password) if email and password else None
     context = DiagnosticContext(settings=settings, gateway_url=url, account=account, rehearses=options["rehearsal"])

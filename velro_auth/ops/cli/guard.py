@@ -20,6 +20,7 @@ from velro_auth.guards.keys import UNKNOWN_NETWORK, Keyring, network_of, throttl
 from velro_auth.guards.limits import Limits
 from velro_auth.ops.attack import budget, exact_budgets, length_of
 from velro_auth.ops.cli.click_helpers import address_or_none, json_option, option, print_found, print_json, working
+from velro_auth.ops.cli.serve import settings_here
 from velro_auth.stores.attempts import RedisAttempts
 from velro_auth.stores.budgets import RedisBudgets
 from velro_auth.stores.client import FAILURES, StoreBackoff, connect
@@ -103,7 +104,7 @@ def release(who: str) -> None:
 @json_option
 def print_budget(clients: int, replicas: int | None, *, as_json: bool) -> None:
     """Print what the present settings leave to an attacker who tries whenever a try is allowed."""
-    settings = Settings.from_environment()
+    settings = settings_here()
     processes = settings.web_concurrency * max(1, replicas or settings.auth_replicas)
     with working("Simulating an attack"):
         passwords = budget(_limits(settings), clients=clients, processes=processes)
@@ -125,7 +126,7 @@ def report(url: str, *, forget: bool, as_json: bool) -> None:
     that of all services together.
     """
     if url:
-        since, rows = None, _report_of(url, Settings.from_environment().metrics_token)
+        since, rows = None, _report_of(url, settings_here().metrics_token)
     else:
         with _store() as store:
             since, rows = store.report.read()
@@ -182,7 +183,7 @@ class _Store:
 @contextlib.contextmanager
 def _store() -> Iterator[_Store]:
     """Open the shared counters; without them, print the reason and exit."""
-    settings = Settings.from_environment()
+    settings = settings_here()
     if not settings.redis_url:
         _exit(NO_STORE)
     secret = throttle_secret(settings.auth_throttle_secret, api_key=settings.upstream_key)

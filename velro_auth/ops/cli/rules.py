@@ -13,9 +13,9 @@ from velro_auth.auth.request_paths import AmbiguousPath, readings
 from velro_auth.auth.requirements import LEVELS
 from velro_auth.auth.tokens import Claims
 from velro_auth.config.rules_file import VARIABLE, read_rules_file
-from velro_auth.config.settings import Settings
 from velro_auth.errors import Forbidden
 from velro_auth.ops.cli.click_helpers import json_option, print_json
+from velro_auth.ops.cli.serve import settings_here
 from velro_auth.web.problems import answer_for
 
 
@@ -62,7 +62,7 @@ def explain(method: str, url: str, role: str | None, aal: str | None, path: str 
 
 
 def _rules(path: str | None) -> AccessRules:
-    path = path or Settings.from_environment().auth_rules_file
+    path = path or settings_here().auth_rules_file
     if not path:
         raise click.UsageError(f"{VARIABLE} is not set: set it, or name a file with --file.")
     found = read_rules_file(path)

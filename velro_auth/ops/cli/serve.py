@@ -50,6 +50,11 @@ def serve(*, bind: str | None, workers: int | None, env_file: Path | None, print
     os.execve(command[0], command, variables)  # noqa: S606 - our own program
 
 
+def settings_here() -> Settings:
+    """Return the settings of a service that is started in this folder with these variables; tells of its ``.env``."""
+    return Settings.from_environment(environment(inherited(), None))
+
+
 def environment(variables: Mapping[str, str], env_file: Path | None, *, tell: bool = True) -> dict[str, str]:
     """Return *variables* for a service whose settings are in *env_file*; None looks for ``.env`` in this folder.
 

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import click
 
-from velro_auth.config.settings import Settings
 from velro_auth.ops import users
 from velro_auth.ops.cli.click_helpers import (
     Duration,
@@ -17,6 +16,7 @@ from velro_auth.ops.cli.click_helpers import (
     print_found,
     warn,
 )
+from velro_auth.ops.cli.serve import settings_here
 from velro_auth.ops.database.connection import connected
 from velro_auth.ops.users import Administration, UserError, administration, deny_user, find_user, sessions_of
 from velro_auth.stores.client import FAILURES
@@ -74,7 +74,7 @@ def end_sessions(who: str, database_url: str) -> None:
 @database_option
 def ban(who: str, duration_s: float | None, database_url: str) -> None:
     """Ban a user, and end the sessions: those in the database only with DATABASE_URL."""
-    with administration(Settings.from_environment()) as supabase:
+    with administration(settings_here()) as supabase:
         user_id = supabase.find(who)
         supabase.ban(user_id, duration_s or FOREVER_S)
     click.echo("Banned.")
@@ -90,7 +90,7 @@ def ban(who: str, duration_s: float | None, database_url: str) -> None:
 @_who
 def unban(who: str) -> None:
     """End the ban of a user. Sessions that were ended stay so: the user logs in again."""
-    with administration(Settings.from_environment()) as supabase:
+    with administration(settings_here()) as supabase:
         supabase.ban(supabase.find(who), None)
     click.echo("No longer banned.")
 
@@ -101,7 +101,7 @@ def unban(who: str) -> None:
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 def remove_factor(who: str, factor_id: str | None, everything: bool) -> None:
     """Remove a lost second factor. Be sure that it is the user who asks: the password alone is enough afterwards."""
-    with administration(Settings.from_environment()) as supabase:
+    with administration(settings_here()) as supabase:
         user_id = supabase.find(who)
         for one in _chosen(supabase, user_id, factor_id, everything=everything):
             supabase.remove_factor(user_id, one)
@@ -139,7 +139,7 @@ def _end(user_id: str, count: int) -> None:
 
 def _tell_processes(user_id: str) -> None:
     """Have the running processes refuse the tokens; say how long tokens go on where that is not possible."""
-    settings = Settings.from_environment()
+    settings = settings_here()
     if not settings.redis_url:
         warn(NO_REDIS)
         return

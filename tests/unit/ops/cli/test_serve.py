@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from velro_auth.ops.cli.serve import environment, serve
+from velro_auth.ops.cli.config import config
+from velro_auth.ops.cli.serve import environment, serve, settings_here
 
 
 @pytest.fixture
@@ -52,6 +53,16 @@ def test_the_option_comes_first(folder: Path) -> None:
     found = environment({"AUTH_ENV_FILE": "/etc/velro.env"}, Path("other.env"))
 
     assert found == {"AUTH_ENV_FILE": str(folder / "other.env")}
+
+
+def test_what_checks_the_settings_reads_the_same_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PORT", raising=False)
+    (folder / ".env").write_text("PORT=8001\n")
+
+    found = CliRunner().invoke(config, ["check", "--json"])
+
+    assert f"Settings from {folder / '.env'}" in found.stderr
+    assert settings_here().port == 8001
 
 
 def test_without_a_file_the_environment_is_all(folder: Path) -> None:
