@@ -41,6 +41,14 @@ LOGO_TYPES: Final[Mapping[str, str]] = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
 }
+#: What marshmallow and environs say, which is no advice → what to do.
+_ADVICE: Final[Mapping[str, str]] = {
+    "Not a valid integer.": "is no whole number: write digits only, such as 8000",
+    "Not a valid number.": "is no number: write it like 0.5",
+    "Special numeric values (nan or infinity) are not permitted.": "is no number: write it like 0.5",
+    "Not a valid boolean.": "is neither true nor false: write one of the two",
+    "Not valid JSON.": 'is no list in JSON: write ["a", "b"], or a,b',
+}
 #: A page is to have less than 60 KiB in all but the logo.
 MAX_LOGO_BYTES: Final = 64 * 1024
 
@@ -229,7 +237,10 @@ class Environment(environs.Env):
 
     def errors(self) -> list[SettingError]:
         """Return the errors found so far."""
-        return [SettingError(variable, "; ".join(messages)) for variable, messages in self._errors.items()]
+        return [
+            SettingError(variable, "; ".join(_ADVICE.get(message, message) for message in messages))
+            for variable, messages in self._errors.items()
+        ]
 
     def _get_value(self, env_key: str, default: Any) -> Any:
         # An empty variable was cleared in a dashboard: it counts as missing.
