@@ -210,6 +210,26 @@ def test_another_browser_cannot_come_back_in_its_place(flow: Flow, make_client: 
     assert_problem(response, 401, "link_invalid")
 
 
+@pytest.mark.parametrize("pages", ["0", "1"])
+def test_a_browser_that_comes_back_too_late_sees_the_login_page_where_there_is_one(
+    flow: Flow, make_client: MakeClient, pages: str
+) -> None:
+    flow.begin()
+    late = make_client(**ENVIRONMENT, AUTH_PAGES=pages)
+
+    def come(accept: str) -> TestResponse:
+        query = {"flow": flow.id, "code": CODE}
+        return late.get(CALLBACK, query_string=query, base_url=PUBLIC, headers={"Accept": accept})
+
+    assert_problem(come("*/*"), 401, "link_invalid")
+    answer = come("text/html,application/xhtml+xml")
+    if pages == "1":
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/login?error=server_error")
+        assert "Set-Cookie" not in answer.headers
+    else:
+        assert_problem(answer, 401, "link_invalid")
+
+
 def test_the_code_of_one_flow_with_the_cookie_of_another_is_refused(browser: Client, upstream: UpstreamDouble) -> None:
     """The verifier is the other flow's, which Supabase notices."""
     mine, other = Flow(browser), Flow(browser)

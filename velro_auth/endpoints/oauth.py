@@ -171,6 +171,7 @@ class CallbackEndpoint:
         exchange: Returns the session of a code, where a cookie keeps it.
         keeps_sessions: Whether a cookie keeps the sessions of all browsers. If not, only a flow that the service's
             own pages began ends with the cookie.
+        login_page: The service's own page, to which a browser is led whose flow has expired; empty without pages.
     """
 
     allowed: Sequence[AllowedRedirect]
@@ -178,6 +179,7 @@ class CallbackEndpoint:
     handoffs: HandoffCodes
     exchange: CodeExchange
     keeps_sessions: bool = False
+    login_page: str = ""
 
     name: ClassVar = "callback"
     methods: ClassVar = ("GET",)
@@ -209,6 +211,9 @@ class CallbackEndpoint:
         """
         flow = self.flows.find("oauth", _only(request, "flow"), request)
         if flow is None:
+            if self.login_page and "text/html" in request.headers.get("Accept", ""):
+                RequestContext.of(request.environ).outcome = answer_for(LinkInvalid()).code
+                return _see_other(_with_query(self.login_page, {"error": "server_error"}))
             raise LinkInvalid("this browser has no such flow")
         redirect_to = flow.data["redirect_to"]
         if not is_allowed(redirect_to, self.allowed):

@@ -23,7 +23,7 @@ from velro_auth.endpoints.oauth import AuthorizeEndpoint, CallbackEndpoint, Exch
 from velro_auth.endpoints.pages.assets import AssetEndpoint, Assets
 from velro_auth.endpoints.pages.branding import Brand, logo_of
 from velro_auth.endpoints.pages.messages import Languages
-from velro_auth.endpoints.pages.page import Page, PageEndpoint, Site
+from velro_auth.endpoints.pages.page import LOGIN_PATH, Page, PageEndpoint, Site
 from velro_auth.endpoints.pages.rendering import Renderer
 from velro_auth.endpoints.pages.scripted import AccountPage, ConfirmPage, ForgotPage, ResetPage, SignUpPage
 from velro_auth.endpoints.pages.sign_in import FactorPage, LoginPage, SignedIn
@@ -63,9 +63,14 @@ def _authorize(services: Services) -> AuthorizeEndpoint:
 
 
 def _callback(services: Services) -> CallbackEndpoint:
-    exchange, keeps_sessions = services.exchange, services.settings.auth_cookie_sessions
+    exchange, settings = services.exchange, services.settings
     return CallbackEndpoint(
-        services.redirects, services.flows.cookies, exchange.handoffs, exchange, keeps_sessions=keeps_sessions
+        services.redirects,
+        services.flows.cookies,
+        exchange.handoffs,
+        exchange,
+        keeps_sessions=settings.auth_cookie_sessions,
+        login_page=LOGIN_PATH if settings.auth_pages else "",
     )
 
 
