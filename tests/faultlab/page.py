@@ -108,7 +108,9 @@ def _table(known: Iterable[Scenario], rows: Mapping[str, Row]) -> str:
 def _measured(row: Row) -> str:
     figures = "; ".join(f"{name}: {_value(value)}" for name, value in row["figures"].items() if name not in _USUAL)
     verdict = "" if row["verdict"] == PASSED else f"**{row['verdict']}**. "
-    return _cell(f"{verdict}{figures or 'passed'}")
+    patience = float(row["patience"])
+    slack = "" if patience == 1 else f"; bounds on time were multiplied by {patience:g}"
+    return _cell(f"{verdict}{figures or 'passed'}{slack}")
 
 
 def _value(value: object) -> str:

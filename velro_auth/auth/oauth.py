@@ -151,7 +151,7 @@ class CodeExchange:
         guards = self.sessions.guards
         with (
             guards.failure_delay.hold(context.arrived_s, on_held=note_held(context), is_login=False),
-            guards.sessions.permit("proof", context.address),
+            guards.sessions.permit("proof", context.address, context),
         ):
             if not is_supabase_code(code):
                 code, verifier = self.handoffs.open(code, proof)

@@ -93,7 +93,7 @@ class PassedCalls:
         guards = self.sessions.guards
         with (
             guards.failure_delay.permit(),
-            guards.sessions.permit("me", context.address),
+            guards.sessions.permit("me", context.address, context),
             self.breaker.attempt(),
         ):
             return self.ask(call, context)
@@ -108,7 +108,7 @@ class PassedCalls:
         guards = self.sessions.guards
         with (
             guards.failure_delay.hold(context.arrived_s, is_login=False),
-            guards.sessions.permit("proof", context.address),
+            guards.sessions.permit("proof", context.address, context),
         ):
             guards.rate_limit.acquire(is_known=False)
             mark = self.sessions.denied.mark()

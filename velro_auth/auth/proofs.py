@@ -90,7 +90,7 @@ class Proofs:
     @contextlib.contextmanager
     def asking(self, context: RequestContext) -> Iterator[None]:
         """Ask Supabase within the block."""
-        with self.sessions.guards.sessions.permit("proof", context.address), self.breaker.attempt():
+        with self.sessions.guards.sessions.permit("proof", context.address, context), self.breaker.attempt():
             yield
 
     def _budget(self, proof: Proof, context: RequestContext) -> AbstractContextManager[None]:

@@ -115,7 +115,7 @@ class SessionList:
         guards = self.sessions.guards
         try:
             with (
-                guards.sessions.permit("sessions", context.address),
+                guards.sessions.permit("sessions", context.address, context),
                 guards.failure_delay.permit(),
                 guards.asking.bulkhead.permit(context),
                 guards.data.attempt(),

@@ -90,7 +90,7 @@ class Sessions:
         """Return the session that follows *refresh_token*, without looking at the deny-list; raises as ``refresh``."""
 
         def ask() -> Session:
-            with self.guards.sessions.permit("refresh", context.address):
+            with self.guards.sessions.permit("refresh", context.address, context):
                 # A user with a session is known. Supabase counts refreshes and logins together.
                 self.guards.rate_limit.acquire(is_known=True)
                 with self.guards.asking(context):
@@ -157,7 +157,7 @@ class Sessions:
             return claims, Profile()
         self.profiles.load()
         with (
-            self.guards.sessions.permit("me", context.address),
+            self.guards.sessions.permit("me", context.address, context),
             self.guards.failure_delay.permit(),
             self.guards.asking.bulkhead.permit(context),
         ):
@@ -198,7 +198,7 @@ class Sessions:
     def sign_out(self, token: str, scope: Scope, context: RequestContext) -> float | None:
         """End sessions at Supabase, past the guards; raises as ``log_out``, and SessionGone."""
         with (
-            self.guards.sessions.permit("logout", context.address),
+            self.guards.sessions.permit("logout", context.address, context),
             self.guards.failure_delay.permit(),
             self.guards.asking(context),
         ):

@@ -64,7 +64,7 @@ class SignUps:
             with (
                 guards.sign_ups.attempt(context.address),
                 guards.failure_delay.permit(),
-                guards.sessions.permit("sign_up", context.address),
+                guards.sessions.permit("sign_up", context.address, context),
                 self.breaker.attempt(),
             ):
                 guards.families.acquire(guards.families.mails, context.address)

@@ -80,7 +80,7 @@ class UserCalls:
         """Do the same, where the caller, or the thread that waits for it, holds a permit of the failure delay."""
         guards = self.sessions.guards
         with (
-            guards.sessions.permit(self.kind, context.address),
+            guards.sessions.permit(self.kind, context.address, context),
             guards.asking.bulkhead.permit(context),
             self.breaker.attempt(),
         ):

@@ -9,6 +9,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Literal, TypeAlias
 
+from velro_auth.context import RequestContext
 from velro_auth.errors import Busy, Throttled
 from velro_auth.guards.asking import Bulkhead
 from velro_auth.guards.keys import networks_of, uses_up
@@ -94,8 +95,13 @@ class SessionCalls:
         self.state: Final = state or SessionCallsState()
 
     @contextlib.contextmanager
-    def permit(self, kind: Kind, address: str) -> Iterator[None]:
+    def permit(self, kind: Kind, address: str, context: RequestContext | None = None) -> Iterator[None]:
         """Ask Supabase within the block.
+
+        Args:
+            kind: What is asked.
+            address: Who asks.
+            context: The request that this serves. Its wait counts towards the deadline of the call.
 
         Raises:
             Busy: The network of *address* made too many refreshes. Never the error of 429: clients end the session
@@ -107,7 +113,7 @@ class SessionCalls:
             error = Busy if kind == "refresh" else Throttled
             raise error(f"too many calls of {kind} from one network", retry_after_s=wait_s)
         try:
-            with self.bulkhead.permit():
+            with self.bulkhead.permit(context):
                 yield
         finally:
             self._leave(address)

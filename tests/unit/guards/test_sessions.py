@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.unit.guards.clock import HandClock
+from tests.waiting import eventually
+from velro_auth.context import RequestContext
 from velro_auth.errors import Busy, SessionExpired, Throttled
 from velro_auth.guards.asking import Bulkhead
 from velro_auth.guards.sessions import BURST_S, Kind, SessionCalls
@@ -191,3 +195,32 @@ def test_less_than_one_call_in_half_a_minute_is_still_one(clock: HandClock) -> N
     calls = new_calls(clock, per_s=0.01)
 
     assert taken(calls, "refresh") == 1
+
+
+def test_the_wait_for_a_permit_counts_towards_the_deadline_of_the_call(clock: HandClock) -> None:
+    bulkhead = Bulkhead(permits=1, wait_s=60.0, max_waiting=1)
+    calls = SessionCalls(bulkhead=bulkhead, in_flight=5, clock=clock)
+    context = RequestContext("id", HERE, 0.0)
+    may_end = threading.Event()
+
+    def hold() -> None:
+        with calls.permit("me", THERE):
+            may_end.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    eventually(lambda: bulkhead.in_use == 1)
+
+    def release() -> None:
+        eventually(lambda: bulkhead.waiting == 1)
+        time.sleep(0.05)
+        may_end.set()
+
+    releaser = threading.Thread(target=release)
+    releaser.start()
+    with calls.permit("me", HERE, context):
+        pass
+    holder.join()
+    releaser.join()
+
+    assert context.waited_s >= 0.05
