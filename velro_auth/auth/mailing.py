@@ -85,7 +85,7 @@ class Mailing:
         def call() -> None:
             try:
                 with self.guards.mails.attempt(email, context.address) as permit:
-                    if permit is not MailPermit.WITHHELD:
+                    if permit:
                         ask(behind)
             except VelroAuthError as error:
                 if isinstance(error, told) and permit is MailPermit.ALLOWED:

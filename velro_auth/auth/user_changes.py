@@ -231,7 +231,7 @@ class UserChanges:
         """Have a mail sent; *is_own*: to the address of the caller, of which nothing has to be hidden."""
         permit = self.user.sessions.guards.mails.take(account, context.address)
         failure = self.user.sessions.guards.mail_delay.run(
-            _send_nothing if permit is MailPermit.WITHHELD else call, context.arrived_s, address=context.address
+            call if permit else _send_nothing, context.arrived_s, address=context.address
         )
         if isinstance(failure, TELLABLE) and (is_own or permit is MailPermit.ALLOWED):
             raise failure

@@ -34,6 +34,10 @@ class MailPermit(enum.Enum):
     KEPT = enum.auto()
     ALLOWED = enum.auto()
 
+    def __bool__(self) -> bool:
+        """Return whether Supabase may be asked."""
+        return self is not MailPermit.WITHHELD
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MailBudget:
