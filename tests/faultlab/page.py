@@ -74,7 +74,7 @@ def summary(rows: Sequence[Row], known: Sequence[Scenario]) -> str:
     passed = sum(row["verdict"] == PASSED for row in rows if row["id"] in alone)
     return (
         f"{_BEGIN} {len(alone)} faults, from a Supabase that hangs to a full disk, with what a user notices of each;"
-        f" {passed} of {len(alone)} passed in the last recorded run of `make faultlab`:"
+        f" {passed} of {len(alone)} passed when they were recorded last (`make faultlab`):"
         " [what happens when something breaks](docs/explanation/fault-table.md)."
     )
 

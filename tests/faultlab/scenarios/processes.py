@@ -22,6 +22,8 @@ from velro_auth.upstream.answers import MOST_SESSIONS
 
 TOKEN = "/auth/v1/token"
 HASH_S = 0.076
+#: How long strangers wait after ten wrong passwords for one account (guards.limits, ``first_delay_s``).
+FIRST_WAIT_S = 30.0
 #: A soak of so many seconds looks for growth of memory.
 LONG_S = 600.0
 
@@ -47,6 +49,7 @@ def workers_are_killed(lab: Lab) -> None:
     victim = lab.account(standin)
     guesses = [lab.guess(gateway, victim.email, lab.address()) for _ in range(15)]
     lab.check("the throttle refuses", guesses[-1].status == 429, statuses(guesses))
+    guessed_s = time.monotonic()
     kills = 0
     with lab.logins(gateway, lab.accounts(standin, 60), rps=20) as load:
         lab.for_s(0.1)
@@ -70,7 +73,9 @@ def workers_are_killed(lab: Lab) -> None:
         len(failed) <= 32 * kills and share(load.replies, 200) >= 1 - 0.03 * lab.patience,
         statuses(load.replies),
     )
-    lab.check("guesses stay counted", share(again, 429) == 1.0, statuses(again))
+    # After the first wait one more guess is answered; the next wait is twice as long.
+    answered = int(time.monotonic() - guessed_s >= FIRST_WAIT_S)
+    lab.check("guesses stay counted", sum(reply.status != 429 for reply in again) <= answered, statuses(again))
     lab.check("the audit trail verifies", audit_verdict(str(trail)) == 0)
 
 
