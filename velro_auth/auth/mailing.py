@@ -83,6 +83,7 @@ class Mailing:
         behind = dataclasses.replace(context, log_fields={})
 
         def call() -> None:
+            permit = MailPermit.WITHHELD
             try:
                 with self.guards.mails.attempt(email, context.address) as permit:
                     if permit:

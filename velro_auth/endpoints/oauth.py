@@ -40,7 +40,7 @@ from velro_auth.errors import (
 from velro_auth.upstream.identity import authorize_url
 from velro_auth.web.flow_cookies import Flow, FlowCookies, Header
 from velro_auth.web.problems import answer_for
-from velro_auth.web.redirects import MAX_LENGTH, AllowedRedirect, is_allowed
+from velro_auth.web.redirects import MAX_LENGTH, AllowedRedirect, is_allowed, is_page_load
 
 AUTHORIZE_PATH: Final = "/api/v1/auth/authorize"
 CALLBACK_PATH: Final = "/api/v1/auth/callback"
@@ -211,7 +211,7 @@ class CallbackEndpoint:
         """
         flow = self.flows.find("oauth", _only(request, "flow"), request)
         if flow is None:
-            if self.login_page and "text/html" in request.headers.get("Accept", ""):
+            if self.login_page and is_page_load(request.environ):
                 RequestContext.of(request.environ).outcome = answer_for(LinkInvalid()).code
                 return _see_other(_with_query(self.login_page, {"error": "server_error"}))
             raise LinkInvalid("this browser has no such flow")

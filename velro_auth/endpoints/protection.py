@@ -34,7 +34,7 @@ from velro_auth.errors import (
 )
 from velro_auth.web.forwarded import ForwardedRequest, forwarded_request, is_nginx
 from velro_auth.web.problems import answer_for
-from velro_auth.web.redirects import AllowedRedirect, is_allowed
+from velro_auth.web.redirects import AllowedRedirect, is_allowed, is_page_load
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -167,7 +167,7 @@ class ProtectionEndpoint:
     ) -> WSGIApplication:
         context = RequestContext.of(environ)
         context.answer_headers.append(_VARY)
-        if not _is_page_load(environ):
+        if not is_page_load(environ):
             raise error
         if not self.site.login_url:
             raise UpstreamMisconfigured("on_fail=login needs AUTH_LOGIN_URL or AUTH_PUBLIC_URL")
@@ -185,10 +185,6 @@ class ProtectionEndpoint:
 
 def _page(address: str) -> str:
     return address.partition("?")[0].rstrip("/").lower()
-
-
-def _is_page_load(environ: Mapping[str, Any]) -> bool:
-    return environ.get("HTTP_SEC_FETCH_MODE") == "navigate" or "text/html" in environ.get("HTTP_ACCEPT", "").lower()
 
 
 def _anonymous(error: VelroAuthError, context: RequestContext) -> RawResponse:

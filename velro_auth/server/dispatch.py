@@ -104,7 +104,8 @@ def _checked(headers: Fields) -> tuple[list[str], int | None]:
     if not _are_values(together) or (headers and together.count("\n") != len(headers) - 1):
         # The name only: the value may be a secret.
         raise ValueError(f"invalid header field {next(name for name, value in headers if not _is_value(value))!r}")
-    if any(space in f"\n{together}\n" for space in ("\n ", " \n", "\t")):
+    whole = f"\n{together}\n"
+    if "\n " in whole or " \n" in whole or "\t" in whole:
         values = [value.strip(" \t") for value in values]
     beginnings, lengths = _beginnings(names)
     lines = [f"{begins}{value}\r\n" for begins, value in zip(beginnings, values, strict=True) if begins]

@@ -7,9 +7,9 @@ control characters, backslashes, users, dot segments, encoded slashes, fragments
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from velro_auth.web.origins import normal_origin
@@ -137,3 +137,8 @@ def _is_clean(path: str) -> bool:
         return False
     # Some servers remove what follows a semicolon, and then resolve the dots.
     return not any(segment.partition(";")[0] in {".", ".."} for segment in path.split("/"))
+
+
+def is_page_load(environ: Mapping[str, Any]) -> bool:
+    """Return whether a browser loads a page with this request, so that a redirect is of use to it."""
+    return environ.get("HTTP_SEC_FETCH_MODE") == "navigate" or "text/html" in environ.get("HTTP_ACCEPT", "").lower()

@@ -25,7 +25,7 @@ HASH_S = 0.076
 #: How long strangers wait after ten wrong passwords for one account (guards.limits, ``first_delay_s``).
 FIRST_WAIT_S = 30.0
 #: A soak of so many seconds looks for growth of memory.
-LONG_S = 600.0
+LONG_S = 570.0
 
 
 def audit_verdict(trail: str) -> int:

@@ -124,28 +124,27 @@ def test_a_worker_accepts_all_when_no_other_has_fewer(worker: Worker, clock: Han
         assert turn(worker) == 3
 
 
+def another_knows_fewer_than(share: ConnectionShare, count: int) -> bool:
+    """Return whether another process, if it had *count* connections, would leave clients to a worker with fewer."""
+    child = os.fork()
+    if not child:
+        os._exit(int(share.has_more_than_another(count)))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+
+
 def test_a_worker_reports_what_it_accepts_and_closes(worker: Worker) -> None:
     share = worker.connection_share
 
-    def has_fewer_than(count: int) -> bool:
-        child = os.fork()
-        if not child:
-            os._exit(int(share.has_more_than_another(count)))
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
-
     turn(worker)
-    assert not has_fewer_than(3)
-    assert has_fewer_than(4)
+    assert not another_knows_fewer_than(share, 3)
+    assert another_knows_fewer_than(share, 4)
 
     worker._close(next(iter(worker._queues.silent)))
-    assert has_fewer_than(3)
+    assert another_knows_fewer_than(share, 3)
 
 
 def test_a_worker_that_stops_reports_no_more(worker: Worker) -> None:
     worker._stop_accepting()
     worker._close(next(iter(worker._queues.silent)))
 
-    child = os.fork()
-    if not child:
-        os._exit(int(worker.connection_share.has_more_than_another(100)))
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not another_knows_fewer_than(worker.connection_share, 100)
