@@ -144,6 +144,9 @@ def test_a_worker_reports_what_it_accepts_and_closes(worker: Worker) -> None:
 
 
 def test_a_worker_that_stops_reports_no_more(worker: Worker) -> None:
+    worker.notify()
+    assert another_knows_fewer_than(worker.connection_share, 100)
+
     worker._stop_accepting()
     worker._close(next(iter(worker._queues.silent)))
 
