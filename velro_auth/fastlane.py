@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Request
 
 from velro_auth.context import RequestContext
 from velro_auth.endpoints import Endpoint
 from velro_auth.web import problems
+from velro_auth.web.prepared import FASTLANE_TIME
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-HEADER: Final = "X-Fastlane-Time-Ms"
 
 
 class FastRequest(Request):
@@ -79,7 +78,7 @@ class FastLane:
         took_ms = (self._clock() - started_s) * 1000
 
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Callable[[bytes], object]:
-            return start_response(status, [*headers, (HEADER, f"{took_ms:.2f}")], *error)
+            return start_response(status, [*headers, (FASTLANE_TIME, f"{took_ms:.2f}")], *error)
 
         return answer(environ, start)
 

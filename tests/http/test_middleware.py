@@ -15,10 +15,10 @@ from tests.conftest import ENVIRONMENT, GOOD_LOGIN, LogLines, MakeClient
 from tests.upstream_double import UpstreamDouble
 from velro_auth.config.settings import Settings
 from velro_auth.context import AFTERWARDS
-from velro_auth.fastlane import HEADER
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.cors import Cors
 from velro_auth.web.middleware import Middleware
+from velro_auth.web.prepared import FASTLANE_TIME
 from velro_auth.wiring import build
 
 LOGIN = "/api/v1/auth/login"
@@ -262,7 +262,7 @@ def test_a_trailing_slash_changes_nothing(client: Client, upstream: UpstreamDoub
 
         assert with_.status_code == without.status_code, (method, path)
         assert with_.headers.get("Allow") == without.headers.get("Allow")
-        assert (HEADER in with_.headers) == (HEADER in without.headers)
+        assert (FASTLANE_TIME in with_.headers) == (FASTLANE_TIME in without.headers)
         assert [line["path"] for line in logs.access[-2:]] == [path, path]
 
 

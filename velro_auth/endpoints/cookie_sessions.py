@@ -20,7 +20,7 @@ from werkzeug.wrappers import Request
 from velro_auth.auth.bearer import bearer_token
 from velro_auth.auth.models import Session
 from velro_auth.auth.sessions import Sessions
-from velro_auth.context import RequestContext
+from velro_auth.context import SAME_ANSWER, RequestContext
 from velro_auth.endpoints import Around
 from velro_auth.endpoints.bodies import is_empty
 from velro_auth.endpoints.oauth import CallbackEndpoint
@@ -165,13 +165,16 @@ class CookieEndpoint(Around):
         """Return whether *request* can be answered without waiting; see ``VerifyEndpoint.answers_at_once``."""
         if not isinstance(self.endpoint, VerifyEndpoint):
             return False
-        if _has_bearer(request.environ) or not self.rules.cookies.is_sent(request):
-            return self.endpoint.answers_at_once(request)
-        kept = self.rules.cookies.find(request)
-        if kept is None or kept.expires_at - self.rules.now() < REFRESH_BEFORE_S:
-            return False
-        request.environ[_KEPT] = kept
-        return self.endpoint.answers_at_once(request, kept.access_token)
+        environ, token = request.environ, None
+        if not _has_bearer(environ) and self.rules.cookies.is_sent(request):
+            kept = self.rules.cookies.find(request)
+            if kept is None or kept.expires_at - self.rules.now() < REFRESH_BEFORE_S:
+                return False
+            environ[_KEPT], token = kept, kept.access_token
+        is_prompt = self.endpoint.answers_at_once(request, token)
+        if is_prompt and _may_differ(environ):
+            environ.pop(SAME_ANSWER, None)
+        return is_prompt
 
     @functools.cached_property
     def _is_verify(self) -> bool:
@@ -244,6 +247,13 @@ class CookieEndpoint(Around):
         if hmac.compare_digest(sent.encode("utf-8", "replace"), secret.encode()):
             token = bearer_token(environ.get("HTTP_AUTHORIZATION"))
             context.answer_headers.append(("X-Auth-Access-Token", token))
+
+
+def _may_differ(environ: Mapping[str, Any]) -> bool:
+    """Return whether the answer may depend on more than the user: on where the request comes from, or on the relay."""
+    methods = [environ["REQUEST_METHOD"], *[environ[field] for field in METHOD_FIELDS if field in environ]]
+    is_safe = all(method.upper() in SAFE for method in methods) and not _opens_websocket(environ)
+    return not is_safe or "HTTP_X_VELRO_RELAY" in environ
 
 
 def _has_bearer(environ: Mapping[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from werkzeug.wrappers import Request
 
 from velro_auth.auth.access_rules import AccessRules, Decision
 from velro_auth.auth.requirements import NO_IDENTITY
-from velro_auth.context import RequestContext
+from velro_auth.context import SAME_ANSWER, RequestContext
 from velro_auth.endpoints import Endpoint
 from velro_auth.endpoints.bodies import NO_STORE, PLAIN_TEXT, RawResponse
 from velro_auth.endpoints.cookie_sessions import CookieEndpoint
@@ -67,6 +67,11 @@ class SiteRules:
     login_url: str = ""
     allowed: Sequence[AllowedRedirect] = ()
 
+    @property
+    def has_rules(self) -> bool:
+        """Whether each request is compared with a file of rules."""
+        return self.access is not None or self.is_broken
+
     def login_address(self, asked: ForwardedRequest | None) -> str:
         """Return the address of the login, with the address asked for in ``rd`` if that is an allowed one."""
         if asked is None or not is_allowed(asked.address, self.allowed):
@@ -107,14 +112,13 @@ class ProtectionEndpoint:
             Forbidden: The rules allow nobody, or not this user.
         """
         environ, site = request.environ, self.site
-        has_rules = site.access is not None or site.is_broken
-        if not has_rules and not environ.get("QUERY_STRING") and not environ.get("HTTP_X_AUTH_REQUIRE"):
+        if not site.has_rules and not environ.get("QUERY_STRING") and not environ.get("HTTP_X_AUTH_REQUIRE"):
             return self.endpoint(request)
         context = RequestContext.of(environ)
         required = requirements_of(environ, context, self.paths)
         if site.is_broken:
             raise UpstreamMisconfigured("AUTH_RULES_FILE cannot be used: velro-auth config check says why")
-        asked = self._asked(environ, context, is_needed=has_rules)
+        asked = self._asked(environ, context, is_needed=site.has_rules)
         decision = self._decide(asked, context)
         is_public = decision is not None and decision.allow == "public"
         if decision is not None and decision.rule is not None:
@@ -136,7 +140,12 @@ class ProtectionEndpoint:
             characters = sum(len(request.environ.get(name, "")) for name in _ADDRESSES)
             if characters > _SHORT_CHARACTERS:
                 return False
-        return isinstance(self.endpoint, VerifyEndpoint | CookieEndpoint) and self.endpoint.answers_at_once(request)
+        if not isinstance(self.endpoint, VerifyEndpoint | CookieEndpoint) or not self.endpoint.answers_at_once(request):
+            return False
+        if self.site.has_rules:
+            # The answer depends on the request that is asked about.
+            request.environ.pop(SAME_ANSWER, None)
+        return True
 
     def _asked(
         self, environ: Mapping[str, Any], context: RequestContext, *, is_needed: bool

@@ -27,7 +27,7 @@ from velro_auth.auth.requirements import (
 )
 from velro_auth.auth.sessions import Sessions
 from velro_auth.auth.tokens import Claims
-from velro_auth.context import RequestContext
+from velro_auth.context import SAME_ANSWER, RequestContext, SameAnswer
 from velro_auth.endpoints.bodies import NO_STORE, PLAIN_TEXT, RawResponse
 from velro_auth.errors import BadParameter, TokenError
 
@@ -42,6 +42,10 @@ def _identity(
 ) -> Sequence[tuple[str, str]]:
     claims = Claims(sub=sub, session_id=session_id, exp=0, email=email, user_role=user_role, aal=aal)
     return tuple(identity_headers(claims).items())
+
+
+def _user(claims: Claims) -> tuple[str, str | None, str | None, str, str]:
+    return claims.sub, claims.email, claims.user_role, claims.aal, claims.session_id
 
 
 #: WSGI environ key: what was found by ``answers_at_once``, for the answer that follows.
@@ -86,9 +90,7 @@ class VerifyEndpoint:
             required.check(result.claims)
         if context.required is not None:
             context.required.check(result.claims)
-        claims = result.claims
-        user = (claims.sub, claims.email, claims.user_role, claims.aal, claims.session_id)
-        headers = [PLAIN_TEXT, NO_STORE, *_identity(*user)]
+        headers = [PLAIN_TEXT, NO_STORE, *_identity(*_user(result.claims))]
         if result.degraded:
             headers.append(("X-Auth-Mode", "degraded"))
         return RawResponse(b"", headers)
@@ -102,10 +104,11 @@ class VerifyEndpoint:
             request: The request, before it has a context.
             token: The token of its cookie; None to read ``Authorization``.
         """
-        environ = request.environ
+        environ, read = request.environ, "HTTP_COOKIE"
         try:
             if token is None:
-                token = bearer_token(environ.get("HTTP_AUTHORIZATION"))
+                read = "HTTP_AUTHORIZATION"
+                token = bearer_token(environ.get(read))
             result = self.sessions.known(token)
             # After that, so that nobody without a good token has it read.
             if result is None or _may_be_strict(environ, self.paths):
@@ -113,6 +116,9 @@ class VerifyEndpoint:
         except (BadParameter, TokenError):
             return False
         environ[_KNOWN] = KnownToken(token, result)
+        if not environ.get("QUERY_STRING") and not environ.get("HTTP_X_AUTH_REQUIRE"):
+            # Without a requirement the answer is who the user is, and nothing else.
+            environ[SAME_ANSWER] = SameAnswer(_user(result.claims), read, environ.get(read))
         return True
 
 

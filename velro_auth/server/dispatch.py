@@ -11,7 +11,10 @@ import re
 import time
 from collections.abc import Callable
 from email.utils import formatdate
+from operator import is_
 from typing import TYPE_CHECKING, Any, Final
+
+from velro_auth.context import REPEATED, RepeatedFields
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -73,8 +76,8 @@ def _written(
 ) -> tuple[bytes, bool]:
     if not _is_status(status):
         raise ValueError("invalid status")
-    lines, length = _checked(headers)
     code, is_head = status[:3], environ["REQUEST_METHOD"] == "HEAD"
+    lines, length = _checked(headers) if code in _NO_LENGTH else _lines(environ, headers)
     if code in _NO_LENGTH:
         lines, length, body = [line for line in lines if not line.lower().startswith("content-length:")], 0, b""
     elif is_head or code == "304":
@@ -88,6 +91,25 @@ def _written(
         f"{environ['SERVER_PROTOCOL']} {status}\r\n{server}Date: {_date(int(time.time()))}\r\n"
         f"Connection: {'keep-alive' if keep else 'close'}\r\n{''.join(lines)}\r\n"
     ).encode("latin-1") + body[:length], keep
+
+
+def _lines(environ: WSGIEnvironment, headers: Fields) -> tuple[list[str], int | None]:
+    """Return what :func:`_checked` returns; raises as it does.
+
+    Fields that earlier responses had are not checked and written again, if the application says so and they are the
+    very same objects.
+    """
+    repeated: RepeatedFields | None = environ.get(REPEATED)
+    if repeated is None or len(headers) < len(repeated.fields) or not all(map(is_, headers, repeated.fields)):
+        return _checked(headers)
+    if repeated.written is None:
+        lines, length = _checked(list(repeated.fields))
+        repeated.written = "".join(lines), length
+    text, length = repeated.written
+    lines, own_length = _checked(headers[len(repeated.fields) :])
+    if own_length is not None:
+        raise ValueError("invalid length")
+    return [text, *lines], length
 
 
 def _checked(headers: Fields) -> tuple[list[str], int | None]:

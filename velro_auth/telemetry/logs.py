@@ -11,7 +11,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
@@ -114,7 +114,25 @@ def _to_the_second(time_s: int) -> str:
     return datetime.fromtimestamp(time_s, UTC).isoformat().removesuffix("+00:00")
 
 
-_encode: Final = json.JSONEncoder(default=repr).encode
+def _encoder() -> Callable[[Mapping[str, Any]], str]:
+    """Return what ``JSONEncoder(default=repr).encode`` returns, without making its inner encoder anew for each line.
+
+    That takes half of the time of a line (measured). Where Python has another inner encoder, the usual way is taken.
+    """
+    usual = json.JSONEncoder(default=repr).encode
+    probe = {"text": "é\n", "number": 1.5, "other": {1}, "none": None}
+    try:
+        # Not documented: no check for cycles, no indent, the separators, unsorted, all keys, NaN too.
+        inner = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
+            None, repr, json.encoder.encode_basestring_ascii, None, ": ", ", ", *(False, False, True)
+        )
+        is_right = "".join(inner(probe, 0)) == usual(probe)
+    except (AttributeError, TypeError):
+        return usual
+    return (lambda fields: "".join(inner(fields, 0))) if is_right else usual
+
+
+_encode: Final = _encoder()
 
 
 def _json_line(name: str, level: str, created_s: float, fields: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import select
+import stat
 import threading
 import time
 from collections import deque
@@ -22,9 +23,12 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 #: How long the process that built a sink waits for room before it drops a line, in seconds.
 MAX_WAIT_S: Final = 0.05
 
-#: For so long after a line that was written at once, further lines wait and are then written together, in seconds. To
-#: write a line into a pipe and to wake its reader takes longer than all else about a token check (measured).
-GATHER_S: Final = 0.005
+#: For so long after a line, further lines wait and are then written together, in seconds. To write a line and to wake
+#: its reader, or the thread of the sink, takes longer than all else about a token check (measured).
+GATHER_S: Final = 0.02
+
+#: Lines that the thread writes into a regular file in one piece. Other processes append theirs before or after it.
+FILE_PIECE_BYTES: Final = 64 * 1024
 
 #: How long the end of a process waits for its last lines, in seconds.
 FLUSH_S: Final = 2.0
@@ -40,34 +44,30 @@ def _ignore_loss() -> None:
 
 
 class _Line(bytes):
-    """One line, or the rest of one.
+    """One line, or the rest of one."""
 
-    Attributes:
-        on_lost: Called when it could not be written.
-        is_rest: Whether its beginning is already written.
-        reports: How many dropped lines it reports; 0 for any other line.
-    """
-
+    #: Called when it could not be written.
     on_lost: Callable[[], None] = staticmethod(_ignore_loss)
+    #: Whether its beginning is already written.
     is_rest: bool = False
+    #: How many dropped lines it reports; 0 for any other line.
     reports: int = 0
 
 
 class Sink:
     """Writes lines to a descriptor.
 
-    In a forked process (a worker) the thread that has a line writes it, if no other line waits, the last one was not
-    written a moment ago, and the system accepts it at once: waking another thread costs more than the line. Otherwise
-    the line is queued for a thread, which is started with the first line. No caller ever waits, and lines beyond the
-    bounds are dropped and counted. The process that built the sink (gunicorn's master, a command) has no threads and
-    few lines: it writes itself, and drops a line that cannot be written within ``MAX_WAIT_S``. One line reports the
-    dropped lines as soon as there is room.
+    In a forked process (a worker) the thread that has a line writes it, if the system accepts it at once and no line
+    waits or was written a moment ago. Otherwise the line is queued for a thread, which lets lines gather. No caller
+    waits; lines beyond the bounds are dropped and counted. The process that built the sink (gunicorn's master, a
+    command) has no threads and few lines: it writes itself, and drops a line that cannot be written within
+    ``MAX_WAIT_S``. One line reports the dropped lines as soon as there is room.
 
     Args:
         open_descriptor: Opens the output; called once in each process, with the first line.
         max_lines: Bound of the queue in lines.
         max_bytes: Bound of the queue in bytes.
-        gather_s: For so long lines may wait for others after one was written at once, in seconds.
+        gather_s: For so long lines may wait for others, in seconds.
         wall_clock: Unix time in seconds.
         clock: A monotonic clock, in seconds.
     """
@@ -94,6 +94,7 @@ class Sink:
         self.dropped = 0
         self._unreported = 0
         self._fd: int | None = None
+        self._piece_bytes = select.PIPE_BUF
         self._lines: deque[_Line] = deque()
         self._bytes = 0
         self._is_writing = False
@@ -106,7 +107,8 @@ class Sink:
         self._is_urgent = False
         self._thread: threading.Thread | None = None
         # Reentrant: a signal handler may log while its thread is in here.
-        self._changed = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
 
     def after_fork(self) -> None:
         """Leave the parent's lines to the parent."""
@@ -122,7 +124,7 @@ class Sink:
         """
         data = _Line(line.encode("utf-8", "backslashreplace") + b"\n")
         data.on_lost = on_lost
-        with self._changed:
+        with self._lock:
             accepted = self._queue(data) if self._is_forked else self._write_waiting(data)
             if not accepted:
                 self.dropped += 1
@@ -197,8 +199,7 @@ class Sink:
                 is_rest = bool(self._lines)
             written = self._write_all(batch)
             complete = sum(end <= written for end in itertools.accumulate(map(len, batch)))
-            lost = batch[complete:]
-            for line in lost:
+            for line in (lost := batch[complete:]):
                 line.on_lost()
             with self._changed:
                 self.dropped += sum(not line.reports for line in lost)
@@ -206,16 +207,16 @@ class Sink:
 
     def _gather(self) -> None:
         """Wait a moment for further lines, unless somebody waits for those that there are."""
-        if self._gather_s and self._can_write_at_once and len(self._lines) < self._max_lines // 2:
+        if self._gather_s and len(self._lines) < self._max_lines // 2:
             self._is_gathering = True
             self._changed.wait_for(lambda: self._is_urgent, self._gather_s)
             self._is_gathering = self._is_urgent = False
 
     def _next_batch(self) -> list[_Line]:
-        """Take as many lines as the kernel writes in one piece: more could mix with another worker's lines."""
+        """Take as many lines as the system writes in one piece: more could mix with another worker's lines."""
         batch = [self._lines.popleft()]
         size = len(batch[0])
-        while self._lines and size + len(self._lines[0]) <= select.PIPE_BUF:
+        while self._lines and size + len(self._lines[0]) <= self._piece_bytes:
             batch.append(self._lines.popleft())
             size += len(batch[-1])
         self._bytes -= size
@@ -276,15 +277,13 @@ class Sink:
     def _descriptor(self) -> int:
         if self._fd is None:
             self._fd = self._open()
+            if stat.S_ISREG(os.fstat(self._fd).st_mode):
+                self._piece_bytes = FILE_PIECE_BYTES
         return self._fd
 
 
 def _write_some(fd: int, data: bytes) -> int:
-    """Write some of *data*, however long it takes; return how many bytes.
-
-    Raises:
-        OSError: The disk is full, or the pipe has no reader.
-    """
+    """Write some of *data*, however long it takes; return how many bytes. Raises OSError: disk full, no reader."""
     while True:
         # Another process may have made the shared descriptor non-blocking.
         try:

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from werkzeug.wrappers import Response
 
-from velro_auth.context import AFTERWARDS, CONTEXT, REFUSED, RequestContext
+from velro_auth.context import AFTERWARDS, CONTEXT, REFUSED, REPEATED, RequestContext
 from velro_auth.telemetry.logs import log_access
 from velro_auth.web import problems
 from velro_auth.web.client_address import Addresses
 from velro_auth.web.client_address_watch import AddressWatch
 from velro_auth.web.cors import Cors
+from velro_auth.web.prepared import FASTLANE_TIME, PreparedAnswer, PreparedAnswers
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -114,6 +115,7 @@ class Middleware:
         self._watched_paths = frozenset(watched_paths)
         self._log_quiet_every = log_quiet_every
         self._quiet_count = itertools.count()
+        self._prepared = PreparedAnswers()
         self._clock = clock
         self._wall_clock = wall_clock
 
@@ -127,15 +129,20 @@ class Middleware:
             environ["PATH_INFO"] = path[:-1]
         context = self._context_of(environ)
         environ[CONTEXT] = context
-        status, headers, body = self._response(environ, context)
-        # It holds the request, whose environment holds the context: they would live until a garbage collection.
-        context.keep_session = None
+        prepared = self._prepared.find(environ)
+        if prepared is not None:
+            status, headers, body = self._prepared_answer(environ, context, prepared, started_s)
+        else:
+            status, headers, body = self._response(environ, context)
+            # It holds the request, whose environment holds the context: they would live until a garbage collection.
+            context.keep_session = None
+            headers += _security_headers(tuple([name for name, _ in headers]))
+            headers += self._cors.headers(environ.get("HTTP_ORIGIN"))
+            headers += context.answer_headers
+            self._prepared.keep(environ, context, status, headers, body)
+            headers += _rate_limit(context)
         took_ms = (self._clock() - started_s) * 1000
-        headers += _security_headers(tuple([name for name, _ in headers]))
-        headers += self._cors.headers(environ.get("HTTP_ORIGIN"))
         headers += [("X-Request-ID", context.request_id), ("Server-Timing", _server_timing(context, took_ms))]
-        headers += _rate_limit(context)
-        headers += context.answer_headers
         record = functools.partial(self._record, environ, context, int(status[:3]), took_ms)
         if (afterwards := environ.get(AFTERWARDS)) is None:
             record()
@@ -182,6 +189,16 @@ class Middleware:
             return _run(self._app, environ)
         except Exception as error:  # noqa: BLE001 - the last resort: respond() logs what it does not know
             return _run(problems.respond(error, environ), environ)
+
+    def _prepared_answer(
+        self, environ: WSGIEnvironment, context: RequestContext, prepared: PreparedAnswer, started_s: float
+    ) -> tuple[str, list[tuple[str, str]], bytes]:
+        context.lane = prepared.lane
+        environ[REPEATED] = prepared.fields
+        headers = list(prepared.fields.fields)
+        if prepared.is_timed:
+            headers.append((FASTLANE_TIME, f"{(self._clock() - started_s) * 1000:.2f}"))
+        return prepared.status, headers, prepared.body
 
     def _record(self, environ: WSGIEnvironment, context: RequestContext, status: int, took_ms: float) -> None:
         """Count a response and log it, after it was sent if the server can call back then."""

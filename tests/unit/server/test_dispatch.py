@@ -12,6 +12,7 @@ from gunicorn.http import wsgi
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from velro_auth.context import REPEATED, RepeatedFields
 from velro_auth.server.dispatch import respond
 
 Fields = list[tuple[Any, Any]]
@@ -169,3 +170,58 @@ def test_a_body_may_be_written_and_is_closed() -> None:
     assert sent.startswith(b"HTTP/1.0 200 OK\r\n")
     assert sent.endswith(b"\r\n\r\nab")
     assert closed == [True]
+
+
+# -- fields that earlier responses had --------------------------------------------------------------------------------
+
+
+def again(repeated: RepeatedFields, fields: Fields, status: str = "200 OK") -> bytes:
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        environ[REPEATED] = repeated
+        start_response(status, fields)
+        return []
+
+    return respond(
+        app, {"REQUEST_METHOD": "GET", "SERVER_PROTOCOL": "HTTP/1.1"}, keep=True, server="Server: gunicorn\r\n"
+    )[0]
+
+
+def without_date(sent: bytes) -> bytes:
+    return re.sub(rb"Date: [^\r]*", b"", sent)
+
+
+@pytest.mark.parametrize("status", ["200 OK", "204 No Content", "304 Not Modified"])
+def test_repeated_fields_are_written_as_all_others(status: str) -> None:
+    usual = [("Content-Type", "text/plain"), ("Content-Length", "0"), ("Connection", "x"), ("Vary", "Origin")]
+    repeated, own = RepeatedFields(usual), [("X-Request-ID", "1"), ("Server", "x")]
+
+    first, second = (without_date(again(repeated, usual + own, status)) for _ in range(2))
+
+    assert first == second == without_date(ours("GET", status, usual + own)[0])
+
+
+def test_fields_that_only_look_like_the_repeated_ones_are_checked() -> None:
+    usual = [("Vary", "Origin"), ("X-A", "b")]
+    repeated = RepeatedFields(usual)
+    again(repeated, list(usual))
+
+    for other in ([("Vary", "Cookie"), usual[1]], [usual[0]], [usual[1], usual[0]], []):
+        lines = [f"{name}: {value}".encode() for name, value in other]
+        assert parts_of(again(repeated, other))[1][-len(lines) :] == lines or not other
+    with pytest.raises(ValueError, match="X-A"):
+        again(repeated, [usual[0], ("X-A", "b\r\nX: y")])
+
+
+@pytest.mark.parametrize("own", [("X-B", "a\r\nX: y"), ("X B", "a"), ("Content-Length", "3")])
+def test_what_is_beside_the_repeated_fields_is_checked(own: tuple[str, str]) -> None:
+    usual = [("Vary", "Origin"), ("Content-Length", "0")]
+
+    with pytest.raises(ValueError, match="invalid"):
+        again(RepeatedFields(usual), [*usual, own])
+
+
+def test_repeated_fields_are_checked_before_they_are_written() -> None:
+    usual = [("Vary", "a\r\nX: y")]
+
+    with pytest.raises(ValueError, match="Vary"):
+        again(RepeatedFields(usual), list(usual))

@@ -12,6 +12,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from velro_auth.telemetry import logs
 from velro_auth.telemetry.logs import SinkHandler, configuration, log_access, set_level
 from velro_auth.telemetry.sink import Sink
 
@@ -189,3 +190,20 @@ def test_a_level_that_is_not_logged_is_not_logged(monkeypatch: pytest.MonkeyPatc
     log_access(logging.INFO, "GET / 200", {})
 
     assert access_lines(handler) == []
+
+
+def test_the_short_way_to_write_a_line_writes_what_the_usual_one_writes() -> None:
+    fields = {"a": '\u202e\n"é\ud800', "b": 1.5, "c": [1, {"d": None}], "e": {1}, "f": True, "g": "x" * 9}
+
+    assert logs._encode(fields) == json.JSONEncoder(default=repr).encode(fields)
+
+
+def test_where_python_has_no_such_encoder_the_usual_one_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = json.encoder.c_make_encoder  # type: ignore[attr-defined]
+
+    def other(markers: object, *rest: object) -> object:
+        return usual(markers, *rest) if markers is not None else lambda *_: ("wrong",)
+
+    for inner in (None, other):
+        monkeypatch.setattr(json.encoder, "c_make_encoder", inner)
+        assert logs._encoder()({"a": 1}) == '{"a": 1}'

@@ -19,7 +19,7 @@ import pytest
 from tests.unit.telemetry.answers import Child
 from tests.waiting import eventually
 from velro_auth.telemetry.logs import SinkHandler, configuration, dropped_lines
-from velro_auth.telemetry.sink import MAX_WAIT_S, Sink
+from velro_auth.telemetry.sink import FILE_PIECE_BYTES, MAX_WAIT_S, Sink
 
 Fork = Callable[[Callable[[], object]], Child]
 
@@ -203,6 +203,73 @@ def test_lines_that_were_gathered_come_by_themselves_and_in_order(pipe: Pipe) ->
 
     lines = pipe.read_until(b"end\n")[:-1]
     assert [int(line.split()[0]) for line in lines] == list(range(300))
+
+
+def gathering(sink: Sink) -> Sink:
+    """Write a line and wait until the thread lets others gather."""
+    assert sink.write(f"000 {LINE}")
+    eventually(lambda: sink._is_gathering)
+    return sink
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What was given to the system in one piece."""
+    pieces: list[bytes] = []
+    write = os.write
+
+    def noted(fd: int, data: bytes) -> int:
+        pieces.append(bytes(data))
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", noted)
+    monkeypatch.setattr("velro_auth.telemetry.sink._NOWAIT", 0)
+    return pieces
+
+
+def test_where_no_line_can_be_written_at_once_the_thread_is_woken_once_for_many(
+    tmp_path: Path, written: list[bytes]
+) -> None:
+    """A regular file, a pipe of Linux before 6.4: to wake the thread takes longer than to answer a token check."""
+    file = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
+    sink = Sink(lambda: file, gather_s=3600)
+    sink.after_fork()
+    gathering(sink)
+    for number in range(1, 1000):
+        assert sink.write(f"{number:03} {LINE}")
+    assert written == []
+
+    assert sink.flush(10.0)
+    lines = (tmp_path / "log").read_bytes().splitlines()
+    assert [int(line[:4]) for line in lines] == list(range(1000))
+    # The second piece knows that it goes into a file: 64 KiB, which no other process can get into.
+    assert [len(piece) // 104 for piece in written] == [PIPE_BYTES // 104, FILE_PIECE_BYTES // 104, 331]
+    os.close(file)
+
+
+def test_gathered_lines_go_into_a_pipe_in_pieces_that_no_other_process_gets_into(
+    pipe: Pipe, written: list[bytes]
+) -> None:
+    sink = gathering(sink_of_a_worker(pipe, gather_s=3600))
+    for number in range(1, 300):
+        assert sink.write(f"{number:03} {LINE}")
+    assert sink.write("end")
+    threading.Thread(target=sink.flush, daemon=True).start()
+
+    assert len(pipe.read_until(b"end\n")) == 301
+    assert max(map(len, written)) <= PIPE_BYTES < sum(map(len, written))
+
+
+@pytest.mark.parametrize("bound", [{"max_lines": 5}, {"max_bytes": 5 * 104}])
+def test_gathered_lines_are_bounded(pipe: Pipe, written: list[bytes], bound: dict[str, int]) -> None:
+    sink = gathering(sink_of_a_worker(pipe, gather_s=3600, **bound))
+
+    taken = [sink.write(f"{number:03} {LINE}") for number in range(1, 10)]
+
+    assert taken == [True] * 4 + [False] * 5
+    assert sink.dropped == 5
+    assert sink.flush(10.0)
+    assert b"".join(written).count(LINE.encode()) == 5
 
 
 @pytest.mark.usefixtures("_at_once")

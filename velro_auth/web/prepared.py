@@ -1,0 +1,95 @@
+"""Answers that are given again: most of what ``verify`` answers about one user never changes.
+
+An endpoint that knows before it is asked what its answer depends on says so in the environment of the request
+(``context.SAME_ANSWER``). The first such answer is kept, with the header fields that the middleware adds, and later
+requests that depend on the same get it again. Whether the token is still good is not part of it: the endpoint finds
+that out for each request, before it says anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from velro_auth.context import SAME_ANSWER, Lane, RepeatedFields, RequestContext
+
+Field = tuple[str, str]
+
+#: How many answers a process keeps, about 3 KiB each.
+KEPT: Final = 1024
+
+#: Written by the fast lane, and different for each request.
+FASTLANE_TIME: Final = "X-Fastlane-Time-Ms"
+
+#: Fields of the log that the middleware itself writes before there is an answer.
+_OWN_LOG_FIELDS: Final = frozenset({"requestId"})
+
+
+class PreparedAnswer(NamedTuple):
+    """An answer that was given before.
+
+    Attributes:
+        origin: The origin of the page that it was given to; None without one.
+        status: Code and reason.
+        fields: The header fields that never change.
+        body: The body.
+        lane: The part that answered.
+        is_timed: Whether it has the field ``X-Fastlane-Time-Ms``.
+    """
+
+    origin: str | None
+    status: str
+    fields: RepeatedFields
+    body: bytes
+    lane: Lane
+    is_timed: bool
+
+
+class PreparedAnswers:
+    """Keeps the newest answers of a process.
+
+    Args:
+        size: How many.
+    """
+
+    def __init__(self, size: int = KEPT) -> None:
+        self._size = size
+        # One for each thing that answers depend on: a user who invents origins pushes nobody else out.
+        self._answers: dict[object, PreparedAnswer] = {}
+
+    def find(self, environ: Mapping[str, Any]) -> PreparedAnswer | None:
+        """Return the answer to a request, if it was given before."""
+        same = environ.get(SAME_ANSWER)
+        if same is None or environ.get(same.field) != same.value:
+            return None
+        answer = self._answers.get((same.key, environ["REQUEST_METHOD"] == "HEAD"))
+        return answer if answer is not None and answer.origin == environ.get("HTTP_ORIGIN") else None
+
+    def keep(
+        self, environ: Mapping[str, Any], context: RequestContext, status: str, fields: Sequence[Field], body: bytes
+    ) -> None:
+        """Keep an answer for requests that depend on the same; nothing that did more than answer."""
+        same = environ.get(SAME_ANSWER)
+        if same is None or environ.get(same.field) != same.value or not _only_answers(context, status, fields):
+            return
+        stable = [field for field in fields if field[0] != FASTLANE_TIME]
+        key = same.key, environ["REQUEST_METHOD"] == "HEAD"
+        if key not in self._answers and len(self._answers) >= self._size:
+            # The oldest. A thread that was here before may have removed it.
+            self._answers.pop(next(iter(self._answers), None), None)
+        self._answers[key] = PreparedAnswer(
+            environ.get("HTTP_ORIGIN"), status, RepeatedFields(stable), body, context.lane, len(stable) < len(fields)
+        )
+
+
+def _only_answers(context: RequestContext, status: str, fields: Sequence[Field]) -> bool:
+    return (
+        status == "200 OK"
+        and context.outcome == "ok"
+        and context.upstream_ms == 0
+        and context.allowance is None
+        and context.security_event is None
+        and not context.shows_upstream
+        and context.log_fields.keys() <= _OWN_LOG_FIELDS
+        and all(name.lower() != "set-cookie" for name, _ in fields)
+    )
