@@ -18,7 +18,6 @@ import http.client
 import itertools
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -27,11 +26,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
-import requests
-
-from tests.fixtures.programs import ROOT, Program, clean_environment, gateway
+from tests.faultlab.standins import StandinProcess, running_standin
+from tests.fixtures.programs import Program, gateway
 from tests.fixtures.redis_cluster import ClusterGroup, Node, running_cluster
 from tests.fixtures.redis_sentinel import SentinelGroup, running_sentinels
 from tests.waiting import eventually
@@ -104,48 +102,22 @@ class Row:
         return self.fired and not self.failed and self.window_s <= WINDOW_S and self.guesses <= self.bound
 
 
-@contextlib.contextmanager
-def running_standin(folder: Path) -> Iterator[dict[str, Any]]:
-    """Run the local Supabase as a process of its own; its addresses and keys."""
-    command = ["-m", "supabase_standin", "--data-dir", str(folder), "--bcrypt-cost", "4", "--not-durable"]
-    with subprocess.Popen(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=clean_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield json.loads(process.stdout.readline())
-        finally:
-            process.terminate()
-            process.wait(60)
-
-
 class Lab:
     """A gateway beside a local Supabase and a store of several nodes."""
 
-    def __init__(self, running: Program, group: SentinelGroup | ClusterGroup, supabase: dict[str, Any]) -> None:
+    def __init__(self, running: Program, group: SentinelGroup | ClusterGroup, supabase: StandinProcess) -> None:
         self.running, self.group, self.supabase = running, group, supabase
         host, _, port = running.url.removeprefix("http://").partition(":")
         self._host, self._port = host, int(port)
         self._connections = threading.local()
         self._read = self._away = 0
-        self._keyring = Keyring(throttle_secret("", api_key=supabase["secret_key"]))
+        self._keyring = Keyring(throttle_secret("", api_key=supabase.secret_key))
         self.owners = [(self.new_account(f"owner{number}"), somewhere()) for number in range(20)]
 
     def new_account(self, name: str) -> str:
         """Make an account and return its address."""
-        email, key = f"{name}-{next(_addresses)}@example.com", self.supabase["secret_key"]
-        answer = requests.post(
-            f"{self.supabase['url']}/auth/v1/admin/users",
-            json={"email": email, "password": PASSWORD, "email_confirm": True},
-            headers={"apikey": key, "Authorization": f"Bearer {key}"},
-            timeout=30,
-        )
-        assert answer.ok, answer.text
+        email = f"{name}-{next(_addresses)}@example.com"
+        self.supabase.create_user(email, PASSWORD)
         return email
 
     def log_in(self, email: str, password: str, address: str) -> int:
@@ -181,7 +153,7 @@ class Lab:
         """Return the primary that holds the counters of an account."""
         if isinstance(self.group, SentinelGroup):
             return self.group.primary()
-        prefix = project_prefix(self.supabase["url"])
+        prefix = project_prefix(self.supabase.url)
         return self.group.primary_of(f"{prefix}{{{self._keyring.account(email)}}}")
 
 
@@ -311,9 +283,9 @@ def running_labs(mode: str) -> Iterator[Callable[[], contextlib.AbstractContextM
             group = stack.enter_context(running_cluster(replicas=1, node_timeout_ms=1000))
         supabase = stack.enter_context(running_standin(folder / "standin"))
         environment = {
-            "SUPABASE_URL": supabase["url"],
-            "SUPABASE_SECRET_KEY": supabase["secret_key"],
-            "SUPABASE_PUBLISHABLE_KEY": supabase["publishable_key"],
+            "SUPABASE_URL": supabase.url,
+            "SUPABASE_SECRET_KEY": supabase.secret_key,
+            "SUPABASE_PUBLISHABLE_KEY": supabase.publishable_key,
             "AUTH_FAILURE_FLOOR_MS": "0",
             "AUTH_UPSTREAM_QUOTA": "off",
             "WEB_CONCURRENCY": str(PROCESSES),

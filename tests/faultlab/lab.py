@@ -29,6 +29,7 @@ from tests.faultlab.invariants import CANARY, Contract, Probes, Use, use_of
 from tests.faultlab.load import Load, percentile
 from tests.faultlab.proxies import Pipe
 from tests.faultlab.registry import Guard
+from tests.faultlab.standins import StandinProcess, running_standin
 from tests.fixtures.programs import ROOT, Program, await_health, free_port, gateway, program
 from tests.fixtures.redis import RedisServer, running_redis
 from tests.waiting import PATIENCE_S, eventually
@@ -248,11 +249,17 @@ class Lab:
         }
         return self.ends.enter_context(Standin(StandinConfig(**settings | options)))
 
+    def standin_process(self) -> StandinProcess:
+        """Start a project of its own, in a process of its own."""
+        return self.ends.enter_context(running_standin(self.folder / "standin-process"))
+
     def redis(self) -> RedisServer:
         """Start a Redis of its own."""
         return self.ends.enter_context(running_redis())
 
-    def environment(self, standin: Standin | None = None, redis: RedisServer | str | None = None) -> dict[str, str]:
+    def environment(
+        self, standin: Standin | StandinProcess | None = None, redis: RedisServer | str | None = None
+    ) -> dict[str, str]:
         """Return the settings of an instance as it is shipped: two processes, and Redis if there is one."""
         # Load and upstream share the machine: a worker bound to a core would wait for them.
         told = {"WEB_CONCURRENCY": "2", "WORKER_CPU_AFFINITY": "0"}
@@ -321,12 +328,12 @@ class Lab:
 
     # People and load.
 
-    def account(self, standin: Standin, **options: Any) -> Account:
+    def account(self, standin: Standin | StandinProcess, **options: Any) -> Account:
         """Make an account."""
         email = f"lab-{secrets.token_hex(6)}@lab.example.com"
         return Account(email, id=standin.create_user(email, PASSWORD, **options))
 
-    def accounts(self, standin: Standin, count: int) -> list[Account]:
+    def accounts(self, standin: Standin | StandinProcess, count: int) -> list[Account]:
         """Make several accounts."""
         return [self.account(standin) for _ in range(count)]
 

@@ -277,14 +277,18 @@ def test_without_a_cookie_all_is_as_before(client: Client) -> None:
     assert_problem(ask(client, "/me"), 401, "token_missing")
     assert_problem(log_out(client), 401, "token_missing")
     assert_problem(refresh(client), 401, "session_expired")
+    assert_problem(ask(client, "/refresh", method="POST", json={}), 401, "session_expired")
     assert_problem(refresh(client, {}), 415, "unsupported_media_type")
+    assert_problem(ask(client, "/refresh", {}, method="POST", json={}), 422, "invalid_request")
 
 
-def test_a_refresh_needs_no_body(client: Client, supabase: responses.RequestsMock) -> None:
+@pytest.mark.parametrize("more", [{}, {"json": {}}, {"data": "{}", "content_type": "application/json; charset=utf-8"}])
+def test_a_refresh_needs_no_body(client: Client, supabase: responses.RequestsMock, more: dict[str, Any]) -> None:
+    """Many clients send an empty object for want of anything to say."""
     log_in(client)
     access_token = gives(supabase, refresh_token="second-canary", session_id="99999999-2222-4333-8444-555555555555")
 
-    response = refresh(client)
+    response = ask(client, "/refresh", method="POST", **more)
 
     assert set(response.get_json()) == {"user", "expires_at"}
     assert access_token not in shown(response)

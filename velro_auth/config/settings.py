@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_type_hints
 from urllib.parse import urlsplit
 
@@ -46,7 +48,7 @@ from velro_auth.config.fields import (
     setting,
 )
 from velro_auth.config.rules_file import read_rules_file
-from velro_auth.config.validation import LEGACY, RETIRED, SettingError, project_errors
+from velro_auth.config.validation import LEGACY, RETIRED, SettingError, misspelt, project_errors
 from velro_auth.guards.keys import project_prefix
 from velro_auth.web.client_address import PRIVATE, REAL_IP
 from velro_auth.web.origins import OWN_MACHINE, has_bare_dot, normal_origin
@@ -55,6 +57,9 @@ MASKED_CHARACTERS: Final = 6
 
 #: User and password in an address (RFC 3986, 3.2.1).
 _USERINFO: Final = re.compile(r"//[^/?#\s]*@")
+
+#: Nobody has it (RFC 6761, 6.4).
+_FOREIGN_ORIGIN: Final = "https://somebody.invalid"
 
 Origin: TypeAlias = Literal["environment", "file", "default"]
 
@@ -595,6 +600,8 @@ class Settings:
     access_rules: AccessRules | None = None
     #: Variables that are set but have no effect any more.
     retired: Sequence[str] = dataclasses.field(default=(), compare=False)
+    #: Variable that is set and that nobody reads → the one that was probably meant.
+    misspelt: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
 
     @property
     def upstream_key(self) -> str:
@@ -715,9 +722,14 @@ class Settings:
         found += self._secret_advice()
         if has_bare_dot(self.cors_origin_regex):
             found.append(SettingError("CORS_ORIGIN_REGEX", r"a bare '.' matches any character: write '\.' for a dot"))
+        if self.cors_origin_regex and re.fullmatch(self.cors_origin_regex, _FOREIGN_ORIGIN):
+            found.append(SettingError("CORS_ORIGIN_REGEX", f"matches every origin ({_FOREIGN_ORIGIN}): name your own"))
+        if self.audit_file not in {"", "-"} and not Path(self.audit_file).absolute().parent.is_dir():
+            found.append(SettingError("AUDIT_FILE", "its folder is missing, so every record is lost: create it"))
         for variable, url in (
             ("OTEL_EXPORTER_OTLP_ENDPOINT", self.otel_endpoint),
             ("ALERT_WEBHOOK_URL", self.alert_webhook_url),
+            ("SENTRY_DSN", self.sentry_dsn),
         ):
             if url and not url.startswith(("http://", "https://")):
                 found.append(SettingError(variable, "must start with http:// or https://"))
@@ -730,6 +742,7 @@ class Settings:
                 )
             )
         found += self._browser_advice()
+        found += [SettingError(name, f"is no setting: did you mean {meant}?") for name, meant in self.misspelt.items()]
         return found + [SettingError(name, RETIRED[name]) for name in self.retired]
 
     def _browser_advice(self) -> Iterator[SettingError]:
@@ -782,6 +795,7 @@ class Settings:
         names = {spec.metadata["variable"]: env.name_of(spec) for spec in specs()}
         origins = {variable: _origin(name, file.variables) for variable, name in names.items()}
         retired = tuple(name for name in RETIRED if variables.get(name, "").strip())
+        known = {*RETIRED, *itertools.chain.from_iterable(spec.metadata["aliases"] for spec in specs()), *names}
         anon_key = variables.get("SUPABASE_ANON_KEY", "").strip()
         # Without an entry in the errors: another key counts where both are set, and no client can send this one.
         anon_key = anon_key if anon_key.isascii() else ""
@@ -790,6 +804,7 @@ class Settings:
             errors=errors,
             origins=origins,
             retired=retired,
+            misspelt=misspelt((name for name, value in variables.items() if value.strip()), known),
             anon_key=anon_key,
             access_rules=rules.rules,
         )

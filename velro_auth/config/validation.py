@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -36,6 +37,15 @@ RETIRED: Final[Mapping[str, str]] = {
     " and set LOGIN_CONCURRENCY if you want another number",
 }
 
+#: Variables that are no settings of the service, but look like some: of its commands, of Supabase's tools.
+_NO_SETTINGS: Final = frozenset(
+    {"AUTH_BENCH_EMAIL", "AUTH_BENCH_PASSWORD", "AUTH_DEV_CONFIRM", "AUTH_ENV_FILE", "AUTH_URL", "SUPABASE_DB_URL"}
+)
+#: Beginnings of settings that are shared with programs whose other variables are not ours to judge.
+_SHARED: Final = frozenset({"BUILD", "GIT", "OTEL", "RAILWAY"})
+#: The least likeness of two names, by ``difflib``: a letter too many or too few, an ``IES`` for a ``Y``.
+_LIKENESS: Final = 0.85
+
 
 @dataclass(frozen=True, slots=True)
 class SettingError:
@@ -54,6 +64,16 @@ class SettingError:
     def __str__(self) -> str:
         """Return one line for a log or a terminal."""
         return f"{self.variable}: {self.advice}"
+
+
+def misspelt(given: Iterable[str], known: Collection[str]) -> Mapping[str, str]:
+    """Return which of the variables *given* nobody reads, and the one of *known* that was probably meant."""
+    beginnings = {name.partition("_")[0] for name in known} - _SHARED
+    found: dict[str, str] = {}
+    for name in given:
+        if name.partition("_")[0] in beginnings and name not in known and name not in _NO_SETTINGS:
+            found.update((name, meant) for meant in get_close_matches(name, known, n=1, cutoff=_LIKENESS))
+    return found
 
 
 def project_errors(*, url: str, publishable_key: str, secret_key: str) -> list[SettingError]:

@@ -41,9 +41,10 @@ THROTTLE = Guard(name="throttle", settings={"AUTH_THROTTLE_SCALE": "100000"})
 )
 def one_address_guesses(lab: Lab) -> None:
     """The network's own limit stops it, before Supabase is asked."""
-    standin, redis = lab.standin(), lab.redis()
+    # In its own process: the time that logins take is compared, and the load would take some of it.
+    standin, redis = lab.standin_process(), lab.redis()
     gateway = lab.gateway(**lab.environment(standin, redis))
-    standin.faults.on("latency", path=TOKEN, seconds=HASH_S)
+    standin.be_late(TOKEN, HASH_S)
     accounts, attacker = lab.accounts(standin, 10), lab.address()
 
     def guess(number: int, due_s: float) -> Reply:
@@ -52,18 +53,19 @@ def one_address_guesses(lab: Lab) -> None:
     with lab.logins(gateway, accounts, rps=10) as load:
         lab.for_s(0.2)
         lab.settled()
-        standin.requests.clear()
+        reached_before = standin.answered_late()
         began_s = time.monotonic()
         with lab.load(guess, rps=200) as storm:
             lab.for_s(0.6)
         ended_s = time.monotonic()
     good = load.between(began_s, ended_s)
     refused = [reply for reply in storm.replies if reply.status == 429]
-    reached = len(standin.requests.of(TOKEN)) - sum(reply.status == 200 for reply in good)
+    logins = sum(reply.status == 200 for reply in load.replies if reply.at_s >= began_s)
+    reached = standin.answered_late() - reached_before - logins
 
     lab.fired("guesses", len(storm.replies))
     lab.figure("guesses that reached Supabase", reached)
-    lab.check("few reach Supabase", reached <= NETWORK + (ended_s - began_s) / 36 + 1, reached)
+    lab.check("few reach Supabase", 0 < reached <= NETWORK + (ended_s - began_s) / 36 + 1, reached)
     lab.within("429, p95", [reply.took_s for reply in refused], 95, 0.020)
     lab.check("others log in", share(good, 200) >= 0.99, statuses(good))
     before_s = percentile([reply.took_s for reply in load.between(0, began_s)], 95)

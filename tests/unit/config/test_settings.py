@@ -358,6 +358,58 @@ def test_a_variable_of_an_earlier_release_is_accepted_and_said_to_do_nothing() -
     assert "does nothing any more" in advice.advice
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("AUTH_COOKIE_SESSION", "AUTH_COOKIE_SESSIONS"),
+        ("AUTH_COOKIE_KEY", "AUTH_COOKIE_KEYS"),
+        ("TRUSTED_PROXY", "TRUSTED_PROXIES"),
+        ("SUPABASE_SERVICE_ROLE_KEYS", "SUPABASE_SERVICE_ROLE_KEY"),
+        ("LOGIN_CONCURENCY", "LOGIN_CONCURRENCY"),
+        ("REDIS_URI", "REDIS_URL"),
+        # Of other programs.
+        ("AUTH_SECRET", ""),
+        ("AUTH_URL", ""),
+        ("SUPABASE_DB_URL", ""),
+        ("SUPABASE_ACCESS_TOKEN", ""),
+        ("REDIS_TLS_URL", ""),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", ""),
+        ("RAILWAY_SERVICE_ID", ""),
+        ("LOGNAME", ""),
+    ],
+)
+def test_a_misspelt_setting_is_pointed_out(name: str, meant: str) -> None:
+    told = {found.variable: found.advice for found in Settings.from_environment({**GOOD, name: "1"}).advice}
+
+    assert told == ({name: f"is no setting: did you mean {meant}?"} if meant else {})
+    assert Settings.from_environment({**GOOD, name: " "}).advice == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("CORS_ORIGIN_REGEX", ".*", "matches every origin (https://somebody.invalid): name your own"),
+        ("CORS_ORIGIN_REGEX", r"https://[a-z.]+", "matches every origin (https://somebody.invalid): name your own"),
+        ("CORS_ORIGIN_REGEX", r"https://[a-z-]+\.example\.com", ""),
+        ("AUDIT_FILE", "/nowhere/at/all/audit.jsonl", "its folder is missing, so every record is lost: create it"),
+        ("AUDIT_FILE", "audit.jsonl", ""),
+        ("AUDIT_FILE", "-", ""),
+        ("SENTRY_DSN", "abc", "must start with http:// or https://"),
+        ("SENTRY_DSN", "https://key@sentry.example/1", ""),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_pointed_out(name: str, value: str, told: str) -> None:
+    found = [advice.advice for advice in Settings.from_environment({**GOOD, name: value}).advice]
+
+    assert found == ([told] if told else [])
+
+
+def test_no_setting_is_taken_for_another_one_misspelt() -> None:
+    known = [spec.metadata["variable"] for spec in specs()]
+
+    assert not Settings.from_environment({**GOOD, **dict.fromkeys(known, "1")}).misspelt
+
+
 def test_what_works_but_could_be_better_is_advice() -> None:
     def advice(**changes: str) -> list[str]:
         return [found.variable for found in Settings.from_environment({**GOOD, **changes}).advice]
