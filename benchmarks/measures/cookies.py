@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
-import hashlib
 import itertools
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.load import closed_loop
+from benchmarks.peers import oauth2_proxy
 from benchmarks.results import Measure
 from benchmarks.servers import BARE, GATEWAY, Server
 from benchmarks.setting import Setting, in_turn
@@ -22,10 +21,8 @@ from benchmarks.wire import Line, Question, get, login
 
 _CONNECTIONS: Final = 8
 _VERIFY: Final = "/api/v1/auth/verify"
-#: The file of it, where it is not in ``PATH``. ``go install github.com/oauth2-proxy/oauth2-proxy/v7@latest`` builds it.
+#: The file of oauth2-proxy, where it is not in ``PATH``.
 _VARIABLE: Final = "OAUTH2_PROXY"
-_USER: Final = "ada"
-_PASSWORD: Final = "correct horse battery staple"  # noqa: S105 - of the benchmark
 _TIMEOUT_S: Final = 10.0
 
 _COMPARED: Final = (
@@ -67,7 +64,7 @@ def throughput(setting: Setting) -> Measure:
             rounds.append({row.name: _one(row, setting) for row in in_turn(rows, number)})
     has_proxy = any(row.name == "oauth2_proxy" for row in rows)
     missing = f"oauth2-proxy was not found: put it into PATH, or name it in {_VARIABLE}."
-    small = "The session of oauth2-proxy holds a user of its password file and no tokens, which favours it."
+    like = "The session of oauth2-proxy holds the same tokens, from an OpenID provider, and its answer the identity."
     return Measure(
         name="verify_by_cookie",
         title=f"`{_VERIFY}` by cookie and by bearer token, {_CONNECTIONS} connections, the headers an edge adds",
@@ -76,7 +73,7 @@ def throughput(setting: Setting) -> Measure:
         rounds=rounds,
         ratio_of="requests/s",
         reference=BARE.name,
-        notes=(_COMPARED, small if has_proxy else missing),
+        notes=(_COMPARED, like if has_proxy else missing),
     )
 
 
@@ -96,37 +93,20 @@ def _own(bare: Server, gateway: Server) -> Iterator[_Row]:
 @contextlib.contextmanager
 def _oauth2_proxy(setting: Setting) -> Iterator[list[_Row]]:
     """Run oauth2-proxy as the server of ``auth_request``, if it is there."""
-    binary = os.environ.get(_VARIABLE) or shutil.which("oauth2-proxy")  # noqa: TID251 - of the benchmark alone
+    binary = os.environ.get(_VARIABLE) or shutil.which(oauth2_proxy.COMMAND)  # noqa: TID251 - of the benchmark alone
     if binary is None:
         yield []
         return
-    digest = base64.b64encode(hashlib.sha1(_PASSWORD.encode()).digest()).decode()  # noqa: S324 - the format of the file
-    passwords = setting.folder / "oauth2-proxy.htpasswd"
-    passwords.write_text(f"{_USER}:{{SHA}}{digest}\n")
     port = setting.fleet.port()
-    options: Mapping[str, str] = {
-        "provider": "github",
-        "client-id": "none",
-        "client-secret": "none",
-        "cookie-secret": "0123456789abcdef0123456789abcdef",
-        "cookie-secure": "false",
-        "email-domain": "*",
-        "htpasswd-file": str(passwords),
-        "upstream": "static://200",
-        "http-address": f"127.0.0.1:{port}",
-        "reverse-proxy": "true",
-    }
-    arguments = [f"--{name}={value}" for name, value in options.items()]
-    with setting.fleet.binary(binary, *arguments, port=port):
-        form = f"username={_USER}&password={_PASSWORD.replace(' ', '+')}".encode()
-        head, body = _answer(
-            port,
-            b"POST /oauth2/sign_in HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
-            b"Content-Length: %d\r\n\r\n%s" % (len(form), form),
-        )
-        question = dataclasses.replace(_with_cookies(get("/oauth2/auth"), head), status=202)
-        assert _works(port, question), (head, body)
-        yield [_Row("oauth2_proxy", "oauth2-proxy, session cookie", port, question)]
+    with oauth2_proxy.provider() as provider:
+        arguments = oauth2_proxy.arguments(provider.url, port)
+        with setting.fleet.binary(binary, *arguments, port=port):
+            head, _ = _answer(port, get("/oauth2/start").request)
+            back = get(oauth2_proxy.callback(_fields(head)["location"]))
+            head, body = _answer(port, _with_cookies(back, head).request)
+            question = dataclasses.replace(_with_cookies(get(oauth2_proxy.PATH), head), status=oauth2_proxy.STATUS)
+            assert _works(port, question), (head, body)
+            yield [_Row("oauth2_proxy", "oauth2-proxy, session cookie", port, question)]
 
 
 def _one(row: _Row, setting: Setting) -> dict[str, float]:
@@ -142,6 +122,11 @@ def _answer(port: int, request: bytes) -> tuple[str, bytes]:
         sock.sendall(request)
         head, _, body = b"".join(iter(lambda: sock.recv(65536), b"")).partition(b"\r\n\r\n")
     return head.decode("latin-1"), body
+
+
+def _fields(head: str) -> dict[str, str]:
+    fields = [line.partition(":") for line in head.split("\r\n")]
+    return {name.lower(): value.strip() for name, _, value in fields}
 
 
 def _without_browser(request: bytes) -> bytes:

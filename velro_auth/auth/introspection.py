@@ -46,8 +46,7 @@ Ask: TypeAlias = Callable[[], object]
 NO_ANSWER: Final = (UpstreamError, UpstreamThrottled, Unready)
 
 
-@dataclass(frozen=True, slots=True)
-class Introspection:
+class Introspection(NamedTuple):
     """A good token.
 
     Attributes:

@@ -256,14 +256,15 @@ def _names_no_token(request: Request) -> bool:
 
 def _may_differ(environ: Mapping[str, Any]) -> bool:
     """Return whether the answer may depend on more than the user: on where the request comes from, or on the relay."""
-    methods = [environ["REQUEST_METHOD"], *[environ[field] for field in METHOD_FIELDS if field in environ]]
-    is_safe = all(method.upper() in SAFE for method in methods) and not _opens_websocket(environ)
-    return not is_safe or "HTTP_X_VELRO_RELAY" in environ
+    if environ["REQUEST_METHOD"] not in SAFE or "HTTP_X_VELRO_RELAY" in environ or _opens_websocket(environ):
+        return True
+    return any(environ[field].upper() not in SAFE for field in METHOD_FIELDS if field in environ)
 
 
 def _has_bearer(environ: Mapping[str, Any]) -> bool:
     header: str = environ.get("HTTP_AUTHORIZATION", "")
-    return header.strip(" ").partition(" ")[0].lower() == "bearer"
+    # Mostly that is all of it, and the token need not be copied.
+    return header[:7] == "Bearer " or header.strip(" ").partition(" ")[0].lower() == "bearer"
 
 
 def _opens_websocket(environ: Mapping[str, Any]) -> bool:

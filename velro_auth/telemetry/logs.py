@@ -85,7 +85,8 @@ def log_access(level: int, message: str, fields: Mapping[str, Any]) -> None:
         return
     if level == logging.INFO and (sink := _only_sink()):
         # Half of the time of a record that goes through all loggers and handlers (measured).
-        sink.write(_json_line(_access_log.name, "info", time.time(), {**fields, "message": message}))
+        now = {"logger": _access_log.name, "level": "info", "time": _time(time.time())}
+        sink.write(_encode({**now, **fields, "message": message}))
     else:
         _access_log.handle(_AccessRecord(level, message, fields))
 
@@ -135,11 +136,10 @@ def _encoder() -> Callable[[Mapping[str, Any]], str]:
 _encode: Final = _encoder()
 
 
-def _json_line(name: str, level: str, created_s: float, fields: Mapping[str, Any]) -> str:
-    """Return a line of the log, without its end."""
+def _time(created_s: float) -> str:
+    """Return a time for the log, in UTC."""
     second = int(created_s)
-    time_ = f"{_to_the_second(second)}.{int((created_s - second) * 1_000_000):06d}Z"
-    return _encode({"logger": name, "level": level, "time": time_, **fields})
+    return f"{_to_the_second(second)}.{int((created_s - second) * 1_000_000):06d}Z"
 
 
 class _JsonFormatter(logging.Formatter):
@@ -157,7 +157,8 @@ class _JsonFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[1]:
             fields["exception"] = self.formatException(record.exc_info)
         fields["message"] = record.getMessage()
-        return _json_line(record.name, record.levelname.lower(), record.created, fields)
+        own_fields = {"logger": record.name, "level": record.levelname.lower(), "time": _time(record.created)}
+        return _encode({**own_fields, **fields})
 
 
 def _text_formatter() -> structlog.stdlib.ProcessorFormatter:

@@ -202,19 +202,19 @@ class Middleware:
 
     def _record(self, environ: WSGIEnvironment, context: RequestContext, status: int, took_ms: float) -> None:
         """Count a response and log it, after it was sent if the server can call back then."""
-        path = _path(environ)
+        path, agent = _path(environ), environ.get("HTTP_USER_AGENT", "")[:_MAX_AGENT_LENGTH]
         try:
-            self._on_response(path, status, took_ms, context, _user_agent(environ))
+            self._on_response(path, status, took_ms, context, agent)
         except Exception:
             # A failure to count must not lose the response.
             logger.exception("an answer was not counted")
         if status < _CLIENT_ERROR and path in self._quiet_paths and next(self._quiet_count) % self._log_quiet_every:
             return
-        _log(environ, context, status, took_ms)
+        _log(environ, path, context, status, took_ms)
 
 
-def _log(environ: WSGIEnvironment, context: RequestContext, status: int, took_ms: float) -> None:
-    path, method = _path(environ), environ["REQUEST_METHOD"]
+def _log(environ: WSGIEnvironment, path: str, context: RequestContext, status: int, took_ms: float) -> None:
+    method = environ["REQUEST_METHOD"]
     fields: dict[str, Any] = {
         "request_id": context.request_id,
         "method": method if method in _METHODS else _NO_METHOD,
@@ -225,7 +225,7 @@ def _log(environ: WSGIEnvironment, context: RequestContext, status: int, took_ms
         "took_ms": round(took_ms, 2),
         "upstream_ms": round(context.upstream_ms, 2),
         "address": context.address,
-        "user_agent": _user_agent(environ),
+        "user_agent": environ.get("HTTP_USER_AGENT", "")[:_MAX_AGENT_LENGTH],
     }
     if context.queue_ms is not None:
         fields["queue_ms"] = round(context.queue_ms, 1)
@@ -279,11 +279,6 @@ def _rate_limit(context: RequestContext) -> list[tuple[str, str]]:
         ("RateLimit-Policy", f'"login";q={allowance.quota};w={math.ceil(allowance.window_s)}'),
         ("RateLimit", f'"login";r={allowance.remaining};t={math.ceil(allowance.reset_s)}'),
     ]
-
-
-def _user_agent(environ: Mapping[str, Any]) -> str:
-    agent: str = environ.get("HTTP_USER_AGENT", "")
-    return agent[:_MAX_AGENT_LENGTH]
 
 
 def _path(environ: Mapping[str, Any]) -> str:
