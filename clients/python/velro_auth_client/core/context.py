@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 Lane: TypeAlias = Literal["fast", "flask", "edge", "server"]
 
@@ -20,6 +20,39 @@ OVERSIZE: Final = "token_bytes"
 
 #: WSGI environ key: the context of the request, which the middleware puts there.
 CONTEXT: Final = "velro_auth.context"
+
+#: WSGI environ key: a :class:`SameAnswer`, where the endpoint knows what its answer will depend on.
+SAME_ANSWER: Final = "velro_auth.same_answer"
+
+#: WSGI environ key: :class:`RepeatedFields`, which are the first header fields of the response.
+REPEATED: Final = "velro_auth.repeated_fields"
+
+
+class SameAnswer(NamedTuple):
+    """All that the answer to a request depends on, beside what the middleware adds.
+
+    Attributes:
+        key: Requests with equal keys get the same answer.
+        field: The field of the request that was read for it, by its environ key.
+        value: What it was. The key says nothing about a request with another value.
+    """
+
+    key: tuple[object, ...]
+    field: str
+    value: str | None
+
+
+@dataclass(slots=True, eq=False)
+class RepeatedFields:
+    """Header fields that many responses have in common.
+
+    Attributes:
+        fields: The fields.
+        written: What the server made of them for the first response: their lines, and the length that they say.
+    """
+
+    fields: Sequence[tuple[str, str]]
+    written: tuple[str, int | None] | None = None
 
 
 class Allowance(Protocol):
