@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from werkzeug.wrappers import Response
 
-from velro_auth.context import AFTERWARDS, CONTEXT, REFUSED, REPEATED, RequestContext
+from velro_auth.context import AFTERWARDS, CONTEXT, REFUSED, REPEATED, SAME_ANSWER, RequestContext
 from velro_auth.telemetry.logs import log_access
 from velro_auth.web import problems
 from velro_auth.web.client_address import Addresses
@@ -129,7 +129,8 @@ class Middleware:
             environ["PATH_INFO"] = path[:-1]
         context = self._context_of(environ)
         environ[CONTEXT] = context
-        prepared = self._prepared.find(environ)
+        is_known = SAME_ANSWER in environ
+        prepared = self._prepared.find(environ) if is_known else None
         if prepared is not None:
             status, headers, body = self._prepared_answer(environ, context, prepared, started_s)
         else:
@@ -139,7 +140,8 @@ class Middleware:
             headers += _security_headers(tuple([name for name, _ in headers]))
             headers += self._cors.headers(environ.get("HTTP_ORIGIN"))
             headers += context.answer_headers
-            self._prepared.keep(environ, context, status, headers, body)
+            if is_known:
+                self._prepared.keep(environ, context, status, headers, body)
             headers += _rate_limit(context)
         took_ms = (self._clock() - started_s) * 1000
         headers += [("X-Request-ID", context.request_id), ("Server-Timing", _server_timing(context, took_ms))]
