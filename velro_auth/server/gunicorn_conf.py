@@ -71,8 +71,8 @@ def when_ready(server: _Any) -> None:
     # Loaded code stays for good. Collecting garbage among it takes 40 ms, in which no thread runs.
     _gc.collect()
     _gc.freeze()
-    # Requests leave no cycles behind. With Python's 700 objects, looking for some takes 9 % of a ``verify`` (measured).
-    _gc.set_threshold(5000, 10, 10)
+    # Requests leave no cycles behind. With Python's 700 objects, looking for some takes 6 % of a ``verify`` (measured).
+    _gc.set_threshold(2500, 5, 5)
 
 
 def pre_fork(server: _Any, worker: _Any) -> None:
