@@ -253,6 +253,8 @@ def keep(answers: PreparedAnswers, key: str, origin: str | None = None, **facts:
         {"shows_upstream": True},
         {"log_fields": {"not_refreshed": "busy"}},
         {"fields": [("set-cookie", "a=b")]},
+        {"fields": [("X-Auth-Access-Token", "a.b.c")]},
+        {"origin": f"https://{'a' * 300}.example"},
     ],
 )
 def test_an_answer_that_did_something_is_not_kept(facts: dict[str, Any]) -> None:
@@ -260,6 +262,17 @@ def test_an_answer_that_did_something_is_not_kept(facts: dict[str, Any]) -> None
 
     assert answers.find(keep(answers, "ada", **facts)) is None
     assert answers.find(keep(answers, "ada")) is not None
+
+
+def test_without_cookies_all_methods_are_alike(make_client: MakeClient, supabase: responses.RequestsMock) -> None:
+    assert supabase
+    service, value = make_client().application, token()
+    assert isinstance(service, Service)
+    for method in ("GET", "POST", "OPTIONS", "DELETE", "HEAD"):
+        fresh = answer(service, environ(bearer(value), method=method), at_once=False)
+        assert fresh[0] == 200
+        for _ in range(2):
+            assert answer(service, environ(bearer(value), method=method), at_once=True) == fresh
 
 
 def test_an_answer_is_found_only_for_what_it_depends_on() -> None:

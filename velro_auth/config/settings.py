@@ -720,19 +720,7 @@ class Settings:
                 SettingError("SUPABASE_SECRET_KEY", "legacy keys are about to end at Supabase: move to sb_secret_ keys")
             )
         found += self._secret_advice()
-        if has_bare_dot(self.cors_origin_regex):
-            found.append(SettingError("CORS_ORIGIN_REGEX", r"a bare '.' matches any character: write '\.' for a dot"))
-        if self.cors_origin_regex and re.fullmatch(self.cors_origin_regex, _FOREIGN_ORIGIN):
-            found.append(SettingError("CORS_ORIGIN_REGEX", f"matches every origin ({_FOREIGN_ORIGIN}): name your own"))
-        if self.audit_file not in {"", "-"} and not Path(self.audit_file).absolute().parent.is_dir():
-            found.append(SettingError("AUDIT_FILE", "its folder is missing, so every record is lost: create it"))
-        for variable, url in (
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", self.otel_endpoint),
-            ("ALERT_WEBHOOK_URL", self.alert_webhook_url),
-            ("SENTRY_DSN", self.sentry_dsn),
-        ):
-            if url and not url.startswith(("http://", "https://")):
-                found.append(SettingError(variable, "must start with http:// or https://"))
+        found += self._value_advice()
         if self.web_concurrency > 1 and not self.redis_url:
             found.append(
                 SettingError(
@@ -744,6 +732,24 @@ class Settings:
         found += self._browser_advice()
         found += [SettingError(name, f"is no setting: did you mean {meant}?") for name, meant in self.misspelt.items()]
         return found + [SettingError(name, RETIRED[name]) for name in self.retired]
+
+    def _value_advice(self) -> Iterator[SettingError]:
+        """Say which values cannot be meant."""
+        if has_bare_dot(self.cors_origin_regex):
+            yield SettingError("CORS_ORIGIN_REGEX", r"a bare '.' matches any character: write '\.' for a dot")
+        if self.cors_origin_regex and re.fullmatch(self.cors_origin_regex, _FOREIGN_ORIGIN):
+            yield SettingError("CORS_ORIGIN_REGEX", f"matches every origin ({_FOREIGN_ORIGIN}): name your own")
+        # Not Path.is_dir: it raises for a folder in one that is closed to this process.
+        if self.audit_file not in {"", "-"} and not os.path.isdir(Path(self.audit_file).absolute().parent):  # noqa: PTH112
+            advice = "its folder is missing, or closed to this process, so every record is lost: create or open it"
+            yield SettingError("AUDIT_FILE", advice)
+        for variable, url in (
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", self.otel_endpoint),
+            ("ALERT_WEBHOOK_URL", self.alert_webhook_url),
+            ("SENTRY_DSN", self.sentry_dsn),
+        ):
+            if url and not url.startswith(("http://", "https://")):
+                yield SettingError(variable, "must start with http:// or https://")
 
     def _browser_advice(self) -> Iterator[SettingError]:
         """Say what lets callers choose their address, and what keeps browsers from keeping a cookie."""

@@ -8,10 +8,12 @@ that out for each request, before it says anything.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from velro_auth.context import SAME_ANSWER, Lane, RepeatedFields, RequestContext
+from velro_auth.web.origins import MAX_ORIGIN_LENGTH
 
 Field = tuple[str, str]
 
@@ -20,6 +22,9 @@ KEPT: Final = 1024
 
 #: Written by the fast lane, and different for each request.
 FASTLANE_TIME: Final = "X-Fastlane-Time-Ms"
+
+#: Fields with a secret. The endpoint does not say that such an answer is the same; this is the second lock.
+_OF_ONE_REQUEST: Final = frozenset({"set-cookie", "x-auth-access-token"})
 
 #: Fields of the log that the middleware itself writes before there is an answer.
 _OWN_LOG_FIELDS: Final = frozenset({"requestId"})
@@ -46,7 +51,7 @@ class PreparedAnswer(NamedTuple):
 
 
 class PreparedAnswers:
-    """Keeps the newest answers of a process.
+    """Keeps answers of a process, by what they depend on; the one that was added first goes first.
 
     Args:
         size: How many.
@@ -56,6 +61,7 @@ class PreparedAnswers:
         self._size = size
         # One for each thing that answers depend on: a user who invents origins pushes nobody else out.
         self._answers: dict[object, PreparedAnswer] = {}
+        self._lock = threading.Lock()
 
     def find(self, environ: Mapping[str, Any]) -> PreparedAnswer | None:
         """Return the answer to a request, if it was given before."""
@@ -69,17 +75,19 @@ class PreparedAnswers:
         self, environ: Mapping[str, Any], context: RequestContext, status: str, fields: Sequence[Field], body: bytes
     ) -> None:
         """Keep an answer for requests that depend on the same; nothing that did more than answer."""
-        same = environ.get(SAME_ANSWER)
+        same, origin = environ.get(SAME_ANSWER), environ.get("HTTP_ORIGIN")
         if same is None or environ.get(same.field) != same.value or not _only_answers(context, status, fields):
+            return
+        if origin is not None and len(origin) > MAX_ORIGIN_LENGTH:
             return
         stable = [field for field in fields if field[0] != FASTLANE_TIME]
         key = same.key, environ["REQUEST_METHOD"] == "HEAD"
-        if key not in self._answers and len(self._answers) >= self._size:
-            # The oldest. A thread that was here before may have removed it.
-            self._answers.pop(next(iter(self._answers), None), None)
-        self._answers[key] = PreparedAnswer(
-            environ.get("HTTP_ORIGIN"), status, RepeatedFields(stable), body, context.lane, len(stable) < len(fields)
-        )
+        repeated = RepeatedFields(stable)
+        answer = PreparedAnswer(origin, status, repeated, body, context.lane, len(stable) < len(fields))
+        with self._lock:
+            if key not in self._answers and len(self._answers) >= self._size:
+                del self._answers[next(iter(self._answers))]
+            self._answers[key] = answer
 
 
 def _only_answers(context: RequestContext, status: str, fields: Sequence[Field]) -> bool:
@@ -91,5 +99,5 @@ def _only_answers(context: RequestContext, status: str, fields: Sequence[Field])
         and context.security_event is None
         and not context.shows_upstream
         and context.log_fields.keys() <= _OWN_LOG_FIELDS
-        and all(name.lower() != "set-cookie" for name, _ in fields)
+        and all(name.lower() not in _OF_ONE_REQUEST for name, _ in fields)
     )

@@ -385,13 +385,18 @@ def test_a_misspelt_setting_is_pointed_out(name: str, meant: str) -> None:
     assert Settings.from_environment({**GOOD, name: " "}).advice == []
 
 
+_NO_FOLDER = "its folder is missing, or closed to this process, so every record is lost: create or open it"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
         ("CORS_ORIGIN_REGEX", ".*", "matches every origin (https://somebody.invalid): name your own"),
         ("CORS_ORIGIN_REGEX", r"https://[a-z.]+", "matches every origin (https://somebody.invalid): name your own"),
         ("CORS_ORIGIN_REGEX", r"https://[a-z-]+\.example\.com", ""),
-        ("AUDIT_FILE", "/nowhere/at/all/audit.jsonl", "its folder is missing, so every record is lost: create it"),
+        ("AUDIT_FILE", "/nowhere/at/all/audit.jsonl", _NO_FOLDER),
+        ("AUDIT_FILE", "/nowhere\0/audit.jsonl", _NO_FOLDER),
+        ("CORS_ORIGIN_REGEX", "(", ""),
         ("AUDIT_FILE", "audit.jsonl", ""),
         ("AUDIT_FILE", "-", ""),
         ("SENTRY_DSN", "abc", "must start with http:// or https://"),

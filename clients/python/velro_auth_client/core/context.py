@@ -34,7 +34,7 @@ class SameAnswer(NamedTuple):
     Attributes:
         key: Requests with equal keys get the same answer.
         field: The field of the request that was read for it, by its environ key.
-        value: What it was. The key says nothing about a request with another value.
+        value: Its value then. If the field has another value by now, the key is of no use.
     """
 
     key: tuple[object, ...]
@@ -48,7 +48,7 @@ class RepeatedFields:
 
     Attributes:
         fields: The fields.
-        written: What the server made of them for the first response: their lines, and the length that they say.
+        written: Their lines, and the length that they say, once the server has written them.
     """
 
     fields: Sequence[tuple[str, str]]
