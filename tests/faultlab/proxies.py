@@ -6,6 +6,7 @@ import array
 import contextlib
 import fcntl
 import os
+import select
 import socket
 import struct
 import termios
@@ -165,11 +166,13 @@ class Pipe:
     Attributes:
         copy: The file.
         waited_bytes: The most bytes that waited in the pipe.
+        was_full: Whether it took nothing more when it was read again. How many bytes that are depends on the size of
+            the pieces: each takes a page.
     """
 
     def __init__(self, fifo: Path, copy: Path) -> None:
         self.copy = copy
-        self.waited_bytes = 0
+        self.waited_bytes, self.was_full = 0, False
         # Both ways, so that opening never waits and the pipe never ends.
         self._fd = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
         self._reads, self._is_closed = threading.Event(), False
@@ -197,6 +200,9 @@ class Pipe:
         waiting = array.array("i", [0])
         fcntl.ioctl(self._fd, termios.FIONREAD, waiting)
         self.waited_bytes = max(self.waited_bytes, waiting[0])
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        self.was_full = self.was_full or not poll.poll(0)
 
     def _work(self) -> None:
         with self.copy.open("ab", buffering=0) as file:

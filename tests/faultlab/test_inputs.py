@@ -60,7 +60,7 @@ def failing_login(patch: Patch) -> None:
 
 
 def logged_header(patch: Patch) -> None:
-    patch.setattr(middleware, "_path", lambda environ: environ.get("HTTP_AUTHORIZATION", ""))
+    patch.setattr(middleware, "_user_agent", lambda environ: environ.get("HTTP_AUTHORIZATION", ""))
 
 
 def any_signature(patch: Patch) -> None:

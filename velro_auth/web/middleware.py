@@ -129,8 +129,8 @@ class Middleware:
             environ["PATH_INFO"] = path[:-1]
         context = self._context_of(environ)
         environ[CONTEXT] = context
-        is_known = SAME_ANSWER in environ
-        prepared = self._prepared.find(environ) if is_known else None
+        same = environ.get(SAME_ANSWER)
+        prepared = self._prepared.find(same, environ) if same is not None else None
         if prepared is not None:
             status, headers, body = self._prepared_answer(environ, context, prepared, started_s)
         else:
@@ -140,8 +140,8 @@ class Middleware:
             headers += _security_headers(tuple([name for name, _ in headers]))
             headers += self._cors.headers(environ.get("HTTP_ORIGIN"))
             headers += context.answer_headers
-            if is_known:
-                self._prepared.keep(environ, context, status, headers, body)
+            if same is not None:
+                self._prepared.keep(same, environ, status, headers, body)
             headers += _rate_limit(context)
         took_ms = (self._clock() - started_s) * 1000
         headers += [("X-Request-ID", context.request_id), ("Server-Timing", _server_timing(context, took_ms))]
@@ -204,9 +204,9 @@ class Middleware:
 
     def _record(self, environ: WSGIEnvironment, context: RequestContext, status: int, took_ms: float) -> None:
         """Count a response and log it, after it was sent if the server can call back then."""
-        path, agent = _path(environ), environ.get("HTTP_USER_AGENT", "")[:_MAX_AGENT_LENGTH]
+        path = _path(environ)
         try:
-            self._on_response(path, status, took_ms, context, agent)
+            self._on_response(path, status, took_ms, context, _user_agent(environ))
         except Exception:
             # A failure to count must not lose the response.
             logger.exception("an answer was not counted")
@@ -227,7 +227,7 @@ def _log(environ: WSGIEnvironment, path: str, context: RequestContext, status: i
         "took_ms": round(took_ms, 2),
         "upstream_ms": round(context.upstream_ms, 2),
         "address": context.address,
-        "user_agent": environ.get("HTTP_USER_AGENT", "")[:_MAX_AGENT_LENGTH],
+        "user_agent": _user_agent(environ),
     }
     if context.queue_ms is not None:
         fields["queue_ms"] = round(context.queue_ms, 1)
@@ -281,6 +281,11 @@ def _rate_limit(context: RequestContext) -> list[tuple[str, str]]:
         ("RateLimit-Policy", f'"login";q={allowance.quota};w={math.ceil(allowance.window_s)}'),
         ("RateLimit", f'"login";r={allowance.remaining};t={math.ceil(allowance.reset_s)}'),
     ]
+
+
+def _user_agent(environ: Mapping[str, Any]) -> str:
+    agent: str = environ.get("HTTP_USER_AGENT", "")
+    return agent[:_MAX_AGENT_LENGTH]
 
 
 def _path(environ: Mapping[str, Any]) -> str:

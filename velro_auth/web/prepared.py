@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from velro_auth.context import SAME_ANSWER, Lane, RepeatedFields, RequestContext
+from velro_auth.context import Lane, RepeatedFields, RequestContext, SameAnswer
 from velro_auth.web.origins import MAX_ORIGIN_LENGTH
 
 Field = tuple[str, str]
@@ -63,20 +63,19 @@ class PreparedAnswers:
         self._answers: dict[object, PreparedAnswer] = {}
         self._lock = threading.Lock()
 
-    def find(self, environ: Mapping[str, Any]) -> PreparedAnswer | None:
+    def find(self, same: SameAnswer, environ: Mapping[str, Any]) -> PreparedAnswer | None:
         """Return the answer to a request, if it was given before."""
-        same = environ.get(SAME_ANSWER)
-        if same is None or environ.get(same.field) != same.value:
+        if environ.get(same.field) != same.value:
             return None
         answer = self._answers.get((same.key, environ["REQUEST_METHOD"] == "HEAD"))
         return answer if answer is not None and answer.origin == environ.get("HTTP_ORIGIN") else None
 
     def keep(
-        self, environ: Mapping[str, Any], context: RequestContext, status: str, fields: Sequence[Field], body: bytes
+        self, same: SameAnswer, environ: Mapping[str, Any], status: str, fields: Sequence[Field], body: bytes
     ) -> None:
         """Keep an answer for requests that depend on the same; nothing that did more than answer."""
-        same, origin = environ.get(SAME_ANSWER), environ.get("HTTP_ORIGIN")
-        if same is None or environ.get(same.field) != same.value or not _only_answers(context, status, fields):
+        context, origin = RequestContext.of(environ), environ.get("HTTP_ORIGIN")
+        if environ.get(same.field) != same.value or not _only_answers(context, status, fields):
             return
         if origin is not None and len(origin) > MAX_ORIGIN_LENGTH:
             return

@@ -34,7 +34,7 @@ def verified(gateway: Gateway, token: str) -> Reply:
     guard=Guard(name="comparison of answer and request", patch="owners"),
 )
 def answers_come_twice(lab: Lab) -> None:
-    """Each answer is late by up to 0.3 s, so that 36 are on their way; each fifth is repeated a few ms later."""
+    """Each answer is late by up to 0.3 s, so that about 50 are on their way; each fifth is repeated a few ms later."""
     # Stopped after the gateway, as everything of the lab.
     upstream = lab.ends.enter_context(repeating(every=5, most_late_s=0.3))
     gateway = lab.gateway(
@@ -58,7 +58,7 @@ def answers_come_twice(lab: Lab) -> None:
         return reply
 
     lab.settled()
-    with lab.load(log_in, rps=240, threads=50) as load:
+    with lab.load(log_in, rps=320, threads=50) as load:
         time.sleep(max(6.0, 0.95 * lab.seconds))
     good = sum(reply.status == 200 for reply in load.replies)
     lab.fired("repeated answers", upstream.repeated)
