@@ -150,6 +150,17 @@ def test_another_header_or_body_for_one_kind_tells(answer: Answer, found: str) -
     assert (status, found in output) == (1, True)
 
 
+def test_the_time_left_in_a_rate_limit_tells_nothing() -> None:
+    """It differs in every answer, a second more or less."""
+    seconds = itertools.count(86400)
+
+    _, output = run(
+        lambda _email: (401, {**REFUSED[1], "RateLimit": f'"login";r=4;t={next(seconds)}'}, REFUSED[2]), samples=5
+    )
+
+    assert "headers              equal" in output
+
+
 def test_a_throttled_measurement_is_none() -> None:
     """429 for some kinds would otherwise look like a leak, and for all like a proof."""
     status, output = run(lambda _email: (429, {}, {"code": "too_many_attempts"}), samples=5)

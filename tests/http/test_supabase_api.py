@@ -588,6 +588,15 @@ def test_what_the_server_refuses_itself_is_refused_in_supabase_s_format(
     assert "detail" in own.get_json()
 
 
+def test_a_wait_is_the_same_whole_seconds_as_on_the_own_api(face: Client) -> None:
+    error = Throttled("a", retry_after_s=30.0 + 6e-11)
+    paths = ("/auth/v1/token", "/api/v1/auth/login")
+
+    waits = [face.post(path, environ_overrides={REFUSED: error}).headers["Retry-After"] for path in paths]
+
+    assert waits == ["30", "30"]
+
+
 def test_every_error_of_ours_has_a_row_with_a_status_that_clients_know() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
 

@@ -93,6 +93,13 @@ class Allowance:
     remaining: int
     reset_s: float
 
+    def fields(self) -> list[tuple[str, str]]:
+        """Return both header fields."""
+        return [
+            ("RateLimit-Policy", f'"login";q={self.quota};w={whole_seconds(self.window_s)}'),
+            ("RateLimit", f'"login";r={self.remaining};t={whole_seconds(self.reset_s)}'),
+        ]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Limit:
@@ -209,6 +216,14 @@ class Limits:
         """Return limits with *factor* times the tries: below 1 for a share, above 1 for a test."""
         scaled: dict[str, Any] = {scope: limit.scaled(factor) for scope, limit in self.by_scope().items()}
         return dataclasses.replace(self, **scaled)
+
+
+def whole_seconds(seconds: float) -> int:
+    """Return *seconds* rounded up for a header field, so that nobody comes back too early.
+
+    The difference of two times is off by some 1e-11 s, which is no reason for one second more.
+    """
+    return math.ceil(seconds - INSTANT_S)
 
 
 def waits_of(limits: Mapping[str, Limit], records: Mapping[str, Record], now: float) -> Mapping[str, float]:

@@ -232,17 +232,17 @@ def _ask(session: requests.Session, target: Target, kind: str, email: str) -> Sa
     if named.get("content-length") == str(len(answer.content)):
         # Known and unknown addresses differ in length.
         named["content-length"] = str(len(content))
-    headers = tuple(
-        sorted((name, _shape(value) if name in VARYING_HEADERS else value) for name, value in named.items())
-    )
+    headers = tuple(sorted((name, _comparable(name, value)) for name, value in named.items()))
     return Sample(kind, answer.status_code, headers, content, took_s)
 
 
-def _shape(value: str) -> str:
-    """Return what may be compared of a value that differs each time: a cookie's attributes and length."""
-    name, is_cookie, rest = value.partition("=")
-    if not is_cookie or ";" not in rest:
+def _comparable(header: str, value: str) -> str:
+    """Return what may be compared of a header: nothing of a value that differs each time, but a cookie's shape."""
+    if header not in VARYING_HEADERS:
+        return value
+    if header != "set-cookie":
         return "…"
+    name, _, rest = value.partition("=")
     sealed, _, attributes = rest.partition(";")
     return f"cookie of {len(name)} = {len(sealed)};{attributes}"
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
-import math
 import random
 import re
 import time
@@ -142,7 +141,8 @@ class Middleware:
             headers += context.answer_headers
             if same is not None:
                 self._prepared.keep(same, environ, status, headers, body)
-            headers += _rate_limit(context)
+            if context.allowance is not None:
+                headers += context.allowance.fields()
         took_ms = (self._clock() - started_s) * 1000
         headers += [("X-Request-ID", context.request_id), ("Server-Timing", _server_timing(context, took_ms))]
         record = functools.partial(self._record, environ, context, int(status[:3]), took_ms)
@@ -270,17 +270,6 @@ def _server_timing(context: RequestContext, took_ms: float) -> str:
         if context.queue_ms is not None:
             timing += f", queue;dur={context.queue_ms:.1f}"
     return timing
-
-
-def _rate_limit(context: RequestContext) -> list[tuple[str, str]]:
-    """Return headers with the attempts left (draft-ietf-httpapi-ratelimit-headers-10)."""
-    allowance = context.allowance
-    if allowance is None:
-        return []
-    return [
-        ("RateLimit-Policy", f'"login";q={allowance.quota};w={math.ceil(allowance.window_s)}'),
-        ("RateLimit", f'"login";r={allowance.remaining};t={math.ceil(allowance.reset_s)}'),
-    ]
 
 
 def _user_agent(environ: Mapping[str, Any]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +13,7 @@ from werkzeug.wrappers import Response
 
 from velro_auth import errors
 from velro_auth.context import RequestContext
+from velro_auth.guards.limits import whole_seconds
 
 logger = logging.getLogger("velro_auth.web.problems")
 
@@ -199,7 +199,7 @@ def _headers(error: Exception, answer: ProblemResponse, environ: Mapping[str, An
         headers.append(("WWW-Authenticate", REALM + (', error="invalid_token"' if is_sent else "")))
     retry_after_s = getattr(error, "retry_after_s", None) or answer.retry_after_s
     if retry_after_s is not None and answer.status in _RETRYABLE:
-        headers.append(("Retry-After", str(max(1, math.ceil(retry_after_s)))))
+        headers.append(("Retry-After", str(max(1, whole_seconds(retry_after_s)))))
     if isinstance(error, errors.MethodNotAllowed):
         headers.append(("Allow", ", ".join(error.allowed)))
     return headers

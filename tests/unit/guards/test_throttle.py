@@ -20,7 +20,7 @@ from velro_auth.errors import (
 )
 from velro_auth.guards.attempts import MemoryAttempts
 from velro_auth.guards.keys import Keyring
-from velro_auth.guards.limits import DAY_S, HOUR_S, Limits
+from velro_auth.guards.limits import DAY_S, HOUR_S, Limits, Record
 from velro_auth.guards.throttle import Throttle, TooManyAttempts
 
 ADA = "ada@example.com"
@@ -248,6 +248,7 @@ def test_the_allowance_tells_what_the_caller_has_left(login: Login) -> None:
             seen.append(error.allowance)
 
     assert [allowance.remaining for allowance in seen] == [4, 3, 2, 1, 0, 0]
+
     assert {(allowance.quota, allowance.window_s) for allowance in seen} == {(5, DAY_S)}
     assert (seen[0].reset_s, seen[-1].reset_s) == (DAY_S, 30.0)
 
@@ -269,3 +270,14 @@ def test_a_throttle_can_be_opened_for_a_measurement(clock: HandClock) -> None:
     login = Login(clock, LIMITS.scaled(1000))
 
     assert [login.wrong() for _ in range(3000)] == [0.0] * 3000
+
+
+@pytest.mark.parametrize("now", [480853.901, 44808.917])
+def test_no_rounding_of_the_clock_makes_a_second_more(now: float) -> None:
+    """At every fourteenth time of a clock, ``now + 86400 - now`` is a little more than a day."""
+    limit = LIMITS.pair
+
+    allowance = limit.allowance(limit.counted(Record(), now), now)
+
+    assert allowance.reset_s > DAY_S
+    assert allowance.fields() == [("RateLimit-Policy", '"login";q=5;w=86400'), ("RateLimit", '"login";r=4;t=86400')]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from velro_auth import errors
 from velro_auth.context import RequestContext
 from velro_auth.endpoints.bodies import NO_STORE, RawResponse, json_bytes
 from velro_auth.errors import Told
+from velro_auth.guards.limits import whole_seconds
 from velro_auth.web import problems
 
 logger = logging.getLogger("velro_auth.endpoints.supabase_api")
@@ -154,7 +154,7 @@ def _answer(error: Exception, said: Told, environ: Mapping[str, Any]) -> RawResp
 
 def _retry_after_s(error: Exception) -> int:
     wait_s = getattr(error, "retry_after_s", None) or problems.answer_for(error).retry_after_s or 1
-    return max(1, math.ceil(wait_s))
+    return max(1, whole_seconds(wait_s))
 
 
 def status_line(status: int) -> str:

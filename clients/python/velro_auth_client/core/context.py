@@ -58,21 +58,8 @@ class RepeatedFields:
 class Allowance(Protocol):
     """How many attempts a client has left; see ``guards.limits.Allowance``."""
 
-    @property
-    def quota(self) -> int:
-        """Attempts in a row without waiting."""
-
-    @property
-    def window_s(self) -> float:
-        """How long until all of them are available again."""
-
-    @property
-    def remaining(self) -> int:
-        """Attempts left without waiting."""
-
-    @property
-    def reset_s(self) -> float:
-        """When all are available again; if none is left, when the next is allowed."""
+    def fields(self) -> list[tuple[str, str]]:
+        """Return the header fields that say it."""
 
 
 @dataclass(slots=True)
