@@ -234,6 +234,10 @@ def _refuse_further_slashes(but_below: Iterable[str]) -> None:
 
 
 def _respond(error: Exception) -> Response:
+    # Flask keeps what its router raised, also where the request was refused for another reason.
+    for one in (error, flask.request.routing_exception):
+        if isinstance(one, HTTPException):
+            problems.forget_frames(one)
     return problems.respond(_ours(error), flask.request.environ)
 
 

@@ -88,13 +88,21 @@ class AskLimits:
 
 
 class _Answer(NamedTuple):
-    refusal: TokenError | None
+    """What Supabase said. It holds no exception: its traceback would hold the request, with the token.
+
+    Attributes:
+        refusal: The error that the caller gets; None for a good token.
+        reason: The reason of the error.
+        keep_s: How long it is cached.
+    """
+
+    refusal: type[TokenError] | None
+    reason: str
     keep_s: float
 
     def check(self) -> None:
         if self.refusal is not None:
-            # A new exception each time: a shared one would collect the traceback of every request.
-            raise type(self.refusal)(self.refusal.reason)
+            raise self.refusal(self.reason)
 
 
 class IntrospectionState:
@@ -188,16 +196,18 @@ class RemoteIntrospector:
         if not is_proven:
             self.state.rate.acquire()
         limit = self.state.proven_limit if is_proven else self.state.unproven_limit
-        refusal: TokenError | None = None
+        refusal: type[TokenError] | None = None
+        reason = ""
         with limit.acquired():
             try:
                 ask()
             except AuthError as error:
-                refusal = error if isinstance(error, TokenError) else TokenInvalid(error.reason)
+                refusal = type(error) if isinstance(error, TokenError) else TokenInvalid
+                reason = error.reason
         with self.state.lock:
             # The newest value: a reload while Supabase was asked may have shortened it.
             good_for_s = min(self.state.good_for_s, claims.exp - self._now())
-            answer = _Answer(refusal, good_for_s if refusal is None else self._limits.bad_for_s)
+            answer = _Answer(refusal, reason, good_for_s if refusal is None else self._limits.bad_for_s)
             self.state.answers[digest] = answer
         return answer
 

@@ -75,12 +75,12 @@ class SingleFlight(Generic[T]):
             with self._lock:
                 flight = self._flights.get(key)
                 if flight is None and refusal is None:
-                    mine = self._flights[key] = _Flight(self._clock())
+                    self._flights[key] = _Flight(self._clock())
             if flight is not None:
                 return self._wait(flight, refusal)
             if refusal is not None:
                 raise refusal
-            return self._run(key, mine, call)
+            return self._run(key, call)
 
     def _wait(self, flight: _Flight[T], refusal: Busy | None) -> T:
         grace_s = max(0.0, flight.started_s + self._grace_s - self._clock())
@@ -92,18 +92,17 @@ class SingleFlight(Generic[T]):
                 raise
             raise refusal or UpstreamTimeout("the call of another request takes too long") from None
 
-    def _run(self, key: Hashable, mine: _Flight[T], call: Callable[[], T]) -> T:
+    def _run(self, key: Hashable, call: Callable[[], T]) -> T:
+        # No variable holds the flight: with an exception it would be a cycle, through the traceback and this frame.
         try:
             outcome = call()
         except BaseException as error:
-            self._end(key)
             # Also for SystemExit: the other callers must not wait for ever.
-            mine.outcome.set_exception(error)
+            self._end(key).set_exception(error)
             raise
-        self._end(key)
-        mine.outcome.set_result(outcome)
+        self._end(key).set_result(outcome)
         return outcome
 
-    def _end(self, key: Hashable) -> None:
+    def _end(self, key: Hashable) -> Future[T]:
         with self._lock:
-            del self._flights[key]
+            return self._flights.pop(key).outcome

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -275,6 +277,23 @@ def test_answers_are_bounded_and_hold_no_token() -> None:
         lab.result(token)
 
     assert set(lab.remote.state.answers) == {token_digest(token) for token in tokens[-3:]}
+
+
+def test_a_remembered_refusal_holds_nothing_of_its_request() -> None:
+    """As an exception it would hold a traceback, with the token and the header fields of the request."""
+    lab = Lab()
+    lab.supabase.error = InvalidCredentials("refused")
+    question = partial(lab.supabase.user, UNPROVEN)
+    kept = weakref.ref(question)
+    with pytest.raises(TokenInvalid, match="refused"):
+        lab.remote.check(UNPROVEN, checked_claims(), question, is_proven=False)
+
+    del question
+    lab.supabase.error = None
+    gc.collect()
+
+    assert len(lab.remote.state.answers) == 1
+    assert kept() is None
 
 
 def test_what_is_believed_for_a_shorter_time_is_asked_again(lab: Lab) -> None:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import contextlib
+import functools
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -86,6 +90,21 @@ def test_nothing_is_kept_once_a_call_has_ended() -> None:
 
     assert flights.do("key", lambda: next(answers)) == 1
     assert flights.do("key", lambda: next(answers)) == 2
+
+
+def test_a_failed_call_is_freed_without_a_garbage_collection() -> None:
+    """Its exception passed the frame that has the call, and the flight has the exception."""
+    call = functools.partial(fail)
+    kept = weakref.ref(call)
+    gc.disable()
+    try:
+        with contextlib.suppress(UpstreamUnavailable):
+            SingleFlight[str](wait_s=5).do("key", call)
+        del call
+
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_another_question_does_not_wait() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,13 +9,10 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from velro_auth import errors
-from velro_auth.context import RequestContext
 from velro_auth.endpoints.bodies import NO_STORE, RawResponse, json_bytes
 from velro_auth.errors import Told
 from velro_auth.guards.limits import whole_seconds
 from velro_auth.web import problems
-
-logger = logging.getLogger("velro_auth.endpoints.supabase_api")
 
 #: Since this version errors have the new format (contract of Supabase Auth's surface, section 1).
 NEW_FORMAT: Final = "2024-01-01"
@@ -110,13 +106,7 @@ def refuse(error: Exception, environ: Mapping[str, Any], *, never_429: bool) -> 
         environ: The request.
         never_429: Whether a limit is answered with 503. supabase-js ends the session when a refresh gets a 429.
     """
-    context = RequestContext.of(environ)
-    context.outcome = problems.answer_for(error).code
-    if isinstance(error, errors.VelroAuthError):
-        if error.reason:
-            context.log_fields["reason"] = error.reason[:200]
-    else:
-        logger.error("unexpected error", exc_info=error, extra={"request_id": context.request_id})
+    problems.record(error, environ)
     said = _said(error)
     if said.status == _TOO_MANY and never_429:
         said = Told(_UNREADY, said.code, said.message)
