@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -12,6 +13,8 @@ from typing import Final, Self
 from tests.faultlab.client import Reply
 
 THREADS: Final = 48
+#: What a fault leaves behind, such as a queue, is not the usual.
+AFTERWARDS_S: Final = 1.0
 
 #: Sends the request with this number, due at this time of the monotonic clock.
 Ask = Callable[[int, float], Reply]
@@ -74,6 +77,41 @@ class Load:
                 self.replies.append(self._ask(number, due_s))
         except BaseException as error:  # noqa: BLE001 - raised at the end
             self.errors.append(error)
+
+
+class Turns:
+    """Times with a fault and without it, in turn, under one load.
+
+    A machine that others use is slower for a while now and then. Where the time before a fault is compared with the
+    time during it, such a while counts for the fault; in turn it happens to both.
+
+    Args:
+        load: The load; the time without a fault begins now.
+    """
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._begins_s = [time.monotonic()]
+        self._ends_s: list[float] = []
+
+    @contextlib.contextmanager
+    def fault(self) -> Iterator[None]:
+        """Count the time of the block as one with the fault."""
+        began_s = time.monotonic()
+        yield
+        self._ends_s.append(began_s)
+        self._begins_s.append(time.monotonic())
+
+    def during(self) -> list[Reply]:
+        """Return the replies to requests due during a fault."""
+        times = zip(self._ends_s, self._begins_s[1:], strict=True)
+        return [reply for began_s, ended_s in times for reply in self._load.between(began_s, ended_s)]
+
+    def usual(self) -> list[Reply]:
+        """Return those to requests due before the first fault, between two, and after the last one."""
+        rests_s = [self._begins_s[0], *(began_s + AFTERWARDS_S for began_s in self._begins_s[1:])]
+        times = zip(rests_s, [*self._ends_s, time.monotonic()], strict=True)
+        return [reply for began_s, ended_s in times for reply in self._load.between(began_s, ended_s)]
 
 
 def statuses(replies: Sequence[Reply]) -> Counter[str]:
