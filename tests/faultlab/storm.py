@@ -97,9 +97,9 @@ def main(port: int, address: str, rps: float, seed: int) -> None:
         return Reply(status, {}, b"", time.monotonic() - due_s)
 
     _say([])
-    for order in sys.stdin:
+    for turn, order in enumerate(sys.stdin):
         assert order == _BEGIN
-        with Load(guess, rps=rps, seed=seed) as load:
+        with Load(guess, rps=rps, seed=seed + turn) as load:
             assert sys.stdin.readline() == _END
         while idle:
             idle.pop().close()

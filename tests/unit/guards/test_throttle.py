@@ -274,7 +274,7 @@ def test_a_throttle_can_be_opened_for_a_measurement(clock: HandClock) -> None:
 
 @pytest.mark.parametrize("now", [480853.901, 44808.917])
 def test_no_rounding_of_the_clock_makes_a_second_more(now: float) -> None:
-    """At every fourteenth time of a clock, ``now + 86400 - now`` is a little more than a day."""
+    """At some times of a clock ``now + 86400 - now`` is a little more than a day."""
     limit = LIMITS.pair
 
     allowance = limit.allowance(limit.counted(Record(), now), now)

@@ -15,6 +15,10 @@ from velro_auth.errors import VelroAuthError
 from velro_auth.web import problems
 
 
+def fail(error: Exception) -> None:
+    raise error
+
+
 def environ() -> dict[str, Any]:
     made: dict[str, Any] = {}
     made[CONTEXT] = RequestContext(request_id="id", address="", arrived_s=time.monotonic())
@@ -90,6 +94,17 @@ def test_a_wait_is_whole_seconds_and_never_too_short(given: float, answered: str
     response = problems.respond(errors.Throttled(retry_after_s=given), environ())
 
     assert response.headers["Retry-After"] == answered
+
+
+def test_a_defect_keeps_its_traceback_and_no_other_error_does() -> None:
+    """A log handler may look at it later."""
+    raised: list[Exception] = [ZeroDivisionError("a"), errors.UpstreamFailed("b")]
+    for error in raised:
+        with pytest.raises(type(error)):
+            fail(error)
+        problems.respond(error, environ())
+
+    assert [error.__traceback__ is not None for error in raised] == [True, False]
 
 
 def test_a_reason_is_for_the_log_alone() -> None:
