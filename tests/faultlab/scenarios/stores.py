@@ -16,6 +16,8 @@ from tests.fixtures.redis_cluster import PRIMARIES, ClusterGroup
 FREE = 10
 #: To a Redis that is away, a second: the deny-list, the probes and the count of processes of two processes.
 MOST_CONNECTIONS = 20
+#: Logins that may wait for a cluster while it fails over.
+MOST_LATE = 10
 
 
 @scenario(
@@ -107,8 +109,8 @@ def _troubles(redis: RedisServer, proxy: TcpProxy) -> list[tuple[str, Callable[[
     "S35",
     "a primary of a Redis Cluster is killed (SIGKILL) and its replica takes over, under 50 logins a second",
     notices="nothing; logins of one second take up to half a second longer",
-    bound="0 failed logins; logins of more than 50 ms beyond the usual lie within 1 s; guesses at most the limit and"
-    " the share of the processes",
+    bound="0 failed logins; at most 10 logins of more than 50 ms beyond the usual, within 1 s; guesses at most the"
+    " limit and the share of the processes",
     guard=Guard(name="pause after a failure of Redis", patch="no_backoff"),
 )
 def cluster_fails_over(lab: Lab) -> None:
@@ -146,5 +148,7 @@ def cluster_fails_over(lab: Lab) -> None:
     lab.figure("guesses answered", answered)
     lab.check("no login fails", share(load.replies, 200) == 1.0, statuses(load.replies))
     lab.check("late ones lie within a second", window_s <= 1.0 * lab.patience, window_s)
+    # Each process asks once in a pause, beside what was under way: 0 to 4 in all. Without the pause 32 wait, or more.
+    lab.check("few are late", len(late) <= MOST_LATE * lab.patience, len(late))
     # Each of the two processes has half of the limit while it counts alone.
     lab.check("guesses are bounded", answered <= 2 * FREE, answered)
