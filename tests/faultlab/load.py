@@ -15,6 +15,9 @@ from tests.faultlab.client import Reply
 THREADS: Final = 48
 #: What a fault leaves behind, such as a queue, is not the usual.
 AFTERWARDS_S: Final = 1.0
+#: A machine that others use is at most so many times slower for a while; with room for few requests.
+SLOWER: Final = 3.0
+SLOWER_S: Final = 0.05
 
 #: Sends the request with this number, due at this time of the monotonic clock.
 Ask = Callable[[int, float], Reply]
@@ -112,6 +115,15 @@ class Turns:
         rests_s = [self._begins_s[0], *(began_s + AFTERWARDS_S for began_s in self._begins_s[1:])]
         times = zip(rests_s, [*self._ends_s, time.monotonic()], strict=True)
         return [reply for began_s, ended_s in times for reply in self._load.between(began_s, ended_s)]
+
+    def has_lasting_damage(self) -> bool:
+        """Return whether the first fault made requests so slow for good that the machine is no reason for it.
+
+        What lasts is in the times without a fault too, so that the comparison in turn does not show it.
+        """
+        before = self._load.between(self._begins_s[0], self._ends_s[0])
+        usual_s, found_s = (percentile([reply.took_s for reply in each], 95) for each in (before, self.during()))
+        return found_s > SLOWER * usual_s + SLOWER_S
 
 
 def statuses(replies: Sequence[Reply]) -> Counter[str]:

@@ -72,6 +72,7 @@ def one_address_guesses(lab: Lab) -> None:
     lab.check("others log in", share(good, 200) >= 0.99, statuses(good))
     usual_s = percentile([reply.took_s for reply in usual], 95)
     lab.within("logins of others, p95", [reply.took_s for reply in good], 95, 1.2 * usual_s)
+    lab.check("no damage lasts", not turns.has_lasting_damage())
 
 
 @scenario(

@@ -149,6 +149,7 @@ def log_is_blocked(lab: Lab) -> None:
     lab.check("logins go on", share(during, 200) >= 0.99, statuses(during))
     usual_s = percentile([reply.took_s for reply in usual], 95)
     lab.within("logins while it is blocked, p95", [reply.took_s for reply in during], 95, usual_s + 0.05)
+    lab.check("no damage lasts", not turns.has_lasting_damage())
     full = lab.gateway(stdout="/dev/full", **environment)
     replies = [lab.log_in(full, account, lab.address()) for account in accounts]
     lab.check("logins go on with a full disk", share(replies, 200) >= 0.99, statuses(replies))
@@ -199,6 +200,7 @@ def slow_clients(lab: Lab) -> None:
     lab.check("logins go on", share(during, 200) >= 0.99, statuses(during))
     usual_s = percentile([reply.took_s for reply in usual], 95)
     lab.within("logins meanwhile, p95", [reply.took_s for reply in during], 95, 1.2 * usual_s)
+    lab.check("no damage lasts", not turns.has_lasting_damage())
 
 
 def _send_a_byte(clients: list[socket.socket]) -> None:
