@@ -350,7 +350,9 @@ class Lab:
         """Log in with a wrong password."""
         return server.client.ask("POST", LOGIN, {"email": email, "password": WRONG}, address=address, due_s=due_s)
 
-    def logins(self, server: Gateway | Front, accounts: Sequence[Account], *, rps: float = 10.0) -> Load:
+    def logins(
+        self, server: Gateway | Front, accounts: Sequence[Account], *, rps: float = 10.0, bursts: bool = True
+    ) -> Load:
         """Return the load of people who log in, each from home."""
         homes = [self.address() for _ in accounts]
 
@@ -358,11 +360,11 @@ class Lab:
             which = number % len(accounts)
             return self.log_in(server, accounts[which], homes[which], due_s)
 
-        return self.load(ask, rps=rps)
+        return self.load(ask, rps=rps, bursts=bursts)
 
-    def load(self, ask: Callable[[int, float], Reply], *, rps: float, threads: int = 160) -> Load:
+    def load(self, ask: Callable[[int, float], Reply], *, rps: float, threads: int = 160, bursts: bool = True) -> Load:
         """Return a load with this lab's seed; with fewer threads than callers it would wait for itself."""
-        return Load(ask, rps=rps, seed=self.random.getrandbits(32), threads=threads)
+        return Load(ask, rps=rps, seed=self.random.getrandbits(32), threads=threads, bursts=bursts)
 
     def settled(self) -> None:
         """Note what the instances use now, once all of their threads have started: G4 compares with it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import threading
 import time
@@ -34,11 +35,13 @@ class Load:
         rps: Requests per second, on average.
         seed: The same seed gives the same times.
         threads: How many requests may be in flight.
+        bursts: Whether requests may come in bursts, as independent ones do. Without, there is one in each interval of
+            ``1 / rps`` seconds, at a random time.
     """
 
-    def __init__(self, ask: Ask, *, rps: float, seed: int, threads: int = THREADS) -> None:
+    def __init__(self, ask: Ask, *, rps: float, seed: int, threads: int = THREADS, bursts: bool = True) -> None:
         self._ask = ask
-        self._due = self._schedule(rps, seed)
+        self._due = (independent if bursts else one_each)(rps, random.Random(seed))  # noqa: S311 - no secret
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(threads)]
@@ -63,13 +66,6 @@ class Load:
         """Return the replies to requests due in this time of the monotonic clock."""
         return [reply for reply in list(self.replies) if first_s <= reply.at_s < last_s]
 
-    def _schedule(self, rps: float, seed: int) -> Iterator[tuple[int, float]]:
-        chance, number, due_s = random.Random(seed), 0, time.monotonic()  # noqa: S311 - a schedule, not a secret
-        while True:
-            due_s += chance.expovariate(rps)
-            yield number, due_s
-            number += 1
-
     def _work(self) -> None:
         try:
             while True:
@@ -80,6 +76,21 @@ class Load:
                 self.replies.append(self._ask(number, due_s))
         except BaseException as error:  # noqa: BLE001 - raised at the end
             self.errors.append(error)
+
+
+def independent(rps: float, chance: random.Random) -> Iterator[tuple[int, float]]:
+    """Yield requests at random times, and when each is due: as independent users come, also in bursts."""
+    due_s = time.monotonic()
+    for number in itertools.count():
+        due_s += chance.expovariate(rps)
+        yield number, due_s
+
+
+def one_each(rps: float, chance: random.Random) -> Iterator[tuple[int, float]]:
+    """Yield one request in each interval of ``1 / rps`` seconds, due at a random time of it."""
+    began_s = time.monotonic()
+    for number in itertools.count():
+        yield number, began_s + (number + chance.random()) / rps
 
 
 class Turns:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.faultlab.client import Reply
-from tests.faultlab.load import AFTERWARDS_S, Load, Turns
+from tests.faultlab.load import AFTERWARDS_S, Load, Turns, independent, one_each
+
+Schedule = Callable[[float, random.Random], Iterator[tuple[int, float]]]
 
 
 def replies(took_s: float, at_s: float) -> list[Reply]:
@@ -27,3 +32,16 @@ def test_a_damage_that_lasts_is_noticed(slow_s: float, *, is_lasting: bool) -> N
     assert [reply.took_s for reply in turns.during()] == [slow_s] * 20
     assert [reply.took_s for reply in turns.usual()] == [0.02] * 20
     assert turns.has_lasting_damage() == is_lasting
+
+
+@pytest.mark.parametrize(("schedule", "has_bursts"), [(one_each, False), (independent, True)])
+def test_without_bursts_there_is_one_request_in_each_interval(schedule: Schedule, *, has_bursts: bool) -> None:
+    before_s = time.monotonic()
+    due_s = [at_s for _, at_s in itertools.islice(schedule(10.0, random.Random(1)), 200)]  # noqa: S311 - no secret
+    began_s = (before_s, time.monotonic())
+
+    is_one_each = all(
+        began_s[0] + number / 10 <= at_s <= began_s[1] + (number + 1) / 10 for number, at_s in enumerate(due_s)
+    )
+
+    assert is_one_each is not has_bursts

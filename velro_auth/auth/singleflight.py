@@ -68,19 +68,24 @@ class SingleFlight(Generic[T]):
         """
         with ExitStack() as stack:
             refusal: Busy | None = None
+            flight: _Flight[T] | None = None
             try:
-                stack.enter_context(permit())
-            except Busy as error:
-                refusal = error
-            with self._lock:
-                flight = self._flights.get(key)
-                if flight is None and refusal is None:
-                    self._flights[key] = _Flight(self._clock())
-            if flight is not None:
-                return self._wait(flight, refusal)
-            if refusal is not None:
-                raise refusal
-            return self._run(key, call)
+                try:
+                    stack.enter_context(permit())
+                except Busy as error:
+                    refusal = error
+                with self._lock:
+                    flight = self._flights.get(key)
+                    if flight is None and refusal is None:
+                        self._flights[key] = _Flight(self._clock())
+                if flight is not None:
+                    return self._wait(flight, refusal)
+                if refusal is not None:
+                    raise refusal
+                return self._run(key, call)
+            finally:
+                # No frame that an exception passes holds it: it would be a cycle, through the traceback and the frame.
+                flight = refusal = None
 
     def _wait(self, flight: _Flight[T], refusal: Busy | None) -> T:
         grace_s = max(0.0, flight.started_s + self._grace_s - self._clock())
@@ -91,9 +96,10 @@ class SingleFlight(Generic[T]):
                 # The call itself raised TimeoutError: that is its result.
                 raise
             raise refusal or UpstreamTimeout("the call of another request takes too long") from None
+        finally:
+            del flight, refusal
 
     def _run(self, key: Hashable, call: Callable[[], T]) -> T:
-        # No variable holds the flight: with an exception it would be a cycle, through the traceback and this frame.
         try:
             outcome = call()
         except BaseException as error:

@@ -229,16 +229,22 @@ class _Call:
         """Return the error of a call that has failed by now. A later one is logged."""
         with self._lock:
             self._is_answered = True
-            return self._failure
+            failure, self._failure = self._failure, None
+            return failure
 
     def _run(self) -> None:
+        failure = None
         try:
             failure = _outcome(self._call)
             with self._lock:
-                self._failure, is_late = failure, self._is_answered
+                is_late = self._is_answered
+                if not is_late:
+                    self._failure = failure
             if failure is not None and is_late:
                 _log(failure)
         finally:
+            # It would be a cycle, through the traceback and this frame.
+            failure = None
             self._calls.leave(self._address)
 
 

@@ -83,7 +83,9 @@ class RedisAttempts:
         """Count one try in all scopes at once, or in none; in memory while Redis is unavailable."""
         scopes = scopes_of(is_known=False, is_wide=bool(caller.wider), has_solved=has_solved)
         if self._recoveries != self._backoff.recoveries:
-            self._recounting.ensure()
+            # Not while the store is away again: each login would ask it once more.
+            if self._backoff.may_ask():
+                self._recounting.ensure()
             return self._in_memory(caller, has_solved=has_solved)
         try:
             with self._backoff.attempt(failures=STORE_ERRORS):

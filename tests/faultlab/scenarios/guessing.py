@@ -49,14 +49,14 @@ def one_address_guesses(lab: Lab) -> None:
     accounts, attacker = lab.accounts(standin, 10), lab.address()
 
     storm = lab.ends.enter_context(storming(gateway.port, address=attacker, rps=200, seed=lab.random.getrandbits(32)))
-    with lab.logins(gateway, accounts, rps=10) as load:
+    with lab.logins(gateway, accounts, rps=20) as load:
         lab.settled()
         reached_before, began_s, turns = standin.answered_late(), time.monotonic(), Turns(load)
-        for _ in range(4):
-            time.sleep(max(2.0, 0.06 * lab.seconds))
+        for _ in range(5):
+            time.sleep(max(2.5, 0.07 * lab.seconds))
             with turns.fault(), storm.guesses():
-                lab.for_s(0.15)
-        time.sleep(max(2.0, 0.06 * lab.seconds))
+                lab.for_s(0.1)
+        time.sleep(max(2.5, 0.07 * lab.seconds))
         ended_s = time.monotonic()
     # After the load has ended: what hangs counts too.
     good, usual = turns.during(), turns.usual()

@@ -107,6 +107,34 @@ def test_a_failed_call_is_freed_without_a_garbage_collection() -> None:
         gc.enable()
 
 
+def test_what_a_waiting_caller_held_is_freed_without_a_garbage_collection() -> None:
+    flights: SingleFlight[str] = SingleFlight(wait_s=5)
+    first, key = Call(fail), Key()
+    second = functools.partial(fail)
+    kept = weakref.ref(second)
+
+    def ask(call: Callable[[], str]) -> None:
+        with contextlib.suppress(UpstreamUnavailable):
+            flights.do(key, call)
+
+    gc.disable()
+    try:
+        threads = [threading.Thread(target=ask, args=(first,))]
+        threads[0].start()
+        assert first.started.wait(5)
+        threads.append(threading.Thread(target=ask, args=(second,)))
+        del second
+        threads[1].start()
+        eventually(lambda: key.looks == 3)
+        first.go.set()
+        for thread in threads:
+            thread.join(5)
+
+        assert kept() is None
+    finally:
+        gc.enable()
+
+
 def test_another_question_does_not_wait() -> None:
     """No lock is held during a call."""
     flights: SingleFlight[str] = SingleFlight(wait_s=5)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -172,14 +175,43 @@ def test_a_call_that_fails_behind_the_answer_is_logged(
     ]
 
 
+def is_no_mail_running() -> bool:
+    return "mail" not in {thread.name for thread in threading.enumerate()}
+
+
 def test_a_failure_that_was_told_is_not_logged(requests: Requests, caplog: pytest.LogCaptureFixture) -> None:
-    requests.before_waking = lambda: eventually(lambda: "mail" not in {thread.name for thread in threading.enumerate()})
+    requests.before_waking = lambda: eventually(is_no_mail_running)
 
     with caplog.at_level(logging.INFO, "velro_auth.guards"):
         _, error = requests.run(lambda: fail(UpstreamTimeout))
 
     assert isinstance(error, UpstreamTimeout)
     assert not caplog.records
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_what_a_failed_call_held_is_freed_without_a_garbage_collection(requests: Requests, *, is_late: bool) -> None:
+    may_fail = threading.Event()
+
+    def refuse(_held: object) -> None:
+        assert may_fail.wait(PATIENCE_S)
+        raise UpstreamTimeout("too slow")
+
+    if not is_late:
+        may_fail.set()
+        requests.before_waking = lambda: eventually(is_no_mail_running)
+    call = functools.partial(refuse, object())
+    kept = weakref.ref(call)
+    gc.disable()
+    try:
+        assert isinstance(requests.run(call)[1], UpstreamTimeout) is not is_late
+        del call
+        may_fail.set()
+        eventually(is_no_mail_running)
+
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_without_a_delay_calls_are_made_in_order_and_answered_when_they_end(clock: HandClock) -> None:
