@@ -142,7 +142,7 @@ def _check_password(backend: Backend, who: bearer.Bearer, given: Mapping[str, An
 
 
 def _spend_nonce(backend: Backend, user: users.User, nonce: str) -> None:
-    """Check the mailed nonce and forget it, whatever becomes of the new password."""
+    """Check the mailed nonce and forget it, even if the new password is refused."""
     if not nonce:
         raise Failure(400, "reauthentication_needed", "Password update requires reauthentication")
     now, shown = backend.clock(), one_time_tokens.hashed(user.email or "", nonce)

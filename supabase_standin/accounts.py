@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from supabase_standin.problems import PostgresError
 
-#: Accounts root steps down to, in this order, after the one that called sudo.
+#: Accounts root steps down to, in this order, after the account that called sudo.
 KNOWN_ACCOUNTS: Final = ("postgres", "nobody")
 
 

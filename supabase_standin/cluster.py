@@ -79,7 +79,7 @@ def _run_initdb(bin_dir: Path, pgdata: Path, password_file: Path, account: Accou
 
 
 def check_version(places: Places, bin_dir: Path, account: Account) -> None:
-    """Refuse programs of another major version than the one that made the cluster.
+    """Refuse programs of another major version than that of the cluster.
 
     Raises:
         PostgresError: The versions differ.

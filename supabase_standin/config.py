@@ -63,24 +63,24 @@ class StandinConfig:
         password_needs_current: Whether a new password needs the present one.
         edge: Whether the platform's edge stands in front: it asks for an API key, answers preflights for every
             origin, and says whom a request comes from. False is the bare Auth server, which believes
-            ``X-Forwarded-For`` and limits nobody without that header.
+            ``X-Forwarded-For`` and limits no caller without that header.
         secret_key_in_browsers: Whether the edge lets browsers use the secret key.
         cors_headers: Further request headers the bare server allows to other origins.
         version: What ``/health`` says.
         signing: ES256 with keys of its own, or HS256 with *jwt_secret*; then the JWKS is empty.
         jwt_secret: The secret of HS256.
         refresh_tokens_v2: Whether refresh tokens name their session and a counter instead of a row.
-        anonymous_users: Whether somebody may log in without an address.
+        anonymous_users: Whether a person may log in without an address.
         manual_linking: Whether users may add and remove identities.
         max_factors: Of one user, unverified ones too.
         totp_enroll: Whether TOTP factors may be enrolled.
         totp_verify: Whether TOTP factors may be challenged and verified.
-        phone_enroll: Whether phone factors may be enrolled; nobody ever verifies one here.
+        phone_enroll: Whether phone factors may be enrolled; none is ever verified here.
         factor_exp_s: How long a challenge is good, and how long an unverified factor waits for one.
         providers: The OAuth providers that are on: ``demo``, ``gitlab``, ``keycloak``. All are played by the stand-in.
         provider_redirect_uri: Where providers send users back to; None for ``/callback`` of the Auth service,
             empty for a provider without one.
-        sms_provider: The name of whoever sends text messages; empty for nobody. None is ever sent.
+        sms_provider: The name of the service that sends text messages; empty for none. No message is ever sent.
         sms_test_codes: Numbers without plus sign, and the code each always gets.
         sms_interval_s: Between two messages to one number.
         phone_autoconfirm: Whether a new number needs no message.

@@ -26,7 +26,7 @@ class Control:
         self._expected = f"Bearer {token}".encode()
 
     def __call__(self, request: Received) -> Answer | None:
-        """Return the answer; None for other paths and for whoever does not know the token."""
+        """Return the answer; None for other paths and for a caller without the token."""
         given = request.headers.get("Authorization", "").encode()
         if request.path != PATH or not secrets.compare_digest(given, self._expected):
             return None

@@ -31,7 +31,7 @@ MAX_AGE_S: Final = 3600
 
 
 def preflight(config: StandinConfig, request: Request) -> Response | None:
-    """Answer a preflight, whatever its path; None for other requests."""
+    """Answer a preflight for any path; None for other requests."""
     method = request.headers.get("Access-Control-Request-Method", "")
     if request.method != "OPTIONS" or not method:
         return None

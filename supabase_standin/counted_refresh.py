@@ -23,7 +23,7 @@ def trade(backend: Backend, call: Call, presented: Counted) -> dict[str, Any]:
         Failure: The token, its session or its user is not good (any more).
     """
     with backend.auth.transaction() as connection:
-        # Whoever refreshes at the same time waits for this row.
+        # Another refresh at the same time waits for this row.
         connection.execute("select from auth.sessions where id = %s for update", [presented.session_id])
         session = sessions.find(connection, presented.session_id)
         known = counted_tokens.current(connection, presented.session_id)

@@ -13,7 +13,7 @@ from supabase_standin.backend import SERVICE_ROLE, Call
 from supabase_standin.config import StandinConfig
 from supabase_standin.errors import as_json
 
-#: Open to everybody: the document that verifies tokens.
+#: Open to all callers: the document that verifies tokens.
 OPEN_PATHS: Final = frozenset(("/auth/v1/.well-known/jwks.json",))
 #: Links in mails and providers lead here: a browser that follows one sends no key.
 OPEN_LINKS: Final = frozenset(("/auth/v1/verify", "/auth/v1/authorize", "/auth/v1/callback"))
@@ -31,7 +31,7 @@ def is_open(request: Request) -> bool:
 def key_role(config: StandinConfig, request: Request) -> str | None:
     """Return the role of the request's API key, None where it must be turned away.
 
-    A secret key in a browser is a leak, so browsers are refused with it. Without an edge nobody asks for a key.
+    A secret key in a browser is a leak, so browsers are refused with it. Without an edge no key is required.
     """
     if not config.edge:
         return "anon"
@@ -82,7 +82,7 @@ def _key_as_bearer(config: StandinConfig, request: Request) -> str | None:
 def _forwarded(config: StandinConfig, request: Request, role: str) -> str | None:
     """Return the address a request was forwarded for, None when it names none or is not believed.
 
-    The edge believes callers with the secret key; the bare server believes everybody.
+    The edge believes callers with the secret key; the bare server believes every caller.
     """
     names = ("Sb-Forwarded-For",) if config.edge else ("Sb-Forwarded-For", "X-Forwarded-For")
     if config.edge and not (config.forwarded_for and role == SERVICE_ROLE):

@@ -1,7 +1,7 @@
 """Supabase Auth's errors and the two shapes they are sent in.
 
-A caller that sends ``X-Supabase-Api-Version: 2024-01-01`` (or later) gets ``{"code", "message"}``; everybody
-else gets the older form, which also leaks some of PostgreSQL's own errors.
+A caller that sends ``X-Supabase-Api-Version: 2024-01-01`` (or later) gets ``{"code", "message"}``. All other
+callers get the older form, which also leaks some of PostgreSQL's own errors.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class OAuthFailure(Failure):
 
 
 def unhandled() -> Failure:
-    """Return the failure for everything nobody thought of."""
+    """Return the failure for every unexpected error."""
     text = "Unexpected failure, please check server logs for more information"
     return Failure(500, None, text, has_id=False)
 

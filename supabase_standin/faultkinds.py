@@ -145,7 +145,7 @@ class Canned:
     answer: Answer
 
     def apply(self, exchange: Exchange, proceed: Callable[[], Answer]) -> Answer:
-        """Answer without asking anybody."""
+        """Answer without calling *proceed*."""
         del exchange, proceed
         return self.answer
 

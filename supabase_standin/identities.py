@@ -1,4 +1,4 @@
-"""Who somebody is at a provider: finding, adding and removing the identities of users."""
+"""The identities of users at providers: finding, adding and removing them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COLUMNS: Final = "id, user_id, provider, provider_id"
 
 @dataclass(frozen=True, kw_only=True)
 class Login:
-    """What a provider said of somebody.
+    """What a provider said about a person.
 
     Attributes:
         provider: Its name.
@@ -170,7 +170,7 @@ def _create(backend: Backend, connection: psycopg.Connection, login: Login) -> u
 
 
 def _confirm(backend: Backend, connection: psycopg.Connection, call: Call, user: users.User, login: Login) -> Outcome:
-    """Confirm the address a provider vouches for; whoever took it before, unproven, loses password and identity."""
+    """Confirm the address a provider vouches for; a user who took it unproven before loses password and identity."""
     now = backend.clock()
     _remove_unproven(connection, user, login, now=now)
     if login.claims["email_verified"] or backend.config.autoconfirm:

@@ -37,7 +37,7 @@ class Key:
 
     @classmethod
     def new(cls) -> Key:
-        """Return a key pair nobody had before."""
+        """Return a new random key pair."""
         return cls(kid=str(uuid.uuid4()), private=ec.generate_private_key(ec.SECP256R1()))
 
     def public_jwk(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class Keys:
         """Return the claims of *token*; ``aud`` and ``iss`` are not looked at, as in the original.
 
         Raises:
-            jwt.PyJWTError: It is malformed, signed by somebody else, or expired.
+            jwt.PyJWTError: It is malformed, signed with another key, or expired.
         """
         claims = self._signed(token)
         if claims.get("exp", float("inf")) <= self._clock():

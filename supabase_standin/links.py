@@ -98,7 +98,7 @@ def generate(backend: Backend, call: Call) -> dict[str, Any]:
     return shown | {
         "action_link": backend.mailer.link(TYPES[order.type][0], token_hash, redirect_to),
         "email_otp": code,
-        # Of the present address whatever the type, in the original too.
+        # Of the present address for every type, in the original too.
         "hashed_token": one_time_tokens.hashed(email, code),
         "verification_type": order.type,
         "redirect_to": redirect_to,

@@ -32,8 +32,8 @@ def create(
         email: The address, in lower case.
         phone: The number, without plus sign.
         user_id: The id; None for a new one.
-        by_admin: Whether identity and metadata know nothing of each other. Whoever signs up finds what the
-            identity knows in the metadata as well, and the reverse.
+        by_admin: Whether identity and metadata are separate. After a sign-up by the user, the metadata contains
+            the values of the identity too, and the reverse.
     """
     user_id = user_id or uuid.uuid4()
     providers = [name for name, value in (("email", email), ("phone", phone)) if value]

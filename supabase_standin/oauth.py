@@ -57,12 +57,12 @@ def link(backend: Backend, call: Call) -> str | Response:
 
 
 def callback(backend: Backend, call: Call, form: Mapping[str, str]) -> Response:
-    """Answer ``GET`` and ``POST /callback``: whatever happens, the browser is sent on."""
+    """Answer ``GET`` and ``POST /callback``: the browser is always sent on, also after an error."""
     given = {**call.query, **form}
     try:
         flow = _flow(backend, given.get("state", ""))
     except Failure as failure:
-        # Nobody knows yet where the user wanted to go.
+        # It is not known yet where the user wanted to go.
         values = {"error": "invalid_request", "error_code": str(failure.code), "error_description": failure.message}
         return _redirect(f"{backend.config.site_url}?{urlencode(values)}", 303)
     target = flow.referrer or backend.config.site_url

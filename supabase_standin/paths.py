@@ -55,7 +55,7 @@ class Places:
         """Return a fresh private folder whose path is short enough for a socket."""
         folder = self.home / "run"
         if len(os.fsencode(folder / SOCKET_NAME)) > SOCKET_PATH_LIMIT:
-            # mkdtemp makes it 0700 and ours, whoever else writes to /tmp.
+            # mkdtemp makes it 0700 and ours, even if other users write to /tmp.
             folder = Path(tempfile.mkdtemp(prefix=SHORT_PREFIX, dir="/tmp"))
         else:
             shutil.rmtree(folder, ignore_errors=True)

@@ -18,7 +18,7 @@ def sign_up(backend: Backend, call: Call, given: Mapping[str, Any]) -> dict[str,
     """Answer a sign-up with a number: a session when numbers need no message, else the bare user.
 
     Raises:
-        Failure: Numbers are off, it is none or taken, too soon, or nobody sends messages.
+        Failure: Numbers are off, it is none or taken, too soon, or no service sends messages.
     """
     if not backend.config.phone_logins:
         raise Failure(400, "phone_provider_disabled", "Phone signups are disabled")
@@ -43,7 +43,7 @@ def otp(backend: Backend, call: Call, given: Mapping[str, Any]) -> dict[str, Any
     """Answer ``POST /otp`` with a number.
 
     Raises:
-        Failure: Numbers are off, it is none, unknown and not to be created, too soon, or nobody sends messages.
+        Failure: Numbers are off, it is none, unknown and not to be created, too soon, or no service sends messages.
     """
     if not backend.config.phone_logins:
         raise Failure(400, "phone_provider_disabled", "Unsupported phone provider")

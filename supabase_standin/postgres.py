@@ -132,7 +132,7 @@ class Postgres:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop, whatever happened."""
+        """Stop, with or without an error."""
         self.stop()
 
     def _start(self, undo: contextlib.ExitStack) -> None:

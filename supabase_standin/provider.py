@@ -1,6 +1,6 @@
-"""OAuth providers to try things with: they know everybody who says who he is, and run on loopback only.
+"""OAuth providers for tests: they accept every address without a password, and run on loopback only.
 
-Each provider that is on has an authorization page. Somebody types an address and goes on as that user; with
+Each provider that is on has an authorization page. A person types an address and goes on as that user. With
 ``login_hint`` in the query the page is skipped, so that a test can follow redirects.
 """
 
@@ -77,7 +77,7 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """Somebody with an account at every provider.
+    """A person with an account at every provider.
 
     Attributes:
         subject: The id there.
@@ -98,7 +98,7 @@ class Provider:
 
     Attributes:
         base: The address of the stand-in.
-        accounts: Address → account; whoever is missing gets one when he comes.
+        accounts: Address → account; a missing account is made at its first sign-in.
         codes: Code → account and provider; each is good once.
     """
 
@@ -116,7 +116,7 @@ class Provider:
         return self.issuer(name) + KINDS[name].page
 
     def add(self, account: Account) -> None:
-        """Let somebody have an account, in place of an older one with the address."""
+        """Add an account, in place of an older one with the same address."""
         with self._lock:
             self.accounts[account.email] = account
 

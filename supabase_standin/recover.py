@@ -151,7 +151,7 @@ def _magic_link(backend: Backend, call: Call, given: Mapping[str, Any]) -> dict[
 
 
 def _sign_up(backend: Backend, call: Call, given: Mapping[str, Any]) -> None:
-    """Sign the address up with a password that nobody knows."""
+    """Sign the address up with a random password that is not kept."""
     names = ("email", "data", *flow_states.FIELDS)
     body = {name: given[name] for name in names if name in given} | {"password": secrets.token_hex(16) + "Aa1!"}
     inner = replace(call, body=json.dumps(body).encode(), reply_headers={})

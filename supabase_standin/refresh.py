@@ -43,7 +43,7 @@ COLUMNS: Final = "id, token, user_id, revoked, parent, session_id, updated_at"
 
 
 class _Busy(Exception):
-    """Somebody else holds the rows at this moment."""
+    """Another transaction holds the rows at this moment."""
 
 
 def refresh(backend: Backend, call: Call) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class Result:
     Attributes:
         rows: The rows as one JSON array.
         count: How many rows came.
-        total: How many there are; None when nobody asked.
+        total: How many there are; None when the request did not ask for the number.
     """
 
     rows: str

@@ -11,7 +11,7 @@ from psycopg import conninfo, sql
 #: The roles that log in; the bootstrap superuser has its password already.
 LOGIN_ROLES: Final = ("postgres", "authenticator", "supabase_auth_admin")
 
-#: How projects were born until 2026-10-30: a new table in ``public`` belongs to everybody.
+#: How new projects began until 2026-10-30: the data API's roles have all rights on a new table in ``public``.
 OPEN_TABLES: Final = """
 alter default privileges for role postgres in schema public
     grant all on tables to anon, authenticated, service_role;

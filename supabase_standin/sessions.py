@@ -159,7 +159,7 @@ def add_token(
 
 
 def find(connection: psycopg.Connection, session_id: uuid.UUID, *, lock: bool = False) -> Session | None:
-    """Return a session, None when it is gone or (with *lock*) held by somebody else."""
+    """Return a session, None when it is gone or (with *lock*) another transaction holds it."""
     with connection.cursor(row_factory=class_row(Session)) as cursor:
         locking = " for update skip locked" if lock else ""
         statement = f"select {SESSION_COLUMNS} from auth.sessions where id = %s{locking}"
@@ -194,7 +194,7 @@ def check_age(backend: Backend, session: Session, *, seen: datetime) -> None:
     """Let a session go on that is not over; *seen* is when its user was last here.
 
     Raises:
-        Failure: It was to end by now, or nobody was here for too long.
+        Failure: Its time limit has passed, or it was not used for too long.
     """
     now = timestamps.moment(backend.clock())
     timebox, inactivity = backend.config.session_timebox_s, backend.config.session_inactivity_s

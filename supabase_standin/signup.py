@@ -106,7 +106,7 @@ def _register(
             _mail(backend, connection, call, user, given)
         user = users.get(connection, user.id)
         body = users.shown(connection, user)
-    # Whoever signs an invited address up is not its owner yet.
+    # A person who signs an invited address up has not proven to be its owner yet.
     return user, body | ({"user_metadata": {}, "identities": []} if user.invited_at else {}), is_new
 
 
@@ -135,7 +135,7 @@ def _check(backend: Backend, given: Mapping[str, Any]) -> None:
 
 
 def _known(backend: Backend, email: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Refuse openly with autoconfirm; else pretend, so that nobody learns who has an account."""
+    """Refuse openly with autoconfirm; else pretend, so that the caller does not learn who has an account."""
     if backend.config.autoconfirm:
         raise Failure(422, "user_already_exists", "User already registered")
     now = timestamps.precise_text(backend.clock())

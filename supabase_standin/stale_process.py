@@ -1,6 +1,6 @@
-"""What a server that was cut off leaves behind: a lock file, and sometimes itself.
+"""Cleans up after a server that was cut off: it leaves a lock file, and sometimes its process.
 
-Our own lock is held when this runs, so whatever is found here belongs to nobody any more.
+Our own lock is held when this runs, so no other stand-in uses what is found here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def end(pgdata: Path, *, patience_s: float) -> None:
     """End a server that survived its parent, then clear its lock file and socket folder.
 
     PostgreSQL itself would refuse to start when the process id in a stale lock file happens to be in use
-    again, by whatever program. Where the system can tell what a process is (Linux), that is looked up.
+    again, by any program. Where the system can tell what a process is (Linux), that is looked up.
 
     Raises:
         PostgresError: The old server does not end within *patience_s* seconds.

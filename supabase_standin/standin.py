@@ -161,7 +161,7 @@ class Standin:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop, whatever happened."""
+        """Stop, with or without an error."""
         self.stop()
 
     def _answer(self, request: wire.Received) -> wire.Answer:

@@ -44,7 +44,7 @@ class FastLane:
     Args:
         app: Answers all other requests.
         endpoints: Answered here. Each of their routes is a route of *app* as well.
-        prefixed: Each answers its paths and everything below them, whatever the method.
+        prefixed: Each answers its paths and everything below them, for every method.
         clock: A clock that never jumps, in seconds.
     """
 

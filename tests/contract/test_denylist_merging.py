@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -131,3 +132,24 @@ def test_what_is_written_is_read(stores: list[DenialsInRedis]) -> None:
     stores[0].write([denial])
 
     assert stores[1].read_all() == [denial]
+
+
+def test_an_acknowledgement_has_an_end_at_any_time(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process may end, or lose Redis, after each command."""
+    client = connect(own_redis.url)
+    store = DenialsInRedis(client=client, prefix="velro:test")
+    execute: Any = client.execute_command
+    ends_in_ms: list[int] = []
+
+    def look_after(*command: Any, **options: Any) -> Any:
+        answer = execute(*command, **options)
+        with own_redis.client() as other:
+            ends_in_ms.append(other.pttl(store._ack("message")))
+        return answer
+
+    monkeypatch.setattr(client, "execute_command", look_after)
+    store.acknowledge("message")
+
+    assert store.acknowledged("message") == 1
+    assert ends_in_ms
+    assert min(ends_in_ms) > 0

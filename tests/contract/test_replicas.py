@@ -10,6 +10,7 @@ import redis
 
 from tests.conftest import ENVIRONMENT
 from tests.fixtures.redis import RedisServer
+from tests.fixtures.threads import out_of_threads
 from tests.waiting import eventually
 from velro_auth.app import create_app
 from velro_auth.config.settings import Settings
@@ -129,3 +130,77 @@ def test_the_limits_of_memory_follow_the_number(
     finally:
         service.stop()
         alone.stop()
+
+
+def test_redis_that_comes_back_empty_makes_the_number_no_smaller(replica: MakeReplica, own_redis: RedisServer) -> None:
+    """Each of the others notes itself again within a beat."""
+    all_of_them = [replica() for _ in range(3)]
+    for each in all_of_them * 2:
+        each._has_changed()
+    assert [each.processes for each in all_of_them] == [3, 3, 3]
+
+    with own_redis.client() as client:
+        client.delete(KEY)
+    has_changed = [each._has_changed() for each in all_of_them * 2]
+
+    assert not any(has_changed)
+    assert [each.processes for each in all_of_them] == [3, 3, 3]
+
+
+def test_a_smaller_number_counts_from_the_second_beat_on(replica: MakeReplica) -> None:
+    first, second = replica(), replica()
+    second._has_changed()
+    first._has_changed()
+    second.stop()
+
+    numbers = []
+    for _ in range(2):
+        first._has_changed()
+        numbers.append(first.processes)
+
+    assert numbers == [2, 1]
+
+
+def test_a_defect_while_counting_does_not_end_it(replica: MakeReplica, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = replica()
+    outcomes: Iterator[Exception | int] = iter([RuntimeError("a defect"), 4])
+
+    def count() -> int:
+        outcome = next(outcomes, 4)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(first, "count", count)
+    first.start()
+
+    eventually(lambda: first.processes == 4)
+
+
+def test_a_count_that_could_not_start_is_started_later(own_redis: RedisServer) -> None:
+    service = create_app(Settings.from_environment({**ENVIRONMENT, "REDIS_URL": own_redis.url}))
+    found = service._parts.state.guards.replicas
+    assert found is not None
+    try:
+        with out_of_threads():
+            found.start()
+        service._parts.state.telemetry.jobs.run_once()
+
+        eventually(lambda: found.processes == 1)
+    finally:
+        service.stop()
+
+
+def test_another_number_of_processes_forgets_no_tries(own_redis: RedisServer) -> None:
+    """They have to be counted in Redis again where it may have lost them."""
+    service = create_app(Settings.from_environment({**ENVIRONMENT, "REDIS_URL": own_redis.url}))
+
+    def recent_tries() -> object:
+        return vars(vars(service._parts.guards.throttle)["_attempts"])["_recent"]
+
+    guards, recent = service._parts.guards, recent_tries()
+    service._rebuild()
+
+    assert service._parts.guards is not guards
+    assert recent_tries() is recent
+    service.stop()

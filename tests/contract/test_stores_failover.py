@@ -175,7 +175,7 @@ def is_recounted(processes: list[Process]) -> bool:
     """Ask for it as the next login does, and return whether it is done."""
     for process in processes:
         process.guess(f"{secrets.token_hex(4)}@example.com")
-    return all(one.attempts._recoveries == one.store.counters.recoveries for one in processes)
+    return all(one.attempts._recent.recoveries == one.store.counters.recoveries for one in processes)
 
 
 def ports_of_primaries(group: Group) -> set[int]:

@@ -1,7 +1,7 @@
 """Rules that say who may reach which part of a site: the first rule that matches decides, and no match is a refusal.
 
-A rule matches by host, method and path. What it allows comes after that: a user without the role of the first matching
-rule is refused, and no later rule is looked at. :func:`AccessRules.decide` is pure: it reads no clock and no file.
+A rule matches by host, method and path. Its requirements do not decide whether it matches: a user without the role of
+the first matching rule is refused, and no later rule is read. :func:`AccessRules.decide` reads no clock and no file.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from velro_auth.auth.requirements import Requirements
 
 Allow: TypeAlias = Literal["public", "signed-in", "nobody"]
 
-#: What a rule may allow: everybody; users with a good session, who meet its role and level; nobody at all.
+#: What a rule may allow: all requests; users with a good session, who meet its role and level; no request.
 ALLOWS: Final[tuple[Allow, ...]] = ("public", "signed-in", "nobody")
-#: Stands for every rest of a path, the path before it included.
+#: Stands for the path before it, and for every path below that.
 REST: Final = "/**"
 
 _HOST: Final = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_-])?|\[[0-9a-f:.]+\]", re.ASCII)
@@ -76,7 +76,7 @@ class Decision:
 
     Attributes:
         rule: The rule that decides; None if none does.
-        reason: Why the request is refused to everybody; empty if *rule* allows somebody to pass.
+        reason: Why the request is refused for all users; empty if *rule* allows any user to pass.
     """
 
     rule: AccessRule | None

@@ -96,8 +96,8 @@ class Verified:
 
     Attributes:
         session: The new session; None for the first one of the two confirmations of a new address.
-        has_confirmed: Whether just this confirmed the address of the account. Until then anybody may have signed it
-            up, so its password may be somebody else's.
+        has_confirmed: Whether this link or code confirmed the address of the account. Before that, another person may
+            have signed the address up, so the password may be that person's.
     """
 
     session: Session | None

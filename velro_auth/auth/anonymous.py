@@ -32,7 +32,7 @@ AnonymousSignUp: TypeAlias = Callable[[NewAnonymous, RequestContext], Session]
 
 @dataclass(frozen=True, kw_only=True)
 class Anonymous:
-    """Makes anonymous users, past the guards.
+    """Makes anonymous users; the guards check each call first.
 
     Attributes:
         sign_up: Asks Supabase.

@@ -1,4 +1,4 @@
-"""API keys of a Supabase project, by their form. A form proves nothing; it only tells what a mistake was."""
+"""Recognises API keys of a Supabase project by their form. The form proves nothing; it helps to explain a mistake."""
 
 from __future__ import annotations
 

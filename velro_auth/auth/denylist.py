@@ -54,7 +54,7 @@ class Cutoff:
     Attributes:
         name: A random text. The same cutoff may arrive several times.
         at_s: The last second in which a token of these sessions was issued; Supabase's clock.
-        exempt: Ids of sessions that do not end: the one that was spared, and those that began after the logout.
+        exempt: Ids of sessions that do not end: the spared session, and those that began after the logout.
         replaces: Names of cutoffs that this one included. Later copies of them are ignored.
     """
 
@@ -196,7 +196,7 @@ class DenyList(Protocol):
         """Refuse these tokens from now on."""
 
     def denies(self, claims: Claims, *, waits: bool = True) -> bool:
-        """Return whether the session was ended; without *waits*, also True where another process has to tell."""
+        """Return whether the session was ended; without *waits*, also True if only another process can tell."""
 
     def mark(self) -> int:
         """Return a mark for :meth:`admits`; call this before Supabase is asked for a new session."""

@@ -2,13 +2,13 @@
 
 When a session steps up, Supabase deletes all other sessions of the user below ``aal2`` (recorded). Their access tokens
 would be good until they expire, so they are denied here: all tokens of the user that say ``aal1`` and were issued
-before, but for the session that stepped up. A token that says ``aal2`` is never denied by this, because its session may
-live on. Two kinds of tokens are not told apart from others:
+before, except those of the session that stepped up. A step-up never denies a token that says ``aal2``, because its
+session may live on. Two kinds of tokens cannot be distinguished from others:
 
-* A session that stepped up earlier may still hold an ``aal1`` token from before. It is refused now; a refresh, or
+* A session that stepped up earlier may still hold an older ``aal1`` token. That token is refused now; a refresh, or
   the token that the step-up gave, has the right level.
-* A session that fell back to ``aal1``, because its factor was removed, is deleted by Supabase but holds ``aal2``
-  tokens until they expire.
+* A session fell back to ``aal1``, because its factor was removed. Supabase deletes it, but its ``aal2`` tokens stay
+  good until they expire.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class FactorCalls(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Factors:
-    """The second factors of the user of a token, past the guards.
+    """The second factors of the user of a token; the guards check each call first.
 
     Beside the errors named there, each method raises TokenError for a token that is refused here, Throttled for too
     many calls of one network, Unready, UpstreamThrottled and UpstreamError.
@@ -136,8 +136,8 @@ class Factors:
     Attributes:
         calls: Asks Supabase.
         user: Verifies tokens and guards the calls.
-        enrolling: The same for enrolments. Their circuit breaker is a separate one: what a user names a factor could
-            make Supabase fail, and must not stop the proofs of others.
+        enrolling: The same for enrolments, with a separate circuit breaker: the name that a user gives a factor could
+            make Supabase fail, and that must not stop the proofs of others.
         freshness: Demands a recent sign-in or the current password.
     """
 
@@ -184,7 +184,7 @@ class Factors:
         """Step up the session of a token, and end the user's other sessions below ``aal2``.
 
         The try is counted before Supabase is asked; a refusal is delayed by the failure delay. Both calls tell
-        Supabase the same address, because it binds a challenge to that.
+        Supabase the same address, because it binds a challenge to the address.
 
         Args:
             token: The access token.

@@ -1,4 +1,4 @@
-"""Proof that it is still the user who asks: demanded before a change that would hand over the account.
+"""A new proof of who the user is, demanded before a change that could give the account to another person.
 
 A stolen access token is worth little if it cannot change the password, the mail address or the second factors. So
 these changes need a sign-in of less than ten minutes ago, or the current password.
@@ -125,7 +125,7 @@ class Freshness:
         self._end(session, context)
 
     def _end(self, session: Session, context: RequestContext) -> None:
-        """End the session that the check began. Its tokens were given to nobody."""
+        """End the session that the check began. No client has its tokens."""
         try:
             with self.guards.failure_delay.permit(), self.guards.asking(context):
                 self.identity.sign_out(session.access_token, "local", context)

@@ -71,7 +71,7 @@ class AskLimits:
         in_flight: How many questions of each kind run at a time. Verified and unverified tokens are separate kinds,
             so that made-up tokens never block real ones.
         queue_s: How long a question waits for others to end.
-        unproven_per_s: How many tokens that cannot be verified here are asked about per second, on average. Anybody
+        unproven_per_s: How many tokens that cannot be verified here are asked about per second, on average. Any client
             can make such tokens, and each costs Supabase a request.
         unproven_burst: How many at once.
         wait_s: How long to wait for the same question of another request: longer than an answer may take.

@@ -1,4 +1,4 @@
-"""Login: from credentials to a session, past the guards."""
+"""Login: from credentials to a session, after the guards have allowed it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def ignore_token(_token: str) -> None:
 
 
 def note_held(context: RequestContext) -> Callable[[float], None]:
-    """Return what notes in the access log how long the answer to a request was held back, in seconds."""
+    """Return a function that notes in the access log how long an answer was held back, in seconds."""
     return lambda held_s: context.log_fields.update(held_ms=round(held_s * 1000, 2))
 
 

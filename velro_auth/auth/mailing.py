@@ -1,7 +1,7 @@
 """Requests that may send a mail. Nothing in the answer depends on who has an account.
 
-The answer leaves at a fixed time after the arrival, and is the same whether Supabase sends a mail or not. Only errors
-that depend on the request alone are told. Everything else is logged for the operator.
+The answer leaves at a fixed time after the arrival, and is the same whether Supabase sends a mail or not. The client
+gets only errors that depend on the request alone. All other errors are logged for the operator.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 #: Asks Supabase for a mail, on behalf of the given request.
 Ask: TypeAlias = Callable[[RequestContext], None]
 
-#: Supabase, or what stands before it, decides these before it looks for the account.
+#: Supabase, or a server in front of it, decides these before it looks for the account.
 TOLD: Final[tuple[type[VelroAuthError], ...]] = (CaptchaRequired, InvalidRequest, UpstreamMisconfigured)
 
 
@@ -78,7 +78,7 @@ class Mailing:
         if self.unusable:
             raise UpstreamMisconfigured(self.unusable)
         account = context.log_fields["account"] = self.guards.throttle.name(email)
-        # Only logins open it. Failing mails must not: that would stop the logins, and show who has an account.
+        # Only logins open this breaker: failing mails would otherwise stop the logins, and show who has an account.
         self.guards.asking.breaker.demand()
         behind = dataclasses.replace(context, log_fields={})
 
@@ -102,7 +102,7 @@ class Mailing:
             raise failure
 
     def wait(self, context: RequestContext) -> None:
-        """Return when an answer may leave that shows nothing; raises as :meth:`send`."""
+        """Wait until an answer that shows nothing may leave; raises as :meth:`send`."""
         self.guards.mail_delay.run(lambda: None, context.arrived_s, address=context.address, on_held=note_held(context))
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from velro_auth.auth.denylist import Scope
 from velro_auth.context import RequestContext
 
-#: Of the migrations: longer names are cut, longer addresses of pictures left out.
+#: Limits of the migrations: they cut longer names, and leave out longer addresses of pictures.
 MAX_NAME_LENGTH: Final = 100
 MAX_PICTURE_LENGTH: Final = 2000
 
@@ -134,7 +134,7 @@ def load_session(values: Mapping[str, Any]) -> Session:
 
 
 class Identity(Protocol):
-    """Asks Supabase about users. While the settings are wrong, a twin refuses every call.
+    """Asks Supabase about users. While the settings are wrong, every call is refused.
 
     Beside the errors below, each method raises:
 
@@ -149,7 +149,7 @@ class Identity(Protocol):
             InvalidCredentials: Supabase refused the credentials.
             EmailNotConfirmed: The password is right, the address not confirmed.
             CaptchaRequired: A captcha is required, or was refused.
-            InvalidRequest: Supabase does not take the address for one.
+            InvalidRequest: Supabase does not accept the address.
         """
 
     def refresh(self, refresh_token: str, context: RequestContext, /) -> Session:

@@ -101,7 +101,7 @@ class Exchanged:
 
     @property
     def is_password_unproven(self) -> bool:
-        """Whether a link led here that confirmed the address: somebody else may have signed it up, with a password.
+        """Whether the code came from a link that confirmed the address: another person may have set the password.
 
         Supabase removes such a password itself when a provider confirms the address.
         """
@@ -118,7 +118,7 @@ class Exchanged:
 
 @dataclass(frozen=True, kw_only=True)
 class CodeExchange:
-    """Exchanges codes for sessions, past the guards.
+    """Exchanges codes for sessions; the guards check each call first.
 
     Attributes:
         grant: Asks Supabase.

@@ -1,4 +1,4 @@
-"""Calls of Supabase's own clients that are passed on as they are, past the guards."""
+"""Calls of Supabase's own clients: the guards check them, then they are passed on as they are."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ Ask: TypeAlias = Callable[[Call, RequestContext], Passed]
 
 @dataclass(frozen=True, kw_only=True)
 class PassedCalls:
-    """Passes calls on, past the guards.
+    """Passes calls on; the guards check each call first.
 
     Beside the errors of :data:`Ask`, each method raises Throttled for too many calls of one network, and Unready.
 

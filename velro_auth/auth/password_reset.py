@@ -56,8 +56,8 @@ class Confirmed:
 
     Attributes:
         session: The new session; None for the first one of the two confirmations of a new address.
-        is_password_unproven: Whether the password of the account may be that of somebody else, who signed the address
-            up before its owner.
+        is_password_unproven: Whether the password of the account may be that of another person, who signed the address
+            up before its owner did.
     """
 
     session: Session | None
@@ -126,9 +126,9 @@ class PasswordSetter:
     ) -> Session:
         """Do the same with the session of a link or code that was just used.
 
-        If that confirmed the address, the account's password may be that of somebody else, who signed the address up
-        before its owner. It must not stay usable where the owner's cannot be set: then the account gets a password that
-        nobody knows, until the owner sends another one with the ticket.
+        If the link or code confirmed the address, the password may be that of another person, who signed the address
+        up before its owner did. If the owner's password cannot be set, the account gets a random one that is not kept,
+        so that the old one stops working. Then the owner sends another password with the ticket.
 
         Raises:
             VelroAuthError: As :meth:`set` raises. Where that other password could not be set either, the answer has
@@ -138,7 +138,7 @@ class PasswordSetter:
         try:
             return self.set(session, password, context, factor=factor)
         except SamePassword:
-            # The owner knows it.
+            # The owner knows this password.
             raise
         except Exception as error:
             if verified.has_confirmed and not self._lock(session, context) and isinstance(error, VelroAuthError):
@@ -164,7 +164,7 @@ class PasswordSetter:
     def confirm(self, proof: Proof, password: str | None, context: RequestContext) -> Confirmed:
         """Return the session of a link or code; *password* becomes the account's password.
 
-        Somebody else may have signed the address up, with a password of their own, before its owner did. So the owner
+        Another person may have signed the address up, with a password of their own, before its owner did. So the owner
         gives the password anew.
 
         Raises:
@@ -173,13 +173,13 @@ class PasswordSetter:
         verified = self.proofs.check(proof, context, password=password or "")
         session = verified.session
         if session is None or password is None or proof.type not in OPENING:
-            # Who changes the address has logged in before, so the account is not one that the link confirmed.
+            # A user who changes the address has logged in before, so the link did not confirm the account.
             is_opened = proof.type == "signup" or (verified.has_confirmed and proof.type != "email_change")
             return Confirmed(session, is_password_unproven=session is not None and is_opened)
         try:
             return Confirmed(self.replace(verified, password, context))
         except SamePassword:
-            # Who signed up is who confirms.
+            # The person who confirms is the person who signed up.
             return Confirmed(session)
 
     def exchange(
@@ -210,12 +210,12 @@ class PasswordSetter:
         except SamePassword:
             if exchanged.is_recovery:
                 raise
-            # Who signed up is who confirms.
+            # The person who confirms is the person who signed up.
             session = exchanged.session
         return dataclasses.replace(exchanged, session=session, is_password_set=True)
 
     def _lock(self, session: Session, context: RequestContext) -> bool:
-        """Give the account a password that nobody knows; return whether one of two tries worked."""
+        """Give the account a random password that is not kept; return whether one of two tries worked."""
         unknown = f"aA1-{secrets.token_urlsafe(32)}"
         for _ in range(2):
             with contextlib.suppress(VelroAuthError):

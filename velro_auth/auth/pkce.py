@@ -1,4 +1,4 @@
-"""Proof Key for Code Exchange (RFC 7636): the one who started a flow proves that it is the one who ends it."""
+"""Proof Key for Code Exchange (RFC 7636): the client that ends a flow proves that it also started the flow."""
 
 from __future__ import annotations
 

@@ -27,9 +27,9 @@ class Proofs:
     Attributes:
         accounts: Asks Supabase.
         sessions: Has the guards of the call, and records the new session.
-        breaker: Stops these calls while they fail. Not that of the logins: mails fail more often.
-        flights: Has each link or code checked once at a time. Supabase may accept the second one of a double click too,
-            and then the first one's session is over.
+        breaker: Stops these calls while they fail. Logins have another one, because mails fail more often.
+        flights: Has each link or code checked once at a time. Supabase may accept both calls of a double click, and
+            the second call then ends the session of the first.
     """
 
     accounts: Accounts
@@ -44,15 +44,15 @@ class Proofs:
 
         Requests at the same time with the same link or code get the same answer, if they want the same password.
 
-        A code counts against the code budget of its address. The hash of a link can be guessed too, but does not tell
-        its address: so a refused link counts against the budgets of its network. Refusals are answered at fixed times.
+        A code counts against the code budget of its address. The hash of a link can be guessed too, but does not show
+        its address. So a refused link counts against the budgets of the caller's network. Refusals come at fixed times.
 
         Raises:
             LinkInvalid: It is wrong, was used before, or has expired. Or it is being used with another password.
-            InvalidRequest: Supabase does not take the address for one.
+            InvalidRequest: Supabase does not accept the address.
             Throttled: The code budget of the address is used up, or this network made too many calls or sent too many
                 wrong links.
-            ChallengeRequired: Others sent too many wrong links; ``Link.solution`` opens that.
+            ChallengeRequired: Others sent too many wrong links; a try with ``Link.solution`` is allowed.
             Busy: Too many calls are in progress, or the user's sessions are being ended.
             CircuitOpen: The circuit breaker is open.
             UpstreamThrottled: Supabase's rate limit is reached.
@@ -69,7 +69,7 @@ class Proofs:
         return verified
 
     def check_with(self, proof: Proof, context: RequestContext, ask: Callable[[], Verified]) -> Verified:
-        """Do the same with *ask*, which asks Supabase. It is always called: callers need what else it returns."""
+        """Do the same with *ask*, which asks Supabase. It is always called: callers need its other results too."""
         guards = self.sessions.guards
         with (
             self._budget(proof, context),

@@ -1,4 +1,4 @@
-"""How servers may read the path of a request. What two of them could read differently is refused or compared.
+"""How servers may read the path of a request. If two servers could read it differently, it is refused or compared.
 
 A gateway passes on the target as the client wrote it, and the backend resolves it by its own rules. A rule for
 ``/admin`` protects nothing if ``/x/../admin``, ``/%61dmin`` or ``/admin;x`` leads there too.

@@ -1,4 +1,4 @@
-"""Seals small values that a browser keeps for this service: nobody else can read or change them.
+"""Seals small values that a browser keeps for this service: only this service can read or change them.
 
 AES-256-GCM with a random nonce. Each purpose has a key of its own (HKDF, RFC 5869), so a value that was sealed for one
 purpose opens for no other. The first key seals, all keys open, so keys can be replaced without ending anything.
@@ -80,7 +80,7 @@ class Sealer:
             raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except (UnicodeEncodeError, binascii.Error):
             raise Sealed from None
-        # The last character has bits that mean nothing, and padding is none of ours: one value has one text.
+        # Unused bits of the last character, and padding, would give one value several texts. Each value has one text.
         if _text(raw) != text:
             raise Sealed
         start = len(_VERSION) + _KEY_ID_BYTES
@@ -103,7 +103,7 @@ def sealing_keys(given: Sequence[str], *, secret: str) -> tuple[bytes, ...]:
     Args:
         given: Keys that the operator chose.
         secret: Known to this service alone: its secret Supabase key, which all replicas have, or random characters.
-            Never a publishable key: it is in every frontend, and whoever has it could seal values of their own.
+            Never a publishable key: every frontend contains it, and a person who has it could seal their own values.
     """
     if given:
         return tuple(key.encode() for key in given)

@@ -196,7 +196,7 @@ class Sessions:
             logout.end_refreshed(refresh_token, refusal)
 
     def sign_out(self, token: str, scope: Scope, context: RequestContext) -> float | None:
-        """End sessions at Supabase, past the guards; raises as ``log_out``, and SessionGone."""
+        """End sessions at Supabase, if the guards allow it; raises as ``log_out``, and SessionGone."""
         with (
             self.guards.sessions.permit("logout", context.address, context),
             self.guards.failure_delay.permit(),

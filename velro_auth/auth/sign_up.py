@@ -16,7 +16,7 @@ from velro_auth.guards.asking import CircuitBreaker
 
 logger = logging.getLogger(__name__)
 
-#: Both are decided before Supabase looks for the account, or, for the first one, only where that cannot be hidden.
+#: Supabase decides NotEnabled before it looks for the account; AlreadyRegistered comes only where it cannot be hidden.
 _TOLD: Final = (*TOLD, AlreadyRegistered, NotEnabled)
 
 
@@ -24,14 +24,14 @@ _TOLD: Final = (*TOLD, AlreadyRegistered, NotEnabled)
 class SignUps:
     """Signs users up.
 
-    Whether an answer may tell that an address is known depends on the project. If it confirms addresses by itself, a
+    Whether an answer may show that an address is known depends on the project. If it confirms addresses by itself, a
     sign-up gives a session at once or is refused, and nothing can hide which. If it sends a mail, both look alike.
 
     Attributes:
         accounts: Asks Supabase.
         sessions: Has the guards of the call, and records the new session.
         mailing: Guards of sign-ups that may send a mail.
-        breaker: Stops sign-ups while they fail. Not that of the logins: a sign-up may fail because of a trigger.
+        breaker: Stops sign-ups while they fail. Logins have another one: a sign-up may fail because of a trigger.
         mode: Whether the project sends mails.
     """
 
@@ -47,7 +47,7 @@ class SignUps:
         Raises:
             AlreadyRegistered: The address has an account, in a project that confirms by itself.
             WeakPassword: Supabase does not accept the password.
-            InvalidRequest: Supabase does not take the address for one.
+            InvalidRequest: Supabase does not accept the address.
             CaptchaRequired: A captcha is required, or was refused.
             NotEnabled: The project takes no sign-ups.
             Throttled: This network made too many sign-ups.
@@ -80,9 +80,9 @@ class SignUps:
         return None
 
     def _asked(self, sign_up: SignUp, context: RequestContext) -> Session | None:
-        """Ask, and once more if Supabase failed: of two sign-ups of one address at once, one fails in its database.
+        """Ask, and once more if Supabase failed: if two sign-ups of one address overlap, one fails in the database.
 
-        It is rolled back then, and the second answer says that the address is known.
+        The database rolls that one back. The second answer then says that the address is known.
         """
         try:
             return self.accounts.sign_up(sign_up, context)
@@ -107,5 +107,5 @@ class SignUps:
 
         self.mailing.send(sign_up.email, context, ask, told=_TOLD)
         # A session that comes later than the answer is lost, and its owner logs in. That happens only until the mode
-        # is known: then such a project's sign-ups are waited for.
+        # is known: from then on the answer waits for the sign-up.
         return self.sessions.admit(opened[0], mark) if opened else None

@@ -93,8 +93,8 @@ class SingleFlight(Generic[T]):
             return flight.outcome.result(self._wait_s if refusal is None else grace_s)
         except TimeoutError:
             if flight.outcome.done():
-                # The call itself raised TimeoutError: that is its result.
-                raise
+                # The call itself raised TimeoutError, or has ended just now.
+                return flight.outcome.result()
             raise refusal or UpstreamTimeout("the call of another request takes too long") from None
         finally:
             del flight, refusal

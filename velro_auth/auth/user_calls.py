@@ -1,4 +1,4 @@
-"""Calls of Supabase with a user's own token, past the guards that all of them share."""
+"""Calls of Supabase with a user's own token, behind guards that all these calls share."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class _Refused(Exception):
 def guessing(budget: AbstractContextManager[None]) -> Iterator[None]:
     """Have a code checked within the block, and count it with *budget*.
 
-    A token that Supabase refuses tried no code. It is neither a wrong code, which would use up the owner's tries, nor
-    a right one, by which the caller's network would become known.
+    If Supabase refuses the token, no code was tried. That counts neither as a wrong code, which would use up the
+    owner's tries, nor as a right code, which would make the caller's network a known one.
     """
     try:
         with budget:

@@ -104,7 +104,7 @@ class Users(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class UserChanges:
-    """Changes the user of a token, past the guards.
+    """Changes the user of a token; the guards check each call first.
 
     Attributes:
         users: Asks Supabase.
@@ -152,8 +152,8 @@ class UserChanges:
     def change_profile(self, token: str, values: Mapping[str, str | None], context: RequestContext) -> Profile | None:
         """Write ``display_name`` or ``avatar_url`` to the profile row and to ``user_metadata``; None clears one.
 
-        The row is what ``me`` reads; the metadata is in the tokens, and there where a project has no such table. The
-        row comes first: if it cannot be written for now, nothing was changed.
+        ``me`` reads the row. The tokens contain the metadata, and a project without the table has only the metadata.
+        The row is written first: if that is impossible for now, nothing was changed.
 
         Returns:
             The written row; None where the project has none.

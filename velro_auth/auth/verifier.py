@@ -26,7 +26,7 @@ LEFT_TO_SUPABASE: Final = frozenset({"ES512", "RS512"})
 
 
 class Denied(Protocol):
-    """Sessions that ended before their tokens did."""
+    """Sessions that ended before their tokens expired."""
 
     def denies(self, claims: Claims, *, waits: bool = True) -> bool:
         """Return whether the session of these claims was ended.

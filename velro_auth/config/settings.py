@@ -58,7 +58,7 @@ MASKED_CHARACTERS: Final = 6
 #: User and password in an address (RFC 3986, 3.2.1).
 _USERINFO: Final = re.compile(r"//[^/?#\s]*@")
 
-#: Nobody has it (RFC 6761, 6.4).
+#: No page has this origin (RFC 6761, 6.4).
 _FOREIGN_ORIGIN: Final = "https://somebody.invalid"
 
 Origin: TypeAlias = Literal["environment", "file", "default"]
@@ -600,7 +600,7 @@ class Settings:
     access_rules: AccessRules | None = None
     #: Variables that are set but have no effect any more.
     retired: Sequence[str] = dataclasses.field(default=(), compare=False)
-    #: Variable that is set and that nobody reads → the one that was probably meant.
+    #: Variable that is set and has no effect → the variable that was probably meant.
     misspelt: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
 
     @property

@@ -67,7 +67,7 @@ class SettingError:
 
 
 def misspelt(given: Iterable[str], known: Collection[str]) -> Mapping[str, str]:
-    """Return which of the variables *given* nobody reads, and the one of *known* that was probably meant."""
+    """Return the variables of *given* that have no effect, each with the name of *known* that was probably meant."""
     beginnings = {name.partition("_")[0] for name in known} - _SHARED
     found: dict[str, str] = {}
     for name in given:

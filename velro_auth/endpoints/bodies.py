@@ -205,7 +205,7 @@ def is_storable(value: Any) -> bool:
 
 def an_email(value: str) -> None:
     """Check the form of a mail address."""
-    # A NUL would reach PostgreSQL, which fails on it: anybody could cause a 500 of Supabase.
+    # A NUL would reach PostgreSQL, which fails on it: any client could cause a 500 of Supabase.
     if len(value) > MAX_EMAIL_LENGTH or not _is_utf8(value) or not _EMAIL.fullmatch(value):
         raise ValidationError("Not a valid mail address.")
 

@@ -1,7 +1,7 @@
 """``verify`` for web pages: the rules of a site, and the way to the login.
 
 This stands in front of ``verify`` with its cookies. It reads no token itself: it finds the rule for the request that a
-gateway asks about, has ``verify`` check what that rule requires, and changes the answer where nobody is signed in: to
+gateway asks about, has ``verify`` check what that rule requires, and changes the answer if no user is signed in: to
 200 for a public part of the site, to a redirect for a page that was asked for with ``on_fail=login``.
 """
 
@@ -39,7 +39,7 @@ from velro_auth.web.redirects import AllowedRedirect, is_allowed, is_page_load
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-#: A public part of the site stays open when nobody can be signed in.
+#: After these errors, which sign no user in, a public part of the site stays open.
 _NO_SESSION: Final = (AuthError, Throttled, Unready, UpstreamError, UpstreamThrottled)
 _VARY: Final = ("Vary", "Accept, Sec-Fetch-Mode")
 #: What a gateway sends on to the client with the answer of a part that is not public. ``Cache-Control`` itself is for
@@ -108,8 +108,8 @@ class ProtectionEndpoint:
         Raises:
             BadParameter: A requirement, or the description of the request, cannot be understood.
             UpstreamMisconfigured: The file of rules cannot be used, or the login is needed and its address not known.
-            AuthError: Nobody is signed in.
-            Forbidden: The rules allow nobody, or not this user.
+            AuthError: No user is signed in.
+            Forbidden: The rules allow no user, or not this one.
         """
         environ, site = request.environ, self.site
         if not site.has_rules and not environ.get("QUERY_STRING") and not environ.get("HTTP_X_AUTH_REQUIRE"):

@@ -80,7 +80,7 @@ class VerifyEndpoint:
         """Answer whether the token is good, and who its user is."""
         environ = request.environ
         context = RequestContext.of(environ)
-        # First, so that a misspelt requirement is reported whatever the token.
+        # First, so that a misspelt requirement is reported with any token.
         requirements = requirements_of(environ, context, self.paths)
         token = bearer_token(environ.get("HTTP_AUTHORIZATION"))
         strict, result = any(required.strict for required in requirements), KnownToken.of(environ, token)
@@ -110,7 +110,7 @@ class VerifyEndpoint:
                 read = "HTTP_AUTHORIZATION"
                 token = bearer_token(environ.get(read))
             result = self.sessions.known(token)
-            # After that, so that nobody without a good token has it read.
+            # After the token check: the requirements of a request without a good token are not read.
             if result is None or _may_be_strict(environ, self.paths):
                 return False
         except (BadParameter, TokenError):
@@ -123,7 +123,7 @@ class VerifyEndpoint:
 
 
 def _may_be_strict(environ: Mapping[str, Any], paths: Collection[str]) -> bool:
-    """Return whether Supabase may have to be asked, by query or header, whoever sent that header."""
+    """Return whether Supabase may have to be asked, by query or header. The header may come from any sender."""
     query, header = environ.get("QUERY_STRING"), environ.get("HTTP_X_AUTH_REQUIRE")
     if query and environ["PATH_INFO"] in paths and _of_query(query).strict:
         return True

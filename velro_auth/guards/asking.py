@@ -1,4 +1,4 @@
-"""Guards each call of Supabase: so many at once, first come, first served, and none while Supabase fails."""
+"""Guards each call of Supabase: a limited number at once, first come, first served, and none while Supabase fails."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ class CircuitBreaker:
         if generation <= self._opened_generation:
             return  # the call began before the breaker opened: out of date
         if is_failure:
-            # One that hung until its deadline was given up before: it says nothing about Supabase's present state.
+            # A probe that hung until its deadline was given up before: it does not show Supabase's present state.
             if generation == self._probe and self._clock() < self._next_probe_s:
                 self._probe, self._next_probe_s = None, self._clock() + OPEN_S
             return

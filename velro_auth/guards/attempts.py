@@ -120,7 +120,7 @@ class Attempts(Protocol):
         """Give the try back; after a success also end the streaks and remember the pair."""
 
     def knows(self, caller: Caller) -> Known:
-        """Return whether the pair, or anybody from the network, logged in before."""
+        """Return whether the pair, or any account from the network, logged in before."""
 
     def remember(self, caller: Caller) -> None:
         """End the streaks and remember the pair, after a success that was not counted as a try."""
@@ -190,7 +190,7 @@ class MemoryAttempts:
                 self._succeeded(reservation.caller, now)
 
     def knows(self, caller: Caller) -> Known:
-        """Return whether the pair, or anybody from the network, logged in before."""
+        """Return whether the pair, or any account from the network, logged in before."""
         with self._lock:
             now = self._clock()
             return Known(self._known.has(caller, now), self._known.has_network(caller.network, now))
@@ -214,7 +214,7 @@ class MemoryAttempts:
         stored = table.get(key)
         record = self._limits[scope].current(stored, now)
         if record.is_earlier_than(stored):
-            # Kept, or the wait would start again at each try until the clock has caught up.
+            # Kept; otherwise the wait would start again at each try until the clock has caught up.
             table.put(key, record, now)
         return record
 

@@ -118,11 +118,11 @@ class BudgetLimits:
         mail_network48: The same for an IPv6 /48.
         mail_service: All mails.
         mail_service_acquainted: Those that may be asked for by pairs that never logged in.
-        mail_service_strangers: Those that networks may ask for from which nobody ever logged in.
+        mail_service_strangers: Those that networks may ask for from which no account ever logged in.
         link_network: Refused links of one network (/24, /64).
         link_network56: The same for an IPv6 /56.
         link_network48: The same for an IPv6 /48.
-        link_service: Refused links of all networks from which nobody ever logged in.
+        link_service: Refused links of all networks from which no account ever logged in.
         sign_up: Sign-ups without a mail from one network (/24, /64).
         sign_up56: The same for an IPv6 /56.
         sign_up48: The same for an IPv6 /48.

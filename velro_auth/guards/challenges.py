@@ -33,7 +33,7 @@ WORK: Final = (("00", 2000), ("00", 4000), ("000", 500), ("000", 1000), ("000", 
 #: Failures from the caller's own network for each level.
 FAILURES_PER_LEVEL: Final = 4
 
-#: For how long a wrong password after a solved challenge raises the work for everybody.
+#: For how long a wrong password after a solved challenge raises the work for all callers.
 GUESS_RATE_S: Final = 60.0
 
 #: Used challenges in memory; about 150 bytes each. Each cost its sender the work of a challenge.
@@ -48,7 +48,7 @@ def challenge_secret(throttle_secret: bytes) -> bytes:
 
 
 class Spent(Protocol):
-    """Remembers which challenges were used, and other things that are good for once."""
+    """Remembers which challenges were used, and other names that may be used once."""
 
     def spend(self, name: str, until_s: float) -> bool:
         """Use a challenge, which expires at *until_s* (wall clock); return whether it was unused. Never raises."""

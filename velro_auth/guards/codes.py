@@ -27,7 +27,7 @@ def one_try(
 ) -> Iterator[None]:
     """Keep *taken* counted if the block raises an error of *counted*; give it back otherwise.
 
-    An outage must not lock anybody out, and a right code is no guess.
+    An outage must not lock users out, and a right code is no guess.
     """
     try:
         yield
@@ -47,7 +47,7 @@ def of_networks(kind: str, caller: Caller) -> list[Claim]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CodeBudget:
-    """One budget of mailed codes per address or phone number, whatever the type, the route or the network.
+    """One budget of mailed codes per address or phone number, for all types, routes and networks together.
 
     Supabase counts no wrong codes at all, and the codes of a recovery and of a magic link are the same one.
     Links (``token_hash``) have budgets of their own: :class:`velro_auth.guards.links.LinkBudget`.

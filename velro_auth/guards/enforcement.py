@@ -47,7 +47,7 @@ class Enforcement:
         logger.info("a guard would have refused a good request", extra={"limit": limit, "account": account or None})
 
 
-#: Refuses, and tells nobody.
+#: Refuses, and reports nothing.
 ENFORCED: Final = Enforcement()
 
 

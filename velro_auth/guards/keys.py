@@ -25,7 +25,7 @@ WIDER_PREFIXES: Final = (56, 48)
 
 UNKNOWN_NETWORK: Final = "unknown"
 
-#: The beginning of all keys of this service in Redis, whatever the project.
+#: The beginning of all keys of this service in Redis, for every project.
 REDIS_PREFIX: Final = "velro"
 
 #: The version of the names and values of counters in Redis. Another one begins with empty counters, so processes of two
@@ -66,7 +66,7 @@ class Caller:
     wider: tuple[str, ...] = ()
 
     def key(self, scope: str) -> str:
-        """Return the name of the counter of *scope*. For a wider network that the caller has not, it is never used."""
+        """Return the name of the counter of *scope*; never used for a wider network that the caller does not have."""
         wide, widest = self.wider or ("", "")
         return _NAMES[scope] % {"account": self.account, "network": self.network, "wide": wide, "widest": widest}
 
@@ -75,8 +75,8 @@ class Keyring:
     """Turns accounts and addresses into counter names.
 
     Args:
-        secret: Key of the HMAC. All processes that share counters need the same one. Without it the store reveals
-            nothing. A bare hash would not be enough: mail addresses can be guessed.
+        secret: Key of the HMAC. All processes that share counters need the same one. Without the key, the names in the
+            store reveal nothing. A bare hash would not be enough: mail addresses can be guessed.
     """
 
     def __init__(self, secret: bytes) -> None:
@@ -178,8 +178,8 @@ def wider_networks_of(address: str) -> tuple[str, ...]:
 def uses_up(in_use: Counter[str], address: str, limit: int) -> bool:
     """Return whether a network of *address* has used up its share.
 
-    Of IPv6, the /56 and the /48 around the address have a share too: whoever has a /48 has 65,536 networks. A /64 in
-    it gets two thirds of that, so that it does not use up the share of its neighbours.
+    For IPv6, the /56 and the /48 around the address have a share too, because a site with a /48 has 65,536 networks. A
+    /64 gets two thirds of that share, so that it does not use up the share of its neighbours.
 
     Args:
         in_use: Network → what it uses.

@@ -219,7 +219,7 @@ class Limits:
 
 
 def whole_seconds(seconds: float) -> int:
-    """Return *seconds* rounded up for a header field, so that nobody comes back too early.
+    """Return *seconds* rounded up for a header field, so that no client comes back too early.
 
     The difference of two times is off by some 1e-11 s, which is no reason for one second more.
     """

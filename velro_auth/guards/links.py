@@ -1,7 +1,7 @@
 """Stops guessing of mailed links.
 
 The hash in a link (``token_hash``) is SHA-224 of the mail address and the code of six digits that is in the same mail.
-So who knows the address can compute all million candidates: a link is as easy to guess as its code.
+An attacker who knows the address can compute all million candidates: a link is as easy to guess as its code.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class LinkChallenged(ChallengeRequired):
 class LinkBudget:
     """Refused links per network, and for the whole service.
 
-    A hash does not tell its address, so there is no budget per address: only the sender can be counted. Networks from
-    which anybody logged in before do not share the budget of the service. What others can use up, the service's and
-    that of the wider networks, a solved challenge opens: nobody can shut the route for others.
+    A hash does not show its address, so there is no budget per address: only the sender can be counted. Networks from
+    which any account logged in before do not share the budget of the service. Others can use up the budgets of the
+    service and of the wider networks. A solved challenge opens those, so no attacker can close the route for others.
 
     Attributes:
         budgets: Counts.
         keyring: Names the counters.
-        attempts: Knows from which networks anybody logged in.
+        attempts: Knows from which networks accounts logged in.
         challenges: Issues and checks challenges.
         is_challenging: Whether challenges are issued.
         on_challenge: Called with ``given`` or ``solved`` for a challenge, or ``wrong`` for a solution.

@@ -93,14 +93,14 @@ class MailDelayState:
 class MailDelay:
     """Delays every answer until the delay after the request's arrival or its next multiple; per process.
 
-    When the answer leaves is decided before Supabase is asked, so it depends on nothing that Supabase does. A call
-    that takes longer goes on in its thread.
+    The time of the answer is fixed before Supabase is asked, so Supabase has no influence on it. A call that takes
+    longer goes on in its thread.
 
     A waiting request occupies a thread of the server and holds a permit of the failure delay, but never one that is
     reserved for logins. There are fewer places than permits, so a flood of such requests does not stop the sessions
     either. One network gets half of the places (of IPv6 a /56 or a /48 too, and a /64 a third), and a third is kept
     for networks that logged in before: a flood from many networks does not stop their mails. A place is free again
-    when the answer leaves. So which requests are refused depends on nothing that Supabase does either.
+    when the answer leaves. So Supabase has no influence on which requests are refused either.
 
     Calls have places of their own, several times as many, with the same shares. A request that finds none of them free
     is answered as if its mail had been sent, and Supabase is not asked: a refusal would tell how long calls take.
@@ -109,7 +109,7 @@ class MailDelay:
         delay_ms: The delay. 0: each answer leaves as soon as the call has ended.
         places: How many requests may wait.
         permits: Limits the requests that occupy a thread.
-        is_acquainted: Whether anybody logged in from the network of an address before.
+        is_acquainted: Whether any account logged in from the network of an address before.
         clock: The clock of ``arrived_s``: monotonic, in seconds.
         sleep: Waits for a number of seconds.
         state: The state of the object before, at a settings reload.

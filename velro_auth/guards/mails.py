@@ -28,9 +28,9 @@ class MailPermit(enum.Enum):
 
     #: Ask for no mail, and answer as if it had been sent.
     WITHHELD = enum.auto()
-    #: Ask, but answer as if the mail had been sent, whatever Supabase says. The mail is one of those that are kept for
-    #: accounts that logged in from the caller's network before. Anybody else's would be withheld now, so an error would
-    #: tell that this address has an account.
+    #: Ask, but always answer as if the mail had been sent. The mail is one of those that are kept for accounts that
+    #: logged in from the caller's network before. Without such a login it would be withheld now, so an error would show
+    #: that this address has an account.
     KEPT = enum.auto()
     ALLOWED = enum.auto()
 
@@ -47,9 +47,9 @@ class MailBudget:
 
     Attributes:
         copy: The copy of Supabase's rate limit for mails. A mail that it refuses is withheld, as one that exceeds a
-            budget: a refusal would tell nothing of the account, but the answers of all mails are the same.
+            budget: a refusal would show nothing of the account, but the answers of all mails are the same.
         on_withheld: Called with the limit, the HMAC of the account and the caller's address for a mail that is not
-            sent. The answer does not tell, so the audit trail has to.
+            sent. The answer does not show that, so the audit trail has to.
     """
 
     budgets: Budgets
@@ -70,9 +70,9 @@ class MailBudget:
     def attempt(self, account: str, address: str) -> Iterator[MailPermit]:
         """Have Supabase asked for the mail within the block, as the value says; see :meth:`take`.
 
-        A mail is given back only if Supabase refused the request for what is in it, such as a weak password: it sends
-        no mail for that, whoever has an account. Where Supabase counts all callers as one, it stays counted: Supabase
-        counted the call, and callers could use up everybody's calls with such requests.
+        A mail is given back only if Supabase refused the content of the request, such as a weak password: it sends no
+        mail then, with or without an account. Where Supabase counts all callers as one, the mail stays counted:
+        Supabase counted the call, and one caller could use up the calls of all others with such requests.
         """
         taken, permit = self._take(account, address)
         try:
@@ -119,7 +119,7 @@ class MailBudget:
         logger.info("a mail was withheld", extra={"limit": limit, "account": caller.account})
 
     def is_acquainted(self, address: str) -> bool:
-        """Return whether anybody logged in from the network of *address* before."""
+        """Return whether any account logged in from the network of *address* before."""
         return self.attempts.knows(Caller("", self.keyring.network(address))).network
 
 
@@ -146,7 +146,7 @@ def _not_for_known_pairs(caller: Caller) -> list[Claim]:
 class SignUpLimit:
     """Sign-ups from one network, in projects that confirm them without a mail.
 
-    There a sign-up says whether the address has an account, and a successful one makes a user. So both stay counted.
+    There a sign-up shows whether the address has an account, and a successful one makes a user. So both stay counted.
     """
 
     budgets: Budgets

@@ -66,7 +66,7 @@ class SessionCalls:
 
     A made-up refresh token costs Supabase a call, and costs this process a permit. Each network has two limits: how
     many calls are in flight, all kinds together, and how many come per second, each kind separately. The calls in
-    flight of a /56 and a /48 are limited too, since one subscriber may have it (RFC 6177). All networks
+    flight of a /56 and a /48 are limited too, since one subscriber may have one (RFC 6177). All networks
     together share a bulkhead with fewer permits than that of the logins, so that logins always have the rest. Only
     calls that ask Supabase count: an answer shared with another call is free.
 

@@ -76,7 +76,7 @@ class Throttle:
 
         The try is counted before the password is checked, so that a burst of parallel guesses cannot pass the limit.
         A success gives it back, ends the streak and remembers the pair. A refused password stays counted. Any other
-        error gives it back: an outage must not lock anybody out.
+        error gives it back: an outage must not lock users out.
 
         Args:
             account: The mail address.

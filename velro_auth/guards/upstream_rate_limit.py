@@ -118,7 +118,7 @@ class RateLimitBucket:
 
     Logins and refreshes share one; mails, proofs and anonymous users have others (:class:`RateLimits`). It is in force
     while Supabase counts all callers as one, that is, unless their addresses are forwarded (``Sb-Forwarded-For``). A
-    call is never given back: Supabase counts each request that arrives, whatever its outcome.
+    call is never given back: Supabase counts each request that arrives, with any outcome.
 
     Args:
         one_address: Whether all callers count as one, so that the limit is in force; None for always.
@@ -197,15 +197,15 @@ class RateLimitBucket:
 class RateLimits:
     """The copies for routes that Supabase counts apart from logins.
 
-    Without them one caller could use up, for everybody, the mails or the codes of a project that counts all callers as
-    one. A part of each is kept for networks from which somebody logged in before.
+    In a project that counts all callers as one, one caller could otherwise use up the mails or the codes of all users.
+    A part of each copy is kept for networks from which an account logged in before.
 
     Attributes:
         mails: Sign-ups, and everything else that may send a mail. Supabase counts these routes one by one, so one copy
             for all of them is the safer one.
         proofs: Links and codes.
         anonymous: New anonymous users.
-        is_acquainted: Whether anybody logged in from the network of an address before.
+        is_acquainted: Whether any account logged in from the network of an address before.
     """
 
     mails: RateLimitBucket

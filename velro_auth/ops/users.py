@@ -78,7 +78,7 @@ def find_user(connection: Connection, who: str) -> str:
 
 
 def sessions_of(connection: Connection, user_id: str) -> Sequence[SessionRow]:
-    """Return the sessions of a user, the one that was used last first."""
+    """Return the sessions of a user, the most recently used one first."""
     with connection.cursor(row_factory=class_row(SessionRow)) as cursor:
         return cursor.execute(_SESSIONS, (user_id,)).fetchall()
 

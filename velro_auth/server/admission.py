@@ -24,7 +24,11 @@ from velro_auth.server.request_head import ParserSettings
 CLIENTS_PER_TURN: Final = 64
 
 _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_NO_CLIENT: Final = frozenset({errno.EAGAIN, errno.ECONNABORTED, errno.EPERM, errno.EINTR})
+#: The last five are errors of a new connection's network, which accept(2) of Linux hands over.
+_NO_CLIENT: Final = frozenset(
+    {errno.EAGAIN, errno.ECONNABORTED, errno.EPERM, errno.EINTR}
+    | {errno.EPROTO, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH}
+)
 
 
 class AdmittingWorker(GunicornWorker, abc.ABC):  # type: ignore[misc] # gunicorn has no types

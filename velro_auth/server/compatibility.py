@@ -1,4 +1,4 @@
-"""What is used of gunicorn beyond its documented interface, and the worker that serves when a part is missing."""
+"""The undocumented parts of gunicorn that our worker uses, and the worker that serves when one of them is missing."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _names_of(base: Any) -> set[str]:
 
 
 def refused_as(error: Exception) -> Exception:
-    """Return our error for one of gunicorn's parser, without a byte of the request; a defect stays what it is."""
+    """Return our error for an error of gunicorn's parser, without a byte of the request; return a defect unchanged."""
     names = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "gunicorn.http.errors"]
     if _DEFECTS.isdisjoint(names):
         for name in names:
@@ -61,7 +61,7 @@ def refused_as(error: Exception) -> Exception:
 
 
 class PlainWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
-    """gunicorn's threaded worker, with our answers to requests that cannot be read: gunicorn's repeat their bytes."""
+    """gunicorn's threaded worker. We answer unreadable requests: gunicorn's own answers repeat bytes of the request."""
 
     def load_wsgi(self) -> None:
         """Load the application, which writes the answers to refused requests."""

@@ -1,4 +1,4 @@
-"""Connections of clients, whose sockets never block, and the queues in which they wait, by deadline."""
+"""Connections of clients (their sockets never block), and the queues in which they wait, ordered by deadline."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Connection:
 
 
 class DeadlineQueue(dict["Connection", None]):
-    """Connections that wait for the same thing, earliest deadline first: all wait equally long.
+    """Connections that wait for the same thing. All have the same time limit, so the first has the earliest deadline.
 
     Args:
         timeout_s: How long each may wait.

@@ -1,7 +1,7 @@
 """How many connections each worker of an instance has, so that a worker leaves new ones to a worker with fewer.
 
-A kernel wakes all workers that wait for a client, or any of them. Behind a proxy that keeps its connections, one worker
-may so get most of them, and with them the requests of the next minutes: with 16 kept connections two processes answered
+The kernel wakes all workers that wait for a client, or any one of them. If a proxy keeps its connections open, one
+worker may get most of them, and so most requests of the next minutes: with 16 kept connections two processes answered
 no more logins than one (measured).
 """
 

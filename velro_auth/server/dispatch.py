@@ -1,7 +1,7 @@
 """Calls the application and writes its response as bytes.
 
-A response is sent in one piece, so the whole body is known before the head is written. It needs no chunks, and an
-application that fails in the middle of a body is answered for with a 500.
+A response is sent in one piece, so the whole body is known before the head is written. It needs no chunks. If the
+application fails in the middle of a body, the client gets a 500.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def respond(app: WSGIApplication, environ: WSGIEnvironment, *, keep: bool, serve
         server: The line of the ``Server`` field; empty for none.
 
     Raises:
-        Exception: Whatever the application raises.
-        ValueError: The status, or a header field, could be read as more than itself.
+        Exception: Any error of the application.
+        ValueError: The status, or a header field, is malformed and could split the response.
     """
     started: list[tuple[str, Fields]] = []
     parts: list[bytes] = []
@@ -116,8 +116,8 @@ def _checked(headers: Fields) -> tuple[list[str], int | None]:
     """Return the lines of the header fields that are sent, and the length that the application says.
 
     Raises:
-        ValueError: A field could be read as more than itself.
-        TypeError: It is no string.
+        ValueError: A field is malformed and could split the response.
+        TypeError: A field is no string.
     """
     names = tuple([name for name, _ in headers])
     values = [value for _, value in headers]
@@ -146,7 +146,7 @@ def _beginnings(names: tuple[str, ...]) -> tuple[list[str], list[int]]:
     A service has few kinds of responses, and their names never vary. An exception is not remembered.
 
     Raises:
-        ValueError: A name could be read as more than itself.
+        ValueError: A name is malformed and could split the response.
     """
     for name in names:
         if not _is_token(name):

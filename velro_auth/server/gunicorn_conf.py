@@ -19,7 +19,7 @@ from velro_auth.server.process_tuning import pin as _pin
 from velro_auth.server.process_tuning import use_one_heap as _use_one_heap
 from velro_auth.telemetry.logs import configuration as _configuration
 
-# Before there are threads; workers inherit it.
+# Set before any thread starts; the workers inherit it.
 _use_one_heap()
 
 _settings = _Settings.from_environment()
@@ -83,7 +83,7 @@ def pre_fork(server: _Any, worker: _Any) -> None:
 
 
 def post_fork(_server: _Any, worker: _Any) -> None:
-    """Move to that core, before any thread is started."""
+    """Pin the worker to the core that ``pre_fork`` chose, before any thread is started."""
     _records.has_forked()
     # The fork copied the master's handlers. They would swallow a SIGTERM until the worker has its own handlers, and
     # the master would have to kill the worker.
@@ -103,7 +103,7 @@ def post_worker_init(worker: _Any) -> None:
 
 
 def worker_exit(_server: _Any, worker: _Any) -> None:
-    """Let the application stop them."""
+    """Let the application stop its threads."""
     _records.remove()
     if stop := getattr(getattr(worker, "wsgi", None), "stop", None):
         stop()

@@ -13,16 +13,16 @@ _ARENA_MAX: Final = -8
 
 
 class Affinity:
-    """Chooses cores in the master and pins in the worker.
+    """Chooses a core in the master, and pins the worker to it in the worker.
 
-    A threaded worker hands each request from its main thread to another one, and the interpreter's lock with it. On two
-    cores that costs more than the request: pinned to one core, the same worker does 1.8 to 2.4 times as much
-    (measured, two cores). The first core is chosen at random, so that several services on one machine do not share it.
+    A threaded worker hands each request, and the interpreter's lock with it, from its main thread to another thread. On
+    two cores the handover costs more than the request: pinned to one core, the same worker does 1.8 to 2.4 times as
+    much (measured, two cores). The first core is random, so that several services on one machine do not share it.
 
     Args:
         workers: How many worker processes there will be.
         cores: Cores that may be used; None asks the system, which names none on macOS.
-        draw: Chooses the first of so many cores.
+        draw: Chooses the first core; called with the number of cores.
     """
 
     def __init__(

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 #: Largest head, and most that chunk sizes, chunk extensions and trailers may add to a body.
 HEAD_BYTES: Final = 64 * 1024
-#: Largest value of a header field, and of those that hold tokens: Supabase's have 1 to 2 KiB, but take up
-#: whatever a project puts into ``app_metadata``.
+#: Largest value of a header field, and of the fields that hold tokens. Supabase's tokens have 1 to 2 KiB, and more if
+#: a project puts much into ``app_metadata``.
 FIELD_BYTES: Final = 8 * 1024
 TOKEN_FIELD_BYTES: Final = 16 * 1024
 #: Largest body where the application names no limits.
@@ -32,7 +32,7 @@ _SINGLE: Final = frozenset({"HTTP_HOST", "CONTENT_TYPE"})
 
 
 class ParserSettings:
-    """What all connections of a worker have in common.
+    """The values that all connections of a worker share.
 
     Args:
         cfg: gunicorn's settings.
@@ -61,7 +61,7 @@ class ParserSettings:
         }
 
     def environ_of(self, client: Any, server: Any) -> WSGIEnvironment:
-        """Return what the environments of all requests of a connection have in common."""
+        """Return the part of the environment that all requests of a connection share."""
         peer, own = (address if isinstance(address, tuple) else ("", 0) for address in (client, server))
         addresses = {"REMOTE_ADDR": peer[0], "REMOTE_PORT": str(peer[1])}
         return {**self._environ, **addresses, "SERVER_NAME": own[0], "SERVER_PORT": str(own[1])}
@@ -111,7 +111,7 @@ def keeps_alive(options: str, version: str) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def key_of(name: bytes) -> str:
-    """Return what the field *name* is called in the environment; empty for a name that is dropped.
+    """Return the key of the field *name* in the environment; empty for a name that is dropped.
 
     Names with ``_`` are dropped: ``X_Real_IP`` would be read as ``X-Real-IP``.
     """

@@ -1,7 +1,7 @@
 """Reads requests with llhttp, and refuses requests that another server could read differently.
 
-llhttp (by way of ``httptools``) splits the bytes; its lenient flags stay off. What it accepts, and RFC 9112 or our
-limits do not, is refused here. llhttp never sees a byte behind the end of the current request.
+llhttp (through ``httptools``) splits the bytes; its lenient flags stay off. This module refuses what llhttp accepts
+against RFC 9112 or our limits. llhttp never gets a byte after the end of the current request.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ logger = logging.getLogger("velro_auth.server")
 #: A probe with a longer head is answered by the thread pool.
 PROBE_BYTES: Final = 4 * 1024
 _END: Final = b"\r\n\r\n"
-#: In place of a parser whose request is read.
+#: Replaces the parser of a request that was read to its end.
 _SPENT: Final = httptools.HttpRequestParser(None)
 #: Fields that a trailer may not hold (RFC 9110, 6.5.1). llhttp refuses a length and a coding.
 _NO_TRAILERS: Final = frozenset({b"authorization", b"host", b"te", b"trailer"})
@@ -46,7 +46,7 @@ class Progress(enum.Enum):
     COMPLETE = enum.auto()
     #: The head is read, and the application does not read the body: answer now, then close the connection.
     BODY_IGNORED = enum.auto()
-    #: Not for the application; ``RequestParser.error`` says why.
+    #: The request is refused; ``RequestParser.error`` says why.
     REFUSED = enum.auto()
 
 
@@ -54,8 +54,8 @@ class RequestParser:
     """Reads one request. The methods ``on_...`` are called by llhttp.
 
     Args:
-        settings: What all connections have in common.
-        common: What the environments of all requests of the connection have in common.
+        settings: The values that all connections share.
+        common: The part of the environment that all requests of the connection share.
 
     Attributes:
         progress: How much has been read.

@@ -1,7 +1,7 @@
 """The threads that answer requests, and the queue by which they call back the main thread.
 
-Threads are started ahead. ``concurrent.futures`` starts a thread when there is work for it; when the system has none at
-that moment, the error ends the worker's loop. Here work is only put into a queue.
+Threads are started ahead. ``concurrent.futures`` starts a thread when there is work for it. If the system has no thread
+then, the error ends the worker's loop. Here ``submit`` only puts work into a queue.
 """
 
 from __future__ import annotations
@@ -45,11 +45,6 @@ class CallbackQueue:
         for _ in range(self._calls.qsize()):
             callback, args = self._calls.get()
             callback(*args)
-
-    def close(self) -> None:
-        """Close the pipe."""
-        os.close(self._reader)
-        os.close(self._writer)
 
 
 class Pool:

@@ -1,9 +1,9 @@
 """gunicorn's threaded worker, rebuilt so that clients wait in the selector and not in a thread.
 
-gunicorn's ``gthread`` can be stopped by a few clients: one that sends nothing holds a pool thread for 5 s, and one
-that asks for ``Connection: close`` and stays holds the main thread for 2 s (measured with 27.0.1: one such
-client per half second takes a probe from 1 ms to 3 s). Here a thread gets a request only when it has arrived, and the
-main thread answers the probes of load balancers, so they never queue behind logins. See
+A few clients can stop gunicorn's ``gthread``. A client that sends nothing holds a pool thread for 5 s. A client that
+asks for ``Connection: close`` and stays connected holds the main thread for 2 s (measured with 27.0.1: one such client
+per half second slows a probe from 1 ms to 3 s). Here a thread gets a request only when the request has arrived. The
+main thread answers the probes of load balancers, so probes never wait behind logins. See
 ``docs/explanation/worker.md``.
 """
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 #: How much is read of a connection that we have closed.
 LINGER_BYTES: Final = 64 * 1024
-#: Probes answered before the sockets are looked at again, so that many probes do not keep logins out; as many other
-#: requests that are answered at once; likewise refused requests, each of which takes ten times as long.
+#: Probes answered before the sockets are looked at again, so that many probes do not keep logins out. The first number
+#: also holds for other requests that are answered at once; the second is for refusals, which take ten times as long.
 PROBES_PER_TURN: Final = 16
 REFUSALS_PER_TURN: Final = 4
 #: How often the worker tells the master that it lives; the master waits for gunicorn's ``timeout``, 30 s here.
 BEAT_S: Final = 1.0
-#: A body of this size is small. All larger bodies that arrive at the same time have so much memory together.
+#: A body up to the first size is small. All larger bodies that arrive at the same time share the second size in memory.
 SMALL_BODY_BYTES: Final = 64 * 1024
 LARGE_BODIES_BYTES: Final = 64 * 1024 * 1024
 
@@ -51,8 +51,8 @@ class Worker(AdmittingWorker):
 
     * ``main_thread_paths``: paths whose answers are fast and never block.
     * ``answers_at_once``: returns whether the answer to a complete request is fast and does not block.
-    * ``body_limits``: (method, path) → largest body. A larger one is refused before it is read, and a body that is
-      not named is not waited for.
+    * ``body_limits``: (method, path) → largest body. A larger body is refused before it is read. The worker does not
+      wait for the body of any other request.
     * ``answers_refusals``, ``refusal_fields``: see ``velro_auth.server.refusals``.
     """
 
@@ -104,14 +104,14 @@ class Worker(AdmittingWorker):
             self._beat()
             self._turn(wait_s=0.1)
         self._pool.shutdown()
+        # Not the pipe of the callbacks: another SIGTERM, or a late answer, may still write to it.
         self.poller.close()
-        self._callbacks.close()
 
     def _beat(self) -> bool:
         """Once a second, tell the master that this worker lives; False when the master is gone.
 
-        gunicorn does so each turn. That is two system calls a request, and the first of them gives the interpreter to
-        the thread that answers and then takes it away again.
+        gunicorn does so each turn. That costs two system calls a request. In the first of them, the main thread gives
+        the interpreter's lock to the thread that answers, and then takes it back.
         """
         now_s = self._clock()
         if now_s < self._next_beat_s:
@@ -127,7 +127,7 @@ class Worker(AdmittingWorker):
     def _turn(self, *, wait_s: float) -> None:
         for key, _ in self.poller.select(0 if self._probes or self._prompt or self._refused else wait_s):
             key.data(key.fileobj)
-        # Probes first. All are answered before any is logged: nobody waits for a line, and it takes less time.
+        # Probes first. All are answered before any is logged: no answer waits for a log line, and it takes less time.
         jobs: list[Callable[[], object]] = []
         for waiting in (self._probes, self._prompt):
             for _ in range(min(len(waiting), PROBES_PER_TURN)):
@@ -223,6 +223,8 @@ class Worker(AdmittingWorker):
             parser.environ[AFTERWARDS] = conn.afterwards
             answer, keep = respond(self.wsgi, parser.environ, keep=keep, server=_SERVER)
         except Exception as error:  # noqa: BLE001 - the refuser logs a defect
+            # They would record an answer that is not sent.
+            conn.afterwards.clear()
             answer, keep = self._refusal(conn, error), False
         conn.outbox += answer
         try:

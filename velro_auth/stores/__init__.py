@@ -1,1 +1,1 @@
-"""What speaks Redis or Valkey."""
+"""Everything that talks to Redis or Valkey."""

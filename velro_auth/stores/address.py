@@ -66,15 +66,15 @@ class StoreAddress:
 
     @property
     def is_verified(self) -> bool:
-        """Whether another server could not pass for this store: its certificate and name are checked, if it has TLS."""
+        """Whether certificate and name are checked, if it has TLS, so that no other server can pass for this store."""
         return self.tls.get("ssl_cert_reqs") != "none" and self.tls.get("ssl_check_hostname") is not False
 
 
 def parse_address(text: str) -> StoreAddress:
-    """Return the address that *text* is.
+    """Parse an address.
 
     Raises:
-        ValueError: It is none. The message says what is wrong, without quoting it.
+        ValueError: *text* is no address. The message says what is wrong, without quoting *text*.
     """
     scheme, separator, rest = text.strip().partition("://")
     if scheme == "unix" and separator:

@@ -35,12 +35,12 @@ class CounterStatus:
 class RedisAttempts:
     """Counters in Redis, and in memory while Redis is unavailable; see ``guards.attempts.Attempts``.
 
-    Every try that Redis allows is counted in memory too. So memory neither forgets it nor grants a second budget when
-    Redis becomes unavailable, again and again.
+    Every try that Redis allows is counted in memory too. So memory neither forgets it nor grants a second budget,
+    however often Redis becomes unavailable.
 
     One server counts a try in one call. In a cluster the counters of the account, of its networks and of the service
-    lie in three slots, so a try takes three calls, always in this order. A slot that refuses it is followed by refunds
-    in those before, so a limit is never exceeded. If the process ends in between, the try stays counted there: one try
+    lie in three slots, so a try takes three calls, always in this order. If a slot refuses the try, the slots before
+    give it back, so a limit is never exceeded. If the process ends in between, the try stays counted there: one try
     of each limit at most, for each request under way.
 
     When Redis works again after a failure, a thread counts the latest tries of this process there once more: see
@@ -51,6 +51,7 @@ class RedisAttempts:
         limits: The limits, for all processes together.
         fallback: Counters of this process, with its share of the limits.
         backoff: Decides when Redis is asked again after it failed.
+        recent: The latest tries of this process, if they outlive this object.
         prefix: The beginning of every key; it names the project, so that several can share one Redis.
         clock: Seconds, for tests; None means Redis's own time, one clock for all gateways.
     """
@@ -62,6 +63,7 @@ class RedisAttempts:
         limits: Limits,
         fallback: MemoryAttempts,
         backoff: StoreBackoff,
+        recent: RecentTries | None = None,
         prefix: str = REDIS_PREFIX,
         clock: Callable[[], float] | None = None,
     ) -> None:
@@ -75,14 +77,13 @@ class RedisAttempts:
         self._fallback = fallback
         self._backoff = backoff
         self._clock = clock
-        self._recent = RecentTries(backoff.clock)
-        self._recoveries = backoff.recoveries
+        self._recent = recent or RecentTries(backoff.clock, recoveries=backoff.recoveries)
         self._recounting = Background(self._recount, name="recount")
 
     def begin(self, caller: Caller, *, has_solved: bool = False) -> Reservation | Refusal:
         """Count one try in all scopes at once, or in none; in memory while Redis is unavailable."""
         scopes = scopes_of(is_known=False, is_wide=bool(caller.wider), has_solved=has_solved)
-        if self._recoveries != self._backoff.recoveries:
+        if self._recent.recoveries != self._backoff.recoveries:
             # Not while the store is away again: each login would ask it once more.
             if self._backoff.may_ask():
                 self._recounting.ensure()
@@ -129,7 +130,7 @@ class RedisAttempts:
         self._settle_all(caller, scopes, times, shard=reservation.shard, succeeded=succeeded)
 
     def knows(self, caller: Caller) -> Known:
-        """Return whether the pair, or anybody from the network, logged in before."""
+        """Return whether the pair, or any account from the network, logged in before."""
         pair = network = 0
         try:
             with self._backoff.attempt(failures=STORE_ERRORS):
@@ -210,7 +211,7 @@ class RedisAttempts:
                         self._recount_one(reservation, scopes)
         except RedisUnavailable:
             return
-        self._recoveries = recoveries
+        self._recent.recoveries = recoveries
 
     def _recount_one(self, reservation: Reservation, left: frozenset[str]) -> None:
         caller, scopes = reservation.caller, tuple(scope for scope in reservation.scopes if scope in left)

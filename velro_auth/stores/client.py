@@ -19,6 +19,7 @@ from velro_auth.health_checks import Finding
 from velro_auth.stores.address import parse_address
 from velro_auth.stores.advice import advice_for
 from velro_auth.stores.connections import open_client, write_probes
+from velro_auth.stores.recent_tries import RecentTries
 
 logger = logging.getLogger("velro_auth.guards")
 
@@ -51,7 +52,7 @@ def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> redis.Redis:
 
 
 class RedisUnavailable(Exception):
-    """Redis does not answer, or failed a moment ago. Stays within ``stores``: every user can go on without Redis."""
+    """Redis does not answer, or failed a moment ago. Only ``stores`` handles it: every user can go on without Redis."""
 
 
 class StoreBackoff:
@@ -97,7 +98,7 @@ class StoreBackoff:
         self.recoveries = 0
 
     def tell(self, other: StoreBackoff) -> None:
-        """Report failures to answer to *other* too: it is about the same store, and must not wait for it again."""
+        """Report missing answers to *other* too: it guards the same store, and must not wait for the store again."""
         self._beside = other
 
     @property
@@ -198,7 +199,7 @@ class StoreBackoff:
             self._prober.ensure()
 
     def _keep_probing(self) -> None:
-        """Call the probe until it succeeds, or until somebody else has found that the store works."""
+        """Call the probe until it succeeds, or until another caller has found that the store works."""
         pause_s = self._pause_s
         while self.is_degraded and not self._closed.wait(pause_s):
             pause_s = FIRST_PAUSE_S
@@ -232,11 +233,13 @@ class SharedStore:
     Attributes:
         client: The client of all users of the store. The probes use it too, so that it knows the nodes of a cluster
             that are primaries now before requests ask again. None: each user makes its own.
+        recent: The latest login tries of this process; a settings reload must not lose those that Redis may lack.
     """
 
     counters: StoreBackoff = field(default_factory=StoreBackoff)
     sessions: StoreBackoff = field(default_factory=sessions_backoff)
     client: redis.Redis | None = None
+    recent: RecentTries = field(default_factory=lambda: RecentTries(time.monotonic))
 
     @classmethod
     def of(cls, url: str, *, prefix: str) -> SharedStore:

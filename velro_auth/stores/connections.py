@@ -29,8 +29,8 @@ PROBE_EXPIRES_MS: Final = 10_000
 def open_client(address: StoreAddress, *, timeout_s: float) -> redis.Redis:
     """Return a client for *address* without retries; it connects on first use.
 
-    A client of a cluster is no ``redis.Redis``, but has the same commands. Those over keys of several slots must not be
-    used: each call of ours has keys of one slot.
+    A client of a cluster is no ``redis.Redis``, but has the same commands. Do not use a command with keys of several
+    slots: each call of ours has keys of one slot.
     """
     options: dict[str, Any] = {
         "socket_timeout": timeout_s,
@@ -82,12 +82,13 @@ def _login(username: str, password: str) -> dict[str, str]:
 class LazyCluster(RedisCluster):
     """A client of a cluster that asks for its nodes with the first command, not when it is made.
 
-    What redis-py's constructor sets is missing until then, so the first look for it calls the constructor.
+    The attributes that redis-py's constructor sets are missing until then. The first access to one calls it.
     """
 
     def __init__(self, **options: Any) -> None:
         self._options = options
         self._opening = threading.RLock()
+        self._failures = 0
 
     def __getattr__(self, name: str) -> Any:
         """Connect, and return what was missing.
@@ -95,19 +96,23 @@ class LazyCluster(RedisCluster):
         Raises:
             RedisClusterException: None of the nodes answers.
         """
-        if name.startswith("__") or name in {"_options", "_opening", "_is_open"}:
+        if name.startswith("__") or name in {"_options", "_opening", "_failures", "_is_open"}:
             raise AttributeError(name)
+        failures = self._failures
         with self._opening:
+            if self._failures > failures:
+                # Or callers that waited would each wait for all nodes, one after the other.
+                raise errors.RedisClusterException("No node of the cluster answered a moment ago")
             if not self.__dict__.get("_is_open"):
                 self._open()
         return object.__getattribute__(self, name)
 
     def _open(self) -> None:
-        own = {"_options": self._options, "_opening": self._opening}
+        own = {"_options": self._options, "_opening": self._opening, "_failures": self._failures + 1}
         try:
             RedisCluster.__init__(self, **self._options)
         except BaseException:
-            # Or the next command would find half a client.
+            # Otherwise the next command would find an unfinished client.
             self.__dict__.clear()
             self.__dict__.update(own)
             raise

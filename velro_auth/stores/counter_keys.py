@@ -1,8 +1,8 @@
 """The names of the throttle's counters in Redis, and which of them one call may have together.
 
-In a cluster the keys of one call must lie in one slot. A cluster hashes what is in braces in a name: the account for
+In a cluster the keys of one call must lie in one slot. A cluster hashes the part of a name in braces: the account for
 its own counters, the widest network for all networks around a caller, and a number for each part of the service's
-counter. One server does not care, and gets all keys in one call.
+counter. A single server ignores the braces, and gets all keys in one call.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any, Final, NamedTuple
 from velro_auth.guards.keys import Caller
 from velro_auth.guards.limits import NETWORKS, Limit, Record
 
-#: A cluster divides the service's counter into this many, so that its keys lie on several primaries.
+#: In a cluster the service's counter is divided into this many parts, so that its keys lie on several primaries.
 MAX_SHARDS: Final = 10
 
-#: Tries that one of those must hold, also after failures. Smaller ones would be used up by chance, long before the sum.
+#: Tries that one part must hold, also after failures. Chance would use up smaller parts long before the whole counter.
 SHARD_HOLDS: Final = 15
 
-#: How many of them are asked before a try is refused for the service's limit.
+#: How many parts are asked before a try is refused for the service's limit.
 SHARDS_ASKED: Final = 3
 
 #: What an account's slot holds, and a network's.

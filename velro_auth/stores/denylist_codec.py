@@ -53,8 +53,8 @@ _ACK_EXPIRES_MS: Final = 5000
 class DenialsInRedis:
     """Reads and writes denials.
 
-    Every method may raise ``redis.RedisError``; the caller handles it. An index of another type (somebody overwrote
-    it) is replaced: every process adds its own denials when it fetches the list next.
+    Every method may raise ``redis.RedisError``; the caller handles it. An index of another type (another program
+    overwrote it) is replaced: every process adds its own denials when it fetches the list next.
 
     Args:
         client: Has short timeouts: they are the longest time for which Redis can delay a request.
@@ -141,8 +141,9 @@ class DenialsInRedis:
 
     def acknowledge(self, message_id: str) -> None:
         """Report that this process has received a message."""
+        # First, so that it expires even if this process ends before the next line.
+        self._client.set(self._ack(message_id), 0, nx=True, px=_ACK_EXPIRES_MS)
         self._client.incr(self._ack(message_id))
-        self._client.pexpire(self._ack(message_id), _ACK_EXPIRES_MS)
 
     def acknowledged(self, message_id: str) -> int:
         """Return how many processes have received a message."""

@@ -37,10 +37,15 @@ class RecentTries:
 
     Args:
         clock: A monotonic clock, in seconds.
+        recoveries: How often the store had recovered before the first of them.
+
+    Attributes:
+        recoveries: How often the store had recovered when they were counted again last.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], *, recoveries: int = 0) -> None:
         self._clock = clock
+        self.recoveries = recoveries
         self._tries: OrderedDict[_Key, _Entry] = OrderedDict()
         self._lock = threading.Lock()
 

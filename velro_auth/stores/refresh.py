@@ -54,7 +54,7 @@ SHARED_FAILURES: Final[dict[str, type[errors.VelroAuthError]]] = {
     )
 }
 
-#: Returns the answer, if there is one, or the holder of the lock: our own nonce where nobody had it.
+#: Returns the answer, if there is one, or the holder of the lock: our own nonce if the lock was free.
 _LOCK: Final = """
 local answer = redis.call('GET', KEYS[1])
 if answer then return {answer, ''} end

@@ -39,8 +39,8 @@ def _ignore() -> None:
 class Replicas:
     """How many processes share a Redis.
 
-    A process that starts or stops is noticed within a beat, one that was killed after ``ALIVE_S``. While Redis is away
-    the last number stays: that is when it is needed.
+    A process that starts is noticed within a beat, one that stops within two, one that was killed after ``ALIVE_S``.
+    While Redis is away the last number stays: that is when it is needed.
 
     Args:
         client: A client from ``connect``.
@@ -48,6 +48,7 @@ class Replicas:
 
     Attributes:
         processes: All processes, this one included; 0 before the first answer.
+        thread: Counts.
         on_change: Called in the background when the number has changed.
     """
 
@@ -55,8 +56,8 @@ class Replicas:
         self._client = client
         self._key = f"{prefix}:processes"
         self._closed = threading.Event()
-        self._beating = Background(self._beat, name="replicas")
-        self.processes = 0
+        self.thread = Background(self._beat, name="replicas")
+        self.processes = self._counted = 0
         self.on_change: Callable[[], None] = _ignore
         self._name = ""
         after_fork(self)
@@ -67,12 +68,12 @@ class Replicas:
 
     def start(self) -> None:
         """Begin to be counted."""
-        self._beating.ensure()
+        self.thread.ensure()
 
     def stop(self) -> None:
         """Be counted no longer, from now on."""
         self._closed.set()
-        self._beating.end()
+        self.thread.end()
         if self._name:
             with contextlib.suppress(*STORE_ERRORS):
                 self._client.zrem(self._key, self._name)
@@ -94,11 +95,12 @@ class Replicas:
 
     def _beat(self) -> None:
         while not self._closed.is_set():
-            if self._has_changed():
-                try:
+            try:
+                if self._has_changed():
                     self.on_change()
-                except Exception:
-                    logger.exception("another number of processes could not be taken over")
+            except Exception:
+                # The thread must survive a defect, or this process would be counted no longer.
+                logger.exception("another number of processes could not be taken over")
             self._closed.wait(BEAT_S)
 
     def _has_changed(self) -> bool:
@@ -106,5 +108,7 @@ class Replicas:
             counted = self.count()
         except STORE_ERRORS:
             return False
-        before, self.processes = self.processes, counted
-        return counted != before
+        # A smaller number counts from the second beat on: after Redis was away, the others note themselves within one.
+        before, self.processes = self.processes, max(counted, self._counted)
+        self._counted = counted
+        return self.processes != before

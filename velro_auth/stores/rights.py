@@ -14,10 +14,10 @@ COMMANDS: Final = (
     *("zrangebyscore", "zrem", "zremrangebyrank", "zremrangebyscore", "zscore"),
 )
 
-#: Those that only the doctor sends.
+#: Commands that only the doctor sends.
 DOCTOR: Final = ("info",)
 
-#: Those that a cluster needs besides.
+#: Further commands that a cluster needs.
 CLUSTER: Final = ("asking", "cluster|slots", "command", "pubsub|numsub")
 
 #: The words of ``ACL SETUSER`` after the name and the password. redis-py names itself to servers that know ``CLIENT

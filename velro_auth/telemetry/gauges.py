@@ -141,7 +141,7 @@ def pool_gauges(
     Args:
         idle: Number of idle connections to Supabase.
         age_s: Age of the oldest idle one; 0 without any.
-        unused_s: Time since the last use of the one that was idle longest; 0 without any.
+        unused_s: Time since the last use of the connection that was idle longest; 0 without any.
     """
     unused = "Time since the last use of the one unused for longest."
     return (

@@ -68,8 +68,8 @@ _access_log: Final = logging.getLogger("velro_auth.access")
 class _AccessRecord(logging.LogRecord):
     """A record of the access log.
 
-    ``logging`` would find out which line of code logs, in which thread, process and task: nobody asks, and it takes as
-    long as all else about a line.
+    ``logging`` would look up the code line, thread, process and task that log. Our lines do not show them, and the
+    look-up takes as long as all else about a line.
     """
 
     _usual: Final = vars(logging.makeLogRecord({"name": _access_log.name}))

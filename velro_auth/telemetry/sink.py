@@ -206,7 +206,7 @@ class Sink:
                 self._unreported += sum(line.reports or 1 for line in lost)
 
     def _gather(self) -> None:
-        """Wait a moment for further lines, unless somebody waits for those that there are."""
+        """Wait a moment for further lines, unless a caller waits for the lines that are there."""
         if self._gather_s and len(self._lines) < self._max_lines // 2:
             self._is_gathering = True
             self._changed.wait_for(lambda: self._is_urgent, self._gather_s)

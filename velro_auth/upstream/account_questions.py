@@ -62,10 +62,10 @@ VERIFY: Final = translate.Question(
         "flow_state_not_found": errors.LinkInvalid,
         "flow_state_expired": errors.LinkInvalid,
         "user_not_found": errors.LinkInvalid,
-        # Told after the right code only.
+        # Supabase answers this only after the right code.
         "user_banned": errors.LinkInvalid,
         "signup_disabled": errors.LinkInvalid,
-        # Somebody else has taken the new address meanwhile.
+        # Another user has taken the new address meanwhile.
         "email_exists": errors.LinkInvalid,
         "validation_failed": errors.InvalidRequest,
         "unknown": errors.LinkInvalid,

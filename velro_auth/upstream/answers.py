@@ -1,8 +1,8 @@
 """Reads successful answers of Supabase Auth: the JSON in them, whose they are, and sessions.
 
-An answer must be about the user who was asked about. An HTTP/1.1 answer carries nothing of its request. A server, a
-proxy or a network that repeats or delays an answer makes it look like the answer to the next request on the
-connection, and the session in it like that user's.
+An answer must be about the user who was asked about. An HTTP/1.1 answer carries nothing of its request. If a server, a
+proxy or a network repeats or delays an answer, it looks like the answer to the next request on the connection, and its
+session looks like that of the next user.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def json_object(reply: Reply) -> dict[str, Any]:
     """Return the JSON object of a successful answer.
 
     Raises:
-        UpstreamUnavailable: There is none: somebody else answered.
+        UpstreamUnavailable: There is none: another server answered.
     """
     body = content(reply)
     if not isinstance(body, dict):
@@ -137,9 +137,9 @@ def session_from(reply: Reply) -> Session:
     token's lifetime, the token is right and the body is not (contract of Supabase Auth, 1).
 
     Raises:
-        UpstreamUnavailable: Not JSON: somebody else answered.
+        UpstreamUnavailable: Not JSON: another server answered.
         UpstreamFailed: JSON, but no session.
-        WrongAnswer: The token is another user's than the one beside it.
+        WrongAnswer: The token belongs to another user than the one beside it.
     """
     body = content(reply)
     if body is NO_JSON:
@@ -211,7 +211,7 @@ def user_from(reply: Reply, access_token: str) -> User:
     """Read the user from a successful answer about the owner of *access_token*.
 
     Raises:
-        UpstreamUnavailable: Not JSON: somebody else answered.
+        UpstreamUnavailable: Not JSON: another server answered.
         UpstreamFailed: JSON, but no user.
         WrongAnswer: It is another user.
     """
@@ -228,7 +228,7 @@ def user_of(access_token: str, reply: Reply) -> Mapping[str, Any]:
     """Return the user object of a successful answer.
 
     Raises:
-        UpstreamUnavailable: Not JSON, or no user: somebody else answered.
+        UpstreamUnavailable: Not JSON, or no user: another server answered.
         WrongAnswer: It is another user than that of *access_token*.
     """
     user = content(reply)

@@ -39,8 +39,8 @@ class PublicRequest:
 class AuthCalls:
     """Asks Supabase Auth over a pool of connections.
 
-    Never by a shared ``supabase.Client``: that stores the last session and sends it along with the next user's login.
-    Nothing of one call outlives it here.
+    It never uses a shared ``supabase.Client``: that stores the last session and sends it with the next user's login.
+    Here no data of a call is kept after the call.
 
     Args:
         transport: The way to the project.
@@ -84,7 +84,7 @@ class AuthCalls:
         """Ask without a user's token: with the publishable key where a captcha is demanded. Raises as :meth:`ask`."""
         began_s = time.monotonic()
         is_public = self._captcha is not None and self._captcha.is_demanded()
-        # That may have asked Supabase, and waited for an answer.
+        # ``is_demanded`` may have asked Supabase, and waited for an answer.
         context.waited_s += time.monotonic() - began_s
         chosen = request.public if is_public else request.privileged
         try:

@@ -1,7 +1,7 @@
-"""Does the project demand a captcha? And so: which key do calls without a user's token go with?
+"""Finds out whether the project demands a captcha, and so which key calls without a user's token need.
 
-With a secret key alone Supabase's edge takes a call for an administrator's, for whom no captcha is checked (seen on
-the real server). Nothing in the answers to such calls says so. With the publishable key Supabase says
+Supabase's edge treats a call with only a secret key as an administrator's call, for which it checks no captcha (seen on
+the real server). The answers to such calls do not show that. With the publishable key Supabase says
 ``captcha_failed`` to a login without a captcha, before it counts the call and before it looks at anything else.
 """
 
@@ -41,7 +41,7 @@ Answer: TypeAlias = Literal["demanded", "not demanded", "key refused", "unknown"
 
 
 class Learnt(Generic[T]):
-    """An answer of the project, asked for again when it is too old. While one caller asks, others go by the former one.
+    """An answer of the project, asked for again when it is too old. While one caller asks, others get the old answer.
 
     Args:
         ask: Returns the answer; None where there is none now.
@@ -63,7 +63,7 @@ class Learnt(Generic[T]):
         """Return the answer, asking when it is too old."""
         if self._is_stale() and self._asking.acquire(blocking=False):
             try:
-                # Somebody else may have asked between the look and the lock.
+                # Another thread may have asked before this one got the lock.
                 if self._is_stale():
                     self.note(self._ask())
             finally:
@@ -88,10 +88,10 @@ class Captcha(Protocol):
 
     @property
     def key(self) -> str:
-        """The key that calls without a user's token go with where it does."""
+        """The key for calls without a user's token, if the project demands a captcha."""
 
     def is_demanded(self) -> bool:
-        """Return whether it does."""
+        """Return whether the project demands a captcha."""
 
     def demanded(self) -> None:
         """Note that Supabase demanded one, or refused one."""
@@ -112,7 +112,7 @@ class DemandedCaptcha:
 
 
 def question(transport: Transport, key: str) -> PreparedRequest:
-    """Return the request that shows it: a login without an account and without a captcha."""
+    """Return the request that shows whether a captcha is demanded: a login without an account and without a captcha."""
     return transport.prepare("POST", "/auth/v1/token?grant_type=password", key=key)
 
 
@@ -127,14 +127,14 @@ def ask(transport: Transport, request: PreparedRequest) -> Answer:
     code = translate.code_of(reply, content(reply))
     if reply.status != _TOO_MANY and (code is None or reply.status >= _SERVER_CLASS):
         return "unknown"
-    # The captcha is checked first: any other answer comes from behind it.
+    # The captcha is checked first: any other answer means that Supabase demanded none.
     return "demanded" if code == "captcha_failed" else "not demanded"
 
 
 class LearntCaptcha:
     """Asks Supabase with the publishable key, at most once a minute, and shares the answer; per process.
 
-    While it is not known, one is demanded: the publishable key is right in any project.
+    Until the answer is known, a captcha counts as demanded: the publishable key is right in any project.
 
     Args:
         transport: The way to the project.
@@ -154,7 +154,7 @@ class LearntCaptcha:
         return self._learnt() == "demanded"
 
     def demanded(self) -> None:
-        """Note that Supabase demanded one, or refused one: no question tells it better."""
+        """Note that Supabase demanded one, or refused one: no question gives a better answer."""
         self._is_key_refused = False
         self._learnt.note("demanded")
 

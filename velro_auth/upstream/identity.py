@@ -1,4 +1,4 @@
-"""Supabase Auth as the one who knows the users."""
+"""Sign-in, refresh, token check and sign-out at Supabase Auth."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Keeps Supabase's public signing keys at hand, so that tokens are judged without asking.
+"""Keeps Supabase's public signing keys, so that tokens are verified without asking Supabase.
 
 The life of a key set, by its age::
 
     0 ─────────── refresh_after ─────── ttl ─────────────────────── ttl + stale ──────
       used as is  used, one fetch runs  used only while fetches     not used: tokens
-                  in the background     fail (stale-if-error)       cannot be judged here
+                  in the background     fail (stale-if-error)       cannot be verified here
 
 PyJWT's own client fetches under one lock and forgets its keys when a fetch fails: with the endpoint hanging
-for one second, eight threads waited one to eight seconds (measured), and an outage of it refuses everybody.
+for one second, eight threads waited one to eight seconds (measured), and an outage of it refuses all users.
 Here the lock is never held during a fetch, each fetch has a short-lived thread of its own, and at most one
 is under way. No thread exists before the first key is asked for.
 """
@@ -37,7 +37,7 @@ class KeyTimes:
         cooldown_s: The least time between two fetches: strangers can make up as many names of keys as they
             like. Also the pause after a failed fetch.
         eager_cooldown_s: The same while there is no usable key at all.
-        wait_s: How long a reader waits for a fetch under way, where nothing can be said without it.
+        wait_s: How long a reader waits for a fetch under way, if no token can be verified without it.
     """
 
     ttl_s: float = 600.0
@@ -127,8 +127,8 @@ class KeyStore:
         """Return the key named *kid*.
 
         Raises:
-            CannotJudge: There is no such key as far as is known. It may be one of a rotation that has just
-                happened, so the token is not refused for it.
+            CannotVerify: No such key is known at the moment. It may be a new key of a rotation that has just
+                happened, so the token is not refused.
         """
         snapshot = self._usable()
         key = snapshot.keys.get(kid)
@@ -207,9 +207,9 @@ class KeyStore:
         return self._awaited(fetching)
 
     def _awaited(self, fetching: threading.Event | None) -> _Snapshot:
-        """Wait for the fetch under way, because nothing can be said without it."""
+        """Wait for the fetch under way, because no token can be verified without it."""
         if fetching is not None:
-            # At the start everybody may wait. When fetches fail, only some: an outage must not cost every thread.
+            # At the start all readers may wait. When fetches fail, only some: an outage must not occupy every thread.
             self._wait_for(fetching, is_bounded=self._progress.last_failed)
         snapshot = self._snapshot
         if snapshot is None or self._clock() - snapshot.fetched_s > self._last_resort_s:
@@ -265,7 +265,7 @@ class KeyStore:
         keys: Mapping[str, Key] | None = None
         try:
             keys = read_key_set(self._fetch())
-        except Exception as error:  # noqa: BLE001 (whatever it was, the keys at hand stay in force)
+        except Exception as error:  # noqa: BLE001 (after any error the present keys stay in force)
             log.warning("The signing keys could not be fetched: %s: %s", type(error).__name__, error)
         with self._lock:
             progress = self._progress

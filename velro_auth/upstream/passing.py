@@ -41,7 +41,7 @@ _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
-#: Codes that say that the project has something switched off: the client's to know.
+#: Codes that say that the project has something switched off. The client may see them.
 _SWITCHED_OFF: Final[translate.Codes] = {
     "email_provider_disabled": errors.PassedOn,
     "phone_provider_disabled": errors.PassedOn,
@@ -90,7 +90,7 @@ QUESTIONS: Final[Mapping[Kind, translate.Question]] = {
         codes={**translate.ANYWHERE, **_SWITCHED_OFF}, refused=errors.LinkInvalid, otherwise=errors.PassedOn
     ),
     "user": _USER,
-    # A form is told. Whether the domain takes mails is looked at after the address was looked for.
+    # A malformed address is reported. Supabase checks the domain only after it has looked for a user with the address.
     "address": dataclasses.replace(
         _USER,
         codes={
@@ -145,7 +145,7 @@ class SupabasePassing:
             raise errors.UpstreamUnavailable(f"{reply.status} with a part of a JSON document")
         session = self._session(call, reply, told)
         if call.bearer and call.path == "/user":
-            # Whatever else it is, nobody could say whose it is.
+            # Only a user object shows whose answer it is.
             user_of(call.bearer, reply)
         headers = [(name, _checked(value)) for name in _HEADERS if (value := reply.headers.get(name))]
         content_ = None if told is NO_JSON else told

@@ -1,4 +1,4 @@
-"""Questions about the project: does its login path work, does it take passwords, does it count callers one by one?
+"""Asks whether the login path of the project works, takes passwords, and counts callers one by one.
 
 ``/auth/v1/health`` is green with a dead database. The login path itself refuses an empty login as invalid even where
 e-mail logins are switched off, so the project's settings are read as well.
@@ -18,8 +18,8 @@ from velro_auth.upstream.answers import content
 from velro_auth.upstream.captcha import DEADLINE_S, Learnt
 from velro_auth.upstream.transport.transport import Transport
 
-#: What an empty login is answered when all is well: refused before any account is looked at. With the publishable key
-#: a captcha may be demanded first.
+#: The answers to an empty login when all is well: Supabase refuses it before it looks at any account. With the
+#: publishable key it may demand a captcha first.
 _HEALTHY: Final = frozenset({"validation_failed", "captcha_failed"})
 
 #: Shortest time between two empty logins of :class:`LoginPathCheck`, in seconds.
@@ -117,7 +117,7 @@ class LearntSignUpMode:
         self.needs_mail: Final = Learnt(self._ask, first=True, clock=clock)
 
     def learn(self, *, needs_mail: bool) -> None:
-        """Note what an answer to a sign-up showed: nothing shows it better."""
+        """Note what an answer to a sign-up showed: no question gives a better answer."""
         self.needs_mail.note(needs_mail)
 
     def _ask(self) -> bool | None:
@@ -129,7 +129,7 @@ class ForwardingProof:
     """Asks for an empty login in the name of an address that never called before.
 
     Where callers are counted one by one, that address has all its calls left. A 429 for it means that it was counted
-    with the others. Sound right after another 429 only: at other times the common count has room as well.
+    with the others. That is a proof only right after another 429: at other times the common count has room as well.
 
     Args:
         transport: The way to the project, with the key that logins are sent with.

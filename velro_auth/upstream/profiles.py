@@ -25,7 +25,7 @@ _SERVER_CLASS: Final = 500
 
 logger = logging.getLogger("velro_auth.upstream")
 
-#: With the id, by which the answer is known to be about the user who was asked about.
+#: With the id, so that the answer can be checked: it must be about the user who was asked about.
 COLUMNS: Final = "id,display_name,avatar_url,credits_balance,created_at,updated_at"
 
 
@@ -39,7 +39,7 @@ class SupabaseProfiles:
     Args:
         transport: The way to the project.
         url: Address of the project.
-        key: API key to send along; the row is read with the user's rights, whatever the key.
+        key: API key to send along; with any key, the row is read with the user's rights.
     """
 
     def __init__(self, transport: Transport, *, url: str, key: str) -> None:
@@ -115,7 +115,7 @@ class SupabaseProfiles:
         transport = self._transport
 
         class Bridge(httpx.BaseTransport):
-            """Sends what httpx wants sent through our transport."""
+            """Sends the requests of httpx through our transport."""
 
             def handle_request(self, request: httpx.Request) -> httpx.Response:
                 judge = functools.partial(_only_rows_of, request.url.params.get("id", ""))

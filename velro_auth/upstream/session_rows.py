@@ -57,8 +57,8 @@ class SupabaseSessionRows:
 
     Args:
         transport: The way to the project.
-        shows_address: Whether Supabase records the clients' addresses for calls of this service. Else it records
-            this service's own, which is nobody's.
+        shows_address: Whether Supabase records the clients' addresses for calls of this service. Otherwise it records
+            this service's own address, which is no client's.
     """
 
     def __init__(self, transport: Transport, *, shows_address: Callable[[], bool]) -> None:

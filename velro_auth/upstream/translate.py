@@ -1,6 +1,6 @@
 """The one table from Supabase's answers to our errors.
 
-Decided by ``code``, never by status alone or by message: statuses 400 and 422 are interchangeable and messages
+The ``code`` decides, never the status alone or the message: statuses 400 and 422 are interchangeable and messages
 change (contract of Supabase Auth, 2.1). A 401 without a code of Supabase Auth comes from the edge in front of it
 and means that our key is wrong; it must never look like a wrong password.
 """
@@ -22,7 +22,7 @@ logger = logging.getLogger("velro_auth.upstream")
 
 Codes: TypeAlias = Mapping[str, type[VelroAuthError]]
 
-#: Codes that mean the same whatever was asked.
+#: Codes that mean the same for every question.
 ANYWHERE: Final[Codes] = {
     "captcha_failed": errors.CaptchaRequired,
     "over_request_rate_limit": errors.UpstreamThrottled,
@@ -43,8 +43,8 @@ class Question:
 
     Attributes:
         codes: Error code → our error.
-        refused: What an unknown code means that has a word of refusal in it.
-        otherwise: What any other unknown code means.
+        refused: The error for an unknown code that contains a word of refusal.
+        otherwise: The error for any other unknown code.
         successes: The statuses of answers that are no refusals.
         fields: Error code → the field that is wrong, and what to tell about it; for codes that mean an
             :class:`~velro_auth.errors.InvalidRequest`. Without an entry it is the mail address.
@@ -62,10 +62,10 @@ PASSWORD_GRANT: Final = Question(
     codes={
         **ANYWHERE,
         "invalid_credentials": errors.InvalidCredentials,
-        # Told before the password is looked at: passing it on would tell who has an account.
+        # Supabase answers this before it checks the password: passing it on would show who has an account.
         "user_banned": errors.InvalidCredentials,
         "user_not_found": errors.InvalidCredentials,
-        # Told only after the right password.
+        # Supabase answers this only after the right password.
         "email_not_confirmed": errors.EmailNotConfirmed,
         "phone_not_confirmed": errors.EmailNotConfirmed,
         # The status is a hook's choice, the code says no more than that there was one.
@@ -76,8 +76,8 @@ PASSWORD_GRANT: Final = Question(
     refused=errors.InvalidCredentials,
 )
 
-#: ``POST /token?grant_type=refresh_token``. Whatever is wrong with the token, the client has to log in again. Only
-#: what Supabase cannot take back is SessionExpired: a ban ends, and a hook may change its mind.
+#: ``POST /token?grant_type=refresh_token``. After any refusal of the token, the client has to log in again. Only a
+#: refusal that Supabase cannot take back is SessionExpired: a ban ends, and a hook may decide otherwise later.
 REFRESH_GRANT: Final = Question(
     codes={
         **ANYWHERE,
@@ -134,7 +134,7 @@ _SERVER_CLASS: Final = 500
 #: Statuses of gateways in front of Supabase Auth: Supabase Auth itself was not reached.
 _UNREACHED: Final = frozenset({502, 503, 504, *range(520, 531)})
 
-#: What codes look like.
+#: The form of a code.
 _CODE: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 #: An unknown code is a refusal of the credentials too when it contains one of these.
@@ -142,7 +142,7 @@ _REFUSAL: Final = re.compile(r"invalid|denied|refused|forbidden|banned|blocked|l
 
 
 def code_of(reply: Reply, body: Any) -> str | None:
-    """Return the error code, in whichever of Supabase's formats it comes.
+    """Return the error code of an answer in any of Supabase's formats.
 
     2024: ``{"code": "…"}``; legacy: ``{"code": 400, "error_code": "…"}``; OAuth: ``{"error": "…"}``; and the header
     ``x-sb-error-code``.
@@ -186,13 +186,13 @@ def _told(status: int, code: str, body: Mapping[str, Any]) -> errors.Told:
 
 
 def _fit_to_be_logged(code: str | None) -> str | None:
-    """Return *code* unless it is a text that somebody put in its place: that may quote what was asked."""
+    """Return *code*, unless it is a text in place of a code: such a text may quote the request."""
     return code if code is None or _CODE.fullmatch(code) else "with a text for a code"
 
 
 def _kind(status: int, code: str | None, question: Question, *, has_json: bool) -> type[VelroAuthError]:
     if status == _TOO_MANY:
-        # A limit of mails is no limit of calls, where mails are asked for.
+        # If the question is about a mail, a limit of mails is no limit of calls.
         asked = question.codes.get(code or "", errors.UpstreamThrottled)
         return errors.MailRefused if asked is errors.MailRefused else errors.UpstreamThrottled
     if code == "request_timeout":
@@ -200,7 +200,7 @@ def _kind(status: int, code: str | None, question: Question, *, has_json: bool) 
     if status >= _SERVER_CLASS:
         return errors.UpstreamUnavailable if status in _UNREACHED or not has_json else errors.UpstreamFailed
     if code is None:
-        # Redirects, unknown routes and refused keys: what stands at this address is not our project's Auth.
+        # Redirects, unknown routes and refused keys: the server at this address is not our project's Auth.
         return errors.UpstreamMisconfigured if status in _NOT_OURS else errors.UpstreamUnavailable
     return question.codes.get(code) or _unknown(status, code, question)
 

@@ -34,7 +34,7 @@ ADDRESS_CHANGE: Final = translate.Question(
     codes={
         **translate.BEARER.codes,
         "validation_failed": errors.InvalidRequest,
-        # Supabase looks at the domain after it has looked for another user with the address: telling would show that.
+        # Supabase checks the domain after it has looked for another user with the address. This error would show that.
         "email_address_invalid": errors.MailRefused,
         "email_address_not_authorized": errors.MailRefused,
         "insufficient_aal": errors.InsufficientAal,

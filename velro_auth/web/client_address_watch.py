@@ -1,6 +1,6 @@
 """Checks the client addresses of the first logins and warns when they cannot be right.
 
-If a proxy does not send the header that is read, all clients seem to be one: failures of strangers then lock everybody
+If a proxy does not send the header that is read, all clients seem to be one: failures of strangers then lock all users
 out. If a proxy passes on a header that the client wrote, every guess seems to come from a new client. The settings
 alone show neither.
 """

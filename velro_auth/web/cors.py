@@ -18,7 +18,7 @@ Headers: TypeAlias = Sequence[tuple[str, str]]
 #: Longest time a browser may cache a preflight, in seconds: Chromium caps it at 7200, Safari at 600.
 MAX_AGE_S: Final = 600
 
-#: Origins whose headers are cached; a bound, because anybody may send an origin.
+#: Origins whose headers are cached; bounded, because a client may send any origin.
 _CACHE_SIZE: Final = 1024
 
 _METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"

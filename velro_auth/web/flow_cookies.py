@@ -1,11 +1,11 @@
-"""Cookies that keep what a flow needs at its end: the PKCE verifier, and what its beginning asked for.
+"""Cookies that keep what a flow needs at its end: the PKCE verifier, and what its first request asked for.
 
 A flow begins with one request of a browser and ends with another one: a sign-in with a provider, or a link in a mail.
 Each flow has a cookie of its own, so several may be open in several tabs. The name of the cookie holds the flow's id.
 
 * The value is sealed: the browser cannot read or change it. It opens only under its own name and for its own purpose.
 * ``__Host-`` (RFC 6265bis, 4.1.3): no other host, such as a neighbouring subdomain, can set a cookie with this name.
-  Where a cookie comes twice, somebody tries that, and both are ignored.
+  A request with the same cookie twice is a sign of such an attempt: both are ignored.
 * The number and the size of the cookies are limited; the oldest ones are removed first.
 """
 
@@ -47,10 +47,10 @@ class Flow:
 
     Attributes:
         purpose: What kind of flow.
-        id: Names the flow, at random. Not a secret, but nobody can guess it.
+        id: The random name of the flow. It is no secret, but cannot be guessed.
         verifier: The PKCE verifier.
         started_s: When it began, in seconds since the epoch.
-        data: What its end needs beyond that.
+        data: Further values that the end of the flow needs.
     """
 
     purpose: Purpose

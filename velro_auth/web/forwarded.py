@@ -10,7 +10,7 @@ Caddy, Traefik     ``X-Forwarded-Method``                    ``X-Forwarded-Proto
 Envoy              the method of the question                ``Host``, and the path below ``verify`` with the query
 =================  ========================================  =========================================================
 
-A client may send fields of a gateway that it does not stand behind. So where two of them are there, they have to agree.
+A client may send the fields of a gateway that it does not go through. So all fields that a request has must agree.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from velro_auth.errors import BadParameter
 
 #: Fields that name the method, in the form of WSGI.
 METHOD_FIELDS: Final = ("HTTP_X_FORWARDED_METHOD", "HTTP_X_ORIGINAL_METHOD")
-#: nginx sends these. It takes 401 and 403 for an answer, and no redirect.
+#: nginx sends these. It accepts the answers 401 and 403, but no redirect.
 _NGINX_FIELDS: Final = ("HTTP_X_ORIGINAL_METHOD", "HTTP_X_ORIGINAL_URL")
 
 _URL: Final = re.compile(r"(https?)://([^/?#\\@\s,]+)(/.*)?", re.ASCII | re.IGNORECASE | re.DOTALL)
@@ -55,19 +55,19 @@ class ForwardedRequest:
 
 
 def is_nginx(environ: Mapping[str, Any]) -> bool:
-    """Return whether nginx asks. Only to be believed from a trusted peer."""
+    """Return whether nginx asks. Use the result only if the peer is trusted."""
     return any(field in environ for field in _NGINX_FIELDS)
 
 
 def forwarded_request(environ: Mapping[str, Any], paths: Collection[str]) -> ForwardedRequest:
-    """Return the request that a gateway asks about. Only to be believed from a trusted peer.
+    """Return the request that a gateway asks about. Use the result only if the peer is trusted.
 
     Args:
-        environ: The question.
+        environ: The gateway's request to ``verify``.
         paths: The paths of ``verify``.
 
     Raises:
-        BadParameter: The gateway does not name it, or two of its fields contradict each other.
+        BadParameter: The gateway does not name the request, or two of its fields contradict each other.
     """
     appended = _appended(environ, paths)
     scheme = environ.get("HTTP_X_FORWARDED_PROTO") or environ.get("wsgi.url_scheme", "")

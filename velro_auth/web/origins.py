@@ -148,7 +148,7 @@ def wildcard_pattern(origin: str) -> str:
 
 
 def check_pattern(pattern: str) -> None:
-    """Check a regular expression for origins. Anybody may send an origin, so matching must be fast.
+    """Check a regular expression for origins. A client may send any origin, so matching must be fast.
 
     Raises:
         ValueError: It is no regular expression, or has nested repetitions, or too many repetitions, or a comment.

@@ -1,9 +1,9 @@
-"""Answers that are given again: most of what ``verify`` answers about one user never changes.
+"""Cached answers: most of what ``verify`` answers about one user never changes.
 
-An endpoint that knows before it is asked what its answer depends on says so in the environment of the request
-(``context.SAME_ANSWER``). The first such answer is kept, with the header fields that the middleware adds, and later
-requests that depend on the same get it again. Whether the token is still good is not part of it: the endpoint finds
-that out for each request, before it says anything.
+An endpoint that knows in advance which values its answer depends on names them in the environment of the request
+(``context.SAME_ANSWER``). The first such answer is kept, with the header fields that the middleware adds. Later
+requests with the same values get the kept answer. Whether the token is still good is not kept: the endpoint checks the
+token for each request, before it names the values.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KEPT: Final = 1024
 #: Written by the fast lane, and different for each request.
 FASTLANE_TIME: Final = "X-Fastlane-Time-Ms"
 
-#: Fields with a secret. The endpoint does not say that such an answer is the same; this is the second lock.
+#: Fields with a secret. The endpoint names no values for such an answer; this check is a second protection.
 _OF_ONE_REQUEST: Final = frozenset({"set-cookie", "x-auth-access-token"})
 
 #: Fields of the log that the middleware itself writes before there is an answer.
@@ -51,7 +51,7 @@ class PreparedAnswer(NamedTuple):
 
 
 class PreparedAnswers:
-    """Keeps answers of a process, by what they depend on; the one that was added first goes first.
+    """Keeps answers of a process, by the values they depend on. When it is full, the answer added first is dropped.
 
     Args:
         size: How many.
@@ -59,7 +59,7 @@ class PreparedAnswers:
 
     def __init__(self, size: int = KEPT) -> None:
         self._size = size
-        # One for each thing that answers depend on: a user who invents origins pushes nobody else out.
+        # One answer for all origins: a user who invents origins cannot displace the answers of other users.
         self._answers: dict[object, PreparedAnswer] = {}
         self._lock = threading.Lock()
 
@@ -73,7 +73,7 @@ class PreparedAnswers:
     def keep(
         self, same: SameAnswer, environ: Mapping[str, Any], status: str, fields: Sequence[Field], body: bytes
     ) -> None:
-        """Keep an answer for requests that depend on the same; nothing that did more than answer."""
+        """Keep an answer for requests with the same values, unless the request did more than return an answer."""
         context, origin = RequestContext.of(environ), environ.get("HTTP_ORIGIN")
         if environ.get(same.field) != same.value or not _only_answers(context, status, fields):
             return

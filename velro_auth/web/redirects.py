@@ -31,7 +31,7 @@ class AllowedRedirect:
 
     Attributes:
         origin: In the form that browsers send; its port is ``*`` for a page of this machine on any port.
-        path: The path that an address has to have, or to be below of; empty for every path.
+        path: An address must have this path, or a path below it; empty for every path.
     """
 
     origin: str
@@ -90,7 +90,7 @@ def is_allowed(address: str, allowed: Iterable[AllowedRedirect]) -> bool:
 
 
 def is_address(address: str) -> bool:
-    """Return whether *address* is one of a web page that everything reads alike."""
+    """Return whether *address* is that of a web page, and all programs read it alike."""
     parts = _parsed(address)
     if parts is None or "#" in address:
         return False
@@ -104,15 +104,15 @@ def is_address(address: str) -> bool:
 def is_allowed_in_mail(address: str, allowed: Iterable[AllowedRedirect]) -> bool:
     """Return whether the link of a mail may lead to *address*: as :func:`is_allowed`, and it has no query.
 
-    The templates of mails append a query of their own, ``?token_hash=…``. Behind another one it would be part of the
-    last value there: a page that leads on to ``?next=https://evil.example/`` would hand the link over.
+    The templates of mails append a query, ``?token_hash=…``. If *address* had a query, the hash would be part of its
+    last value: a page that leads on to ``?next=https://evil.example/`` would give the link to that host.
     """
     return "?" not in address and is_allowed(address, allowed)
 
 
 def is_own_path(address: str) -> bool:
     """Return whether *address* is a path of this service, with a query or without, and never another host."""
-    # Behind a host no browser can read two slashes, or a backslash, as the beginning of another one.
+    # After a host no browser can read two slashes, or a backslash, as the beginning of another host.
     return address.startswith("/") and _parsed(f"https://own.invalid{address}") is not None
 
 

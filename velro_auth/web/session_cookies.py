@@ -1,8 +1,8 @@
 """The cookie that keeps a session: the browser sends it, and no script can read it.
 
-* The value is sealed: the browser cannot read or change it. It opens only under its own name, as this part of so many.
+* The value is sealed: the browser cannot read or change it. It opens only with its name, part number and part count.
 * ``__Host-`` (RFC 6265bis, 4.1.3): no other host, such as a neighbouring subdomain, can set a cookie with this name.
-  Where a cookie comes twice, somebody tries that, and both are ignored.
+  A request with the same cookie twice is a sign of such an attempt: both are ignored.
 * Browsers keep 4 KiB per cookie, so a long session has two cookies. Both name the session that they are parts of, so
   parts of two sessions never make one.
 """
@@ -76,9 +76,9 @@ class SessionCookies:
         self.names: Final = (name, f"{name}_2")
         self._sealer = Sealer(keys, "session", now=now)
         self._now = now
-        # A page loads dozens of files with one cookie, and opening it is most of what it costs. Only cookies that were
-        # opened are remembered (an exception is not), by their whole text, and new keys make a new object. What can
-        # change is judged each time: here the end of the cookie; by the caller the token, and whether it is denied.
+        # A page loads dozens of files with one cookie, and opening it is most of its cost. Only cookies that opened are
+        # remembered (an exception is not), by their whole text, and new keys make a new object. Values that can change
+        # are checked each time: the end of the cookie here, the token and the deny-list by the caller.
         self._found = functools.lru_cache(maxsize=REMEMBERED)(self._open)
 
     def is_sent(self, request: Request) -> bool:
@@ -94,8 +94,8 @@ class SessionCookies:
                 # A cookie that comes twice is no better than none.
                 break
             given.append(values[0])
-        # The last cookie may be left from an earlier session, which was longer. What a session does not need is no part
-        # of what is remembered: with any text there, one user could drive all others out of the memory.
+        # The last cookie may be left from an earlier session, which was longer. A cookie that the session does not need
+        # is no part of the remembered key: with any text in it, one user could displace the sessions of all others.
         for count in range(len(given), 0, -1):
             try:
                 kept, until_s = self._found(*given[:count])

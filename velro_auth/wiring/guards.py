@@ -119,7 +119,7 @@ def open_guards(
         client = store.client or connect(settings.redis_url)
         spent = RedisSpent(client=client, backoff=store.counters, prefix=settings.redis_prefix)
         replicas = Replicas(client=client, prefix=settings.redis_prefix)
-    # Whoever knows it can solve challenges beforehand, so it is never made from a publishable key.
+    # A client that knows this secret can solve challenges beforehand, so it is never made from a publishable key.
     secret = throttle_secret(settings.auth_throttle_secret, api_key=settings.supabase_secret_key or instance_key)
     return GuardState(
         challenges=Challenges(secret=challenge_secret(secret), spent=spent),
@@ -266,6 +266,7 @@ def _attempts(settings: Settings, state: GuardState) -> Attempts:
         limits=limits,
         fallback=memory,
         backoff=state.store.counters,
+        recent=state.store.recent,
         prefix=settings.redis_prefix,
     )
 

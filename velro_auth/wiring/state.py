@@ -153,7 +153,7 @@ def open_state(settings: Settings, routes: Routes, tracing: Tracing) -> Applicat
     )
     warm = [upstream.keep_warm] if upstream.keep_warm else []
     replicas = [guards.replicas] if guards.replicas else []
-    telemetry.jobs.retry_with(*tracing.retryable, *(task.thread for task in warm))
+    telemetry.jobs.retry_with(*tracing.retryable, *(task.thread for task in warm), *(one.thread for one in replicas))
     return ApplicationState(
         current=current,
         upstream=upstream,

@@ -274,7 +274,8 @@ def overload(lab: Lab) -> None:
 )
 def soak(lab: Lab) -> None:
     """``--seconds 1800`` soaks for half an hour. In the last third it is compared with a new one, at the same time."""
-    standin, redis = lab.standin(), lab.redis()
+    # In a process of its own: it would take turns with the threads that send, and single logins would wait for that.
+    standin, redis = lab.standin_process(), lab.redis()
     environment = lab.environment(standin, redis)
     gateway = lab.gateway(**environment)
     accounts = lab.accounts(standin, 60)

@@ -6,13 +6,14 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 
 import pytest
 
 from tests.fixtures.tokens import HandClock
 from tests.waiting import eventually
-from velro_auth.auth.singleflight import SingleFlight
+from velro_auth.auth.singleflight import SingleFlight, _Flight
 from velro_auth.errors import Busy, UpstreamTimeout, UpstreamUnavailable
 
 
@@ -254,3 +255,19 @@ def test_a_call_that_is_broken_off_frees_those_who_wait() -> None:
     second.join(5)
 
     assert waiting == ["freed"]
+
+
+def test_a_call_that_ends_while_a_caller_gives_up_is_no_defect() -> None:
+    class JustInTime(Future[str]):
+        """Gets its result when the time of the one who waits has just passed."""
+
+        def result(self, timeout: float | None = None) -> str:
+            if not self.done():
+                self.set_result("signed in")
+                raise TimeoutError
+            return super().result(timeout)
+
+    flights: SingleFlight[str] = SingleFlight(wait_s=5)
+    flights._flights["key"] = _Flight(0.0, JustInTime())
+
+    assert flights.do("key", fail) == "signed in"

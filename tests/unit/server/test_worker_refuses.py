@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import selectors
 import socket
@@ -14,9 +15,11 @@ import pytest
 from gunicorn.config import Config
 
 from velro_auth import errors
+from velro_auth.context import AFTERWARDS, REFUSED
 from velro_auth.server.connection import Connection, DeadlineQueues
 from velro_auth.server.refusals import Refuser
 from velro_auth.server.request_head import ParserSettings
+from velro_auth.server.thread_pool import CallbackQueue
 from velro_auth.server.worker import REFUSALS_PER_TURN, Worker
 
 LARGE = b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 70000\r\n\r\n1"
@@ -41,6 +44,9 @@ class PoolDouble:
 
     def fill(self) -> None:
         self.filled += 1
+
+    def shutdown(self) -> None:
+        """Have nothing to end."""
 
     def submit(self, _: Callable[[Connection], None], conn: Connection) -> None:
         self.given.append(conn)
@@ -179,3 +185,44 @@ def test_threads_that_are_missing_are_tried_again_once_a_second(worker: Small, c
         clock.now_s += 0.25
 
     assert worker._pool.filled == 5  # type: ignore[attr-defined]
+
+
+def test_an_answer_that_cannot_be_written_is_recorded_once(worker: Small, arrives: Arrives) -> None:
+    """The application recorded it; what is sent is the answer to the defect."""
+    records: list[str] = []
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        has_failed = REFUSED in environ
+        environ[AFTERWARDS].append(lambda: records.append("defect" if has_failed else "never sent"))
+        start_response("200 OK", [("X-Made-Up", "" if has_failed else "a\nb")])
+        return [b""]
+
+    application.answers_refusals = True  # type: ignore[attr-defined]
+    worker.wsgi = application
+    worker._refuser = Refuser(application)
+    conn, _theirs = arrives(WHOLE)
+
+    worker.handle(conn)
+
+    assert records == ["defect"]
+
+
+def test_a_second_signal_to_stop_finds_the_pipe_open(worker: Small) -> None:
+    """A late answer of a thread does too."""
+    worker._callbacks = CallbackQueue()
+    worker.sockets = []
+    worker.alive = False
+
+    worker.run()
+
+    worker.handle_exit(15, None)
+
+
+@pytest.mark.parametrize("number", [errno.EPROTO, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ECONNABORTED])
+def test_a_network_error_of_a_new_connection_ends_nothing(worker: Small, number: int) -> None:
+    """accept(2): Linux passes network errors that are pending on the new socket."""
+
+    def accept() -> None:
+        raise OSError(number, os.strerror(number))
+
+    assert worker._accept_one(SimpleNamespace(accept=accept)) is False

@@ -28,7 +28,7 @@ _USUAL_TYPE: Final = "signup"
 
 
 def _again(request: Request) -> RawResponse:
-    """Show the page again to somebody who sent its form before the script was there. The form is not read."""
+    """Show the page again to a user who sent its form before the script had loaded. The form is not read."""
     query = request.query_string.decode("latin-1")
     return see_other(f"{request.path}?{query}" if query else request.path)
 

@@ -76,7 +76,7 @@ class LoginPage:
     name: ClassVar = "page_login"
     methods: ClassVar = ("GET", "HEAD", "POST")
     paths: ClassVar = (LOGIN_PATH,)
-    #: A request of another site must not sign the user in as somebody else.
+    #: A request of another site must not sign the user in as another user.
     begins_sessions: ClassVar = True
 
     def __call__(self, request: Request) -> RawResponse:
@@ -122,7 +122,7 @@ class LoginPage:
         )
 
     def _button(self, provider: str, leads_to: str) -> Button:
-        # The page of second factors leads on to everybody's aim, and knows who has to prove one first.
+        # The page of second factors leads each user on to the page asked for, and knows who must prove a factor first.
         back = f"{self.public_url.rstrip('/')}{_factor_path(leads_to, '')}"
         query = urlencode({"redirect_to": back})
         name = _PROVIDER_NAMES.get(provider) or provider.removeprefix("custom:").replace("_", " ").title()

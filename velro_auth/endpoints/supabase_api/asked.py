@@ -48,11 +48,11 @@ class Asked:
     max_body_bytes: int
 
     def body(self) -> dict[str, Any]:
-        """Return the body, one JSON object whatever its media type.
+        """Return the body: one JSON object, with any media type.
 
         Raises:
             BadJson, TooLarge, UnsupportedCoding: As ``json_object`` raises.
-            InvalidRequest: It has a character that PostgreSQL cannot store: Supabase would fail, for everybody.
+            InvalidRequest: It has a character that PostgreSQL cannot store: Supabase would fail, for all users.
         """
         body = json_object(self.request, self.max_body_bytes, any_type=True)
         if not is_storable(body):

@@ -72,7 +72,7 @@ class PassedOnRoutes:
 
     @staticmethod
     def _form(asked: Asked) -> bytes:
-        """Return a form without an address that is not allowed; written anew, so that nobody reads it in another way.
+        """Return a form without an address that is not allowed; written anew, so that every server reads it alike.
 
         Raises:
             TooLarge: As ``raw_body`` raises.

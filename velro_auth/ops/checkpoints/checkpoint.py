@@ -44,7 +44,7 @@ class DamagedCheckpoint(CheckpointError):
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """Which settings were set, without their values, so that everybody may read the tag.
+    """Which settings were set, without their values, so that the tag may be public.
 
     Secrets are not hashed, since a short one could be guessed from its hash. Other values are hashed, since a user
     may have put a key into the wrong variable.

@@ -138,7 +138,7 @@ class Rehearsal:
         lines = [match for line in problem.context.splitlines() if (match := _FUNCTION.search(line))]
         names = [match["name"].strip('"') for match in lines]
         called = {one.function.split("(")[0].rpartition(".")[2].strip('"'): one for one in self.triggers}
-        # The outermost function is the one that the trigger calls.
+        # The trigger calls the outermost function.
         trigger = next((called[name] for name in reversed(names) if name in called), None)
         inner = next((match["full"] for match in lines if not match["full"].startswith("pg_temp")), "")
         return Regression(step, f"{problem.message.rstrip('.')} ({problem.sqlstate})", trigger, problem.is_ours, inner)

@@ -114,7 +114,7 @@ class Runner:
         It runs the SQL that was stored when the migration was applied, so an older release can roll back what a
         newer one applied.
 
-        *to* rolls back everything newer than it, *only* this optional migration, whatever *steps* says. With
+        *to* rolls back everything newer than it, *only* rolls back this optional migration; both ignore *steps*. With
         *drop_data* our tables, columns and types are dropped; else they stay, closed to the data API.
 
         Raises:

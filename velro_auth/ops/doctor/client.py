@@ -41,7 +41,7 @@ _REDIRECTS: Final = frozenset({302, 303, 307})
 
 
 def _refusal(answer: Answer) -> str:
-    """Return a refusal in a few words: status, code, message and hint, whatever sent it."""
+    """Return a refusal in a few words: status, code, message and hint, from any server that sent it."""
     told = answer.document
     code = told.get("error_code") or told.get("code") or ""
     words = [told[name] for name in ("message", "msg", "detail", "hint") if isinstance(told.get(name), str)]

@@ -79,7 +79,7 @@ def require_own_page(environ: WSGIEnvironment) -> None:
 
 @dataclass(frozen=True)
 class PageEndpoint:
-    """``/``: the index page for browsers, and what stands there in production for everybody else."""
+    """``/``: the index page for browsers. Other clients get the same answer as in production."""
 
     page: Callable[[], str]
     otherwise: Endpoint

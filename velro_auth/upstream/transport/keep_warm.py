@@ -1,7 +1,7 @@
 """Keeps connections to Supabase open ahead of the logins that will need them.
 
-Opening one takes two round trips and a handshake: with 20 ms to Supabase, 50 ms more for a login (measured), and
-it would always be the first user after a quiet minute who waits for it.
+Opening one takes two round trips and a handshake: with 20 ms to Supabase, 50 ms more for a login (measured). The
+first user after each quiet minute would wait for that.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ logger = logging.getLogger("velro_auth.upstream")
 
 #: How often the idle connections are looked at. Looking sends nothing.
 LOOK_EVERY_S: Final = 1.0
-#: No server closes connections that were idle for less; one that died younger died of something else.
+#: No server closes connections that were idle for less. A connection that ends earlier has another cause.
 _SHORTEST_IDLE_S: Final = 2.0
-#: How long a server's patience with idle connections is remembered; it may have been a restart.
+#: How long a server's time limit for idle connections is remembered. A restart of the server looks like such a limit.
 _LEARNED_FOR_S: Final = 600.0
 _LONGEST_REST_S: Final = 60.0
 _MAX_HEALTH_BYTES: Final = 64 * 1024
@@ -147,11 +147,11 @@ class Age:
 
 
 class KeepWarm(Generic[AnySpare]):
-    """Sees to it that some working connections are always idle, in a thread of its own.
+    """Keeps some working connections idle at all times, in a thread of its own.
 
-    A login always goes first: the last idle connection is never taken away to be tried, but replaced by a new
-    one beside it. A server that closes idle connections sooner than they are tried is noticed, and they are
-    tried more often. While Supabase is down, it is left alone for longer and longer, up to a minute.
+    Logins go first: the last idle connection is never taken away for a check. A new connection is opened, and
+    replaces it. If the server closes idle connections before they are checked, they are checked more often.
+    While Supabase is down, the pauses between tries become longer, up to a minute.
 
     Args:
         idle_connections: The idle connections.
@@ -192,7 +192,7 @@ class KeepWarm(Generic[AnySpare]):
             self.thread.ensure()
 
     def stop(self) -> None:
-        """Stop the thread; a question it has just asked is not waited for."""
+        """Stop the thread, without waiting for the answer to a request that it has just sent."""
         self._stopped.set()
         self.thread.end(LOOK_EVERY_S)
 
@@ -219,13 +219,13 @@ class KeepWarm(Generic[AnySpare]):
             try:
                 self.look()
             except Exception:
-                # Nothing would notice that the thread has died.
+                # The thread must survive a defect: no other code would notice its end.
                 logger.exception("keeping connections warm failed")
                 self._rests_until_s = self._clock() + _LONGEST_REST_S
             self._stopped.wait(LOOK_EVERY_S)
 
     def _bury(self) -> None:
-        """Drop what the other side has closed, and learn how long it waits before it does."""
+        """Drop connections that the server has closed, and learn after what idle time it closes them."""
         for spare in self._idle_connections.idle():
             if spare.is_connected:
                 continue
@@ -238,7 +238,7 @@ class KeepWarm(Generic[AnySpare]):
             self._learned_until_s = self._clock() + _LEARNED_FOR_S
 
     def _tend(self) -> None:
-        """Try what was idle for long; close what is too much or too old."""
+        """Check connections that were idle for long; close those that are too many or too old."""
         now_s = self._clock()
         patience_s = min(self._every_s, self._learned_s) if now_s < self._learned_until_s else self._every_s
         for spare in self._idle_connections.idle():
@@ -255,9 +255,9 @@ class KeepWarm(Generic[AnySpare]):
                 self._try(spare)
 
     def _try(self, spare: AnySpare) -> None:
-        """Ask on a connection; where it turns out dead, those unused for as long are suspects and go too.
+        """Check a connection. If it is dead, also close the connections that were unused for as long.
 
-        A router that forgot a connection does not say so: each such connection would cost a login its whole deadline.
+        A router that forgot a connection sends no sign: each such connection would cost a login its whole deadline.
         """
         used_s = spare.used_s
         try:

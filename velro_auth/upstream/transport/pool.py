@@ -189,11 +189,11 @@ class ConnectionPool:
         return self.new()
 
     def _next(self) -> Connection | None:
-        """Take the connection that was used last; the one that was idle longest while a quiet period is required."""
+        """Take the connection that was used last or, while a quiet period is required, was idle for longest."""
         quiet_s = self.quiet_period.required_s
         if not self._idle or not quiet_s:
             return self._idle.pop() if self._idle else None
-        # Where none has been idle for long enough, a new one is opened; a full pool closes its oldest for it.
+        # If none has been idle for long enough, a new one is opened; a full pool closes its oldest one for that.
         is_rested = self._idle[0].used_s <= time.monotonic() - quiet_s
         if is_rested or self.is_full:
             connection = self._idle.pop(0)

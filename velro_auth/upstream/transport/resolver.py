@@ -1,4 +1,4 @@
-"""Resolves names within a limit: ``getaddrinfo`` knows none at all."""
+"""Resolves names within a time limit, which ``getaddrinfo`` does not have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AddressInfo: TypeAlias = tuple[Any, Any, int, str, Any]
 class Resolver:
     """Resolves names within a limit; callers of one name at one time share one look-up and one thread.
 
-    Where the system has no thread to give, the last answer is good enough: addresses change less often than that.
+    If the system has no thread, the last answer is good enough: addresses change less often than that happens.
     """
 
     def __init__(self) -> None:

@@ -174,7 +174,7 @@ class Transport:
         *,
         deadline_s: float | None = None,
     ) -> Reply:
-        """Send a copy of *prepared* and return the whole answer, whatever its status. Raises as :meth:`ask`."""
+        """Send a copy of *prepared* and return the whole answer, with any status. Raises as :meth:`ask`."""
         return self.ask(prepared, _unchanged, body, headers, deadline_s=deadline_s)
 
     def ask(

@@ -13,12 +13,12 @@ from velro_auth_client.core.errors import BadParameter, Forbidden, InsufficientA
 #: Authenticator assurance levels (NIST SP 800-63B-4), weakest first.
 LEVELS: Final[Mapping[str, int]] = {"aal1": 1, "aal2": 2, "aal3": 3}
 
-#: The parameters of ``verify``. Any other name is an error: a misspelt requirement must not admit everybody.
+#: The parameters of ``verify``. Any other name is an error: a misspelt requirement must not admit all users.
 PARAMETERS: Final = ("role", "aal", "strict", "on_fail")
 
 #: Values of ``strict``.
 _STRICT: Final = frozenset({"1", "true"})
-#: The value of ``on_fail``: somebody without a session is led to the page of the login.
+#: The value of ``on_fail``: a browser without a session is led to the page of the login.
 _LOGIN: Final = "login"
 
 #: Characters that separate parameters in some syntax; in the name of a role they show a mistake.
