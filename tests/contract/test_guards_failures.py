@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -11,14 +12,16 @@ import pytest
 
 from tests.fixtures.redis import RecordedBackoff, RedisServer
 from tests.unit.guards.clock import HandClock
+from tests.unit.guards.model import KEYRING
 from tests.unit.guards.outcomes import fail
+from tests.waiting import eventually
 from velro_auth.errors import InvalidCredentials
-from velro_auth.guards.attempts import MemoryAttempts
+from velro_auth.guards.attempts import MemoryAttempts, Reservation
 from velro_auth.guards.keys import Keyring
 from velro_auth.guards.limits import Limits
 from velro_auth.guards.throttle import Throttle, TooManyAttempts
 from velro_auth.stores.attempts import RedisAttempts
-from velro_auth.stores.client import connect
+from velro_auth.stores.client import SharedStore, connect
 
 REPLICAS = 5
 TIMEOUT_S = 0.25
@@ -200,3 +203,38 @@ def test_an_address_that_is_no_redis_is_a_failing_store(make_gateway: MakeGatewa
         assert make_gateway().guess(50) == 1
     finally:
         own_redis.socket.rmdir()
+
+
+def test_a_redis_that_loses_everything_twice_in_a_row_allows_no_further_guess(own_redis: RedisServer) -> None:
+    """What was counted again is among its newest tries, so it counts once more."""
+    store = SharedStore.of(own_redis.url, prefix="velro:test")
+    assert store.client is not None
+    attempts = RedisAttempts(
+        client=store.client,
+        limits=Limits(),
+        fallback=MemoryAttempts(limits=Limits()),
+        backoff=store.counters,
+        recent=store.recent,
+    )
+    networks = itertools.count()
+
+    def guess(times: int) -> int:
+        callers = [KEYRING.caller("a@example.com", f"10.0.{next(networks)}.1") for _ in range(times)]
+        return sum(isinstance(attempts.begin(caller), Reservation) for caller in callers)
+
+    def is_counted_again() -> bool:
+        return not store.is_degraded() and store.recent.recoveries == store.counters.recoveries
+
+    try:
+        tried = guess(14)
+        for _ in range(2):
+            own_redis.kill()
+            tried += guess(1)
+            own_redis.start()
+            eventually(is_counted_again)
+        tried += guess(14)
+    finally:
+        store.close()
+        store.client.close()
+
+    assert tried == Limits().strangers.free

@@ -5,6 +5,7 @@ The messages of its errors never quote the address, because it may contain a pas
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -130,6 +131,18 @@ def _login(netloc: str) -> tuple[str, str, str]:
     return unquote(username), unquote(password), hosts
 
 
+def _is_possible(node: re.Match[str]) -> bool:
+    """Return whether the system could look up such a name, or connect to such an address."""
+    try:
+        if node["ipv6"]:
+            ipaddress.IPv6Address(node["ipv6"])
+        else:
+            node["host"].encode("idna")
+    except ValueError:
+        return False
+    return True
+
+
 def _nodes(hosts: str, mode: Mode) -> tuple[tuple[str, int], ...]:
     texts = [text.strip() for text in hosts.split(",")] if hosts else []
     if not texts:
@@ -143,10 +156,10 @@ def _nodes(hosts: str, mode: Mode) -> tuple[tuple[str, int], ...]:
     for text in texts:
         found = _NODE.fullmatch(text)
         port = int(found["port"] or default) if found else 0
-        if found is None or not 0 < port <= _HIGHEST_PORT:
+        if found is None or not 0 < port <= _HIGHEST_PORT or not _is_possible(found):
             raise ValueError(
-                "is not an address of a Redis: check port and options, and write / ? # @ in a password as %2F %3F %23"
-                " %40"
+                "is not an address of a Redis: check port and options, and the name of the host; write / ? # @ in a"
+                " password as %2F %3F %23 %40"
             )
         nodes.append((found["ipv6"] or found["host"], port))
     return tuple(nodes)

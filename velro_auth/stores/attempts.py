@@ -79,6 +79,7 @@ class RedisAttempts:
         self._clock = clock
         self._recent = recent or RecentTries(backoff.clock, recoveries=backoff.recoveries)
         self._recounting = Background(self._recount, name="recount")
+        backoff.on_recovery = self._recounting.ensure
 
     def begin(self, caller: Caller, *, has_solved: bool = False) -> Reservation | Refusal:
         """Count one try in all scopes at once, or in none; in memory while Redis is unavailable."""
@@ -206,9 +207,10 @@ class RedisAttempts:
         recoveries = self._backoff.recoveries
         try:
             with self._backoff.attempt(in_background=True, failures=STORE_ERRORS):
-                while tries := self._recent.lost(self._backoff.failed_s):
+                while tries := self._recent.lost(self._backoff.failed_s, recovery=recoveries):
                     for reservation, scopes in tries:
                         self._recount_one(reservation, scopes)
+                        self._recent.counted_again(reservation, recovery=recoveries)
         except RedisUnavailable:
             return
         self._recent.recoveries = recoveries
@@ -218,7 +220,6 @@ class RedisAttempts:
         for slot in self._keys.slots(caller, ("known", *scopes), shard=reservation.shard):
             self._run("recount", caller, slot, slot.counted(scopes), 0)
             self._recent.recounted(reservation, slot.counted(scopes))
-        self._recent.forget(reservation)
 
     def _settle_all(
         self,

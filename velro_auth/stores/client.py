@@ -51,6 +51,10 @@ def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> redis.Redis:
     return open_client(parse_address(url), timeout_s=timeout_s)
 
 
+def _ignore() -> None:
+    """Do nothing after a recovery."""
+
+
 class RedisUnavailable(Exception):
     """Redis does not answer, or failed a moment ago. Only ``stores`` handles it: every user can go on without Redis."""
 
@@ -96,6 +100,8 @@ class StoreBackoff:
         self.failed_s = -math.inf
         #: How often the store worked again after a failure. It may have lost its last writes then.
         self.recoveries = 0
+        #: Called after each recovery.
+        self.on_recovery: Callable[[], object] = _ignore
 
     def tell(self, other: StoreBackoff) -> None:
         """Report missing answers to *other* too: it guards the same store, and must not wait for the store again."""
@@ -169,6 +175,7 @@ class StoreBackoff:
             self.recoveries += was_degraded
         if was_degraded:
             logger.warning("the shared store answers again: %s", self._what)
+            self.on_recovery()
 
     def failed(self, error: Exception) -> None:
         """Report that the store did not answer, or answered with an error."""

@@ -22,6 +22,10 @@ KEPT_S: Final = 10.0
 #: The latest ones are kept: 500 bytes each.
 MAX_TRIES: Final = 1_000
 
+#: A try counts again after so many failures, each within ``KEPT_S`` of the one before. A Redis that flaps and loses
+#: nothing counts a mistyped password once more each time.
+MAX_RECOUNTS: Final = 3
+
 _Key: TypeAlias = tuple[str, str, float]
 
 
@@ -30,6 +34,8 @@ class _Entry(NamedTuple):
     reservation: Reservation
     is_in_store: bool
     left: frozenset[str]
+    recounts: int = 0
+    recovery: int = -1
 
 
 class RecentTries:
@@ -70,15 +76,34 @@ class RecentTries:
             if entry is not None:
                 self._tries[_key(reservation)] = entry._replace(left=entry.left - frozenset(scopes))
 
-    def lost(self, failed_s: float) -> list[tuple[Reservation, frozenset[str]]]:
+    def counted_again(self, reservation: Reservation, *, recovery: int) -> None:
+        """Note that the store has a lost try again since this recovery. It may lose it once more."""
+        with self._lock:
+            entry = self._tries.pop(_key(reservation), None)
+            if entry is not None and entry.recounts + 1 < MAX_RECOUNTS:
+                self._tries[_key(reservation)] = _Entry(
+                    at_s=self._clock(),
+                    reservation=reservation,
+                    is_in_store=True,
+                    left=frozenset(reservation.scopes),
+                    recounts=entry.recounts + 1,
+                    recovery=recovery,
+                )
+
+    def lost(self, failed_s: float, *, recovery: int) -> list[tuple[Reservation, frozenset[str]]]:
         """Return the tries to be counted again after a failure, each with the scopes that are left; the oldest first.
 
         Args:
             failed_s: When the store failed, by the same clock.
+            recovery: How often it has recovered. Those that were counted again since this recovery are left out.
         """
         with self._lock:
             entries = list(self._tries.values())
-        return [(one.reservation, one.left) for one in entries if not one.is_in_store or one.at_s >= failed_s - KEPT_S]
+        return [
+            (one.reservation, one.left)
+            for one in entries
+            if one.recovery != recovery and (not one.is_in_store or one.at_s >= failed_s - KEPT_S)
+        ]
 
 
 def _key(reservation: Reservation) -> _Key:

@@ -58,6 +58,8 @@ MISTAKES = [
     ("redis://:canary@host:port", "check port and options"),
     ("redis://:canary@host:99999", "check port and options"),
     ("redis://:can/ary@host", "check port and options"),
+    ("redis://a..b:6379", "the name of the host"),
+    ("redis://[::::::]:6379", "the name of the host"),
     ("redis://:canary#@host", "write it as %23"),
     ("redis://:canary@[host", "check"),
     ("redis://:canary@a,b", "write redis+sentinel:// or redis+cluster://"),

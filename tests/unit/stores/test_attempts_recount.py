@@ -51,38 +51,42 @@ def backoff(store: Store) -> Iterator[StoreBackoff]:
 
 @pytest.fixture
 def attempts(store: Store, backoff: StoreBackoff) -> RedisAttempts:
-    """A try was counted in memory while the store was away; now it works again."""
+    """A try was counted in memory while the store was away."""
     client, limits = cast("redis.Redis", store), Limits()
     made = RedisAttempts(client=client, limits=limits, fallback=MemoryAttempts(limits=limits), backoff=backoff)
     backoff.failed(AWAY)
     guess(made, 1)
-    backoff.succeeded()
     return made
+
+
+def is_not_counting() -> bool:
+    return "recount" not in {thread.name for thread in threading.enumerate()}
 
 
 def guess(attempts: RedisAttempts, times: int) -> None:
     for number in range(times):
         attempts.begin(KEYRING.caller("somebody@example.com", f"10.0.{number}.1"))
-        eventually(lambda: "recount" not in {thread.name for thread in threading.enumerate()})
+        eventually(is_not_counting)
 
 
-def test_no_login_asks_a_store_that_is_away_again(store: Store, backoff: StoreBackoff, attempts: RedisAttempts) -> None:
-    backoff.failed(AWAY)
+def test_no_login_asks_a_store_that_failed_again_before_all_was_counted(
+    store: Store, backoff: StoreBackoff, attempts: RedisAttempts
+) -> None:
+    backoff.succeeded()
+    eventually(is_not_counting)
+    assert (store.asked, backoff.is_degraded) == (1, True)
 
-    guess(attempts, 5)
-
-    assert store.asked == 0
-
-
-def test_a_store_that_fails_meanwhile_is_asked_once(store: Store, attempts: RedisAttempts) -> None:
     guess(attempts, 5)
 
     assert store.asked == 1
 
 
-def test_the_tries_are_counted_again_when_the_store_works(store: Store, attempts: RedisAttempts) -> None:
+def test_the_tries_are_counted_again_without_waiting_for_a_login(
+    store: Store, backoff: StoreBackoff, attempts: RedisAttempts
+) -> None:
     store.works = True
 
-    guess(attempts, 1)
+    backoff.succeeded()
 
+    eventually(lambda: attempts._recent.recoveries == backoff.recoveries)
     assert store.asked >= 1
