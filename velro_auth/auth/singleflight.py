@@ -67,25 +67,21 @@ class SingleFlight(Generic[T]):
             Exception: The exception of the call, for all callers that waited for it.
         """
         with ExitStack() as stack:
-            refusal: Busy | None = None
-            flight: _Flight[T] | None = None
+            refusal = _enter(stack, permit)
+            with self._lock:
+                flight = self._flights.get(key)
+                if flight is None and refusal is None:
+                    self._flights[key] = _Flight(self._clock())
             try:
-                try:
-                    stack.enter_context(permit())
-                except Busy as error:
-                    refusal = error
-                with self._lock:
-                    flight = self._flights.get(key)
-                    if flight is None and refusal is None:
-                        self._flights[key] = _Flight(self._clock())
                 if flight is not None:
                     return self._wait(flight, refusal)
                 if refusal is not None:
                     raise refusal
                 return self._run(key, call)
             finally:
-                # No frame that an exception passes holds it: it would be a cycle, through the traceback and the frame.
-                flight = refusal = None
+                # An exception holds the frames that it passed. If they held it too, only a garbage collection would
+                # free them.
+                del flight, refusal
 
     def _wait(self, flight: _Flight[T], refusal: Busy | None) -> T:
         grace_s = max(0.0, flight.started_s + self._grace_s - self._clock())
@@ -112,3 +108,12 @@ class SingleFlight(Generic[T]):
     def _end(self, key: Hashable) -> Future[T]:
         with self._lock:
             return self._flights.pop(key).outcome
+
+
+def _enter(stack: ExitStack, permit: Callable[[], AbstractContextManager[object]]) -> Busy | None:
+    """Enter the permit, and return None; or return the refusal."""
+    try:
+        stack.enter_context(permit())
+    except Busy as error:
+        return error
+    return None

@@ -79,6 +79,10 @@ def _login(username: str, password: str) -> dict[str, str]:
     return {name: value for name, value in given.items() if value}
 
 
+#: What a client of a cluster has before it is connected.
+_OWN: Final = frozenset({"_options", "_opening", "_failures", "_is_open"})
+
+
 class LazyCluster(RedisCluster):
     """A client of a cluster that asks for its nodes with the first command, not when it is made.
 
@@ -96,7 +100,7 @@ class LazyCluster(RedisCluster):
         Raises:
             RedisClusterException: None of the nodes answers.
         """
-        if name.startswith("__") or name in {"_options", "_opening", "_failures", "_is_open"}:
+        if name.startswith("__") or name in _OWN:
             raise AttributeError(name)
         failures = self._failures
         with self._opening:
@@ -108,13 +112,13 @@ class LazyCluster(RedisCluster):
         return object.__getattribute__(self, name)
 
     def _open(self) -> None:
-        own = {"_options": self._options, "_opening": self._opening, "_failures": self._failures + 1}
         try:
             RedisCluster.__init__(self, **self._options)
         except BaseException:
-            # Otherwise the next command would find an unfinished client.
-            self.__dict__.clear()
-            self.__dict__.update(own)
+            self._failures += 1
+            # Otherwise the next command would find an unfinished client. Our own attributes stay: others read them now.
+            for name in self.__dict__.keys() - _OWN:
+                del self.__dict__[name]
             raise
         self._is_open = True
 

@@ -39,8 +39,8 @@ def _ignore() -> None:
 class Replicas:
     """How many processes share a Redis.
 
-    A process that starts is noticed within a beat, one that stops within two, one that was killed after ``ALIVE_S``.
-    While Redis is away the last number stays: that is when it is needed.
+    A process that starts is noticed within a beat, one that stops within two, one that was killed within ``ALIVE_S``
+    and two beats. While Redis is away the last number stays: that is when it is needed.
 
     Args:
         client: A client from ``connect``.
@@ -48,7 +48,7 @@ class Replicas:
 
     Attributes:
         processes: All processes, this one included; 0 before the first answer.
-        thread: Counts.
+        thread: The thread that counts.
         on_change: Called in the background when the number has changed.
     """
 

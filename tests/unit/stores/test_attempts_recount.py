@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -40,13 +39,6 @@ class Store:
 @pytest.fixture
 def store() -> Store:
     return Store()
-
-
-@pytest.fixture
-def backoff(store: Store) -> Iterator[StoreBackoff]:
-    made = StoreBackoff(probe=store.probe)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import redis
 
@@ -29,13 +27,6 @@ class Store:
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setattr(client_module, "FIRST_PAUSE_S", 0.01)
     return Store()
-
-
-@pytest.fixture
-def backoff(store: Store) -> Iterator[StoreBackoff]:
-    made = StoreBackoff(probe=store.probe)
-    yield made
-    made.close()
 
 
 def fail(backoff: StoreBackoff) -> None:

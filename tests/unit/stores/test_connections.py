@@ -18,10 +18,10 @@ class Counted:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self.asked = 0
+        self.asked: list[int] = []
 
     def __enter__(self) -> None:
-        self.asked += 1
+        self.asked.append(1)
         self._lock.acquire()
 
     def __exit__(self, *_: object) -> None:
@@ -47,7 +47,7 @@ def test_callers_that_wait_for_a_failing_connection_fail_with_it(monkeypatch: py
 
     with ThreadPoolExecutor(5) as pool:
         waiting = [pool.submit(ask) for _ in range(5)]
-        eventually(lambda: lock.asked == 5)
+        eventually(lambda: len(lock.asked) == 5)
         may_fail.set()
         for each in waiting:
             each.result(PATIENCE_S)
@@ -55,3 +55,25 @@ def test_callers_that_wait_for_a_failing_connection_fail_with_it(monkeypatch: py
 
     ask()
     assert len(opened) == 2
+
+
+def test_a_client_that_could_not_connect_is_never_without_its_own_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other threads read them at that time."""
+    seen: list[set[str]] = []
+
+    class Left:
+        """Looks at the client when it is thrown away."""
+
+        def __del__(self) -> None:
+            seen.append(set(client.__dict__))
+
+    def fail(self: RedisCluster, **_: object) -> None:
+        self.left = Left()  # type: ignore[attr-defined]
+        raise errors.RedisClusterException("no node answers")
+
+    monkeypatch.setattr(RedisCluster, "__init__", fail)
+    client = LazyCluster()
+    with pytest.raises(errors.RedisClusterException):
+        client.get("key")
+
+    assert seen == [{"_options", "_opening", "_failures"}]
