@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from tests.fixtures.programs import free_ports
 from tools.dist import build
 
 #: The promise, on a machine that has fetched the packages before.
@@ -83,7 +83,7 @@ def first_minute(folder: Path, *, pip_options: Sequence[str] = ()) -> dict[str, 
         ]
         by_name = {wheel.name.partition("-")[0]: wheel for wheel in wheels}
         _run([*command, f"{by_name['velro_auth']}[dev]", by_name["velro_auth_standin"]], folder)
-    program, port, serve_port = str(bin_folder / "velro-auth"), _free_port(), _free_port()
+    program, (port, serve_port) = str(bin_folder / "velro-auth"), free_ports(2)
     data = folder / "data"
     with contextlib.ExitStack() as running:
         with _timed(times, "velro-auth dev, until a login"):
@@ -168,12 +168,6 @@ def _log_in(port: int) -> None:
             problem = str(error)
         time.sleep(_EVERY_S)
     raise NotWorking(f"No login on port {port}: {problem}")
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def main() -> int:

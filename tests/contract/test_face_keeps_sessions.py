@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import requests
 from supabase_standin import Standin
 from tests.contract.face_lab import face_of
 from tests.contract.test_standin_client_calls import JS, NEEDS_NODE
+from tests.fixtures.programs import free_port
 from tests.fixtures.standin import PASSWORD, new_email
 
 pytestmark = [NEEDS_NODE, pytest.mark.timeout(120)]
@@ -108,8 +108,7 @@ def test_a_used_up_rate_limit(standin: Standin) -> None:
 
 
 def test_a_restart_of_the_gateway(standin: Standin) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with contextlib.ExitStack() as stack:
         with face_of(standin, port=port) as url:
             client = stack.enter_context(browser(url, standin))

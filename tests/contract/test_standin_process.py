@@ -18,6 +18,7 @@ import psycopg
 import pytest
 import requests
 
+from tests.fixtures.programs import free_port
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -128,9 +129,7 @@ def test_what_takes_a_moment_is_said_on_stderr(data_dir: Path) -> None:
 
 
 def test_users_and_tokens_survive_a_restart(data_dir: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     account = {"email": "ada@example.com", "password": "correct horse"}
     with running(data_dir, "--port", port) as (_, line):
         url, headers = line["url"], {"apikey": line["publishable_key"]}
